@@ -1,0 +1,3 @@
+from .digit_scenes import DigitScenes
+
+__all__ = ['DigitScenes']

@@ -1,0 +1,231 @@
+"""Named protocols of multi-label evaluation, and the arithmetic they share.
+
+N images, C classes, P positives of a class. ``pred`` (N, C) float scores without NaN; ``target``,
+``ignore`` and decisions (N, C) bool, ``target`` False wherever ``ignore`` is True. Everything here
+is numpy and returns fractions; :class:`MLICMetric` checks the inputs and turns them into percent.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+MEAN_METRICS = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+
+
+@dataclass(frozen=True)
+class Protocol:
+    r"""One definition of mAP, CP, CR, CF1, OP, OR, OF1 and their top-k forms.
+
+    With :math:`TP_c` right decisions, :math:`D_c` decisions and :math:`P_c` positives of class c:
+
+    .. math::
+        P_c^* = TP_c / D_c \quad R_c = TP_c / P_c \quad F_c = 2 TP_c / (D_c + P_c) \\
+        CP = mean_c P_c^* \quad CR = mean_c R_c \quad
+        OP = \sum TP_c / \sum D_c \quad OR = \sum TP_c / \sum P_c
+
+    A ratio over nothing is 0: a class without decisions has precision 0, and with no decision at
+    all OP and OF1 are 0 (the code of SADCL gives NaN). OP, OR and OF1 always count all entries.
+
+    Args:
+        name (str): The name in :data:`PROTOCOLS` and in logs.
+        ap (str): 'plain' (as scikit-learn) or 'interpolated' (as VOC 2010); see
+            :func:`average_precision`.
+        threshold (float): In units of the scores, compared in their precision: a float32 score
+            0.8 is not above 0.8.
+        strict (bool): A class is called present for score > threshold (True) or >= (False).
+        mean_f1 (bool): CF1 is the mean of :math:`F_c` (True) or 2 CP CR / (CP + CR) (False).
+        topk_rule (str, optional): 'threshold': the k best classes of an image that also pass the
+            threshold; 'only': the k best, whatever their score; None: no top-k metrics.
+        empty_ap_is_zero (bool): A class without positives has AP 0, or (False) no part in mAP.
+        empty_mean_is_zero (bool): The same for CP, CR and CF1.
+    """
+
+    name: str
+    ap: str
+    threshold: float
+    strict: bool
+    mean_f1: bool
+    topk_rule: Optional[str]
+    empty_ap_is_zero: bool
+    empty_mean_is_zero: bool
+
+    def decide(
+        self,
+        pred: np.ndarray,
+        threshold: Optional[float] = None,
+        top: Optional[np.ndarray] = None,
+    ) -> np.ndarray:
+        """Which classes are called present, (N, C) bool.
+
+        Args:
+            pred (np.ndarray): (N, C) scores.
+            threshold (float, optional): Instead of the protocol's own. Defaults to None.
+            top (np.ndarray, optional): (N, C) bool of :func:`topk_mask`: apply the top-k rule.
+        """
+        if top is not None and self.topk_rule == 'only':
+            return top
+        threshold = float(self.threshold if threshold is None else threshold)
+        above = pred > threshold if self.strict else pred >= threshold
+        return above if top is None else above & top
+
+    def class_ap(self, aps: dict) -> np.ndarray:
+        """Of both average precisions the protocol's, (C,), NaN for a class left out of mAP."""
+        ap = aps[self.ap]
+        return np.nan_to_num(ap, nan=0.0) if self.empty_ap_is_zero else ap
+
+    def class_metrics(
+        self, decision: np.ndarray, target: np.ndarray, ignore: Optional[np.ndarray] = None
+    ) -> dict:
+        """Metrics of each class as (C,) arrays.
+
+        Returns:
+            dict: ``precision``, ``recall``, ``f1`` (fractions, NaN for a class left out of the
+            means) and the counts ``true_positives``, ``predicted``, ``support``.
+        """
+        if ignore is not None:
+            decision = decision & ~ignore
+        true_positives = np.count_nonzero(decision & target, axis=0)
+        predicted = np.count_nonzero(decision, axis=0)
+        support = np.count_nonzero(target, axis=0)
+        ratios = dict(
+            precision=_ratio(true_positives, predicted),
+            recall=_ratio(true_positives, support),
+            f1=_ratio(2 * true_positives, predicted + support),
+        )
+        if not self.empty_mean_is_zero:
+            ratios = {k: np.where(support > 0, v, np.nan) for k, v in ratios.items()}
+        return dict(ratios, true_positives=true_positives, predicted=predicted, support=support)
+
+    def mean_metrics(self, per_class: dict) -> dict:
+        """CP, CR, CF1, OP, OR, OF1 as floats, from the result of :meth:`class_metrics`."""
+        cp, cr, cf1 = (np.nanmean(per_class[key]) for key in ('precision', 'recall', 'f1'))
+        if not self.mean_f1:
+            cf1 = _ratio(2 * cp * cr, cp + cr)
+        hits, predicted, support = (
+            per_class[key].sum() for key in ('true_positives', 'predicted', 'support')
+        )
+        overall = _ratio(hits, predicted), _ratio(hits, support)
+        values = (cp, cr, cf1, *overall, _ratio(2 * hits, predicted + support))
+        return {key: float(value) for key, value in zip(MEAN_METRICS, values)}
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        # SADCL, (AP) Query2Label, SSGRL
+        Protocol('sadcl', 'interpolated', 0.5, True, True, 'threshold', False, True),
+        # ML-GCN, ADD-GCN, TDRG, C-Tran, CSRA, MulCon
+        Protocol('standard', 'plain', 0.5, False, False, 'threshold', False, False),
+        # ASL; ML-Decoder with threshold=0.75
+        Protocol('asl', 'plain', 0.8, True, True, None, True, True),
+        # mmpretrain's MultiLabelMetric and AveragePrecision
+        Protocol('mmpretrain', 'plain', 0.5, False, True, 'only', True, True),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name; ValueError with the known names otherwise."""
+    if name not in PROTOCOLS:
+        raise ValueError(f'unknown protocol {name!r}; known: {", ".join(PROTOCOLS)}')
+    return PROTOCOLS[name]
+
+
+def average_precision(
+    pred: np.ndarray, target: np.ndarray, ignore: Optional[np.ndarray] = None
+) -> dict:
+    r"""Both average precisions of every class, independent of the order of the images.
+
+    A positive i has score :math:`s_i` and precision :math:`p_i`: the share of positives among the
+    images with a score :math:`\ge s_i`. Images with equal scores are one group, so
+
+    .. math::
+        AP_{plain} = \frac{1}{P} \sum_i p_i \qquad
+        AP_{interpolated} = \frac{1}{P} \sum_i \max_{j: s_j \le s_i} p_j
+
+    'plain' equals ``sklearn.metrics.average_precision_score``. 'interpolated' is VOC's area under
+    the monotone envelope over all points. Codes that compute it along an unstable argsort (SADCL,
+    Query2Label) return an arbitrary value for tied scores; ours is the lowest over all orders of
+    the ties.
+
+    Returns:
+        dict: ``plain`` and ``interpolated``, (C,) float64 fractions, NaN without positives.
+    """
+    plain, interpolated = np.full((2, pred.shape[1]), np.nan)
+    for c in range(pred.shape[1]):
+        scores, positive = pred[:, c], target[:, c]
+        hits = np.sort(scores[positive])  # (P,) ascending
+        if not hits.size:
+            continue
+        ranked = np.sort(scores if ignore is None else scores[~ignore[:, c]])
+        positives_above = hits.size - np.searchsorted(hits, hits)
+        images_above = ranked.size - np.searchsorted(ranked, hits)
+        precision = positives_above / images_above  # (P,)
+        plain[c] = precision.mean()
+        interpolated[c] = np.maximum.accumulate(precision).mean()
+    return dict(plain=plain, interpolated=interpolated)
+
+
+def topk_mask(pred: np.ndarray, k: int, ignore: Optional[np.ndarray] = None) -> np.ndarray:
+    """The k highest scores of each image, (N, C) bool; all of them where there are fewer.
+
+    Of equal scores the lowest class index goes first. An ignored entry takes no place.
+    """
+    num_classes = pred.shape[1]
+    k = min(k, num_classes)
+    if ignore is not None:
+        pred = np.where(ignore, -np.inf, pred)
+    kth = np.partition(pred, num_classes - k, axis=1)[:, [num_classes - k]]  # (N, 1)
+    top = pred > kth
+    tied = pred == kth
+    if ignore is not None:
+        tied &= ~ignore
+    free = k - np.count_nonzero(top, axis=1, keepdims=True)  # (N, 1) places left for the tied
+    top |= tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= free)
+    return top
+
+
+def evaluate_protocols(
+    pred: np.ndarray,
+    target: np.ndarray,
+    protocols: list,
+    threshold: Optional[float] = None,
+    topk: Optional[int] = 3,
+    ignore: Optional[np.ndarray] = None,
+) -> list:
+    """Metrics under several protocols from one sort of the scores.
+
+    Returns:
+        list[dict]: One per protocol: mAP, CP, CR, CF1, OP, OR, OF1 and, where it has a top-k
+        rule, CP_top3 ... OF1_top3 (``topk`` = 3), in percent.
+
+    Raises:
+        ValueError: There is no positive at all and a protocol leaves out such classes: it has
+            nothing to average over, and neither 0 nor NaN would make a usable "best" score.
+    """
+    if not target.any() and not all(protocol.empty_ap_is_zero for protocol in protocols):
+        raise ValueError(
+            f'no positive label among {len(target)} images x {target.shape[1]} classes: the metrics'
+            ' are undefined; check the annotations'
+        )
+    aps = average_precision(pred, target, ignore)
+    top = None
+    if topk is not None and any(protocol.topk_rule for protocol in protocols):
+        top = topk_mask(pred, topk, ignore)
+    results = []
+    for protocol in protocols:
+        decision = protocol.decide(pred, threshold)
+        metrics = dict(mAP=float(np.nanmean(protocol.class_ap(aps))))
+        metrics.update(protocol.mean_metrics(protocol.class_metrics(decision, target, ignore)))
+        if top is not None and protocol.topk_rule:
+            decision = protocol.decide(pred, threshold, top)
+            means = protocol.mean_metrics(protocol.class_metrics(decision, target, ignore))
+            metrics.update({f'{key}_top{topk}': value for key, value in means.items()})
+        results.append({key: 100.0 * value for key, value in metrics.items()})
+    return results
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """The quotient in float64, and 0 where the denominator is 0 (then the numerator is too)."""
+    return numerator / np.where(denominator == 0, 1.0, denominator)

@@ -1,0 +1,21 @@
+"""Neck, head, losses and a backbone, registered in mmpretrain's MODELS."""
+
+from .asymmetric_loss import StopGradAsymmetricLoss
+from .contrastive_losses import PSCLLoss, SSCLLoss, pscl_loss, sscl_loss
+from .efficientnet_lite import EfficientNetLite
+from .position_encoding import sine_position_encoding
+from .sadcl_head import GroupLinear, SADCLHead
+from .sarl_neck import SARLNeck
+
+__all__ = [
+    'EfficientNetLite',
+    'GroupLinear',
+    'PSCLLoss',
+    'SADCLHead',
+    'SARLNeck',
+    'SSCLLoss',
+    'StopGradAsymmetricLoss',
+    'pscl_loss',
+    'sine_position_encoding',
+    'sscl_loss',
+]

@@ -1,0 +1,207 @@
+"""The two contrastive losses of SADCL: between samples, and between samples and prototypes.
+
+Shapes in this module: B images, C classes, V views, P projection dims, K positive (image, class)
+pairs of the batch, M = V * K active (view, image, class) vectors, A anchors (at most M).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+ANCHORS = ('all', 'official')
+
+
+def sscl_loss(
+    features: Tensor, target: Tensor, temperature: float = 0.2, anchors: str = 'all'
+) -> Tensor:
+    r"""Sample-to-sample contrastive loss (SADCL eq. for L_SSCL; supervised contrast per class).
+
+    With :math:`s(i,a)` the cosine of two active vectors over the temperature, :math:`A(i)` all
+    other active vectors (any class, image and view) and :math:`P(i)` those of the class of i:
+
+    .. math::
+        L = -\frac{1}{M} \sum_i \frac{1}{|P(i)|} \sum_{p \in P(i)}
+            \Big[ s(i,p) - \log \sum_{a \in A(i)} e^{s(i,a)} \Big]
+
+    An anchor without a partner (possible with one view only) adds 0 and is counted in M.
+
+    Args:
+        features (Tensor): (B, V, C, P), not normalised.
+        target (Tensor): (B, C), multi-hot.
+        temperature (float): Divides the cosine. Defaults to 0.2, the published value.
+        anchors (str): 'all' is the formula above. 'official' sums over the anchors that the
+            published code keeps: row n = v * B + b stays if image n // V has the class, too (a
+            slip of row order there), still divided by M. The gradient is then the published
+            one; the published *value* carries detached offsets that this one has not.
+            Defaults to 'all'.
+
+    Returns:
+        Tensor: A scalar, at least float32. Zero with a graph if no label is positive.
+
+    Raises:
+        ValueError: If the shapes do not fit, or ``anchors`` is unknown.
+    """
+    if features.dim() != 4 or target.shape != (features.shape[0], features.shape[2]):
+        raise ValueError(
+            f'features must be (B, V, C, P) and target (B, C), got {tuple(features.shape)} '
+            f'and {tuple(target.shape)}'
+        )
+    image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
+    z = features[image, :, label].transpose(0, 1)  # (V, K, P)
+    return sscl_loss_active(z, target, image, label, temperature, anchors)
+
+
+def sscl_loss_active(
+    z: Tensor,
+    target: Tensor,
+    image: Tensor,
+    label: Tensor,
+    temperature: float = 0.2,
+    anchors: str = 'all',
+) -> Tensor:
+    """:func:`sscl_loss` over vectors that are selected already: its cost grows with M squared.
+
+    Args:
+        z (Tensor): (V, K, P), the active vectors of each view, not normalised.
+        target (Tensor): (B, C), multi-hot.
+        image (Tensor): (K,), the image of each active vector.
+        label (Tensor): (K,), its class.
+        temperature (float): As in :func:`sscl_loss`.
+        anchors (str): As in :func:`sscl_loss`.
+
+    Returns:
+        Tensor: A scalar, at least float32.
+    """
+    _check_anchors(anchors)
+    num_views, num_pairs, _ = z.shape
+    with torch.autocast(z.device.type, enabled=False):
+        z = F.normalize(_at_least_float32(z), dim=-1, eps=1e-12).flatten(0, 1)  # (M, P)
+        classes = label.repeat(num_views)  # (M,)
+        partners = torch.bincount(label, minlength=target.shape[1])[label] * num_views - 1
+        is_anchor = (partners > 0).repeat(num_views)  # (M,)
+        if anchors == 'official':
+            rows = torch.arange(num_views, device=z.device)[:, None] * len(target) + image
+            is_anchor = is_anchor & (target[rows // num_views, label] > 0).flatten()
+        index = is_anchor.nonzero().squeeze(1)  # (A,)
+        if len(index) == 0:
+            return z.sum() * 0.0
+        similarity = z[index] @ z.T / temperature  # (A, M)
+        others = index[:, None] != torch.arange(len(z), device=z.device)
+        positives = (classes[index][:, None] == classes) & others  # (A, M)
+        log_denominator = similarity.masked_fill(~others, -torch.inf).logsumexp(dim=1)
+        attraction = (similarity * positives).sum(dim=1) / positives.sum(dim=1)
+        return (log_denominator - attraction).sum() / (num_views * num_pairs)
+
+
+def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:
+    r"""Prototype-to-sample contrastive loss (SADCL eq. for L_PSCL).
+
+    With :math:`s_{bc}` the cosine of an embedding and its class's prototype over the temperature:
+
+    .. math::
+        L = -\frac{1}{K} \sum_c \Big[ \log \sum_{b: y_{bc}=1} e^{s_{bc}}
+            - \log \sum_b e^{s_{bc}} \Big]
+
+    The published code takes a class without a positive in the batch to have the numerator
+    :math:`\max_b s_{bc}` without gradient: such a class pushes every image from its prototype.
+
+    Args:
+        z (Tensor): (B, C, P), projected embeddings, not normalised.
+        prototypes (Tensor): (C, P) or (1, C, P), projected, not normalised.
+        target (Tensor): (B, C), multi-hot.
+        temperature (float): Divides the cosine. Defaults to 0.07, the published value.
+
+    Returns:
+        Tensor: A scalar, at least float32. Zero with a graph if no label is positive (the
+        published code stops with an AttributeError).
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    prototypes = prototypes.reshape(prototypes.shape[-2:])
+    if z.dim() != 3 or z.shape[1:] != prototypes.shape or target.shape != z.shape[:2]:
+        raise ValueError(
+            'z must be (B, C, P), prototypes (C, P) and target (B, C), got '
+            f'{tuple(z.shape)}, {tuple(prototypes.shape)} and {tuple(target.shape)}'
+        )
+    with torch.autocast(z.device.type, enabled=False):
+        # eps as in torch.nn.functional.cosine_similarity
+        z = F.normalize(_at_least_float32(z), dim=-1, eps=1e-8)
+        prototypes = F.normalize(_at_least_float32(prototypes), dim=-1, eps=1e-8)
+        similarity = torch.einsum('bcp,cp->bc', z, prototypes.to(z)) / temperature  # (B, C)
+        positive = target > 0
+        present = positive.any(dim=0)  # (C,)
+        # Absent classes keep all rows here, so that no row is empty; torch.where drops them.
+        log_numerator = torch.where(
+            present,
+            similarity.masked_fill(~positive & present, -torch.inf).logsumexp(dim=0),
+            similarity.detach().amax(dim=0),
+        )
+        per_class = similarity.logsumexp(dim=0) - log_numerator  # (C,)
+        num_pairs = positive.sum()
+        return per_class.sum() * (num_pairs > 0) / num_pairs.clamp(min=1)
+
+
+@MODELS.register_module()
+class SSCLLoss(nn.Module):
+    """Sample-to-sample contrastive loss; the mathematics is :func:`sscl_loss`.
+
+    Args:
+        temperature (float): Divides the cosine. Defaults to 0.2.
+        anchors (str): 'all' or 'official', see :func:`sscl_loss`. Defaults to 'all'.
+        loss_weight (float): Defaults to 1.0. The published run has 100 with 'official' anchors.
+    """
+
+    def __init__(
+        self, *, temperature: float = 0.2, anchors: str = 'all', loss_weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        _check_anchors(anchors)
+        self.temperature = _check_temperature(temperature)
+        self.anchors = anchors
+        self.loss_weight = loss_weight
+
+    def forward(self, z: Tensor, target: Tensor, image: Tensor, label: Tensor) -> Tensor:
+        """Weighted loss of the active vectors z (V, K, P); see :func:`sscl_loss_active`."""
+        loss = sscl_loss_active(z, target, image, label, self.temperature, self.anchors)
+        return self.loss_weight * loss
+
+
+@MODELS.register_module()
+class PSCLLoss(nn.Module):
+    """Prototype-to-sample contrastive loss; the mathematics is :func:`pscl_loss`.
+
+    Args:
+        temperature (float): Divides the cosine. Defaults to 0.07.
+        loss_weight (float): Defaults to 1.0. The published run has 50.
+    """
+
+    def __init__(self, *, temperature: float = 0.07, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = _check_temperature(temperature)
+        self.loss_weight = loss_weight
+
+    def forward(self, z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
+        """Weighted loss of z (B, C, P) against prototypes (C, P)."""
+        return self.loss_weight * pscl_loss(z, prototypes, target, self.temperature)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision is raised, float64 stays."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _check_anchors(anchors: str) -> None:
+    """Raise if the name is not one of ANCHORS."""
+    if anchors not in ANCHORS:
+        raise ValueError(f'anchors must be one of {ANCHORS}, got {anchors!r}')
+
+
+def _check_temperature(temperature: float) -> float:
+    """Raise if the temperature is not positive."""
+    if temperature <= 0:
+        raise ValueError(f'temperature must be positive, got {temperature}')
+    return temperature

