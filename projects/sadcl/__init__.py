@@ -1,0 +1,20 @@
+"""SADCL for multi-label image classification, as an mmpretrain plugin.
+
+Importing this package registers its components; a config does it with
+``custom_imports = dict(imports=['projects.sadcl'])``.
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    # mmcv without compiled ops warns of one that this project does not use
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    from . import datasets, engine, evaluation, models
+    from .datasets import *  # noqa: F403
+    from .engine import *  # noqa: F403
+    from .evaluation import *  # noqa: F403
+    from .models import *  # noqa: F403
+
+__version__ = '0.1.0'
+
+__all__ = [*datasets.__all__, *engine.__all__, *evaluation.__all__, *models.__all__]

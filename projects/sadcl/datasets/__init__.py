@@ -1,3 +1,5 @@
+from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
+from .transforms import MultiScaleCrop
 
-__all__ = ['DigitScenes']
+__all__ = ['COCOMultiLabel', 'DigitScenes', 'MultiScaleCrop']

@@ -5,12 +5,14 @@ N images, C classes, P positives of a class. ``pred`` (N, C) float scores withou
 is numpy and returns fractions; :class:`MLICMetric` checks the inputs and turns them into percent.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
 MEAN_METRICS = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+ROWS_AT_ONCE = 4096  # bounds the temporary memory of the top-k rule
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,15 @@ class Protocol:
     threshold: float
     strict: bool
     mean_f1: bool
-    topk_rule: Optional[str]
+    topk_rule: str | None
     empty_ap_is_zero: bool
     empty_mean_is_zero: bool
 
     def decide(
         self,
         pred: np.ndarray,
-        threshold: Optional[float] = None,
-        top: Optional[np.ndarray] = None,
+        threshold: float | None = None,
+        top: np.ndarray | None = None,
     ) -> np.ndarray:
         """Which classes are called present, (N, C) bool.
 
@@ -75,7 +77,7 @@ class Protocol:
         return np.nan_to_num(ap, nan=0.0) if self.empty_ap_is_zero else ap
 
     def class_metrics(
-        self, decision: np.ndarray, target: np.ndarray, ignore: Optional[np.ndarray] = None
+        self, decision: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None
     ) -> dict:
         """Metrics of each class as (C,) arrays.
 
@@ -113,14 +115,46 @@ class Protocol:
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        # SADCL, (AP) Query2Label, SSGRL
-        Protocol('sadcl', 'interpolated', 0.5, True, True, 'threshold', False, True),
-        # ML-GCN, ADD-GCN, TDRG, C-Tran, CSRA, MulCon
-        Protocol('standard', 'plain', 0.5, False, False, 'threshold', False, False),
-        # ASL; ML-Decoder with threshold=0.75
-        Protocol('asl', 'plain', 0.8, True, True, None, True, True),
-        # mmpretrain's MultiLabelMetric and AveragePrecision
-        Protocol('mmpretrain', 'plain', 0.5, False, True, 'only', True, True),
+        Protocol(  # SADCL, (AP) Query2Label, SSGRL
+            name='sadcl',
+            ap='interpolated',
+            threshold=0.5,
+            strict=True,
+            mean_f1=True,
+            topk_rule='threshold',
+            empty_ap_is_zero=False,  # the published code: NaN, and mAP with it
+            empty_mean_is_zero=True,
+        ),
+        Protocol(  # ML-GCN, ADD-GCN, TDRG, C-Tran, CSRA, MulCon
+            name='standard',
+            ap='plain',
+            threshold=0.5,
+            strict=False,
+            mean_f1=False,
+            topk_rule='threshold',
+            empty_ap_is_zero=False,
+            empty_mean_is_zero=False,
+        ),
+        Protocol(  # ASL; ML-Decoder with threshold=0.75
+            name='asl',
+            ap='plain',
+            threshold=0.8,
+            strict=True,
+            mean_f1=True,
+            topk_rule=None,
+            empty_ap_is_zero=True,
+            empty_mean_is_zero=True,
+        ),
+        Protocol(  # mmpretrain's AveragePrecision and MultiLabelMetric
+            name='mmpretrain',
+            ap='plain',
+            threshold=0.5,
+            strict=False,
+            mean_f1=True,
+            topk_rule='only',
+            empty_ap_is_zero=True,
+            empty_mean_is_zero=True,
+        ),
     )
 }
 
@@ -133,7 +167,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def average_precision(
-    pred: np.ndarray, target: np.ndarray, ignore: Optional[np.ndarray] = None
+    pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None
 ) -> dict:
     r"""Both average precisions of every class, independent of the order of the images.
 
@@ -167,11 +201,22 @@ def average_precision(
     return dict(plain=plain, interpolated=interpolated)
 
 
-def topk_mask(pred: np.ndarray, k: int, ignore: Optional[np.ndarray] = None) -> np.ndarray:
+def topk_mask(pred: np.ndarray, k: int, ignore: np.ndarray | None = None) -> np.ndarray:
     """The k highest scores of each image, (N, C) bool; all of them where there are fewer.
 
     Of equal scores the lowest class index goes first. An ignored entry takes no place.
     """
+    if k < 1:
+        raise ValueError(f'topk must be at least 1, got {k}')
+    top = np.empty(pred.shape, dtype=bool)
+    for start in range(0, len(pred), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        top[rows] = _topk_rows(pred[rows], k, None if ignore is None else ignore[rows])
+    return top
+
+
+def _topk_rows(pred: np.ndarray, k: int, ignore: np.ndarray | None) -> np.ndarray:
+    """:func:`topk_mask` of some rows: all above the k-th score, then the first that equal it."""
     num_classes = pred.shape[1]
     k = min(k, num_classes)
     if ignore is not None:
@@ -182,17 +227,16 @@ def topk_mask(pred: np.ndarray, k: int, ignore: Optional[np.ndarray] = None) -> 
     if ignore is not None:
         tied &= ~ignore
     free = k - np.count_nonzero(top, axis=1, keepdims=True)  # (N, 1) places left for the tied
-    top |= tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= free)
-    return top
+    return top | (tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= free))
 
 
 def evaluate_protocols(
     pred: np.ndarray,
     target: np.ndarray,
     protocols: list,
-    threshold: Optional[float] = None,
-    topk: Optional[int] = 3,
-    ignore: Optional[np.ndarray] = None,
+    threshold: float | None = None,
+    topk: int | None = 3,
+    ignore: np.ndarray | None = None,
 ) -> list:
     """Metrics under several protocols from one sort of the scores.
 

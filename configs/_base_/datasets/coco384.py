@@ -1,0 +1,20 @@
+"""COCO 2014 at 384 px: coco448.py with smaller images."""
+
+_base_ = './coco448.py'
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(440, 440)),  # 440 / 384 is about 512 / 448
+    dict(type='MultiScaleCrop', scale=384),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(384, 384)),
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,62 @@
+"""COCO 2014 at 448 px: train2014 to train, val2014 to report, unlabelled images included."""
+
+dataset_type = 'COCOMultiLabel'
+data_root = 'data/coco/'
+data_preprocessor = dict(
+    num_classes=80,
+    # ImageNet's mean and std, RGB
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+    to_onehot=True,
+)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(512, 512)),
+    dict(type='MultiScaleCrop', scale=448),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(448, 448)),
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=8,  # 8 GPUs x 8 = 64
+    num_workers=4,
+    persistent_workers=True,
+    pin_memory=True,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotations/instances_train2014.json',
+        data_prefix=dict(img_path='train2014'),
+        pipeline=train_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    drop_last=True,  # the gathered losses need batches of one size on all ranks
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=4,
+    persistent_workers=True,
+    pin_memory=True,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotations/instances_val2014.json',
+        data_prefix=dict(img_path='val2014'),
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='MLICMetric', protocols=['standard', 'sadcl'])
+test_evaluator = val_evaluator

@@ -1,0 +1,14 @@
+_base_ = './adamw_one-cycle_2x80e.py'
+
+param_scheduler = [
+    dict(
+        type='GroupOneCycleLR',
+        pct_start=0.2,
+        by_epoch=True,
+        convert_to_iter_based=True,
+        begin=0,
+        end=80,
+    )
+]
+custom_hooks = [dict(type='EMAHook', momentum=2e-4, priority='ABOVE_NORMAL')]  # 1 - decay 0.9998
+train_cfg = dict(max_epochs=80)

@@ -1,0 +1,25 @@
+"""Mixed precision on the CPU, where mmengine's AmpOptimWrapper refuses to start."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPERS
+from torch import nn
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Autocast to bfloat16 on the CPU, without a loss scaler (bfloat16 needs none).
+
+    Args:
+        **kwargs: As ``OptimWrapper``'s.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """mmengine's context, inside a CPU autocast."""
+        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+            yield

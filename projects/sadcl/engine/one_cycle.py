@@ -1,0 +1,74 @@
+"""The one-cycle policy as the published code runs it: every group's own peak, beta1 in step."""
+
+from __future__ import annotations
+
+from mmengine.optim import OneCycleLR
+from mmpretrain.registry import PARAM_SCHEDULERS
+from torch.optim import Optimizer
+
+
+@PARAM_SCHEDULERS.register_module()
+class GroupOneCycleLR(OneCycleLR):
+    """mmengine's ``OneCycleLR``, equal to ``torch.optim.lr_scheduler.OneCycleLR``.
+
+    What differs from mmengine's:
+
+    - ``eta_max=None`` takes each parameter group's own learning rate as its peak, so that
+      ``paramwise_cfg`` and ``--auto-scale-lr`` count (a second cycle has the peaks of the first);
+    - the first beta of Adam runs against the learning rate (torch's ``cycle_momentum``), as it
+      did in the published run;
+    - the state holds no function, so that a checkpoint loads with ``weights_only=True``.
+
+    Args:
+        optimizer (Optimizer | OptimWrapper): Whose groups are scheduled.
+        eta_max (float, optional): Peak of every group. Defaults to None: each group's ``lr``.
+        betas (tuple[float, float], optional): Lowest (at the peak of the learning rate) and
+            highest (at both ends) beta1. None leaves it alone. Defaults to (0.85, 0.95).
+        **kwargs: As mmengine's: ``pct_start``, ``div_factor``, ``final_div_factor``, ``begin``,
+            ``end``, ``by_epoch``, ``convert_to_iter_based``; two phases only.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *args,
+        eta_max: float | None = None,
+        betas: tuple[float, float] | None = (0.85, 0.95),
+        **kwargs,
+    ) -> None:
+        if kwargs.get('three_phase'):
+            raise ValueError('GroupOneCycleLR has two phases: three_phase is not supported')
+        self.betas = None if betas is None else tuple(betas)
+        super().__init__(optimizer, *args, eta_max=eta_max, **kwargs)
+
+    def step(self) -> None:
+        """Set learning rate and beta1 of the next iteration."""
+        super().step()
+        # last_step counts the calls; inside [begin, end) it is this cycle's iteration
+        if self.betas is not None and self.begin <= self._global_step < self.end:
+            self._set_beta()
+
+    def state_dict(self) -> dict:
+        """mmengine's, without the annealing function."""
+        return {name: value for name, value in super().state_dict().items() if not callable(value)}
+
+    def _format_param(self, name: str, optimizer: Optimizer, param: float | None) -> list[float]:
+        """The peak of each group."""
+        if param is None:
+            return [group.get(name, group['lr']) for group in optimizer.param_groups]
+        return super()._format_param(name, optimizer, param)
+
+    def _set_beta(self) -> None:
+        """beta1 falls from its highest to its lowest value and rises again."""
+        lowest, highest = self.betas
+        start_step = 0.0
+        for phase, (start, end) in zip(
+            self._schedule_phases, [(highest, lowest), (lowest, highest)]
+        ):
+            if self.last_step <= phase['end_step'] or phase is self._schedule_phases[-1]:
+                progress = (self.last_step - start_step) / (phase['end_step'] - start_step)
+                beta = self.anneal_func(start, end, progress)
+                break
+            start_step = phase['end_step']
+        for group in self.optimizer.param_groups:
+            group['betas'] = (beta, *group['betas'][1:])

@@ -1,0 +1,173 @@
+"""Class prototypes from the training set, and the start of the contrastive stage.
+
+Shapes in this module: B images, C classes, D embed dims.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+
+import torch
+from mmengine import dist
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import Tensor, nn
+
+
+@HOOKS.register_module()
+class PrototypeHook(Hook):
+    r"""Start the contrastive stage of SADCL at an epoch.
+
+    Until then the contrastive losses are zero. At the start of epoch ``begin`` the hook puts the
+    EMA weights (where an ``EMAHook`` runs) into the model, computes the prototypes in one pass
+    over the training images under the test pipeline, hands them to the head (which fills the
+    memory bank with them, renews its projector and switches its contrastive losses on), and
+    starts optimizer state and EMA anew.
+
+    The prototype of class c, as the published files show it (their code is not released), with
+    :math:`N_c` the number of all training images that have the class:
+
+    .. math::
+        P_c = \frac{1}{N_c} \sum_{b:\, y_{bc} = 1,\, p_{bc} > t} h_{bc}
+
+    Args:
+        begin (int): The epoch, counted from 1, that starts with contrastive losses. 1 needs
+            trained weights (``load_from``).
+        threshold (float): t, the score a positive must exceed to be averaged.
+            Defaults to 0.85, the published value.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, begin: int, threshold: float = 0.85) -> None:
+        if begin < 1:
+            raise ValueError(f'begin counts epochs from 1, got {begin}')
+        self.begin = begin
+        self.threshold = threshold
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that the stage can start, and switch the losses off until it does.
+
+        Raises:
+            TypeError: If the head has no contrastive losses.
+            RuntimeError: If the stage starts at once, from weights that nobody trained.
+        """
+        head = _unwrap(runner.model).head
+        if getattr(head, 'projector', None) is None:
+            raise TypeError(
+                f'PrototypeHook needs an SADCLHead with loss_sscl or loss_pscl, '
+                f'got {type(head).__name__} without them: remove the hook from custom_hooks'
+            )
+        if self.begin > runner.max_epochs:
+            raise ValueError(
+                f'PrototypeHook(begin={self.begin}) never starts: the run has '
+                f'{runner.max_epochs} epochs'
+            )
+        if self.begin == 1 and not (runner._load_from or runner._resume):
+            raise RuntimeError(
+                'PrototypeHook(begin=1) computes prototypes from trained weights, and none are '
+                'given: train the first stage (tools/train.py with the sarl_* config), then add '
+                '--cfg-options load_from=CHECKPOINT'
+            )
+        head.contrastive = runner.epoch + 1 > self.begin
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the contrastive stage if its epoch has come."""
+        if runner.epoch + 1 != self.begin:
+            return
+        model = _unwrap(runner.model)
+        ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        for ema_model in ema_models:
+            with torch.no_grad():
+                for source, average in zip(model.parameters(), ema_model.module.parameters()):
+                    source.copy_(average)
+        prototypes = self._compute(runner, model)
+        model.head.start_contrastive(prototypes)
+        for ema_model in ema_models:
+            ema_model.module.load_state_dict(model.state_dict())
+            ema_model.steps.zero_()
+        runner.optim_wrapper.optimizer.state.clear()
+        runner.logger.info(
+            f'Contrastive stage starts at epoch {self.begin}: SSCL and PSCL are on, optimizer '
+            'state and EMA start anew.'
+        )
+
+    def _compute(self, runner: Runner, model: nn.Module) -> Tensor:
+        """Prototypes (C, D) of the training set; classes without one are named in the log."""
+        loader = self._build_loader(runner)
+        runner.logger.info(f'Prototypes: one pass over {len(loader.dataset)} training images')
+        sums, counts, confident = class_means(model, loader, self.threshold, runner.logger.info)
+        prototypes = sums / counts.clamp(min=1)[:, None]
+        classes = loader.dataset.metainfo.get('classes') or list(range(len(counts)))
+        empty = [str(name) for name, count in zip(classes, confident.tolist()) if count == 0]
+        if empty:
+            runner.logger.warning(
+                f'Prototypes: {len(empty)} of {len(classes)} classes have no training image with '
+                f'a score above {self.threshold} and start at zero: {", ".join(empty[:20])}'
+                + (', …' if len(empty) > 20 else '')
+            )
+        return prototypes
+
+    @staticmethod
+    def _build_loader(runner: Runner):
+        """The training set in order, under the test pipeline, each image on one rank."""
+        cfg = copy.deepcopy(runner.cfg.train_dataloader)
+        test_cfg = runner.cfg.get('test_dataloader') or runner.cfg.val_dataloader
+        if 'pipeline' not in cfg.dataset:
+            raise ValueError(
+                f'PrototypeHook replaces train_dataloader.dataset.pipeline by the test pipeline, '
+                f'and {cfg.dataset.type} has none: use a dataset without a wrapper'
+            )
+        cfg.dataset.pipeline = test_cfg.dataset.pipeline
+        cfg.sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
+        cfg.drop_last = False
+        cfg.persistent_workers = False
+        cfg.pop('batch_sampler', None)
+        return Runner.build_dataloader(cfg, seed=runner.seed)
+
+
+@torch.no_grad()
+def class_means(
+    model: nn.Module, loader, threshold: float, log=lambda line: None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum the embeddings of confident positives over a data loader, over all ranks.
+
+    Args:
+        model (nn.Module): An ImageClassifier with SARLNeck and SADCLHead; it is left in the mode
+            it was in.
+        loader (DataLoader): Images with labels.
+        threshold (float): The score that a positive must exceed.
+        log (callable): Takes a line of progress, about ten times. Defaults to none.
+
+    Returns:
+        tuple[Tensor]: Sums (C, D) and, per class, the number of positives (C,) and of
+        confident ones (C,); float32.
+    """
+    was_training = model.training
+    model.eval()
+    total, started = None, time.time()
+    every = max(1, len(loader) // 10)
+    for index, batch in enumerate(loader, start=1):
+        batch = model.data_preprocessor(batch, False)
+        feats = model.extract_feat(batch['inputs'])
+        score = model.head(feats).sigmoid()  # (B, C)
+        target = torch.stack([sample.gt_score for sample in batch['data_samples']]) > 0
+        chosen = target & (score > threshold)
+        sums = torch.einsum('bc,bcd->cd', chosen.double(), feats[-1].double())
+        part = torch.cat([sums, target.sum(0)[:, None], chosen.sum(0)[:, None]], dim=1)
+        total = part if total is None else total + part
+        if index % every == 0 or index == len(loader):
+            left = (time.time() - started) / index * (len(loader) - index)
+            log(f'Prototypes: batch {index} / {len(loader)}, {left:.0f} s left')
+    model.train(was_training)
+    dist.all_reduce(total)
+    sums, counts, confident = total[:, :-2], total[:, -2], total[:, -1]
+    return sums.float(), counts.float(), confident.float()
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DDP wrapper."""
+    return model.module if is_model_wrapper(model) else model

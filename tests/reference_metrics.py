@@ -1,0 +1,116 @@
+"""Loop versions of the evaluation formulas, from their definitions, without numpy tricks.
+
+N images, C classes; ``scores`` and ``labels`` are lists of N lists of C, labels None = ignored.
+All results are in percent.
+"""
+
+
+def ap_plain(scores, labels):
+    """Sum over the distinct scores, from high to low, of recall gain times precision."""
+    positives = sum(labels)
+    ap = recall_before = 0.0
+    for level in sorted(set(scores), reverse=True):
+        chosen = [label for score, label in zip(scores, labels) if score >= level]
+        recall = sum(chosen) / positives
+        ap += (recall - recall_before) * sum(chosen) / len(chosen)
+        recall_before = recall
+    return 100.0 * ap
+
+
+def ap_voc(ranked_labels):
+    """VOC's area under the precision envelope, of labels sorted from high score to low."""
+    recalls, precisions, hits = [0.0], [0.0], 0
+    for count, label in enumerate(ranked_labels, start=1):
+        hits += label
+        recalls.append(hits / sum(ranked_labels))
+        precisions.append(hits / count)
+    area = 0.0
+    for i in range(1, len(recalls)):
+        area += (recalls[i] - recalls[i - 1]) * max(precisions[i:])
+    return 100.0 * area
+
+
+def ap_interpolated(scores, labels):
+    """VOC's area, with the negatives of a tied group ranked before its positives."""
+    ranked = sorted(zip(scores, labels), key=lambda pair: (-pair[0], pair[1]))
+    return ap_voc([label for _, label in ranked])
+
+
+def decisions(scores, labels, threshold, strict, k=None):
+    """Per image the set of classes called present; ``threshold`` None: the k best alone."""
+    chosen = []
+    for row, truth in zip(scores, labels):
+        classes = [c for c in range(len(row)) if truth[c] is not None]
+        if k is not None:
+            classes = sorted(classes, key=lambda c: (-row[c], c))[:k]
+        if threshold is not None:
+            classes = [
+                c for c in classes if (row[c] > threshold if strict else row[c] >= threshold)
+            ]
+        chosen.append(set(classes))
+    return chosen
+
+
+def divide(a, b):
+    """The quotient, 0 for nothing over nothing."""
+    return a / b if b else 0.0
+
+
+def six(chosen, labels, f1_of_means, skip_empty):
+    """CP, CR, CF1, OP, OR, OF1 of the decisions."""
+    precisions, recalls, f1s, total = [], [], [], [0, 0, 0]
+    for c in range(len(labels[0])):
+        hits = sum(c in called and truth[c] == 1 for called, truth in zip(chosen, labels))
+        called = sum(c in called for called in chosen)
+        positives = sum(truth[c] == 1 for truth in labels)
+        total = [t + new for t, new in zip(total, (hits, called, positives))]
+        if positives == 0 and skip_empty:
+            continue
+        precisions.append(divide(hits, called))
+        recalls.append(divide(hits, positives))
+        f1s.append(divide(2 * precisions[-1] * recalls[-1], precisions[-1] + recalls[-1]))
+    cp, cr, cf1 = (divide(sum(values), len(values)) for values in (precisions, recalls, f1s))
+    if f1_of_means:
+        cf1 = divide(2 * cp * cr, cp + cr)
+    op, overall_recall = divide(total[0], total[1]), divide(total[0], total[2])
+    of1 = divide(2 * op * overall_recall, op + overall_recall)
+    return [100.0 * value for value in (cp, cr, cf1, op, overall_recall, of1)]
+
+
+def mean_ap(scores, labels, ap, skip_empty):
+    """Mean over the classes; one without positives is left out or counts 0."""
+    values = []
+    for c in range(len(labels[0])):
+        pairs = [(row[c], truth[c]) for row, truth in zip(scores, labels) if truth[c] is not None]
+        if any(label for _, label in pairs):
+            values.append(ap([score for score, _ in pairs], [label for _, label in pairs]))
+        elif not skip_empty:
+            values.append(0.0)
+    return sum(values) / len(values)
+
+
+def protocol_metrics(name, scores, labels, k=3):
+    """All metrics of one protocol, written out per protocol as its users define them."""
+    if name == 'sadcl':
+        ap, skip_ap, f1_of_means, skip_means = ap_interpolated, True, False, False
+        plain = decisions(scores, labels, 0.5, strict=True)
+        top = decisions(scores, labels, 0.5, strict=True, k=k)
+    elif name == 'standard':
+        ap, skip_ap, f1_of_means, skip_means = ap_plain, True, True, True
+        plain = decisions(scores, labels, 0.5, strict=False)
+        top = decisions(scores, labels, 0.5, strict=False, k=k)
+    elif name == 'asl':
+        ap, skip_ap, f1_of_means, skip_means = ap_plain, False, False, False
+        plain = decisions(scores, labels, 0.8, strict=True)
+        top = None
+    else:
+        ap, skip_ap, f1_of_means, skip_means = ap_plain, False, False, False
+        plain = decisions(scores, labels, 0.5, strict=False)
+        top = decisions(scores, labels, None, strict=False, k=k)
+    names = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+    metrics = {'mAP': mean_ap(scores, labels, ap, skip_ap)}
+    metrics.update(zip(names, six(plain, labels, f1_of_means, skip_means)))
+    if top is not None:
+        values = six(top, labels, f1_of_means, skip_means)
+        metrics.update({f'{n}_top{k}': value for n, value in zip(names, values)})
+    return metrics
