@@ -123,8 +123,6 @@ class COCOMultiLabel(MultiLabelDataset):
             if gt_label or not self.labelled_only:
                 img_path = str(Path(self.img_prefix) / coco.imgs[img_id]['file_name'])
                 data_list.append(dict(img_path=img_path, img_id=img_id, gt_label=gt_label))
-        if not data_list:
-            raise ValueError(f'{self.ann_file}: 0 of its {len(coco.imgs)} images are labelled')
         if not Path(data_list[0]['img_path']).is_file():
             raise FileNotFoundError(
                 f'{data_list[0]["img_path"]} not found: is {self.img_prefix} the folder of the '

@@ -9,8 +9,8 @@ from mmpretrain.registry import DATASETS
 
 # N digits in a scene; a layout is an int array (N, 4) of rows (scan, x, y, side), in pixels.
 
-# Scans of the three pools, by their place in scikit-learn's file. The file is ordered by
-# writer, so that consecutive pools share next to no handwriting.
+# Scans of the three pools, by their place in scikit-learn's file. Neighbours in the file are often
+# by the same writer: consecutive pools share less handwriting than shuffled ones.
 POOLS = dict(train=(0, 1078), val=(1078, 1348), test=(1348, 1797))
 MIN_SIDE, MAX_SIDE = 24 / 128, 56 / 128  # of a digit, as a part of the canvas
 MAX_OVERLAP = 0.1  # of the smaller of two digits
@@ -33,10 +33,10 @@ class DigitScenes(MultiLabelDataset):
 
     A scene shows 1 to 4 digits of several sizes in random ink on a textured ground, among
     strokes, blobs and scrambled digits that carry no label. The digits are the 1,797 real 8x8
-    scans that come with scikit-learn, in three pools, so that no scan (and next to no writer)
-    is in two splits. Scene ``i`` of a split depends on ``(seed, split, i)`` alone: the same
-    image in every epoch, worker and process. What is shown is drawn when the data set is
-    initialised, the image only when it is asked for.
+    scans that come with scikit-learn, in three pools, so that no scan is in two splits. Scene
+    ``i`` of a split depends on ``(seed, split, i)`` alone: the same image in every epoch, worker
+    and process. What is shown is drawn when the data set is initialised, the image only when it
+    is asked for.
 
     Items carry ``img`` (uint8, (H, W, 3), BGR), so a pipeline starts without
     ``LoadImageFromFile``; ``img_path`` is a readable id such as

