@@ -523,7 +523,9 @@ def test_calculate_names_the_classes_left_out(monkeypatch):
 
 def test_fewer_images_than_the_dataset_warns(monkeypatch):
     lines = []
-    monkeypatch.setattr(mlic_metric, 'print_log', lambda text, *_: lines.append(text))
+    monkeypatch.setattr(
+        'projects.sadcl.evaluation.blocks.print_log', lambda text, *_: lines.append(text)
+    )
     metric = MLICMetric()
     metric.process(None, data_samples(*make_case('normal')))
     metric.evaluate(50)

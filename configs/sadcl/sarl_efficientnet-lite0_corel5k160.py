@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/sadcl_efficientnet-lite0.py',
+    '../_base_/datasets/corel5k160.py',
+    '../_base_/schedules/adamw_one-cycle_10e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    neck=dict(num_classes=260),
+    # an image has 3.5 of 260 words
+    head=dict(num_classes=260, prior_prob=0.0135, loss_sscl=None, loss_pscl=None),
+)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Evaluate with several processes, one per GPU (or on the CPU, where there is no GPU):
+#   tools/dist_test.sh CONFIG CHECKPOINT NGPUS [options of tools/test.py]
+# Environment: PORT (a free one by default), NNODES, NODE_RANK, MASTER_ADDR.
+set -euo pipefail
+if [ $# -lt 3 ]; then
+    sed -n '2,4s/^# //p' "$0"
+    exit 2
+fi
+exec "$(dirname "$0")/torchrun.sh" "$3" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}"
