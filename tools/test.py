@@ -31,9 +31,7 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         help='config entries to replace, such as test_dataloader.batch_size=8',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
     if args.out and Path(args.out).suffix not in ('.npz', '.json'):

@@ -1,3 +1,9 @@
+"""Global average pool and a linear classifier on Corel5k.
+
+tools/train.py configs/sadcl/baseline_efficientnet-lite0_corel5k160.py
+RESULT
+"""
+
 _base_ = [
     '../_base_/models/baseline_efficientnet-lite0.py',
     '../_base_/datasets/corel5k160.py',

@@ -1,3 +1,9 @@
+"""SADCL on Corel5k: SARL for 6 epochs, contrastive losses for 4.
+
+tools/train.py configs/sadcl/sadcl_efficientnet-lite0_corel5k160.py
+RESULT
+"""
+
 _base_ = [
     '../_base_/models/sadcl_efficientnet-lite0.py',
     '../_base_/datasets/corel5k160.py',

@@ -1,3 +1,9 @@
+"""The demo: SADCL on scenes of handwritten digits (`make demo`).
+
+tools/train.py configs/sadcl/sadcl_efficientnet-lite0_digits128.py
+RESULT
+"""
+
 _base_ = [
     '../_base_/models/sadcl_efficientnet-lite0.py',
     '../_base_/datasets/digits128.py',

@@ -1,3 +1,9 @@
+"""SADCL on Pascal VOC 2007: SARL for 6 epochs, contrastive losses for 4.
+
+tools/train.py configs/sadcl/sadcl_efficientnet-lite0_voc224.py
+RESULT
+"""
+
 _base_ = [
     '../_base_/models/sadcl_efficientnet-lite0.py',
     '../_base_/datasets/voc224.py',

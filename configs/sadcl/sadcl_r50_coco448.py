@@ -3,7 +3,5 @@
 _base_ = './sadcl_r101_coco448.py'
 
 model = dict(
-    backbone=dict(
-        depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')
-    )
+    backbone=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
 )

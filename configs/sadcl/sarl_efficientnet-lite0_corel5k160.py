@@ -1,3 +1,9 @@
+"""SARL without contrastive losses on Corel5k.
+
+tools/train.py configs/sadcl/sarl_efficientnet-lite0_corel5k160.py
+RESULT
+"""
+
 _base_ = [
     '../_base_/models/sadcl_efficientnet-lite0.py',
     '../_base_/datasets/corel5k160.py',

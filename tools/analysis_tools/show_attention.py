@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -25,6 +26,9 @@ from torch.nn import functional as F
 
 from projects.sadcl.engine import check_data, find_checkpoint
 from projects.sadcl.visualization import draw_attention
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ('.png', '.jpg', '.pdf')
 
@@ -123,7 +127,9 @@ def to_target(sample: DataSample, num_classes: int) -> Tensor:
     return target
 
 
-def draw(model: nn.Module, dataset: BaseDataset, indices: list[int], thr: float, max_labels: int):
+def draw(
+    model: nn.Module, dataset: BaseDataset, indices: list[int], thr: float, max_labels: int
+) -> Figure:
     """The picture of these images of a data set."""
     images, pred_scores, targets, attentions = [], [], [], []
     for index in indices:

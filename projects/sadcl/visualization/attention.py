@@ -23,7 +23,7 @@ DPI = 100
 PAGE_WIDTH = 12.0  # what five columns fill; with more of them the panels get smaller
 MARGIN, GAP = 0.15, 0.12
 MIN_PANEL, MAX_PANEL = 1.4, 2.25
-TITLE_HEIGHT, LINE_HEIGHT, ROW_GAP = 0.26, 0.19, 0.22
+TITLE_HEIGHT, LINE_HEIGHT, ROW_GAP = 0.23, 0.19, 0.28
 FONT_SIZE = 10  # points
 
 
@@ -76,10 +76,8 @@ def draw_attention(
     captions = [
         _caption(*row, class_names, thr, text_width) for row in zip(pred_score, target, shown)
     ]
-    # portraits and panoramas are fitted into a box that is not too far from a square
-    panel_heights = [
-        panel * float(np.clip(image.shape[0] / image.shape[1], 0.5, 1.4)) for image in images
-    ]
+    # an image fills the panel's width, unless it is a tall portrait
+    panel_heights = [panel * min(image.shape[0] / image.shape[1], 1.4) for image in images]
     row_heights = [
         len(lines) * LINE_HEIGHT + TITLE_HEIGHT + height
         for lines, height in zip(captions, panel_heights)
@@ -155,7 +153,8 @@ def overlay_attention(image: np.ndarray, attention: Tensor, opacity: float = 0.6
     heat = heat_map(attention[None], image.shape[:2])[0].cpu().numpy()  # (H, W)
     grey = image @ np.array([0.299, 0.587, 0.114])  # of RGB, ITU-R BT.601
     alpha = opacity * heat[..., None]
-    blended = (1 - alpha) * grey[..., None] + alpha * 255 * colormaps['turbo'](heat)[..., :3]
+    colours = 255 * colormaps['turbo'](0.88 * heat)[..., :3]  # its end is dark: stop at red
+    blended = (1 - alpha) * grey[..., None] + alpha * colours
     return blended.round().astype(np.uint8)
 
 

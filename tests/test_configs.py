@@ -1,0 +1,130 @@
+"""Every config of the tree loads, builds, fits together, and keeps the naming grammar."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
+NAME = re.compile(
+    r'(sadcl|sarl|baseline)_[a-z0-9-]+_(coco|voc|corel5k|digits)(12-)?\d{3}(_[a-z0-9-]+)?'
+)
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+def build_narrow(cfg):
+    """The model with its own backbone and classes, but narrow: seconds become milliseconds."""
+    cfg = copy.deepcopy(cfg)
+    if cfg.model.neck.type == 'SARLNeck':
+        width = dict(embed_dims=16, feedforward_channels=16, num_heads=2)
+        if cfg.model.neck.in_channels == cfg.model.neck.get('embed_dims', 2048):
+            width['embed_dims'] = 2048  # the identity in place of input_proj stays
+        cfg.model.neck.update(width)
+        cfg.model.head.update(in_channels=width['embed_dims'], proj_channels=8, bank_slots=2)
+    return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+
+
+def build_parts(cfg):
+    """Backbone, neck and head in full width; the last two without memory (meta device)."""
+    backbone = MODELS.build(cfg.model.backbone)
+    with torch.device('meta'):
+        return nn.ModuleDict(
+            dict(
+                backbone=backbone,
+                neck=MODELS.build(cfg.model.neck),
+                head=MODELS.build(cfg.model.head),
+            )
+        )
+
+
+def trainable(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def leaf(name):
+    return Config.fromfile(ROOT / 'configs' / 'sadcl' / f'{name}.py')
+
+
+def image_size(cfg):
+    """Side in pixels of the test images."""
+    if cfg.test_dataloader.dataset.type == 'DigitScenes':
+        return 128
+    return next(t.scale[0] for t in cfg.test_dataloader.dataset.pipeline if t.type == 'Resize')
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_config_builds_and_its_parts_fit(path):
+    cfg = Config.fromfile(path)
+    assert NAME.fullmatch(path.stem), f'{path.stem} is not method_backbone_dataset-size[_what]'
+    model = build_narrow(cfg).eval()
+    size = image_size(cfg)
+    assert str(size) in path.stem
+    num_classes = cfg.data_preprocessor.num_classes
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, size, size), mode='tensor')
+    assert logits.shape == (1, num_classes)
+    for module in model.modules():  # what ClassNumCheckHook looks at
+        assert getattr(module, 'num_classes', num_classes) == num_classes
+    for hook in cfg.custom_hooks:
+        HOOKS.build({name: value for name, value in hook.items() if name != 'priority'})
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.type in DATASETS
+        for transform in loader.dataset.pipeline:
+            assert transform.type in TRANSFORMS
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_config_leaf_is_short_and_says_how_to_run_it(path):
+    text = path.read_text()
+    docstring = re.match(r'"""(.*?)"""', text, re.DOTALL)
+    assert docstring, 'a leaf starts with its command, hardware, time and result'
+    assert re.search(r'tools/(dist_)?train\.(py|sh)', docstring[1])
+    code = [line for line in text[docstring.end() :].splitlines() if line.strip()]
+    assert len(code) <= 25, f'{len(code)} lines'
+
+
+def test_sadcl_has_the_published_number_of_trainable_parameters():
+    model = build_parts(leaf('sadcl_r101_coco448'))
+    assert trainable(model) == 200_037_456
+    # SARL with its group-wise classifier, as the published log of Query2Label
+    sarl = build_parts(leaf('sarl_r101_coco448'))
+    assert trainable(sarl) == 193_579_088
+
+
+def test_only_the_published_parts_of_the_backbone_are_frozen():
+    model = build_parts(leaf('sadcl_r101_coco448'))
+    for name, parameter in model.named_parameters():
+        frozen = name.startswith('backbone.') and (
+            not re.match(r'backbone\.layer[234]\.', name)
+            or parameter.dim() == 1  # BatchNorm: the only vectors in there
+        )
+        assert parameter.requires_grad != frozen, name
+
+
+@pytest.mark.parametrize('name', ['sadcl_r50_coco448', 'sadcl_swin-l_coco384'])
+def test_a_backbone_is_swapped_by_inheritance(name):
+    cfg, base = leaf(name), leaf('sadcl_r101_coco448')
+    assert cfg.model.head == base.model.head
+    neck = {**cfg.model.neck, 'in_channels': None}
+    assert neck == {**base.model.neck, 'in_channels': None}
+
+
+def test_both_stages_have_a_cycle_of_their_own():
+    cfg = leaf('sadcl_r101_coco448')
+    spans = [(s.begin, s.end) for s in cfg.param_scheduler]
+    assert spans == [(0, 80), (80, 160)]
+    (hook,) = [hook for hook in cfg.custom_hooks if hook.type == 'PrototypeHook']
+    assert hook.begin == 81
+    assert cfg.train_cfg.max_epochs == 160
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 64

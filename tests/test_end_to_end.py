@@ -1,0 +1,259 @@
+"""From command to number: train, stage switch, resume, test, infer; on one and two processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.apis import ImageClassificationInferencer
+
+from projects.sadcl.engine import class_means, find_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
+IMAGES, BATCH = 16, 8  # two iterations an epoch
+
+# what makes the demo's config tiny
+TINY = {
+    'model.backbone.pretrained': False,
+    'model.backbone.out_stage': 3,
+    'model.neck.in_channels': 40,
+    'model.neck.embed_dims': 16,
+    'model.neck.feedforward_channels': 16,
+    'model.head.in_channels': 16,
+    'model.head.proj_channels': 8,
+    'model.head.bank_slots': BATCH,
+    'train_dataloader.dataset.num_images': IMAGES,
+    'train_dataloader.batch_size': BATCH,
+    'val_dataloader.dataset.num_images': 12,
+    'test_dataloader.dataset.num_images': 12,
+    'default_hooks.logger.interval': 1,
+    **{
+        f'{split}_dataloader.{key}': value
+        for split in ('train', 'val', 'test')
+        for key, value in dict(num_workers=0, persistent_workers=False).items()
+    },
+}
+
+
+def tiny_config(tmp_path, begin=2, epochs=2, **changes):
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({**TINY, **changes})
+    cfg.custom_hooks[1].update(begin=begin, threshold=0.0)
+    cfg.param_scheduler[0].end = epochs
+    cfg.train_cfg.update(max_epochs=epochs, val_interval=1)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 9
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.launcher = 'none'
+    return cfg
+
+
+def logged_losses(work_dir):
+    """(epoch, loss_sscl, loss_pscl) of every iteration in the log."""
+    (scalars,) = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))[-1:]
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    return [(x['epoch'], x['loss_sscl'], x['loss_pscl']) for x in lines if 'loss_sscl' in x]
+
+
+def run_tool(*command, cwd):
+    """A tool from another directory, with two cores' worth of patience."""
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'VIRTUAL_ENV': ''}
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def test_tools_train_test_and_infer(tmp_path):
+    cfg = tiny_config(tmp_path)
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    run_tool(sys.executable, ROOT / 'tools/train.py', 'tiny.py', '--work-dir', 'run', cwd=tmp_path)
+    output = run_tool(
+        sys.executable,
+        ROOT / 'tools/test.py',
+        'tiny.py',
+        'run',
+        '--work-dir',
+        'run/test',
+        '--out',
+        'predictions.npz',
+        cwd=tmp_path,
+    )
+    last_line = output.strip().splitlines()[-1]
+    assert re.fullmatch(r'mAP \d+\.\d \(standard\)', last_line)
+    saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
+    assert saved['pred'].shape == saved['target'].shape == (12, 10)
+    assert saved['classes'].tolist()[:2] == ['zero', 'one']
+
+    checkpoint = find_checkpoint(str(tmp_path / 'run'))
+    inferencer = ImageClassificationInferencer(cfg, pretrained=checkpoint, device='cpu')
+    image = np.zeros((128, 128, 3), np.uint8)
+    (sample,) = inferencer(image, return_datasamples=True)
+    assert sample.pred_score.shape == (10,)
+    expected = torch.where(sample.pred_score >= 0.5)[0]
+    torch.testing.assert_close(sample.pred_label, expected)
+
+
+def test_contrastive_stage_starts_at_its_epoch_and_survives_resume(tmp_path):
+    cfg = tiny_config(tmp_path, begin=2, epochs=3)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    losses = logged_losses(cfg.work_dir)
+    assert [epoch for epoch, *_ in losses] == [1, 1, 2, 2, 3, 3]
+    assert all(sscl == pscl == 0 for epoch, sscl, pscl in losses if epoch == 1)
+    assert all(sscl > 0 and pscl > 0 for epoch, sscl, pscl in losses if epoch > 1)
+
+    # from the first checkpoint after the switch: same losses on, same prototypes and bank
+    resumed_cfg = tiny_config(tmp_path, begin=2, epochs=3)
+    resumed_cfg.work_dir = str(tmp_path / 'resumed')
+    resumed_cfg.resume = True
+    resumed_cfg.load_from = str(Path(cfg.work_dir) / 'epoch_2.pth')
+    resumed = Runner.from_cfg(resumed_cfg)
+    saved = torch.load(resumed_cfg.load_from, weights_only=False)
+    raw = {name[7:]: value for name, value in saved['ema_state_dict'].items() if '.' in name}
+    seen = {}
+
+    class Spy(Hook):
+        priority = 'VERY_LOW'
+
+        def before_train_epoch(self, runner):
+            head = runner.model.head
+            seen.update(
+                on=head.contrastive,
+                epoch=runner.epoch,
+                prototypes=head.prototypes.detach().clone(),
+                bank=head.memory_bank.clone(),
+            )
+
+    resumed.register_hook(Spy())
+    resumed.train()
+    assert seen['on'] and seen['epoch'] == 2
+    torch.testing.assert_close(seen['prototypes'], raw['head.prototypes'], rtol=0, atol=0)
+    bank = saved['state_dict']['head.memory_bank']
+    torch.testing.assert_close(seen['bank'], bank, rtol=0, atol=0)
+    assert all(sscl > 0 for _, sscl, _ in logged_losses(resumed_cfg.work_dir))
+
+
+def test_prototypes_are_those_of_the_averaged_weights_under_the_test_pipeline(tmp_path):
+    cfg = tiny_config(tmp_path, begin=2, epochs=2)
+    # a training pipeline that destroys the image: prototypes must not see it
+    cfg.train_dataloader.dataset.pipeline = [
+        dict(type='RandomErasing', erase_prob=1.0, min_area_ratio=0.9, max_area_ratio=0.95),
+        dict(type='PackInputs'),
+    ]
+    runner = Runner.from_cfg(cfg)
+    seen = {}
+    (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == 'PrototypeHook']
+    start = hook.before_train_epoch
+
+    def spy(runner):
+        ema = next(hook for hook in runner.hooks if hasattr(hook, 'ema_model')).ema_model
+        average = {name: value.clone() for name, value in ema.module.state_dict().items()}
+        start(runner)
+        if runner.epoch + 1 == 2:
+            head = runner.model.head
+            seen.update(
+                average=average,
+                prototypes=head.prototypes.detach().clone(),
+                bank=head.memory_bank.clone(),
+                state=len(runner.optim_wrapper.optimizer.state),
+                ema=ema.module.head.prototypes.detach().clone(),
+                steps=int(ema.steps),
+            )
+
+    hook.before_train_epoch = spy
+    runner.train()
+
+    model = runner.model
+    model.load_state_dict(seen['average'])
+    train = cfg.train_dataloader.dataset
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=5,
+            num_workers=0,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset={**train, 'pipeline': cfg.test_dataloader.dataset.pipeline},
+        )
+    )
+    sums, counts, _ = class_means(model, loader, threshold=0.0)
+    expected = sums / counts.clamp(min=1)[:, None]
+    torch.testing.assert_close(seen['prototypes'], expected)
+    torch.testing.assert_close(seen['bank'], seen['prototypes'].expand_as(seen['bank']))
+    assert torch.equal(seen['ema'], seen['prototypes'])
+    assert seen['state'] == 0 and seen['steps'] == 0
+
+
+def test_prototypes_of_untrained_weights_are_refused(tmp_path):
+    runner = Runner.from_cfg(tiny_config(tmp_path, begin=1))
+    with pytest.raises(RuntimeError, match='load_from'):
+        runner.train()
+
+
+def test_a_stage_that_never_starts_is_an_error(tmp_path):
+    runner = Runner.from_cfg(tiny_config(tmp_path, begin=5, epochs=2))
+    with pytest.raises(ValueError, match='begin=5.*2 epochs'):
+        runner.train()
+
+
+def test_prototype_hook_without_contrastive_losses_is_an_error(tmp_path):
+    changes = {'model.head.loss_sscl': None, 'model.head.loss_pscl': None}
+    runner = Runner.from_cfg(tiny_config(tmp_path, **changes))
+    with pytest.raises(TypeError, match='remove the hook'):
+        runner.train()
+
+
+@pytest.mark.dist
+def test_two_processes_on_the_cpu_train_and_test(tmp_path):
+    cfg = tiny_config(tmp_path)
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'  # falls back to bfloat16 with a notice
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    output = run_tool(ROOT / 'tools/dist_train.sh', 'tiny.py', 2, '--work-dir', 'run', cwd=tmp_path)
+    assert output.count('2 processes on the CPU with gloo') == 1
+    assert output.count('falls back to bfloat16') == 1
+    losses = logged_losses(tmp_path / 'run')
+    assert [epoch for epoch, *_ in losses] == [1, 2]  # 16 images / (2 x 8)
+    assert losses[1][1] > 0 and losses[1][2] > 0
+    output = run_tool(
+        ROOT / 'tools/dist_test.sh',
+        'tiny.py',
+        'run',
+        2,
+        '--work-dir',
+        'run/test',
+        '--out',
+        'two.json',
+        cwd=tmp_path,
+    )
+    run_tool(
+        sys.executable,
+        ROOT / 'tools/test.py',
+        'tiny.py',
+        'run',
+        '--work-dir',
+        'run/test',
+        '--out',
+        'one.json',
+        cwd=tmp_path,
+    )
+    one, two = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'two'))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        if key.startswith('multi-label/'):
+            assert two[key] == pytest.approx(value, abs=1e-4), key

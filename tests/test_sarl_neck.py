@@ -1,0 +1,330 @@
+"""SARLNeck against a plain forward, and the recordings of SADCL's transformer.
+
+Shapes: B images, C classes, K input channels, D embed dims, h x w feature cells.
+"""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch.testing import assert_close
+
+from projects.sadcl.models import GroupLinear, SARLNeck, sine_position_encoding
+from tests import reference
+
+FIXTURES = Path(__file__).resolve().parents[2] / 'shared' / 'fixtures'
+needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason=f'{FIXTURES} is absent')
+
+# Some ten layers of normalised values of order 1, at float64 and float32
+EXACT = {
+    torch.float64: dict(rtol=1e-9, atol=1e-9),
+    torch.float32: dict(rtol=1e-5, atol=1e-5),
+}
+# The published code's names, in the order in which they are replaced
+NAMES = (
+    ('transformer.', ''),
+    ('.layers.', '.'),
+    ('self_attn', 'attn'),
+    ('multihead_attn', 'attn'),
+    ('linear1', 'ffn.0'),
+    ('linear2', 'ffn.3'),
+    ('decoder.norm.', 'decoder_norm.'),
+)
+NORMS = dict(
+    encoder=(('norm1', 'attn_norm'), ('norm2', 'ffn_norm')),
+    decoder=(('norm2', 'attn_norm'), ('norm3', 'ffn_norm')),
+)
+
+
+def make_neck(dtype=torch.float64, **kwargs):
+    torch.manual_seed(0)
+    settings = dict(
+        in_channels=6, num_classes=5, embed_dims=8, num_heads=2, feedforward_channels=12
+    )
+    neck = SARLNeck(**{**settings, **kwargs}).to(dtype).eval()
+    for parameter in neck.parameters():  # norms and biases start at 1 and 0, which hides errors
+        nn.init.normal_(parameter, std=0.5)
+    return neck
+
+
+def make_feats(shape=(3, 6, 4, 3), dtype=torch.float64, seed=1):
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype),)
+
+
+# --- position encoding -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('size', [(1, 1, 4), (5, 5, 64), (3, 8, 10), (9, 2, 32)], ids=str)
+def test_position_encoding_equals_loops(size):
+    encoding = sine_position_encoding(*size)
+    assert encoding.dtype == torch.float32
+    # angles up to 2 pi are rounded by at most 2 ** -22, and the encoding's slope is at most 1
+    expected = reference.position_encoding(*size)
+    assert_close(encoding.double(), expected, rtol=0, atol=4 * 2**-22)
+
+
+@needs_fixtures
+def test_position_encoding_is_the_published_one():
+    with np.load(FIXTURES / 'position_encoding.npz') as file:
+        for name in ('pe_64_5', 'pe_256_7'):
+            _, embed_dims, height, width = file[name].shape
+            encoding = sine_position_encoding(height, width, embed_dims)
+            assert_close(encoding, torch.tensor(file[name][0]), rtol=0, atol=0)
+        encoding = sine_position_encoding(14, 14, 2048)
+        expected = torch.tensor(file['pe_2048_14_ch::37'][0])
+        assert_close(encoding[::37], expected, rtol=0, atol=0)
+        # 401408 float32 values, each within one unit in the last place of 1
+        expected = torch.tensor(float(file['pe_2048_14_sum']), dtype=torch.float64)
+        assert_close(encoding.double().sum(), expected, rtol=0, atol=401408 * 2**-24)
+
+
+def test_position_encoding_needs_even_dims():
+    with pytest.raises(ValueError, match='even, got 7'):
+        sine_position_encoding(2, 2, 7)
+
+
+# --- against the plain forward ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('num_encoder_layers', [0, 1, 2])
+@pytest.mark.parametrize('in_channels', [6, 8])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_forward_and_gradients_equal_plain_ones(num_encoder_layers, in_channels, dtype):
+    neck = make_neck(dtype, num_encoder_layers=num_encoder_layers, in_channels=in_channels)
+    feats = make_feats((2, in_channels, 4, 3), dtype)
+    (actual,), (expected, maps) = neck(feats), reference.sarl(neck, feats[-1])
+    assert actual.shape == (2, 5, 8)
+    assert_close(actual, expected, **EXACT[dtype])
+    assert_close(neck.attention_maps(feats), maps, **EXACT[dtype])
+    if dtype == torch.float64:  # float32 gradients depend on the order of the sums
+        weight = torch.randn_like(actual)
+        grads = [
+            torch.autograd.grad((embeds * weight).sum(), list(neck.parameters()))
+            for embeds in (actual, expected)
+        ]
+        assert_close(*grads, **EXACT[dtype])
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 7), (5, 2), (6, 6)], ids=str)
+def test_any_feature_map_size(size):
+    neck, feats = make_neck(), make_feats((2, 6, *size))
+    assert_close(neck(feats)[0], reference.sarl(neck, feats[-1])[0], **EXACT[torch.float64])
+    assert neck.attention_maps(feats).shape == (2, 5, *size)
+
+
+def test_last_feature_map_is_used():
+    neck, feats = make_neck(), make_feats()
+    assert_close(neck((torch.zeros(3, 99, 2, 2), *feats)), neck(feats), rtol=0, atol=0)
+
+
+# --- properties ------------------------------------------------------------------------------
+
+
+def test_batched_equals_single():
+    neck, feats = make_neck(), make_feats()
+    single = torch.cat([neck((image[None],))[0] for image in feats[-1]])
+    assert_close(neck(feats)[0], single, **EXACT[torch.float64])
+
+
+def test_order_of_the_queries_is_the_order_of_the_output():
+    neck, feats = make_neck(), make_feats()
+    expected, order = neck(feats)[0], torch.tensor([3, 0, 4, 1, 2])
+    neck.query_embed.weight.data = neck.query_embed.weight.data[order]
+    assert_close(neck(feats)[0], expected[:, order], **EXACT[torch.float64])
+
+
+def test_attention_maps_sum_to_one():
+    neck, feats = make_neck(num_heads=4), make_feats()
+    maps = neck.attention_maps(feats)
+    assert maps.shape == (3, 5, 4, 3)
+    assert (maps >= 0).all()
+    assert_close(maps.sum(dim=(2, 3)), torch.ones(3, 5).double(), **EXACT[torch.float64])
+
+
+@pytest.mark.parametrize('num_encoder_layers', [0, 1])
+@pytest.mark.parametrize('in_channels', [6, 8])
+def test_every_parameter_gets_a_gradient(num_encoder_layers, in_channels):
+    neck = make_neck(num_encoder_layers=num_encoder_layers, in_channels=in_channels).train()
+    neck(make_feats((2, in_channels, 4, 3)))[0].square().sum().backward()
+    for name, parameter in neck.named_parameters():
+        assert parameter.requires_grad, name
+        assert parameter.grad is not None, name
+        # every row of the keys' bias shifts all scores of a query alike: no effect
+        if not name.endswith('in_proj_bias'):
+            assert parameter.grad.abs().max() > 0, name
+
+
+def test_dropout_acts_in_training_only():
+    neck, feats = make_neck(dropout=0.5), make_feats()
+    assert_close(neck(feats), neck(feats), rtol=0, atol=0)
+    expected = neck(feats)[0]
+    assert (neck.train()(feats)[0] - expected).abs().max() > 0.1
+    without = make_neck(dropout=0.0)
+    assert_close(without.train()(feats)[0], expected, rtol=0, atol=0)
+
+
+def test_input_projection_is_the_identity_if_the_widths_are_equal():
+    assert isinstance(make_neck(in_channels=8).input_proj, nn.Identity)
+    assert make_neck(in_channels=6).input_proj.weight.shape == (8, 6, 1, 1)
+
+
+def test_state_dict_has_only_parameters():
+    neck = make_neck()
+    assert set(neck.state_dict()) == {name for name, _ in neck.named_parameters()}
+
+
+def test_number_of_parameters_of_the_published_configuration():
+    with torch.device('meta'):
+        neck = SARLNeck(in_channels=2048, num_classes=80)
+    width, hidden = 2048, 8192
+    attention = 4 * width * width + 4 * width  # query, key, value and output
+    feed_forward = 2 * width * hidden + hidden + width
+    norm = 2 * width
+    layer = attention + feed_forward + 2 * norm
+    count = sum(parameter.numel() for parameter in neck.parameters())
+    assert count == 3 * layer + norm + 80 * width
+    # The published log counts 193,579,088 trainable: with 80 scores of 2048 weights and a bias,
+    # and the convolutions of ResNet-101's layers 2 to 4. Those are 3, 22 and 2 blocks
+    # (4p -> p, 3x3, p -> 4p) behind one block each that halves the size and doubles the width.
+    backbone = 0
+    for planes, blocks in ((128, 4), (256, 23), (512, 3)):
+        backbone += (blocks - 1) * (2 * 4 * planes**2 + 9 * planes**2)
+        first = 2 * planes * planes + 9 * planes**2 + 4 * planes**2
+        backbone += first + 2 * planes * 4 * planes  # and the shortcut
+    assert backbone + count + 80 * (width + 1) == 193_579_088
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_autocast_is_finite_and_near_float32(dtype):
+    neck, feats = make_neck(torch.float32).train(), make_feats(dtype=torch.float32)
+    neck.apply(lambda module: setattr(module, 'p', 0.0) if isinstance(module, nn.Dropout) else None)
+    for layer in (*neck.encoder, *neck.decoder):
+        layer.attn.dropout = 0.0
+    expected = neck(feats)[0]
+    with torch.autocast('cpu', dtype):
+        embeds = neck(feats)[0]
+    embeds.float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in neck.parameters())
+    # three layers of normalised values, each a few units in the last place of the dtype
+    error = (embeds.float() - expected).square().mean().sqrt()
+    assert error < 10 * torch.finfo(dtype).eps
+
+
+# --- errors ----------------------------------------------------------------------------------
+
+
+def test_wrong_channels_name_both_and_the_key():
+    with pytest.raises(ValueError, match=r'in_channels=6.*\(3, 7, 4, 3\).*neck.in_channels'):
+        make_neck()(make_feats((3, 7, 4, 3)))
+    with pytest.raises(ValueError, match=r'\(6, 4, 3\)'):
+        make_neck()((torch.zeros(6, 4, 3),))
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(embed_dims=9, num_heads=3), '9 and 3'),
+        (dict(embed_dims=10, num_heads=4), '10 and 4'),
+        (dict(num_decoder_layers=0), 'got 0'),
+    ],
+)
+def test_impossible_sizes_raise(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        make_neck(**kwargs)
+
+
+# --- against the recordings ------------------------------------------------------------------
+
+
+def our_name(name):
+    """The neck's name of a parameter of the published transformer."""
+    for old, new in (*NORMS.get(name.split('.')[1], ()), *NAMES):
+        name = name.replace(old, new)
+    return name
+
+
+def build_published(weights, dtype, num_heads):
+    """Neck and scores with the published code's weights, a dict of arrays by its names."""
+    hidden, width = weights['transformer.encoder.layers.0.linear1.weight'].shape
+    num_classes = weights['query_embed.weight'].shape[0]
+    settings = dict(embed_dims=width, num_heads=num_heads, feedforward_channels=hidden)
+    neck = MODELS.build(
+        dict(type='SARLNeck', in_channels=width, num_classes=num_classes, **settings)
+    )
+    fc = GroupLinear(num_classes, width)
+    fc.load_state_dict(
+        {name: torch.tensor(weights[f'fc.{key}'][0]) for name, key in (('weight', 'W'), ('bias', 'b'))}
+    )
+    own = {k: v for k, v in weights.items() if not k.startswith(('fc.', 'pos.'))}
+    neck.load_state_dict({our_name(k): torch.tensor(v) for k, v in own.items()})
+    return neck.to(dtype).eval(), fc.to(dtype).eval()
+
+
+@needs_fixtures
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_small_transformer_equals_the_published_one(dtype):
+    with np.load(FIXTURES / 'sarl_small_std_e1d2.npz') as file:
+        data = {key: file[key] for key in file.files}
+    weights = {key[3:]: value for key, value in data.items() if key.startswith('sd.')}
+    neck, fc = build_published(weights, dtype, num_heads=4)
+    feature_map = torch.tensor(data['input'], dtype=dtype, requires_grad=True)
+    (embeds,) = neck((feature_map,))
+    logits = fc(embeds)
+    expected = torch.tensor(data['logits_f64'])
+    assert_close(logits.double(), expected, **EXACT[dtype])
+    # the embeddings are stored as float32
+    assert_close(embeds.float(), torch.tensor(data['embed_f64']), rtol=1e-5, atol=1e-5)
+    if dtype == torch.float32:
+        return
+    scalar = (logits * torch.tensor(data['scalar_w_logits'])).sum()
+    scalar = scalar + (embeds * torch.tensor(data['scalar_w_embed'])).sum()
+    assert_close(scalar.detach(), torch.tensor(data['scalar_f64']), **EXACT[dtype])
+    scalar.backward()
+    expected = torch.tensor(data['grad_input_f64'])  # stored as float32
+    assert_close(feature_map.grad.float(), expected, rtol=1e-6, atol=1e-7)
+    norms = {name: parameter.grad.norm() for name, parameter in neck.named_parameters()}
+    norms.update(fc_weight=fc.weight.grad.norm(), fc_bias=fc.bias.grad.norm())
+    names = {'fc.W': 'fc_weight', 'fc.b': 'fc_bias'}
+    recorded = {
+        names.get(key[9:]) or our_name(key[9:]): torch.tensor(float(value), dtype=dtype)
+        for key, value in data.items()
+        if key.startswith('gradnorm.')
+    }
+    assert_close(norms, recorded, **EXACT[dtype])
+
+
+@needs_fixtures
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_wide_transformer_equals_the_published_one(dtype):
+    """512 wide, 14 x 14 cells; the weights are drawn anew by the recording's rule."""
+    with np.load(FIXTURES / 'sarl_512_std.npz') as file:
+        data = {key: file[key] for key in file.files}
+    seed = int(data['seed'])
+    sizes = {'fc.W': (1, 20, 512), 'fc.b': (1, 20), 'query_embed.weight': (20, 512)}
+    blank = SARLNeck(512, 20, embed_dims=512, num_heads=8, feedforward_channels=1024)
+    shapes = {name: tuple(value.shape) for name, value in blank.state_dict().items()}
+    weights = {}
+    for name, total in zip(data['param_names'].tolist(), data['param_sums']):
+        if name.endswith('.pe'):
+            continue
+        shape = sizes.get(name) or shapes[our_name(name)]
+        state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
+        weight = state.standard_normal(shape)
+        if len(shape) > 1:
+            weight /= np.sqrt(shape[-1])
+        else:
+            weight = 0.1 * weight + ('norm' in name and name.endswith('weight'))
+        weights[name] = weight.astype(np.float32)
+        np.testing.assert_allclose(weights[name].sum(dtype=np.float64), total, rtol=1e-9)
+    neck, fc = build_published(weights, dtype, num_heads=8)
+    feature_map = np.random.RandomState(seed + 1).standard_normal((2, 512, 14, 14))
+    with torch.no_grad():
+        (embeds,) = neck((torch.tensor(feature_map.astype(np.float32), dtype=dtype),))
+        logits = fc(embeds)
+    assert_close(logits.double(), torch.tensor(data['logits_f64']), **EXACT[dtype])
+    # stored as float32
+    assert_close(embeds.float(), torch.tensor(data['embed_f64']), rtol=1e-5, atol=1e-5)
