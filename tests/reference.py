@@ -170,10 +170,13 @@ def feed_forward(x, ffn):
     return hidden @ ffn[3].weight.T + ffn[3].bias
 
 
-def sarl(neck, feature_map):
-    """Evaluation forward of SARLNeck, image by image: embeddings (B, C, D), maps (B, C, h, w)."""
+def sarl(neck, feature_map, pos):
+    """Evaluation forward of SARLNeck, image by image, with positions (D, h, w).
+
+    Returns the embeddings (B, C, D) and the attention maps (B, C, h, w).
+    """
     height, width = feature_map.shape[-2:]
-    pos = position_encoding(height, width, neck.embed_dims).flatten(1).T.to(feature_map)
+    pos = pos.flatten(1).T
     embeds, maps = [], []
     for image in feature_map:
         memory = torch.stack([image[:, i, j] for i in range(height) for j in range(width)])

@@ -92,15 +92,15 @@ def draw_attention(
         for number, (line, colour) in enumerate(captions[row]):
             _text(figure, MARGIN, top - number * LINE_HEIGHT, line, colour)
         bottom = top - row_heights[row]
-        pictures = [(image, image_names[row], '', PLAIN_COLOUR)]
+        panels = [(image, _fit(image_names[row], panel), PLAIN_COLOUR)]
         for label in shown[row]:
+            score = f' {float(pred_score[row][label]):.2f}'
             colour = TRUE_COLOUR if target[row][label] > 0 else FALSE_COLOUR
             picture = overlay_attention(image, attention[row][label])
-            score = f' {float(pred_score[row][label]):.2f}'
-            pictures.append((picture, class_names[label], score, colour))
-        for column, (picture, name, score, colour) in enumerate(pictures):
+            panels.append((picture, _fit(class_names[label], panel, score), colour))
+        for column, (picture, title, colour) in enumerate(panels):
             box = (MARGIN + column * (panel + GAP), bottom, panel, panel_heights[row])
-            _panel(figure, box, picture, _fit(name, panel, score), colour)
+            _panel(figure, box, picture, title, colour)
         top = bottom - ROW_GAP
     return figure
 
