@@ -154,6 +154,14 @@ def test_saturated_logits_are_finite(settings, stop_gradient):
     assert_close(grad[0, :2], torch.zeros(2), rtol=0, atol=0)
 
 
+def test_confident_errors_are_exact_in_float32():
+    """1 - sigmoid(10) has three digits in float32, sigmoid(-10) has seven."""
+    logits = torch.linspace(5, 11, 13)[None]
+    module = StopGradAsymmetricLoss(reduction='none')
+    assert_close(module(logits, torch.zeros_like(logits)), F.softplus(logits))
+    assert_close(module(-logits, torch.ones_like(logits)), F.softplus(logits))
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_raised_to_float32(dtype):
     logits, target = make_case(dtype=dtype)

@@ -308,6 +308,33 @@ def test_sscl_without_partners_is_zero_with_a_graph(anchors, kwargs):
     assert_close(grad, torch.zeros_like(grad), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('anchors', ANCHORS)
+def test_zero_vectors_have_the_guard_of_the_normalisation(anchors):
+    features, target = make_sscl()
+    features.data[0, 1, 0] = 0
+    expected = value_and_grads(reference.sscl(features, target, 0.2, anchors), features)
+    actual = value_and_grads(sscl_loss(features, target, 0.2, anchors), features)
+    assert expected[1][0, 1, 0].abs().max() > 1e9
+    assert_close(actual, expected, **EXACT[torch.float64])
+    z, prototypes, target = make_pscl()
+    z.data[0, 0], prototypes.data[1] = 0, 0
+    expected = value_and_grads(reference.pscl(z, prototypes, target, 0.07), z, prototypes)
+    actual = value_and_grads(pscl_loss(z, prototypes, target, 0.07), z, prototypes)
+    assert expected[1][0, 0].abs().max() > 1e5
+    assert_close(actual, expected, **EXACT[torch.float64])
+
+
+@pytest.mark.filterwarnings('ignore:Anomaly Detection has been enabled')
+@pytest.mark.parametrize('labels', ['random', 'none'])
+def test_no_step_of_backward_makes_a_nan(labels):
+    features, target = make_sscl(labels=labels)
+    z, prototypes, absent = make_pscl(labels=labels)
+    with torch.autograd.detect_anomaly():  # raises at the first one
+        losses = [sscl_loss(features, target), pscl_loss(z, prototypes, absent)]
+        grads = torch.autograd.grad(sum(losses), [features, z, prototypes])
+    assert all(grad.isfinite().all() for grad in grads)
+
+
 def test_unlabelled_vectors_do_not_count():
     features, target = make_sscl()
     expected = sscl_loss(features, target)

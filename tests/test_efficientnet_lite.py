@@ -96,13 +96,16 @@ def test_frozen_stages_are_not_trained(frozen_stages, out_stage, norm_eval):
 
 
 @needs_package
-def test_frozen_stages_run_without_a_graph():
-    net = make_net(frozen_stages=5).train()
+@pytest.mark.parametrize('frozen_stages', [0, 5])
+def test_frozen_stages_run_without_a_graph(frozen_stages):
+    net = make_net(frozen_stages=frozen_stages).train()
+    inputs = torch.randn(2, 3, 64, 64, requires_grad=True)
     seen = []
     for block in net.net._blocks:
         block.register_forward_hook(lambda *args: seen.append(args[-1].requires_grad))
-    net(torch.randn(2, 3, 64, 64, requires_grad=True))
-    assert seen == [stage > 5 for stage in net.stage_of_block]
+    net(inputs)[0].sum().backward()
+    assert seen == [stage > frozen_stages for stage in net.stage_of_block]
+    assert inputs.grad is None
     with torch.no_grad():
         assert not net(torch.randn(2, 3, 64, 64))[0].requires_grad
 

@@ -317,7 +317,7 @@ def test_bank_is_the_published_one():
 @pytest.mark.parametrize('threshold', [0.0, 0.5, 1.0])
 def test_bank_threshold(threshold):
     head, embeds = make_head(bank_threshold=threshold), torch.ones(4, 5, 8)
-    logits = torch.linspace(-2, 2, 20).reshape(4, 5)
+    logits = (torch.arange(20).reshape(4, 5) - 11) / 4  # 0 at a label: a score of exactly 0.5
     step(head, logits, TARGET, embeds)
     written = (head.memory_bank[:4] == 1).all(dim=2)
     assert torch.equal(written, (TARGET > 0) & (logits.sigmoid() > threshold))

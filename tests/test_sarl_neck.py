@@ -206,10 +206,7 @@ def test_number_of_parameters_of_the_published_configuration():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_autocast_is_finite_and_near_float32(dtype):
-    neck, feats = make_neck(torch.float32).train(), make_feats(dtype=torch.float32)
-    neck.apply(lambda module: setattr(module, 'p', 0.0) if isinstance(module, nn.Dropout) else None)
-    for layer in (*neck.encoder, *neck.decoder):
-        layer.attn.dropout = 0.0
+    neck, feats = make_neck(torch.float32, dropout=0.0).train(), make_feats(dtype=torch.float32)
     expected = neck(feats)[0]
     with torch.autocast('cpu', dtype):
         embeds = neck(feats)[0]

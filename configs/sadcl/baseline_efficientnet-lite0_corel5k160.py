@@ -7,7 +7,7 @@ RESULT
 _base_ = [
     '../_base_/models/baseline_efficientnet-lite0.py',
     '../_base_/datasets/corel5k160.py',
-    '../_base_/schedules/adamw_one-cycle_10e.py',
+    '../_base_/schedules/adamw_one-cycle_6e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -1,4 +1,4 @@
-"""SADCL on Pascal VOC 2007: SARL for 6 epochs, contrastive losses for 4.
+"""SADCL on Pascal VOC 2007: SARL for 4 epochs, contrastive losses for 2.
 
 tools/train.py configs/sadcl/sadcl_efficientnet-lite0_voc224.py
 RESULT
@@ -7,13 +7,14 @@ RESULT
 _base_ = [
     '../_base_/models/sadcl_efficientnet-lite0.py',
     '../_base_/datasets/voc224.py',
-    '../_base_/schedules/adamw_one-cycle_10e.py',
+    '../_base_/schedules/adamw_one-cycle_6e.py',
     '../_base_/default_runtime.py',
 ]
 
+train_dataloader = dict(batch_size=16)  # 935 images: more steps
 # an image has 1.4 of 20 classes
 model = dict(neck=dict(num_classes=20), head=dict(num_classes=20, prior_prob=0.07))
 custom_hooks = [
-    dict(type='EMAHook', momentum=0.03, priority='ABOVE_NORMAL'),  # about 10 / (10 x 29)
-    dict(type='PrototypeHook', begin=7, threshold=0.0),
+    dict(type='EMAHook', momentum=0.03, priority='ABOVE_NORMAL'),  # about 10 / (6 x 58)
+    dict(type='PrototypeHook', begin=5, threshold=0.0),
 ]

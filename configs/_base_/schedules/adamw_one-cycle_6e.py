@@ -1,4 +1,4 @@
-# A short run on two CPU cores: 10 epochs, the pretrained backbone slower than the new parts.
+# A short run on two CPU cores: 6 epochs, the pretrained backbone slower than the new parts.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.95, 0.999), weight_decay=1e-2),
@@ -11,13 +11,13 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True,
         begin=0,
-        end=10,
+        end=6,
     )
 ]
-# about 10 / iterations (10 x 140): the published 2e-4 averages over 5,000 steps
-custom_hooks = [dict(type='EMAHook', momentum=0.007, priority='ABOVE_NORMAL')]
+# about 10 / iterations (6 x 140): the published 2e-4 averages over 5,000 steps
+custom_hooks = [dict(type='EMAHook', momentum=0.012, priority='ABOVE_NORMAL')]
 
-train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=10)
+train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
 val_cfg = dict()
 test_cfg = dict()
 
