@@ -481,3 +481,17 @@ def test_memory_grows_with_the_labels_and_not_with_the_classes():
     core, dense, copy = json.loads(done.stdout.splitlines()[-1])
     assert core < copy
     assert dense - copy < copy  # autograd makes the features' gradient before it adds it
+
+
+@pytest.mark.parametrize('temperature', [0, -0.1])
+def test_functions_refuse_a_temperature_that_is_not_positive(temperature):
+    target = torch.ones(2, 3)
+    with pytest.raises(ValueError, match='temperature must be positive'):
+        sscl_loss(torch.randn(2, 2, 3, 4), target, temperature)
+    with pytest.raises(ValueError, match='temperature must be positive'):
+        pscl_loss(torch.randn(2, 3, 4), torch.randn(3, 4), target, temperature)
+
+
+def test_prototypes_of_another_shape_are_named_in_the_error():
+    with pytest.raises(ValueError, match=r'\(2, 3, 4\)'):
+        pscl_loss(torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.ones(2, 3))

@@ -453,3 +453,16 @@ def test_topk_prediction(topk):
     for sample in head.predict(feats):
         expected = sample.pred_score.argsort(descending=True)[:topk]
         assert sorted(sample.pred_label.tolist()) == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize(
+    'embeds, weights, expected',
+    [
+        (torch.bfloat16, torch.bfloat16, torch.float32),
+        (torch.float64, torch.float32, torch.float64),
+        (torch.float32, torch.float64, torch.float64),
+    ],
+)
+def test_group_linear_computes_in_at_least_float32(embeds, weights, expected):
+    fc = GroupLinear(3, 8).to(weights)
+    assert fc(torch.randn(2, 3, 8, dtype=embeds)).dtype == expected

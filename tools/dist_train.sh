@@ -7,4 +7,6 @@ if [ $# -lt 2 ]; then
     sed -n '2,4s/^# //p' "$0"
     exit 2
 fi
+# what is wrong is said once, not once a process
+"$(dirname "$0")/python.sh" "$(dirname "$0")/train.py" "$1" "${@:3}" --dry-run
 exec "$(dirname "$0")/torchrun.sh" "$2" "$(dirname "$0")/train.py" "$1" "${@:3}"

@@ -1,13 +1,6 @@
 #!/usr/bin/env bash
 # torchrun.sh NPROC SCRIPT ARGS…: what dist_train.sh and dist_test.sh share.
 set -euo pipefail
-python=$(command -v python3.11 || command -v python3 || command -v python)
-venv="$(dirname "$0")/../.venv/bin/python"
-if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
-    python=python # an activated environment comes first
-elif [ -x "$venv" ]; then
-    python=$venv # the one that make builds
-fi
 if [ "${NNODES:-1}" = 1 ]; then
     # on one machine torchrun finds a free port by itself, unless one is wished
     rendezvous=(--nnodes 1 --rdzv-backend c10d --rdzv-endpoint "localhost:${PORT:-0}")
@@ -17,5 +10,5 @@ else
 fi
 # torchrun's own default, set here so that it need not warn about it
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc-per-node "$1" "${@:2}" \
-    --launcher pytorch
+exec "$(dirname "$0")/python.sh" -m torch.distributed.run "${rendezvous[@]}" \
+    --nproc-per-node "$1" "${@:2}" --launcher pytorch

@@ -25,6 +25,9 @@ def parse_args() -> argparse.Namespace:
         help='go on from this checkpoint; without a name, from the latest in the work directory',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument(
+        '--dry-run', action='store_true', help='check config and data, and stop before training'
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate in training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -68,6 +71,8 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     check_data(cfg, ('train', 'val'))
+    if args.dry_run:
+        return
     adapt_to_device(cfg)
     Runner.from_cfg(cfg).train()
 

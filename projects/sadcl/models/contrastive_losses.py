@@ -76,6 +76,7 @@ def sscl_loss_active(
         Tensor: A scalar, at least float32.
     """
     _check_anchors(anchors)
+    _check_temperature(temperature)
     num_views, num_pairs, _ = z.shape
     with torch.autocast(z.device.type, enabled=False):
         z = F.normalize(_at_least_float32(z), dim=-1, eps=1e-12).flatten(0, 1)  # (M, P)
@@ -121,7 +122,9 @@ def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    prototypes = prototypes.reshape(prototypes.shape[-2:])
+    _check_temperature(temperature)
+    if prototypes.dim() == 3 and len(prototypes) == 1:
+        prototypes = prototypes[0]
     if z.dim() != 3 or z.shape[1:] != prototypes.shape or target.shape != z.shape[:2]:
         raise ValueError(
             'z must be (B, C, P), prototypes (C, P) and target (B, C), got '

@@ -46,10 +46,10 @@ class GroupLinear(nn.Module):
     def forward(self, label_embeds: Tensor) -> Tensor:
         """(B, C, D) → logits (B, C)."""
         with torch.autocast(label_embeds.device.type, enabled=False):
-            label_embeds = label_embeds.to(
-                torch.promote_types(label_embeds.dtype, self.weight.dtype)
-            )
-            return torch.einsum('bcd,cd->bc', label_embeds, self.weight) + self.bias
+            dtype = torch.promote_types(label_embeds.dtype, self.weight.dtype)
+            dtype = torch.promote_types(dtype, torch.float32)
+            weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+            return torch.einsum('bcd,cd->bc', label_embeds.to(dtype), weight) + bias
 
 
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
