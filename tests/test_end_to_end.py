@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import METRICS
 
 from projects.sadcl.engine import class_means, find_checkpoint
 
@@ -257,3 +259,49 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
     for key, value in one.items():
         if key.startswith('multi-label/'):
             assert two[key] == pytest.approx(value, abs=1e-4), key
+
+
+@METRICS.register_module()
+class ScriptedMetric(BaseMetric):
+    """Says what it is told to say, one value an evaluation."""
+
+    default_prefix = 'multi-label'
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = list(values)
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(mAP=self.values.pop(0))
+
+
+def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
+    cfg = tiny_config(tmp_path, begin=4, epochs=6)
+    one_cycle = {**cfg.param_scheduler[0]}
+    cfg.param_scheduler = [
+        {**one_cycle, 'begin': 0, 'end': 3},
+        {**one_cycle, 'begin': 3, 'end': 6},
+    ]
+    cfg.custom_hooks.append(dict(type='StageEarlyStoppingHook', next_stage=4, patience=1))
+    # epoch 2 is no better: the stage ends; epoch 4 is worse than both, and the best of its stage
+    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 10.0, 9.0])
+    runner = Runner.from_cfg(cfg)
+    rates = []
+
+    class Spy(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            group = runner.optim_wrapper.param_groups[0]
+            rates.append((runner.epoch + 1, runner.iter, group['lr'], group['betas'][0]))
+
+    runner.register_hook(Spy())
+    runner.train()
+    assert [epoch for epoch, *_ in rates] == [1, 1, 2, 2, 4, 4, 5, 5]
+    assert [iteration for _, iteration, *_ in rates] == [0, 1, 2, 3, 6, 7, 8, 9]
+    # both cycles start alike, and go on alike
+    np.testing.assert_allclose([r[2:] for r in rates[:4]], [r[2:] for r in rates[4:]])
+    best = sorted(path.name for path in Path(cfg.work_dir).glob('best_*.pth'))
+    assert best == ['best_multi-label_mAP_epoch_1.pth', 'best_multi-label_mAP_epoch_4.pth']
+    assert find_checkpoint(cfg.work_dir).endswith(best[1])

@@ -10,3 +10,11 @@ _base_ = [
     '../_base_/schedules/adamw_one-cycle_2x80e.py',
     '../_base_/default_runtime.py',
 ]
+
+# first stage: ASL and strong augmentation; from epoch 81 binary cross-entropy and crops
+model = dict(head=dict(loss_cls=dict(gamma_neg=4.0)))
+train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))
+second_stage = dict(
+    action_epoch=81, train_pipeline=_base_.train_pipeline, loss=_base_.model.head.loss_cls
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='SwitchRecipeHook', schedule=[second_stage])]

@@ -4,25 +4,16 @@ Ours: not run.
 """
 
 _base_ = [
-    '../_base_/models/sadcl_r101.py',
+    '../_base_/models/sadcl_swin-l.py',
     '../_base_/datasets/coco384.py',
     '../_base_/schedules/adamw_one-cycle_2x80e.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='SwinTransformer',
-        arch='large',
-        img_size=384,
-        stage_cfgs=dict(block_cfgs=dict(window_size=12)),
-        init_cfg=dict(
-            type='Pretrained',
-            prefix='backbone',
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/swin-transformer/'
-            'convert/swin-large_3rdparty_in21k-384px.pth',
-        ),
-    ),
-    neck=dict(in_channels=1536),
+# first stage: ASL and strong augmentation; from epoch 81 binary cross-entropy and crops
+model = dict(head=dict(loss_cls=dict(gamma_neg=4.0)))
+train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))
+second_stage = dict(
+    action_epoch=81, train_pipeline=_base_.train_pipeline, loss=_base_.model.head.loss_cls
 )
+custom_hooks = [*_base_.custom_hooks, dict(type='SwitchRecipeHook', schedule=[second_stage])]

@@ -12,3 +12,4 @@ _base_ = [
 ]
 
 model = dict(head=dict(loss_cls=dict(gamma_neg=4.0), loss_sscl=None, loss_pscl=None))
+train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))

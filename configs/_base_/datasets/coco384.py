@@ -2,6 +2,19 @@
 
 _base_ = './coco448.py'
 
+stage1_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(384, 384)),
+    dict(type='Cutout', shape=192, prob=1.0),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        magnitude_level=9,
+        magnitude_std='inf',
+    ),
+    dict(type='PackInputs'),
+]
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(440, 440)),  # 440 / 384 is about 512 / 448

@@ -11,6 +11,23 @@ data_preprocessor = dict(
     to_onehot=True,
 )
 
+# The published first stage. What differs: the hole is grey, where it had a random colour, and
+# RandAugment is mmpretrain's policy, where it had 15 operations of another package, each applied
+# with probability 1/2 at a magnitude of 1 to 9 (of 10).
+stage1_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(448, 448)),
+    dict(type='Cutout', shape=224, prob=1.0),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        magnitude_level=9,
+        magnitude_std='inf',  # uniform up to magnitude_level
+    ),
+    dict(type='PackInputs'),
+]
+# The published second stage.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(512, 512)),

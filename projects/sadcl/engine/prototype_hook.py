@@ -10,7 +10,7 @@ import time
 
 import torch
 from mmengine import dist
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -25,7 +25,7 @@ class PrototypeHook(Hook):
     EMA weights (where an ``EMAHook`` runs) into the model, computes the prototypes in one pass
     over the training images under the test pipeline, hands them to the head (which fills the
     memory bank with them, renews its projector and switches its contrastive losses on), and
-    starts optimizer state and EMA anew.
+    starts optimizer state, EMA and the search for the best checkpoint anew.
 
     The prototype of class c, as the published files show it (their code is not released), with
     :math:`N_c` the number of all training images that have the class:
@@ -89,11 +89,21 @@ class PrototypeHook(Hook):
         for ema_model in ema_models:
             ema_model.module.load_state_dict(model.state_dict())
             ema_model.steps.zero_()
+        self._forget_best_score(runner)
         runner.optim_wrapper.optimizer.state.clear()
         runner.logger.info(
             f'Contrastive stage starts at epoch {self.begin}: SSCL and PSCL are on, optimizer '
             'state and EMA start anew.'
         )
+
+    @staticmethod
+    def _forget_best_score(runner: Runner) -> None:
+        """The stage keeps a best checkpoint of its own, beside that of the stage before."""
+        for name in [key for key in runner.message_hub.runtime_info if key.startswith('best_')]:
+            runner.message_hub.pop_info(name)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and getattr(hook, 'best_ckpt_path', None):
+                hook.best_ckpt_path = None
 
     def _compute(self, runner: Runner, model: nn.Module) -> Tensor:
         """Prototypes (C, D) of the training set; classes without one are named in the log."""

@@ -1,0 +1,71 @@
+"""Early stopping that ends a stage of the run, not the run."""
+
+from __future__ import annotations
+
+import math
+
+from mmengine.hooks import EarlyStoppingHook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StageEarlyStoppingHook(EarlyStoppingHook):
+    """mmengine's ``EarlyStoppingHook`` for a run of two stages.
+
+    When the monitored metric no longer improves in the first stage, the run goes on with epoch
+    ``next_stage``: the epochs between are left out, and every schedule is moved there. Each stage
+    counts for itself. In the second stage the run ends. Validation runs on the EMA weights where
+    an ``EMAHook`` is, so that is what is monitored.
+
+    Args:
+        next_stage (int): First epoch of the second stage, counted from 1, as
+            ``PrototypeHook``'s ``begin``. 1: there is one stage only.
+        monitor (str): Key of the metric. Defaults to 'multi-label/mAP'.
+        patience (int): Validations without improvement that end a stage. Defaults to 8, the
+            published value.
+        **kwargs: As mmengine's.
+    """
+
+    # before whoever reads the epoch, RuntimeInfoHook (10) included
+    priority = 5
+
+    def __init__(
+        self, next_stage: int, monitor: str = 'multi-label/mAP', patience: int = 8, **kwargs
+    ) -> None:
+        super().__init__(monitor=monitor, patience=patience, **kwargs)
+        if self.rule != 'greater':
+            raise ValueError(f'{monitor}: only metrics of which more is better are supported')
+        self.next_stage = next_stage
+        self.skip_to_next_stage = False
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Move to the second stage if the first has ended, and count afresh where it begins."""
+        if self.skip_to_next_stage:
+            self._skip(runner)
+        if runner.epoch + 1 == self.next_stage:
+            self.skip_to_next_stage = False
+            self.wait_count, self.best_score = 0, -math.inf
+
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        """End the first stage, or the run."""
+        super().after_val_epoch(runner, metrics)
+        if runner.train_loop.stop_training and runner.epoch + 1 < self.next_stage:
+            runner.train_loop.stop_training = False
+            self.skip_to_next_stage = True
+
+    def _skip(self, runner: Runner) -> None:
+        """Move epoch, iteration and schedules to the start of the second stage."""
+        loop = runner.train_loop
+        runner.logger.info(
+            f'Early stopping ends the first stage after epoch {loop.epoch}: on with epoch '
+            f'{self.next_stage}.'
+        )
+        epochs_left = self.next_stage - 1 - loop.epoch
+        loop._epoch += epochs_left
+        loop._iter += epochs_left * len(loop.dataloader)
+        for scheduler in runner.param_schedulers or []:
+            # the next step of a scheduler is the number of epochs or iterations that are done
+            done = loop._epoch if scheduler.by_epoch else loop._iter
+            scheduler._global_step = done - 1
+            scheduler.step()
