@@ -208,6 +208,16 @@ def test_prototypes_of_untrained_weights_are_refused(tmp_path):
         runner.train()
 
 
+def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
+    first = tiny_config(tmp_path, begin=2, epochs=2)
+    Runner.from_cfg(first).train()
+    cfg = tiny_config(tmp_path, begin=1, epochs=1)
+    cfg.work_dir = str(tmp_path / 'second')
+    cfg.load_from = str(Path(first.work_dir) / 'epoch_1.pth')
+    Runner.from_cfg(cfg).train()
+    assert all(sscl > 0 and pscl > 0 for _, sscl, pscl in logged_losses(cfg.work_dir))
+
+
 def test_a_stage_that_never_starts_is_an_error(tmp_path):
     runner = Runner.from_cfg(tiny_config(tmp_path, begin=5, epochs=2))
     with pytest.raises(ValueError, match='begin=5.*2 epochs'):

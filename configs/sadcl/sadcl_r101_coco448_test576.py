@@ -1,0 +1,14 @@
+"""A model trained at 448 px, tested at 576 px: the paper's (448, 576) row.
+
+tools/dist_test.sh configs/sadcl/sadcl_r101_coco448_test576.py CHECKPOINT 8
+(tools/train.py with it is sadcl_r101_coco448.py.) Ours: not run.
+"""
+
+_base_ = './sadcl_r101_coco448.py'
+
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(576, 576)),
+    dict(type='PackInputs'),
+]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
