@@ -51,8 +51,8 @@ NAMES = (
     ('prototype', 'head.prototypes'),
     ('memorybank', 'head.memory_bank'),
 )
-# (1, C, …) in the published code, (C, …) here
-EXPANDED = ('head.fc.weight', 'head.fc.bias', 'head.prototypes')
+# (1, C, …) in the published code, (C, …) here, and its number of dimensions there
+EXPANDED = {'head.fc.weight': 3, 'head.fc.bias': 2, 'head.prototypes': 3}
 # Computed, or without a use in a frozen batch norm: the published model has none of the second
 DROPPED = ('.pe', '.num_batches_tracked')
 # Names of the other transformer in the published code, which keeps content and position apart
@@ -84,7 +84,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: Naming the keys that are unknown or stand twice, or a wrong shape.
     """
-    bare = {_strip_module(name): value for name, value in state_dict.items()}
+    bare = {re.sub(r'^(module\.)+', '', name): value for name, value in state_dict.items()}
     new_attention = [name for name in bare if NEW_ATTENTION.search(name)]
     if new_attention:
         raise ValueError(
@@ -92,12 +92,12 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             f'released log and checkpoints are of the other one): {_listed(new_attention)}'
         )
     converted = _rename_all(bare, to_published=False)
-    for name in EXPANDED:
+    for name, dims in EXPANDED.items():
         if name in converted:
-            if len(converted[name]) != 1:
-                raise ValueError(
-                    f'{published_name(name)} must be (1, C, …), got {tuple(converted[name].shape)}'
-                )
+            shape = tuple(converted[name].shape)
+            if len(shape) != dims or shape[0] != 1:
+                expected = '(1, C, D)' if dims == 3 else '(1, C)'
+                raise ValueError(f'{published_name(name)} must be {expected}, got {shape}')
             converted[name] = converted[name][0]
     return converted
 
@@ -212,11 +212,6 @@ def _rename(name: str, to_published: bool) -> str | None:
     return None
 
 
-def _strip_module(name: str) -> str:
-    """Without the prefix of a DDP wrapper."""
-    return name[len('module.') :] if name.startswith('module.') else name
-
-
 def _is_dropped(name: str) -> bool:
     """Whether the entry has no counterpart on the other side."""
     return name.endswith(DROPPED)
@@ -247,7 +242,10 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
     )
     depth, channels = _resnet_depth(
         tuple(count(f'backbone.layer{stage}.') for stage in range(1, 5)),
-        is_bottleneck='backbone.layer1.0.conv3.weight' in state_dict,
+        is_bottleneck=(
+            'backbone.layer1.0.conv3.weight' in state_dict
+            or 'backbone.layer1.0.conv2.weight' not in state_dict
+        ),
     )
     contrastive = ('head.projector.', 'head.prototypes', 'head.memory_bank')
     losses, about = dict(loss_sscl=None, loss_pscl=None), 'no contrastive part'

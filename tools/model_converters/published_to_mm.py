@@ -1,0 +1,140 @@
+"""Turn a checkpoint of the published SADCL or Query2Label code into one of this project, or back.
+
+    python tools/model_converters/published_to_mm.py checkpoint.pth.tar sadcl_r101.pth
+    python tools/test.py configs/sadcl/sadcl_r101_coco448.py sadcl_r101.pth
+
+SRC is a dict with 'state_dict' (and 'state_dict_ema', taken with --ema) or a bare state dict, of
+ResNet, Query2Label's transformer and, for SADCL, projection head, prototypes and memory bank.
+A memory bank is made for one batch size: a model with another ``bank_slots`` leaves it out with
+a warning when it loads DST, as the published code does.
+"""
+
+import argparse
+import pickle
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from projects.sadcl.engine import check_complete, convert_state_dict, revert_state_dict
+from projects.sadcl.engine.published_weights import pick_voc_classes
+
+KEYS = ('state_dict', 'state_dict_ema', 'model')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Turn a checkpoint of the published code into one of this project, or back'
+    )
+    parser.add_argument('source', metavar='SRC', type=Path, help='checkpoint to read')
+    parser.add_argument('target', metavar='DST', type=Path, help='checkpoint to write')
+    parser.add_argument('--ema', action='store_true', help="take SRC's averaged weights")
+    parser.add_argument(
+        '--reverse', action='store_true', help='SRC is of this project, DST for the published code'
+    )
+    parser.add_argument(
+        '--coco-to-voc',
+        action='store_true',
+        help="keep the 20 of COCO's 80 classes that VOC has, in VOC's order, to start VOC from",
+    )
+    args = parser.parse_args()
+    if args.reverse and (args.ema or args.coco_to_voc):
+        parser.error('--reverse takes neither --ema nor --coco-to-voc')
+    if args.target.resolve() == args.source.resolve():
+        parser.error('DST must be another file than SRC')
+    return args
+
+
+def load(path: Path, ours: bool = False) -> dict:
+    """A file's dict of tensors and plain values; nothing in the file is ever executed.
+
+    Args:
+        path (Path): The checkpoint.
+        ours (bool): Accept the log that mmengine's checkpoints carry, too. Defaults to False.
+
+    Raises:
+        ValueError: If the file is no checkpoint, or holds other objects.
+    """
+    allowed = nullcontext()
+    if ours and hasattr(torch.serialization, 'safe_globals'):
+        array = np.zeros(1)
+        parts = (array.__reduce__()[0], array[0].__reduce__()[0], np.ndarray, np.dtype)
+        dtypes = {type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'uint32')}
+        allowed = torch.serialization.safe_globals([*parts, *dtypes, HistoryBuffer])
+    try:
+        with allowed:
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'(?:GLOBAL|global:?) ([\w.]+\.\w+)', str(error))
+        if not found:
+            raise ValueError(f'{path} is not a checkpoint that torch can read') from error
+        raise ValueError(
+            f'{path} holds {found[1]} beside its weights, which only code from the file itself '
+            'could rebuild. If you trust the file, keep its weights only, and convert FILE: '
+            'python -c "import torch; '
+            f"c = torch.load('{path}', map_location='cpu', weights_only=False); "
+            f"torch.save({{k: c[k] for k in {KEYS} if k in c}}, 'FILE')\""
+        ) from error
+    except (EOFError, RuntimeError) as error:
+        raise ValueError(f'{path} is not a checkpoint that torch can read') from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{path} must hold a dict, got {type(content).__name__}')
+    return content
+
+
+def select_weights(content: Mapping, ema: bool) -> Mapping:
+    """The state dict of a published checkpoint's content.
+
+    Raises:
+        ValueError: If there is none of the kind asked for.
+    """
+    is_bare = bool(content) and all(torch.is_tensor(value) for value in content.values())
+    if is_bare and not ema:
+        return content
+    keys = ('state_dict_ema',) if ema else ('state_dict', 'model')
+    for key in keys:
+        if isinstance(content.get(key), Mapping):
+            return content[key]
+    held = 'a bare state dict' if is_bare else ', '.join(sorted(map(str, content))) or 'nothing'
+    hint = " (the published code saves the better of both as 'state_dict')" if ema else ''
+    raise ValueError(f'no {" or ".join(map(repr, keys))} in it, but {held}{hint}')
+
+
+def convert(args: argparse.Namespace) -> str:
+    """Write DST; returns a line that describes the model."""
+    content = load(args.source, ours=args.reverse)
+    weights = select_weights(content, args.ema)
+    if args.reverse:
+        description = check_complete(weights)
+        result = dict(state_dict=revert_state_dict(weights))
+    else:
+        weights = convert_state_dict(weights)
+        description = check_complete(weights, published=True)
+        if args.coco_to_voc:
+            weights = pick_voc_classes(weights)
+            description += "; 20 of them kept for VOC, without prototypes and memory bank"
+        meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
+        result = dict(state_dict=weights, meta=meta)
+    args.target.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(result, args.target)
+    return description
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        description = convert(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(f'{args.target}: {description}')
+
+
+if __name__ == '__main__':
+    main()
