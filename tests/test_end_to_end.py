@@ -1,5 +1,6 @@
 """From command to number: train, stage switch, resume, test, infer; on one and two processes."""
 
+import itertools
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from projects.sadcl.engine import class_means, find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
+RUN_NUMBER = itertools.count()
 IMAGES, BATCH = 16, 8  # two iterations an epoch
 
 # what makes the demo's config tiny
@@ -57,6 +59,8 @@ def tiny_config(tmp_path, begin=2, epochs=2, **changes):
     cfg.default_hooks.checkpoint.max_keep_ckpts = 9
     cfg.work_dir = str(tmp_path / 'work')
     cfg.launcher = 'none'
+    # runs of the same second would share a name, and with it mmengine's message hub
+    cfg.experiment_name = f'tiny_{next(RUN_NUMBER)}'
     return cfg
 
 
@@ -216,6 +220,60 @@ def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
     cfg.load_from = str(Path(first.work_dir) / 'epoch_1.pth')
     Runner.from_cfg(cfg).train()
     assert all(sscl > 0 and pscl > 0 for _, sscl, pscl in logged_losses(cfg.work_dir))
+
+
+def test_resume_without_a_checkpoint_does_not_pass_for_loaded_weights(tmp_path):
+    cfg = tiny_config(tmp_path, begin=1)
+    cfg.resume = True
+    with pytest.raises(RuntimeError, match='none are given'):
+        Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        ({'model.head.bank_slots': 4}, 'batch_size is 8 and the memory bank has 4 slots'),
+        ({'data_preprocessor.to_onehot': False}, 'to_onehot=True'),
+        ({'train_dataloader.dataset': 'repeated'}, 'without a wrapper'),
+    ],
+)
+def test_what_would_fail_at_the_switch_fails_before_the_first_epoch(tmp_path, changes, message):
+    cfg = tiny_config(tmp_path)
+    if 'train_dataloader.dataset' in changes:
+        inner = cfg.train_dataloader.dataset
+        cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=inner)
+    else:
+        cfg.merge_from_dict(changes)
+    with pytest.raises(ValueError, match=message):
+        Runner.from_cfg(cfg).train()
+
+
+def test_number_of_classes_that_differs_from_the_data_is_an_error(tmp_path):
+    changes = {'model.neck.num_classes': 20, 'model.head.num_classes': 20}
+    with pytest.raises(AssertionError, match=r'num_classes. \(20\).*DigitScenes'):
+        Runner.from_cfg(tiny_config(tmp_path, **changes)).train()
+
+
+def test_second_stage_starts_from_the_best_of_the_first(tmp_path):
+    cfg = tiny_config(tmp_path, begin=3, epochs=3)
+    cfg.custom_hooks[1].start_from = 'best'
+    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 60.0])  # epoch 1 is best
+    runner = Runner.from_cfg(cfg)
+    seen = {}
+
+    class Spy(Hook):
+        priority = 'LOWEST'
+
+        def before_train_epoch(self, runner):
+            if runner.epoch + 1 == 3:
+                seen.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+    runner.register_hook(Spy())
+    runner.train()
+    best = torch.load(Path(cfg.work_dir) / 'epoch_1.pth', weights_only=False)['state_dict']
+    same = [name for name in best if name.startswith(('backbone.', 'neck.', 'head.fc.'))]
+    for name in same:
+        torch.testing.assert_close(seen[name], best[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_stage_that_never_starts_is_an_error(tmp_path):

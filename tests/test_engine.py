@@ -139,12 +139,23 @@ def test_autocast_wrapper_computes_in_bfloat16_and_keeps_float32_weights():
 # ---------------------------------------------------------------- prototypes
 
 
-class TinyClassifier(nn.Module):
-    """Embeddings are the inputs themselves; scores are given by a fixed linear map."""
+class TinyHead(nn.Module):
+    """Scores by a fixed linear map."""
 
     def __init__(self, num_classes, embed_dims):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_classes, embed_dims))
+        self.prototypes = nn.Parameter(torch.randn(num_classes, embed_dims))
+
+    def forward(self, feats):
+        return torch.einsum('bcd,cd->bc', feats[-1], self.prototypes)
+
+
+class TinyClassifier(nn.Module):
+    """Embeddings are the inputs themselves."""
+
+    def __init__(self, num_classes, embed_dims):
+        super().__init__()
+        self.head = TinyHead(num_classes, embed_dims)
 
     def data_preprocessor(self, batch, training):
         assert not training
@@ -152,9 +163,6 @@ class TinyClassifier(nn.Module):
 
     def extract_feat(self, inputs):
         return (inputs,)
-
-    def head(self, feats):
-        return torch.einsum('bcd,cd->bc', feats[-1], self.weight)
 
 
 def make_batches(seed, num_batches, num_classes, embed_dims):
@@ -222,6 +230,18 @@ def test_mixed_precision_falls_back_to_the_cpu_with_one_notice(monkeypatch):
     assert len(lines) == 1 and 'bfloat16' in lines[0]
 
 
+def test_loaders_without_workers_keep_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    loaders = {
+        f'{split}_dataloader': dict(num_workers=workers, persistent_workers=True)
+        for split, workers in dict(train=0, val=2).items()
+    }
+    cfg = gpu_config(**loaders)
+    adapt_to_device(cfg)
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.persistent_workers is True
+
+
 def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = gpu_config()
@@ -246,7 +266,7 @@ def test_missing_data_is_one_line_with_path_and_document(tmp_path):
         check_data(cfg, ('train', 'val'))
     message = str(stop.value)
     assert str(tmp_path / 'coco') in message
-    assert 'docs/datasets.md' in message and 'COCOMultiLabel' in message
+    assert 'docs/datasets.md' in message and message.startswith('train data')
     assert '\n' not in message
 
 

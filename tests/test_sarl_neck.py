@@ -13,7 +13,9 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
-from projects.sadcl.models import GroupLinear, SARLNeck, sine_position_encoding
+from projects.sadcl.engine import convert_state_dict
+from projects.sadcl.engine.published_weights import our_name
+from projects.sadcl.models import SARLNeck, sine_position_encoding
 from tests import reference
 
 FIXTURES = Path(__file__).resolve().parents[2] / 'shared' / 'fixtures'
@@ -24,20 +26,6 @@ EXACT = {
     torch.float64: dict(rtol=1e-9, atol=1e-9),
     torch.float32: dict(rtol=1e-5, atol=1e-5),
 }
-# The published code's names, in the order in which they are replaced
-NAMES = (
-    ('transformer.', ''),
-    ('.layers.', '.'),
-    ('self_attn', 'attn'),
-    ('multihead_attn', 'attn'),
-    ('linear1', 'ffn.0'),
-    ('linear2', 'ffn.3'),
-    ('decoder.norm.', 'decoder_norm.'),
-)
-NORMS = dict(
-    encoder=(('norm1', 'attn_norm'), ('norm2', 'ffn_norm')),
-    decoder=(('norm2', 'attn_norm'), ('norm3', 'ffn_norm')),
-)
 
 
 def make_neck(dtype=torch.float64, **kwargs):
@@ -243,31 +231,18 @@ def test_impossible_sizes_raise(kwargs, message):
 # --- against the recordings ------------------------------------------------------------------
 
 
-def our_name(name):
-    """The neck's name of a parameter of the published transformer."""
-    for old, new in (*NORMS.get(name.split('.')[1], ()), *NAMES):
-        name = name.replace(old, new)
-    return name
-
-
 def build_published(weights, dtype, num_heads):
-    """Neck and scores with the published code's weights, a dict of arrays by its names."""
+    """Neck and head with the published code's weights, a dict of arrays by its names."""
     hidden, width = weights['transformer.encoder.layers.0.linear1.weight'].shape
     num_classes = weights['query_embed.weight'].shape[0]
     settings = dict(embed_dims=width, num_heads=num_heads, feedforward_channels=hidden)
-    neck = MODELS.build(
-        dict(type='SARLNeck', in_channels=width, num_classes=num_classes, **settings)
-    )
-    fc = GroupLinear(num_classes, width)
-    fc.load_state_dict(
-        {
-            name: torch.tensor(weights[f'fc.{key}'][0])
-            for name, key in (('weight', 'W'), ('bias', 'b'))
-        }
-    )
-    own = {k: v for k, v in weights.items() if not k.startswith(('fc.', 'pos.'))}
-    neck.load_state_dict({our_name(k): torch.tensor(v) for k, v in own.items()})
-    return neck.to(dtype).eval(), fc.to(dtype).eval()
+    neck = dict(type='SARLNeck', in_channels=width, num_classes=num_classes, **settings)
+    head = dict(type='SADCLHead', num_classes=num_classes, in_channels=width)
+    head.update(loss_sscl=None, loss_pscl=None)
+    model = nn.ModuleDict(dict(neck=MODELS.build(neck), head=MODELS.build(head)))
+    converted = convert_state_dict({name: torch.tensor(w) for name, w in weights.items()})
+    model.load_state_dict(converted)  # nothing missing, nothing left over
+    return model.to(dtype).eval()
 
 
 @needs_fixtures
@@ -276,10 +251,10 @@ def test_small_transformer_equals_the_published_one(dtype):
     with np.load(FIXTURES / 'sarl_small_std_e1d2.npz') as file:
         data = {key: file[key] for key in file.files}
     weights = {key[3:]: value for key, value in data.items() if key.startswith('sd.')}
-    neck, fc = build_published(weights, dtype, num_heads=4)
+    model = build_published(weights, dtype, num_heads=4)
     feature_map = torch.tensor(data['input'], dtype=dtype, requires_grad=True)
-    (embeds,) = neck((feature_map,))
-    logits = fc(embeds)
+    (embeds,) = model.neck((feature_map,))
+    logits = model.head((embeds,))
     expected = torch.tensor(data['logits_f64'])
     assert_close(logits.double(), expected, **EXACT[dtype])
     assert_close(embeds.double(), torch.tensor(data['embed_f64']), **EXACT[dtype])
@@ -291,11 +266,9 @@ def test_small_transformer_equals_the_published_one(dtype):
     scalar.backward()
     expected = torch.tensor(data['grad_input_f64'])  # stored as float32
     assert_close(feature_map.grad.float(), expected, rtol=1e-6, atol=1e-7)
-    norms = {name: parameter.grad.norm() for name, parameter in neck.named_parameters()}
-    norms.update(fc_weight=fc.weight.grad.norm(), fc_bias=fc.bias.grad.norm())
-    names = {'fc.W': 'fc_weight', 'fc.b': 'fc_bias'}
+    norms = {name: parameter.grad.norm() for name, parameter in model.named_parameters()}
     recorded = {
-        names.get(key[9:]) or our_name(key[9:]): torch.tensor(float(value), dtype=dtype)
+        our_name(key[9:]): torch.tensor(float(value), dtype=dtype)
         for key, value in data.items()
         if key.startswith('gradnorm.')
     }
@@ -309,14 +282,14 @@ def test_wide_transformer_equals_the_published_one(dtype):
     with np.load(FIXTURES / 'sarl_512_std.npz') as file:
         data = {key: file[key] for key in file.files}
     seed = int(data['seed'])
-    sizes = {'fc.W': (1, 20, 512), 'fc.b': (1, 20), 'query_embed.weight': (20, 512)}
+    sizes = {'fc.W': (1, 20, 512), 'fc.b': (1, 20)}
     blank = SARLNeck(512, 20, embed_dims=512, num_heads=8, feedforward_channels=1024)
     shapes = {name: tuple(value.shape) for name, value in blank.state_dict().items()}
     weights = {}
     for name, total in zip(data['param_names'].tolist(), data['param_sums']):
         if name.endswith('.pe'):
             continue
-        shape = sizes.get(name) or shapes[our_name(name)]
+        shape = sizes.get(name) or shapes[our_name(name).removeprefix('neck.')]
         state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
         weight = state.standard_normal(shape)
         if len(shape) > 1:
@@ -325,11 +298,11 @@ def test_wide_transformer_equals_the_published_one(dtype):
             weight = 0.1 * weight + ('norm' in name and name.endswith('weight'))
         weights[name] = weight.astype(np.float32)
         np.testing.assert_allclose(weights[name].sum(dtype=np.float64), total, rtol=1e-9)
-    neck, fc = build_published(weights, dtype, num_heads=8)
+    model = build_published(weights, dtype, num_heads=8)
     feature_map = np.random.RandomState(seed + 1).standard_normal((2, 512, 14, 14))
     with torch.no_grad():
-        (embeds,) = neck((torch.tensor(feature_map.astype(np.float32), dtype=dtype),))
-        logits = fc(embeds)
+        (embeds,) = model.neck((torch.tensor(feature_map.astype(np.float32), dtype=dtype),))
+        logits = model.head((embeds,))
     assert_close(logits.double(), torch.tensor(data['logits_f64']), **EXACT[dtype])
     # stored as float32
     assert_close(embeds.float(), torch.tensor(data['embed_f64']), rtol=1e-5, atol=1e-5)

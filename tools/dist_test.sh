@@ -7,4 +7,6 @@ if [ $# -lt 3 ]; then
     sed -n '2,4s/^# //p' "$0"
     exit 2
 fi
+# what is wrong is said once, not once a process
+"$(dirname "$0")/python.sh" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}" --dry-run
 exec "$(dirname "$0")/torchrun.sh" "$3" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# python.sh ARGS…: the activated environment's Python, else the one of `make install`, else python3.
-if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+# python.sh ARGS…: the Python of an activated virtual environment, else of `make install`, else of
+# conda or the system.
+if [ -n "${VIRTUAL_ENV:-}" ]; then
     exec python "$@"
 fi
 venv="$(dirname "$0")/../.venv/bin/python"
 if [ -x "$venv" ]; then
     exec "$venv" "$@"
 fi
-exec python3 "$@"
+exec "$(command -v python || command -v python3)" "$@"

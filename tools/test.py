@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,6 +24,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', help='logs go here (work_dirs/<config>)')
     parser.add_argument('--out', help='save predictions (.npz) or metrics (.json) to this file')
+    parser.add_argument(
+        '--dry-run', action='store_true', help='check config, checkpoint and data, and stop'
+    )
     parser.add_argument('--amp', action='store_true', help='predict with mixed precision')
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
     parser.add_argument(
@@ -55,16 +59,26 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.show_dir:
         cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=1)
     if args.out and args.out.endswith('.npz'):
-        evaluators = cfg.test_evaluator
-        first = evaluators if isinstance(evaluators, dict) else evaluators[0]
-        first.out_file = args.out
+        metric = first_metric(cfg)
+        if metric is None:
+            raise SystemExit('--out FILE.npz needs an MLICMetric in test_evaluator')
+        metric.out_file = args.out
     return cfg
+
+
+def first_metric(cfg: Config) -> Optional[dict]:
+    """The first MLICMetric of the test evaluators."""
+    evaluators = cfg.test_evaluator
+    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
+    return next((metric for metric in evaluators if metric['type'] == 'MLICMetric'), None)
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     check_data(cfg, ('test',))
+    if args.dry_run:
+        return
     adapt_to_device(cfg)
     metrics = Runner.from_cfg(cfg).test()
     if not is_main_process():
@@ -72,14 +86,15 @@ def main() -> None:
     if args.out and args.out.endswith('.json'):
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(metrics, indent=2) + '\n')
-    evaluators = cfg.test_evaluator
-    first = evaluators if isinstance(evaluators, dict) else evaluators[0]
-    protocols = first.get('protocols', 'standard')
-    protocol = protocols if isinstance(protocols, str) else protocols[0]
     print(f'checkpoint: {cfg.load_from}')
     if args.out:
         print(f'saved: {args.out}')
-    print(f'mAP {metrics["multi-label/mAP"]:.1f} ({protocol})')
+    metric = first_metric(cfg)
+    if metric is not None:
+        protocols = metric.get('protocols', 'standard')
+        protocol = protocols if isinstance(protocols, str) else protocols[0]
+        prefix = metric.get('prefix') or 'multi-label'
+        print(f'mAP {metrics[f"{prefix}/mAP"]:.1f} ({protocol})')
 
 
 if __name__ == '__main__':

@@ -60,8 +60,12 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        # with nothing to resume yet, a load_from counts: jobs may always be started with --resume
+        if args.resume != 'auto':
+            cfg.load_from = args.resume
+        elif (Path(cfg.work_dir) / 'last_checkpoint').exists():
+            cfg.load_from = None
+        cfg.resume = args.resume != 'auto' or cfg.load_from is None
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
     return cfg

@@ -9,7 +9,7 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='multi-label/mAP'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    class_num_check=dict(type='ClassNumCheckHook'),
+    class_num_check=dict(type='ClassCountCheckHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
 

@@ -15,6 +15,8 @@ _base_ = [
 model = dict(head=dict(loss_cls=dict(gamma_neg=4.0)))
 train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))
 second_stage = dict(
-    action_epoch=81, train_pipeline=_base_.train_pipeline, loss=_base_.model.head.loss_cls
+    action_epoch=_base_.epochs + 1,
+    train_pipeline=_base_.train_pipeline,
+    loss=_base_.model.head.loss_cls,
 )
 custom_hooks = [*_base_.custom_hooks, dict(type='SwitchRecipeHook', schedule=[second_stage])]

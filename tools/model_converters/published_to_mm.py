@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
 
 from projects.sadcl.engine import check_complete, convert_state_dict, revert_state_dict
 from projects.sadcl.engine.published_weights import pick_voc_classes
@@ -52,6 +53,24 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def allow_log():
+    """Let torch.load rebuild mmengine's log: numbers, arrays and four methods by their names."""
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        return nullcontext()
+
+    def get_statistic(owner: type, name: str):
+        if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+            raise pickle.UnpicklingError(f'GLOBAL getattr of {name}')
+        return getattr(owner, name)
+
+    array = np.zeros(1)
+    rebuild = (array.__reduce__()[0], array[0].__reduce__()[0], np.ndarray, np.dtype)
+    dtypes = {type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'uint32')}
+    return torch.serialization.safe_globals(
+        [*rebuild, *dtypes, HistoryBuffer, (get_statistic, 'builtins.getattr')]
+    )
+
+
 def load(path: Path, ours: bool = False) -> dict:
     """A file's dict of tensors and plain values; nothing in the file is ever executed.
 
@@ -62,17 +81,12 @@ def load(path: Path, ours: bool = False) -> dict:
     Raises:
         ValueError: If the file is no checkpoint, or holds other objects.
     """
-    allowed = nullcontext()
-    if ours and hasattr(torch.serialization, 'safe_globals'):
-        array = np.zeros(1)
-        parts = (array.__reduce__()[0], array[0].__reduce__()[0], np.ndarray, np.dtype)
-        dtypes = {type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'uint32')}
-        allowed = torch.serialization.safe_globals([*parts, *dtypes, HistoryBuffer])
+    allowed = allow_log() if ours else nullcontext()
     try:
         with allowed:
             content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r'(?:GLOBAL|global:?) ([\w.]+\.\w+)', str(error))
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if not found:
             raise ValueError(f'{path} is not a checkpoint that torch can read') from error
         raise ValueError(
@@ -119,7 +133,7 @@ def convert(args: argparse.Namespace) -> str:
         description = check_complete(weights, published=True)
         if args.coco_to_voc:
             weights = pick_voc_classes(weights)
-            description += "; 20 of them kept for VOC, without prototypes and memory bank"
+            description += '; 20 of them kept for VOC, without prototypes and memory bank'
         meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
         result = dict(state_dict=weights, meta=meta)
     args.target.parent.mkdir(parents=True, exist_ok=True)

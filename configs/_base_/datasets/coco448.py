@@ -55,8 +55,9 @@ train_dataloader = dict(
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    drop_last=True,  # the gathered losses need batches of one size on all ranks
+    drop_last=True,  # as published, and batches of one size on all ranks
 )
+# The best checkpoint is chosen on val2014, on which papers report: there is no other public split.
 val_dataloader = dict(
     batch_size=16,
     num_workers=4,

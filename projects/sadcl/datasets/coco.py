@@ -1,3 +1,5 @@
+"""COCO as a multi-label data set."""
+
 import contextlib
 import io
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+"""Scenes of handwritten digits, composed on the fly."""
+
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Optional, Union

@@ -1,3 +1,5 @@
+"""The crop of SADCL's second stage."""
+
 from collections.abc import Sequence
 
 import mmcv

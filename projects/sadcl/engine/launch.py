@@ -15,6 +15,8 @@ DATASETS_DOCUMENT = 'docs/datasets.md'
 def adapt_to_device(cfg: Config, log=print) -> None:
     """Let a config written for GPUs run where there is none; changes ``cfg``.
 
+    Loaders without workers keep none between epochs (torch refuses both).
+
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
 
@@ -22,6 +24,10 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         cfg (Config): With ``launcher`` set.
         log (callable): Takes a line of notice.
     """
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and not loader.get('num_workers'):
+            loader.persistent_workers = False
     if torch.cuda.is_available():
         return
     is_first = os.environ.get('RANK', '0') == '0'
@@ -62,7 +68,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
             if not path.exists():
                 raise SystemExit(
                     f'{split} data not found: {path} does not exist (in {Path.cwd()}). '
-                    f'{DATASETS_DOCUMENT} tells how to get {loader.dataset.type}.'
+                    f'{DATASETS_DOCUMENT} tells how to get the data and where they go.'
                 )
 
 
@@ -88,6 +94,8 @@ def find_checkpoint(path: str) -> str:
 
 def _paths(dataset: Config) -> list[Path]:
     """The files and folders that a data set's config names."""
+    if '://' in (dataset.get('data_root') or ''):
+        return []
     root = Path(dataset.get('data_root') or '.')
     names = [dataset.get('ann_file'), dataset.get('image_set_path')]
     prefix = dataset.get('data_prefix') or {}

@@ -10,11 +10,13 @@ import time
 
 import torch
 from mmengine import dist
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 
 @HOOKS.register_module()
@@ -22,7 +24,7 @@ class PrototypeHook(Hook):
     r"""Start the contrastive stage of SADCL at an epoch.
 
     Until then the contrastive losses are zero. At the start of epoch ``begin`` the hook puts the
-    EMA weights (where an ``EMAHook`` runs) into the model, computes the prototypes in one pass
+    weights that ``start_from`` names into the model, computes the prototypes in one pass
     over the training images under the test pipeline, hands them to the head (which fills the
     memory bank with them, renews its projector and switches its contrastive losses on), and
     starts optimizer state, EMA and the search for the best checkpoint anew.
@@ -38,14 +40,23 @@ class PrototypeHook(Hook):
             trained weights (``load_from``).
         threshold (float): t, the score a positive must exceed to be averaged.
             Defaults to 0.85, the published value.
+        start_from (str): 'ema': the averaged weights, where an ``EMAHook`` runs; 'best': those of
+            the first stage's best checkpoint, where there is one, as the published two programs
+            do. Defaults to 'ema'.
+
+    On several processes the projector and the prototypes are rank 0's; each process has a memory
+    bank of its own, and a checkpoint holds rank 0's: after ``--resume`` all go on with that one.
     """
 
     priority = 'LOW'
 
-    def __init__(self, begin: int, threshold: float = 0.85) -> None:
+    def __init__(self, begin: int, threshold: float = 0.85, start_from: str = 'ema') -> None:
         if begin < 1:
             raise ValueError(f'begin counts epochs from 1, got {begin}')
+        if start_from not in ('ema', 'best'):
+            raise ValueError(f"start_from is 'ema' or 'best', got {start_from!r}")
         self.begin = begin
+        self.start_from = start_from
         self.threshold = threshold
 
     def before_train(self, runner: Runner) -> None:
@@ -53,9 +64,12 @@ class PrototypeHook(Hook):
 
         Raises:
             TypeError: If the head has no contrastive losses.
+            ValueError: If the stage never starts, or would fail when it does: a batch larger
+                than the memory bank, a training set without a pipeline, no multi-hot labels.
             RuntimeError: If the stage starts at once, from weights that nobody trained.
         """
-        head = _unwrap(runner.model).head
+        model = _unwrap(runner.model)
+        head = model.head
         if getattr(head, 'projector', None) is None:
             raise TypeError(
                 f'PrototypeHook needs an SADCLHead with loss_sscl or loss_pscl, '
@@ -66,7 +80,16 @@ class PrototypeHook(Hook):
                 f'PrototypeHook(begin={self.begin}) never starts: the run has '
                 f'{runner.max_epochs} epochs'
             )
-        if self.begin == 1 and not (runner._load_from or runner._resume):
+        batch_size = runner.train_dataloader.batch_size
+        if head.loss_sscl is not None and batch_size > len(head.memory_bank):
+            raise ValueError(
+                f'train_dataloader.batch_size is {batch_size} and the memory bank has '
+                f'{len(head.memory_bank)} slots: set model.head.bank_slots to the batch size'
+            )
+        if not getattr(model.data_preprocessor, 'to_onehot', False):
+            raise ValueError('PrototypeHook needs data_preprocessor.to_onehot=True')
+        prototype_loader_config(runner.cfg)
+        if self.begin == 1 and not runner._has_loaded:
             raise RuntimeError(
                 'PrototypeHook(begin=1) computes prototypes from trained weights, and none are '
                 'given: train the first stage (tools/train.py with the sarl_* config), then add '
@@ -80,12 +103,10 @@ class PrototypeHook(Hook):
             return
         model = _unwrap(runner.model)
         ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-        for ema_model in ema_models:
-            with torch.no_grad():
-                for source, average in zip(model.parameters(), ema_model.module.parameters()):
-                    source.copy_(average)
-        prototypes = self._compute(runner, model)
-        model.head.start_contrastive(prototypes)
+        self._load_start(runner, model, ema_models)
+        model.head.start_contrastive(self._compute(runner, model))
+        for parameter in model.head.parameters():
+            dist.broadcast(parameter.data)  # the new projector is drawn on each rank
         for ema_model in ema_models:
             ema_model.module.load_state_dict(model.state_dict())
             ema_model.steps.zero_()
@@ -95,6 +116,18 @@ class PrototypeHook(Hook):
             f'Contrastive stage starts at epoch {self.begin}: SSCL and PSCL are on, optimizer '
             'state and EMA start anew.'
         )
+
+    def _load_start(self, runner: Runner, model: nn.Module, ema_models: list) -> None:
+        """Put the weights to start from into the model."""
+        best = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
+        best = next(filter(None, best), None)
+        if self.start_from == 'best' and best is not None:
+            load_checkpoint(model, best, map_location='cpu', strict=True, logger=runner.logger)
+            return
+        for ema_model in ema_models:
+            with torch.no_grad():
+                for source, average in zip(model.parameters(), ema_model.module.parameters()):
+                    source.copy_(average)
 
     @staticmethod
     def _forget_best_score(runner: Runner) -> None:
@@ -107,7 +140,7 @@ class PrototypeHook(Hook):
 
     def _compute(self, runner: Runner, model: nn.Module) -> Tensor:
         """Prototypes (C, D) of the training set; classes without one are named in the log."""
-        loader = self._build_loader(runner)
+        loader = build_prototype_loader(runner.cfg, runner.seed)
         runner.logger.info(f'Prototypes: one pass over {len(loader.dataset)} training images')
         sums, counts, confident = class_means(model, loader, self.threshold, runner.logger.info)
         prototypes = sums / counts.clamp(min=1)[:, None]
@@ -121,22 +154,37 @@ class PrototypeHook(Hook):
             )
         return prototypes
 
-    @staticmethod
-    def _build_loader(runner: Runner):
-        """The training set in order, under the test pipeline, each image on one rank."""
-        cfg = copy.deepcopy(runner.cfg.train_dataloader)
-        test_cfg = runner.cfg.get('test_dataloader') or runner.cfg.val_dataloader
-        if 'pipeline' not in cfg.dataset:
-            raise ValueError(
-                f'PrototypeHook replaces train_dataloader.dataset.pipeline by the test pipeline, '
-                f'and {cfg.dataset.type} has none: use a dataset without a wrapper'
-            )
-        cfg.dataset.pipeline = test_cfg.dataset.pipeline
-        cfg.sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
-        cfg.drop_last = False
-        cfg.persistent_workers = False
-        cfg.pop('batch_sampler', None)
-        return Runner.build_dataloader(cfg, seed=runner.seed)
+
+def build_prototype_loader(cfg: Config, seed: int | None = None) -> DataLoader:
+    """The training set in order, without augmentation, each image on one rank.
+
+    Args:
+        cfg (Config): With ``train_dataloader`` and ``val_dataloader`` (or ``test_dataloader``),
+            whose pipeline is used.
+        seed (int, optional): Of the loader's workers. Defaults to None.
+
+    Raises:
+        ValueError: If the training set is a wrapper, which has no pipeline of its own.
+    """
+    return Runner.build_dataloader(prototype_loader_config(cfg), seed=seed)
+
+
+def prototype_loader_config(cfg: Config) -> Config:
+    """The config of :func:`build_prototype_loader`."""
+    loader_cfg = copy.deepcopy(cfg.train_dataloader)
+    # not the test set's: a model may be tested at another image size than it is trained at
+    test_cfg = cfg.get('val_dataloader') or cfg.test_dataloader
+    if 'pipeline' not in loader_cfg.dataset:
+        raise ValueError(
+            'prototypes are computed with train_dataloader.dataset.pipeline replaced by the test '
+            f'pipeline, and {loader_cfg.dataset.type} has none: use a dataset without a wrapper'
+        )
+    loader_cfg.dataset.pipeline = test_cfg.dataset.pipeline
+    loader_cfg.sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
+    loader_cfg.drop_last = False
+    loader_cfg.persistent_workers = False
+    loader_cfg.pop('batch_sampler', None)
+    return loader_cfg
 
 
 @torch.no_grad()
@@ -158,7 +206,9 @@ def class_means(
     """
     was_training = model.training
     model.eval()
-    total, started = None, time.time()
+    shape = model.head.prototypes.shape  # (C, D)
+    total = model.head.prototypes.new_zeros(shape[0], shape[1] + 2, dtype=torch.float64)
+    started = time.time()
     every = max(1, len(loader) // 10)
     for index, batch in enumerate(loader, start=1):
         batch = model.data_preprocessor(batch, False)
@@ -167,8 +217,7 @@ def class_means(
         target = torch.stack([sample.gt_score for sample in batch['data_samples']]) > 0
         chosen = target & (score > threshold)
         sums = torch.einsum('bc,bcd->cd', chosen.double(), feats[-1].double())
-        part = torch.cat([sums, target.sum(0)[:, None], chosen.sum(0)[:, None]], dim=1)
-        total = part if total is None else total + part
+        total += torch.cat([sums, target.sum(0)[:, None], chosen.sum(0)[:, None]], dim=1)
         if index % every == 0 or index == len(loader):
             left = (time.time() - started) / index * (len(loader) - index)
             log(f'Prototypes: batch {index} / {len(loader)}, {left:.0f} s left')

@@ -183,8 +183,13 @@ def check_complete(state_dict: Mapping[str, Tensor], published: bool = False) ->
 
 
 def published_name(name: str) -> str:
-    """The published code's name of an entry; the name itself if it has none."""
+    """The published code's name of an entry of ours; the name itself if it has none."""
     return _rename(name, to_published=True) or name
+
+
+def our_name(name: str) -> str:
+    """Our name of an entry of the published code; the name itself if it has none."""
+    return _rename(name, to_published=False) or name
 
 
 def _rename_all(state_dict: Mapping[str, Tensor], to_published: bool) -> dict[str, Tensor]:
@@ -224,7 +229,7 @@ def _listed(names: list[str], most: int = 10) -> str:
 
 
 def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, str]:
-    """Backbone, neck and head of the entries' sizes, without memory, and their description."""
+    """Backbone, neck and head of the entries' sizes, and their description."""
 
     def size(name: str, dim: int, default: int) -> int:
         value = state_dict.get(name)  # what is missing is reported by name
@@ -264,7 +269,8 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
             **layers,
         )
         head = SADCLHead(num_classes, width, **losses)
-        parts = nn.ModuleDict(dict(backbone=ResNet(depth), neck=neck, head=head))
+    # mmpretrain's ResNet cannot be built on the meta device
+    parts = nn.ModuleDict(dict(backbone=ResNet(depth), neck=neck, head=head))
     encoder, decoder = layers.values()
     return parts, (
         f'ResNet-{depth}, {encoder} encoder and {decoder} decoder layers, width {width}, '
@@ -276,6 +282,8 @@ def _resnet_depth(blocks: tuple[int, ...], is_bottleneck: bool) -> tuple[int, in
     """Depth of the smallest ResNet that has these blocks (the largest if none has), channels."""
     depths = [depth for depth in RESNET_BLOCKS if (depth >= 50) == is_bottleneck]
     fitting = [
-        depth for depth in depths if all(have <= of for have, of in zip(blocks, RESNET_BLOCKS[depth]))
+        depth
+        for depth in depths
+        if all(have <= of for have, of in zip(blocks, RESNET_BLOCKS[depth]))
     ]
     return (fitting or depths[-1:])[0], 2048 if is_bottleneck else 512

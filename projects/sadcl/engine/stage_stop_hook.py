@@ -16,7 +16,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
     When the monitored metric no longer improves in the first stage, the run goes on with epoch
     ``next_stage``: the epochs between are left out, and every schedule is moved there. Each stage
     counts for itself. In the second stage the run ends. Validation runs on the EMA weights where
-    an ``EMAHook`` is, so that is what is monitored.
+    an ``EMAHook`` is, so that is what is monitored. The count is not in the checkpoint: after
+    ``--resume`` it starts again, as mmengine's does.
 
     Args:
         next_stage (int): First epoch of the second stage, counted from 1, as

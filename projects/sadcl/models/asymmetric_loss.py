@@ -18,6 +18,9 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
     focal weight, too; the published commands of ASL and SADCL do not, and the gradients differ
     by half where gamma > 0. With both gammas 0 this is binary cross-entropy.
 
+    mmpretrain's ``forward`` is not used: it neither stops that gradient nor raises half precision.
+    The defaults differ from its: no focus, no clip, epsilon 1e-5.
+
     Args:
         gamma_pos (float): Focus of the positives. Defaults to 0.
         gamma_neg (float): Focus of the negatives. Defaults to 0; the first stage of SADCL has 4.

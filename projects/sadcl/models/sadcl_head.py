@@ -6,10 +6,12 @@ memory bank, K positive (image, class) pairs of the batch.
 
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample, label_to_onehot
@@ -130,7 +132,9 @@ class SADCLHead(MultiLabelClsHead):
             self.prototypes = nn.Parameter(torch.randn(num_classes, in_channels))
             self.register_buffer('memory_bank', torch.zeros(bank_slots, num_classes, in_channels))
             self.set_prototypes(
-                self.prototypes if prototypes is None else _load_prototypes(prototypes)
+                self.prototypes
+                if prototypes is None
+                else _load_prototypes(prototypes, self.prototypes.shape)
             )
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
@@ -235,6 +239,30 @@ class SADCLHead(MultiLabelClsHead):
         return torch.stack(target).to(cls_score)
 
 
-def _load_prototypes(path: str) -> Tensor:
+def _load_prototypes(path: str, shape: torch.Size) -> Tensor:
     """Prototypes (C, D) of a ``.npy`` file; no pickled object is ever loaded."""
-    return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise ValueError(
+            f'{path} must be a .npy file of floats (it is read with allow_pickle=False): {error}'
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
+        kind = getattr(array, 'dtype', type(array).__name__)
+        raise ValueError(f'{path} must hold one array of floats, got {kind}')
+    found = array.shape
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
+    if array.shape != tuple(shape):
+        raise ValueError(f'{path} must hold prototypes (C, D) = {tuple(shape)}, got {found}')
+    if not np.isfinite(array).all():
+        raise ValueError(f'{path} holds values that are not finite')
+    zero = np.flatnonzero(~array.any(axis=1)).tolist()
+    if zero:
+        print_log(
+            f'{path}: the prototypes of {len(zero)} of {len(array)} classes are zero and share one '
+            f'projected prototype. Their indices: {", ".join(map(str, zero))}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return torch.from_numpy(array.astype(np.float32))
