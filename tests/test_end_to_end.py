@@ -73,7 +73,13 @@ def logged_losses(work_dir):
 
 def run_tool(*command, cwd):
     """A tool from another directory, with two cores' worth of patience."""
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'VIRTUAL_ENV': ''}
+    binaries = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'VIRTUAL_ENV': str(binaries.parent),  # the shell scripts take the Python that runs pytest
+        'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}',
+    }
     result = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
