@@ -209,3 +209,11 @@ def test_wrong_arguments_are_refused(monkeypatch, arguments, capsys):
     with pytest.raises(SystemExit):
         run_tool(monkeypatch, 'config.py', 'model.pth', *arguments)
     assert 'error: ' in capsys.readouterr().err
+
+
+def test_wrapped_training_set_is_an_error(tmp_path):
+    cfg = tiny_config(tmp_path)
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = Config(dict(type='RepeatDataset', times=2, dataset=dataset))
+    with pytest.raises(ValueError, match='RepeatDataset has none: use a dataset without a wrapper'):
+        build_prototype_loader(cfg)

@@ -209,7 +209,7 @@ def test_prototypes_are_those_of_the_averaged_weights_under_the_test_pipeline(tm
     torch.testing.assert_close(seen['prototypes'], expected)
     torch.testing.assert_close(seen['bank'], seen['prototypes'].expand_as(seen['bank']))
     assert torch.equal(seen['ema'], seen['prototypes'])
-    assert seen['state'] == 0 and seen['steps'] == 0
+    assert seen['state'] == 0 and seen['steps'] == 1
 
 
 def test_prototypes_of_untrained_weights_are_refused(tmp_path):

@@ -109,7 +109,9 @@ class PrototypeHook(Hook):
             dist.broadcast(parameter.data)  # the new projector is drawn on each rank
         for ema_model in ema_models:
             ema_model.module.load_state_dict(model.state_dict())
-            ema_model.steps.zero_()
+            # not 0: mmengine would copy the weights after the first step, the published average
+            # starts from those before it
+            ema_model.steps.fill_(1)
         self._forget_best_score(runner)
         runner.optim_wrapper.optimizer.state.clear()
         runner.logger.info(
