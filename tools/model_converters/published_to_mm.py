@@ -10,24 +10,17 @@ a warning when it loads DST, as the published code does.
 """
 
 import argparse
-import pickle
-import re
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.utils import digit_version
 
 from projects.sadcl.engine import check_complete, convert_state_dict, revert_state_dict
+from projects.sadcl.engine.checkpoint_io import read_checkpoint
 from projects.sadcl.engine.published_weights import pick_voc_classes
-
-KEYS = ('state_dict', 'state_dict_ema', 'model')
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,56 +46,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def allow_log():
-    """Let torch.load rebuild mmengine's log: numbers, arrays and four methods by their names."""
-    if digit_version(torch.__version__) < digit_version('2.6'):
-        return nullcontext()
-
-    def get_statistic(owner: type, name: str):
-        if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-            raise pickle.UnpicklingError(f'GLOBAL getattr of {name}')
-        return getattr(owner, name)
-
-    array = np.zeros(1)
-    rebuild = (array.__reduce__()[0], array[0].__reduce__()[0], np.ndarray, np.dtype)
-    dtypes = {type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'uint32')}
-    return torch.serialization.safe_globals(
-        [*rebuild, *dtypes, HistoryBuffer, (get_statistic, 'builtins.getattr')]
-    )
-
-
-def load(path: Path, ours: bool = False) -> dict:
-    """A file's dict of tensors and plain values; nothing in the file is ever executed.
-
-    Args:
-        path (Path): The checkpoint.
-        ours (bool): Accept the log that mmengine's checkpoints carry, too. Defaults to False.
-
-    Raises:
-        ValueError: If the file is no checkpoint, or holds other objects.
-    """
-    allowed = allow_log() if ours else nullcontext()
-    try:
-        with allowed:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if not found:
-            raise ValueError(f'{path} is not a checkpoint that torch can read') from error
-        raise ValueError(
-            f'{path} holds {found[1]} beside its weights, which only code from the file itself '
-            'could rebuild. If you trust the file, keep its weights only, and convert FILE: '
-            'python -c "import torch; '
-            f"c = torch.load('{path}', map_location='cpu', weights_only=False); "
-            f"torch.save({{k: c[k] for k in {KEYS} if k in c}}, 'FILE')\""
-        ) from error
-    except (EOFError, RuntimeError) as error:
-        raise ValueError(f'{path} is not a checkpoint that torch can read') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f'{path} must hold a dict, got {type(content).__name__}')
-    return content
-
-
 def select_weights(content: Mapping, ema: bool) -> Mapping:
     """The state dict of a published checkpoint's content.
 
@@ -123,7 +66,7 @@ def select_weights(content: Mapping, ema: bool) -> Mapping:
 
 def convert(args: argparse.Namespace) -> str:
     """Write DST; returns a line that describes the model."""
-    content = load(args.source, ours=args.reverse)
+    content = read_checkpoint(args.source, ours=args.reverse)
     weights = select_weights(content, args.ema)
     if args.reverse:
         description = check_complete(weights)
