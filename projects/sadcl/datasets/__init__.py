@@ -2,6 +2,8 @@
 
 from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
+from .nus_wide import NUSWIDE
 from .transforms import MultiScaleCrop
+from .visual_genome import VG500
 
-__all__ = ['COCOMultiLabel', 'DigitScenes', 'MultiScaleCrop']
+__all__ = ['COCOMultiLabel', 'DigitScenes', 'MultiScaleCrop', 'NUSWIDE', 'VG500']

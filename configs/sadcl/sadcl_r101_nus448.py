@@ -1,0 +1,22 @@
+"""SADCL in two stages on NUS-WIDE, on 8 GPUs.
+
+tools/dist_train.sh configs/sadcl/sadcl_r101_nus448.py 8
+Ours: not run.
+"""
+
+_base_ = [
+    '../_base_/models/sadcl_r101.py',
+    '../_base_/datasets/nus448.py',
+    '../_base_/schedules/adamw_one-cycle_2x80e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_classes = _base_.data_preprocessor.num_classes
+loss_cls = dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes)
+first_stage = dict(num_classes=num_classes, loss_cls=dict(**loss_cls, gamma_neg=4.0))
+model = dict(neck=dict(num_classes=num_classes), head=first_stage)
+train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))
+second_stage = dict(
+    action_epoch=_base_.epochs + 1, train_pipeline=_base_.train_pipeline, loss=loss_cls
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='SwitchRecipeHook', schedule=[second_stage])]

@@ -1,0 +1,18 @@
+"""SARL alone, no contrastive losses, on Visual Genome 500.
+
+tools/dist_train.sh configs/sadcl/sarl_r101_vg576.py 8
+Ours: not run.
+"""
+
+_base_ = [
+    '../_base_/models/sadcl_r101.py',
+    '../_base_/datasets/vg576.py',
+    '../_base_/schedules/adamw_one-cycle_80e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_classes = _base_.data_preprocessor.num_classes
+loss_cls = dict(loss_weight=1000 / num_classes, gamma_neg=4.0)
+head = dict(num_classes=num_classes, loss_cls=loss_cls, loss_sscl=None, loss_pscl=None)
+model = dict(neck=dict(num_classes=num_classes), head=head)
+train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))

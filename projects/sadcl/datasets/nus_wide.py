@@ -1,0 +1,256 @@
+"""NUS-WIDE as a multi-label data set, in its three published forms."""
+
+import ast
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+from mmengine.logging import print_log
+from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.registry import DATASETS
+
+NUSWIDE_CONCEPTS = (
+    'airport', 'animal', 'beach', 'bear', 'birds', 'boats', 'book', 'bridge', 'buildings', 'cars',
+    'castle', 'cat', 'cityscape', 'clouds', 'computer', 'coral', 'cow', 'dancing', 'dog',
+    'earthquake', 'elk', 'fire', 'fish', 'flags', 'flowers', 'food', 'fox', 'frost', 'garden',
+    'glacier', 'grass', 'harbor', 'horses', 'house', 'lake', 'leaf', 'map', 'military', 'moon',
+    'mountain', 'nighttime', 'ocean', 'person', 'plane', 'plants', 'police', 'protest', 'railroad',
+    'rainbow', 'reflection', 'road', 'rocks', 'running', 'sand', 'sign', 'sky', 'snow', 'soccer',
+    'sports', 'statue', 'street', 'sun', 'sunset', 'surf', 'swimmers', 'tattoo', 'temple', 'tiger',
+    'tower', 'town', 'toy', 'train', 'tree', 'valley', 'vehicle', 'water', 'waterfall', 'wedding',
+    'whales', 'window', 'zebra',
+)  # fmt: skip
+
+VARIANTS = ('official', 'matrix', 'csv')
+CSV_SPLITS = dict(train='train', val='test', test='test')  # the CSV calls its test images 'val'
+
+
+def read_lines(path: Union[str, Path]) -> list[str]:
+    """Lines of a text file, stripped, whatever their endings and with or without a last one."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} not found; docs/datasets.md shows where it belongs')
+    lines = [line.strip() for line in path.read_text(encoding='utf-8-sig').split('\n')]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise ValueError(f'{path}: found 0 lines, expected at least 1')
+    if '' in lines:
+        raise ValueError(f'{path}, line {lines.index("") + 1} of {len(lines)}: is empty')
+    return lines
+
+
+def check_images(img_prefix: str, img_path: str, num_images: int, source: str) -> None:
+    """Look for the image folder and the first image in it."""
+    if not Path(img_prefix).is_dir():
+        raise FileNotFoundError(f'{img_prefix} not found; docs/datasets.md shows where it belongs')
+    if not Path(img_path).is_file():
+        raise FileNotFoundError(
+            f'{img_path} not found: is {img_prefix} the folder of the {num_images} images of '
+            f'{source}? See docs/datasets.md'
+        )
+
+
+@DATASETS.register_module()
+class NUSWIDE(MultiLabelDataset):
+    """`NUS-WIDE <https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/NUS-WIDE.html>`_
+    with its 81 concepts, in one of its published forms.
+
+    After decompression, the dataset directory structure is as follows: ::
+
+        nuswide
+        ├── Flickr                              images
+        │   ├── actor/0001_2124494179.jpg
+        │   └── ...
+        ├── ImageList
+        │   ├── TrainImagelist.txt              official, matrix: actor\\0001_2124494179.jpg
+        │   ├── TestImagelist.txt
+        │   ├── Labels_Train.txt                matrix: 81 columns of 0 and 1
+        │   └── Labels_Test.txt
+        ├── Groundtruth/TrainTestLabels
+        │   ├── Labels_airport_Train.txt        official: 0 or 1 a line, a file per concept
+        │   └── ...
+        └── nus_wid_data.csv                    csv: filepath,label,split
+
+    'official' and 'matrix' are the split of the authors, 161,789 / 107,859 images; 125,449 /
+    83,898 of them have a label, and the paper's numbers are taken to be of these. 'csv' is another
+    split, that of ASL: 119,103 / 50,720. Numbers on the two are not comparable.
+
+    Args:
+        data_root (str): Root of everything else. Defaults to ''.
+        split (str): 'train' or 'test'. Defaults to 'train'.
+        variant (str): 'official', 'matrix' or 'csv'. Defaults to 'official'.
+        labelled_only (bool): Drop images without a label, as published; the log has their
+            number. Defaults to True.
+        ann_file (str): Image list or CSV, relative to ``data_root``. The label matrix lies beside
+            the list. Defaults to '': the place shown above.
+        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='Flickr')``.
+        pipeline (Sequence): Processing pipeline. Defaults to ().
+        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        metainfo (dict, optional): Own classes, as ``dict(classes=...)``. Defaults to None.
+        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
+        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
+        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+
+    Raises:
+        FileNotFoundError: If a list, a label file or the image folder is missing, or the folder
+            does not hold the first image of the list.
+        ValueError: If ``split`` or ``variant`` is unknown, a list and its labels differ in length,
+            a line is not in the variant's form, or a concept is unknown.
+    """  # noqa: E501
+
+    METAINFO = {'classes': NUSWIDE_CONCEPTS}
+
+    def __init__(
+        self,
+        data_root: str = '',
+        split: str = 'train',
+        variant: str = 'official',
+        labelled_only: bool = True,
+        ann_file: str = '',
+        data_prefix: Optional[Union[str, dict]] = None,
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        metainfo: Optional[dict] = None,
+        indices: Optional[Union[int, Sequence[int]]] = None,
+        serialize_data: bool = True,
+        lazy_init: bool = False,
+        max_refetch: int = 1000,
+    ) -> None:
+        for value, known, what in (
+            (split, ('train', 'test'), 'split'),
+            (variant, VARIANTS, 'variant'),
+        ):
+            if value not in known:
+                raise ValueError(f'{what} must be one of {known}, but got {value!r}')
+        self.split = split
+        self.variant = variant
+        self.labelled_only = labelled_only
+        if not ann_file:
+            image_list = f'ImageList/{split.capitalize()}Imagelist.txt'
+            ann_file = 'nus_wid_data.csv' if variant == 'csv' else image_list
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=dict(img_path='Flickr') if data_prefix is None else data_prefix,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=pipeline,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read the concepts of every image, in the order of the list."""
+        if self.variant == 'csv':
+            names, labels = self._read_csv()
+        else:
+            names = read_lines(self.ann_file)
+            matrix = self.variant == 'matrix'
+            labels = self._read_matrix(len(names)) if matrix else self._read_official(len(names))
+        data_list = [
+            dict(img_path=str(Path(self.img_prefix) / name.replace('\\', '/')), gt_label=gt_label)
+            for name, gt_label in zip(names, labels)
+            if gt_label or not self.labelled_only
+        ]
+        unlabelled = sum(not gt_label for gt_label in labels)
+        print_log(
+            f'{self.ann_file}: {len(names)} images of NUS-WIDE ({self.variant}, {self.split}), '
+            f'{unlabelled} without a label {"dropped" if self.labelled_only else "kept"}, '
+            f'{len(names) - len(set(names))} listed again, {len(data_list)} used',
+            'current',
+        )
+        if not data_list:
+            raise ValueError(f'{self.ann_file}: found 0 labelled images among {len(names)}')
+        check_images(self.img_prefix, data_list[0]['img_path'], len(data_list), self.ann_file)
+        return data_list
+
+    def _read_label_lines(self, path: Path, num_images: int) -> list[str]:
+        """Lines of a label file that goes with the image list."""
+        lines = read_lines(path)
+        if len(lines) != num_images:
+            raise ValueError(
+                f'{path}: found {len(lines)} lines, expected {num_images}, one for each image of '
+                f'{self.ann_file}'
+            )
+        return lines
+
+    def _read_official(self, num_images: int) -> list[list[int]]:
+        """Labels from one file of 0 and 1 per concept."""
+        folder = Path(self.data_root) / 'Groundtruth' / 'TrainTestLabels'
+        files = [f'Labels_{name}_{self.split.capitalize()}.txt' for name in self.CLASSES]
+        missing = [name for name in files if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f'{folder}: {len(missing)} of {len(files)} label files not found, such as '
+                f'{missing[0]}; docs/datasets.md shows where they belong'
+            )
+        labels = [[] for _ in range(num_images)]
+        for label, name in enumerate(files):
+            for row, value in enumerate(self._read_label_lines(folder / name, num_images)):
+                if value == '1':
+                    labels[row].append(label)
+                elif value != '0':
+                    raise ValueError(f'{folder / name}, line {row + 1}: {value!r} is not 0 or 1')
+        return labels
+
+    def _read_matrix(self, num_images: int) -> list[list[int]]:
+        """Labels from one row of 0 and 1 per image."""
+        path = Path(self.ann_file).with_name(f'Labels_{self.split.capitalize()}.txt')
+        labels = []
+        for row, line in enumerate(self._read_label_lines(path, num_images)):
+            values = line.split()
+            if len(values) != len(self.CLASSES):
+                raise ValueError(
+                    f'{path}, line {row + 1}: found {len(values)} columns, expected '
+                    f'{len(self.CLASSES)}, one for each class'
+                )
+            unknown = set(values) - {'0', '1'}
+            if unknown:
+                raise ValueError(f'{path}, line {row + 1}: {min(unknown)!r} is not 0 or 1')
+            labels.append([label for label, value in enumerate(values) if value == '1'])
+        return labels
+
+    def _read_csv(self) -> tuple[list[str], list[list[int]]]:
+        """Image names and labels of the split from the CSV."""
+        reader = csv.DictReader(read_lines(self.ann_file))
+        split_key = 'split_name' if 'split_name' in reader.fieldnames else 'split'
+        columns = ('filepath', 'label', split_key)
+        if not set(columns) <= set(reader.fieldnames):
+            raise ValueError(f'{self.ann_file}: its columns {reader.fieldnames} lack {columns}')
+        names, labels = [], []
+        known = {}  # most rows repeat the concepts of another
+        for row in reader:
+            name, text, split = (row[key] for key in columns)
+            where = f'{self.ann_file}, line {reader.line_num}'
+            if split not in CSV_SPLITS:
+                raise ValueError(f'{where}: split {split!r} is not one of {tuple(CSV_SPLITS)}')
+            if CSV_SPLITS[split] == self.split:
+                if text not in known:
+                    known[text] = self._parse_concepts(text, where)
+                names.append(name)
+                labels.append(list(known[text]))
+        if not names:
+            raise ValueError(f'{self.ann_file}: found 0 rows of the split {self.split!r}')
+        return names, labels
+
+    def _parse_concepts(self, text: str, where: str) -> list[int]:
+        """Labels of a list of names, written as Python writes it."""
+        try:
+            names = ast.literal_eval(text)
+        except (SyntaxError, TypeError, ValueError):
+            names = None
+        if not isinstance(names, list):
+            raise ValueError(f"{where}: {text!r} is not a list of names such as ['lake', 'sky']")
+        class_to_idx = self.class_to_idx
+        unknown = [name for name in names if name not in class_to_idx]
+        if unknown:
+            raise ValueError(
+                f'{where}: {len(unknown)} of {len(names)} concepts are not among the '
+                f'{len(class_to_idx)} classes, such as {unknown[0]!r}'
+            )
+        return sorted({class_to_idx[name] for name in names})

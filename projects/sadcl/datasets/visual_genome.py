@@ -1,0 +1,149 @@
+"""Visual Genome with its 500 most frequent categories, as a multi-label data set."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+from mmengine.logging import print_log
+from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.registry import DATASETS
+
+from .nus_wide import check_images, read_lines
+
+
+@DATASETS.register_module()
+class VG500(MultiLabelDataset):
+    """`Visual Genome <https://homes.cs.washington.edu/~ranjay/visualgenome>`_, the 500 most
+    frequent categories, in the files of SSGRL.
+
+    After decompression, the dataset directory structure is as follows: ::
+
+        vg500
+        ├── VG_100K                             images of both parts of the download
+        │   ├── 2360596.jpg
+        │   └── ...
+        ├── train_list_500.txt                  an image name a line
+        ├── test_list_500.txt
+        └── vg_category_500_labels_index.json   {"2360596.jpg": [3, 17, ...], ...}
+
+    Expected: 82,904 training and 10,000 test images. Images without a label are kept and counted
+    in the log.
+
+    Args:
+        data_root (str): Root of everything else. Defaults to ''.
+        split (str): 'train' or 'test'. Defaults to 'train'.
+        ann_file (str): Class indices of all images, relative to ``data_root``. Defaults to
+            'vg_category_500_labels_index.json'.
+        names_file (str): Class names, one a line, relative to ``data_root``. Defaults to '': the
+            published files have no names, and the classes are 'class_000' to 'class_499'.
+        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='VG_100K')``.
+        pipeline (Sequence): Processing pipeline. Defaults to ().
+        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        metainfo (dict, optional): Extra meta information. Defaults to None.
+        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
+        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
+        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+
+    Raises:
+        FileNotFoundError: If the list, the JSON, the names or the image folder is missing, or the
+            folder does not hold the first image of the list.
+        ValueError: If ``split`` is unknown, the JSON is not in the form above, lacks images of the
+            list or has indices outside 0..499, or the names are not 500.
+    """
+
+    METAINFO = {'classes': tuple(f'class_{label:03d}' for label in range(500))}
+
+    def __init__(
+        self,
+        data_root: str = '',
+        split: str = 'train',
+        ann_file: str = 'vg_category_500_labels_index.json',
+        names_file: str = '',
+        data_prefix: Optional[Union[str, dict]] = None,
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        metainfo: Optional[dict] = None,
+        indices: Optional[Union[int, Sequence[int]]] = None,
+        serialize_data: bool = True,
+        lazy_init: bool = False,
+        max_refetch: int = 1000,
+    ) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(f"split must be one of ('train', 'test'), but got {split!r}")
+        self.split = split
+        if names_file:
+            names = read_lines(Path(data_root) / names_file)
+            expected = len(self.METAINFO['classes'])
+            if len(names) != expected:
+                raise ValueError(
+                    f'{Path(data_root) / names_file}: found {len(names)} names, expected {expected}'
+                )
+            metainfo = {'classes': tuple(names), **(metainfo or {})}
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=dict(img_path='VG_100K') if data_prefix is None else data_prefix,
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=pipeline,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+            max_refetch=max_refetch,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read the classes of every image, in the order of the list."""
+        list_file = Path(self.data_root) / f'{self.split}_list_500.txt'
+        names = read_lines(list_file)
+        labels_of = self._read_labels()
+        missing = [name for name in names if name not in labels_of]
+        if missing:
+            raise ValueError(
+                f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
+                f'{list_file}, such as {missing[0]!r}'
+            )
+        data_list = [
+            dict(img_path=str(Path(self.img_prefix) / name), gt_label=self._check(name, labels))
+            for name, labels in ((name, labels_of[name]) for name in names)
+        ]
+        print_log(
+            f'{list_file}: {len(names)} images of VG500 ({self.split}), '
+            f'{sum(not info["gt_label"] for info in data_list)} without a label kept, '
+            f'{len(names) - len(set(names))} listed again',
+            'current',
+        )
+        check_images(self.img_prefix, data_list[0]['img_path'], len(names), str(list_file))
+        return data_list
+
+    def _read_labels(self) -> dict:
+        """The JSON of class indices by image name."""
+        path = Path(self.ann_file)
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} not found; docs/datasets.md shows where it belongs')
+        try:
+            labels_of = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f'{path}: not JSON ({error})') from error
+        if not isinstance(labels_of, dict):
+            raise ValueError(
+                f'{path}: a {type(labels_of).__name__}, expected {{"image": [labels]}}'
+            )
+        return labels_of
+
+    def _check(self, name: str, labels: list) -> list[int]:
+        """Labels of one image, sorted, each once."""
+        num_classes = len(self.CLASSES)
+        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+            raise ValueError(
+                f'{self.ann_file}: {name!r} has {labels!r}, expected a list of indices'
+            )
+        outside = [label for label in labels if not 0 <= label < num_classes]
+        if outside:
+            raise ValueError(
+                f'{self.ann_file}: {name!r} has {len(outside)} of {len(labels)} indices outside '
+                f'0..{num_classes - 1}, such as {outside[0]}'
+            )
+        return sorted(set(labels))
