@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
-from .nus_wide import check_images, read_lines
+from .list_files import check_images, read_lines
 
 
 @DATASETS.register_module()
