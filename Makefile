@@ -1,5 +1,7 @@
 # make demo: install, train SADCL on scenes of handwritten digits, evaluate, draw
 # make test: the test suite        make lint: ruff        make clean-venv: start afresh
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
 BIN := .venv/bin
 DEMO := work_dirs/demo
@@ -18,7 +20,9 @@ demo: .venv/installed
 	@rm -f $(DEMO)/*.pth
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO)
 	$(BIN)/python tools/analysis_tools/show_attention.py $(CONFIG) $(DEMO) --out $(DEMO)/predictions.png
-	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO)/test
+	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO)/test | tee $(DEMO)/test.log
+	@echo "picture: $(DEMO)/predictions.png"
+	@tail -n 1 $(DEMO)/test.log
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -1,7 +1,7 @@
 """SADCL on Corel5k: SARL for 4 epochs, contrastive losses for 2.
 
 tools/train.py configs/sadcl/sadcl_efficientnet-lite0_corel5k160.py
-RESULT
+2 cores, 16 min, seed 1: mAP 61.5 over 74 frequent words, 35.4 of all 260 (standard).
 """
 
 _base_ = [

@@ -1,7 +1,7 @@
 """SARL without contrastive losses on Corel5k.
 
 tools/train.py configs/sadcl/sarl_efficientnet-lite0_corel5k160.py
-RESULT
+2 cores, 18 min, seed 1: mAP 62.9 over 74 frequent words, 39.3 of all 260 (standard).
 """
 
 _base_ = [
