@@ -1,0 +1,18 @@
+"""The second stage alone, from a trained SARL, on Pascal VOC 2007.
+
+tools/dist_train.sh configs/sadcl/sadcl_r101_voc448_stage2.py 8 \
+    --cfg-options load_from=work_dirs/sarl_r101_voc448/best_multi-label_mAP_epoch_N.pth
+Ours: not run.
+"""
+
+_base_ = [
+    '../_base_/models/sadcl_r101.py',
+    '../_base_/datasets/voc448.py',
+    '../_base_/schedules/adamw_one-cycle_80e.py',
+    '../_base_/default_runtime.py',
+]
+
+num_classes = _base_.data_preprocessor.num_classes
+head = dict(num_classes=num_classes, loss_cls=dict(loss_weight=1000 / num_classes))
+model = dict(neck=dict(num_classes=num_classes), head=head)
+custom_hooks = [*_base_.custom_hooks, dict(type='PrototypeHook', begin=1)]
