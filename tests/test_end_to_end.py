@@ -131,7 +131,7 @@ def test_contrastive_stage_starts_at_its_epoch_and_survives_resume(tmp_path):
     assert all(sscl == pscl == 0 for epoch, sscl, pscl in losses if epoch == 1)
     assert all(sscl > 0 and pscl > 0 for epoch, sscl, pscl in losses if epoch > 1)
 
-    # from the first checkpoint after the switch: same losses on, same prototypes and bank
+    # Resumed from the first checkpoint after the switch: same losses on, same prototypes and bank
     resumed_cfg = tiny_config(tmp_path, begin=2, epochs=3)
     resumed_cfg.work_dir = str(tmp_path / 'resumed')
     resumed_cfg.resume = True

@@ -173,7 +173,7 @@ def test_losses_and_gradients_equal_their_composition(kwargs):
         torch.autograd.grad(sum(losses.values()), inputs, allow_unused=True, materialize_grads=True)
         for losses in (actual, expected)
     ]
-    # losses of some hundred, and cosines over temperature 0.07
+    # Losses of some hundred, and cosines over temperature 0.07
     assert_close(*grads, rtol=1e-9, atol=1e-9)
 
 
