@@ -65,7 +65,7 @@ def test_prototypes_of_a_file(tmp_path, warnings, dtype, shape):
     assert warnings == []
 
 
-def test_zero_rows_are_reported_by_index(tmp_path, warnings):
+def test_zero_rows_are_reported_by_index_where_no_names_are_known(tmp_path, warnings):
     zero = PROTOTYPES.copy()
     zero[[1, 4]] = 0
     np.save(tmp_path / 'zero.npy', zero)

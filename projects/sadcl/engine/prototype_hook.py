@@ -44,8 +44,8 @@ class PrototypeHook(Hook):
             the first stage's best checkpoint, where there is one, as the published two programs
             do. Defaults to 'ema'.
 
-    On several processes the projector and the prototypes are rank 0's; each process has a memory
-    bank of its own, and a checkpoint holds rank 0's: after ``--resume`` all go on with that one.
+    On several processes the projector and the prototypes are rank 0's, and each process has the
+    memory bank of its own rows.
     """
 
     priority = 'LOW'
@@ -65,7 +65,8 @@ class PrototypeHook(Hook):
         Raises:
             TypeError: If the head has no contrastive losses.
             ValueError: If the stage never starts, or would fail when it does: a batch larger
-                than the memory bank, a training set without a pipeline, no multi-hot labels.
+                than the memory bank, batches of different size on different processes, a training
+                set without a pipeline, no multi-hot labels.
             RuntimeError: If the stage starts at once, from weights that nobody trained.
         """
         model = _unwrap(runner.model)
@@ -85,6 +86,13 @@ class PrototypeHook(Hook):
             raise ValueError(
                 f'train_dataloader.batch_size is {batch_size} and the memory bank has '
                 f'{len(head.memory_bank)} slots: set model.head.bank_slots to the batch size'
+            )
+        if dist.get_world_size() > 1 and not getattr(
+            runner.train_dataloader.sampler, 'round_up', True
+        ):
+            raise ValueError(
+                'the contrastive losses gather batches of equal size from all processes: set '
+                'train_dataloader.sampler.round_up=True'
             )
         if not getattr(model.data_preprocessor, 'to_onehot', False):
             raise ValueError('PrototypeHook needs data_preprocessor.to_onehot=True')

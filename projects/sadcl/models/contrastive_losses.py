@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from .gather import gather_active, gather_rows
+
 ANCHORS = ('all', 'official')
 
 
@@ -123,6 +125,12 @@ def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float 
         ValueError: If the shapes do not fit.
     """
     _check_temperature(temperature)
+    similarity = _prototype_cosine(z, prototypes, target) / temperature  # (B, C)
+    return _prototype_contrast(similarity, target)
+
+
+def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
+    """Cosine (B, C) of each embedding and its class's prototype, at least float32."""
     if prototypes.dim() == 3 and len(prototypes) == 1:
         prototypes = prototypes[0]
     if z.dim() != 3 or z.shape[1:] != prototypes.shape or target.shape != z.shape[:2]:
@@ -134,7 +142,12 @@ def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float 
         # eps as in torch.nn.functional.cosine_similarity
         z = F.normalize(_at_least_float32(z), dim=-1, eps=1e-8)
         prototypes = F.normalize(_at_least_float32(prototypes), dim=-1, eps=1e-8)
-        similarity = torch.einsum('bcp,cp->bc', z, prototypes.to(z)) / temperature  # (B, C)
+        return torch.einsum('bcp,cp->bc', z, prototypes.to(z))
+
+
+def _prototype_contrast(similarity: Tensor, target: Tensor) -> Tensor:
+    """:func:`pscl_loss` of the cosines over the temperature, (B, C)."""
+    with torch.autocast(similarity.device.type, enabled=False):
         positive = target > 0
         present = positive.any(dim=0)  # (C,)
         # Absent classes keep all rows here, so that no row is empty; torch.where drops them.
@@ -156,19 +169,29 @@ class SSCLLoss(nn.Module):
         temperature (float): Divides the cosine. Defaults to 0.2.
         anchors (str): 'all' or 'official', see :func:`sscl_loss`. Defaults to 'all'.
         loss_weight (float): Defaults to 1.0. The published run has 100 with 'official' anchors.
+        gather (bool): True: the loss of the vectors of all processes, the same however the batch
+            is split. False: of this process's alone, as published. Defaults to True.
     """
 
     def __init__(
-        self, *, temperature: float = 0.2, anchors: str = 'all', loss_weight: float = 1.0
+        self,
+        *,
+        temperature: float = 0.2,
+        anchors: str = 'all',
+        loss_weight: float = 1.0,
+        gather: bool = True,
     ) -> None:
         super().__init__()
         _check_anchors(anchors)
         self.temperature = _check_temperature(temperature)
         self.anchors = anchors
         self.loss_weight = loss_weight
+        self.gather = gather
 
     def forward(self, z: Tensor, target: Tensor, image: Tensor, label: Tensor) -> Tensor:
         """Weighted loss of the active vectors z (V, K, P); see :func:`sscl_loss_active`."""
+        if self.gather:
+            z, target, image, label = gather_active(_at_least_float32(z), target, image, label)
         loss = sscl_loss_active(z, target, image, label, self.temperature, self.anchors)
         return self.loss_weight * loss
 
@@ -180,16 +203,25 @@ class PSCLLoss(nn.Module):
     Args:
         temperature (float): Divides the cosine. Defaults to 0.07.
         loss_weight (float): Defaults to 1.0. The published run has 50.
+        gather (bool): True: the loss of the images of all processes, the same however the batch
+            is split; only the (B, C) cosines travel. False: of this process's alone, as published.
+            Defaults to True.
     """
 
-    def __init__(self, *, temperature: float = 0.07, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self, *, temperature: float = 0.07, loss_weight: float = 1.0, gather: bool = True
+    ) -> None:
         super().__init__()
         self.temperature = _check_temperature(temperature)
         self.loss_weight = loss_weight
+        self.gather = gather
 
     def forward(self, z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
-        """Weighted loss of z (B, C, P) against prototypes (C, P)."""
-        return self.loss_weight * pscl_loss(z, prototypes, target, self.temperature)
+        """Weighted loss of z (B, C, P) against prototypes (C, P); see :func:`pscl_loss`."""
+        similarity = _prototype_cosine(z, prototypes, target) / self.temperature  # (B, C)
+        if self.gather:
+            similarity, target = gather_rows(similarity), gather_rows((target > 0).to(torch.uint8))
+        return self.loss_weight * _prototype_contrast(similarity, target)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

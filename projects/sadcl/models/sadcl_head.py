@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
@@ -65,8 +66,12 @@ class SADCLHead(MultiLabelClsHead):
     Training: ``loss_cls`` on the scores; ``loss_sscl`` on the projected embeddings of the
     positive labels beside those that the memory bank holds for the same rows; ``loss_pscl`` on
     all projected embeddings against the projected prototypes. After the losses, each positive
-    label with a score above ``bank_threshold`` overwrites its slot of the bank. Prediction uses
-    none of projector, prototypes and bank.
+    label with a score above ``bank_threshold`` overwrites its slot of the bank, unless a loss is
+    not finite on any process. Prediction uses none of projector, prototypes and bank.
+
+    On W processes each has the bank of its own rows: slot b of rank r is slot b * W + r of the
+    bank that one process would have, and the losses of gathered rows (``gather=True``) are the
+    same however the batch is split.
 
     With both contrastive losses None, the three do not exist: that is SARL alone.
 
@@ -83,7 +88,7 @@ class SADCLHead(MultiLabelClsHead):
             None: off.
         prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
             the bank from. Defaults to None: drawn from N(0, 1) until :meth:`set_prototypes`.
-        bank_slots (int): S, the largest batch (on one process) the bank can pair. Defaults to 64.
+        bank_slots (int): S, the largest batch of a process that the bank can pair. Defaults to 64.
         bank_threshold (float): A score must exceed it to be stored. Defaults to 0.8.
         prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
         thr (float, optional): ``pred_label`` has the classes with at least this score.
@@ -166,7 +171,8 @@ class SADCLHead(MultiLabelClsHead):
         image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
         losses.update(self._contrastive_losses(label_embeds, target, image, label))
         if self.training and self.loss_sscl is not None:
-            self._update_bank(label_embeds, cls_score, image, label)
+            finite = torch.isfinite(sum(losses.values()).detach())
+            self._update_bank(label_embeds, cls_score, image, label, finite)
         return losses
 
     @torch.no_grad()
@@ -220,10 +226,18 @@ class SADCLHead(MultiLabelClsHead):
 
     @torch.no_grad()
     def _update_bank(
-        self, label_embeds: Tensor, cls_score: Tensor, image: Tensor, label: Tensor
+        self,
+        label_embeds: Tensor,
+        cls_score: Tensor,
+        image: Tensor,
+        label: Tensor,
+        finite: Tensor,
     ) -> None:
-        """Confident positive labels overwrite their slot (row of the batch, class)."""
+        """Confident positives overwrite their slot (row of the batch, class) if all is finite."""
+        finite = finite.to(torch.uint8)
+        all_reduce(finite, 'min')
         confident = cls_score[image, label].sigmoid() > self.bank_threshold  # (K,)
+        confident = confident & finite.bool()
         slots = self.memory_bank[image, label]  # (K, D)
         embeds = label_embeds[image, label].to(slots.dtype)
         self.memory_bank[image, label] = torch.where(confident[:, None], embeds, slots)
