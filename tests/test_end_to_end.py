@@ -335,6 +335,37 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
             assert two[key] == pytest.approx(value, abs=1e-4), key
 
 
+@pytest.mark.dist
+def test_split_training_has_the_losses_of_one_process(tmp_path):
+    losses = {}
+    for world in (1, 2):
+        # dropout masks are a process's own
+        split = {'model.neck.dropout': 0.0, 'train_dataloader.batch_size': BATCH // world}
+        cfg = tiny_config(tmp_path, epochs=3, **split, **{'model.head.bank_threshold': 0.1})
+        cfg.dump(str(tmp_path / f'{world}.py'))
+        train = [ROOT / 'tools/dist_train.sh', f'{world}.py', world]
+        if world == 1:
+            train = [sys.executable, ROOT / 'tools/train.py', '1.py']
+        run_tool(*train, '--work-dir', f'run{world}', cwd=tmp_path)
+        losses[world] = logged_losses(tmp_path / f'run{world}')
+    assert [epoch for epoch, *_ in losses[1]] == [1, 1, 2, 2, 3, 3] and losses[1][-1][1] > 0
+    # float32 through some steps of AdamW, which enlarges rounding; test_gather is exact
+    torch.testing.assert_close(
+        torch.tensor(losses[2]), torch.tensor(losses[1]), rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_eight_processes_on_two_cores_train_and_stop_clean(tmp_path):
+    changes = {'train_dataloader.batch_size': 1, 'train_dataloader.dataset.num_images': 16}
+    cfg = tiny_config(tmp_path, begin=1, epochs=1, **changes)
+    del cfg.custom_hooks[1]  # contrastive from the start
+    cfg.dump(str(tmp_path / 'eight.py'))
+    run_tool(ROOT / 'tools/dist_train.sh', 'eight.py', 8, '--work-dir', 'run', cwd=tmp_path)
+    assert [epoch for epoch, *_ in logged_losses(tmp_path / 'run')] == [1, 1]
+
+
 @METRICS.register_module()
 class ScriptedMetric(BaseMetric):
     """Says what it is told to say, one value an evaluation."""
