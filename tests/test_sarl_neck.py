@@ -161,6 +161,56 @@ def test_dropout_acts_in_training_only():
     assert_close(without.train()(feats)[0], expected, rtol=0, atol=0)
 
 
+def test_checkpointed_layers_give_the_same_embeddings_and_gradients():
+    outcomes = []
+    for with_cp in (False, True):
+        neck, feats = make_neck(with_cp=with_cp, dropout=0.3).train(), make_feats()
+        feats[0].requires_grad_()
+        torch.manual_seed(3)  # the same dropout
+        embeds = neck(feats)[0]
+        embeds.square().sum().backward()
+        outcomes.append([embeds.detach(), feats[0].grad, *(p.grad for p in neck.parameters())])
+    assert_close(outcomes[1], outcomes[0], rtol=0, atol=0)
+
+
+def test_queries_of_the_first_layer_are_projected_once():
+    neck, projected = make_neck(), []
+    linear = torch.nn.functional.linear
+
+    def spy(inputs, weight, bias=None):
+        projected.append(tuple(inputs.shape))
+        return linear(inputs, weight, bias)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('projects.sadcl.models.attention.F.linear', spy)
+        neck(make_feats())
+    of_queries = [shape for shape in projected if shape[1:] == (5, 8) and len(shape) == 3]
+    # first layer: one query projection for all 3 images; second layer: one for each
+    assert of_queries[0] == (1, 5, 8)
+    assert (3, 5, 8) in of_queries[1:]
+
+
+def test_positions_are_made_once_for_each_size(monkeypatch):
+    neck, made = make_neck(), []
+
+    def spy(height, width, *args):
+        made.append((height, width))
+        return sine_position_encoding(height, width, *args)
+
+    monkeypatch.setattr('projects.sadcl.models.sarl_neck.sine_position_encoding', spy)
+    for size in [(4, 3), (2, 2), (4, 3), (2, 2)]:
+        neck(make_feats((2, 6, *size)))
+    assert made == [(4, 3), (2, 2)]
+    assert neck.float()(make_feats(dtype=torch.float32))[0].dtype == torch.float32
+
+
+def test_exported_neck_leaves_nothing_behind():
+    neck, feats = make_neck(torch.float32), make_feats(dtype=torch.float32)
+    program = torch.export.export(neck, (feats,))
+    assert neck._positions == {}
+    assert_close(program.module()(feats), neck(feats), rtol=1e-5, atol=1e-6)
+
+
 def test_input_projection_is_the_identity_if_the_widths_are_equal():
     assert isinstance(make_neck(in_channels=8).input_proj, nn.Identity)
     assert make_neck(in_channels=6).input_proj.weight.shape == (8, 6, 1, 1)

@@ -6,10 +6,13 @@ T = h * w tokens.
 
 from __future__ import annotations
 
+import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from .attention import Attention
 from .position_encoding import sine_position_encoding
 
 
@@ -31,6 +34,8 @@ class SARLNeck(BaseModule):
         num_encoder_layers (int): 0 gives the paper's SARL* (no encoder). Defaults to 1.
         num_decoder_layers (int): At least 1. Defaults to 2.
         dropout (float): Probability, of attention weights and after each block. Defaults to 0.1.
+        with_cp (bool): Keep the layers' inputs only and compute the rest again on the way back:
+            less memory for more time, the same result. Defaults to False.
         init_cfg (dict, optional): mmengine's. Defaults to None.
 
     A 1x1 convolution ``input_proj`` maps K to D channels; it is the identity when K = D.
@@ -46,6 +51,7 @@ class SARLNeck(BaseModule):
         num_encoder_layers: int = 1,
         num_decoder_layers: int = 2,
         dropout: float = 0.1,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -59,6 +65,8 @@ class SARLNeck(BaseModule):
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.embed_dims = embed_dims
+        self.with_cp = with_cp
+        self._positions: dict[tuple, Tensor] = {}
         layer = dict(
             embed_dims=embed_dims,
             num_heads=num_heads,
@@ -106,12 +114,13 @@ class SARLNeck(BaseModule):
     ) -> tuple[Tensor, Tensor | None]:
         """Label embeddings (B, C, D), and the last attention (B, C, T) if asked for."""
         memory, pos = self._encode(feats[-1])
-        query_pos = self.query_embed.weight.expand(len(memory), -1, -1)  # (B, C, D)
-        label_embeds, attention = query_pos.new_zeros(query_pos.shape), None
+        query_pos = self.query_embed.weight[None]  # (1, C, D)
+        # the same for every image until the first layer has looked at the features
+        label_embeds, attention = torch.zeros_like(query_pos), None
         for index, layer in enumerate(self.decoder):
             is_last = index == len(self.decoder) - 1
-            label_embeds, attention = layer(
-                label_embeds, query_pos, memory, pos, need_weights=need_weights and is_last
+            label_embeds, attention = self._run(
+                layer, label_embeds, query_pos, memory, pos, need_weights and is_last
             )
         return self.decoder_norm(label_embeds), attention
 
@@ -125,12 +134,27 @@ class SARLNeck(BaseModule):
             )
         projected = self.input_proj(feature_map)  # (B, D, h, w)
         memory = projected.flatten(2).transpose(1, 2)  # (B, T, D)
-        height, width = projected.shape[-2:]
-        pos = sine_position_encoding(height, width, self.embed_dims, projected.device)
-        pos = pos.flatten(1).T[None].to(memory.dtype)  # (1, T, D)
+        pos = self._position_encoding(*projected.shape[-2:], memory)
         for layer in self.encoder:
-            memory = layer(memory, pos)
+            memory = self._run(layer, memory, pos)
         return memory, pos
+
+    def _run(self, layer: nn.Module, *inputs):
+        """Call a layer, keeping its inputs only if ``with_cp``."""
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return checkpoint(layer, *inputs, use_reentrant=False)
+        return layer(*inputs)
+
+    def _position_encoding(self, height: int, width: int, like: Tensor) -> Tensor:
+        """Positions (1, T, D) in the dtype of the tokens; made once for each size."""
+        key = (height, width, like.dtype, like.device)
+        if key in self._positions:
+            return self._positions[key]
+        pos = sine_position_encoding(height, width, self.embed_dims, like.device)
+        pos = pos.flatten(1).T[None].to(like.dtype)
+        if type(pos) is Tensor and not torch.compiler.is_compiling():  # no tracer's stand-in
+            self._positions[key] = pos
+        return pos
 
 
 class FeedForward(nn.Sequential):
@@ -153,7 +177,7 @@ class EncoderLayer(nn.Module):
         self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
     ) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
+        self.attn = Attention(embed_dims, num_heads, dropout)
         self.attn_drop = nn.Dropout(dropout)
         self.attn_norm = nn.LayerNorm(embed_dims)
         self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
@@ -162,7 +186,7 @@ class EncoderLayer(nn.Module):
     def forward(self, memory: Tensor, pos: Tensor) -> Tensor:
         """(B, T, D), (1, T, D) → (B, T, D)."""
         query = memory + pos
-        attended, _ = self.attn(query, query, memory, need_weights=False)
+        attended, _ = self.attn(query, query, memory)
         memory = self.attn_norm(memory + self.attn_drop(attended))
         return self.ffn_norm(memory + self.ffn(memory))
 
@@ -174,7 +198,7 @@ class DecoderLayer(nn.Module):
         self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
     ) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
+        self.attn = Attention(embed_dims, num_heads, dropout)
         self.attn_drop = nn.Dropout(dropout)
         self.attn_norm = nn.LayerNorm(embed_dims)
         self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
@@ -188,9 +212,9 @@ class DecoderLayer(nn.Module):
         pos: Tensor,
         need_weights: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, C, D), (B, C, D), (B, T, D), (1, T, D) → (B, C, D) and (B, C, T) or None."""
+        """(B or 1, C, D), (1, C, D), (B, T, D), (1, T, D) → (B, C, D) and (B, C, T) or None."""
         attended, attention = self.attn(
-            label_embeds + query_pos, memory + pos, memory, need_weights=need_weights
+            label_embeds + query_pos, memory + pos, memory, need_weights
         )
         label_embeds = self.attn_norm(label_embeds + self.attn_drop(attended))
         return self.ffn_norm(label_embeds + self.ffn(label_embeds)), attention

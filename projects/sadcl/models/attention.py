@@ -1,0 +1,60 @@
+"""Multi-head attention without repeated work.
+
+Shapes in this module: B images, L queries, T tokens, D embed dims, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.MultiheadAttention):
+    """``nn.MultiheadAttention``'s parameters and result; batch first, no masks.
+
+    Queries may have a batch of 1, which stands for B equal ones: they are projected once. Weights
+    are formed only when asked for.
+
+    Args:
+        embed_dims (int): D.
+        num_heads (int): H.
+        dropout (float): Of the attention weights, in training.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:
+        super().__init__(embed_dims, num_heads, dropout, batch_first=True)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            query (Tensor): (B, L, D) or (1, L, D).
+            key (Tensor): (B, T, D).
+            value (Tensor): (B, T, D).
+            need_weights (bool): Return the weights, too. Defaults to False.
+
+        Returns:
+            tuple[Tensor]: (B, L, D), and the weights' mean over heads (B, L, T) or None.
+        """
+        query, key, value = (
+            F.linear(tensor, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for tensor, weight, bias in zip(
+                (query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+            )
+        )  # (B, H, L, D / H), (B, H, T, D / H), (B, H, T, D / H)
+        query = query.expand(len(key), -1, -1, -1)
+        dropout = self.dropout if self.training else 0.0
+        if not need_weights:
+            attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            return self._merge(attended), None
+        scores = query @ key.transpose(-2, -1) / math.sqrt(self.head_dim)
+        weights = F.dropout(scores.softmax(dim=-1), dropout)  # (B, H, L, T)
+        return self._merge(weights @ value), weights.mean(dim=1)
+
+    def _merge(self, attended: Tensor) -> Tensor:
+        """(B, H, L, D / H) → (B, L, D), through the output projection."""
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
