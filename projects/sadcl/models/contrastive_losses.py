@@ -1,7 +1,7 @@
 """The two contrastive losses of SADCL: between samples, and between samples and prototypes.
 
 Shapes in this module: B images, C classes, V views, P projection dims, K positive (image, class)
-pairs of the batch, M = V * K active (view, image, class) vectors, A anchors (at most M).
+pairs of the batch, M = V * K active (view, image, class) vectors.
 """
 
 from __future__ import annotations
@@ -88,15 +88,15 @@ def sscl_loss_active(
         if anchors == 'official':
             rows = torch.arange(num_views, device=z.device)[:, None] * len(target) + image
             is_anchor = is_anchor & (target[rows // num_views, label] > 0).flatten()
-        index = is_anchor.nonzero().squeeze(1)  # (A,)
-        if len(index) == 0:
-            return z.sum() * 0.0
-        similarity = z[index] @ z.T / temperature  # (A, M)
-        others = index[:, None] != torch.arange(len(z), device=z.device)
-        positives = (classes[index][:, None] == classes) & others  # (A, M)
-        log_denominator = similarity.masked_fill(~others, -torch.inf).logsumexp(dim=1)
-        attraction = (similarity * positives).sum(dim=1) / positives.sum(dim=1)
-        return (log_denominator - attraction).sum() / (num_views * num_pairs)
+        similarity = z @ z.T / temperature  # (M, M)
+        myself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+        positives = (classes[:, None] == classes) & ~myself
+        # rows that are no anchors keep themselves, so that no row is empty, and count 0
+        left_out = myself & is_anchor[:, None]
+        log_denominator = similarity.masked_fill(left_out, -torch.inf).logsumexp(dim=1)
+        attraction = (similarity * positives).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
+        per_row = is_anchor * (log_denominator - attraction)  # (M,)
+        return per_row.sum() / max(num_views * num_pairs, 1)
 
 
 def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:
