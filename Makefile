@@ -1,5 +1,6 @@
 # make demo: install, train SADCL on scenes of handwritten digits, evaluate, draw
-# make test: the test suite        make lint: ruff        make clean-venv: start afresh
+# make test: the test suite        make lint: ruff        make bench: speed and memory, as ratios
+# make clean-venv: start afresh
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -7,7 +8,7 @@ BIN := .venv/bin
 DEMO := work_dirs/demo
 CONFIG := configs/sadcl/sadcl_efficientnet-lite0_digits128.py
 
-.PHONY: demo test lint install clean-venv
+.PHONY: bench demo test lint install clean-venv
 
 install: .venv/installed
 
@@ -33,3 +34,6 @@ lint: .venv/installed
 
 clean-venv:
 	rm -rf .venv
+
+bench: .venv/installed
+	$(BIN)/python tools/benchmark/run.py --out work_dirs/bench.json

@@ -37,15 +37,19 @@ def ap_interpolated(scores, labels):
 
 
 def decisions(scores, labels, threshold, strict, k=None):
-    """Per image the set of classes called present; ``threshold`` None: the k best alone."""
+    """Per image the set of classes called present; ``threshold`` None: the k best alone.
+
+    ``threshold`` may be a list of C, one for each class.
+    """
     chosen = []
     for row, truth in zip(scores, labels):
         classes = [c for c in range(len(row)) if truth[c] is not None]
         if k is not None:
             classes = sorted(classes, key=lambda c: (-row[c], c))[:k]
         if threshold is not None:
+            levels = threshold if isinstance(threshold, list) else [threshold] * len(row)
             classes = [
-                c for c in classes if (row[c] > threshold if strict else row[c] >= threshold)
+                c for c in classes if (row[c] > levels[c] if strict else row[c] >= levels[c])
             ]
         chosen.append(set(classes))
     return chosen
@@ -89,23 +93,24 @@ def mean_ap(scores, labels, ap, skip_empty):
     return sum(values) / len(values)
 
 
-def protocol_metrics(name, scores, labels, k=3):
+def protocol_metrics(name, scores, labels, k=3, threshold=None):
     """All metrics of one protocol, written out per protocol as its users define them."""
+    level = (0.8 if name == 'asl' else 0.5) if threshold is None else threshold
     if name == 'sadcl':
         ap, skip_ap, f1_of_means, skip_means = ap_interpolated, True, False, False
-        plain = decisions(scores, labels, 0.5, strict=True)
-        top = decisions(scores, labels, 0.5, strict=True, k=k)
+        plain = decisions(scores, labels, level, strict=True)
+        top = decisions(scores, labels, level, strict=True, k=k)
     elif name == 'standard':
         ap, skip_ap, f1_of_means, skip_means = ap_plain, True, True, True
-        plain = decisions(scores, labels, 0.5, strict=False)
-        top = decisions(scores, labels, 0.5, strict=False, k=k)
+        plain = decisions(scores, labels, level, strict=False)
+        top = decisions(scores, labels, level, strict=False, k=k)
     elif name == 'asl':
         ap, skip_ap, f1_of_means, skip_means = ap_plain, False, False, False
-        plain = decisions(scores, labels, 0.8, strict=True)
+        plain = decisions(scores, labels, level, strict=True)
         top = None
     else:
         ap, skip_ap, f1_of_means, skip_means = ap_plain, False, False, False
-        plain = decisions(scores, labels, 0.5, strict=False)
+        plain = decisions(scores, labels, level, strict=False)
         top = decisions(scores, labels, None, strict=False, k=k)
     names = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
     metrics = {'mAP': mean_ap(scores, labels, ap, skip_ap)}
@@ -114,3 +119,13 @@ def protocol_metrics(name, scores, labels, k=3):
         values = six(top, labels, f1_of_means, skip_means)
         metrics.update({f'{n}_top{k}': value for n, value in zip(names, values)})
     return metrics
+
+
+def best_f1(scores, labels, strict):
+    """[F1 of every different set of decisions], of one class: all cuts between its scores."""
+    found = []
+    for level in sorted(set(scores)):
+        called = [score >= level for score in scores]
+        hits = sum(c and label for c, label in zip(called, labels))
+        found.append(divide(2 * hits, sum(called) + sum(labels)))
+    return max(found)

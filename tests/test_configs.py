@@ -21,7 +21,7 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
 NAME = re.compile(
-    r'(sadcl|sarl|baseline)_[a-z0-9-]+_(coco|voc|nus|vg|corel5k|digits)(12-)?\d{3}(_[a-z0-9-]+)?'
+    r'(sadcl|sarl|baseline)_[a-z0-9-]+_(coco|voc|nus|vg|corel5k|digits|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 
 

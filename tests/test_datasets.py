@@ -8,23 +8,37 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.datasets import VOC
 from mmpretrain.datasets.transforms import PackInputs
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import DATASETS
 from sklearn.datasets import load_digits
 
-from projects.sadcl.datasets import COCOMultiLabel, DigitScenes, digit_scenes
+from projects.sadcl.datasets import (
+    NUSWIDE,
+    COCOMultiLabel,
+    DigitScenes,
+    VOCMultiLabel,
+    coco,
+    digit_scenes,
+)
 from projects.sadcl.datasets.digit_scenes import POOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
-VOC2007 = ROOT.parent / 'shared/data/voc2007_subset/VOCdevkit/VOC2007'
+LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
+PROTOTYPES = ROOT.parent / 'shared' / 'data' / 'prototypes'
 
 
 @pytest.fixture(autouse=True)
 def default_scope():
     init_default_scope('mmpretrain')
+
+
+@pytest.fixture
+def log(monkeypatch):
+    lines = []
+    monkeypatch.setattr(coco, 'print_log', lambda text, *_: lines.append(text))
+    return lines
 
 
 # ---------------------------------------------------------------- COCOMultiLabel
@@ -63,7 +77,7 @@ def write_coco(root, content):
     return dict(data_root=str(root), ann_file='annotations/instances.json', metainfo=CLASSES)
 
 
-def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys):
+def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys, log):
     dataset = COCOMultiLabel(**write_coco(tmp_path, coco_content()))
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     assert [Path(info['img_path']).name for info in infos] == ['a.jpg', 'b.jpg', 'c.jpg']
@@ -72,12 +86,56 @@ def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys
     assert dataset.get_cat_ids(2) == [0, 2]
     assert all(Path(info['img_path']).is_file() for info in infos)
     assert capsys.readouterr().out == ''  # pycocotools prints its progress
+    assert log[-1].endswith('instances.json: 3 images, 1 without a label kept, 3 used')
 
 
-def test_coco_labelled_only_drops_the_unlabelled_image(tmp_path):
+def test_coco_labelled_only_drops_the_unlabelled_image(tmp_path, log):
     kwargs = write_coco(tmp_path, coco_content())
     dataset = COCOMultiLabel(labelled_only=True, **kwargs)
     assert [dataset.get_cat_ids(i) for i in range(len(dataset))] == [[1], [0, 2]]
+    assert log[-1].endswith('3 images, 1 without a label dropped, 2 used')
+
+
+def test_coco_classes_in_alphabetical_order(tmp_path, log):
+    kwargs = write_coco(tmp_path, coco_content())
+    dataset = COCOMultiLabel(class_order='alphabetical', **kwargs)
+    assert dataset.metainfo['classes'] == ('dog', 'person', 'zebra')
+    assert [dataset.get_cat_ids(i) for i in range(3)] == [[0], [], [1, 2]]
+    by_id = COCOMultiLabel(**kwargs)  # beside the labels of the other order in the cache
+    assert [by_id.get_cat_ids(i) for i in range(3)] == [[1], [], [0, 2]]
+    kwargs['metainfo'] = dict(classes=('dog', 'person', 'zebra'))
+    with pytest.raises(ValueError, match='3 categories are not the 3 classes'):
+        COCOMultiLabel(**kwargs)  # not hidden by a cache with the same classes
+    (tmp_path / 'names.txt').write_text('person\ndog\nzebra\n')
+    kwargs['metainfo'] = dict(classes=str(tmp_path / 'names.txt'))
+    from_file = COCOMultiLabel(class_order='alphabetical', **kwargs)
+    assert from_file.metainfo['classes'] == ('dog', 'person', 'zebra')
+    with pytest.raises(ValueError, match=r"one of \('id', 'alphabetical'\), but got 'name'"):
+        COCOMultiLabel(class_order='name', **kwargs)
+
+
+@pytest.mark.parametrize(
+    'year, name', [(2014, 'COCO_val2014_000000000042.jpg'), (2017, '000000000042.jpg')]
+)
+def test_coco_of_both_years(tmp_path, log, year, name):
+    categories = [dict(id=2 * i + 3, name=c) for i, c in enumerate(coco.COCO_CATEGORIES)]
+    content = dict(
+        images=[dict(id=42, file_name=name)],
+        categories=categories,
+        annotations=[dict(id=1, image_id=42, category_id=categories[16]['id'])],
+    )
+    (tmp_path / f'val{year}').mkdir()
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / f'val{year}' / name).touch()
+    ann_file = f'annotations/instances_val{year}.json'
+    (tmp_path / ann_file).write_text(json.dumps(content))
+    kwargs = dict(data_root=str(tmp_path), ann_file=ann_file, data_prefix=f'val{year}')
+    assert COCOMultiLabel(**kwargs).get_data_info(0) == dict(
+        img_path=str(tmp_path / f'val{year}' / name), img_id=42, gt_label=[16], sample_idx=0
+    )
+    dataset = COCOMultiLabel(class_order='alphabetical', **kwargs)
+    assert dataset.metainfo['classes'][dataset.get_cat_ids(0)[0]] == 'dog'
+    assert list(dataset.metainfo['classes']) == sorted(coco.COCO_CATEGORIES)
 
 
 def test_coco_has_the_published_classes():
@@ -94,7 +152,7 @@ def test_coco_has_the_published_classes():
 
 def test_coco_builds_from_the_registry_with_a_pipeline(tmp_path):
     pipeline = [
-        dict(type='LoadImageFromFile'),
+        dict(type='LoadImageStrict'),
         dict(type='MultiScaleCrop', scale=8),
         dict(type='PackInputs'),
     ]
@@ -128,6 +186,23 @@ def test_coco_builds_from_the_registry_with_a_pipeline(tmp_path):
             dict(annotations=[dict(id=1, image_id=8, category_id=1)]),
             r'instances.json: 1 of 1 annotations are of images .* such as image_id 8',
         ),
+        (
+            dict(images=[dict(id=i, file_name='a.jpg') for i in (7, 30, 9, 7)]),
+            r'instances.json: 1 ids of its 4 images are there more than once, such as id 7',
+        ),
+        (
+            dict(categories=[dict(id=i, name='dog') for i in (24, 1, 1)]),
+            r'instances.json: 1 ids of its 3 categories are there more than once, such as id 1',
+        ),
+        (
+            dict(images=[dict(id=i) for i in (7, 12, 30)]),
+            r"instances.json: not a file of COCO's form \(KeyError: 'file_name'\)",
+        ),
+        (
+            dict(annotations=[dict(id=1, image_id=7)]),
+            r"instances.json: not a file of COCO's form \(KeyError: 'category_id'\)",
+        ),
+        (dict(images=['a.jpg']), r"instances.json: not a file of COCO's form \(TypeError: "),
     ],
 )
 def test_coco_names_the_file_and_the_count_of_bad_annotations(tmp_path, change, message):
@@ -144,9 +219,58 @@ def test_coco_names_what_is_missing(tmp_path):
         COCOMultiLabel(data_prefix=dict(img_path='val2014'), **kwargs)
     with pytest.raises(FileNotFoundError, match=r'a.jpg not found: is .*annotations the folder of'):
         COCOMultiLabel(data_prefix=dict(img_path='annotations'), **kwargs)
-    (tmp_path / 'annotations' / 'instances.json').write_text('{"images": [')
-    with pytest.raises(ValueError, match=r"instances.json: not a file of COCO's form"):
-        COCOMultiLabel(**kwargs)
+    whole = json.dumps(coco_content())
+    for text, fault in (
+        (whole[:-20], 'JSONDecodeError: .* line 1 column'),
+        (whole[:1], 'JSONDecodeError'),
+        ('', 'JSONDecodeError'),
+        ('[1]', r"AssertionError: .*class 'list'"),
+    ):
+        (tmp_path / 'annotations' / 'instances.json').write_text(text)
+        message = rf"instances.json: not a file of COCO's form \({fault}"
+        with pytest.raises(ValueError, match=message) as error:
+            COCOMultiLabel(**kwargs)
+        assert '\n' not in str(error.value)
+
+
+def likeness(vectors):
+    """Cosines of all pairs of different rows, about their mean."""
+    vectors = vectors - vectors.mean(0)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+
+
+@pytest.mark.skipif(
+    not (LABEL_FILES.is_dir() and PROTOTYPES.is_dir()),
+    reason=f'{LABEL_FILES} or {PROTOTYPES} is absent',
+)
+@pytest.mark.parametrize(
+    'dataset, names, prototypes',
+    [
+        (COCOMultiLabel, 'mscoco', 'resnet101_448_coco_085'),
+        (COCOMultiLabel, 'mscoco', 'resnet101_576_coco_095'),
+        (VOCMultiLabel, 'voc2007', 'resnet101_448_voc_085'),
+        (NUSWIDE, 'nuswide', 'resnet101_448_nuswide_085'),
+    ],
+)
+def test_classes_are_in_the_order_of_published_names_and_prototypes(dataset, names, prototypes):
+    """Classes with alike word vectors have alike prototypes: 0.44 to 0.52, in this order only."""
+    folder = LABEL_FILES / 'names_and_embeddings'
+    lines = (folder / f'{names}.label.txt').read_text().split('\n')
+    classes = dataset.METAINFO['classes']
+    assert tuple(line.strip() for line in lines if line.strip()) == tuple(classes)
+    words = np.load(folder / f'{names}.glove.npy')
+    rows = np.load(PROTOTYPES / f'vis_prototype_embed_file_select_{prototypes}.npy').squeeze()
+    assert len(rows) == len(words) == len(classes)
+
+    def agreement(order):
+        return np.corrcoef(likeness(rows), likeness(words[order]))[0, 1]
+
+    generator = np.random.default_rng(0)
+    others = [agreement(generator.permutation(len(classes))) for _ in range(50)]
+    if list(classes) != sorted(classes):
+        others.append(agreement(np.argsort(classes)))
+    assert agreement(np.arange(len(classes))) > 0.4 > max(others)
 
 
 # ---------------------------------------------------------------- DigitScenes
@@ -294,47 +418,6 @@ def test_images_without_labels_become_a_row_of_zeros():
         torch.testing.assert_close(target, expected)
 
 
-def write_voc(root):
-    """Two images; the second has a difficult dog and no other."""
-    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-        (root / folder).mkdir(parents=True)
-    objects = {'000001': [('car', 0), ('person', 1), ('car', 0)], '000002': [('dog', 1)]}
-    for name, items in objects.items():
-        xml = ''.join(
-            f'<object><name>{label}</name><difficult>{difficult}</difficult></object>'
-            for label, difficult in items
-        )
-        (root / 'Annotations' / f'{name}.xml').write_text(f'<annotation>{xml}</annotation>')
-        cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
-    for split in ('trainval', 'test'):
-        (root / 'ImageSets/Main' / f'{split}.txt').write_text('\n'.join(objects) + '\n')
-
-
-def test_voc_config_packs_difficult_labels_beside_the_target(tmp_path):
-    write_voc(tmp_path)
-    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/voc224.py'))
-    test = DATASETS.build({**cfg.test_dataloader.dataset, 'data_root': str(tmp_path)})
-    samples = [test[i]['data_samples'] for i in range(2)]
-    assert [sample.gt_label.tolist() for sample in samples] == [[6], []]
-    assert [sample.gt_label_difficult for sample in samples] == [[14], [11]]
-    assert 'gt_label_difficult' in samples[0].metainfo_keys()
-    train = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': str(tmp_path)})
-    assert [train[i]['data_samples'].gt_label.tolist() for i in range(2)] == [[6], []]
-
-
-@pytest.mark.skipif(not VOC2007.is_dir(), reason=f'{VOC2007} is absent')
-def test_voc_config_reads_the_real_subset():
-    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/voc224.py'))
-    test = DATASETS.build({**cfg.test_dataloader.dataset, 'data_root': str(VOC2007)})
-    train = VOC(data_root=str(VOC2007), split='trainval')
-    assert (len(train), len(test)) == (935, 954)
-    infos = [test.get_data_info(i) for i in range(len(test))]
-    idx = next(i for i, info in enumerate(infos) if info['gt_label_difficult'])
-    item = test[idx]
-    assert item['inputs'].shape == (3, 224, 224)
-    assert item['data_samples'].gt_label_difficult == infos[idx]['gt_label_difficult']
-
-
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_dataset_configs_load_and_agree_with_themselves(path):
     cfg = Config.fromfile(str(path))
@@ -349,7 +432,7 @@ def test_dataset_configs_load_and_agree_with_themselves(path):
     image = np.zeros((60, 90, 3), np.uint8)
     for dataset in (train.dataset, test.dataset):
         assert dataset.type in DATASETS
-        pipeline = [step for step in dataset.pipeline if step.type != 'LoadImageFromFile']
+        pipeline = [step for step in dataset.pipeline if step.type != 'LoadImageStrict']
         if dataset.type == 'DigitScenes':
             image = np.zeros((size, size, 3), np.uint8)
         results = dict(img=image, img_shape=image.shape[:2], gt_label=[0])

@@ -256,7 +256,7 @@ def test_what_would_fail_at_the_switch_fails_before_the_first_epoch(tmp_path, ch
 
 def test_number_of_classes_that_differs_from_the_data_is_an_error(tmp_path):
     changes = {'model.neck.num_classes': 20, 'model.head.num_classes': 20}
-    with pytest.raises(AssertionError, match=r'num_classes. \(20\).*DigitScenes'):
+    with pytest.raises(ValueError, match=r'DigitScenes has 10 classes.*num_classes=20'):
         Runner.from_cfg(tiny_config(tmp_path, **changes)).train()
 
 

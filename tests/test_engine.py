@@ -1,14 +1,17 @@
 """Schedule, CPU mixed precision, prototype stage and the tools' start-up checks."""
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from torch import nn
@@ -17,6 +20,7 @@ from projects.sadcl.engine import (
     AutocastOptimWrapper,
     GroupOneCycleLR,
     PrototypeHook,
+    StageEarlyStoppingHook,
     adapt_to_device,
     check_data,
     class_means,
@@ -118,6 +122,48 @@ def test_one_cycle_state_loads_without_running_code(tmp_path):
 def test_three_phases_are_refused():
     with pytest.raises(ValueError, match='three_phase'):
         GroupOneCycleLR(make_adamw(1e-3), total_steps=10, three_phase=True)
+
+
+# ---------------------------------------------------------------- early stopping of a stage
+
+
+class StoppableRunner:
+    """As much of a Runner as StageEarlyStoppingHook reads after a validation."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch  # how many are done
+        self.train_loop = SimpleNamespace(stop_training=False)
+        self.message_hub = MessageHub.get_instance('stoppable')
+        self.logger = logging.getLogger('stoppable')
+
+
+@pytest.mark.parametrize(
+    'epoch, skips, ends',
+    [(3, True, False), (4, False, False), (5, False, True)],
+    ids=['within-first', 'end-of-first', 'second'],
+)
+def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
+    hook = StageEarlyStoppingHook(next_stage=5, patience=1)
+    runner = StoppableRunner(epoch)
+    hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    assert hook.skip_to_next_stage == skips
+    assert runner.train_loop.stop_training == ends
+
+
+def test_early_stopping_takes_up_its_count():
+    hook = StageEarlyStoppingHook(next_stage=1, patience=3)
+    runner = StoppableRunner(epoch=3)
+    for score in (50.0, 40.0, 41.0):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+    resumed = StageEarlyStoppingHook(next_stage=1, patience=3)
+    runner.iter = 30
+    resumed.before_train(runner)
+    assert (resumed.wait_count, resumed.best_score) == (2, 50.0)
+    runner.iter = 0  # a new run of the same process
+    fresh = StageEarlyStoppingHook(next_stage=1, patience=3)
+    fresh.before_train(runner)
+    assert (fresh.wait_count, fresh.best_score) == (0, -np.inf)
 
 
 # ---------------------------------------------------------------- CPU mixed precision
@@ -288,6 +334,8 @@ def test_data_that_is_there_passes(tmp_path):
 def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
     with pytest.raises(SystemExit, match='no best'):
         find_checkpoint(str(tmp_path))
+    resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
+    torch.save(resumable, tmp_path / 'epoch_2.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
     assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
     best = tmp_path / 'best_multi-label_mAP_epoch_1.pth'

@@ -429,10 +429,9 @@ def test_other_objects_are_refused_in_one_line(complete, tmp_path, monkeypatch, 
     assert message.startswith('error: ') and '\n' not in message
     assert named in message and 'If you trust the file' in message
     assert not (tmp_path / 'ours.pth').exists()
-    # what the message says to type, works
-    command = message.split('python -c "')[1].rstrip('"').replace('FILE', str(tmp_path / 'new'))
-    exec(command, {})
-    run_tool(monkeypatch, TOOL, tmp_path / 'new', tmp_path / 'ours.pth')
+    # what the message says to set, works
+    monkeypatch.setenv('SADCL_TRUST_CHECKPOINTS', '1')
+    run_tool(monkeypatch, TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,12 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from projects.sadcl.engine import (
+    atomic_write,
     build_prototype_loader,
     check_data,
     class_means,
     find_checkpoint,
+    one_line_errors,
 )
 
 
@@ -111,8 +113,8 @@ def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: lis
     return '\n'.join(lines)
 
 
-def main() -> None:
-    args = parse_args()
+def compute(args: argparse.Namespace) -> None:
+    """Compute, write and describe."""
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
@@ -125,11 +127,17 @@ def main() -> None:
     sums, counts, confident = class_means(model, loader, args.threshold, print)
     divisor = counts if args.normalise_by == 'positives' else confident
     prototypes = (sums / divisor.clamp(min=1)[:, None]).cpu()  # (C, D)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.save(args.out, prototypes.numpy().astype(np.float32))
+    with atomic_write(args.out) as file:
+        np.save(file, prototypes.numpy().astype(np.float32), allow_pickle=False)
     classes = loader.dataset.metainfo.get('classes') or range(len(prototypes))
     print(describe(prototypes, counts.cpu(), confident.cpu(), [str(name) for name in classes]))
     print(f'saved: {args.out}, {tuple(prototypes.shape)} float32')
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        compute(args)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Train with several processes, one per GPU (or on the CPU, where there is no GPU):
 #   tools/dist_train.sh CONFIG NGPUS [options of tools/train.py]
-# Environment: PORT (a free one by default), NNODES, NODE_RANK, MASTER_ADDR.
+# Several machines: NNODES, and on each NODE_RANK (0 …), MASTER_ADDR (of node 0) and one PORT.
+# One machine: PORT, if it must be a certain one.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    sed -n '2,4s/^# //p' "$0"
+    sed -n '2,5s/^# //p' "$0"
     exit 2
 fi
 # what is wrong is said once, not once a process

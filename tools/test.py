@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -13,7 +12,8 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from projects.sadcl.engine import adapt_to_device, check_data, find_checkpoint
+from projects.sadcl.engine import adapt_to_device, check_data, find_checkpoint, one_line_errors
+from projects.sadcl.evaluation.thresholds import parse_threshold
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +24,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', help='logs go here (work_dirs/<config>)')
     parser.add_argument('--out', help='save predictions (.npz) or metrics (.json) to this file')
+    parser.add_argument(
+        '--threshold',
+        metavar='T|FILE',
+        help="decide by a number, or by a .json or .csv file of each class's (the protocol's own)",
+    )
     parser.add_argument(
         '--dry-run', action='store_true', help='check config, checkpoint and data, and stop'
     )
@@ -58,23 +63,44 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.test_cfg.fp16 = True
     if args.show_dir:
         cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=1)
-    if args.out and args.out.endswith('.npz'):
-        metric = first_metric(cfg)
-        if metric is None:
-            raise SystemExit('--out FILE.npz needs an MLICMetric in test_evaluator')
-        metric.out_file = args.out
+    metrics = own_metrics(cfg)
+    if not metrics and (args.threshold or (args.out or '').endswith('.npz')):
+        raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
+    if args.threshold:
+        parse_threshold(args.threshold)  # a bad file is better refused before the model is built
+        for metric in metrics:
+            metric.threshold = args.threshold
+    if metrics:
+        if args.out and args.out.endswith('.npz'):
+            metrics[0].out_file = args.out
+        if not metrics[0].get('per_class_file'):
+            metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
     return cfg
 
 
-def first_metric(cfg: Config) -> Optional[dict]:
-    """The first MLICMetric of the test evaluators."""
+def own_metrics(cfg: Config) -> list:
+    """The MLICMetrics of the test evaluators."""
     evaluators = cfg.test_evaluator
     evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-    return next((metric for metric in evaluators if metric['type'] == 'MLICMetric'), None)
+    return [metric for metric in evaluators if metric['type'] == 'MLICMetric']
+
+
+def per_class_path(checkpoint: str, work_dir: str) -> Path:
+    """Beside the checkpoint, or in the work directory if nothing can be written there."""
+    name = f'{Path(checkpoint).stem}_per_class.csv'
+    beside = Path(checkpoint).parent / name
+    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
+    return beside if writable and '://' not in checkpoint else Path(work_dir) / name
 
 
 def main() -> None:
     args = parse_args()
+    with one_line_errors():
+        evaluate(args)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluate and say where things are."""
     cfg = load_config(args)
     check_data(cfg, ('test',))
     if args.dry_run:
@@ -89,8 +115,10 @@ def main() -> None:
     print(f'checkpoint: {cfg.load_from}')
     if args.out:
         print(f'saved: {args.out}')
-    metric = first_metric(cfg)
-    if metric is not None:
+    for metric in own_metrics(cfg)[:1]:
+        beside = Path(metric.per_class_file).parent == Path(cfg.load_from).parent
+        note = '' if beside else ' (not beside the checkpoint)'
+        print(f'of each class: {metric.per_class_file}{note}')
         protocols = metric.get('protocols', 'standard')
         protocol = protocols if isinstance(protocols, str) else protocols[0]
         prefix = metric.get('prefix') or 'multi-label'

@@ -10,7 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from projects.sadcl.engine import adapt_to_device, check_data
+from projects.sadcl.engine import (
+    adapt_to_device,
+    check_data,
+    check_launch,
+    find_resumable,
+    one_line_errors,
+    scale_for_accumulation,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +29,8 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a name, from the latest in the work directory',
+        help='go on from this checkpoint; without a name, from the latest in the work directory '
+        'that can be read',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
@@ -32,7 +40,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the batch size over auto_scale_lr.base_batch_size',
+        help='scale the learning rate by the batch (processes x batch_size x accumulative_counts) '
+        'over auto_scale_lr.base_batch_size',
     )
     parser.add_argument(
         '--cfg-options',
@@ -61,24 +70,28 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
     if args.resume:
         # with nothing to resume yet, a load_from counts: jobs may always be started with --resume
-        if args.resume != 'auto':
-            cfg.load_from = args.resume
-        elif (Path(cfg.work_dir) / 'last_checkpoint').exists():
-            cfg.load_from = None
-        cfg.resume = args.resume != 'auto' or cfg.load_from is None
+        found = find_resumable(cfg.work_dir) if args.resume == 'auto' else args.resume
+        cfg.resume = found is not None
+        cfg.load_from = found or cfg.load_from
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
+        scale_for_accumulation(cfg)
     return cfg
 
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
-    check_data(cfg, ('train', 'val'))
-    if args.dry_run:
-        return
-    adapt_to_device(cfg)
-    Runner.from_cfg(cfg).train()
+    with one_line_errors():
+        cfg = load_config(args)
+        check_data(cfg, ('train', 'val'))
+        if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
+            raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
+        if args.dry_run:
+            return
+        adapt_to_device(cfg)
+        runner = Runner.from_cfg(cfg)
+        check_launch(runner)
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -6,10 +6,16 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='multi-label/mAP'
+        type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='multi-label/mAP'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     class_num_check=dict(type='ClassCountCheckHook'),
+    # a killed run that is resumed ends where the uninterrupted one does
+    seed=dict(type='SeedHook'),
+    mid_epoch_resume=dict(type='MidEpochResumeHook'),
+    rank_buffers=dict(type='RankBuffersHook'),
+    missed_validation=dict(type='MissedValidationHook'),
+    finite_loss=dict(type='FiniteLossHook', max_in_a_row=10),
     visualization=dict(type='VisualizationHook', enable=False),
 )
 

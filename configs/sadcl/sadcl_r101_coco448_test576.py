@@ -7,7 +7,7 @@ Trained with tools/train.py, it is sadcl_r101_coco448. Ours: not run.
 _base_ = './sadcl_r101_coco448.py'
 
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(576, 576)),
     dict(type='PackInputs'),
 ]

@@ -4,12 +4,16 @@ Importing this package registers its components; a config does it with
 ``custom_imports = dict(imports=['projects.sadcl'])``.
 """
 
+import contextlib
+import io
 import warnings
 
-with warnings.catch_warnings():
-    # mmcv without compiled ops warns of one that this project does not use
+# mmcv without compiled ops warns of one that this project does not use, and mmpretrain prints
+# that it has found no OneDL
+with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
-    from . import datasets, engine, evaluation, models
+    from . import apis, datasets, engine, evaluation, models
+    from .apis import *  # noqa: F403
     from .datasets import *  # noqa: F403
     from .engine import *  # noqa: F403
     from .evaluation import *  # noqa: F403
@@ -17,4 +21,10 @@ with warnings.catch_warnings():
 
 __version__ = '0.1.0'
 
-__all__ = [*datasets.__all__, *engine.__all__, *evaluation.__all__, *models.__all__]
+__all__ = [
+    *apis.__all__,
+    *datasets.__all__,
+    *engine.__all__,
+    *evaluation.__all__,
+    *models.__all__,
+]

@@ -18,8 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from projects.sadcl.engine import check_complete, convert_state_dict, revert_state_dict
-from projects.sadcl.engine.checkpoint_io import read_checkpoint
+from projects.sadcl.engine import (
+    atomic_write,
+    check_complete,
+    convert_state_dict,
+    read_checkpoint,
+    revert_state_dict,
+)
 from projects.sadcl.engine.published_weights import pick_voc_classes
 
 
@@ -79,8 +84,8 @@ def convert(args: argparse.Namespace) -> str:
             description += '; 20 of them kept for VOC, without prototypes and memory bank'
         meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
         result = dict(state_dict=weights, meta=meta)
-    args.target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(result, args.target)
+    with atomic_write(args.target) as file:
+        torch.save(result, file)
     return description
 
 

@@ -3,7 +3,7 @@
 _base_ = './coco448.py'
 
 stage1_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(384, 384)),
     dict(type='Cutout', shape=192, prob=1.0),
     dict(
@@ -16,14 +16,14 @@ stage1_pipeline = [
     dict(type='PackInputs'),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(440, 440)),  # 440 / 384 is about 512 / 448
     dict(type='MultiScaleCrop', scale=384),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(384, 384)),
     dict(type='PackInputs'),
 ]

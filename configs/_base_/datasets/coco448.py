@@ -15,7 +15,7 @@ data_preprocessor = dict(
 # RandAugment is mmpretrain's policy, where it had 15 operations of another package, each applied
 # with probability 1/2 at a magnitude of 1 to 9 (of 10).
 stage1_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(448, 448)),
     dict(type='Cutout', shape=224, prob=1.0),
     dict(
@@ -29,14 +29,14 @@ stage1_pipeline = [
 ]
 # The published second stage.
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(512, 512)),
     dict(type='MultiScaleCrop', scale=448),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(448, 448)),
     dict(type='PackInputs'),
 ]

@@ -7,7 +7,7 @@ data_root = 'data/vg500/'
 data_preprocessor = dict(num_classes=500)
 
 stage1_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(576, 576)),
     dict(type='Cutout', shape=288, prob=1.0),  # half of the side, as at 448
     dict(
@@ -20,14 +20,14 @@ stage1_pipeline = [
     dict(type='PackInputs'),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(640, 640)),  # SSGRL's for 576; 512 / 448 would give 658
     dict(type='MultiScaleCrop', scale=576),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(576, 576)),
     dict(type='PackInputs'),
 ]

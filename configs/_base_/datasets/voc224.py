@@ -1,6 +1,6 @@
 """Pascal VOC 2007 at 224 px: trainval to train, test to report."""
 
-dataset_type = 'VOC'
+dataset_type = 'VOCMultiLabel'
 data_root = 'data/VOCdevkit/VOC2007/'
 data_preprocessor = dict(
     num_classes=20,
@@ -14,13 +14,13 @@ data_preprocessor = dict(
 # The difficult objects are no part of gt_label: negatives in training. In testing they travel
 # beside it as meta information, so that the metric can leave them out.
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.5, 1.0)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(224, 224)),
     dict(
         type='PackInputs',

@@ -2,14 +2,14 @@
 
 _base_ = './coco448.py'
 
-dataset_type = 'VOC'
+dataset_type = 'VOCMultiLabel'
 data_root = 'data/VOCdevkit/VOC2007/'
 data_preprocessor = dict(num_classes=20)
 
 # The difficult objects are no part of gt_label: negatives in training, as published. In testing
 # they travel beside it as meta information, so that the metric can leave them out.
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(448, 448)),
     dict(
         type='PackInputs',

@@ -2,8 +2,24 @@
 
 from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
+from .feature_cache import FeatureCache, LoadFeature, StoredFeatures
+from .load_image import ImageReadError, LoadImageStrict, read_image
 from .nus_wide import NUSWIDE
 from .transforms import MultiScaleCrop
 from .visual_genome import VG500
+from .voc import VOCMultiLabel
 
-__all__ = ['COCOMultiLabel', 'DigitScenes', 'MultiScaleCrop', 'NUSWIDE', 'VG500']
+__all__ = [
+    'COCOMultiLabel',
+    'DigitScenes',
+    'FeatureCache',
+    'ImageReadError',
+    'LoadFeature',
+    'LoadImageStrict',
+    'MultiScaleCrop',
+    'NUSWIDE',
+    'StoredFeatures',
+    'VG500',
+    'VOCMultiLabel',
+    'read_image',
+]

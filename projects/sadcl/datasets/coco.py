@@ -2,12 +2,17 @@
 
 import contextlib
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional, Union
 
+from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
+
+from .label_cache import digest_file, load_labels
+from .list_files import check_images
 
 COCO_CATEGORIES = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
@@ -22,6 +27,8 @@ COCO_CATEGORIES = (
     'clock', 'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush',
 )  # fmt: skip
 
+CLASS_ORDERS = ('id', 'alphabetical')
+
 
 @DATASETS.register_module()
 class COCOMultiLabel(MultiLabelDataset):
@@ -31,30 +38,34 @@ class COCOMultiLabel(MultiLabelDataset):
 
         coco
         ├── annotations
-        │   ├── instances_train2014.json
+        │   ├── instances_train2014.json            or 2017
         │   └── instances_val2014.json
         ├── train2014
-        │   ├── COCO_train2014_000000000009.jpg
+        │   ├── COCO_train2014_000000000009.jpg     2017: 000000000009.jpg
         │   └── ...
         └── val2014
             └── ...
 
     An image has the classes of all its annotations, crowds included, as in the code of the
     published methods. The classes are numbered in the order of their category ids, which have
-    gaps. Any other file in COCO's form works too, with ``metainfo=dict(classes=...)``.
+    gaps, or of their names: checkpoints and prototypes of other projects come in either order,
+    the published ones of SADCL in the order of ids. Any other file in COCO's form works too, with
+    ``metainfo=dict(classes=...)``.
 
     Images without an annotation are kept unless ``labelled_only``: train2014 / val2014 have
     82,783 / 40,504 images (what SADCL and Query2Label use), 82,081 / 40,137 with a label (what
-    ML-GCN's lists hold).
+    ML-GCN's lists hold). train2017 / val2017 have 118,287 / 5,000, with a label 117,266 / 4,952.
 
     Args:
         ann_file (str): Annotation file, relative to ``data_root``.
         data_root (str): Root of ``ann_file`` and ``data_prefix``. Defaults to ''.
         data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='train2014')``.
         labelled_only (bool): Drop images without an annotation. Defaults to False.
+        class_order (str): 'id' or 'alphabetical'. Defaults to 'id'.
         pipeline (Sequence): Processing pipeline. Defaults to ().
         test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        metainfo (dict, optional): Own classes, as ``dict(classes=...)``. Defaults to None.
+        metainfo (dict, optional): Own classes, as ``dict(classes=...)``, in the order of their
+            category ids. Defaults to None.
         indices (int | Sequence[int], optional): Use these images only. Defaults to None.
         serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
         lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
@@ -63,8 +74,9 @@ class COCOMultiLabel(MultiLabelDataset):
     Raises:
         FileNotFoundError: If the annotation file or the image folder is missing, or the folder
             does not hold the first image of the file.
-        ValueError: If the file is not in COCO's form, holds no images or no annotations, other
-            categories than ``classes``, or annotations of unknown images or categories.
+        ValueError: If ``class_order`` is unknown, or the file is not in COCO's form, holds no
+            images or no annotations, an id twice, other categories than ``classes``, or
+            annotations of unknown images or categories.
 
     Examples:
         >>> COCOMultiLabel(
@@ -86,6 +98,7 @@ class COCOMultiLabel(MultiLabelDataset):
         data_root: str = '',
         data_prefix: Optional[Union[str, dict]] = None,
         labelled_only: bool = False,
+        class_order: str = 'id',
         pipeline: Sequence = (),
         test_mode: bool = False,
         metainfo: Optional[dict] = None,
@@ -94,7 +107,13 @@ class COCOMultiLabel(MultiLabelDataset):
         lazy_init: bool = False,
         max_refetch: int = 1000,
     ) -> None:
+        if class_order not in CLASS_ORDERS:
+            raise ValueError(f'class_order must be one of {CLASS_ORDERS}, but got {class_order!r}')
         self.labelled_only = labelled_only
+        self.class_order = class_order
+        if class_order == 'alphabetical':
+            metainfo = self._load_metainfo(metainfo)
+            metainfo['classes'] = tuple(sorted(metainfo['classes']))
         super().__init__(
             ann_file=ann_file,
             metainfo=metainfo,
@@ -111,26 +130,48 @@ class COCOMultiLabel(MultiLabelDataset):
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the image ids."""
         for path, exists in ((self.ann_file, Path.is_file), (self.img_prefix, Path.is_dir)):
-            if not exists(Path(path)):
+            if not exists(Path(path)):  # before half a minute of parsing
                 raise FileNotFoundError(
                     f'{path} not found; docs/datasets.md shows where COCO comes from and goes'
                 )
-        coco = self._read()
-        self._check(coco)
-
-        class_of = {cat_id: label for label, cat_id in enumerate(sorted(coco.cats))}
-        data_list = []
-        for img_id in sorted(coco.imgs):
-            gt_label = sorted({class_of[ann['category_id']] for ann in coco.imgToAnns[img_id]})
-            if gt_label or not self.labelled_only:
-                img_path = str(Path(self.img_prefix) / coco.imgs[img_id]['file_name'])
-                data_list.append(dict(img_path=img_path, img_id=img_id, gt_label=gt_label))
-        if not Path(data_list[0]['img_path']).is_file():
-            raise FileNotFoundError(
-                f'{data_list[0]["img_path"]} not found: is {self.img_prefix} the folder of the '
-                f'{len(coco.imgs)} images of {self.ann_file}? See docs/datasets.md'
-            )
+        cached = load_labels(
+            self.ann_file,
+            [digest_file(self.ann_file)],
+            dict(type='COCOMultiLabel', order=self.class_order, classes=list(self.CLASSES)),
+            self._parse,
+        )
+        data_list = [
+            dict(img_path=str(Path(self.img_prefix) / name), img_id=img_id, gt_label=gt_label)
+            for name, img_id, gt_label in zip(cached['names'], cached['ids'], cached['labels'])
+            if gt_label or not self.labelled_only
+        ]
+        unlabelled = sum(not gt_label for gt_label in cached['labels'])
+        print_log(
+            f'{self.ann_file}: {len(cached["names"])} images, {unlabelled} without a label '
+            f'{"dropped" if self.labelled_only else "kept"}, {len(data_list)} used',
+            'current',
+        )
+        check_images(self.img_prefix, data_list[0]['img_path'], len(data_list), self.ann_file)
         return data_list
+
+    def _parse(self) -> dict:
+        """Names, relative to the image folder, ids and labels of all images."""
+        coco = self._read()
+        try:
+            self._check(coco)
+            label_of = self.class_to_idx
+            class_of = {cat_id: label_of[cat['name']] for cat_id, cat in coco.cats.items()}
+            ids = sorted(coco.imgs)
+            return dict(
+                names=[coco.imgs[img_id]['file_name'] for img_id in ids],
+                ids=ids,
+                labels=[
+                    sorted({class_of[ann['category_id']] for ann in coco.imgToAnns[img_id]})
+                    for img_id in ids
+                ],
+            )
+        except (KeyError, TypeError) as error:
+            raise self._not_coco(error) from error
 
     def _read(self):
         """Let pycocotools read the annotation file, without its prints."""
@@ -140,7 +181,12 @@ class COCOMultiLabel(MultiLabelDataset):
             with contextlib.redirect_stdout(io.StringIO()):
                 return COCO(self.ann_file)
         except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.ann_file}: not a file of COCO's form ({error!r})") from error
+            raise self._not_coco(error) from error
+
+    def _not_coco(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"{self.ann_file}: not a file of COCO's form ({type(error).__name__}: {error})"
+        )
 
     def _check(self, coco) -> None:
         """Compare the file with itself and with the classes."""
@@ -148,15 +194,16 @@ class COCOMultiLabel(MultiLabelDataset):
         for items, what in ((coco.imgs, 'images'), (annotations, 'annotations')):
             if not items:
                 raise ValueError(f'{self.ann_file}: found 0 {what}, expected at least 1')
-        found = [coco.cats[cat_id]['name'] for cat_id in sorted(coco.cats)]
-        expected = list(self.metainfo['classes'])
-        if found != expected:
-            raise ValueError(
-                f'{self.ann_file}: its {len(found)} categories are not the {len(expected)} '
-                f'classes of the data set; only in the file: {sorted(set(found) - set(expected))}'
-                f', only in the data set: {sorted(set(expected) - set(found))}. '
-                'Own classes go into metainfo=dict(classes=...), in the order of their ids'
-            )
+        for what in ('images', 'categories'):
+            items = coco.dataset.get(what, [])
+            counts = Counter(item['id'] for item in items)
+            repeated = [item_id for item_id, count in counts.items() if count > 1]
+            if repeated:
+                raise ValueError(
+                    f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {what} are there '
+                    f'more than once, such as id {repeated[0]}'
+                )
+        self._check_classes([coco.cats[cat_id]['name'] for cat_id in sorted(coco.cats)])
         for key, known, what in (
             ('category_id', coco.cats, 'categories'),
             ('image_id', coco.imgs, 'images'),
@@ -167,3 +214,16 @@ class COCOMultiLabel(MultiLabelDataset):
                     f'{self.ann_file}: {len(unknown)} of {len(annotations)} annotations are of '
                     f'{what} that the file does not list, such as {key} {unknown[0]}'
                 )
+
+    def _check_classes(self, found: list[str]) -> None:
+        """Compare the names of the categories, in the order of their ids, with the classes."""
+        expected = list(self.CLASSES)
+        if self.class_order == 'alphabetical':
+            found = sorted(found)
+        if found != expected:
+            raise ValueError(
+                f'{self.ann_file}: its {len(found)} categories are not the {len(expected)} '
+                f'classes of the data set; only in the file: {sorted(set(found) - set(expected))}'
+                f', only in the data set: {sorted(set(expected) - set(found))}. '
+                'Own classes go into metainfo=dict(classes=...), in the order of their ids'
+            )

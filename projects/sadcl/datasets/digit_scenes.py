@@ -41,7 +41,7 @@ class DigitScenes(MultiLabelDataset):
     is asked for.
 
     Items carry ``img`` (uint8, (H, W, 3), BGR), so a pipeline starts without
-    ``LoadImageFromFile``; ``img_path`` is a readable id such as
+    ``LoadImageStrict``; ``img_path`` is a readable id such as
     ``digit_scenes/train/000123``; ``digits`` (N, 4) are rows of scan, x, y and side.
 
     Args:

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
+from .label_cache import digest_file, load_labels
 from .list_files import check_images, read_lines
 
 NUSWIDE_CONCEPTS = (
@@ -122,14 +123,17 @@ class NUSWIDE(MultiLabelDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the concepts of every image, in the order of the list."""
-        if self.variant == 'csv':
-            names, labels = self._read_csv()
-        else:
-            names = read_lines(self.ann_file)
-            matrix = self.variant == 'matrix'
-            labels = self._read_matrix(len(names)) if matrix else self._read_official(len(names))
+        cached = load_labels(
+            self.ann_file,
+            [digest_file(path) for path in (self.ann_file, *self._label_files())],
+            dict(
+                type='NUSWIDE', split=self.split, variant=self.variant, classes=list(self.CLASSES)
+            ),
+            self._parse,
+        )
+        names, labels = cached['names'], cached['labels']
         data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name.replace('\\', '/')), gt_label=gt_label)
+            dict(img_path=str(Path(self.img_prefix) / name), gt_label=gt_label)
             for name, gt_label in zip(names, labels)
             if gt_label or not self.labelled_only
         ]
@@ -145,6 +149,26 @@ class NUSWIDE(MultiLabelDataset):
         check_images(self.img_prefix, data_list[0]['img_path'], len(data_list), self.ann_file)
         return data_list
 
+    def _label_files(self) -> list[Path]:
+        """The files with labels that go with the image list."""
+        split = self.split.capitalize()
+        if self.variant == 'official':
+            folder = Path(self.data_root) / 'Groundtruth' / 'TrainTestLabels'
+            return [folder / f'Labels_{name}_{split}.txt' for name in self.CLASSES]
+        if self.variant == 'matrix':
+            return [Path(self.ann_file).with_name(f'Labels_{split}.txt')]
+        return []
+
+    def _parse(self) -> dict:
+        """Names, relative to the image folder, and labels of all images of the split."""
+        if self.variant == 'csv':
+            names, labels = self._read_csv()
+        else:
+            names = read_lines(self.ann_file)
+            matrix = self.variant == 'matrix'
+            labels = self._read_matrix(len(names)) if matrix else self._read_official(len(names))
+        return dict(names=[name.replace('\\', '/') for name in names], labels=labels)
+
     def _read_label_lines(self, path: Path, num_images: int) -> list[str]:
         """Lines of a label file that goes with the image list."""
         lines = read_lines(path)
@@ -157,26 +181,25 @@ class NUSWIDE(MultiLabelDataset):
 
     def _read_official(self, num_images: int) -> list[list[int]]:
         """Labels from one file of 0 and 1 per concept."""
-        folder = Path(self.data_root) / 'Groundtruth' / 'TrainTestLabels'
-        files = [f'Labels_{name}_{self.split.capitalize()}.txt' for name in self.CLASSES]
-        missing = [name for name in files if not (folder / name).is_file()]
+        files = self._label_files()
+        missing = [path for path in files if not path.is_file()]
         if missing:
             raise FileNotFoundError(
-                f'{folder}: {len(missing)} of {len(files)} label files not found, such as '
-                f'{missing[0]}; docs/datasets.md shows where they belong'
+                f'{missing[0].parent}: {len(missing)} of {len(files)} label files not found, such '
+                f'as {missing[0].name}; docs/datasets.md shows where they belong'
             )
         labels = [[] for _ in range(num_images)]
-        for label, name in enumerate(files):
-            for row, value in enumerate(self._read_label_lines(folder / name, num_images)):
+        for label, path in enumerate(files):
+            for row, value in enumerate(self._read_label_lines(path, num_images)):
                 if value == '1':
                     labels[row].append(label)
                 elif value != '0':
-                    raise ValueError(f'{folder / name}, line {row + 1}: {value!r} is not 0 or 1')
+                    raise ValueError(f'{path}, line {row + 1}: {value!r} is not 0 or 1')
         return labels
 
     def _read_matrix(self, num_images: int) -> list[list[int]]:
         """Labels from one row of 0 and 1 per image."""
-        path = Path(self.ann_file).with_name(f'Labels_{self.split.capitalize()}.txt')
+        (path,) = self._label_files()
         labels = []
         for row, line in enumerate(self._read_label_lines(path, num_images)):
             values = line.split()

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
+from .label_cache import digest_file, load_labels
 from .list_files import check_images, read_lines
 
 
@@ -96,27 +97,41 @@ class VG500(MultiLabelDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the list."""
-        list_file = Path(self.data_root) / f'{self.split}_list_500.txt'
-        names = read_lines(list_file)
-        labels_of = self._read_labels()
-        missing = [name for name in names if name not in labels_of]
-        if missing:
-            raise ValueError(
-                f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
-                f'{list_file}, such as {missing[0]!r}'
-            )
+        list_file = self._list_file()
+        cached = load_labels(
+            self.ann_file,
+            [digest_file(path) for path in (list_file, self.ann_file)],
+            dict(type='VG500', split=self.split, classes=list(self.CLASSES)),
+            self._parse,
+        )
+        names, labels = cached['names'], cached['labels']
         data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name), gt_label=self._check(name, labels))
-            for name, labels in ((name, labels_of[name]) for name in names)
+            dict(img_path=str(Path(self.img_prefix) / name), gt_label=gt_label)
+            for name, gt_label in zip(names, labels)
         ]
         print_log(
             f'{list_file}: {len(names)} images of VG500 ({self.split}), '
-            f'{sum(not info["gt_label"] for info in data_list)} without a label kept, '
+            f'{sum(not gt_label for gt_label in labels)} without a label kept, '
             f'{len(names) - len(set(names))} listed again',
             'current',
         )
         check_images(self.img_prefix, data_list[0]['img_path'], len(names), str(list_file))
         return data_list
+
+    def _list_file(self) -> Path:
+        return Path(self.data_root) / f'{self.split}_list_500.txt'
+
+    def _parse(self) -> dict:
+        """Names, relative to the image folder, and labels of the images of the list."""
+        names = read_lines(self._list_file())
+        labels_of = self._read_labels()
+        missing = [name for name in names if name not in labels_of]
+        if missing:
+            raise ValueError(
+                f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
+                f'{self._list_file()}, such as {missing[0]!r}'
+            )
+        return dict(names=names, labels=[self._check(name, labels_of[name]) for name in names])
 
     def _read_labels(self) -> dict:
         """The JSON of class indices by image name."""

@@ -1,51 +1,166 @@
-"""Read checkpoints without running anything that they hold."""
+"""Read checkpoints without running anything that they hold, through every door of mmengine."""
 
 from __future__ import annotations
 
+import functools
+import os
 import pickle
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
-WEIGHT_KEYS = ('state_dict', 'state_dict_ema', 'model')
+TRUST = 'SADCL_TRUST_CHECKPOINTS'
+FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+NOT_READABLE = 'is not a checkpoint that torch can read'
 
 
-def read_checkpoint(path: str | Path, ours: bool = False) -> Mapping:
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or only by running code in it; the message is one line."""
+
+
+def read_checkpoint(
+    path: str | Path,
+    ours: bool = False,
+    map_location: object = 'cpu',
+    mmap: bool = False,
+) -> Mapping:
     """A file's dict of tensors and plain values; nothing in the file is ever executed.
 
+    The environment variable ``SADCL_TRUST_CHECKPOINTS=1`` switches this off: then the file is
+    loaded as a pickle, which may run any code.
+
     Args:
-        path (str | Path): The checkpoint.
+        path (str | Path): The checkpoint, in torch's zip format or in the one before it.
         ours (bool): Accept the log that mmengine's checkpoints carry, too. Defaults to False.
+        map_location (object): torch.load's. Defaults to 'cpu'.
+        mmap (bool): Leave the tensors on the disk until they are used, where the format allows.
+            Defaults to False.
 
     Raises:
-        ValueError: If the file is no checkpoint, or holds other objects.
+        CheckpointError: If the file is no checkpoint, or holds other objects.
+        OSError: If there is no such file, or it cannot be opened.
     """
-    allowed = _allow_log() if ours else nullcontext()
-    try:
-        with allowed:
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if not found:
-            raise ValueError(f'{path} is not a checkpoint that torch can read') from error
-        raise ValueError(
-            f'{path} holds {found[1]} beside its weights, which only code from the file itself '
-            'could rebuild. If you trust the file, keep its weights only, and take FILE instead: '
-            'python -c "import torch; '
-            f"c = torch.load('{path}', map_location='cpu', weights_only=False); "
-            f"torch.save({{k: c[k] for k in {WEIGHT_KEYS} if k in c}}, 'FILE')\""
-        ) from error
-    except (EOFError, RuntimeError) as error:
-        raise ValueError(f'{path} is not a checkpoint that torch can read') from error
+    path = Path(path)
+    mmap = mmap and _is_zip(path)
+    with _refusal(path), _allow_log() if ours else nullcontext():
+        content = torch.load(
+            path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
+        )
     if not isinstance(content, Mapping):
-        raise ValueError(f'{path} must hold a dict, got {type(content).__name__}')
+        raise CheckpointError(f'{path} must hold a dict, got {type(content).__name__}')
     return content
+
+
+def is_trusted() -> bool:
+    """Whether the user has said that checkpoints may run code."""
+    value = os.environ.get(TRUST, '')
+    if value not in ('', '0', '1'):
+        raise CheckpointError(f'{TRUST} must be 0 or 1, got {value!r}')
+    return value == '1'
+
+
+def install_safe_loading() -> None:
+    """Let every scheme of mmengine's ``CheckpointLoader`` read without running code.
+
+    ``load_from``, ``--resume``, ``init_cfg``, ``get_model`` and the inferencers all go through
+    it. A download stays mmengine's, and is read as a local file is. Importing ``projects.sadcl``
+    calls this once; calling it again changes nothing.
+    """
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        if not hasattr(loader, '__wrapped__'):
+            safe = load_from_local if prefix == '' else _make_safe(loader)
+            CheckpointLoader.register_scheme(prefix, safe, force=True)
+
+
+def load_from_local(filename: str, map_location: object = None) -> dict:
+    """mmengine's loader of local files, without code from the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: See :func:`read_checkpoint`.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint not found: {path} is not a file')
+    return _without_config(read_checkpoint(path, ours=True, map_location=map_location))
+
+
+load_from_local.__wrapped__ = None  # it needs no further wrapping
+
+
+def _make_safe(loader: Callable) -> Callable:
+    """A loader of mmengine's, in which each torch.load builds tensors and plain values only."""
+
+    @functools.wraps(loader)  # mmengine writes the name of the function to the log
+    def load(filename: str, map_location: object = None) -> dict:
+        if is_trusted():
+            return loader(filename, map_location)
+        before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
+        os.environ[FORCE] = '1'
+        try:
+            with _refusal(filename), _allow_log():
+                return _without_config(loader(filename, map_location))
+        finally:
+            del os.environ[FORCE]
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+
+    return load
+
+
+def _without_config(content: Mapping) -> Mapping:
+    """Without the old place of a run's config: mmengine executes it as Python when it resumes."""
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    if isinstance(meta, dict) and not is_trusted():
+        meta.pop('config', None)
+    return content
+
+
+@contextmanager
+def _refusal(path: str | Path) -> Iterator[None]:
+    """Turn whatever torch says of a file into one line for people."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        found = _other_objects(path, str(error))
+        if not found:
+            raise CheckpointError(f'{path} {NOT_READABLE}') from error
+        hint = ''
+        if digit_version(torch.__version__) < digit_version('2.6'):
+            hint = f' (torch {torch.__version__} cannot read logs safely: 2.6 and later can)'
+        raise CheckpointError(
+            f'{path} holds {", ".join(found)} beside its weights, which only code from the file '
+            f'itself could rebuild{hint}. If you trust the file, set {TRUST}=1 for this command: '
+            'the code then runs'
+        ) from error
+    except (OSError, CheckpointError):
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise CheckpointError(f'{path} {NOT_READABLE}') from error
+
+
+def _other_objects(path: str | Path, message: str) -> list[str]:
+    """Names of the objects in a file that are neither tensors nor plain values."""
+    try:
+        with _allow_log():
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # a download, the old format, or a torch that cannot list them
+        names = []
+    # torch's message names the first it meets, in every format
+    return sorted(names) or re.findall(r'GLOBAL ([\w.]+)', message)[:1]
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file has the format that torch can map into memory."""
+    with path.open('rb') as file:
+        return file.read(4) == b'PK\x03\x04'
 
 
 def _allow_log() -> AbstractContextManager:
@@ -59,8 +174,18 @@ def _allow_log() -> AbstractContextManager:
         return getattr(owner, name)
 
     array = np.zeros(1)
-    rebuild = (array.__reduce__()[0], array[0].__reduce__()[0], np.ndarray, np.dtype)
-    dtypes = {type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'uint32')}
+    rebuild = (array.__reduce__()[0], array[0].__reduce__()[0])
+    # written by numpy 1, read by numpy 2, and the other way round
+    renamed = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in rebuild
+        for core in ('core', '_core')
+    ]
+    dtypes = {
+        type(np.dtype(name))
+        for name in ('float64', 'float32', 'float16', 'int64', 'int32', 'uint32', 'uint8', 'bool')
+    }
     return torch.serialization.safe_globals(
-        [*rebuild, *dtypes, HistoryBuffer, (get_statistic, 'builtins.getattr')]
+        [*renamed, np.ndarray, np.dtype, *dtypes, HistoryBuffer]
+        + [(get_statistic, 'builtins.getattr')]
     )

@@ -1,15 +1,67 @@
-"""What the command line tools share: start-up on CPU, checks before the first iteration."""
+"""What the command line tools share: start-up on CPU, checks of the data, errors in one line."""
 
 from __future__ import annotations
 
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+from .checkpoint_io import TRUST, is_trusted
 
 DATASETS_DOCUMENT = 'docs/datasets.md'
+PACKAGE = str(Path(__file__).resolve().parents[1])
+# seconds that a rank waits for the others; between epochs rank 0 alone writes and averages
+HANG_TIMEOUT = 600
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End a tool with one line and exit status 1 where the message was made for people.
+
+    Those are this package's own errors and the system's about files; what else goes wrong keeps
+    its traceback. Under torchrun the error of the rank that failed first is repeated at the end.
+
+    Raises:
+        SystemExit: With the message, and the rank where there are several.
+    """
+    try:
+        yield
+    except Exception as error:
+        raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+        # a collective fails because another rank has: that one's error is the reason
+        is_victim = '/torch/distributed/' in Path(raised_in).as_posix()
+        if 'TORCHELASTIC_ERROR_FILE' in os.environ and not is_victim:
+            get_error_handler().record_exception(error)
+        if not _is_for_people(error, raised_in):
+            raise
+        sys.exit(_one_line(error))
+
+
+def _is_for_people(error: Exception, raised_in: str) -> bool:
+    """Whether the message alone says what to do."""
+    if isinstance(error, OSError) or type(error).__module__.startswith('projects.'):
+        return True
+    return isinstance(error, (RuntimeError, TypeError, ValueError)) and raised_in.startswith(
+        PACKAGE
+    )
+
+
+def _one_line(error: Exception) -> str:
+    """The message; of an error in a loader's worker, the last line of the worker's traceback."""
+    text = str(error).strip()
+    if 'Original Traceback' in text:
+        text = text.splitlines()[-1].partition(': ')[2]
+    where = f' (rank {os.environ["RANK"]})' if os.environ.get('WORLD_SIZE', '1') != '1' else ''
+    return f'error{where}: {" ".join(text.split()) or type(error).__name__}'
 
 
 def adapt_to_device(cfg: Config, log=print) -> None:
@@ -20,10 +72,19 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
 
+    A rank that waits longer than ``env_cfg.dist_cfg.timeout`` seconds (600 if not set) for the
+    others ends with an error, in place of waiting for ever.
+
     Args:
         cfg (Config): With ``launcher`` set.
         log (callable): Takes a line of notice.
+
+    Raises:
+        SystemExit: If slurm or MPI is to start processes without CUDA.
     """
+    launcher = cfg.get('launcher', 'none')
+    if launcher != 'none':
+        cfg.env_cfg.dist_cfg.setdefault('timeout', HANG_TIMEOUT)
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader and not loader.get('num_workers'):
@@ -38,27 +99,31 @@ def adapt_to_device(cfg: Config, log=print) -> None:
             optim_wrapper.pop(name, None)
         if is_first:
             log('No CUDA: mixed precision falls back to bfloat16 autocast on the CPU.')
-    if cfg.get('launcher', 'none') == 'none':
+    if launcher == 'none':
         return
+    if launcher != 'pytorch':
+        raise SystemExit(f'--launcher {launcher} needs CUDA; on the CPU take tools/dist_train.sh')
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
     )
-    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
     if not torch_dist.is_initialized():
         if is_first:
             log(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
-        torch_dist.init_process_group('gloo')
+        timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)
+        torch_dist.init_process_group('gloo', timeout=timeout)
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Stop with one line if a data set's files are not there.
+    """Stop with one line if a data set's files are not there, or would run code when read.
 
     Args:
         cfg (Config): With ``<split>_dataloader`` for each split.
         splits (tuple[str]): Of 'train', 'val' and 'test'.
 
     Raises:
-        SystemExit: Naming the missing path and the document that tells how to get it.
+        SystemExit: Naming the missing path and the document that tells how to get it, or a
+            list of images that is a pickle.
     """
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
@@ -70,26 +135,11 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                     f'{split} data not found: {path} does not exist (in {Path.cwd()}). '
                     f'{DATASETS_DOCUMENT} tells how to get the data and where they go.'
                 )
-
-
-def find_checkpoint(path: str) -> str:
-    """A checkpoint file, or the best (else the latest) one of a work directory.
-
-    Raises:
-        SystemExit: If there is none.
-    """
-    given = Path(path)
-    if not given.is_dir():
-        if '://' not in path and not given.exists():
-            raise SystemExit(f'checkpoint not found: {path} does not exist')
-        return path
-    best = sorted(given.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
-    if best:
-        return str(best[-1])
-    last = given / 'last_checkpoint'
-    if last.exists():
-        return last.read_text().strip()
-    raise SystemExit(f'checkpoint not found: no best_*.pth and no last_checkpoint in {path}')
+            if path.suffix in ('.pkl', '.pickle') and not is_trusted():
+                raise SystemExit(
+                    f'{split} data: {path} is a pickle, and reading one can run any code: give a '
+                    f'JSON file, or set {TRUST}=1 if you trust it'
+                )
 
 
 def _paths(dataset: Config) -> list[Path]:

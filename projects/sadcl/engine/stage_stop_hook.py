@@ -8,6 +8,8 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+STATE = 'stage_stop'  # in the message hub, which a checkpoint keeps
+
 
 @HOOKS.register_module()
 class StageEarlyStoppingHook(EarlyStoppingHook):
@@ -16,8 +18,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
     When the monitored metric no longer improves in the first stage, the run goes on with epoch
     ``next_stage``: the epochs between are left out, and every schedule is moved there. Each stage
     counts for itself. In the second stage the run ends. Validation runs on the EMA weights where
-    an ``EMAHook`` is, so that is what is monitored. The count is not in the checkpoint: after
-    ``--resume`` it starts again, as mmengine's does.
+    an ``EMAHook`` is, so that is what is monitored. Count and best score are in the checkpoint,
+    and a resumed run goes on counting; mmengine's forgets them.
 
     Args:
         next_stage (int): First epoch of the second stage, counted from 1, as
@@ -40,6 +42,11 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         self.next_stage = next_stage
         self.skip_to_next_stage = False
 
+    def before_train(self, runner: Runner) -> None:
+        """Take up the count of the run that is resumed."""
+        if runner.iter and STATE in runner.message_hub.runtime_info:
+            vars(self).update(runner.message_hub.get_info(STATE))
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Move to the second stage if the first has ended, and count afresh where it begins."""
         if self.skip_to_next_stage:
@@ -47,13 +54,22 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         if runner.epoch + 1 == self.next_stage:
             self.skip_to_next_stage = False
             self.wait_count, self.best_score = 0, -math.inf
+            self._store(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         """End the first stage, or the run."""
         super().after_val_epoch(runner, metrics)
-        if runner.train_loop.stop_training and runner.epoch + 1 < self.next_stage:
+        if runner.train_loop.stop_training and runner.epoch < self.next_stage:
             runner.train_loop.stop_training = False
-            self.skip_to_next_stage = True
+            # after the stage's last epoch there is nothing to leave out
+            self.skip_to_next_stage = runner.epoch + 1 < self.next_stage
+        self._store(runner)
+
+    def _store(self, runner: Runner) -> None:
+        """Put the count where every checkpoint takes it from."""
+        state = dict(wait_count=self.wait_count, best_score=float(self.best_score))
+        state['skip_to_next_stage'] = self.skip_to_next_stage
+        runner.message_hub.update_info(STATE, state)
 
     def _skip(self, runner: Runner) -> None:
         """Move epoch, iteration and schedules to the start of the second stage."""
@@ -70,3 +86,5 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
             done = loop._epoch if scheduler.by_epoch else loop._iter
             scheduler._global_step = done - 1
             scheduler.step()
+        # a resumed run counts the steps between two updates from here, too
+        runner.optim_wrapper.initialize_count_status(runner.model, loop._iter, loop.max_iters)

@@ -1,6 +1,18 @@
-"""Evaluation: one streaming metric and the protocols it knows."""
+"""Evaluation: one streaming metric, the protocols it knows, thresholds and prediction files."""
 
 from .mlic_metric import MLICMetric
+from .predictions import read_predictions
 from .protocols import PROTOCOLS, Protocol
+from .report import Report, evaluate_block
+from .thresholds import fit_thresholds, read_thresholds
 
-__all__ = ['PROTOCOLS', 'MLICMetric', 'Protocol']
+__all__ = [
+    'PROTOCOLS',
+    'MLICMetric',
+    'Protocol',
+    'Report',
+    'evaluate_block',
+    'fit_thresholds',
+    'read_predictions',
+    'read_thresholds',
+]

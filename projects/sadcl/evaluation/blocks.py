@@ -1,9 +1,9 @@
-"""Matrices of scores and labels: making, checking, joining and saving them. N images, C classes."""
+"""Matrices of scores and labels: making, checking and joining them. N images, C classes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +11,19 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+DIFFICULT_RULES = ('ignore', 'negative', 'positive')
 MAX_NAMES_IN_LOG = 10
 
 
 class Block(NamedTuple):
-    """Scores, truth and ignored entries of some images: (N, C) float, bool, bool or None."""
+    """Scores, truth and difficult entries of some images: (N, C) float, bool, bool or None.
+
+    ``target`` is False at the difficult entries, whatever is to become of them.
+    """
 
     pred: np.ndarray
     target: np.ndarray
-    ignore: np.ndarray | None
+    difficult: np.ndarray | None
 
 
 def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -47,6 +51,20 @@ def multi_hot(labels: list, num_classes: int) -> np.ndarray:
     return hot
 
 
+def settle_difficult(block: Block, rule: str) -> tuple:
+    """``target`` and ``ignore`` (bool or None) when difficult entries are what ``rule`` says.
+
+    Args:
+        rule (str): One of :data:`DIFFICULT_RULES`.
+    """
+    _, target, difficult = block
+    if difficult is None or not difficult.any():
+        return target, None
+    if rule == 'ignore':
+        return target, difficult
+    return target | difficult if rule == 'positive' else target, None
+
+
 def binary(target: np.ndarray) -> np.ndarray:
     """Labels as bool; ValueError unless they are 0 and 1."""
     positive = target == 1
@@ -57,6 +75,36 @@ def binary(target: np.ndarray) -> np.ndarray:
             f' {target[wrong][0]} (a class listed twice for an image gives 2)'
         )
     return positive
+
+
+def check_finite(pred: np.ndarray, names: Sequence | None = None) -> None:
+    """ValueError that names the first image and class if a score is NaN or infinite."""
+    finite = np.isfinite(pred)
+    if finite.all():
+        return
+    row, column = np.argwhere(~finite)[0]
+    raise ValueError(
+        f'{np.count_nonzero(~finite)} of {pred.size} scores are NaN or infinite; the first is of'
+        f' image {row} (from 0), class {column if names is None else names[column]}'
+    )
+
+
+def refuse_scores(
+    pred: np.ndarray, data_samples: Sequence[dict], names: Sequence[str], before: int
+) -> None:
+    """ValueError that names the first image and class of a batch with a NaN or infinite score.
+
+    Args:
+        before (int): Number of images that were evaluated before this batch.
+    """
+    row, column = np.argwhere(~np.isfinite(pred))[0]
+    image = data_samples[row].get('img_path') or f'number {before + row} (from 0) of this process'
+    wrong = np.count_nonzero(~np.isfinite(pred).all(axis=1))
+    raise ValueError(
+        f'the score of class {names[column]!r} is {pred[row, column]} for image {image}'
+        f' ({wrong} of {len(pred)} images of its batch have such scores): the weights or the'
+        ' precision of the model are at fault; if mixed precision is on, try without'
+    )
 
 
 def prepare_matrices(
@@ -83,9 +131,7 @@ def prepare_matrices(
         ignore = None if ignore is None else ignore[:, classes]
     if pred.dtype not in (np.float32, np.float64):
         pred = pred.astype(np.float64)
-    missing = np.count_nonzero(np.isnan(pred))
-    if missing:
-        raise ValueError(f'{missing} of {pred.size} scores are NaN')
+    check_finite(pred, classes)
     return pred, binary(target if ignore is None else np.where(ignore, False, target)), ignore
 
 
@@ -93,13 +139,13 @@ def concatenate_blocks(blocks: list) -> Block | None:
     """One block of several, None of none."""
     if len(blocks) < 2:
         return blocks[0] if blocks else None
-    ignore = None
-    if any(block.ignore is not None for block in blocks):
-        ignore = np.concatenate(
-            [np.zeros_like(b.target) if b.ignore is None else b.ignore for b in blocks]
+    difficult = None
+    if any(block.difficult is not None for block in blocks):
+        difficult = np.concatenate(
+            [np.zeros_like(b.target) if b.difficult is None else b.difficult for b in blocks]
         )
     pred = np.concatenate([block.pred for block in blocks])
-    return Block(pred, np.concatenate([block.target for block in blocks]), ignore)
+    return Block(pred, np.concatenate([block.target for block in blocks]), difficult)
 
 
 def interleave_blocks(blocks: list, size: int) -> list:
@@ -124,26 +170,31 @@ def empty_classes(target: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~target.any(axis=0))
 
 
+def name_some(names: Iterable) -> str:
+    """The first names, with dots if there are more."""
+    names = [str(name) for name in names]
+    return ', '.join(names[:MAX_NAMES_IN_LOG] + ['...'] * (len(names) > MAX_NAMES_IN_LOG))
+
+
 def describe_empty(empty: list) -> str:
     """How many classes have no positive, and which."""
-    if not empty:
-        return 'all with positives'
-    names = [str(name) for name in empty[:MAX_NAMES_IN_LOG]]
-    names += ['...'] * (len(empty) > MAX_NAMES_IN_LOG)
-    return f'{len(empty)} without positives ({", ".join(names)})'
+    return f'{len(empty)} without positives ({name_some(empty)})' if empty else 'all with positives'
 
 
-def save_predictions(out_file: str, block: Block, names: list) -> None:
-    """Write the scores and the truth as an ``.npz`` without pickled objects."""
-    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-    pred, target, ignore = block
-    ignore = np.zeros_like(target) if ignore is None else ignore
-    classes = np.array(names, dtype=np.str_)
-    np.savez(out_file, pred=pred, target=target.astype(np.uint8), ignore=ignore, classes=classes)
-    print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
+def class_indices(
+    classes: Sequence[int] | Sequence[str] | None, names: Sequence[str]
+) -> list | None:
+    """Indices of classes that are given by index or by name; None for all."""
+    if classes is None or not any(isinstance(c, str) for c in classes):
+        return classes
+    names = list(names)
+    unknown = [c for c in classes if c not in names]
+    if unknown:
+        raise ValueError(f'classes {unknown} are not among the {len(names)} of the dataset')
+    return [names.index(c) for c in classes]
 
 
-def read_class_file(path: str) -> list:
+def read_class_file(path: str | Path) -> list:
     """Class names, one a line."""
     lines = Path(path).read_text(encoding='utf-8').splitlines()
     return [line.strip() for line in lines if line.strip()]

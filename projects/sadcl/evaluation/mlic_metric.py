@@ -20,8 +20,10 @@ from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
 from .blocks import (
+    DIFFICULT_RULES,
     Block,
     binary,
+    class_indices,
     concatenate_blocks,
     describe_empty,
     empty_classes,
@@ -29,10 +31,20 @@ from .blocks import (
     multi_hot,
     prepare_matrices,
     read_class_file,
-    save_predictions,
+    refuse_scores,
     stack_samples,
 )
-from .protocols import average_precision, evaluate_protocols, get_protocol, topk_mask
+from .predictions import save_predictions
+from .protocols import (
+    average_precision,
+    evaluate_protocols,
+    get_protocol,
+    get_protocols,
+    in_percent,
+    topk_mask,
+)
+from .report import evaluate_block
+from .thresholds import ThresholdFile, parse_threshold
 
 
 @METRICS.register_module()
@@ -53,8 +65,9 @@ class MLICMetric(BaseMetric):
 
     Args:
         protocols (str | Sequence[str]): Names. Defaults to ('standard',).
-        threshold (float, optional): For all protocols, in units of the scores. Defaults to None:
-            each protocol's own.
+        threshold (float | str, optional): For all protocols, in units of the scores: a number, or
+            a file with one for each class (see :func:`read_thresholds`). Defaults to None: each
+            protocol's own.
         topk (int, optional): Size of the top-k rule; None leaves its metrics out. Defaults to 3.
         classes (Sequence[int] | Sequence[str] | str, optional): Evaluate these classes as if they
             were the label set: indices, names of ``dataset_meta['classes']``, or the path of a
@@ -62,17 +75,20 @@ class MLICMetric(BaseMetric):
         difficult (str): 'ignore' leaves difficult entries out of everything, 'negative' and
             'positive' count them as such. Defaults to 'ignore'.
         out_file (str, optional): An ``.npz`` file for the main process to write at every
-            evaluation, before the metrics: ``pred`` (N, C), ``target`` (N, C) uint8, ``ignore``
-            (N, C) bool and ``classes`` (C,) unicode, all in dataset order and for all classes.
-            Load it with ``allow_pickle=False``. Defaults to None.
+            evaluation, before the metrics (see :func:`save_predictions`): scores, truth,
+            difficult entries and names of all classes in dataset order, whatever ``classes`` and
+            ``difficult`` say, so that everything can be computed again. Defaults to None.
+        per_class_file (str, optional): A ``.csv`` file for the main process to write at every
+            evaluation (see :meth:`Report.write_per_class`). Defaults to None.
         collect_device (str): As in BaseMetric. Defaults to 'cpu'.
         prefix (str, optional): Defaults to None: 'multi-label'.
         collect_dir (str, optional): Exchange blocks through files in this shared folder. Defaults
             to None: through the process group, which leaves no folder behind.
 
     Raises:
-        ValueError: An unknown protocol or class name, scores that are NaN, labels other than 0
-            and 1, shapes that differ, no image, or no positive at all (see
+        ValueError: An unknown protocol or class name, a threshold file that does not fit the
+            classes, scores that are NaN or infinite (with the first image's path), labels other
+            than 0 and 1, shapes that differ, no image, or no positive at all (see
             :func:`evaluate_protocols`). An error of the main process is raised on every rank.
     """
 
@@ -81,41 +97,48 @@ class MLICMetric(BaseMetric):
     def __init__(
         self,
         protocols: str | Sequence[str] = ('standard',),
-        threshold: float | None = None,
+        threshold: float | str | None = None,
         topk: int | None = 3,
         classes: Sequence[int] | Sequence[str] | str | None = None,
         difficult: str = 'ignore',
         out_file: str | None = None,
+        per_class_file: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
-        names = [protocols] if isinstance(protocols, str) else list(protocols)
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f'protocols must be one or more different names, got {names}')
         if topk is not None and topk < 1:
             raise ValueError(f'topk must be at least 1, got {topk}')
-        if difficult not in ('ignore', 'negative', 'positive'):
+        if difficult not in DIFFICULT_RULES:
             raise ValueError(f"difficult is 'ignore', 'negative' or 'positive', not {difficult!r}")
         if out_file is not None and not str(out_file).endswith('.npz'):
             raise ValueError(f'out_file must end with .npz, got {out_file}')
-        self.protocols = [get_protocol(name) for name in names]
-        self.threshold = threshold
+        if per_class_file is not None and not str(per_class_file).endswith('.csv'):
+            raise ValueError(f'per_class_file must end with .csv, got {per_class_file}')
+        self.protocols = get_protocols(protocols)
+        self.threshold = parse_threshold(threshold)
         self.topk = topk
         self.classes = read_class_file(classes) if isinstance(classes, (str, Path)) else classes
         self.difficult = difficult
         self.out_file = out_file
+        self.per_class_file = per_class_file
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
         """Set by the Evaluator before the first batch: an unknown class name fails here."""
         self._dataset_meta = dataset_meta
-        self._class_indices()
+        names = (dataset_meta or {}).get('classes') or ()
+        class_indices(self.classes, names)
+        if names and isinstance(self.threshold, ThresholdFile):
+            self.threshold.of_classes(names)
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Append one :class:`Block` with the scores and labels of the batch."""
         pred = stack_samples(data_samples, 'pred_score')  # (N, C)
+        names = self._class_names(pred.shape[1])
+        if not np.isfinite(pred).all():
+            refuse_scores(pred, data_samples, names, sum(len(b.pred) for b in self.results))
         if all('gt_score' in sample for sample in data_samples):
             target = binary(stack_samples(data_samples, 'gt_score'))
         else:
@@ -123,15 +146,11 @@ class MLICMetric(BaseMetric):
             target = multi_hot(labels, pred.shape[1])
         if pred.shape != target.shape:
             raise ValueError(f'pred_score is {pred.shape}, the labels are {target.shape}')
-        ignore = None
+        difficult = None
         if any('gt_label_difficult' in sample for sample in data_samples):
             labels = [sample.get('gt_label_difficult', ()) for sample in data_samples]
             difficult = multi_hot(labels, pred.shape[1]) & ~target
-            if self.difficult == 'ignore' and difficult.any():
-                ignore = difficult
-            elif self.difficult == 'positive':
-                target |= difficult
-        self.results.append(Block(pred, target, ignore))
+        self.results.append(Block(pred, target, difficult))
 
     def evaluate(self, size: int) -> dict:
         """Gather the blocks of all ranks in dataset order, cut the sampler's padding, evaluate.
@@ -171,17 +190,20 @@ class MLICMetric(BaseMetric):
         names = self._class_names(block.pred.shape[1])
         if self.out_file is not None:
             save_predictions(self.out_file, block, names)
-        indices = self._class_indices()
-        pred, target, ignore = prepare_matrices(*block, indices)
-        metrics = evaluate_protocols(
-            pred, target, self.protocols, self.threshold, self.topk, ignore
+        report = evaluate_block(
+            block,
+            names,
+            self.protocols,
+            self.threshold,
+            self.topk,
+            self.classes,
+            self.difficult,
         )
-        empty = [names[c if indices is None else indices[c]] for c in empty_classes(target)]
-        self._log_table(metrics, target.shape, empty)
-        keyed = dict(metrics[0])
-        for protocol, values in zip(self.protocols[1:], metrics[1:]):
-            keyed.update({f'{protocol.name}/{key}': value for key, value in values.items()})
-        return keyed
+        print_log(report.table(), 'current')
+        if self.per_class_file is not None:
+            report.write_per_class(self.per_class_file)
+            print_log(f'metrics of each class written to {self.per_class_file}', 'current')
+        return report.keyed()
 
     def _gather(self, block: Block | None) -> list:
         """The blocks of all ranks by rank, None for a rank without images (on rank 0 at least)."""
@@ -197,40 +219,12 @@ class MLICMetric(BaseMetric):
             raise ValueError(f'dataset_meta has {len(names)} classes, the scores {num_classes}')
         return list(names)
 
-    def _class_indices(self) -> list | None:
-        """``classes`` as indices, None for all."""
-        if self.classes is None or not any(isinstance(c, str) for c in self.classes):
-            return self.classes
-        names = list((self.dataset_meta or {}).get('classes') or ())
-        unknown = [c for c in self.classes if c not in names]
-        if unknown:
-            raise ValueError(f'classes {unknown} are not among the {len(names)} of the dataset')
-        return [names.index(c) for c in self.classes]
-
-    def _log_table(self, metrics: list, shape: tuple, empty: list) -> None:
-        """Log a row per metric and a column per protocol."""
-        num_images, num_classes = shape
-        rows = [['', *(protocol.name for protocol in self.protocols)], ['threshold'], ['mAP over']]
-        for protocol in self.protocols:
-            threshold = protocol.threshold if self.threshold is None else self.threshold
-            rows[1].append(f'{">" if protocol.strict else ">="} {threshold:g}')
-            rows[2].append(str(num_classes - (0 if protocol.empty_ap_is_zero else len(empty))))
-        for key in max(metrics, key=len):
-            rows.append([key, *(f'{m[key]:.2f}' if key in m else '-' for m in metrics)])
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = [
-            '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        ]
-        header = f'{num_images} images, {num_classes} classes, {describe_empty(empty)}; in percent'
-        print_log('\n'.join([header, *lines]), 'current')
-
     @staticmethod
     def calculate(
         pred: np.ndarray | torch.Tensor,
         target: np.ndarray | torch.Tensor,
         protocol: str = 'standard',
-        threshold: float | None = None,
+        threshold: float | np.ndarray | None = None,
         topk: int | None = 3,
         classes: Sequence[int] | None = None,
         ignore: np.ndarray | torch.Tensor | None = None,
@@ -242,7 +236,8 @@ class MLICMetric(BaseMetric):
                 likely.
             target (np.ndarray | torch.Tensor): (N, C) multi-hot labels, 0 or 1.
             protocol (str): Name in :data:`PROTOCOLS`. Defaults to 'standard'.
-            threshold (float, optional): Defaults to None: the protocol's.
+            threshold (float | np.ndarray, optional): One, or (C,) of the evaluated classes.
+                Defaults to None: the protocol's.
             topk (int, optional): None leaves the top-k metrics out. Defaults to 3.
             classes (Sequence[int], optional): Evaluate these classes as if they were the label
                 set, in the top-k rule too. Defaults to None: all.
@@ -260,7 +255,7 @@ class MLICMetric(BaseMetric):
         """
         rules = get_protocol(protocol)
         pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
-        (metrics,) = evaluate_protocols(pred, target, [rules], threshold, topk, ignore)
+        ((metrics,), _) = evaluate_protocols(pred, target, [rules], threshold, topk, ignore)
         empty = [c if classes is None else classes[c] for c in empty_classes(target)]
         if empty and not rules.empty_ap_is_zero:
             print_log(f'left out of mAP: {describe_empty(empty)}', 'current', logging.WARNING)
@@ -271,7 +266,7 @@ class MLICMetric(BaseMetric):
         pred: np.ndarray | torch.Tensor,
         target: np.ndarray | torch.Tensor,
         protocol: str = 'standard',
-        threshold: float | None = None,
+        threshold: float | np.ndarray | None = None,
         topk: int | None = None,
         classes: Sequence[int] | None = None,
         ignore: np.ndarray | torch.Tensor | None = None,
@@ -294,6 +289,4 @@ class MLICMetric(BaseMetric):
         top = None if topk is None else topk_mask(pred, topk, ignore)
         metrics = rules.class_metrics(rules.decide(pred, threshold, top), target, ignore)
         metrics['ap'] = rules.class_ap(average_precision(pred, target, ignore))
-        for key in ('ap', 'precision', 'recall', 'f1'):
-            metrics[key] = 100.0 * metrics[key]
-        return metrics
+        return in_percent(metrics)

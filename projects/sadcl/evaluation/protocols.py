@@ -7,6 +7,7 @@ is numpy and returns fractions; :class:`MLICMetric` checks the inputs and turns 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,19 +56,20 @@ class Protocol:
     def decide(
         self,
         pred: np.ndarray,
-        threshold: float | None = None,
+        threshold: float | np.ndarray | None = None,
         top: np.ndarray | None = None,
     ) -> np.ndarray:
         """Which classes are called present, (N, C) bool.
 
         Args:
             pred (np.ndarray): (N, C) scores.
-            threshold (float, optional): Instead of the protocol's own. Defaults to None.
+            threshold (float | np.ndarray, optional): Instead of the protocol's own: one, or (C,).
+                Defaults to None.
             top (np.ndarray, optional): (N, C) bool of :func:`topk_mask`: apply the top-k rule.
         """
         if top is not None and self.topk_rule == 'only':
             return top
-        threshold = float(self.threshold if threshold is None else threshold)
+        threshold = np.asarray(self.threshold if threshold is None else threshold, pred.dtype)
         above = pred > threshold if self.strict else pred >= threshold
         return above if top is None else above & top
 
@@ -166,6 +168,14 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def get_protocols(names: str | Iterable[str]) -> list:
+    """The protocols of one or more different names; ValueError otherwise."""
+    names = [names] if isinstance(names, str) else list(names)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f'protocols must be one or more different names, got {names}')
+    return [get_protocol(name) for name in names]
+
+
 def average_precision(
     pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None
 ) -> dict:
@@ -234,15 +244,17 @@ def evaluate_protocols(
     pred: np.ndarray,
     target: np.ndarray,
     protocols: list,
-    threshold: float | None = None,
+    threshold: float | np.ndarray | None = None,
     topk: int | None = 3,
     ignore: np.ndarray | None = None,
-) -> list:
+) -> tuple[list, list]:
     """Metrics under several protocols from one sort of the scores.
 
     Returns:
-        list[dict]: One per protocol: mAP, CP, CR, CF1, OP, OR, OF1 and, where it has a top-k
-        rule, CP_top3 ... OF1_top3 (``topk`` = 3), in percent.
+        tuple[list[dict], list[dict]]: One dict a protocol, twice, in percent. The first: mAP, CP,
+        CR, CF1, OP, OR, OF1 and, where it has a top-k rule, CP_top3 ... OF1_top3 (``topk`` = 3).
+        The second, of each class, (C,): as :meth:`Protocol.class_metrics` without top-k, and
+        ``ap``; NaN for a class that the protocol leaves out of the mean.
 
     Raises:
         ValueError: There is no positive at all and a protocol leaves out such classes: it has
@@ -257,17 +269,23 @@ def evaluate_protocols(
     top = None
     if topk is not None and any(protocol.topk_rule for protocol in protocols):
         top = topk_mask(pred, topk, ignore)
-    results = []
+    results, classwise = [], []
     for protocol in protocols:
-        decision = protocol.decide(pred, threshold)
+        per_class = protocol.class_metrics(protocol.decide(pred, threshold), target, ignore)
         metrics = dict(mAP=float(np.nanmean(protocol.class_ap(aps))))
-        metrics.update(protocol.mean_metrics(protocol.class_metrics(decision, target, ignore)))
+        metrics.update(protocol.mean_metrics(per_class))
         if top is not None and protocol.topk_rule:
             decision = protocol.decide(pred, threshold, top)
             means = protocol.mean_metrics(protocol.class_metrics(decision, target, ignore))
             metrics.update({f'{key}_top{topk}': value for key, value in means.items()})
         results.append({key: 100.0 * value for key, value in metrics.items()})
-    return results
+        classwise.append(in_percent(dict(per_class, ap=protocol.class_ap(aps))))
+    return results, classwise
+
+
+def in_percent(per_class: dict) -> dict:
+    """Fractions of each class times 100; counts stay."""
+    return {key: v if v.dtype.kind == 'i' else 100.0 * v for key, v in per_class.items()}
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

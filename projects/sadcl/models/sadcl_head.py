@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
@@ -66,8 +65,9 @@ class SADCLHead(MultiLabelClsHead):
     Training: ``loss_cls`` on the scores; ``loss_sscl`` on the projected embeddings of the
     positive labels beside those that the memory bank holds for the same rows; ``loss_pscl`` on
     all projected embeddings against the projected prototypes. After the losses, each positive
-    label with a score above ``bank_threshold`` overwrites its slot of the bank, unless a loss is
-    not finite on any process. Prediction uses none of projector, prototypes and bank.
+    label with a score above ``bank_threshold`` overwrites its slot of the bank (``FiniteLossHook``
+    takes that back where a loss is not finite). Prediction uses none of projector, prototypes and
+    bank.
 
     On W processes each has the bank of its own rows: slot b of rank r is slot b * W + r of the
     bank that one process would have, and the losses of gathered rows (``gather=True``) are the
@@ -171,8 +171,7 @@ class SADCLHead(MultiLabelClsHead):
         image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
         losses.update(self._contrastive_losses(label_embeds, target, image, label))
         if self.training and self.loss_sscl is not None:
-            finite = torch.isfinite(sum(losses.values()).detach())
-            self._update_bank(label_embeds, cls_score, image, label, finite)
+            self._update_bank(label_embeds, cls_score, image, label)
         return losses
 
     @torch.no_grad()
@@ -226,18 +225,10 @@ class SADCLHead(MultiLabelClsHead):
 
     @torch.no_grad()
     def _update_bank(
-        self,
-        label_embeds: Tensor,
-        cls_score: Tensor,
-        image: Tensor,
-        label: Tensor,
-        finite: Tensor,
+        self, label_embeds: Tensor, cls_score: Tensor, image: Tensor, label: Tensor
     ) -> None:
-        """Confident positives overwrite their slot (row of the batch, class) if all is finite."""
-        finite = finite.to(torch.uint8)
-        all_reduce(finite, 'min')
+        """Confident positive labels overwrite their slot (row of the batch, class)."""
         confident = cls_score[image, label].sigmoid() > self.bank_threshold  # (K,)
-        confident = confident & finite.bool()
         slots = self.memory_bank[image, label]  # (K, D)
         embeds = label_embeds[image, label].to(slots.dtype)
         self.memory_bank[image, label] = torch.where(confident[:, None], embeds, slots)

@@ -1,0 +1,22 @@
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    optimizer=dict(type='Adam', lr=1e-4, weight_decay=1e-4),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+)
+param_scheduler = [
+    dict(
+        type='GroupOneCycleLR',
+        pct_start=0.2,
+        by_epoch=True,
+        convert_to_iter_based=True,
+        begin=0,
+        end=40,
+    )
+]
+custom_hooks = [dict(type='EMAHook', momentum=3e-4, priority='ABOVE_NORMAL')]  # 1 - decay 0.9997
+
+train_cfg = dict(by_epoch=True, max_epochs=40, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+
+auto_scale_lr = dict(base_batch_size=56)  # 8 GPUs x 7, published on one

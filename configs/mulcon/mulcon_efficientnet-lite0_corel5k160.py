@@ -1,0 +1,10 @@
+"""MulCon on Corel5k in one run: BCE and contrast of two views from the first epoch.
+
+tools/train.py configs/mulcon/mulcon_efficientnet-lite0_corel5k160.py
+2 cores: not run.
+"""
+
+_base_ = './_base_/mulcon_efficientnet-lite0_corel5k160.py'
+
+data_preprocessor = dict(type='MultiViewDataPreprocessor')
+train_dataloader = dict(dataset=dict(pipeline=_base_.two_views))

@@ -1,0 +1,133 @@
+"""A config as it is run: with other data, other settings, or a part of the training set."""
+
+from __future__ import annotations
+
+import copy
+import pprint
+
+import numpy as np
+from mmengine.config import Config
+from mmpretrain.registry import DATASETS
+
+DATA_KEYS = (
+    'data_preprocessor',
+    'train_dataloader',
+    'val_dataloader',
+    'test_dataloader',
+    'val_evaluator',
+    'test_evaluator',
+)
+
+
+def load_recipe(path: str, options: dict | None = None) -> Config:
+    """A config with ``--set`` entries, and with a model that the Runner would build.
+
+    Raises:
+        ValueError: If the config evaluates without ``MLICMetric``, which saves the predictions.
+    """
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    evaluators = cfg.test_evaluator
+    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
+    if not any(evaluator['type'] == 'MLICMetric' for evaluator in evaluators):
+        raise ValueError(f'{path}: test_evaluator needs an MLICMetric, which saves predictions')
+    return cfg
+
+
+def num_views(cfg: Config) -> int:
+    """How many augmented views of an image the training pipeline gives."""
+    pipeline = cfg.train_dataloader.dataset.get('pipeline', ())
+    views = [transform.num_views for transform in pipeline if transform.type == 'MultiView']
+    return int(np.sum(views)) if views else 1
+
+
+def replace_data(cfg: Config, data: Config) -> None:
+    """Train and evaluate on the data of another config; changes ``cfg``.
+
+    Loaders (batch size and augmentation with them), preprocessor and evaluators are the other
+    config's. What stays: the preprocessor's type, and the number of views. Every ``num_classes``
+    and ``prior_prob`` of neck and head that is there is set to what the data have; ``prior_prob``
+    to the mean number of labels of a training image over the number of classes.
+
+    Args:
+        cfg (Config): Of a method.
+        data (Config): With the keys of a file of ``configs/_base_/datasets``.
+
+    Raises:
+        ValueError: If a key is missing.
+    """
+    missing = [key for key in DATA_KEYS if key not in data]
+    if missing:
+        raise ValueError(f'{data.filename} is no config of data: it has no {missing[0]}')
+    views = num_views(cfg)
+    preprocessor = cfg.data_preprocessor.get('type')
+    for key in DATA_KEYS:
+        cfg[key] = copy.deepcopy(data[key])
+    if preprocessor is not None:
+        cfg.data_preprocessor.type = preprocessor
+    if views > 1:
+        first, *augmentations, last = cfg.train_dataloader.dataset.pipeline
+        several = dict(type='MultiView', num_views=views, transforms=[augmentations])
+        cfg.train_dataloader.dataset.pipeline = [first, several, last]
+    num_classes = cfg.data_preprocessor.num_classes
+    found = dict(num_classes=num_classes)
+    parts = [cfg.model[part] for part in ('neck', 'head') if cfg.model.get(part)]
+    if any('prior_prob' in part for part in parts):
+        found['prior_prob'] = labels_per_image(cfg.train_dataloader.dataset) / num_classes
+    for part in parts:
+        part.update({key: value for key, value in found.items() if key in part})
+
+
+def labels_per_image(dataset_cfg: Config) -> float:
+    """Mean number of labels of an image."""
+    dataset = _build_without_pipeline(dataset_cfg)
+    counts = [len(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
+    return float(np.mean(counts))
+
+
+def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
+    """Train on a part of the training images and test on the rest of them; changes ``cfg``.
+
+    For choosing settings: the test set is not looked at. The parts depend on ``seed`` and the
+    number of images only, so that all methods and seeds have the same.
+
+    Args:
+        cfg (Config): With a training set that takes ``indices``.
+        part (float): Share of the images to train on, between 0 and 1.
+        seed (int): Of the choice. Defaults to 0.
+    """
+    dataset_cfg = cfg.train_dataloader.dataset
+    if dataset_cfg.get('indices') is not None or 'pipeline' not in dataset_cfg:
+        raise ValueError(
+            f'--train-part needs a training set of its own images, got {dataset_cfg.type} '
+            'with indices or inside a wrapper'
+        )
+    num_images = len(_build_without_pipeline(dataset_cfg))
+    count = round(part * num_images)
+    if not 0 < count < num_images:
+        raise ValueError(f'--train-part {part} of {num_images} images leaves one part empty')
+    order = np.random.default_rng(seed).permutation(num_images)
+    kept, held_out = (sorted(indices.tolist()) for indices in (order[:count], order[count:]))
+    for split in ('val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        pipeline = loader.dataset.pipeline
+        loader.dataset = copy.deepcopy(dataset_cfg)
+        loader.dataset.update(indices=held_out, pipeline=pipeline, test_mode=True)
+    dataset_cfg.indices = kept
+
+
+def recipe_text(cfg: Config) -> str:
+    """A config file with all entries of ``cfg``; equal configs have equal texts."""
+    entries = cfg.to_dict()
+    lines = [
+        f'{key} = {pprint.pformat(value, width=100, compact=True, sort_dicts=True)}\n'
+        for key, value in sorted(entries.items())
+    ]
+    return ''.join(lines)
+
+
+def _build_without_pipeline(dataset_cfg: Config):
+    """A data set for its labels alone."""
+    dataset_cfg = copy.deepcopy(dataset_cfg)
+    dataset_cfg.pipeline = []
+    return DATASETS.build(dataset_cfg)

@@ -1,0 +1,117 @@
+"""ML-Decoder: group queries attend to the feature map, and each scores its group of classes.
+
+Shapes in this module: B images, C classes, K input channels, D embed dims, T = h * w tokens,
+G queries, S = ceil(C / G) classes of a query.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+PUBLISHED_LOSS = dict(type='StopGradAsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
+
+
+@MODELS.register_module()
+class MLDecoderHead(MultiLabelClsHead):
+    """Head of ML-Decoder (Ridnik et al., *ML-Decoder: Scalable and Versatile Classification Head*,
+    WACV 2023).
+
+    One decoder layer without self-attention: queries that are drawn once and not learned attend
+    to the projected tokens; query g scores the classes g * S to g * S + S - 1. There are no
+    positions.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): K, channels of the backbone's last feature map.
+        num_queries (int): G, at most C is used. Defaults to 100: one query for each class where C
+            is not larger.
+        embed_dims (int): D, a multiple of ``num_heads``. Defaults to 768.
+        num_heads (int): Defaults to 8.
+        feedforward_channels (int): Defaults to 2048.
+        dropout (float): Probability, of attention weights and after each block. Defaults to 0.1.
+        prior_prob (float, optional): Start the bias of every class at the log-odds of this
+            probability. Defaults to None: 0, as published.
+        loss (dict): Loss of logits and a multi-hot target. Defaults to the published asymmetric
+            loss (4, 0, clip 0.05), summed over classes.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_queries: int = 100,
+        embed_dims: int = 768,
+        num_heads: int = 8,
+        feedforward_channels: int = 2048,
+        dropout: float = 0.1,
+        prior_prob: float | None = None,
+        loss: dict = PUBLISHED_LOSS,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        if num_queries < 1:
+            raise ValueError(f'num_queries must be at least 1, got {num_queries}')
+        num_queries = min(num_queries, num_classes)
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.input_proj = nn.Linear(in_channels, embed_dims)
+        self.register_buffer('query_embed', torch.randn(num_queries, embed_dims))
+        self.query_drop = nn.Dropout(dropout)
+        self.query_norm = nn.LayerNorm(embed_dims)
+        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
+        self.attn_drop = nn.Dropout(dropout)
+        self.attn_norm = nn.LayerNorm(embed_dims)
+        self.ffn = nn.Sequential(
+            nn.Linear(embed_dims, feedforward_channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(feedforward_channels, embed_dims),
+            nn.Dropout(dropout),
+        )
+        self.ffn_norm = nn.LayerNorm(embed_dims)
+        group_size = math.ceil(num_classes / num_queries)
+        self.weight = nn.Parameter(torch.empty(num_queries, embed_dims, group_size))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+        nn.init.xavier_normal_(self.weight)
+        if prior_prob is not None:
+            nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """The last feature map, (B, K, h, w), to logits (B, C).
+
+        Raises:
+            ValueError: If the feature map has other channels.
+        """
+        feature_map = self.pre_logits(feats)
+        if feature_map.dim() != 4 or feature_map.shape[1] != self.in_channels:
+            raise ValueError(
+                f'MLDecoderHead(in_channels={self.in_channels}) takes a feature map '
+                f'(B, {self.in_channels}, h, w), got {tuple(feature_map.shape)}; set '
+                "the config's head.in_channels to the backbone's channels"
+            )
+        tokens = self.input_proj(feature_map.flatten(2).transpose(1, 2)).relu()  # (B, T, D)
+        queries = self.query_embed.expand(len(tokens), -1, -1)  # (B, G, D)
+        # without self-attention the published layer adds the queries' dropout to themselves
+        embeds = self.query_norm(queries + self.query_drop(queries))
+        attended, _ = self.attn(embeds, tokens, tokens, need_weights=False)
+        embeds = self.attn_norm(embeds + self.attn_drop(attended))
+        embeds = self.ffn_norm(embeds + self.ffn(embeds))
+        groups = torch.einsum('bgd,gds->bgs', embeds, self.weight)  # (B, G, S)
+        return groups.flatten(1)[:, : self.num_classes] + self.bias
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """``loss_cls`` of B samples with ``gt_score`` (C,) or ``gt_label``."""
+        return dict(loss_cls=self._get_loss(self(feats), data_samples)['loss'])

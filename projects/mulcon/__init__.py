@@ -1,0 +1,21 @@
+"""MulCon for multi-label image classification: label embeddings contrasted over two views.
+
+Importing this package registers its components; a config does it with
+``custom_imports = dict(imports=['projects.sadcl', 'projects.mulcon'])``.
+"""
+
+import projects.sadcl  # noqa: F401  SSCLLoss and the loader of checkpoints
+
+from .attention_block import AttentionBlock
+from .hard_negatives import hard_negative_term
+from .mulcon_head import MulConHead
+from .mulcon_neck import MulConNeck
+from .multi_view import MultiViewDataPreprocessor
+
+__all__ = [
+    'AttentionBlock',
+    'MulConHead',
+    'MulConNeck',
+    'MultiViewDataPreprocessor',
+    'hard_negative_term',
+]

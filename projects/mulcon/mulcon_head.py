@@ -1,0 +1,171 @@
+"""MulCon's head: class scores, and the contrast of label embeddings between views.
+
+Shapes in this module: V views, B images, C classes, D embed dims, P projection dims, K positive
+(image, class) pairs of the batch, N hard negatives.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample, label_to_onehot
+from torch import Tensor, nn
+
+from projects.sadcl.models import GroupLinear
+from projects.sadcl.models.gather import gather_active
+
+from .hard_negatives import (
+    choose_negatives,
+    count_missing,
+    hard_negative_term,
+    hardest_candidates,
+)
+
+PUBLISHED_CONTRAST = dict(type='SSCLLoss', temperature=0.2, anchors='all', loss_weight=0.5)
+
+
+@MODELS.register_module()
+class MulConHead(MultiLabelClsHead):
+    """Scores of one linear map per class, and MulCon's loss: mean BCE + 0.5 of the contrast.
+
+    The contrast (``loss_con``) is supervised contrast per class over the projected embeddings of
+    the positive labels in V augmented views of each image: ``SSCLLoss`` with anchors 'all'. Its
+    first step trains without it: ``loss_con=None``, one view, no projector. Prediction does not
+    use the projector.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D, width of the label embeddings. Defaults to 1024.
+        proj_channels (int): P. Defaults to 128.
+        num_views (int): V: the rows of a training batch are all images of the first view, then
+            all of the second, as ``MultiViewDataPreprocessor`` joins them. Defaults to 2; at
+            least 2 with ``loss_con``, or a class with one image has no partner.
+        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
+            cross-entropy, averaged over images and classes.
+        loss_con (dict, optional): Loss of active vectors (V, K, P). Defaults to the published
+            ``SSCLLoss(temperature=0.2, anchors='all', loss_weight=0.5)``. None: off.
+        denominator_size (int): M: while a batch has fewer active vectors, the inactive ones with
+            the highest logits enter the denominators, and only these. Defaults to 0: none.
+        prior_prob (float, optional): See ``GroupLinear``. Defaults to None.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    With ``gather=True`` in ``loss_con`` (the default there) the contrast is over the batch of all
+    processes, hard negatives included.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 1024,
+        proj_channels: int = 128,
+        num_views: int = 2,
+        loss_cls: dict | None = None,
+        loss_con: dict | None = PUBLISHED_CONTRAST,
+        denominator_size: int = 0,
+        prior_prob: float | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        # mmpretrain sums over the classes
+        loss_cls = loss_cls or dict(
+            type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1 / num_classes
+        )
+        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        if num_views < (1 if loss_con is None else 2):
+            raise ValueError(f'the contrast needs num_views of at least 2, got {num_views}')
+        self.num_classes = num_classes
+        self.num_views = num_views
+        self.denominator_size = denominator_size
+        self.fc = GroupLinear(num_classes, in_channels, prior_prob)
+        self.loss_con = self.projector = None
+        if loss_con is not None:
+            self.loss_con = MODELS.build(loss_con)
+            self.projector = nn.Sequential(
+                nn.Linear(in_channels, in_channels),
+                nn.ReLU(inplace=True),
+                nn.Linear(in_channels, proj_channels),
+            )
+        elif denominator_size:
+            raise ValueError('denominator_size belongs to loss_con, which is None')
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Label embeddings, the last item (B, C, D), to logits (B, C)."""
+        return self.fc(self.pre_logits(feats))
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """The losses of a batch.
+
+        Args:
+            feats (tuple[Tensor]): The last item is ``label_embeds`` (V * B, C, D), by view.
+            data_samples (list[DataSample]): V * B samples with ``gt_score`` (C,) or ``gt_label``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, and ``loss_con`` if configured.
+
+        Raises:
+            ValueError: If the rows are not those of V views of the same images.
+        """
+        label_embeds = self.pre_logits(feats)
+        cls_score = self.fc(label_embeds)  # (V * B, C)
+        target = self._target(data_samples, cls_score)
+        losses = dict(loss_cls=self.loss_module(cls_score, target, avg_factor=len(target)))
+        if self.loss_con is not None:
+            losses['loss_con'] = self._contrast(label_embeds, cls_score, target)
+        return losses
+
+    def _contrast(self, label_embeds: Tensor, cls_score: Tensor, target: Tensor) -> Tensor:
+        """Weighted contrast of (V * B, C, D); the targets of all views must be equal."""
+        num_images, rest = divmod(len(target), self.num_views)
+        if rest or not torch.equal(target, target[:num_images].repeat(self.num_views, 1)):
+            raise ValueError(
+                f'MulConHead(num_views={self.num_views}) takes {self.num_views} views of each '
+                f'image, and {len(target)} rows are not that: use the transform MultiView with '
+                f'num_views={self.num_views}, and a MultiViewDataPreprocessor'
+            )
+        target = target[:num_images]  # (B, C)
+        image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
+        views = label_embeds.unflatten(0, (self.num_views, num_images))  # (V, B, C, D)
+        z = self.projector(views[:, image, label])  # (V, K, P)
+        loss = self.loss_con(z, target, image, label)
+        if self.denominator_size:
+            loss = loss + self._hard_negatives(z, label_embeds, cls_score, target, image, label)
+        return loss
+
+    def _hard_negatives(
+        self,
+        z: Tensor,
+        label_embeds: Tensor,
+        cls_score: Tensor,
+        target: Tensor,
+        image: Tensor,
+        label: Tensor,
+    ) -> Tensor:
+        """What the hard negatives add to the contrast, weighted."""
+        gather = self.loss_con.gather
+        missing = count_missing(target, self.num_views, self.denominator_size, gather)
+        score = cls_score.unflatten(0, (self.num_views, -1))
+        score, index = hardest_candidates(score, target, missing)
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        candidates = self.projector(label_embeds.flatten(0, 1)[index]).to(dtype)  # (n, P)
+        negatives = choose_negatives(candidates, score, missing, gather)
+        if gather:
+            z = gather_active(z.to(dtype), target, image, label)[0]
+        return self.loss_con.loss_weight * hard_negative_term(
+            z, negatives, self.loss_con.temperature
+        )
+
+    @staticmethod
+    def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
+        """Multi-hot (V * B, C), in the dtype of the scores."""
+        if 'gt_score' in data_samples[0]:
+            target = [sample.gt_score for sample in data_samples]
+        else:
+            num_classes = cls_score.shape[1]
+            target = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
+        return torch.stack(target).to(cls_score)

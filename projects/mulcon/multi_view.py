@@ -1,0 +1,28 @@
+"""Several augmented views of each image as one batch. V views, B images."""
+
+from __future__ import annotations
+
+import torch
+from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.registry import MODELS
+
+
+@MODELS.register_module()
+class MultiViewDataPreprocessor(ClsDataPreprocessor):
+    """mmpretrain's ``ClsDataPreprocessor``, to which the transform ``MultiView`` gives V views.
+
+    ``MultiView`` makes ``inputs`` a list of V batches (B, 3, H, W). They become one batch of V * B
+    rows, all images of the first view first, and the data samples are repeated likewise. Inputs
+    without views (of the test pipeline) pass as they are. The arguments are those of
+    ``ClsDataPreprocessor``.
+    """
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Join the views, and go on as for a batch of images."""
+        views = data['inputs']
+        # a list of single images, (3, H, W) each, comes from a loader that does not stack
+        if isinstance(views, (list, tuple)) and torch.is_tensor(views[0]) and views[0].dim() == 4:
+            data = dict(data, inputs=torch.cat(tuple(views)))
+            if data.get('data_samples') is not None:
+                data['data_samples'] = list(data['data_samples']) * len(views)
+        return super().forward(data, training)

@@ -1,0 +1,139 @@
+"""The picture of a prediction: the image, its labels and scores below, and their heat maps.
+
+Lengths are in pixels; every image is scaled to a size at which the text can be read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..visualization import overlay_attention
+
+MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
+MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
+MARGIN, GAP, PADDING, ROUND = 12, 8, 8, 6
+FONT_SIZE, LINE = 18, 32
+MAX_PANELS = 12
+PAGE, PAPER, INK, BLUE = (255, 255, 255), (246, 248, 250), (36, 41, 47), (9, 105, 218)
+
+
+def draw_prediction(
+    image: np.ndarray,
+    names: Sequence[str],
+    scores: Sequence[float],
+    attention: Tensor | None = None,
+    empty: str = 'no label',
+) -> Image.Image:
+    """Draw an image, under it its labels with their scores, and a heat map for each.
+
+    The more certain a label, the deeper its blue. A label that is wider than the page is cut.
+
+    Args:
+        image (np.ndarray): (H, W, 3), uint8, RGB, of any size.
+        names (Sequence[str]): Of the K predicted labels, in the order to show.
+        scores (Sequence[float]): K, from 0 to 1.
+        attention (Tensor, optional): (K, h, w), not negative; the first 12 are drawn.
+            Defaults to None: no heat maps.
+        empty (str): Text where there is no label.
+
+    Returns:
+        Image.Image: RGB, at least 480 px wide.
+    """
+    photo = _fit(Image.fromarray(np.ascontiguousarray(image)), MAX_SIDE, MIN_SIDE)
+    abreast = 0 if attention is None else min(len(names), 3)
+    heat_width = abreast * (PANEL + GAP) - GAP
+    width = max(photo.width, heat_width, MIN_WIDTH - 2 * MARGIN) + 2 * MARGIN
+    chips = [(name, f' {score:.2f}', score) for name, score in zip(names, scores)]
+    lines = _wrap(chips, width - 2 * MARGIN) if chips else []
+    panels = []
+    if attention is not None:
+        panels = [
+            _fit(Image.fromarray(overlay_attention(np.asarray(photo), heat)), PANEL, 0)
+            for heat in torch.as_tensor(attention)[:MAX_PANELS]
+        ]
+    columns = max(1, (width - 2 * MARGIN + GAP) // (PANEL + GAP))
+    panel_height = max((panel.height for panel in panels), default=0) + LINE + GAP
+    rows = -(-len(panels) // columns)
+    text_top = photo.height + 2 * MARGIN
+    panel_top = text_top + max(len(lines), 1) * (LINE + GAP)
+    page = Image.new('RGB', (width, panel_top + rows * panel_height + MARGIN - GAP), PAGE)
+    page.paste(photo, ((width - photo.width) // 2, MARGIN))
+    pen = ImageDraw.Draw(page)
+    if not lines:
+        text, _ = _cut(empty, '', width - 2 * MARGIN)
+        pen.text((MARGIN, text_top + LINE // 2), text, INK, _font(), anchor='lm')
+    for number, line in enumerate(lines):
+        left = MARGIN
+        for name, score_text, score in line:
+            left = _chip(pen, left, text_top + number * (LINE + GAP), name, score_text, score)
+    for number, panel in enumerate(panels):
+        left = MARGIN + number % columns * (PANEL + GAP)
+        top = panel_top + number // columns * panel_height
+        name, score_text = _cut(chips[number][0], chips[number][1], PANEL)
+        pen.text((left, top + LINE // 2), name + score_text, INK, _font(), anchor='lm')
+        page.paste(panel, (left, top + LINE))
+    return page
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    """matplotlib's DejaVu Sans: Latin, Greek and Cyrillic, on every system."""
+    file = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'
+    return ImageFont.truetype(str(file), FONT_SIZE)
+
+
+def _fit(photo: Image.Image, largest: int, smallest: int) -> Image.Image:
+    """Scaled so that the longer side is from ``smallest`` to ``largest``."""
+    side = max(photo.size)
+    scale = min(max(side, smallest), largest) / side
+    if scale == 1:
+        return photo
+    size = tuple(max(1, round(length * scale)) for length in photo.size)
+    return photo.resize(size, Image.Resampling.BICUBIC)
+
+
+def _cut(name: str, ending: str, width: float) -> tuple[str, str]:
+    """The name, shortened until it and its ending fit; and the ending."""
+    name = ' '.join(name.split())  # a line break would break the line
+    if _font().getlength(name + ending) <= width:
+        return name, ending
+    while name and _font().getlength(f'{name}…{ending}') > width:
+        name = name[:-1]
+    return f'{name.rstrip()}…', ending
+
+
+def _wrap(chips: list[tuple[str, str, float]], width: int) -> list[list[tuple]]:
+    """Lines of labels that are no wider than the page."""
+    lines: list[list[tuple]] = [[]]
+    left = 0.0
+    for name, score_text, score in chips:
+        name, score_text = _cut(name, score_text, width - 2 * PADDING)
+        taken = _font().getlength(name + score_text) + 2 * PADDING
+        if lines[-1] and left + taken > width:
+            lines.append([])
+            left = 0.0
+        lines[-1].append((name, score_text, score))
+        left += taken + GAP
+    return lines
+
+
+def _chip(
+    pen: ImageDraw.ImageDraw, left: float, top: int, name: str, score_text: str, score: float
+) -> float:
+    """Draw one label; returns where the next one starts."""
+    right = left + _font().getlength(name + score_text) + 2 * PADDING
+    strength = min(max(score, 0.0), 1.0) ** 2
+    colour = tuple(round(a + strength * (b - a)) for a, b in zip(PAPER, BLUE))
+    pen.rounded_rectangle((left, top, right, top + LINE), ROUND, colour, outline=BLUE)
+    ink = PAGE if strength > 0.7 else INK
+    text = name + score_text
+    pen.text((left + PADDING, top + LINE // 2), text, ink, _font(), anchor='lm')
+    return right + GAP

@@ -1,0 +1,97 @@
+"""A model for other runtimes: B images (3, H, W) to scores of C classes, nothing else needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import BaseModel
+from mmpretrain.registry import TRANSFORMS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .inferencer import LOADERS
+
+
+class ScoreModel(nn.Module):
+    """Colour order, normalisation, padding, network and sigmoid in one graph.
+
+    Args:
+        model (BaseModel): An ImageClassifier of :func:`load_predictor`.
+    """
+
+    def __init__(self, model: BaseModel) -> None:
+        super().__init__()
+        self.model = model
+        preprocessor = model.data_preprocessor
+        # to_rgb: the pipeline's BGR becomes RGB. Here RGB comes in, so the other case flips.
+        self.flip = not preprocessor.to_rgb
+        self.divisor = preprocessor.pad_size_divisor
+        self.pad_value = preprocessor.pad_value
+        normalises = preprocessor._enable_normalize
+        mean = preprocessor.mean if normalises else torch.zeros(1, 1, 1)
+        std = preprocessor.std if normalises else torch.ones(1, 1, 1)
+        self.register_buffer('mean', mean.clone())
+        self.register_buffer('std', std.clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB images (B, 3, H, W), uint8, to scores (B, C), float32, from 0 to 1."""
+        inputs = images.flip(1) if self.flip else images
+        inputs = (inputs.float() - self.mean) / self.std
+        height, width = inputs.shape[-2:]
+        padding = (0, -width % self.divisor, 0, -height % self.divisor)
+        if any(padding):
+            inputs = F.pad(inputs, padding, value=self.pad_value)
+        return self.model(inputs, mode='tensor').sigmoid()
+
+
+def input_size(cfg: Config) -> tuple[int, int]:
+    """Height and width of what the test pipeline makes of any image.
+
+    Raises:
+        ValueError: If that depends on the image.
+    """
+    transforms = cfg.test_dataloader.dataset.pipeline
+    pipeline = Compose([TRANSFORMS.build(t) for t in transforms if t['type'] not in LOADERS])
+    sizes = set()
+    for shape in ((300, 500), (700, 400)):
+        image = np.zeros((*shape, 3), np.uint8)
+        results = pipeline(dict(img=image, img_shape=shape, ori_shape=shape))
+        sizes.add(tuple(results['inputs'].shape[-2:]))
+    if len(sizes) > 1:
+        raise ValueError(
+            "the test pipeline's size depends on the image (300 x 500 and 700 x 400 become "
+            f'{" and ".join(f"{h} x {w}" for h, w in sorted(sizes))}): give --size HEIGHT WIDTH'
+        )
+    return sizes.pop()
+
+
+def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
+    """What a program must do to an image before a :class:`ScoreModel`, as plain values.
+
+    ``resize`` is 'bilinear' where the pipeline is one ``Resize`` to ``size`` with OpenCV's
+    bilinear interpolation (which does not smooth when it shrinks); else None, and ``transforms``
+    tells the pipeline.
+    """
+    transforms = [
+        dict(transform)
+        for transform in cfg.test_dataloader.dataset.pipeline
+        if transform['type'] not in (*LOADERS, 'PackInputs')
+    ]
+    plain = len(transforms) == 1 and transforms[0]['type'] == 'Resize'
+    plain = plain and 'scale' in transforms[0] and not transforms[0].get('keep_ratio')
+    plain = plain and transforms[0].get('interpolation', 'bilinear') == 'bilinear'
+    plain = plain and transforms[0].get('backend', 'cv2') == 'cv2'
+    preprocessor = cfg.get('data_preprocessor') or cfg.model.data_preprocessor
+    return dict(
+        layout='NCHW',
+        dtype='uint8',
+        channels='RGB',
+        size=list(size),
+        resize='bilinear' if plain else None,
+        transforms=transforms,
+        # done in the graph; for the record
+        mean=list(preprocessor.get('mean') or []),
+        std=list(preprocessor.get('std') or []),
+    )

@@ -1,0 +1,69 @@
+"""Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
+
+from __future__ import annotations
+
+from mmengine import dist
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+
+class LaunchError(ValueError):
+    """A run that could not train as it was started; the message is one line."""
+
+
+def check_launch(runner: Runner) -> None:
+    """Check a run that is about to train; it builds the loaders that the run then uses.
+
+    Raises:
+        LaunchError: If there are more processes than images, or the training loader yields no
+            batch. All ranks raise it.
+    """
+    loaders = dict(train=runner.train_dataloader)
+    if runner.val_loop is not None:
+        loaders['val'] = runner.val_dataloader
+    for split, loader in loaders.items():
+        _check_loader(split, loader, runner.world_size)
+    _check_batch(runner)
+
+
+def scale_for_accumulation(cfg: Config) -> None:
+    """Let ``auto_scale_lr`` count accumulated batches, which mmengine's leaves out.
+
+    The base batch size is divided by ``optim_wrapper.accumulative_counts``, so that the ratio
+    is that of the images between two steps; changes ``cfg``.
+    """
+    cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
+
+
+def _check_loader(split: str, loader: DataLoader, world_size: int) -> None:
+    """Every process must have something to do."""
+    num_images = len(loader.dataset)
+    if num_images < world_size:
+        raise LaunchError(
+            f'{split}_dataloader has {num_images} images for {world_size} processes, so that some '
+            f'would have none: start at most {num_images}, or check the list of images'
+        )
+    if len(loader) == 0:
+        raise LaunchError(
+            f'{split}_dataloader yields 0 batches: {num_images} images on {world_size} processes '
+            f'are fewer than batch_size={loader.batch_size} each, and drop_last=True leaves out '
+            'what does not fill a batch. Lower the batch size'
+        )
+
+
+def _check_batch(runner: Runner) -> None:
+    """Warn of a batch that the learning rate was not made for."""
+    scaling = runner.auto_scale_lr or {}
+    base = scaling.get('base_batch_size')
+    if base is None or scaling.get('enable') or not dist.is_main_process():
+        return
+    batch_size = runner.train_dataloader.batch_size
+    accumulated = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    images = runner.world_size * batch_size * accumulated
+    if images != base:
+        runner.logger.warning(
+            f'{runner.world_size} processes x batch {batch_size} x accumulation {accumulated} = '
+            f'{images} images a step, and the learning rate was made for {base}: add '
+            '--auto-scale-lr, or change one of them'
+        )

@@ -1,0 +1,124 @@
+"""Buffers that differ between processes, in the one checkpoint that a run writes.
+
+Shapes in this module: W processes, B images of a process's batch, C classes, D embed dims.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmengine import dist
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import Tensor, nn
+
+BANK = 'head.memory_bank'
+
+
+@HOOKS.register_module()
+class RankBuffersHook(Hook):
+    """Save and resume each process's memory bank and running statistics.
+
+    The model's part of a checkpoint is rank 0's. This hook gathers the buffers in which the
+    processes differ (batch norm's running statistics, the bank) where a checkpoint may follow,
+    and hands each process its own at resume. Of the bank only the B rows that a batch uses are
+    kept, in the order of the global batch: row b of rank r is row b * W + r.
+
+    Resumed on another number of processes, the bank is dealt out anew if the global batch is the
+    same, else it starts from the prototypes again, with a line in the log; the other buffers are
+    rank 0's.
+    """
+
+    # after whatever changes a buffer, before CheckpointHook (90), which only rank 0 goes through
+    priority = 85
+
+    def __init__(self) -> None:
+        self.stored = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the gathered buffers until the model is loaded."""
+        if runner._resume:
+            self.stored = checkpoint.get('rank_buffers')
+
+    def before_train(self, runner: Runner) -> None:
+        """Give each process its buffers."""
+        if self.stored is not None:
+            self._restore(runner, self.stored)
+            self.stored = None
+        self._gather(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Gather at every epoch's end: a new best score may save, too."""
+        self._gather(runner)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Gather where a checkpoint within the epoch is due."""
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+                is_last = hook.save_last and self.is_last_train_iter(runner)
+                if is_last or self.every_n_train_iters(runner, hook.interval, hook.save_begin):
+                    self._gather(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the buffers to checkpoints that a run can resume from."""
+        if 'optimizer' in checkpoint:
+            checkpoint['rank_buffers'] = self.gathered
+
+    def _gather(self, runner: Runner) -> None:
+        """Collect what differs between the processes; rank 0 keeps it."""
+        rows, world_size = _batch_size(runner), dist.get_world_size()
+        self.gathered = dict(world_size=world_size, batch_size=rows, buffers={}, memory_bank=None)
+        if world_size == 1:
+            return
+        for name, buffer in _saved_buffers(_unwrap(runner.model)).items():
+            own = buffer[:rows] if name == BANK else buffer
+            copies = [copy.cpu() for copy in dist.all_gather(own.contiguous())]
+            if not dist.is_main_process():
+                continue
+            if name == BANK:
+                self.gathered['memory_bank'] = torch.stack(copies, 1).flatten(0, 1)  # (B * W, C, D)
+            elif not all(torch.equal(copy, copies[0]) for copy in copies):
+                self.gathered['buffers'][name] = torch.stack(copies)
+
+    @torch.no_grad()
+    def _restore(self, runner: Runner, stored: dict) -> None:
+        """Set this process's buffers from those of all."""
+        rank, world_size = dist.get_dist_info()
+        buffers = _saved_buffers(_unwrap(runner.model))
+        if world_size == stored['world_size']:
+            for name in stored['buffers'].keys() & buffers.keys():
+                buffers[name].copy_(stored['buffers'][name][rank])
+        if BANK not in buffers:
+            return
+        bank = buffers[BANK]
+        own = bank[: _batch_size(runner)]
+        rows_of_all = stored['memory_bank']
+        if rows_of_all is None:
+            rows_of_all = bank[: stored['batch_size']].clone()  # one process's, just loaded
+        if len(rows_of_all) == len(own) * world_size:
+            own.copy_(rows_of_all[rank::world_size])
+            return
+        bank.copy_(_unwrap(runner.model).head.prototypes.expand_as(bank))
+        runner.logger.warning(
+            f'The checkpoint has the memory bank of {len(rows_of_all)} rows, and this run has '
+            f'{world_size} x {len(own)}: the bank starts from the prototypes again.'
+        )
+
+
+def _batch_size(runner: Runner) -> int | None:
+    """B; None, where the batch sampler does not tell it, stands for every slot of the bank."""
+    return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
+
+
+def _saved_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that are in a checkpoint, by name."""
+    saved = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in saved}
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DDP wrapper."""
+    return model.module if is_model_wrapper(model) else model

@@ -1,0 +1,127 @@
+"""Average precision of each class in two runs, side by side. C classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .attention import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, _fit, _text_width
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BETTER_COLOUR, WORSE_COLOUR = '#0072B2', '#D55E00'  # Okabe and Ito: told apart by all readers
+MAX_BARS = 40
+ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.5, 0.5  # inches
+MAX_NAME = 1.8
+
+
+def choose_bars(difference: np.ndarray, max_bars: int = MAX_BARS) -> tuple[np.ndarray, np.ndarray]:
+    """The classes by their difference, the largest first, and which of them get a bar.
+
+    Args:
+        difference (np.ndarray): (C,), NaN for a class without positives.
+        max_bars (int): Defaults to 40.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Indices of all classes with a difference, and of those to
+        name: all, or the first and the last ``max_bars / 2``.
+    """
+    order = np.argsort(-difference, kind='stable')[: int(np.isfinite(difference).sum())]
+    if len(order) <= max_bars:
+        return order, order
+    half = max_bars // 2
+    return order, np.concatenate([order[:half], order[-half:]])
+
+
+def draw_comparison(
+    first: np.ndarray,
+    second: np.ndarray,
+    support: np.ndarray,
+    class_names: Sequence[str],
+    run_names: Sequence[str] = ('first', 'second'),
+) -> Figure:
+    """Draw what the second run gains or loses in each class, sorted.
+
+    Of more than 40 classes, a strip shows all of them, and bars with names the 20 largest gains
+    and the 20 largest losses.
+
+    Args:
+        first (np.ndarray): (C,) average precision in percent, NaN for a class without positives.
+        second (np.ndarray): (C,) the same of the other run.
+        support (np.ndarray): (C,) positives.
+        class_names (Sequence[str]): C names.
+        run_names (Sequence[str]): Of both runs. Defaults to ('first', 'second').
+
+    Returns:
+        Figure: About 900 px wide at 100 dpi.
+
+    Raises:
+        ValueError: If sizes differ, or no class has positives.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not len(first) == len(second) == len(support) == len(class_names):
+        sizes = f'{len(first)}, {len(second)}, {len(support)} and {len(class_names)}'
+        raise ValueError(f'both runs, support and names must have one length, got {sizes}')
+    difference = second - first
+    order, shown = choose_bars(difference)
+    if not len(order):
+        raise ValueError('no class has positives: nothing to compare')
+    labels = [_fit(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
+    numbers = [f'{first[c]:.1f} → {second[c]:.1f}' for c in shown]
+    left = MARGIN + max(map(_text_width, labels)) + 0.15
+    right = max(map(_text_width, numbers)) + 0.3
+    has_strip = len(shown) < len(order)
+    bars = len(shown) * ROW
+    width = left + BARS_WIDTH + right
+    height = TITLE + bars + AXIS + (STRIP_HEIGHT + 0.55 if has_strip else 0)
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    text = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+    title = describe_comparison(first, second, run_names)
+    figure.text(MARGIN / width, 1 - 0.12 / height, _fit(title, width - MARGIN), va='top', **text)
+
+    box = (left / width, AXIS / height, BARS_WIDTH / width, bars / height)
+    axes = figure.add_axes(box)
+    rows = np.arange(len(shown))
+    axes.barh(rows, difference[shown], 0.74, color=_colours(difference[shown]))
+    axes.set_yticks(rows, labels, **text)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    for row, number in zip(rows, numbers):
+        place = (1 + 0.1 / BARS_WIDTH, row)
+        axes.text(*place, number, va='center', transform=axes.get_yaxis_transform(), **text)
+    if has_strip:
+        axes.axhline(len(shown) / 2 - 0.5, color='#9aa4ae', linewidth=0.8, linestyle=(0, (4, 3)))
+        bottom = (AXIS + bars + 0.45) / height
+        strip = figure.add_axes((left / width, bottom, BARS_WIDTH / width, STRIP_HEIGHT / height))
+        strip.bar(np.arange(len(order)), difference[order], 1, color=_colours(difference[order]))
+        strip.set_xlim(-0.5, len(order) - 0.5)
+        strip.set_xlabel(f'all {len(order)} classes, sorted', labelpad=2, **text)
+        strip.set_xticks([])
+        strip.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+        strip.spines[['top', 'right', 'bottom']].set_visible(False)
+    axes.set_xlabel('difference of average precision, in points', labelpad=2, **text)
+    axes.axvline(0, color=PLAIN_COLOUR, linewidth=0.8)
+    axes.grid(axis='x', color='#d8dee4', linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis='x', labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+    axes.tick_params(axis='y', length=0)
+    axes.spines[['top', 'right', 'left']].set_visible(False)
+    return figure
+
+
+def describe_comparison(first: np.ndarray, second: np.ndarray, run_names: Sequence[str]) -> str:
+    """A line: both means, and how many classes are better and worse."""
+    difference = second - first
+    better, worse = int((difference > 0).sum()), int((difference < 0).sum())
+    means = [f'{name} {np.nanmean(ap):.1f}' for name, ap in zip(run_names, (first, second))]
+    return f'mAP: {means[0]} → {means[1]};  {better} classes better, {worse} worse'
+
+
+def _colours(difference: np.ndarray) -> list[str]:
+    """One for gains, one for losses."""
+    return [BETTER_COLOUR if value >= 0 else WORSE_COLOUR for value in difference]

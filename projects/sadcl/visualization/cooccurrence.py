@@ -1,0 +1,122 @@
+"""Which labels come together, in the truth and in the predictions. N images, C classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .attention import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, _fit, _text_width
+from .prototypes import BLANK_COLOUR, cluster_order, cosine_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANEL_PIXELS = 440  # about; a class takes a whole number of pixels
+MAX_TICKS = 24
+MAX_NAME = 1.4
+GAP, TITLE, BAR_WIDTH, BAR_LABELS, LEGEND = 0.25, 0.65, 0.16, 0.5, 0.3  # inches
+
+
+def conditional_shares(present: np.ndarray) -> np.ndarray:
+    """Of the images with class i, the share that has class j too.
+
+    Args:
+        present (np.ndarray): (N, C) bool.
+
+    Returns:
+        np.ndarray: (C, C) from 0 to 1, its diagonal 1; NaN in the row of a class without images.
+    """
+    # float32 counts exactly to 2^24 images, and its product is the fast one
+    together = (present.T.astype(np.float32) @ present.astype(np.float32)).astype(np.float64)
+    images = together.diagonal().copy()
+    return together / np.where(images > 0, images, np.nan)[:, None]
+
+
+def cooccurrence_order(target: np.ndarray, max_classes: int) -> list[int]:
+    """The most frequent classes, those that come in the same images side by side."""
+    frequent = np.argsort(-target.sum(axis=0), kind='stable')[:max_classes]
+    vectors = torch.from_numpy(target[:, frequent].T.astype(np.float64))
+    return frequent[cluster_order(cosine_matrix(vectors))].tolist()
+
+
+def draw_cooccurrence(
+    truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], order: Sequence[int]
+) -> Figure:
+    """Draw both matrices of :func:`conditional_shares`, and predictions minus truth.
+
+    The diagonals are grey: they are 1. So are rows without images. Of more than 24 classes, every
+    k-th is named.
+
+    Args:
+        truth (np.ndarray): (C, C) of the labels.
+        predicted (np.ndarray): (C, C) of the predictions.
+        class_names (Sequence[str]): C names.
+        order (Sequence[int]): Classes to draw, from top to bottom.
+
+    Returns:
+        Figure: About 1700 px wide at 100 dpi.
+
+    Raises:
+        ValueError: If sizes differ, or there is no class.
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if truth.shape != predicted.shape or len(truth) != len(class_names) or not len(order):
+        sizes = f'{truth.shape}, {predicted.shape}, {len(class_names)} names, {len(order)} drawn'
+        raise ValueError(f'two matrices (C, C), C names and an order are needed, got {sizes}')
+    step = -(-len(order) // MAX_TICKS)
+    ticks = range(0, len(order), step)
+    labels = [_fit(class_names[order[tick]], MAX_NAME) for tick in ticks]
+    names = max(map(_text_width, labels)) + 0.12
+    side = max(1, round(PANEL_PIXELS / len(order))) * len(order) / DPI
+    left, bottom = MARGIN + names, MARGIN + names + LEGEND
+    bar_space = BAR_WIDTH + BAR_LABELS + GAP / 2
+    width = left + 3 * side + 2 * GAP + 2 * bar_space + 0.1
+    height = bottom + side + TITLE
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    text = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+
+    def panel(offset: float, panel_width: float):
+        return figure.add_axes(
+            (offset / width, bottom / height, panel_width / width, side / height)
+        )
+
+    chosen = np.ix_(order, order)
+    matrices = [truth[chosen], predicted[chosen]]
+    matrices.append(matrices[1] - matrices[0])
+    limit = max(0.05, float(np.nanmax(np.abs(_off_diagonal(matrices[2])), initial=0)))
+    scales = [('viridis', 0, 1), ('viridis', 0, 1), ('PuOr_r', -limit, limit)]
+    titles = ('labels', 'predictions', 'predictions − labels')
+    offset = left
+    for number, (matrix, (colours, low, high)) in enumerate(zip(matrices, scales)):
+        axes = panel(offset, side)
+        colours = colormaps[colours].with_extremes(bad=BLANK_COLOUR)
+        image = axes.imshow(
+            _off_diagonal(matrix), colours, interpolation='nearest', vmin=low, vmax=high
+        )
+        axes.set_xticks(ticks, labels, rotation=90, **text)
+        axes.set_yticks(ticks, labels if number == 0 else [], **text)
+        axes.tick_params(length=3, pad=3)
+        axes.set_title(titles[number], pad=6, **text)
+        offset += side + GAP
+        if number:
+            bar = figure.colorbar(image, cax=panel(offset - GAP / 2, BAR_WIDTH))
+            bar.ax.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+            offset += bar_space
+    note = '' if step == 1 else f'; one class in {step} is named'
+    caption = f'share of the images with the row’s class that have the column’s, too{note}'
+    figure.text(MARGIN / width, 1 - 0.1 / height, caption, va='top', **text)
+    return figure
+
+
+def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """A copy with NaN on the diagonal."""
+    matrix = matrix.copy()
+    np.fill_diagonal(matrix, np.nan)
+    return matrix

@@ -1,0 +1,158 @@
+"""Precision against recall: curves as numbers, and their picture.
+
+N images, C classes, K points of a curve.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .attention import DPI, FONT_SIZE, PLAIN_COLOUR
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; black is the micro average
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8a7a00')
+DASHES = ('solid', (0, (4, 1.5)))
+F1_LINES = (0.2, 0.4, 0.6, 0.8)
+MAX_CURVES = len(COLOURS) * len(DASHES)
+SIDE, LEFT, BOTTOM, TOP, LEGEND = 5.2, 0.65, 0.6, 0.4, 3.7  # inches
+LEGEND_LETTERS = 24
+
+
+class Curve(NamedTuple):
+    """A precision-recall curve from the highest threshold to the lowest.
+
+    Args:
+        name (str): Of a class, or 'micro average'.
+        recall (np.ndarray): (K,) ascending, from 0.
+        precision (np.ndarray): (K,); 1 at recall 0, by convention.
+        threshold (np.ndarray): (K,) descending: what scores at least this is called present;
+            infinite at recall 0.
+        ap (float): Area under its steps, scikit-learn's average precision.
+        support (int): Positives.
+    """
+
+    name: str
+    recall: np.ndarray
+    precision: np.ndarray
+    threshold: np.ndarray
+    ap: float
+    support: int
+
+
+def pr_curve(name: str, scores: np.ndarray, positive: np.ndarray) -> Curve | None:
+    """The curve of one class, or of all entries at once (the micro average).
+
+    Args:
+        name (str): Its name.
+        scores (np.ndarray): (N,) finite.
+        positive (np.ndarray): (N,) bool.
+
+    Returns:
+        Curve | None: None without positives: recall is undefined.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    if not positive.any():
+        return None
+    precision, recall, threshold = precision_recall_curve(positive, scores)
+    precision, recall = precision[::-1], recall[::-1]
+    threshold = np.append(threshold, threshold.dtype.type(np.inf))[::-1]
+    ap = float(np.sum(np.diff(recall) * precision[1:]))
+    return Curve(name, recall, precision, threshold, ap, int(positive.sum()))
+
+
+def thin(curve: Curve, points: int) -> Curve:
+    """A curve at so many values of its recall at most, evenly spread from 0 to the last.
+
+    Of the points with such a recall it keeps the first and the last, the ends of a vertical line.
+    """
+    wanted = np.linspace(0, curve.recall[-1], points)
+    first = np.searchsorted(curve.recall, wanted)
+    last = np.searchsorted(curve.recall, curve.recall[first], side='right') - 1
+    kept = np.unique(np.concatenate([first, last]))
+    return curve._replace(
+        recall=curve.recall[kept],
+        precision=curve.precision[kept],
+        threshold=curve.threshold[kept],
+    )
+
+
+def at_threshold(curve: Curve, threshold: float) -> tuple[float, float] | None:
+    """Recall and precision of ``score >= threshold``; None if nothing scores that much."""
+    threshold = curve.threshold.dtype.type(threshold)  # compared as the metric does
+    index = int(np.searchsorted(-curve.threshold, -threshold, side='right')) - 1
+    return None if index < 1 else (float(curve.recall[index]), float(curve.precision[index]))
+
+
+def draw_pr_curves(curves: Sequence[Curve], threshold: float = 0.5) -> Figure:
+    """Draw curves with lines of equal F1; a dot marks each at a threshold.
+
+    Args:
+        curves (Sequence[Curve]): The first is drawn thick and black (the micro average), up to 14
+            others in colours and dashes.
+        threshold (float): Of the dots. Defaults to 0.5.
+
+    Returns:
+        Figure: About 960 px wide at 100 dpi.
+
+    Raises:
+        ValueError: If there are no curves, or more than can be told apart.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not 1 <= len(curves) <= MAX_CURVES + 1:
+        raise ValueError(f'1 to {MAX_CURVES + 1} curves can be drawn, got {len(curves)}')
+    width, height = LEFT + SIDE + LEGEND, BOTTOM + SIDE + TOP
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((LEFT / width, BOTTOM / height, SIDE / width, SIDE / height))
+    _equal_f1(axes)
+    for number, curve in enumerate(curves):
+        style = dict(color='black', linewidth=2.4, zorder=4)
+        if number:
+            colour, dash = (number - 1) % len(COLOURS), (number - 1) // len(COLOURS)
+            style = dict(color=COLOURS[colour], linestyle=DASHES[dash], linewidth=1.5, zorder=3)
+        name = textwrap.shorten(curve.name, LEGEND_LETTERS, placeholder='…') or '…'
+        label = f'{name.replace("$", chr(92) + "$")}  AP {100 * curve.ap:.1f}  ({curve.support})'
+        curve_shown = thin(curve, 1000)
+        axes.step(curve_shown.recall, curve_shown.precision, where='pre', label=label, **style)
+        dot = at_threshold(curve, threshold)
+        if dot:
+            axes.plot(*dot, 'o', color=style['color'], markersize=6, zorder=5, markeredgecolor='w')
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.005)
+    axes.set_xlabel('recall', fontsize=FONT_SIZE, color=PLAIN_COLOUR)
+    axes.set_ylabel('precision', fontsize=FONT_SIZE, color=PLAIN_COLOUR)
+    axes.set_title(f'precision and recall; dots: score ≥ {threshold:g}', fontsize=FONT_SIZE)
+    axes.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(
+        loc='upper left',
+        bbox_to_anchor=(1.06, 1),
+        borderaxespad=0,
+        frameon=False,
+        fontsize=FONT_SIZE,
+        title='average precision (positives)',
+        title_fontsize=FONT_SIZE,
+        alignment='left',
+    )
+    return figure
+
+
+def _equal_f1(axes: Axes) -> None:
+    """Grey lines on which F1 = 2 p r / (p + r) is the same, named at their right end."""
+    for f1 in F1_LINES:
+        recall = np.linspace(f1 / 2 + 1e-3, 1, 200)
+        axes.plot(recall, f1 * recall / (2 * recall - f1), color='#c6ccd2', linewidth=0.8, zorder=1)
+        text = f'F1 {f1:g}'
+        place = dict(fontsize=8, color='#6b7280', va='center', ha='left')
+        axes.text(1.005, f1 / (2 - f1), text, **place)

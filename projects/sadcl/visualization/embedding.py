@@ -1,0 +1,214 @@
+"""Label embeddings as a map in two dimensions: do the images of a class lie together?
+
+Shapes in this module: K label embeddings, C classes, D embed dims, G groups of classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .attention import DPI, FONT_SIZE, PLAIN_COLOUR, _fit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Paul Tol's 'muted' set, which colour-blind readers tell apart; the second shape doubles it
+COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255')
+SHAPES = ('o', '^')
+MAX_GROUPS = len(COLOURS) * len(SHAPES)
+OTHER, OTHER_COLOUR = 'other classes', '#c3c8ce'
+SIDE, MARGIN, LEGEND, TITLE = 8.0, 0.15, 2.4, 0.4  # inches
+NAME_SIZE = 8  # points
+
+
+def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
+    """The superclass of each class, from COCO's annotation file (``supercategory``).
+
+    Args:
+        path (str | Path): JSON with ``categories``.
+        class_names (Sequence[str]): C names.
+
+    Returns:
+        list[str]: C names of superclasses.
+
+    Raises:
+        ValueError: If the file has none, or misses a class.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        categories = content['categories']
+        superclasses = {category['name']: category['supercategory'] for category in categories}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} has no categories with name and supercategory') from error
+    missing = [name for name in class_names if name not in superclasses]
+    if missing:
+        raise ValueError(f'{path} has no category {missing[0]!r} ({len(missing)} are missing)')
+    return [superclasses[name] for name in class_names]
+
+
+def frequent_groups(labels: np.ndarray, class_names: Sequence[str], number: int = 12) -> list[str]:
+    """A group for each class: itself if it is one of the most frequent, else 'other classes'."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    frequent = set(np.argsort(-counts, kind='stable')[:number].tolist())
+    return [name if c in frequent else OTHER for c, name in enumerate(class_names)]
+
+
+def choose_points(labels: np.ndarray, max_points: int, seed: int = 0) -> np.ndarray:
+    """Sorted indices of at most so many points, drawn at random but evenly over the classes.
+
+    A class with few points keeps all of them.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.zeros(len(labels), dtype=np.int64)  # its class has so many points before it
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        turn[own] = np.arange(len(own))
+    return np.sort(order[np.argsort(turn[order], kind='stable')][:max_points])
+
+
+def project_to_map(
+    embeds: np.ndarray, method: str = 'tsne', perplexity: float = 30.0, seed: int = 0
+) -> np.ndarray:
+    """Places on a map, by the cosine distances of the embeddings.
+
+    Args:
+        embeds (np.ndarray): (K, D), K at least 4.
+        method (str): 'tsne' (scikit-learn's), or 'umap', which needs the package umap-learn.
+            Defaults to 'tsne'.
+        perplexity (float): Of t-SNE, and UMAP's number of neighbours; a third of K at most.
+            Defaults to 30.
+        seed (int): Defaults to 0.
+
+    Returns:
+        np.ndarray: (K, 2).
+
+    Raises:
+        ValueError: If there are too few embeddings, or UMAP is not installed.
+    """
+    if len(embeds) < 4:
+        raise ValueError(f'a map needs at least 4 embeddings, got {len(embeds)}')
+    norms = np.linalg.norm(embeds, axis=1, keepdims=True)
+    unit = embeds / np.where(norms > 0, norms, 1)
+    perplexity = min(perplexity, (len(embeds) - 1) / 3)
+    if method == 'umap':
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise ValueError('UMAP is not installed: pip install umap-learn') from error
+        neighbours = max(2, round(perplexity))
+        return UMAP(n_neighbors=neighbours, metric='cosine', random_state=seed).fit_transform(unit)
+    from sklearn.manifold import TSNE
+
+    # of unit vectors the Euclidean distance orders as the cosine's does
+    return TSNE(perplexity=perplexity, init='pca', random_state=seed).fit_transform(unit)
+
+
+def draw_embeddings(
+    points: np.ndarray,
+    labels: np.ndarray,
+    prototypes: np.ndarray,
+    class_names: Sequence[str],
+    groups: Sequence[str],
+    *,
+    title: str = 'label embeddings',
+) -> Figure:
+    """Draw the map: dots are true labels of images, stars are the prototypes of classes.
+
+    A class is named at its star (at the median of its dots where there is none), the frequent
+    ones first, as far as names do not overlap.
+
+    Args:
+        points (np.ndarray): (K, 2).
+        labels (np.ndarray): (K,) classes.
+        prototypes (np.ndarray): (C, 2), NaN for a class without one.
+        class_names (Sequence[str]): C names.
+        groups (Sequence[str]): C names of groups; a group has a colour and a shape, and
+            'other classes' are grey.
+        title (str): Defaults to 'label embeddings'.
+
+    Returns:
+        Figure: About 1070 px wide at 100 dpi.
+
+    Raises:
+        ValueError: If there are more groups than can be told apart.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    group_of = np.asarray(groups, dtype=object)
+    present, counts = np.unique(group_of[labels], return_counts=True)
+    kinds = [kind for kind in present[np.argsort(-counts, kind='stable')] if kind != OTHER]
+    if len(kinds) > MAX_GROUPS:
+        raise ValueError(f'at most {MAX_GROUPS} groups can be told apart, got {len(kinds)}')
+    width, height = SIDE + LEGEND + 2 * MARGIN, SIDE + MARGIN + TITLE
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((MARGIN / width, MARGIN / height, SIDE / width, SIDE / height))
+    for number, kind in enumerate([*kinds, OTHER] if OTHER in present else kinds):
+        is_other = kind == OTHER
+        colour = OTHER_COLOUR if is_other else COLOURS[number % len(COLOURS)]
+        shape = SHAPES[0 if is_other else number // len(COLOURS)]
+        label = _fit(kind, LEGEND - 0.6).replace('$', r'\$')
+        style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
+        axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)
+        star = dict(s=40 if is_other else 100, edgecolors='black', linewidths=0.7, marker='*')
+        stars = prototypes[group_of == kind]
+        axes.scatter(*stars.T, color=colour, zorder=3 if is_other else 4, **star)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.margins(0.04)
+    axes.spines[:].set_color('#d1d9e0')
+    axes.set_title(title, fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+    if np.isfinite(prototypes).any():
+        star = dict(s=90, color='white', marker='*', edgecolors='black', linewidths=0.7)
+        axes.scatter([], [], label='prototype', **star)
+    place = dict(loc='upper left', bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    axes.legend(**place, frameon=False, fontsize=FONT_SIZE, markerscale=1.4)
+    _name_classes(figure, axes, points, labels, prototypes, class_names)
+    return figure
+
+
+def _name_classes(
+    figure: Figure,
+    axes: Axes,
+    points: np.ndarray,
+    labels: np.ndarray,
+    prototypes: np.ndarray,
+    class_names: Sequence[str],
+) -> None:
+    """Write the names of the classes, the frequent ones first, where none is there yet."""
+    from matplotlib.patheffects import withStroke
+
+    counts = np.bincount(labels, minlength=len(class_names))
+    taken = []
+    renderer = figure.canvas.get_renderer()
+    inside = axes.get_window_extent(renderer)
+    for c in np.argsort(-counts, kind='stable'):
+        if not counts[c]:
+            break
+        place = prototypes[c]
+        if not np.isfinite(place).all():
+            place = np.median(points[labels == c], axis=0)
+        text = axes.annotate(
+            class_names[c],
+            place,
+            xytext=(5, 4),
+            textcoords='offset points',
+            fontsize=NAME_SIZE,
+            color='black',
+            zorder=5,
+            parse_math=False,
+            path_effects=[withStroke(linewidth=2.2, foreground='white')],
+        )
+        box = text.get_window_extent(renderer)
+        fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
+        if not fits or any(box.overlaps(other) for other in taken):
+            text.remove()
+            continue
+        taken.append(box)

@@ -1,0 +1,94 @@
+"""What pictures take from a trained model besides its scores.
+
+Shapes in this module: B images, C classes, D embed dims, h x w attention cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.runner import load_checkpoint
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """The trained model in evaluation mode, on the GPU if there is one.
+
+    Args:
+        cfg (Config): With ``model`` and, unless it is in the model, ``data_preprocessor``.
+        checkpoint (str): File.
+    """
+    model_cfg = cfg.model.copy()
+    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    model = MODELS.build(model_cfg)
+    load_checkpoint(model, checkpoint, map_location='cpu')
+    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+
+
+def has_label_embeddings(model: nn.Module) -> bool:
+    """Whether the model's neck is one like SARLNeck: an embedding and a map for each class."""
+    return hasattr(getattr(model, 'neck', None), 'attention_maps')
+
+
+def seen_image(inputs: Tensor) -> np.ndarray:
+    """What the pipeline yields, (3, H, W), uint8, BGR, as a picture (H, W, 3), RGB.
+
+    Raises:
+        ValueError: If it is not uint8.
+    """
+    if inputs.dtype != torch.uint8:
+        raise ValueError(f'the test pipeline must yield uint8 images, got {inputs.dtype}')
+    return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).expand(-1, -1, 3).numpy())
+
+
+@torch.no_grad()
+def attention_of(model: nn.Module, inputs: Tensor) -> tuple[Tensor, np.ndarray]:
+    """Where each class looks in one image.
+
+    Args:
+        model (nn.Module): With :func:`has_label_embeddings`.
+        inputs (Tensor): (3, H, W), uint8, BGR: what the pipeline yields.
+
+    Returns:
+        tuple[Tensor, np.ndarray]: Attention (C, h, w), and the picture (H', W', 3) that it lies
+        on: the image with the preprocessor's padding.
+    """
+    batch = model.data_preprocessor(dict(inputs=[inputs]), False)['inputs']  # (1, 3, H', W')
+    attention = model.neck.attention_maps(model.extract_feat(batch, stage='backbone'))[0]
+    height, width = batch.shape[-2:]
+    padded = F.pad(inputs, (0, width - inputs.shape[-1], 0, height - inputs.shape[-2]))
+    return attention.cpu(), seen_image(padded)
+
+
+@torch.no_grad()
+def label_embeddings(
+    model: nn.Module, dataset: BaseDataset, indices: list[int], batch_size: int = 32
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings of the true labels of some images.
+
+    Args:
+        model (nn.Module): With :func:`has_label_embeddings`.
+        dataset (BaseDataset): Under its test pipeline.
+        indices (list[int]): Of the images.
+        batch_size (int): Defaults to 32.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: (K, D) float32, and of each its image's index and its
+        class, (K,); K true labels.
+    """
+    embeds, images, labels = [], [], []
+    for start in range(0, len(indices), batch_size):
+        part = indices[start : start + batch_size]
+        items = [dataset[index] for index in part]
+        batch = model.data_preprocessor(dict(inputs=[item['inputs'] for item in items]), False)
+        out = model.extract_feat(batch['inputs'])[-1].float().cpu()  # (B, C, D)
+        for row, (index, item) in enumerate(zip(part, items)):
+            true = item['data_samples'].gt_label.long()
+            embeds.append(out[row, true])
+            images.append(torch.full_like(true, index))
+            labels.append(true)
+    return torch.cat(embeds), torch.cat(images), torch.cat(labels)

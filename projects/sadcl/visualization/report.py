@@ -1,0 +1,178 @@
+"""A report as one HTML page that needs nothing else: its data, and the page around them.
+
+N images, C classes, T = 101 thresholds. The page is ``report_template.html``, which shows what it
+finds in one JSON object and computes precision, recall and F1 of any thresholds from counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .curves import Curve, pr_curve, thin
+
+TEMPLATE = Path(__file__).with_name('report_template.html')
+STEPS = 101  # thresholds 0, 0.01, ... 1
+CURVE_POINTS, MICRO_POINTS = 60, 200
+
+
+def threshold_counts(
+    pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decisions ``score >= k / 100`` and the right ones among them, for k = 0 to 100.
+
+    The thresholds are compared in the precision of the scores, as ``MLICMetric`` does.
+
+    Args:
+        pred (np.ndarray): (N, C) scores from 0 to 1.
+        target (np.ndarray): (N, C) bool.
+        ignore (np.ndarray, optional): (N, C) bool, entries to leave out. Defaults to None.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Both (C, 101), integers.
+
+    Raises:
+        ValueError: If a score is not within 0 and 1.
+    """
+    low, high = float(pred.min()), float(pred.max())
+    if low < 0 or high > 1:
+        raise ValueError(f'scores must be probabilities from 0 to 1, got {low:g} to {high:g}')
+    thresholds = (np.arange(STEPS) / (STEPS - 1)).astype(pred.dtype)
+    decisions, hits = np.zeros((2, pred.shape[1], STEPS), dtype=np.int64)
+    for c in range(pred.shape[1]):
+        counted = slice(None) if ignore is None else ~ignore[:, c]
+        for counts, scores in (
+            (decisions, pred[counted, c]),
+            (hits, pred[target[:, c], c]),
+        ):
+            counts[c] = len(scores) - np.searchsorted(np.sort(scores), thresholds)
+    return decisions, hits
+
+
+def select_hardest(hardness: np.ndarray, num: int, per_class: int) -> list[tuple[int, int]]:
+    """The entries of the highest value: one per image, and at most so many of a class.
+
+    Args:
+        hardness (np.ndarray): (N, C); -inf where an entry cannot be chosen. The score of what is
+            not true gives the most confident mistakes, 1 - score of what is true the missed ones.
+        num (int): Entries at most.
+        per_class (int): Entries of a class at most.
+
+    Returns:
+        list[tuple[int, int]]: (image, class), the hardest first.
+    """
+    entries, images, used = [], set(), np.zeros(hardness.shape[1], dtype=int)
+    candidates = np.flatnonzero(hardness > -np.inf)
+    order = candidates[np.argsort(-hardness.ravel()[candidates], kind='stable')]
+    for place in order:
+        image, label = divmod(int(place), hardness.shape[1])
+        if len(entries) == num:
+            break
+        if image in images or used[label] >= per_class:
+            continue
+        entries.append((image, label))
+        images.add(image)
+        used[label] += 1
+    return entries
+
+
+def select_mistakes(
+    pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None, num: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(image, class) of the highest scores that are wrong, and of the lowest that are missed.
+
+    An image is there once in each list, a class at most twice (more often with few classes).
+    """
+    per_class = max(2, math.ceil(num / pred.shape[1]))
+    absent = ~target if ignore is None else ~target & ~ignore
+    wrong = np.where(absent, pred, -np.inf)
+    missed = np.where(target, 1 - pred.astype(np.float64), -np.inf)
+    return select_hardest(wrong, num, per_class), select_hardest(missed, num, per_class)
+
+
+def picture_uri(picture: np.ndarray, side: int = 224) -> str:
+    """A picture (H, W, 3), uint8, RGB, as a JPEG within a ``data:`` address.
+
+    It is made smaller where it is wider or higher than ``side`` pixels.
+    """
+    image = Image.fromarray(picture)
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, 'JPEG', quality=82)
+    return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode()
+
+
+def prediction_data(
+    pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None, names: Sequence[str]
+) -> dict:
+    """What the page computes from: counts at the thresholds and curves, of C classes.
+
+    Args:
+        pred (np.ndarray): (N, C) scores from 0 to 1.
+        target (np.ndarray): (N, C) bool.
+        ignore (np.ndarray, optional): (N, C) bool, entries to leave out.
+        names (Sequence[str]): C names.
+
+    Returns:
+        dict: Ready for :func:`render_page`. ``support``, ``predicted`` and ``hits`` are counts,
+        ``ap`` is in percent (plain, None without positives), ``curves`` are pairs (recall,
+        precision) in thousandths.
+    """
+    decisions, hits = threshold_counts(pred, target, ignore)
+    counted = np.ones(target.shape, dtype=bool) if ignore is None else ~ignore
+    micro = pr_curve('micro average', pred[counted], target[counted])
+    classes = []
+    for c, name in enumerate(names):
+        rows = counted[:, c]
+        curve = pr_curve(name, pred[rows, c], target[rows, c])
+        classes.append(curve and thin(curve, CURVE_POINTS))
+    return dict(
+        images=len(pred),
+        classes=[str(name) for name in names],
+        support=target.sum(axis=0).tolist(),
+        predicted=decisions.tolist(),
+        hits=hits.tolist(),
+        ap=[None if curve is None else round(100 * curve.ap, 3) for curve in classes],
+        curves=[curve and _thousandths(curve) for curve in classes],
+        micro=micro and _thousandths(thin(micro, MICRO_POINTS)),
+        micro_ap=None if micro is None else round(100 * micro.ap, 3),
+    )
+
+
+def _thousandths(curve: Curve) -> list:
+    """[[recall], [precision]] as integers."""
+    return [np.rint(1000 * values).astype(int).tolist() for values in curve[1:3]]
+
+
+def render_page(title: str, data: dict) -> str:
+    """The page with its data.
+
+    Args:
+        title (str): Any text.
+        data (dict): What JSON can hold: :func:`prediction_data`, and ``notes`` (lines below the
+            title), ``protocols`` (name, rule, classes, metrics), ``mistakes`` and ``missed``
+            (label, score, image, true, picture, overlay).
+
+    Returns:
+        str: HTML. Titles, names and paths are shown as text, whatever they hold.
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
+    # within a script element only these could end it, or start a comment
+    for letter in '<>&\u2028\u2029':
+        text = text.replace(letter, f'\\u{ord(letter):04x}')
+    parts = dict(title=html.escape(title), data=text)
+    template = TEMPLATE.read_text(encoding='utf-8')
+    # all marks at once: what is put in may look like one
+    return re.sub(r'\{\{(title|data)\}\}', lambda mark: parts[mark[1]], template)

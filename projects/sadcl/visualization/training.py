@@ -1,0 +1,175 @@
+"""The course of a training, from the lines that mmengine's LoggerHook leaves in scalars.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .attention import DPI, FONT_SIZE, PLAIN_COLOUR
+from .curves import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.0, 1.9, 0.42, 0.75, 1.7, 0.55, 0.35  # inches
+VAL_METRICS = ('mAP', 'CF1', 'OF1')
+STAGE_LOSSES = ('loss_sscl', 'loss_pscl')
+
+
+class TrainingLog(NamedTuple):
+    """What a run logged.
+
+    Args:
+        train (list[dict]): A row per logged iteration, with ``x`` beside the logged values.
+        val (list[dict]): A row per validation, the same.
+        unit (str): Of ``x``: 'epoch' (a fraction of it is passed) or 'iteration'.
+        switch (float, optional): x at which the contrastive losses were switched on.
+    """
+
+    train: list
+    val: list
+    unit: str
+    switch: float | None
+
+
+def read_log(path: str | Path) -> TrainingLog:
+    """The log of a run.
+
+    Args:
+        path (str | Path): A ``scalars.json``, or a work directory: all of its runs, where a run
+            that was resumed replaces what the one before had logged beyond that point.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is not of LoggerHook, or nothing was trained.
+    """
+    path = Path(path)
+    files = sorted(path.glob('*/vis_data/scalars.json')) if path.is_dir() else [path]
+    train, val = [], []
+    for file in files:
+        new_train, new_val = _read_rows(file)
+        if new_train:
+            train = [row for row in train if row['iter'] < new_train[0]['iter']] + new_train
+        if new_val:
+            val = [row for row in val if row['step'] < new_val[0]['step']] + new_val
+    if not files:
+        raise FileNotFoundError(f'{path} has no */vis_data/scalars.json: not a work directory?')
+    if not train:
+        raise ValueError(f'{path}: no training iteration is logged')
+    per_epoch = _iterations_per_epoch(train)
+    for row in train:
+        row['x'] = row['iter'] / per_epoch
+    for row in val:
+        row['x'] = row['step']
+    return TrainingLog(train, val, 'epoch' if per_epoch > 1 else 'iteration', _stage_switch(train))
+
+
+def _read_rows(file: Path) -> tuple[list, list]:
+    """Rows of training and of validation; those of the latter have no learning rate."""
+    train, val = [], []
+    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if 'iter' in row and 'loss' in row:
+                train.append(row)
+            elif 'step' in row and any('/' in name for name in row):
+                val.append(row)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{file}, line {number}: not a JSON object of a log') from error
+    return train, val
+
+
+def _iterations_per_epoch(train: list) -> float:
+    """From the first rows of two epochs, which lie at the same place in them; 1 without epochs."""
+    if 'epoch' not in train[0]:
+        return 1
+    firsts = {}
+    for row in train:
+        firsts.setdefault(row['epoch'], row['iter'])
+    epochs = list(firsts)
+    if len(epochs) == 1:
+        return max(row['iter'] for row in train) / epochs[0]
+    return (firsts[epochs[-1]] - firsts[epochs[0]]) / (epochs[-1] - epochs[0])
+
+
+def _stage_switch(train: list) -> float | None:
+    """The end of the last epoch in which the contrastive losses were off, if they were."""
+    logged = [row for row in train if any(name in row for name in STAGE_LOSSES)]
+    off = [row for row in logged if all(row.get(name, 0) == 0 for name in STAGE_LOSSES)]
+    on = [row for row in logged if any(row.get(name, 0) != 0 for name in STAGE_LOSSES)]
+    if not off or not on:
+        return None
+    return float(on[0]['epoch'] - 1) if 'epoch' in on[0] else off[-1]['x']
+
+
+def series(rows: list, name: str) -> tuple[list, list]:
+    """x and the values of a name, where it was logged."""
+    points = [(row['x'], row[name]) for row in rows if isinstance(row.get(name), (int, float))]
+    return [x for x, _ in points], [value for _, value in points]
+
+
+def draw_training(log: TrainingLog) -> Figure:
+    """Draw losses, metrics of the validation, and learning rate, one panel below the other.
+
+    A dashed line marks the switch to the second stage. A loss that is off (zero) is not drawn.
+
+    Args:
+        log (TrainingLog): Of :func:`read_log`.
+
+    Returns:
+        Figure: 900 px wide at 100 dpi.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    panels = [(title, curves) for title, curves in _panels(log) if curves]
+    height = BOTTOM + len(panels) * PANEL + (len(panels) - 1) * GAP + TOP
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    last = max(row['x'] for row in log.train + log.val)
+    side = WIDTH - LEFT - RIGHT
+    for number, (title, curves) in enumerate(panels):
+        bottom = BOTTOM + (len(panels) - 1 - number) * (PANEL + GAP)
+        axes = figure.add_axes((LEFT / WIDTH, bottom / height, side / WIDTH, PANEL / height))
+        for colour, (label, x, y) in zip(COLOURS, curves):
+            marker = 'o' if title.startswith('validation') or len(x) == 1 else None
+            axes.plot(x, y, color=colour, linewidth=1.6, marker=marker, markersize=3.5, label=label)
+        low = min(min(y) for _, _, y in curves)
+        if title == 'losses' and 0 < low < max(max(y) for _, _, y in curves) / 20:
+            axes.set_yscale('log')
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter('{x:g}')
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        if log.switch is not None:
+            axes.axvline(log.switch, color=PLAIN_COLOUR, linewidth=1, linestyle=(0, (5, 3)))
+            if number == 0:
+                place = dict(transform=axes.get_xaxis_transform(), va='bottom', fontsize=9)
+                axes.text(log.switch, 1.01, ' stage 2', color=PLAIN_COLOUR, **place)
+        axes.set_xlim(0, last * 1.01)
+        axes.set_title(title, loc='left', fontsize=FONT_SIZE, color=PLAIN_COLOUR, pad=5)
+        axes.grid(color='#e3e7eb', linewidth=0.6)
+        is_last = number == len(panels) - 1
+        axes.tick_params(labelsize=9, labelcolor=PLAIN_COLOUR, labelbottom=is_last)
+        axes.spines[['top', 'right']].set_visible(False)
+        place = dict(loc='upper left', bbox_to_anchor=(1.02, 1), borderaxespad=0)
+        axes.legend(**place, frameon=False, fontsize=9)
+    axes.set_xlabel(log.unit, fontsize=FONT_SIZE, color=PLAIN_COLOUR)
+    return figure
+
+
+def _panels(log: TrainingLog) -> list:
+    """Titles, and the curves (label, x, y) below each."""
+    losses = sorted({name for row in log.train for name in row if name.startswith('loss_')})
+    curves = []
+    for name in losses or ['loss']:
+        rows = [row for row in log.train if row.get(name) != 0]
+        curves.append((name, *series(rows, name)))
+    panels = [('losses', [curve for curve in curves if curve[1]])]
+    prefixes = dict.fromkeys(name.split('/')[0] for row in log.val for name in row if '/' in name)
+    for prefix in prefixes:
+        found = [(name, *series(log.val, f'{prefix}/{name}')) for name in VAL_METRICS]
+        panels.append((f'validation: {prefix}, in percent', [one for one in found if one[1]]))
+    rates = series(log.train, 'lr')
+    return [*panels, ('learning rate', [('lr', *rates)] if rates[0] else [])]

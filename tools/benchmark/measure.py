@@ -1,0 +1,169 @@
+"""Time as a ratio to a matrix product of the same run, and the peak of memory."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+YARDSTICK_SIZE = 2048  # a 2048 x 2048 x 2048 float32 product
+YARDSTICK_FLOPS = 2 * YARDSTICK_SIZE**3
+
+
+@dataclass
+class Case:
+    """One piece of work.
+
+    Args:
+        name (str): Unique in the table.
+        run (Callable): Does the work once.
+        against (Callable, optional): Another way of doing it; its ratio is reported, too.
+        against_name (str): What that is.
+        against_is_better_below (float, optional): The limit of that ratio.
+        limit (float, optional): At most this many matmuls.
+        memory_limit_mb (float, optional): At most this peak.
+        growth (tuple, optional): (series, size) for the fitted exponent of time over size.
+        measure_memory (bool): Defaults to True.
+    """
+
+    name: str
+    run: Callable
+    against: Callable | None = None
+    against_name: str = ''
+    against_limit: float | None = None
+    limit: float | None = None
+    memory_limit_mb: float | None = None
+    growth: tuple[str, float] | None = None
+    measure_memory: bool = True
+
+
+@dataclass
+class Result:
+    """What was measured; times are medians."""
+
+    name: str
+    seconds: float
+    matmuls: float
+    limit: float | None = None
+    memory_mb: float | None = None
+    memory_limit_mb: float | None = None
+    against: str = ''
+    ratio: float | None = None
+    ratio_limit: float | None = None
+    growth: tuple[str, float] | None = None
+    missed: list = field(default_factory=list)
+
+
+class Bench:
+    """Measures cases on one device.
+
+    Args:
+        device (str): 'cpu' or 'cuda'.
+        repeats (int): Times are medians of this many.
+    """
+
+    def __init__(self, device: str, repeats: int) -> None:
+        self.device = device
+        self.repeats = repeats
+        generator = torch.Generator().manual_seed(0)
+        shape = (YARDSTICK_SIZE, YARDSTICK_SIZE)
+        self.factors = [torch.randn(shape, generator=generator).to(device) for _ in range(2)]
+
+    def yardstick(self) -> torch.Tensor:
+        """The matrix product that everything is compared with."""
+        return self.factors[0] @ self.factors[1]
+
+    def seconds(self, run: Callable) -> float:
+        """Time of one call."""
+        if self.device == 'cuda':
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize()
+            begin.record()
+            run()
+            end.record()
+            torch.cuda.synchronize()
+            return begin.elapsed_time(end) / 1000
+        started = time.perf_counter()
+        run()
+        return time.perf_counter() - started
+
+    def measure(self, case: Case) -> Result:
+        """Run a case, its rival and the yardstick in turn."""
+        memory = self.peak_mb(case.run) if case.measure_memory else None
+        for run in filter(None, (case.run, case.against, self.yardstick)):
+            run()  # warm-up
+        rounds = [
+            (
+                self.seconds(self.yardstick),
+                self.seconds(case.run),
+                self.seconds(case.against) if case.against else math.nan,
+            )
+            for _ in range(self.repeats)
+        ]
+        result = Result(
+            case.name,
+            seconds=statistics.median(own for _, own, _ in rounds),
+            matmuls=statistics.median(own / matmul for matmul, own, _ in rounds),
+            limit=case.limit,
+            memory_mb=memory,
+            memory_limit_mb=case.memory_limit_mb,
+            growth=case.growth,
+        )
+        if case.against:
+            result.against, result.ratio_limit = case.against_name, case.against_limit
+            result.ratio = statistics.median(own / other for _, own, other in rounds)
+        for what, value, limit in (
+            ('matmuls', result.matmuls, result.limit),
+            ('memory', result.memory_mb, result.memory_limit_mb),
+            ('ratio', result.ratio, result.ratio_limit),
+        ):
+            if limit is not None and value is not None and value > limit:
+                result.missed.append(what)
+        return result
+
+    def peak_mb(self, run: Callable) -> float:
+        """Highest memory of tensors over what was there before, in MB (2^20 bytes)."""
+        if self.device == 'cuda':
+            run()
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            run()
+            torch.cuda.synchronize()
+            return (torch.cuda.max_memory_allocated() - before) / 2**20
+        run()
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+            run()
+        now = peak = 0
+        for event in _memory_events(profile):
+            now += event
+            peak = max(peak, now)
+        return peak / 2**20
+
+
+def _memory_events(profile: torch.profiler.profile) -> Iterator[int]:
+    """Bytes allocated (positive) and freed (negative), in the order of time."""
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == '[memory]']
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        yield event.nbytes()
+
+
+def exponents(results: list[Result]) -> dict[str, float]:
+    """Slope of log time over log size for each series: time grows as size to this power."""
+    series: dict[str, list] = {}
+    for result in results:
+        if result.growth:
+            name, size = result.growth
+            series.setdefault(name, []).append((math.log(size), math.log(result.matmuls)))
+    slopes = {}
+    for name, points in series.items():
+        mean_x = statistics.mean(x for x, _ in points)
+        mean_y = statistics.mean(y for _, y in points)
+        covariance = sum((x - mean_x) * (y - mean_y) for x, y in points)
+        slopes[name] = covariance / sum((x - mean_x) ** 2 for x, _ in points)
+    return slopes

@@ -1,0 +1,388 @@
+"""Check a config's data before training: labels, files, pixels, splits, number of classes.
+
+    python tools/dataset_tools/verify.py CONFIG [--no-decode] [--out broken.txt]
+
+For each split it counts images and labels, looks for every image, decodes it, and says which
+published split the counts belong to. It exits with 1 if something is wrong; its last line says OK
+or what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import cv2
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from mmengine.utils import ProgressBar
+from mmpretrain.registry import DATASETS
+
+from projects.sadcl.datasets.load_image import ImageReadError, read_image
+from projects.sadcl.engine import check_data
+
+SHOWN = 10  # broken images or names on the screen
+CHUNK = 32  # images that a process is handed at a time
+
+# There are no published checksums of these splits: their counts tell them apart.
+KNOWN_SPLITS = Path(__file__).with_name('known_splits.csv')
+BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
+
+
+@dataclass
+class Split:
+    """What was read of a split: the labels and, where images are files, the path of each image."""
+
+    name: str
+    dataset_type: str
+    classes: list[str] | None
+    labels: list[list[int]]
+    paths: list[str]
+
+
+@dataclass
+class Findings:
+    """What is wrong, in the order found, and a line for each broken image."""
+
+    problems: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, problem: str) -> None:
+        """Say a problem and keep it."""
+        print(f'  WRONG: {problem}')
+        self.problems.append(problem)
+
+
+def name_some(names: list) -> str:
+    """The first of some names, in quotes."""
+    return ', '.join(repr(name) for name in names[:SHOWN]) + (', …' if len(names) > SHOWN else '')
+
+
+def load_config(path: str, options: dict | None) -> Config:
+    """A config with the command line's changes, its registry scope set."""
+    if not Path(path).is_file():
+        raise ValueError(f'{path}: config not found (in {Path.cwd()})')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    return cfg
+
+
+def build_dataset(cfg: Config, name: str) -> BaseDataset:
+    """The data set of a split.
+
+    Raises:
+        ValueError: If it cannot be built; with one line of reason.
+    """
+    dataset_cfg = cfg[f'{name}_dataloader'].dataset
+    try:
+        check_data(cfg, (name,))
+        return DATASETS.build(dataset_cfg)
+    except (Exception, SystemExit) as error:  # whatever a data set of any kind finds amiss
+        kind = '' if isinstance(error, SystemExit) else f'{type(error).__name__}: '
+        place = dataset_cfg.get('ann_file') or dataset_cfg.type
+        reason = ' '.join(str(error).split())
+        if 'need at least one array' in reason:  # numpy, packing the list of images
+            kind, reason = '', '0 images'
+        raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error
+
+
+def read_split(cfg: Config, name: str) -> Split:
+    """All labels and paths of a split."""
+    dataset = build_dataset(cfg, name)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    dataset_cfg = cfg[f'{name}_dataloader'].dataset
+    while 'dataset' in dataset_cfg:  # a repeated one
+        dataset_cfg = dataset_cfg.dataset
+    from_files = any('Load' in step['type'] for step in dataset_cfg.get('pipeline') or [])
+    return Split(
+        name,
+        dataset_cfg.type,
+        dataset.metainfo.get('classes'),
+        [info.get('gt_label') for info in infos],
+        [info['img_path'] for info in infos] if from_files else [],
+    )
+
+
+def check_labels(split: Split, num_classes: int, findings: Findings) -> list[list[int]]:
+    """Find labels that no multi-hot target can hold; returns the lists that are in order."""
+    good, shapeless, outside, twice = [], [], [], []
+    for index, labels in enumerate(split.labels):
+        where = f'{split.paths[index] if split.paths else f"image {index}"}: {labels}'
+        labels = labels.tolist() if hasattr(labels, 'tolist') else labels
+        is_list = isinstance(labels, (list, tuple))
+        if not is_list or not all(type(label) is int for label in labels):
+            shapeless.append(where)
+            continue
+        if any(not 0 <= label < num_classes for label in labels):
+            outside.append(where)
+        elif len(set(labels)) < len(labels):
+            twice.append(where)
+        good.append([label for label in set(labels) if 0 <= label < num_classes])
+    for found, what in (
+        (shapeless, 'no list of integers as gt_label'),
+        (outside, f'a label outside 0..{num_classes - 1}'),
+        (twice, 'a label twice (it would count as 2 in the target)'),
+    ):
+        if found:
+            findings.add(
+                f'{split.name}: {what} in {len(found)} of {len(split.labels)} images, '
+                f'such as {found[0]}'
+            )
+    return good
+
+
+def describe(split: Split, num_classes: int, findings: Findings) -> None:
+    """Print the counts of a split and name it."""
+    labels = check_labels(split, num_classes, findings)
+    counts = [len(set(names)) for names in labels]
+    num_images, num_labels = len(split.labels), sum(counts)
+    print(f'  images           {num_images}')
+    print(f'  classes          {num_classes}')
+    if not num_images:
+        findings.add(f'{split.name}: 0 images')
+    if counts:
+        mean = num_labels / len(counts)
+        spread = f'per image: min {min(counts)}, mean {mean:.2f}, max {max(counts)}'
+        print(f'  labels           {num_labels}; {spread}')
+    print(f'  without a label  {counts.count(0)} images')
+    seen = {label for names in labels for label in names}
+    names = split.classes or range(num_classes)
+    unseen = [name for label, name in enumerate(names) if label not in seen]
+    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{name_some(unseen)}')
+    twice = len(split.paths) - len(set(split.paths))
+    if twice:
+        print(f'  listed again     {twice} images')
+    print(f'  fingerprint      {fingerprint(split, num_images, num_classes, num_labels)}')
+
+
+def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
+    """The published split that has these counts."""
+    with KNOWN_SPLITS.open(encoding='utf-8', newline='') as file:
+        rows = [row for row in csv.DictReader(file) if row['images'] == str(images)]
+    for row in rows:
+        if row['classes'] == str(classes):
+            remark = f', {row["remark"]}' if row['remark'] else ''
+            if row['labels'] in ('', str(labels)):
+                return f'the counts of {row["split"]}{remark}'
+            return f'the size of {row["split"]}, which has {row["labels"]} labels'
+    if split.dataset_type in BENCHMARKS:
+        return f'the counts of no split that {split.dataset_type} is known for; a part of one?'
+    if not split.paths:
+        return f'{split.dataset_type} makes any number of images'
+    return 'the counts of no published split, as with data of your own'
+
+
+def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
+    """Compare the classes of the splits with one another and with the model."""
+    model = cfg.get('model') or {}
+    parts = {'data_preprocessor': cfg.get('data_preprocessor')}
+    for name in ('data_preprocessor', 'neck', 'head'):
+        parts[f'model.{name}'] = model.get(name)
+    for split in splits:
+        if split.classes is None:
+            findings.add(f'{split.name}: its classes have no names (metainfo, "classes")')
+            continue
+        again = [name for name, count in Counter(split.classes).items() if count > 1]
+        if again:
+            findings.add(f'{split.name}: classes named twice: {name_some(again)}')
+    for number in sorted({len(split.classes) for split in splits if split.classes}):
+        for name, found in (x for part in parts.items() for x in class_numbers(*part)):
+            if found != number:
+                findings.add(f'{name} is {found}, but the data have {number} classes')
+    named = [split for split in splits if split.classes is not None]
+    for split in named[1:]:
+        if list(split.classes) != list(named[0].classes):
+            findings.add(
+                f'{named[0].name} and {split.name} have different classes, or in another order: '
+                f'only in one: {name_some(sorted(set(split.classes) ^ set(named[0].classes)))}'
+            )
+
+
+def class_numbers(name: str, part: dict | list | None) -> list[tuple[str, int]]:
+    """Every num_classes of a part of the model, with its name in the config."""
+    if isinstance(part, (list, tuple)):
+        return [x for i, one in enumerate(part) for x in class_numbers(f'{name}[{i}]', one)]
+    number = (part or {}).get('num_classes')
+    return [] if number is None else [(f'{name}.num_classes', number)]
+
+
+def inspect(path: str, decode: bool) -> tuple[str | None, str | None]:
+    """(fault, digest of the bytes) of an image file; no digest without decoding."""
+    if '://' not in path and not os.path.isfile(path):
+        return f'{path}: image not found', None
+    if not decode:
+        return None, None
+    try:
+        read_image(path)
+        digest = None
+        if '://' not in path:
+            digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+    except (ImageReadError, OSError) as error:
+        return str(error), None
+    return None, digest
+
+
+def _inspect_task(task: tuple[str, bool]) -> tuple[str | None, str | None]:
+    cv2.setNumThreads(0)
+    return inspect(*task)
+
+
+def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple]:
+    """{path: what :func:`inspect` returns}, in parallel."""
+    tasks = [(path, decode) for path in paths]
+    bar = ProgressBar(len(tasks), bar_width=30, file=sys.stderr) if sys.stderr.isatty() else None
+
+    def collect(outcomes) -> dict[str, tuple]:
+        found = {}
+        for path, outcome in zip(paths, outcomes):
+            found[path] = outcome
+            if bar and (len(found) % CHUNK == 0 or len(found) == len(paths)):
+                bar.update(len(found) - bar.completed)
+        if bar:
+            print(file=sys.stderr)
+        return found
+
+    if not decode or not workers:
+        return collect(map(_inspect_task, tasks))
+    with ProcessPoolExecutor(workers) as pool:
+        return collect(pool.map(_inspect_task, tasks, chunksize=CHUNK))
+
+
+def check_files(splits: list[Split], decode: bool, workers: int, findings: Findings) -> None:
+    """Find missing and broken images, and images that are in two splits."""
+    paths = sorted({path for split in splits for path in split.paths})
+    try:
+        outcomes = inspect_all(paths, decode, workers)
+    except BrokenProcessPool as error:
+        raise ValueError(
+            'a process that decodes images died: out of memory, or an image that crashes the '
+            'decoder; --workers 0 decodes in this process'
+        ) from error
+    good = sum(fault is None for fault, _ in outcomes.values())
+    print(f'{good} of {len(paths)} image files {"decoded" if decode else "found"}')
+    findings.broken = [fault for fault, _ in outcomes.values() if fault]
+    for split in splits:
+        faults = [outcomes[path][0] for path in split.paths if outcomes[path][0]]
+        if faults:
+            missing = sum(fault.endswith('image not found') for fault in faults)
+            findings.add(
+                f'{split.name}: of {len(split.paths)} images, {missing} missing and '
+                f'{len(faults) - missing} unreadable:'
+            )
+            for fault in faults[:SHOWN]:
+                print(f'    {fault}')
+    digests = {path: digest for path, (_, digest) in outcomes.items() if digest}
+    for first, second in combinations(splits, 2):
+        check_leak(first, second, digests, findings)
+
+
+def check_leak(first: Split, second: Split, digests: dict[str, str], findings: Findings) -> None:
+    """Find images of one split in another, by their paths and by the bytes of their files."""
+    shared = set(first.paths) & set(second.paths)
+    if shared and set(first.paths) == set(second.paths) and first.name != 'train':
+        print(f'{first.name} and {second.name} are the same images')
+        return
+    if shared:
+        findings.add(
+            f'{second.name}: {len(shared)} of {len(second.paths)} images also in {first.name}: '
+            f'{name_some(sorted(shared))}'
+        )
+    of_digest = {digests[path]: path for path in first.paths if path in digests}
+    copies = [(of_digest.get(digests.get(path)), path) for path in second.paths]
+    copies = [pair for pair in copies if pair[0] not in (None, pair[1]) and pair[1] not in shared]
+    if copies:
+        findings.add(
+            f'{second.name}: {len(copies)} of {len(second.paths)} images are copies of some in '
+            f'{first.name}, such as {" and ".join(copies[0])}'
+        )
+
+
+def verify(cfg: Config, args: argparse.Namespace) -> Findings:
+    """Print what there is, and return what is wrong."""
+    findings, splits, told = Findings(), [], {}
+    for name in args.splits:
+        loader = cfg.get(f'{name}_dataloader')
+        if loader is None:
+            print(f'{name}: the config has none')
+            continue
+        if loader.dataset in told.values():
+            same = next(key for key, value in told.items() if value == loader.dataset)
+            print(f'{name}: the same as {same}')
+            if same == 'train':
+                findings.add(f'{name}: its images are the training images')
+            continue
+        told[name] = loader.dataset
+        print(f'{name}: {loader.dataset.type} {loader.dataset.get("ann_file", "")}'.rstrip())
+        try:
+            split = read_split(cfg, name)
+        except ValueError as error:
+            findings.add(str(error))
+            continue
+        number = class_numbers('', cfg.get('data_preprocessor'))
+        num_classes = len(split.classes) if split.classes else number[0][1] if number else 0
+        describe(split, num_classes, findings)
+        splits.append(split)
+    if not told:
+        findings.add(f'the config has no data for {" or ".join(args.splits)}')
+    check_classes(cfg, splits, findings)
+    if any(split.paths for split in splits):
+        check_files(splits, args.decode, args.workers, findings)
+    elif splits:
+        print('no image files: the images are made on the fly')
+    return findings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Check a config's data before training")
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--splits', nargs='+', choices=('train', 'val', 'test'), default=('train', 'val', 'test')
+    )
+    parser.add_argument(
+        '--decode',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='read every image to its end, rather than look whether it is there (%(default)s)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=min(os.cpu_count() or 1, 16),
+        help='processes that decode (%(default)s)',
+    )
+    parser.add_argument('--out', type=Path, help='text file for the full list of broken images')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='config entries to replace'
+    )
+    args = parser.parse_args()
+    try:
+        findings = verify(load_config(args.config, args.cfg_options), args)
+    except (OSError, SyntaxError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(''.join(f'{line}\n' for line in findings.broken), encoding='utf-8')
+        print(f'{len(findings.broken)} broken images listed in {args.out}')
+    elif len(findings.broken) > SHOWN:
+        print('--out FILE lists all broken images')
+    number = len(findings.problems)
+    if number:
+        sys.exit(f'{number} thing{"s" * (number > 1)} to mend before training, marked WRONG above')
+    print('OK')
+
+
+if __name__ == '__main__':
+    main()
