@@ -33,6 +33,8 @@ from .test_inferencer import CLASSES, ROOT, SIZE, make_run, run_tool
 onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
 
+# a tool names its logger once a process; here several run in one
+pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
 DEMO = ROOT / 'projects/sadcl/demo/onnx_predict.py'
 TRAINING_ONLY = ('projector', 'prototypes', 'memory_bank')
 

@@ -29,6 +29,8 @@ from projects.sadcl.datasets import ImageReadError
 from projects.sadcl.engine import find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
+# a tool names its logger once a process; here several run in one
+pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
 CLASSES = ['cat', 'dog', 'red fox', 'straße', 'tree']
 NUM_IMAGES, SIZE = 6, 32
 

@@ -3,8 +3,12 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed as torch_dist
+import torch.multiprocessing as mp
+from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
@@ -143,7 +147,7 @@ def test_loss_equals_sscl_over_the_views_and_mean_bce(views):
         -math.log(float(p if y else 1 - p)) for p, y in zip(probability.flatten(), target.flatten())
     ]
     # mmpretrain adds float32's epsilon to the divisor
-    assert_close(float(losses['loss_cls']), sum(terms) / len(terms), rtol=1e-7, atol=0.0)
+    assert_close(float(losses['loss_cls'].detach()), sum(terms) / len(terms), rtol=1e-7, atol=0.0)
 
 
 def test_each_class_has_its_own_linear_map():
@@ -244,6 +248,52 @@ def test_one_view_for_two_is_refused():
         head.loss((embeds,), samples)
 
 
+def split_step(rank, world, denominator_size, init_method):
+    """Loss, and gradients of a layer before the head and of the head, of a rank's images."""
+    torch.set_default_dtype(torch.float64)
+    if world > 1:
+        torch_dist.init_process_group('gloo', init_method=init_method, rank=rank, world_size=world)
+    head = make_head(denominator_size=denominator_size)
+    embed = nn.Linear(3, 40)
+    model = nn.ModuleDict(dict(embed=embed, head=head))
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            generator = torch.Generator().manual_seed(index)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+    generator = torch.Generator().manual_seed(100)
+    inputs = torch.randn(2, 6, 3, generator=generator)[:, rank::world]
+    target = (torch.rand(6, 5, generator=generator) < 0.3).double()
+    target[3] = 0  # an image without a label
+    target = target[rank::world]
+    embeds = embed(inputs.flatten(0, 1)).unflatten(1, (5, 8))
+    losses = head.loss((embeds,), make_samples(target))
+    sum(losses.values()).backward()
+    if world > 1:
+        for parameter in model.parameters():  # what DDP does
+            torch_dist.all_reduce(parameter.grad)
+            parameter.grad /= world
+        torch_dist.destroy_process_group()
+    torch.set_default_dtype(torch.float32)
+    return losses['loss_con'].detach(), [p.grad for p in model.parameters()]
+
+
+def save_split_step(rank, world, folder, sizes):
+    for size in sizes:
+        result = split_step(rank, world, size, f'file://{folder}/start{size}')
+        torch.save(result, f'{folder}/{size}_{rank}.pt')
+
+
+@pytest.mark.dist
+def test_loss_does_not_depend_on_how_the_batch_is_split(tmp_path):
+    sizes = (0, 30, 1000)
+    mp.spawn(save_split_step, (2, str(tmp_path), sizes), nprocs=2)
+    for size in sizes:
+        expected = split_step(0, 1, size, None)
+        for rank in range(2):
+            found = torch.load(tmp_path / f'{size}_{rank}.pt', weights_only=True)
+            assert_close(tuple(found), expected, **EXACT)
+
+
 # --- two views of each image -------------------------------------------------------------------
 
 
@@ -272,9 +322,6 @@ def test_views_become_rows_view_by_view():
 
 def test_the_pipeline_reaches_the_loss_with_two_augmented_views():
     """From MultiView through the collate function and the preprocessor into ImageClassifier."""
-    import numpy as np
-    from mmengine.dataset import default_collate
-
     flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
     pipeline = [
         TRANSFORMS.build(dict(type='MultiView', num_views=2, transforms=[[flip]])),

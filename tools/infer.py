@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
-from mmpretrain.utils import track
+from rich.progress import track
 
 from projects.sadcl.apis import MultiLabelInferencer, collect_images
 from projects.sadcl.datasets import ImageReadError
@@ -155,7 +155,7 @@ def main() -> None:
     MMLogger.get_instance('infer', log_level='WARNING')
     try:
         faults = run(args)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(f'results: {args.out}')
     if faults:

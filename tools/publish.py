@@ -107,7 +107,7 @@ def main() -> None:
     MMLogger.get_instance('publish', log_level='WARNING')
     try:
         target = publish(args)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(f'{target}: {os.path.getsize(target) / 1e6:.1f} MB')
     print(f'{target.with_suffix(".py")}: its config')

@@ -149,6 +149,8 @@ class MulConHead(MultiLabelClsHead):
         """What the hard negatives add to the contrast, weighted."""
         gather = self.loss_con.gather
         missing = count_missing(target, self.num_views, self.denominator_size, gather)
+        if not missing:
+            return z.sum() * 0.0
         score = cls_score.unflatten(0, (self.num_views, -1))
         score, index = hardest_candidates(score, target, missing)
         dtype = torch.promote_types(z.dtype, torch.float32)

@@ -8,6 +8,7 @@ are in its metadata. What only training needs is not in the file.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import logging
 import sys
@@ -101,11 +102,12 @@ def write_onnx(
 def main() -> None:
     args = parse_args()
     MMLogger.get_instance('export', log_level='WARNING')
+    for package in ('onnx', 'onnxscript') if args.format == 'onnx' else ():
+        if importlib.util.find_spec(package) is None:
+            sys.exit(f"error: {package} is not installed: pip install -e '.[deploy]'")
     try:
         description = export(args)
-    except ImportError as error:
-        sys.exit(f"error: {error.name} is not installed: pip install -e '.[deploy]'")
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(f'{args.out}: {description}')
 

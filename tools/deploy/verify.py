@@ -8,6 +8,7 @@ after another of 1 and of 8. The exit status is 0 if no score differs by more th
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import sys
@@ -163,11 +164,11 @@ def compare(args: argparse.Namespace) -> bool:
 def main() -> None:
     args = parse_args()
     MMLogger.get_instance('verify', log_level='WARNING')
+    if args.model.suffix == '.onnx' and importlib.util.find_spec('onnxruntime') is None:
+        sys.exit("error: onnxruntime is not installed: pip install -e '.[deploy]'")
     try:
         agree = compare(args)
-    except ImportError as error:
-        sys.exit(f"error: {error.name} is not installed: pip install -e '.[deploy]'")
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
     if not agree:
         sys.exit(f'error: scores of {args.model} differ by more than {args.tolerance:g}')

@@ -1,6 +1,7 @@
 """The picture of a prediction: the image, its labels and scores below, and their heat maps.
 
-Lengths are in pixels; every image is scaled to a size at which the text can be read.
+Lengths are in pixels; every image is scaled to a size at which the text can be read. matplotlib
+is imported only when one is drawn.
 """
 
 from __future__ import annotations
@@ -9,13 +10,9 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-
-from ..visualization import overlay_attention
 
 MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
 MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
@@ -53,12 +50,7 @@ def draw_prediction(
     width = max(photo.width, heat_width, MIN_WIDTH - 2 * MARGIN) + 2 * MARGIN
     chips = [(name, f' {score:.2f}', score) for name, score in zip(names, scores)]
     lines = _wrap(chips, width - 2 * MARGIN) if chips else []
-    panels = []
-    if attention is not None:
-        panels = [
-            _fit(Image.fromarray(overlay_attention(np.asarray(photo), heat)), PANEL, 0)
-            for heat in torch.as_tensor(attention)[:MAX_PANELS]
-        ]
+    panels = [] if attention is None else _heat_maps(photo, attention[:MAX_PANELS])
     columns = max(1, (width - 2 * MARGIN + GAP) // (PANEL + GAP))
     panel_height = max((panel.height for panel in panels), default=0) + LINE + GAP
     rows = -(-len(panels) // columns)
@@ -83,9 +75,19 @@ def draw_prediction(
     return page
 
 
+def _heat_maps(photo: Image.Image, attention: Tensor) -> list[Image.Image]:
+    """The photo under each of the maps (K, h, w), small."""
+    from ..visualization import overlay_attention
+
+    pictures = [overlay_attention(np.asarray(photo), heat) for heat in attention]
+    return [_fit(Image.fromarray(picture), PANEL, 0) for picture in pictures]
+
+
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont:
     """matplotlib's DejaVu Sans: Latin, Greek and Cyrillic, on every system."""
+    import matplotlib
+
     file = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'
     return ImageFont.truetype(str(file), FONT_SIZE)
 

@@ -103,11 +103,12 @@ class PrototypeHook(Hook):
                 'given: train the first stage (tools/train.py with the sarl_* config), then add '
                 '--cfg-options load_from=CHECKPOINT'
             )
-        head.contrastive = runner.epoch + 1 > self.begin
+        # a run resumed within epoch `begin` has started the stage already
+        head.contrastive = runner.iter > self._first_iteration(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the contrastive stage if its epoch has come."""
-        if runner.epoch + 1 != self.begin:
+        if runner.iter != self._first_iteration(runner):
             return
         model = _unwrap(runner.model)
         ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
@@ -127,11 +128,16 @@ class PrototypeHook(Hook):
             'state and EMA start anew.'
         )
 
+    def _first_iteration(self, runner: Runner) -> int:
+        """Iterations before the stage."""
+        return (self.begin - 1) * len(runner.train_dataloader)
+
     def _load_start(self, runner: Runner, model: nn.Module, ema_models: list) -> None:
         """Put the weights to start from into the model."""
         best = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
         best = next(filter(None, best), None)
         if self.start_from == 'best' and best is not None:
+            dist.barrier()  # rank 0 may still be writing it
             load_checkpoint(model, best, map_location='cpu', strict=True, logger=runner.logger)
             return
         for ema_model in ema_models:

@@ -79,7 +79,7 @@ def project_to_map(
 
     Args:
         embeds (np.ndarray): (K, D), K at least 4.
-        method (str): 'tsne' (scikit-learn's), or 'umap', which needs the package umap-learn.
+        method (str): 'tsne' (scikit-learn's), or 'umap', which needs the extra umap.
             Defaults to 'tsne'.
         perplexity (float): Of t-SNE, and UMAP's number of neighbours; a third of K at most.
             Defaults to 30.
@@ -100,7 +100,7 @@ def project_to_map(
         try:
             from umap import UMAP
         except ImportError as error:
-            raise ValueError('UMAP is not installed: pip install umap-learn') from error
+            raise ValueError('UMAP is not installed: pip install -e '.[umap]'') from error
         neighbours = max(2, round(perplexity))
         return UMAP(n_neighbors=neighbours, metric='cosine', random_state=seed).fit_transform(unit)
     from sklearn.manifold import TSNE
