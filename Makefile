@@ -14,7 +14,7 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev,pretrained]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,pretrained,deploy]'
 	@touch $@
 
 demo: .venv/installed

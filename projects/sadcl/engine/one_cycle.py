@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mmengine.optim import OneCycleLR
 from mmpretrain.registry import PARAM_SCHEDULERS
 from torch.optim import Optimizer
@@ -39,6 +41,10 @@ class GroupOneCycleLR(OneCycleLR):
         if kwargs.get('three_phase'):
             raise ValueError('GroupOneCycleLR has two phases: three_phase is not supported')
         self.betas = None if betas is None else tuple(betas)
+        steps = kwargs.get('total_steps') or kwargs.get('end', math.inf) - kwargs.get('begin', 0)
+        if kwargs.get('pct_start', 0.3) * steps == 1:
+            # the rise would end where it begins: mmengine (and torch) divide 0 by 0
+            kwargs['pct_start'] = math.nextafter(kwargs['pct_start'], 1)
         super().__init__(optimizer, *args, eta_max=eta_max, **kwargs)
 
     def step(self) -> None:

@@ -46,7 +46,7 @@ class Attention(nn.MultiheadAttention):
                 (query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
             )
         )  # (B, H, L, D / H), (B, H, T, D / H), (B, H, T, D / H)
-        query = query.expand(len(key), -1, -1, -1)
+        query = query.expand(key.shape[0], -1, -1, -1)
         dropout = self.dropout if self.training else 0.0
         if not need_weights:
             attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

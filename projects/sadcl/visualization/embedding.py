@@ -100,7 +100,7 @@ def project_to_map(
         try:
             from umap import UMAP
         except ImportError as error:
-            raise ValueError('UMAP is not installed: pip install -e '.[umap]'') from error
+            raise ValueError("UMAP is not installed: pip install -e '.[umap]'") from error
         neighbours = max(2, round(perplexity))
         return UMAP(n_neighbors=neighbours, metric='cosine', random_state=seed).fit_transform(unit)
     from sklearn.manifold import TSNE
