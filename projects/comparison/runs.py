@@ -169,18 +169,19 @@ def _train_and_test(run: Run, environment: dict) -> None:
         config = run.folder / 'recipe.py'
         config.write_text(run.text, encoding='utf-8')
         started = time.time()
-        _call(
-            run, 'train', lock, environment, str(config), '--work-dir', str(run.folder), '--resume'
-        )
+        # not beside the recipe: the Runner writes its own copy of it
+        work_dirs = {tool: str(run.folder / tool) for tool in ('train', 'test')}
+        arguments = [str(config), '--work-dir', work_dirs['train'], '--resume']
+        _call(run, 'train', lock, environment, *arguments)
         trained = time.time()
         find = find_checkpoint if run.checkpoint == 'best' else find_resumable
-        arguments = [str(find(str(run.folder))), '--out', str(run.predictions)]
-        work_dir = str(run.folder / 'test')
-        _call(run, 'test', lock, environment, str(config), *arguments, '--work-dir', work_dir)
+        checkpoint = str(find(work_dirs['train']))
+        arguments = [str(config), checkpoint, '--work-dir', work_dirs['test']]
+        _call(run, 'test', lock, environment, *arguments, '--out', str(run.predictions))
         record = dict(
             name=run.name,
             seed=run.seed,
-            checkpoint=arguments[0],
+            checkpoint=checkpoint,
             commit=commit(),
             train_seconds=round(trained - started, 1),
             test_seconds=round(time.time() - trained, 1),

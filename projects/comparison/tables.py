@@ -30,7 +30,7 @@ class Summary:
         seeds (list[int]): Those that are done.
         metrics (dict): Protocol and metric, such as ``standard/mAP``, to a value for each seed.
         class_ap (list): Mean over seeds of each class's plain AP, None without positives.
-        minutes (float): Training time of a run, mean.
+        minutes (float): Training time of a run, mean; of its last start if it was interrupted.
         commits (list[str]): Of the code.
         difference (float | None): Of mAP (plain) to the first config, over the seeds of both.
         interval (tuple | None): Its 95 % bootstrap interval over test images.
