@@ -26,7 +26,7 @@ demo: .venv/installed
 	@tail -n 1 $(DEMO)/test.log
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -125,8 +125,10 @@ def test_bad_input_is_named_with_file_line_and_value(corel5k, tmp_path, damage, 
 def test_command_line(corel5k, tmp_path):
     command = [sys.executable, str(TOOL), str(corel5k), '--out', str(tmp_path / 'out')]
     subprocess.run(command, check=True, capture_output=True)
-    names = {'train.json', 'train_part.json', 'val.json', 'test.json', 'frequent_words.txt'}
-    assert {path.name for path in (tmp_path / 'out').iterdir()} == names
+    names = {'train.json', 'train_part.json', 'val.json', 'test.json'}
+    found = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert found == {*names, 'frequent_words.txt', 'frequent'}
+    assert {path.name for path in (tmp_path / 'out' / 'frequent').iterdir()} == names
     failed = subprocess.run(
         [sys.executable, str(TOOL), str(tmp_path / 'nowhere')], capture_output=True, text=True
     )
@@ -144,5 +146,16 @@ def test_real_corel5k_has_the_customary_counts(tmp_path, capsys):
     counts = {name: len(items(tmp_path / f'{name}.json')) for name in ('train', 'test', 'val')}
     assert counts == dict(train=4500, test=499, val=450)
     assert len(json.loads((tmp_path / 'train.json').read_text())['metainfo']['classes']) == 260
-    assert len((tmp_path / 'frequent_words.txt').read_text().split('\n')[:-1]) == 74
+    words = (tmp_path / 'frequent_words.txt').read_text().split('\n')[:-1]
+    assert len(words) == 74
+    # the frequent words alone: the same images and the same words of each
+    whole, frequent = (json.loads((tmp_path / name).read_text()) for name in (
+        'test.json', 'frequent/test.json'
+    ))  # fmt: skip
+    assert frequent['metainfo']['classes'] == words
+    for item, few in zip(whole['data_list'], frequent['data_list']):
+        assert few['img_path'] == item['img_path']
+        named = [whole['metainfo']['classes'][label] for label in item['gt_label']]
+        kept = [words[label] for label in few['gt_label']]
+        assert sorted(kept) == sorted(word for word in named if word in words)
     assert sum(not item['gt_label'] for item in items(tmp_path / 'train.json')) == 7

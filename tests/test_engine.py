@@ -306,6 +306,18 @@ def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
     assert cfg.to_dict() == before
 
 
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_adamw_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, has_bfloat16):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: has_bfloat16)
+    cfg, lines = gpu_config(), []
+    cfg.optim_wrapper.update(dtype='bfloat16', optimizer=dict(type='AdamW', lr=1.0))
+    adapt_to_device(cfg, lines.append)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1.0, fused=True)
+    assert cfg.optim_wrapper.dtype == ('bfloat16' if has_bfloat16 else 'float16')
+    assert len(lines) == int(not has_bfloat16)
+
+
 def test_missing_data_is_one_line_with_path_and_document(tmp_path):
     cfg = Config(
         dict(

@@ -119,6 +119,42 @@ def test_sixteen_bits_are_scaled_not_clipped_or_wrapped(tmp_path, channels):
     assert np.abs(img - values / 257).max() < 1
 
 
+@pytest.mark.parametrize(
+    'shape, reduce_to, expected',
+    [
+        ((480, 640), None, (480, 640)),
+        ((480, 640), 224, (240, 320)),
+        ((480, 640), 240, (240, 320)),
+        ((480, 640), 241, (480, 640)),  # half of it would be too small
+        ((640, 480), 100, (160, 120)),
+        ((481, 643), 60, (61, 81)),  # 1/8, rounded up
+    ],
+)
+@pytest.mark.parametrize('name', ['photo.jpg', 'photo.png'])
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(
+    tmp_path, name, shape, reduce_to, expected
+):
+    path = tmp_path / name
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    smooth = np.stack([rows * 255 / shape[0], columns * 255 / shape[1], rows * 0], axis=-1)
+    cv2.imwrite(str(path), smooth.astype(np.uint8))
+    img = read_image(path, reduce_to=reduce_to)
+    assert img.shape[:2] == (expected if name.endswith('jpg') else shape)
+    # the same picture: a smooth one does not change by more than a few levels
+    whole = cv2.resize(read_image(path), img.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(img.astype(int) - whole).max() <= 6
+
+
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_a_reduced_photograph_is_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / 'upright.jpg'
+    Image.new('RGB', (640, 480)).save(path, exif=exif)
+    expected = (240, 320) if orientation == 1 else (320, 240)
+    assert read_image(path, reduce_to=240).shape[:2] == expected
+
+
 def test_the_transform_gives_the_keys_and_pixels_of_mmcv(tmp_path):
     path = str(put(tmp_path / 'a.jpg', FILES['jpeg-exif-6'][0]))
     ours, theirs = (load(dict(img_path=path)) for load in (LoadImageStrict(), LoadImageFromFile()))

@@ -15,6 +15,7 @@ default_hooks = dict(
     mid_epoch_resume=dict(type='MidEpochResumeHook'),
     rank_buffers=dict(type='RankBuffersHook'),
     missed_validation=dict(type='MissedValidationHook'),
+    loader_check=dict(type='LoaderCheckHook'),
     finite_loss=dict(type='FiniteLossHook', max_in_a_row=10),
     visualization=dict(type='VisualizationHook', enable=False),
 )

@@ -10,6 +10,7 @@ Written to OUT (SRC is only read, it may be a link to a read-only folder):
 - ``train_part.json``, ``val.json``: ``train.json`` cut in two, to choose hyper-parameters
   without looking at the test split (``--val-fraction 0`` leaves them out).
 - ``frequent_words.txt``: those of the words with at least 50 training images (74), one a line.
+- ``frequent/``: the JSON files once more, over the frequent words alone.
 """
 
 import argparse
@@ -92,15 +93,35 @@ def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:
         files['train_part.json'] = [x for i, x in enumerate(everything) if i not in held_out]
         files['val.json'] = [x for i, x in enumerate(everything) if i in held_out]
 
-    out.mkdir(parents=True, exist_ok=True)
     classes = [words[word] for word in kept]
+    write_files(out, files, classes)
+    write_files(out / 'frequent', keep_words(files, classes, frequent), frequent)
+    (out / 'frequent_words.txt').write_text('\n'.join(frequent) + '\n', encoding='utf-8')
+    print(f'{out / "frequent_words.txt"}: {len(frequent)} words')
+
+
+def keep_words(
+    files: dict[str, list[dict]], classes: list[str], kept: list[str]
+) -> dict[str, list[dict]]:
+    """The same images with the labels of some classes, numbered anew; the others are dropped."""
+    index = {classes.index(word): place for place, word in enumerate(kept)}
+    return {
+        name: [
+            {**item, 'gt_label': [index[label] for label in item['gt_label'] if label in index]}
+            for item in data_list
+        ]
+        for name, data_list in files.items()
+    }
+
+
+def write_files(out: Path, files: dict[str, list[dict]], classes: list[str]) -> None:
+    """Write the JSON files over some classes to OUT, and print the counts."""
+    out.mkdir(parents=True, exist_ok=True)
     for name, data_list in files.items():
         content = {'metainfo': {'classes': classes}, 'data_list': data_list}
         (out / name).write_text(json.dumps(content), encoding='utf-8')
         empty = sum(not item['gt_label'] for item in data_list)
         print(f'{out / name}: {len(data_list)} images, {empty} of them without one of the words')
-    (out / 'frequent_words.txt').write_text('\n'.join(frequent) + '\n', encoding='utf-8')
-    print(f'{out / "frequent_words.txt"}: {len(frequent)} words')
 
 
 def main() -> None:

@@ -3,7 +3,7 @@ epochs = 80
 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    dtype='float16',
+    dtype='bfloat16',  # float16 as published in `_published`, and on GPUs without bfloat16
     # weight decay on everything, as published
     optimizer=dict(type='AdamW', lr=5e-5, betas=(0.95, 0.999), weight_decay=5e-3),
 )

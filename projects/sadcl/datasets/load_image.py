@@ -1,5 +1,6 @@
 """Images from files: decoded right, or an error that names the file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional, Union
 
@@ -10,6 +11,12 @@ from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # segments that hold the size
+REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+}
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 
 
@@ -17,7 +24,9 @@ class ImageReadError(ValueError):
     """An image that cannot be read; its message is one line with the file and the fault."""
 
 
-def read_image(path: Union[str, Path], backend_args: Optional[dict] = None) -> np.ndarray:
+def read_image(
+    path: Union[str, Path], backend_args: Optional[dict] = None, reduce_to: Optional[int] = None
+) -> np.ndarray:
     """Read a whole image as colours, turned upright as its EXIF orientation says.
 
     Grey and CMYK images become colours, 16 bits are scaled to 8 by their upper byte, and an alpha
@@ -34,6 +43,9 @@ def read_image(path: Union[str, Path], backend_args: Optional[dict] = None) -> n
         path (str | Path): A file, or an address that mmengine's file backends know (``http://``,
             ``s3://``).
         backend_args (dict, optional): See ``mmengine.fileio.get``. Defaults to None.
+        reduce_to (int, optional): A JPEG of at least twice this many pixels on its shorter side is
+            decoded at 1/2, 1/4 or 1/8 of its size, the smallest that still has them: several times
+            faster for photographs of today's cameras. Defaults to None: at its full size.
 
     Returns:
         np.ndarray: BGR, uint8, (H, W, 3).
@@ -55,7 +67,7 @@ def read_image(path: Union[str, Path], backend_args: Optional[dict] = None) -> n
             f'{path}: the image is cut off: its end is missing after {len(content)} bytes'
         )
     try:
-        img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        img = cv2.imdecode(np.frombuffer(content, np.uint8), _flag(content, reduce_to))
     except cv2.error as error:
         raise ImageReadError(f'{path}: cannot be decoded ({_one_line(error)})') from error
     if img is None:
@@ -81,18 +93,37 @@ def _is_whole(content: bytes) -> bool:
     return True
 
 
+def _flag(content: bytes, reduce_to: Optional[int]) -> int:
+    """How to decode: in full, or the smallest size of a JPEG that has ``reduce_to`` pixels."""
+    if reduce_to is None or not content.startswith(JPEG_START):
+        return cv2.IMREAD_COLOR
+    for kind, position in _segments(content):
+        if kind in JPEG_FRAMES:
+            size = content[position + 5 : position + 9]  # height and width
+            shorter = min(int.from_bytes(size[:2], 'big'), int.from_bytes(size[2:], 'big'))
+            fitting = (factor for factor in REDUCED if shorter >= factor * reduce_to)
+            return REDUCED.get(next(fitting, 1), cv2.IMREAD_COLOR)
+    return cv2.IMREAD_COLOR
+
+
 def _find_scan(content: bytes) -> int:
-    """Where the image data of a JPEG begin: segments (0xFF, kind, length, ...) come before."""
+    """Where the image data of a JPEG begin, or its segments end."""
+    return [*_segments(content)][-1][1]
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Kind and place of a JPEG's segments (0xFF, kind, length, ...); last its data, or kind 0."""
     position = 2
     while position + 4 <= len(content) and content[position] == 0xFF:
         kind = content[position + 1]
-        if kind == JPEG_SCAN:
-            break
         if kind == 0xFF:  # a fill byte
             position += 1
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
-    return position
+            continue
+        yield kind, position
+        if kind == JPEG_SCAN:
+            return
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    yield 0, position
 
 
 @TRANSFORMS.register_module()
@@ -108,21 +139,26 @@ class LoadImageStrict(BaseTransform):
 
     Args:
         backend_args (dict, optional): See ``mmengine.fileio.get``. Defaults to None.
+        reduce_to (int, optional): See :func:`read_image`. Defaults to None.
 
     Raises:
         ImageReadError: See :func:`read_image`.
     """
 
-    def __init__(self, backend_args: Optional[dict] = None) -> None:
+    def __init__(
+        self, backend_args: Optional[dict] = None, reduce_to: Optional[int] = None
+    ) -> None:
         self.backend_args = backend_args
+        self.reduce_to = reduce_to
 
     def transform(self, results: dict) -> dict:
         """Read ``results['img_path']``."""
         if 'img' in results and 'img_path' not in results:
             return results
-        results['img'] = read_image(results['img_path'], self.backend_args)
+        results['img'] = read_image(results['img_path'], self.backend_args, self.reduce_to)
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
     def __repr__(self) -> str:
-        return f'{self.__class__.__name__}(backend_args={self.backend_args})'
+        name = self.__class__.__name__
+        return f'{name}(backend_args={self.backend_args}, reduce_to={self.reduce_to})'

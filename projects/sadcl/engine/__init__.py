@@ -14,6 +14,7 @@ from .published_weights import check_complete, convert_state_dict, revert_state_
 from .rank_buffers import RankBuffersHook
 from .reproducibility import SeedHook, seed_generators
 from .resume_hooks import MidEpochResumeHook, MissedValidationHook
+from .speed_hooks import ChannelsLastHook, LoaderCheckHook
 from .stage_stop_hook import StageEarlyStoppingHook
 
 install_safe_loading()
@@ -21,12 +22,14 @@ install_safe_loading()
 __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
+    'ChannelsLastHook',
     'CheckpointError',
     'CheckpointWriteError',
     'ClassCountCheckHook',
     'FiniteLossHook',
     'GroupOneCycleLR',
     'LaunchError',
+    'LoaderCheckHook',
     'MidEpochResumeHook',
     'MissedValidationHook',
     'NonFiniteLossError',

@@ -69,6 +69,8 @@ def adapt_to_device(cfg: Config, log=print) -> None:
 
     Loaders without workers keep none between epochs (torch refuses both).
 
+    With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards that have none.
+
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
 
@@ -89,10 +91,16 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if loader and not loader.get('num_workers'):
             loader.persistent_workers = False
-    if torch.cuda.is_available():
-        return
     is_first = os.environ.get('RANK', '0') == '0'
     optim_wrapper = cfg.get('optim_wrapper') or {}
+    if torch.cuda.is_available():
+        if optim_wrapper.get('optimizer', {}).get('type') == 'AdamW':
+            optim_wrapper.optimizer.setdefault('fused', True)
+        if optim_wrapper.get('dtype') == 'bfloat16' and not torch.cuda.is_bf16_supported():
+            optim_wrapper.dtype = 'float16'
+            if is_first:
+                log('This GPU has no bfloat16: mixed precision in float16.')
+        return
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
         optim_wrapper.type = 'AutocastOptimWrapper'
         for name in ('loss_scale', 'dtype'):
