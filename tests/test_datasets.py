@@ -285,8 +285,8 @@ def test_digit_scenes_are_deterministic_per_seed_split_and_index():
         assert first.get_cat_ids(mine) == longer.get_cat_ids(theirs)
     np.testing.assert_array_equal(first[5]['img'], first[5]['img'])
     images = {first[i]['img'].tobytes() for i in range(12)}
-    images |= {DigitScenes('train', num_images=12, seed=1)[i]['img'].tobytes() for i in range(12)}
-    images |= {DigitScenes('test', num_images=12)[i]['img'].tobytes() for i in range(12)}
+    for other in (DigitScenes('train', num_images=12, seed=1), DigitScenes('test', num_images=12)):
+        images |= {other[i]['img'].tobytes() for i in range(12)}
     assert len(images) == 36
 
 

@@ -291,7 +291,8 @@ def test_published_file_gives_the_same_scores_everywhere(
         capsys.readouterr()
         assert run_tool(monkeypatch, 'tools/test.py', *arguments) is None
         pred = torch.from_numpy(np.load(run / 'p.npz')['pred'])
-        torch.testing.assert_close(pred, expected, rtol=0, atol=0)
+        # the inferencer folds BatchNorm, which rounds float32 otherwise
+        torch.testing.assert_close(pred, expected, rtol=0, atol=1e-6)
         output = capsys.readouterr()
         assert ('missing keys' not in output.out + output.err) == clean
 

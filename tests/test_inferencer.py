@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 from PIL import Image
 
 from projects.sadcl.apis import (
@@ -23,6 +24,7 @@ from projects.sadcl.apis import (
     load_predictor,
     read_stored_config,
 )
+from projects.sadcl.apis.folding import fold_batch_norm
 from projects.sadcl.apis.inferencer import decide
 from projects.sadcl.apis.stored_config import parse_literals
 from projects.sadcl.datasets import ImageReadError
@@ -130,7 +132,8 @@ def test_scores_are_those_of_the_test_tool(run, photos, inferencer, monkeypatch)
     assert (pred.std(dim=0) > 1e-3).all()  # or the tests could not tell one image from another
     results = inferencer(photos, batch_size=4)
     found = torch.stack([torch.from_numpy(result['pred_scores']) for result in results])
-    torch.testing.assert_close(found, pred, rtol=0, atol=0)  # same batches
+    # the same batches; BatchNorm is folded, which rounds float32 otherwise
+    torch.testing.assert_close(found, pred, rtol=0, atol=1e-6)
     for result in results:
         names = [CLASSES[label] for label in result['pred_label']]
         assert result['pred_class'] == names
@@ -451,3 +454,38 @@ def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path
     status = run_tool(monkeypatch, 'tools/infer.py', *common)
     assert message in status and '\n' not in status
     assert not Path('out').exists()
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [dict(type='ResNet', depth=18), dict(type='EfficientNetLite', pretrained=False)],
+    ids=lambda backbone: backbone['type'],
+)
+def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    cfg = Config(
+        dict(
+            model=dict(
+                type='ImageClassifier',
+                backbone=backbone,
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=1280),
+            ),
+            data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3),
+        )
+    )
+    cfg.model.head.in_channels = 512 if backbone['type'] == 'ResNet' else 1280
+    model = MODELS.build({'data_preprocessor': cfg.data_preprocessor, **cfg.model})
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # at 0 and 1, nothing would show
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    model.eval()
+    images = torch.randn(2, 3, 64, 64)
+    folded = fold_batch_norm(load_predictor(tmp_path / 'model.pth', cfg))
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.backbone.modules())
+    # float32 in another order, through some 20 to 50 layers
+    torch.testing.assert_close(folded(images), model(images), rtol=1e-3, atol=1e-4)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from losses import make_target
 from measure import YARDSTICK_FLOPS, Bench, Case
-from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
@@ -16,6 +15,7 @@ from published import contrastive_losses, update_bank
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from projects.sadcl.apis.folding import fold_batch_norm
 from projects.sadcl.models import SARLNeck
 
 LABELS_OF_AN_IMAGE = 2.9  # COCO
@@ -138,7 +138,7 @@ def inference_cases(bench: Bench) -> Iterator[Case]:
                   feedforward_channels=2048),
         head=dict(type='SADCLHead', num_classes=80, in_channels=512),
     )  # fmt: skip
-    model = fuse_conv_bn(MODELS.build(model).eval()).to(bench.device)
+    model = fold_batch_norm(MODELS.build(model)).to(bench.device)
     inputs = torch.randn(8, 3, 224, 224, device=bench.device)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets import ImageReadError, read_image
 from .drawing import draw_prediction
+from .folding import fold_batch_norm
 from .stored_config import load_predictor
 
 LOADERS = ('LoadImageFromFile', 'LoadImageStrict')
@@ -27,7 +28,8 @@ LOADERS = ('LoadImageFromFile', 'LoadImageStrict')
 class MultiLabelInferencer(ImageClassificationInferencer):
     """mmpretrain's inferencer for several labels per image, from a checkpoint alone.
 
-    Images go through the config's test pipeline, so scores are those of ``tools/test.py``. Calling
+    Images go through the config's test pipeline, so scores are those of ``tools/test.py``, up to
+    the rounding of a BatchNorm that is folded into its convolution where possible. Calling
     it gives a list of dicts; :meth:`stream` goes on after an image that cannot be read.
 
     Args:
@@ -56,7 +58,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         device: str | None = None,
     ) -> None:
         device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        super().__init__(load_predictor(checkpoint, config, device), pretrained=False)
+        model = fold_batch_norm(load_predictor(checkpoint, config, device))
+        super().__init__(model, pretrained=False)
 
     def stream(
         self,
