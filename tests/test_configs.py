@@ -144,11 +144,9 @@ def test_the_recipe_changes_with_the_stage():
     first = cfg.train_dataloader.dataset.pipeline
     assert second.action_epoch == 81
     assert [t.type for t in first][1:4] == ['Resize', 'Cutout', 'RandAugment']
-    assert [t.type for t in second.train_pipeline][1:4] == [
-        'Resize',
-        'MultiScaleCrop',
-        'RandomFlip',
-    ]
+    crop, flip = second.train_pipeline[1:3]
+    assert crop == dict(type='MultiScaleCrop', scale=448, canvas=512)
+    assert flip == dict(type='RandomFlip', prob=0.5, direction='horizontal')
     assert cfg.model.head.loss_cls.gamma_neg == 4
     assert second.loss == dict(type='StopGradAsymmetricLoss', loss_weight=12.5)
     sarl = leaf('sarl_r101_coco448')

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmpretrain.registry import TRANSFORMS
@@ -86,8 +87,8 @@ def test_cv2_pixels_are_close_to_pillow_pixels_when_enlarging():
     image = np.linspace(0, 255, 60 * 50 * 3).reshape(60, 50, 3).astype(np.uint8)
     box = (40, 30, 5, 10)
     pillow = MultiScaleCrop(scale=64, backend='pillow').crop(image, box)
-    cv2 = MultiScaleCrop(scale=64).crop(image, box)
-    np.testing.assert_allclose(pillow.astype(int), cv2.astype(int), atol=2)
+    opencv = MultiScaleCrop(scale=64).crop(image, box)
+    np.testing.assert_allclose(pillow.astype(int), opencv.astype(int), atol=2)
 
 
 def test_draws_are_uniform_over_pairs_and_offsets():
@@ -130,6 +131,35 @@ def test_same_seed_gives_the_same_crop():
         outputs.append([transform(dict(img=image))['img'] for _ in range(8)])
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert len({out.tobytes() for out in outputs[0]}) > 1
+
+
+@pytest.mark.parametrize('shape', [(480, 640), (512, 512), (333, 100), (3, 2)], ids=str)
+def test_boxes_of_a_canvas_cover_the_same_part_of_the_image(shape):
+    transform, (height, width) = MultiScaleCrop(scale=448, canvas=512), shape
+    for box in candidate_boxes(transform, 512, 512):
+        crop_w, crop_h, x, y = transform.from_canvas(box, width, height)
+        for begin, size, exact_begin, exact_size, whole in (
+            (x, crop_w, box[2] * width / 512, box[0] * width / 512, width),
+            (y, crop_h, box[3] * height / 512, box[1] * height / 512, height),
+        ):
+            assert 0 <= begin < begin + size <= whole
+            assert abs(begin - exact_begin) <= 0.5
+            assert abs(size - exact_size) <= 1  # two rounded edges
+
+
+def test_a_canvas_gives_the_crop_of_the_resized_image():
+    rows, columns = np.mgrid[:480, :640]
+    smooth = np.stack([rows / 480, columns / 640, rows / 960 + columns / 1280], axis=-1)
+    image = (255 * smooth).astype(np.uint8)
+    outputs = []
+    for transform, start in (
+        (MultiScaleCrop(scale=448), cv2.resize(image, (512, 512))),
+        (MultiScaleCrop(scale=448, canvas=512), image),
+    ):
+        np.random.seed(3)
+        outputs.append([transform(dict(img=start))['img'].astype(int) for _ in range(20)])
+    # half a pixel of 480 is half a level here; rounding twice and once, one level each
+    assert np.abs(np.subtract(*outputs)).max() <= 3
 
 
 def test_wrong_arguments_are_named():

@@ -141,16 +141,15 @@ def inference_cases(bench: Bench) -> Iterator[Case]:
     model = fold_batch_norm(MODELS.build(model)).to(bench.device)
     inputs = torch.randn(8, 3, 224, 224, device=bench.device)
 
-    @torch.no_grad()
     def predict():
         return model.head(model.extract_feat(inputs)).sigmoid()
 
-    @torch.no_grad()
     def backbone():
         return model.backbone(inputs)
 
     share = count_flops(predict) / count_flops(backbone) - 1
 
+    @torch.no_grad()
     def backbone_and_neck_flops():
         # neck and head at the backbone's rate: this share of its time more
         backbone()
@@ -159,12 +158,11 @@ def inference_cases(bench: Bench) -> Iterator[Case]:
         for _ in range(int(whole)):
             backbone()
         if round(part):
-            with torch.no_grad():
-                model.backbone(inputs[: round(part)])
+            model.backbone(inputs[: round(part)])
 
     yield Case(
         'inference, R18, B 8, 224 px',
-        predict,
+        torch.no_grad()(predict),
         against=backbone_and_neck_flops,
         against_name='backbone + FLOPs of the rest at its rate',
         against_limit=1.25,

@@ -27,11 +27,10 @@ stage1_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
-# The published second stage.
+# The published second stage: boxes of a 512 x 512 image, cut from the image before it is resized.
 train_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(512, 512)),
-    dict(type='MultiScaleCrop', scale=448),
+    dict(type='MultiScaleCrop', scale=448, canvas=512),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]

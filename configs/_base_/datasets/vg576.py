@@ -21,8 +21,8 @@ stage1_pipeline = [
 ]
 train_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(640, 640)),  # SSGRL's for 576; 512 / 448 would give 658
-    dict(type='MultiScaleCrop', scale=576),
+    # SSGRL's 640 for 576; 512 / 448 would give 658
+    dict(type='MultiScaleCrop', scale=576, canvas=640),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
