@@ -28,12 +28,12 @@ demo: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
+bench: .venv/installed
+	$(BIN)/python tools/benchmark/run.py --out work_dirs/bench.json
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean-venv:
 	rm -rf .venv
-
-bench: .venv/installed
-	$(BIN)/python tools/benchmark/run.py --out work_dirs/bench.json

@@ -430,6 +430,20 @@ def test_sscl_errors_name_what_is_wrong():
         SSCLLoss(anchors='some')
 
 
+def test_pscl_of_present_classes_is_that_of_a_batch_without_the_others():
+    z, prototypes, target = make_pscl()
+    target = target.clone()
+    target[:, [1, 3]] = 0
+    present = target.any(dim=0)
+    loss = pscl_loss(z, prototypes, target, present_only=True)
+    assert_close(loss, pscl_loss(z[:, present], prototypes[present], target[:, present]))
+    assert_close(PSCLLoss(present_only=True, loss_weight=2.0)(z, prototypes, target), 2 * loss)
+    assert loss < pscl_loss(z, prototypes, target)  # each absent class adds log(B) or more
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert (gradient[:, ~present] == 0).all() and (gradient[:, present] != 0).any()
+    assert pscl_loss(z, prototypes, torch.zeros_like(target), present_only=True) == 0
+
+
 def test_pscl_errors_name_what_is_wrong():
     z, prototypes, target = make_pscl()
     with pytest.raises(ValueError, match=r'\(4, 5, 6\), \(4, 6\) and \(4, 5\)'):

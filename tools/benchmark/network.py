@@ -100,14 +100,38 @@ def step_cases(bench: Bench, config: str, images: int, size: int) -> Iterator[Ca
             against_name='SADCL training step',
         )
         return
-    flops = count_flops(sarl)
-    yield Case(
-        f'SARL training step, {where}: {flops / 1e9:.0f} GFLOP',
-        sarl,
+    yield _beside_matmuls(bench, f'SARL training step, {where}', sarl)
+    yield from _parts(bench, plain_sarl, images, size)
+
+
+def _beside_matmuls(bench: Bench, name: str, run) -> Case:
+    """Work beside as many FLOPs of the matrix product."""
+    flops = count_flops(run)
+    return Case(
+        f'{name}: {flops / 1e9:.0f} GFLOP',
+        run,
         against=lambda: [bench.yardstick() for _ in range(round(flops / YARDSTICK_FLOPS))],
         against_name='as many FLOPs of matmul',
         measure_memory=False,
     )
+
+
+def _parts(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[Case]:
+    """Where the step's time goes."""
+    inputs = torch.randn(images, 3, size, size, device=bench.device)
+    feats = (torch.randn(images, 2048, size // 32, size // 32, device=bench.device),)
+    feats[0].requires_grad_()
+    for name, part, given in (('backbone', model.backbone, inputs), ('neck', model.neck, feats)):
+
+        def run(part=part, given=given):
+            part.zero_grad()
+            part(given)[-1].sum().backward()
+
+        yield _beside_matmuls(bench, f'  of it the {name}, forward and backward', run)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-9)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    yield Case('  of it AdamW', optimizer.step, measure_memory=False)
 
 
 def make_plain(config: str, device: str) -> nn.Module:

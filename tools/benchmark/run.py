@@ -106,6 +106,7 @@ def main() -> None:
             results=[dataclasses.asdict(result) for result in results],
             growth=slopes,
         )
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(content, indent=2) + '\n')
         print(f'saved: {args.out}')
     missed = [result.name for result in results if result.missed]

@@ -99,7 +99,13 @@ def sscl_loss_active(
         return per_row.sum() / max(num_views * num_pairs, 1)
 
 
-def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float = 0.07) -> Tensor:
+def pscl_loss(
+    z: Tensor,
+    prototypes: Tensor,
+    target: Tensor,
+    temperature: float = 0.07,
+    present_only: bool = False,
+) -> Tensor:
     r"""Prototype-to-sample contrastive loss (SADCL eq. for L_PSCL).
 
     With :math:`s_{bc}` the cosine of an embedding and its class's prototype over the temperature:
@@ -116,6 +122,8 @@ def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float 
         prototypes (Tensor): (C, P) or (1, C, P), projected, not normalised.
         target (Tensor): (B, C), multi-hot.
         temperature (float): Divides the cosine. Defaults to 0.07, the published value.
+        present_only (bool): Leave classes without a positive in the batch out of the sum.
+            Defaults to False, as published.
 
     Returns:
         Tensor: A scalar, at least float32. Zero with a graph if no label is positive (the
@@ -126,7 +134,7 @@ def pscl_loss(z: Tensor, prototypes: Tensor, target: Tensor, temperature: float 
     """
     _check_temperature(temperature)
     similarity = _prototype_cosine(z, prototypes, target) / temperature  # (B, C)
-    return _prototype_contrast(similarity, target)
+    return _prototype_contrast(similarity, target, present_only)
 
 
 def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
@@ -145,7 +153,7 @@ def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
         return torch.einsum('bcp,cp->bc', z, prototypes.to(z))
 
 
-def _prototype_contrast(similarity: Tensor, target: Tensor) -> Tensor:
+def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) -> Tensor:
     """:func:`pscl_loss` of the cosines over the temperature, (B, C)."""
     with torch.autocast(similarity.device.type, enabled=False):
         positive = target > 0
@@ -157,6 +165,8 @@ def _prototype_contrast(similarity: Tensor, target: Tensor) -> Tensor:
             similarity.detach().amax(dim=0),
         )
         per_class = similarity.logsumexp(dim=0) - log_numerator  # (C,)
+        if present_only:
+            per_class = per_class * present
         num_pairs = positive.sum()
         return per_class.sum() * (num_pairs > 0) / num_pairs.clamp(min=1)
 
@@ -206,22 +216,29 @@ class PSCLLoss(nn.Module):
         gather (bool): True: the loss of the images of all processes, the same however the batch
             is split; only the (B, C) cosines travel. False: of this process's alone, as published.
             Defaults to True.
+        present_only (bool): See :func:`pscl_loss`. Defaults to False.
     """
 
     def __init__(
-        self, *, temperature: float = 0.07, loss_weight: float = 1.0, gather: bool = True
+        self,
+        *,
+        temperature: float = 0.07,
+        loss_weight: float = 1.0,
+        gather: bool = True,
+        present_only: bool = False,
     ) -> None:
         super().__init__()
         self.temperature = _check_temperature(temperature)
         self.loss_weight = loss_weight
         self.gather = gather
+        self.present_only = present_only
 
     def forward(self, z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
         """Weighted loss of z (B, C, P) against prototypes (C, P); see :func:`pscl_loss`."""
         similarity = _prototype_cosine(z, prototypes, target) / self.temperature  # (B, C)
         if self.gather:
             similarity, target = gather_rows(similarity), gather_rows((target > 0).to(torch.uint8))
-        return self.loss_weight * _prototype_contrast(similarity, target)
+        return self.loss_weight * _prototype_contrast(similarity, target, self.present_only)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

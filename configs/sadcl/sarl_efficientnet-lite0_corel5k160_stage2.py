@@ -1,0 +1,14 @@
+"""SARL trained on, without contrastive losses: the control of `sadcl_…_corel5k160_stage2`.
+
+tools/train.py configs/sadcl/sarl_efficientnet-lite0_corel5k160_stage2.py --cfg-options \\
+    load_from=work_dirs/sarl_efficientnet-lite0_corel5k160/epoch_6.pth
+Ours: not run.
+"""
+
+_base_ = './sarl_efficientnet-lite0_corel5k160.py'
+
+param_scheduler = [{**_base_.param_scheduler[0], 'end': 4}]
+custom_hooks = [
+    dict(type='EMAHook', momentum=0.018, priority='ABOVE_NORMAL'),  # about 10 / (4 x 140)
+]
+train_cfg = dict(max_epochs=4, val_interval=4)
