@@ -1,6 +1,6 @@
 """The second stage on Corel5k without the prototypes' loss.
 
-tools/train.py configs/sadcl/sadcl_efficientnet-lite0_corel5k160_stage2_no-pscl.py \\
+tools/train.py configs/sadcl/sadcl_efficientnet-lite0_corel5k160_stage2-no-pscl.py \\
     --cfg-options load_from=work_dirs/sarl_efficientnet-lite0_corel5k160/epoch_6.pth
 Ours: not run.
 """
