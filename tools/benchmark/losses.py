@@ -103,7 +103,7 @@ def _head(bench: Bench, images: int, classes: int, positives: int) -> Case:
 
     def run():
         label_embeds.grad = None
-        head.zero_grad()
+        head.zero_grad(set_to_none=False)
         losses = head._contrastive_losses(label_embeds, target, image, label)
         sum(losses.values()).backward()
 
