@@ -288,6 +288,27 @@ def test_a_stage_that_never_starts_is_an_error(tmp_path):
         runner.train()
 
 
+def test_the_stage_starts_from_prototypes_of_a_file(tmp_path):
+    given = np.random.default_rng(0).normal(size=(10, 16)).astype(np.float32)
+    np.save(tmp_path / 'given.npy', given)
+    changes = {'model.head.prototypes': str(tmp_path / 'given.npy')}
+    # the first stage's weight decay would halve them, were they not read anew
+    changes |= {'optim_wrapper.optimizer.lr': 0.1, 'optim_wrapper.optimizer.weight_decay': 5.0}
+    runner = Runner.from_cfg(tiny_config(tmp_path, **changes))
+    started = []
+
+    class Spy(Hook):
+        priority = 'LOWEST'
+
+        def before_train_epoch(self, runner):
+            started.append((runner.model.head.contrastive, runner.model.head.prototypes.clone()))
+
+    runner.register_hook(Spy())
+    runner.train()
+    assert [contrastive for contrastive, _ in started] == [False, True]
+    torch.testing.assert_close(started[1][1].detach(), torch.from_numpy(given), rtol=0, atol=0)
+
+
 def test_prototype_hook_without_contrastive_losses_is_an_error(tmp_path):
     changes = {'model.head.loss_sscl': None, 'model.head.loss_pscl': None}
     runner = Runner.from_cfg(tiny_config(tmp_path, **changes))

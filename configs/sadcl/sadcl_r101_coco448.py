@@ -1,4 +1,4 @@
-"""SADCL as published, on 8 GPUs: SARL for 80 epochs, prototypes, then both contrastive losses.
+"""SADCL in two stages on 8 GPUs, contrast over all 64 images; the published run is `_published`.
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_coco448.py 8
 Paper (2 GPUs x 32): mAP 85.6. Ours: not run.

@@ -25,7 +25,8 @@ class PrototypeHook(Hook):
 
     Until then the contrastive losses are zero. At the start of epoch ``begin`` the hook puts the
     weights that ``start_from`` names into the model, computes the prototypes in one pass
-    over the training images under the test pipeline, hands them to the head (which fills the
+    over the training images under the test pipeline (or takes those of the file that the head's
+    ``prototypes`` names), hands them to the head (which fills the
     memory bank with them, renews its projector and switches its contrastive losses on), and
     starts optimizer state, EMA and the search for the best checkpoint anew.
 
@@ -113,7 +114,10 @@ class PrototypeHook(Hook):
         model = _unwrap(runner.model)
         ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
         self._load_start(runner, model, ema_models)
-        model.head.start_contrastive(self._compute(runner, model))
+        prototypes = model.head.given_prototypes()
+        if prototypes is None:
+            prototypes = self._compute(runner, model)
+        model.head.start_contrastive(prototypes)
         for parameter in model.head.parameters():
             dist.broadcast(parameter.data)  # the new projector is drawn on each rank
         for ema_model in ema_models:

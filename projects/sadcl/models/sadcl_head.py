@@ -87,7 +87,8 @@ class SADCLHead(MultiLabelClsHead):
         loss_pscl (dict, optional): Defaults to the published ``PSCLLoss(loss_weight=50)``.
             None: off.
         prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
-            the bank from. Defaults to None: drawn from N(0, 1) until :meth:`set_prototypes`.
+            the bank from; ``PrototypeHook`` takes them, too, in place of computing some. Defaults
+            to None: drawn from N(0, 1) until :meth:`set_prototypes`.
         bank_slots (int): S, the largest batch of a process that the bank can pair. Defaults to 64.
         bank_threshold (float): A score must exceed it to be stored. Defaults to 0.8.
         prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
@@ -123,6 +124,7 @@ class SADCLHead(MultiLabelClsHead):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.bank_threshold = bank_threshold
+        self.prototypes_file = prototypes
         self.fc = GroupLinear(num_classes, in_channels, prior_prob)
         self.loss_sscl = None if loss_sscl is None else MODELS.build(loss_sscl)
         self.loss_pscl = None if loss_pscl is None else MODELS.build(loss_pscl)
@@ -136,11 +138,8 @@ class SADCLHead(MultiLabelClsHead):
             )
             self.prototypes = nn.Parameter(torch.randn(num_classes, in_channels))
             self.register_buffer('memory_bank', torch.zeros(bank_slots, num_classes, in_channels))
-            self.set_prototypes(
-                self.prototypes
-                if prototypes is None
-                else _load_prototypes(prototypes, self.prototypes.shape)
-            )
+            given = self.given_prototypes()
+            self.set_prototypes(self.prototypes if given is None else given)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Label embeddings, the last item (B, C, D), to logits (B, C)."""
@@ -173,6 +172,12 @@ class SADCLHead(MultiLabelClsHead):
         if self.training and self.loss_sscl is not None:
             self._update_bank(label_embeds, cls_score, image, label)
         return losses
+
+    def given_prototypes(self) -> Tensor | None:
+        """The prototypes (C, D) of the file in the config, None without one."""
+        if self.prototypes_file is None:
+            return None
+        return _load_prototypes(self.prototypes_file, self.prototypes.shape)
 
     @torch.no_grad()
     def set_prototypes(self, prototypes: Tensor) -> None:
