@@ -309,7 +309,8 @@ def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
 @pytest.mark.parametrize('has_bfloat16', [True, False])
 def test_adamw_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, has_bfloat16):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda: has_bfloat16)
+    capability = (8, 0) if has_bfloat16 else (7, 5)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
     cfg, lines = gpu_config(), []
     cfg.optim_wrapper.update(dtype='bfloat16', optimizer=dict(type='AdamW', lr=1.0))
     adapt_to_device(cfg, lines.append)

@@ -249,6 +249,44 @@ def test_the_last_checkpoint_is_named_when_training_stops(tmp_path):
     assert all(tensor.isfinite().all() for tensor in saved['state_dict'].values())
 
 
+def test_bad_gradients_count_in_a_row_with_accumulation_too(tmp_path):
+    model = dict(type='ToyModel', grows=True)
+    runner, _ = make_runner(tmp_path, extra=[1.0] * 16, accumulative_counts=2, model=model)
+    with pytest.raises(NonFiniteLossError, match='2 iterations in a row.*iteration 4;'):
+        runner.train()
+
+
+def test_gradients_that_no_loss_scale_mends_end_the_run(tmp_path):
+    runner, _ = make_runner(tmp_path, extra=[0.0] * 60)
+    scales = itertools.count(-8)
+
+    class Scaler:
+        def get_scale(self):
+            return 2.0 ** -next(scales)
+
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.optim_wrapper.loss_scaler = Scaler()
+    with pytest.raises(NonFiniteLossError, match=r'the loss scale fell to 3\.05.*e-05') as stop:
+        runner.train()
+    # 2^8 at the first iteration, 2^-15 at the 24th
+    assert 'iteration 24;' in str(stop.value) and 'image_46.jpg' in str(stop.value)
+
+
+def test_a_copied_run_leaves_the_best_checkpoint_of_the_original(tmp_path):
+    hook, kept = atomic_checkpoint.AtomicCheckpointHook(), tmp_path / 'a' / 'best_mAP_epoch_1.pth'
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / kept.name).touch()
+    hook.out_dir = str(tmp_path / 'b')
+    assert hook._here(str(kept)) == str(tmp_path / 'b' / kept.name)
+    assert hook._here(str(tmp_path / 'a' / 'other.pth')) == str(tmp_path / 'a' / 'other.pth')
+    backend = atomic_checkpoint._PatientBackend(tmp_path / 'b')
+    for name in ('a', 'b'):
+        backend.remove(str(tmp_path / name / kept.name))
+    backend.remove_waiting(keep=set())
+    assert kept.exists() and not (tmp_path / 'b' / kept.name).exists()
+
+
 def test_several_optimizers_are_refused(tmp_path):
     runner, _ = make_runner(tmp_path)
     hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'FiniteLossHook')

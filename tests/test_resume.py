@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader
 from projects.sadcl.datasets import DigitScenes
 from projects.sadcl.engine import adapt_to_device
 from projects.sadcl.engine.reproducibility import SeededFetch, seed_generators
-from projects.sadcl.engine.resume_hooks import SkippingSampler
+from projects.sadcl.engine.resume_hooks import SkippingSampler, _keep_fused
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128_two-stage.py'
@@ -263,6 +264,18 @@ class MetricByEpoch(BaseMetric):
     def compute_metrics(self, results):
         epoch = MessageHub.get_current_instance().get_info('last_validation')
         return dict(mAP=self.values[epoch - 1])
+
+
+@pytest.mark.parametrize('fused', [None, True])
+def test_how_adamw_is_computed_is_not_the_checkpoints_matter(fused):
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=fused)
+    runner = SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=optimizer))
+    checkpoint = dict(optimizer=dict(param_groups=[dict(lr=1.0, fused=not fused or None)]))
+    _keep_fused(runner, checkpoint)
+    assert checkpoint['optimizer']['param_groups'] == [dict(lr=1.0, fused=fused)]
+    # in a test the wrapper is not built
+    _keep_fused(SimpleNamespace(optim_wrapper=dict()), checkpoint)
+    assert checkpoint['optimizer']['param_groups'] == [dict(lr=1.0, fused=fused)]
 
 
 def test_early_stopping_goes_on_counting(tmp_path):

@@ -57,6 +57,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.load_from = find_checkpoint(args.checkpoint)
+    cfg.resume = False  # the config in a resumed run's folder says True
     # Testing needs none of what only training has; averaged weights are in the checkpoint.
     cfg.custom_hooks = []
     if args.amp:

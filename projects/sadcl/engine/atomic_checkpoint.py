@@ -89,7 +89,12 @@ class AtomicCheckpointHook(CheckpointHook):
         if not self._is_local:
             return
         self.backend_args = dict(backend='sadcl_atomic')
-        self.file_backend = _PatientBackend()
+        self.file_backend = _PatientBackend(Path(self.out_dir))
+        # the best checkpoints are those of this folder, also if the run was moved or copied here
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = path and self._here(path)
         if is_main_process():
             for name in (f'*.pth{PARTIAL}', LAST + PARTIAL):
                 for file in Path(self.out_dir).glob(name):
@@ -133,6 +138,11 @@ class AtomicCheckpointHook(CheckpointHook):
         if self._is_local and is_main_process():
             self.file_backend.remove_waiting(self._in_use())
 
+    def _here(self, path: str) -> str:
+        """The same file in this run's folder, if it is there."""
+        here = Path(self.out_dir) / Path(path).name
+        return str(here) if here.is_file() else path
+
     def _in_use(self) -> set[str]:
         """The checkpoints that must stay, whatever was to be removed when they were written."""
         best = [getattr(self, 'best_ckpt_path', None)]
@@ -141,9 +151,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _PatientBackend(LocalBackend):
-    """Local files, of which the removal waits until it is called for."""
+    """Local files, of which the removal waits until it is called for; only those of one folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.waiting: list[str] = []
 
     def remove(self, filepath: str) -> None:
@@ -152,8 +163,9 @@ class _PatientBackend(LocalBackend):
 
     def remove_waiting(self, keep: set[str]) -> None:
         """Remove the files that wait, except those to keep."""
-        for path in set(self.waiting) - keep:
-            Path(path).unlink(missing_ok=True)
+        for path in map(Path, set(self.waiting) - keep):
+            if path.parent == self.folder:  # never another run's
+                path.unlink(missing_ok=True)
         self.waiting.clear()
 
 

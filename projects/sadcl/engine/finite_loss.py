@@ -13,6 +13,9 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+# of a loss scaler: it starts at 2^16 and halves at each overflow
+SMALLEST_SCALE = 2.0**-14
+
 
 class NonFiniteLossError(RuntimeError):
     """Training that no longer gives finite losses; the message is one line."""
@@ -24,9 +27,10 @@ class FiniteLossHook(Hook):
 
     A loss of NaN or infinity on any rank: no rank runs a backward pass or a step. With gradient
     accumulation, what the group has gathered so far is dropped, too. A finite loss with a
-    non-finite gradient: no step; where a loss scaler is (fp16), that is its own business and
-    normal. In both cases every buffer of the model (running statistics, memory bank) goes back
-    to what it was before the iteration. The schedules and the average of the weights go on.
+    non-finite gradient: no step; where a loss scaler is (mixed precision), that is its own business
+    and normal, until its scale has fallen below 2^-14, which ends the training. In both cases every
+    buffer of the model (running statistics, memory bank) goes back to what it was before the
+    iteration. The schedules and the average of the weights go on.
 
     Each skip is logged with the images of the ranks that had it. Works with every
     ``OptimWrapper``; costs one scalar all-reduce, the gradient's norm, and a copy of the buffers
@@ -61,8 +65,8 @@ class FiniteLossHook(Hook):
         self._runner = runner
         self._update, self._step = wrapper.update_params, wrapper.step
         wrapper.update_params = self._guarded_update
-        if not hasattr(wrapper, 'loss_scaler'):
-            wrapper.step = self._guarded_step
+        scaled = hasattr(wrapper, 'loss_scaler')
+        wrapper.step = self._scaled_step if scaled else self._guarded_step
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
 
     def before_train_iter(
@@ -89,10 +93,10 @@ class FiniteLossHook(Hook):
         if finite.item():
             skipped_before = self.total
             self._update(loss, step_kwargs, zero_kwargs)
-            if self.total == skipped_before:
-                self.in_a_row = 0
             if wrapper.should_update():
                 self.gathered = []
+                if self.total == skipped_before:
+                    self.in_a_row = 0
             return
         wrapper.zero_grad(**(zero_kwargs or {}))
         wrapper._inner_count += 1  # the place in its group that this iteration would have had
@@ -109,6 +113,17 @@ class FiniteLossHook(Hook):
             self._step(**kwargs)
         else:
             self._skip(f'gradient norm {norm} of a finite loss', self.gathered, True)
+
+    def _scaled_step(self, **kwargs) -> None:
+        """``AmpOptimWrapper.step``, which skips by itself; overflow never takes it this far."""
+        self._step(**kwargs)
+        scale = self._runner.optim_wrapper.loss_scaler.get_scale()
+        if scale < SMALLEST_SCALE:
+            raise NonFiniteLossError(
+                f'the loss scale fell to {scale}: the gradients are not finite at any scale '
+                f'(iteration {self._runner.iter + 1}; images {", ".join(self.gathered)}). '
+                f'Last checkpoint: {self._runner.message_hub.get_info("last_ckpt") or "none yet"}'
+            )
 
     def _skip(self, what: str, images: list[str], is_mine: bool) -> None:
         """Put the buffers back, count, log, and stop if it is too often."""

@@ -60,7 +60,8 @@ def _one_line(error: Exception) -> str:
     text = str(error).strip()
     if 'Original Traceback' in text:
         text = text.splitlines()[-1].partition(': ')[2]
-    where = f' (rank {os.environ["RANK"]})' if os.environ.get('WORLD_SIZE', '1') != '1' else ''
+    several = os.environ.get('WORLD_SIZE', '1') != '1' and 'RANK' in os.environ
+    where = f' (rank {os.environ["RANK"]})' if several else ''
     return f'error{where}: {" ".join(text.split()) or type(error).__name__}'
 
 
@@ -96,7 +97,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     if torch.cuda.is_available():
         if optim_wrapper.get('optimizer', {}).get('type') == 'AdamW':
             optim_wrapper.optimizer.setdefault('fused', True)
-        if optim_wrapper.get('dtype') == 'bfloat16' and not torch.cuda.is_bf16_supported():
+        if optim_wrapper.get('dtype') == 'bfloat16' and not _has_bfloat16():
             optim_wrapper.dtype = 'float16'
             if is_first:
                 log('This GPU has no bfloat16: mixed precision in float16.')
@@ -120,6 +121,11 @@ def adapt_to_device(cfg: Config, log=print) -> None:
             log(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
         timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)
         torch_dist.init_process_group('gloo', timeout=timeout)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16; torch's own answer counts a slow emulation, too."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability()[0] >= 8
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:

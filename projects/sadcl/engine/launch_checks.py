@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -16,9 +18,15 @@ def check_launch(runner: Runner) -> None:
     """Check a run that is about to train; it builds the loaders that the run then uses.
 
     Raises:
-        LaunchError: If there are more processes than images, or the training loader yields no
-            batch. All ranks raise it.
+        LaunchError: If there are more processes than images, the training loader yields no batch,
+            or the processes would start from different checkpoints. All ranks raise it.
     """
+    starts = dist.all_gather_object((runner._resume, Path(runner._load_from or '').name))
+    if len(set(starts)) > 1:
+        raise LaunchError(
+            f'the processes would start from different checkpoints, (resume, name) = {starts}: the '
+            'work directory must be on a disk that all machines share'
+        )
     loaders = dict(train=runner.train_dataloader)
     if runner.val_loop is not None:
         loaders['val'] = runner.val_dataloader

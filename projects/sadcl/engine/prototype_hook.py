@@ -109,7 +109,8 @@ class PrototypeHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the contrastive stage if its epoch has come."""
-        if runner.iter != self._first_iteration(runner):
+        # an epoch of which nothing is left, at resume, is at that iteration, too
+        if runner.epoch + 1 != self.begin or runner.iter != self._first_iteration(runner):
             return
         model = _unwrap(runner.model)
         ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
@@ -127,6 +128,7 @@ class PrototypeHook(Hook):
             ema_model.steps.fill_(1)
         self._forget_best_score(runner)
         runner.optim_wrapper.optimizer.state.clear()
+        runner.optim_wrapper.zero_grad()  # what accumulation has gathered is of the stage before
         runner.logger.info(
             f'Contrastive stage starts at epoch {self.begin}: SSCL and PSCL are on, optimizer '
             'state and EMA start anew.'
@@ -139,6 +141,8 @@ class PrototypeHook(Hook):
     def _load_start(self, runner: Runner, model: nn.Module, ema_models: list) -> None:
         """Put the weights to start from into the model."""
         best = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
+        for hook in runner.hooks:  # of several metrics, the first
+            best += getattr(hook, 'best_ckpt_path_dict', {}).values()
         best = next(filter(None, best), None)
         if self.start_from == 'best' and best is not None:
             dist.barrier()  # rank 0 may still be writing it
@@ -157,6 +161,8 @@ class PrototypeHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and getattr(hook, 'best_ckpt_path', None):
                 hook.best_ckpt_path = None
+            for key in getattr(hook, 'best_ckpt_path_dict', {}):
+                hook.best_ckpt_path_dict[key] = None
 
     def _compute(self, runner: Runner, model: nn.Module) -> Tensor:
         """Prototypes (C, D) of the training set; classes without one are named in the log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -64,6 +65,7 @@ class MidEpochResumeHook(Hook):
             ValueError: If the checkpoint lies within an epoch of another number of iterations.
         """
         if runner._resume:
+            _keep_fused(runner, checkpoint)
             self.stored = checkpoint.get('data_order', {})
             length = self.stored.get('epoch_length', len(runner.train_dataloader))
             if length != len(runner.train_dataloader):
@@ -192,3 +194,11 @@ def _warn_of_partial_gradients(runner: Runner) -> None:
                 f'every {counts} (accumulative_counts): some checkpoints fall between two '
                 'steps, and a run resumed from one lacks the gradient gathered so far.'
             )
+
+
+def _keep_fused(runner: Runner, checkpoint: dict) -> None:
+    """How AdamW's step is computed is this machine's matter, not the checkpoint's."""
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    for group in checkpoint.get('optimizer', {}).get('param_groups', []):
+        if 'fused' in group and isinstance(optimizer, torch.optim.Optimizer):
+            group['fused'] = optimizer.defaults.get('fused')
