@@ -319,6 +319,16 @@ def test_adamw_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, has_
     assert len(lines) == int(not has_bfloat16)
 
 
+@pytest.mark.parametrize('epoch, iteration', [(1, 10), (2, 9), (2, 11), (3, 15)])
+def test_the_stage_starts_at_the_first_iteration_of_its_own_epoch_only(epoch, iteration):
+    # (1, 10): a run resumed at the end of epoch 2, of which nothing is left
+    runner = SimpleNamespace(epoch=epoch, iter=iteration, train_dataloader=range(5))
+    PrototypeHook(begin=3).before_train_epoch(runner)  # nothing else of the runner is touched
+    runner.epoch, runner.iter = 2, 10
+    with pytest.raises(AttributeError, match='model'):
+        PrototypeHook(begin=3).before_train_epoch(runner)
+
+
 def test_missing_data_is_one_line_with_path_and_document(tmp_path):
     cfg = Config(
         dict(
