@@ -76,7 +76,7 @@ def test_one_cycle_of_a_rise_of_one_step_does_not_divide_by_zero():
     optimizer = make_adamw(1e-3)
     scheduler = GroupOneCycleLR(optimizer, pct_start=0.2, total_steps=5, by_epoch=False)
     rates = run_schedule(optimizer, scheduler, 5)[:, 0, 0]
-    # from the start value straight into the descent, (1 + cos(pi k / 4)) / 2 of the peak
+    # no warm-up here: a half cosine leads from the peak to almost nothing
     assert rates[0] == pytest.approx(1e-3 / 25)
     descent = 1e-3 * (1 + np.cos(np.pi * np.arange(1, 5) / 4)) / 2
     np.testing.assert_allclose(rates[1:], descent, atol=1e-3 / 25e4)

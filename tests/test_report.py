@@ -344,7 +344,7 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, monkeypatch, capsys, m
     label = data['classes'].index(entry['label'])
     assert entry['score'] == np.where(saved['target'] == 0, saved['pred'], 0)[:, label].max()
 
-    # from the saved predictions the same page
+    # a second page, made of the predictions that were saved, equals the first
     again = tmp_path / 'again.html'
     options = ['--pred', out.with_suffix('.npz'), '--title', '<b>', *options]
     run_tool(monkeypatch, *run, '--out', again, *options)

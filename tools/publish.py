@@ -73,7 +73,7 @@ def publish(args: argparse.Namespace) -> Path:
 def pack(model: BaseModel, meta: dict, trained: Config) -> dict:
     """The content of the published checkpoint."""
     cfg = without_private(model._config)
-    # for prediction and evaluation: what would train is the other config
+    # this one predicts and evaluates; hooks of training stay in the other config
     cfg.custom_hooks = []
     kept = {key: meta[key] for key in KEPT_META if key in meta}
     dataset_meta = {**kept.get('dataset_meta', {}), **model._dataset_meta}

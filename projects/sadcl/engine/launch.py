@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import traceback
@@ -46,8 +47,24 @@ def one_line_errors() -> Iterator[None]:
             raise
         sys.exit(_one_line(error))
     if torch_dist.is_available() and torch_dist.is_initialized():
-        # a process that ends with the group's threads running may abort after all its work
-        torch_dist.destroy_process_group()
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Leave the group; under torchrun with gloo the process ends here, with status 0.
+
+    DDP keeps gloo's threads alive to the end of the process. One that still lets go of a tensor
+    then asks for the interpreter's lock, and Python before 3.14 ends a thread that asks while the
+    interpreter shuts down: C++ answers with an abort, after all the work was done. So the exit
+    handlers run, and the interpreter's own end, which only frees memory, is left out.
+    """
+    ends_here = torch_dist.get_backend() == 'gloo' and 'TORCHELASTIC_RUN_ID' in os.environ
+    torch_dist.destroy_process_group()
+    if ends_here:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _is_for_people(error: Exception, raised_in: str) -> bool:
