@@ -42,10 +42,10 @@ def tools_on_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def own_data():
-    import own_data
+def own_splits():
+    import own_splits
 
-    return own_data
+    return own_splits
 
 
 def run(monkeypatch, tool, *arguments):
@@ -243,9 +243,9 @@ def random_labels(seed, images=300, classes=12):
 def test_stratification_shares_every_class_out(seed):
     labels = random_labels(seed)
     shares = dict(train=0.7, val=0.1, test=0.2)
-    splits = own_data().stratify(labels, shares, seed)
-    assert splits == own_data().stratify(labels, shares, seed)
-    assert splits != own_data().stratify(labels, shares, seed + 1)
+    splits = own_splits().stratify(labels, shares, seed)
+    assert splits == own_splits().stratify(labels, shares, seed)
+    assert splits != own_splits().stratify(labels, shares, seed + 1)
     counts = Counter(splits)
     for split, share in shares.items():
         # an image is placed for its rarest label only; the others make up for it to within a few
@@ -259,7 +259,7 @@ def test_stratification_shares_every_class_out(seed):
 @pytest.mark.parametrize('seed', range(5))
 def test_every_class_has_a_training_image(seed):
     labels = random_labels(seed, images=40, classes=30)
-    splits = own_data().stratify(labels, dict(train=0.2, val=0.4, test=0.4), seed)
+    splits = own_splits().stratify(labels, dict(train=0.2, val=0.4, test=0.4), seed)
     in_train = set().union(*(names for names, split in zip(labels, splits) if split == 'train'))
     assert in_train == set().union(*labels)
 

@@ -258,7 +258,7 @@ def test_drawn_images_and_attention_are_those_of_the_data_set_and_the_model(run_
     tool = runpy.run_path(str(TOOL))
     cfg = Config.fromfile(run_dir / 'config.py')
     cfg.data_preprocessor.pad_size_divisor = 96  # 128 px become 192
-    model = tool['build_model'](cfg, str(run_dir / 'best_mAP.pth'))
+    model = tool['load_attentive_model'](cfg, str(run_dir / 'best_mAP.pth'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     figure = tool['draw'](model, dataset, [7], thr=0.0, max_labels=1)
     drawn, heat = (axes.images[0].get_array() for axes in figure.axes)

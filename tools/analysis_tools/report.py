@@ -29,11 +29,11 @@ from projects.sadcl.engine import adapt_to_device, check_data, find_checkpoint, 
 from projects.sadcl.evaluation import PROTOCOLS, Report, evaluate_block, read_predictions
 from projects.sadcl.evaluation.blocks import DIFFICULT_RULES, describe_empty, settle_difficult
 from projects.sadcl.visualization import (
-    attention_of,
     has_label_embeddings,
     load_model,
     overlay_attention,
     picture_uri,
+    predict_with_attention,
     prediction_data,
     render_page,
     seen_image,
@@ -133,7 +133,7 @@ def card(
     )
     if model is None:
         return dict(entry, picture=picture_uri(seen_image(inputs)))
-    attention, picture = attention_of(model, inputs)
+    _, attention, picture = predict_with_attention(model, inputs)
     overlay = overlay_attention(picture, attention[label])
     return dict(entry, picture=picture_uri(picture), overlay=picture_uri(overlay))
 

@@ -18,14 +18,17 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from projects.sadcl.engine import check_data, find_checkpoint
-from projects.sadcl.visualization import draw_attention
+from projects.sadcl.visualization import (
+    draw_attention,
+    has_label_embeddings,
+    load_model,
+    predict_with_attention,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,20 +74,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def build_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """The trained model, ready to predict, on the GPU if there is one.
+def load_attentive_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """The trained model, ready to predict.
 
     Raises:
         SystemExit: If its neck has no attention maps.
     """
-    model_cfg = cfg.model.copy()
-    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    model = MODELS.build(model_cfg)
-    if not hasattr(getattr(model, 'neck', None), 'attention_maps'):
+    model = load_model(cfg, checkpoint)
+    if not has_label_embeddings(model):
         neck = (cfg.model.get('neck') or {}).get('type', 'no neck')
         raise SystemExit(f'no attention to show: the model has {neck}, and SARLNeck is needed')
-    load_checkpoint(model, checkpoint, map_location='cpu')
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    return model
 
 
 def choose_images(length: int, num_images: int, indices: list[int] | None) -> list[int]:
@@ -95,27 +95,6 @@ def choose_images(length: int, num_images: int, indices: list[int] | None) -> li
     if wrong:
         raise SystemExit(f'--indices {wrong[0]}: the test set has images 0 to {length - 1}')
     return indices
-
-
-@torch.no_grad()
-def predict(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Predict one image.
-
-    Args:
-        model (nn.Module): An ImageClassifier whose neck has ``attention_maps``.
-        inputs (Tensor): (3, H, W), uint8, BGR: what the pipeline yields.
-
-    Returns:
-        tuple[Tensor]: Scores (C,), attention (C, h, w) and the image as the model sees it,
-        with the preprocessor's padding, (3, H', W').
-    """
-    batch = model.data_preprocessor(dict(inputs=[inputs]), False)['inputs']  # (1, 3, H', W')
-    feats = model.extract_feat(batch, stage='backbone')
-    (sample,) = model.head.predict(model.neck(feats))
-    height, width = batch.shape[-2:]
-    padding = (0, width - inputs.shape[-1], 0, height - inputs.shape[-2])
-    attention = model.neck.attention_maps(feats)[0]
-    return sample.pred_score.cpu(), attention.cpu(), F.pad(inputs, padding)
 
 
 def to_target(sample: DataSample, num_classes: int) -> Tensor:
@@ -134,12 +113,8 @@ def draw(
     images, pred_scores, targets, attentions = [], [], [], []
     for index in indices:
         item = dataset[index]
-        if item['inputs'].dtype != torch.uint8:
-            raise SystemExit(
-                f'the test pipeline must yield uint8 images, got {item["inputs"].dtype}'
-            )
-        pred_score, attention, seen = predict(model, item['inputs'])
-        images.append(seen.flip(0).permute(1, 2, 0).expand(-1, -1, 3).numpy())  # BGR → RGB
+        pred_score, attention, seen = predict_with_attention(model, item['inputs'])
+        images.append(seen)
         pred_scores.append(pred_score)
         targets.append(to_target(item['data_samples'], len(pred_score)))
         attentions.append(attention)
@@ -166,7 +141,7 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num_images, args.indices)
-    model = build_model(cfg, checkpoint)
+    model = load_attentive_model(cfg, checkpoint)
     figure = draw(model, dataset, indices, args.thr, args.max_labels)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)

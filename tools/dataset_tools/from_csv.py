@@ -25,7 +25,6 @@ from pathlib import Path, PurePosixPath
 from own_data import (
     SPLIT_NAMES,
     SUFFIXES,
-    Image,
     add_options,
     check_options,
     finish,
@@ -34,6 +33,7 @@ from own_data import (
     normalise,
     read_text,
 )
+from own_splits import Image
 
 IMAGE_COLUMNS = 'image img filename file file_name filepath path image_path img_path image_name'
 LABEL_COLUMNS = 'labels label tags tag classes class categories category'

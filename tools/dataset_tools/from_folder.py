@@ -21,7 +21,6 @@ from pathlib import Path, PurePosixPath
 
 from own_data import (
     SPLIT_NAMES,
-    Image,
     add_options,
     check_options,
     finish,
@@ -30,6 +29,7 @@ from own_data import (
     normalise,
     read_text,
 )
+from own_splits import Image
 
 
 def split_folders(files: list[str]) -> dict[str, str]:

@@ -12,10 +12,10 @@ from .embedding import (
     read_superclasses,
 )
 from .model_outputs import (
-    attention_of,
     has_label_embeddings,
     label_embeddings,
     load_model,
+    predict_with_attention,
     seen_image,
 )
 from .prototypes import cluster_order, cosine_matrix, draw_prototypes
@@ -23,7 +23,6 @@ from .report import picture_uri, prediction_data, render_page, select_mistakes
 from .training import draw_training, read_log
 
 __all__ = [
-    'attention_of',
     'choose_points',
     'cluster_order',
     'conditional_shares',
@@ -42,6 +41,7 @@ __all__ = [
     'heat_map',
     'label_embeddings',
     'load_model',
+    'predict_with_attention',
     'overlay_attention',
     'picture_uri',
     'pr_curve',

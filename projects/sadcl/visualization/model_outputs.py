@@ -46,22 +46,27 @@ def seen_image(inputs: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def attention_of(model: nn.Module, inputs: Tensor) -> tuple[Tensor, np.ndarray]:
-    """Where each class looks in one image.
+def predict_with_attention(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Scores of one image, and where each class looks.
 
     Args:
         model (nn.Module): With :func:`has_label_embeddings`.
         inputs (Tensor): (3, H, W), uint8, BGR: what the pipeline yields.
 
     Returns:
-        tuple[Tensor, np.ndarray]: Attention (C, h, w), and the picture (H', W', 3) that it lies
-        on: the image with the preprocessor's padding.
+        tuple[Tensor, Tensor, np.ndarray]: Scores (C,), attention (C, h, w), and the picture
+        (H', W', 3) that it lies on: the image with the preprocessor's padding.
+
+    Raises:
+        ValueError: If the inputs are not uint8.
     """
     batch = model.data_preprocessor(dict(inputs=[inputs]), False)['inputs']  # (1, 3, H', W')
-    attention = model.neck.attention_maps(model.extract_feat(batch, stage='backbone'))[0]
+    feats = model.extract_feat(batch, stage='backbone')
+    (sample,) = model.head.predict(model.neck(feats))
+    attention = model.neck.attention_maps(feats)[0]
     height, width = batch.shape[-2:]
     padded = F.pad(inputs, (0, width - inputs.shape[-1], 0, height - inputs.shape[-2]))
-    return attention.cpu(), seen_image(padded)
+    return sample.pred_score.cpu(), attention.cpu(), seen_image(padded)
 
 
 @torch.no_grad()
