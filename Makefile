@@ -1,6 +1,6 @@
 # make demo: install, train SADCL on scenes of handwritten digits, evaluate, draw
 # make test: the test suite        make lint: ruff        make bench: speed and memory, as ratios
-# make clean-venv: start afresh
+# make docs: the documents as a site, in work_dirs/site        make clean-venv: start afresh
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEMO := work_dirs/demo
 CONFIG := configs/sadcl/sadcl_efficientnet-lite0_digits128.py
 
-.PHONY: bench demo test lint install clean-venv
+.PHONY: bench demo docs test lint install clean-venv
 
 install: .venv/installed
 
@@ -30,6 +30,11 @@ test: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python tools/benchmark/run.py --out work_dirs/bench.json
+
+docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site: work_dirs/site/index.html"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

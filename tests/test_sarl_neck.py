@@ -5,6 +5,7 @@ Shapes: B images, C classes, K input channels, D embed dims, h x w feature cells
 
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +116,136 @@ def test_last_feature_map_is_used():
     assert_close(neck((torch.zeros(3, 99, 2, 2), *feats)), neck(feats), rtol=0, atol=0)
 
 
+# --- tokens ----------------------------------------------------------------------------------
+
+
+def as_tokens(feature_map, class_token=False):
+    """(B, K, h, w) as (B, T, K), row by row, or (B, 1 + T, K)."""
+    tokens = [feature_map[:, :, i, j] for i, j in np.ndindex(*feature_map.shape[-2:])]
+    first = [torch.full_like(tokens[0], 7.0)] if class_token else []
+    return torch.stack(first + tokens, dim=1)
+
+
+@pytest.mark.parametrize('class_token', [False, True])
+@pytest.mark.parametrize('side', [1, 2, 5])
+def test_tokens_equal_the_map_they_are(side, class_token):
+    neck, feats = make_neck(), make_feats((2, 6, side, side))
+    tokens = (as_tokens(feats[0], class_token),)
+    assert tokens[0].shape == (2, side * side + class_token, 6)
+    assert_close(neck(tokens), neck(feats), **EXACT[torch.float64])
+    assert_close(neck.attention_maps(tokens), neck.attention_maps(feats), **EXACT[torch.float64])
+
+
+@pytest.mark.parametrize('count', [0, 3, 6, 12, 18])
+def test_tokens_of_no_square_raise_with_the_numbers(count):
+    message = rf'{count} tokens, \(2, {count}, 6\): neither {count} nor {count - 1} .*featmap'
+    with pytest.raises(ValueError, match=message):
+        make_neck()((torch.zeros(2, count, 6),))
+
+
+# --- several feature maps --------------------------------------------------------------------
+
+
+def make_levels(channels=(6, 8, 4), sizes=((4, 6), (2, 3), (1, 2)), dtype=torch.float64):
+    """A neck over several feature maps, and the maps; 8 channels make an identity."""
+    feats = [
+        make_feats((2, width, *size), dtype, seed)[0]
+        for seed, (width, size) in enumerate(zip(channels, sizes))
+    ]
+    return make_neck(dtype, in_channels=channels), tuple(feats)
+
+
+def plain_levels(neck, feats):
+    """One token after the other: projected, with its level's position and vector."""
+    tokens, positions = [], []
+    for level, feature_map in enumerate(feats):
+        size, projection = feature_map.shape[-2:], neck.input_proj[level]
+        pos = sine_position_encoding(*size, neck.embed_dims).to(feature_map)
+        for i, j in np.ndindex(*size):
+            token = feature_map[:, :, i, j]
+            if isinstance(projection, nn.Conv2d):
+                token = token @ projection.weight[:, :, 0, 0].T + projection.bias
+            tokens.append(token)
+            positions.append(pos[:, i, j] + neck.level_embed.weight[level])
+    joined = SimpleNamespace(
+        in_channels=neck.embed_dims,  # projected already
+        embed_dims=neck.embed_dims,
+        encoder=neck.encoder,
+        decoder=neck.decoder,
+        decoder_norm=neck.decoder_norm,
+        query_embed=neck.query_embed,
+    )
+    column = torch.stack(tokens, dim=-1)[..., None]  # (B, D, T, 1)
+    embeds, maps = reference.sarl(joined, column, torch.stack(positions, dim=-1)[..., None])
+    return embeds, maps[..., 0]  # (B, C, D), (B, C, T)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_several_maps_equal_the_joined_tokens(dtype):
+    neck, feats = make_levels(dtype=dtype)
+    assert isinstance(neck.input_proj[1], nn.Identity)
+    (actual,), (expected, attention) = neck(feats), plain_levels(neck, feats)
+    assert_close(actual, expected, **EXACT[dtype])
+    finest = attention[..., :24].reshape(2, 5, 4, 6)
+    assert_close(neck.attention_maps(feats), finest, **EXACT[dtype])
+    share = neck.attention_maps(feats).sum(dim=(2, 3))
+    assert_close(share + attention[..., 24:].sum(dim=2), torch.ones_like(share), **EXACT[dtype])
+    assert (share < 1).all()
+
+
+def test_order_of_the_maps_does_not_matter():
+    neck, feats = make_levels()
+    order = [2, 0, 1]
+    moved = make_neck(in_channels=[neck.in_channels[level] for level in order])
+    moved.load_state_dict(
+        {
+            **{k: v for k, v in neck.state_dict().items() if not k.startswith('input_proj')},
+            **{
+                f'input_proj.{new}.{name}': value
+                for new, old in enumerate(order)
+                for name, value in neck.input_proj[old].state_dict().items()
+            },
+            'level_embed.weight': neck.level_embed.weight[order],
+        }
+    )
+    permuted = tuple(feats[level] for level in order)
+    assert_close(moved(permuted), neck(feats), **EXACT[torch.float64])
+    assert moved.attention_maps(permuted).shape == (2, 5, 1, 2)
+
+
+def test_one_map_in_a_list_equals_the_number():
+    one, listed, feats = make_neck(), make_neck(in_channels=[6]), make_feats()
+    assert_close(listed.state_dict(), one.state_dict(), rtol=0, atol=0)
+    assert_close(listed(feats), one(feats), rtol=0, atol=0)
+    assert_close(listed.attention_maps(feats), one.attention_maps(feats), rtol=0, atol=0)
+    assert not any(name.startswith('level_embed') for name in one.state_dict())
+
+
+def test_last_maps_are_used_and_each_may_be_tokens():
+    neck, feats = make_levels(sizes=((4, 4), (3, 3), (2, 2)))
+    given = (torch.zeros(2, 99, 7, 7), feats[0], as_tokens(feats[1], True), as_tokens(feats[2]))
+    assert_close(neck(given), neck(feats), **EXACT[torch.float64])
+    assert_close(neck.attention_maps(given), neck.attention_maps(feats), **EXACT[torch.float64])
+
+
+def test_every_parameter_of_several_maps_gets_a_gradient():
+    neck, feats = make_levels()
+    neck.train()(feats)[0].square().sum().backward()
+    for name, parameter in neck.named_parameters():
+        if not name.endswith('in_proj_bias'):
+            assert parameter.grad.abs().max() > 0, name
+    assert (neck.level_embed.weight.grad.abs().amax(dim=1) > 0).all()
+
+
+def test_several_maps_in_half_precision_are_near_float32():
+    neck, feats = make_levels(dtype=torch.float32)
+    expected = neck(feats)[0]
+    with torch.autocast('cpu', torch.bfloat16):
+        embeds = neck(feats)[0]
+    error = (embeds.float() - expected).square().mean().sqrt()
+    assert error < 10 * torch.finfo(torch.bfloat16).eps
+
+
 # --- properties ------------------------------------------------------------------------------
 
 
@@ -204,8 +335,11 @@ def test_positions_are_made_once_for_each_size(monkeypatch):
     assert neck.float()(make_feats(dtype=torch.float32))[0].dtype == torch.float32
 
 
-def test_exported_neck_leaves_nothing_behind():
+@pytest.mark.parametrize('several', [False, True])
+def test_exported_neck_leaves_nothing_behind(several):
     neck, feats = make_neck(torch.float32), make_feats(dtype=torch.float32)
+    if several:
+        neck, feats = make_levels(dtype=torch.float32)
     program = torch.export.export(neck, (feats,))
     assert neck._positions == {}
     assert_close(program.module()(feats), neck(feats), rtol=1e-5, atol=1e-6)
@@ -263,6 +397,17 @@ def test_wrong_channels_name_both_and_the_key():
         make_neck()(make_feats((3, 7, 4, 3)))
     with pytest.raises(ValueError, match=r'\(6, 4, 3\)'):
         make_neck()((torch.zeros(6, 4, 3),))
+    with pytest.raises(ValueError, match=r'\(B, 8, h, w\) or tokens \(B, T, 8\), got \(2, 8\)'):
+        make_neck(in_channels=8)((torch.zeros(2, 8),))  # a backbone that pools
+    neck, feats = make_levels()
+    with pytest.raises(ValueError, match=r'\(6, 8, 4\).*\(B, 6, h, w\).*\(2, 8, 2, 3\)'):
+        neck((feats[1], feats[0], feats[2]))
+
+
+def test_too_few_maps_name_both_numbers_and_the_key():
+    neck, feats = make_levels()
+    with pytest.raises(ValueError, match=r'takes 3 feature maps, got 2.*backbone\.out_indices'):
+        neck(feats[1:])
 
 
 @pytest.mark.parametrize(
@@ -271,6 +416,7 @@ def test_wrong_channels_name_both_and_the_key():
         (dict(embed_dims=9, num_heads=3), '9 and 3'),
         (dict(embed_dims=10, num_heads=4), '10 and 4'),
         (dict(num_decoder_layers=0), 'got 0'),
+        (dict(in_channels=[]), r'at least one feature map, got \[\]'),
     ],
 )
 def test_impossible_sizes_raise(kwargs, message):

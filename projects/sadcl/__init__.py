@@ -8,6 +8,10 @@ import contextlib
 import io
 import warnings
 
+from .packages import check_stack
+
+check_stack()
+
 # mmcv without compiled ops warns of one that this project does not use, and mmpretrain prints
 # that it has found no OneDL
 with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -16,6 +20,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     from .apis import *  # noqa: F403
     from .datasets import *  # noqa: F403
     from .engine import *  # noqa: F403
+    from .engine.tracking import TensorboardVisBackend, WandbVisBackend
     from .evaluation import *  # noqa: F403
     from .models import *  # noqa: F403
 
@@ -27,4 +32,6 @@ __all__ = [
     *engine.__all__,
     *evaluation.__all__,
     *models.__all__,
+    'TensorboardVisBackend',
+    'WandbVisBackend',
 ]

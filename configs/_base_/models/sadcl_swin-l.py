@@ -10,7 +10,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             prefix='backbone',
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/swin-transformer/'
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/swin-transformer/'
             'convert/swin-large_3rdparty_in21k-384px.pth',
         ),
     ),

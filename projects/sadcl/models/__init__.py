@@ -1,4 +1,4 @@
-"""Neck, head, losses and a backbone, registered in mmpretrain's MODELS."""
+"""Neck, head, losses and two backbones, registered in mmpretrain's MODELS."""
 
 from .asymmetric_loss import StopGradAsymmetricLoss
 from .contrastive_losses import PSCLLoss, SSCLLoss, pscl_loss, sscl_loss
@@ -6,10 +6,12 @@ from .efficientnet_lite import EfficientNetLite
 from .position_encoding import sine_position_encoding
 from .sadcl_head import GroupLinear, SADCLHead
 from .sarl_neck import SARLNeck
+from .timm_backbone import LazyTIMMBackbone
 
 __all__ = [
     'EfficientNetLite',
     'GroupLinear',
+    'LazyTIMMBackbone',
     'PSCLLoss',
     'SADCLHead',
     'SARLNeck',

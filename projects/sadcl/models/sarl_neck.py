@@ -1,10 +1,13 @@
-"""SARL: one embedding per class from a feature map.
+"""SARL: one embedding per class from the backbone's features.
 
 Shapes in this module: B images, C classes, K input channels, D embed dims, h x w feature cells,
-T = h * w tokens.
+T tokens: h * w, and with several feature maps the sum of theirs.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -12,8 +15,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import Attention
 from .position_encoding import sine_position_encoding
+from .sarl_layers import DecoderLayer, EncoderLayer
 
 
 @MODELS.register_module()
@@ -25,7 +28,8 @@ class SARLNeck(BaseModule):
     class queries added to the query only, no self-attention between the classes.
 
     Args:
-        in_channels (int): K, channels of the backbone's last feature map.
+        in_channels (int | Sequence[int]): K, channels of the backbone's last feature map; or of
+            its last few, in the backbone's order, to attend to all of them.
         num_classes (int): C.
         embed_dims (int): D, the width of the transformer; even, a multiple of ``num_heads``.
             Defaults to 2048.
@@ -38,12 +42,17 @@ class SARLNeck(BaseModule):
             less memory for more time, the same result. Defaults to False.
         init_cfg (dict, optional): mmengine's. Defaults to None.
 
-    A 1x1 convolution ``input_proj`` maps K to D channels; it is the identity when K = D.
+    A 1x1 convolution ``input_proj`` maps K to D channels; it is the identity when K = D. With
+    several feature maps each has its own, and a learned vector ``level_embed``, which is added
+    to the sine positions of its own grid; their tokens stand one map after the other.
+
+    A transformer's tokens (B, T, K) stand for a map too, row by row over a square grid; a class
+    token before them, (B, 1 + T, K), is dropped.
     """
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         num_classes: int,
         embed_dims: int = 2048,
         num_heads: int = 4,
@@ -62,7 +71,10 @@ class SARLNeck(BaseModule):
             )
         if num_decoder_layers < 1:
             raise ValueError(f'num_decoder_layers must be at least 1, got {num_decoder_layers}')
-        self.in_channels = in_channels
+        channels = (in_channels,) if isinstance(in_channels, int) else tuple(in_channels)
+        if not channels:
+            raise ValueError(f'in_channels must name at least one feature map, got {in_channels}')
+        self.in_channels = channels[0] if len(channels) == 1 else channels
         self.num_classes = num_classes
         self.embed_dims = embed_dims
         self.with_cp = with_cp
@@ -73,13 +85,16 @@ class SARLNeck(BaseModule):
             feedforward_channels=feedforward_channels,
             dropout=dropout,
         )
-        self.input_proj = (
-            nn.Identity() if in_channels == embed_dims else nn.Conv2d(in_channels, embed_dims, 1)
-        )
+        projections = [
+            nn.Identity() if width == embed_dims else nn.Conv2d(width, embed_dims, 1)
+            for width in channels
+        ]
+        self.input_proj = projections[0] if len(channels) == 1 else nn.ModuleList(projections)
         self.encoder = nn.ModuleList(EncoderLayer(**layer) for _ in range(num_encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(**layer) for _ in range(num_decoder_layers))
         self.decoder_norm = nn.LayerNorm(embed_dims)
         self.query_embed = nn.Embedding(num_classes, embed_dims)
+        self.level_embed = nn.Embedding(len(channels), embed_dims) if len(channels) > 1 else None
         for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -88,12 +103,17 @@ class SARLNeck(BaseModule):
         """Embed each class in each image.
 
         Args:
-            feats (tuple[Tensor]): Feature maps; the last, (B, K, h, w), is used.
+            feats (tuple[Tensor]): Feature maps (B, K, h, w) or tokens (B, T, K), (B, 1 + T, K);
+                the last is used, or the last few, one for each of ``in_channels``.
 
         Returns:
             tuple[Tensor]: One item, ``label_embeds`` (B, C, D).
+
+        Raises:
+            ValueError: If there are too few, their channels are not ``in_channels``, or tokens
+                fill no square grid.
         """
-        label_embeds, _ = self._decode(feats, need_weights=False)
+        label_embeds, _ = self._decode(self._feature_maps(feats), need_weights=False)
         return (label_embeds,)
 
     def attention_maps(self, feats: tuple[Tensor, ...]) -> Tensor:
@@ -103,17 +123,53 @@ class SARLNeck(BaseModule):
             feats (tuple[Tensor]): As in :meth:`forward`.
 
         Returns:
-            Tensor: (B, C, h, w); each map sums to 1 (in evaluation mode).
+            Tensor: (B, C, h, w); each map sums to 1 (in evaluation mode). With several feature
+            maps it is the attention to the first, the finest: its sum is the share of the
+            attention that this map gets, and the other maps get the rest.
         """
-        height, width = feats[-1].shape[-2:]
-        _, attention = self._decode(feats, need_weights=True)
-        return attention.unflatten(-1, (height, width))
+        feature_maps = self._feature_maps(feats)
+        height, width = feature_maps[0].shape[-2:]
+        _, attention = self._decode(feature_maps, need_weights=True)
+        return attention[..., : height * width].unflatten(-1, (height, width))
+
+    def _feature_maps(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
+        """The maps (B, K, h, w) that are used, one for each of ``in_channels``."""
+        channels = (self.in_channels,) if isinstance(self.in_channels, int) else self.in_channels
+        if len(feats) < len(channels):
+            raise ValueError(
+                f'SARLNeck(in_channels={self.in_channels}) takes {len(channels)} feature maps, '
+                f"got {len(feats)}; set the config's backbone.out_indices to as many stages"
+            )
+        return [
+            self._feature_map(feat, width) for feat, width in zip(feats[-len(channels) :], channels)
+        ]
+
+    def _feature_map(self, feat: Tensor, channels: int) -> Tensor:
+        """A map (B, K, h, w) as it is; tokens, with or without a class token, as such a map."""
+        if feat.dim() == 4 and feat.shape[1] == channels:
+            return feat
+        if feat.dim() != 3 or feat.shape[2] != channels:
+            raise ValueError(
+                f'SARLNeck(in_channels={self.in_channels}) takes a feature map '
+                f'(B, {channels}, h, w) or tokens (B, T, {channels}), got {tuple(feat.shape)}; '
+                "set the config's neck.in_channels to the backbone's channels"
+            )
+        count = feat.shape[1]
+        for extra in (0, 1):  # without and with a class token
+            side = math.isqrt(max(count - extra, 0))
+            if side and side**2 == count - extra:
+                return feat[:, extra:].transpose(1, 2).unflatten(2, (side, side))
+        raise ValueError(
+            f'SARLNeck cannot place {count} tokens, {tuple(feat.shape)}: neither {count} nor '
+            f'{count - 1} (without a class token) is a square; let the backbone give a feature '
+            "map, as out_type='featmap' does in mmpretrain's transformers"
+        )
 
     def _decode(
-        self, feats: tuple[Tensor, ...], need_weights: bool
+        self, feature_maps: list[Tensor], need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Label embeddings (B, C, D), and the last attention (B, C, T) if asked for."""
-        memory, pos = self._encode(feats[-1])
+        memory, pos = self._encode(feature_maps)
         query_pos = self.query_embed.weight[None]  # (1, C, D)
         # the same for every image until the first layer has looked at the features
         label_embeds, attention = torch.zeros_like(query_pos), None
@@ -124,20 +180,25 @@ class SARLNeck(BaseModule):
             )
         return self.decoder_norm(label_embeds), attention
 
-    def _encode(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(self, feature_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Tokens (B, T, D) and their positions (1, T, D)."""
-        if feature_map.dim() != 4 or feature_map.shape[1] != self.in_channels:
-            raise ValueError(
-                f'SARLNeck(in_channels={self.in_channels}) takes a feature map '
-                f'(B, {self.in_channels}, h, w), got {tuple(feature_map.shape)}; set '
-                "the config's neck.in_channels to the backbone's channels"
+        if self.level_embed is None:
+            memory, pos = self._embed(feature_maps[0], self.input_proj)
+        else:
+            levels = [self._embed(*level) for level in zip(feature_maps, self.input_proj)]
+            memory = torch.cat([tokens for tokens, _ in levels], dim=1)
+            pos = torch.cat(
+                [pos + embed for (_, pos), embed in zip(levels, self.level_embed.weight)], dim=1
             )
-        projected = self.input_proj(feature_map)  # (B, D, h, w)
-        memory = projected.flatten(2).transpose(1, 2)  # (B, T, D)
-        pos = self._position_encoding(*projected.shape[-2:], memory)
         for layer in self.encoder:
             memory = self._run(layer, memory, pos)
         return memory, pos
+
+    def _embed(self, feature_map: Tensor, input_proj: nn.Module) -> tuple[Tensor, Tensor]:
+        """Tokens (B, h * w, D) of one map, and their positions (1, h * w, D)."""
+        projected = input_proj(feature_map)  # (B, D, h, w)
+        tokens = projected.flatten(2).transpose(1, 2)
+        return tokens, self._position_encoding(*projected.shape[-2:], tokens)
 
     def _run(self, layer: nn.Module, *inputs):
         """Call a layer, keeping its inputs only if ``with_cp``."""
@@ -155,66 +216,3 @@ class SARLNeck(BaseModule):
         if type(pos) is Tensor and not torch.compiler.is_compiling():  # no tracer's stand-in
             self._positions[key] = pos
         return pos
-
-
-class FeedForward(nn.Sequential):
-    """Linear, ReLU, dropout, linear, dropout."""
-
-    def __init__(self, embed_dims: int, feedforward_channels: int, dropout: float) -> None:
-        super().__init__(
-            nn.Linear(embed_dims, feedforward_channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(feedforward_channels, embed_dims),
-            nn.Dropout(dropout),
-        )
-
-
-class EncoderLayer(nn.Module):
-    """Post-norm self-attention over the tokens; positions enter queries and keys only."""
-
-    def __init__(
-        self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attn = Attention(embed_dims, num_heads, dropout)
-        self.attn_drop = nn.Dropout(dropout)
-        self.attn_norm = nn.LayerNorm(embed_dims)
-        self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
-        self.ffn_norm = nn.LayerNorm(embed_dims)
-
-    def forward(self, memory: Tensor, pos: Tensor) -> Tensor:
-        """(B, T, D), (1, T, D) → (B, T, D)."""
-        query = memory + pos
-        attended, _ = self.attn(query, query, memory)
-        memory = self.attn_norm(memory + self.attn_drop(attended))
-        return self.ffn_norm(memory + self.ffn(memory))
-
-
-class DecoderLayer(nn.Module):
-    """Post-norm attention of the class queries to the tokens, without self-attention."""
-
-    def __init__(
-        self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attn = Attention(embed_dims, num_heads, dropout)
-        self.attn_drop = nn.Dropout(dropout)
-        self.attn_norm = nn.LayerNorm(embed_dims)
-        self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
-        self.ffn_norm = nn.LayerNorm(embed_dims)
-
-    def forward(
-        self,
-        label_embeds: Tensor,
-        query_pos: Tensor,
-        memory: Tensor,
-        pos: Tensor,
-        need_weights: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        """(B or 1, C, D), (1, C, D), (B, T, D), (1, T, D) → (B, C, D) and (B, C, T) or None."""
-        attended, attention = self.attn(
-            label_embeds + query_pos, memory + pos, memory, need_weights
-        )
-        label_embeds = self.attn_norm(label_embeds + self.attn_drop(attended))
-        return self.ffn_norm(label_embeds + self.ffn(label_embeds)), attention

@@ -1,0 +1,141 @@
+"""model-index.yml, the metafiles and CITATION.cff: they parse, and say what the documents say."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from modelindex.load_model_index import load
+
+from projects.sadcl import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+METAFILES = sorted(ROOT.glob('projects/*/metafile.yml'))
+NO_METRIC = {'minutes', 'commit', '95 % interval', 'minus the control'}
+
+
+def read(path):
+    return yaml.safe_load((ROOT / path).read_text(encoding='utf-8'))
+
+
+MODELS = {model['Name']: model for path in METAFILES for model in read(path)['Models']}
+
+
+def tables(path):
+    """The rows of all tables of a document, each as {column: cell}."""
+    rows, header = [], None
+    for line in (ROOT / path).read_text(encoding='utf-8').splitlines():
+        cells = [cell.strip() for cell in line.strip().strip('|').split('|')]
+        if not line.startswith('|'):
+            header = None
+        elif header is None:
+            header = cells
+        elif not set(line) <= set('|-: '):
+            rows.append(dict(zip(header, cells)))
+    return rows
+
+
+def config_of(row):
+    """The config that a row links to, by its name."""
+    found = re.search(r'configs/sadcl/([\w-]+)\.py\)', ' '.join(row.values()))
+    return found and found[1]
+
+
+def results_of(path):
+    """The measured rows of each config: [(metrics, commit or None)], in the order of the file."""
+    found, name = {}, None
+    for row in tables(path):
+        first = next(iter(row.values()))
+        name = config_of(row) or (name if first.startswith('the same') else None)
+        metrics = {}
+        for column, cell in row.items():
+            column = re.sub(r' \(`\w+`\)$', '', column)
+            number = re.fullmatch(r'(\d+\.\d+)(?: ± (\d+\.\d+))?', cell)
+            if number and column not in NO_METRIC and 'paper' not in column:
+                metrics[column] = float(number[1])
+                if number[2]:
+                    metrics['standard deviation'] = float(number[2])
+        if name and metrics:
+            found.setdefault(name, []).append((metrics, row.get('commit')))
+    return found
+
+
+def test_the_index_parses_and_passes_its_own_check(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    index = load('model-index.yml')
+    index.check(silent=True)
+    problems = [*index.check_errors]
+    for model in index.models:
+        model.check(silent=True)
+        problems += model.check_errors
+    assert not problems
+    assert {model.name for model in index.models} == set(MODELS)
+    imported = {ROOT / path for path in read('model-index.yml')['Import']}
+    assert imported == set(METAFILES)
+
+
+@pytest.mark.parametrize('path', METAFILES, ids=lambda path: path.parent.name)
+def test_files_exist_and_names_are_those_of_configs(path):
+    content = read(path)
+    collections = {collection['Name'] for collection in content['Collections']}
+    for collection in content['Collections']:
+        assert (ROOT / collection['README']).is_file()
+        assert (ROOT / collection['Code']['URL']).is_file()
+        assert collection['Code']['Version'] == __version__
+    names = [model['Name'] for model in content['Models']]
+    assert len(names) == len(set(names))
+    for model in content['Models']:
+        assert (ROOT / model['Config']).is_file()
+        assert Path(model['Config']).stem == model['Name']
+        assert model['In Collection'] in collections
+        assert model['Weights'] is None, 'no weights are published'
+
+
+def test_results_are_the_rows_of_the_project_readme():
+    wanted = results_of('projects/sadcl/README.md')
+    assert len(wanted) >= 10
+    assert wanted.keys() == {name for name, model in MODELS.items() if 'Results' in model}
+    for name, rows in wanted.items():
+        results = MODELS[name]['Results']
+        assert [result['Metrics'] for result in results] == [metrics for metrics, _ in rows], name
+        for result, (_, commit) in zip(results, rows):
+            assert re.fullmatch(r'[0-9a-f]{7}', result['Commit'])
+            assert commit in (None, result['Commit']), name
+            assert result['Protocol'] == 'standard'
+            assert 'Seed' in result
+
+
+def test_numbers_of_the_main_readme_are_among_the_results():
+    rows = [row for row in tables('README.md') if 'ours' in row]
+    measured = [row for row in rows if re.match(r'\d', row['ours'])]
+    assert len(measured) >= 4
+    for row in rows:
+        results = MODELS[config_of(row)].get('Results', []) if config_of(row) in MODELS else []
+        numbers = {value for result in results for value in result['Metrics'].values()}
+        assert bool(numbers) == (row in measured), row
+        assert row not in measured or float(row['ours']) in numbers, row
+
+
+def test_numbers_of_the_paper_are_labelled_and_equal_in_all_places():
+    for path in ('README.md', 'projects/sadcl/README.md'):
+        found = 0
+        for row in tables(path):
+            column = next((name for name in row if 'paper' in name), None)
+            number = column and re.match(r'\d+\.\d', row[column])
+            if number and config_of(row):
+                found += 1
+                assert MODELS[config_of(row)]['Metadata']["Paper's mAP"] == float(number[0])
+        assert found >= 3
+
+
+def test_the_citation_names_software_and_paper():
+    citation = read('CITATION.cff')
+    assert citation['cff-version'] == '1.2.0'
+    assert {'message', 'title', 'authors'} <= citation.keys()  # what the format requires
+    assert citation['version'] == __version__
+    (paper,) = citation['references']
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8').replace('\n', ' ')
+    assert paper['title'] in readme
+    for author in paper['authors']:
+        assert f'{author["given-names"]} {author["family-names"]}' in readme
+    assert read('projects/sadcl/metafile.yml')['Collections'][0]['Paper']['URL'] == paper['url']
