@@ -54,8 +54,10 @@ RESIZE = dict(type='Resize', scale=(64, 64))
 CROP = dict(type='CenterCrop', crop_size=48)
 
 
-def write_checkpoint(path, model, transform=RESIZE):
+def write_checkpoint(path, model, transform=RESIZE, num_classes=5):
     """A checkpoint with its config inside; the scores are about SCORES, whatever the photo."""
+    neck, head = (dict(model[part], num_classes=num_classes) for part in ('neck', 'head'))
+    model = dict(model, neck=neck if 'num_classes' in model['neck'] else model['neck'], head=head)
     pipeline = [dict(type='LoadImageStrict'), transform, dict(type='PackInputs')]
     cfg = Config(
         dict(
@@ -68,8 +70,10 @@ def write_checkpoint(path, model, transform=RESIZE):
     init_default_scope('mmpretrain')
     weights = MODELS.build(model).state_dict()
     weights['head.fc.weight'] *= 1e-3
-    weights['head.fc.bias'] = torch.tensor(SCORES).logit().view_as(weights['head.fc.bias'])
-    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES))
+    weights['head.fc.bias'] = (
+        torch.tensor(SCORES[:num_classes]).logit().view_as(weights['head.fc.bias'])
+    )
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES[:num_classes]))
     torch.save(dict(state_dict=weights, meta=meta), path)
     return path
 
@@ -81,6 +85,7 @@ def folder(tmp_path_factory):
     write_checkpoint(folder / 'sarl.pth', MODEL)
     write_checkpoint(folder / 'cropped.pth', MODEL, CROP)
     write_checkpoint(folder / 'baseline.pth', PLAIN)
+    write_checkpoint(folder / 'single.pth', MODEL, num_classes=1)
     colours = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     photo = Image.fromarray(colours).resize((90, 60))
     photo.save(folder / 'photo.png')
@@ -91,7 +96,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def inferencers(folder):
-    names = ('sarl', 'cropped', 'baseline')
+    names = ('sarl', 'cropped', 'baseline', 'single')
     return {name: MultiLabelInferencer(folder / f'{name}.pth', device='cpu') for name in names}
 
 
@@ -330,3 +335,11 @@ def test_browser_offers_thresholds_of_the_labels(open_page, folder):
     page.locator('#by-class input').uncheck()
     page.locator('#message', has_text='3 labels.').wait_for()
     slide(page, 'threshold', 80, '1 label.')
+
+
+@pytest.mark.slow
+def test_browser_of_a_model_of_one_class(open_page, folder):
+    page = open_page('single')
+    drop(page, folder / 'photo.png', '1 label.')
+    assert shown(page) == ['cat'] and page.locator('#attention img').count() == 1
+    slide(page, 'threshold', 80, 'No label; the best is cat 70%.')

@@ -113,7 +113,7 @@ def _lay_out(gr, inferencer: MultiLabelInferencer, start: float, has_file: bool)
                 interactive=not has_file,
                 elem_id='threshold',
             )
-            most = min(len(inferencer.classes), MAX_LABELS)
+            most = max(2, min(len(inferencer.classes), MAX_LABELS))  # 1 to 1 is no slider
             page.number = gr.Slider(
                 *(1, most, min(10, most)), step=1, label='Number of labels', elem_id='number'
             )
