@@ -19,13 +19,14 @@ from projects.sadcl.models.gather import gather_active, gather_rows
 
 IMAGES, CLASSES, DIMS, STEPS = 12, 5, 6, 3
 WORLDS = (2, 3, 4)
-# anchors, gather, which images have labels
+# anchors, gather, momentum of averaged prototypes, which images have labels
 CASES = {
-    'official': ('official', True, 'many'),
-    'all': ('all', True, 'many'),
-    'a process without a positive label': ('official', True, 'first'),
-    'no positive label': ('all', True, 'none'),
-    'published': ('official', False, 'many'),
+    'official': ('official', True, None, 'many'),
+    'all': ('all', True, None, 'many'),
+    'averaged prototypes': ('all', True, 0.7, 'many'),
+    'a process without a positive label': ('official', True, 0.7, 'first'),
+    'no positive label': ('all', True, None, 'none'),
+    'published': ('official', False, None, 'many'),
 }
 # float64; sums of some hundred terms in another order
 EXACT = dict(rtol=1e-9, atol=1e-12)
@@ -34,7 +35,7 @@ EXACT = dict(rtol=1e-9, atol=1e-12)
 class Model(nn.Module):
     """An embedding of each class from one linear layer, and the head."""
 
-    def __init__(self, anchors, gather):
+    def __init__(self, anchors, gather, momentum):
         super().__init__()
         torch.manual_seed(0)
         self.embed = nn.Linear(7, CLASSES * DIMS)
@@ -44,6 +45,7 @@ class Model(nn.Module):
             proj_channels=4,
             bank_slots=IMAGES,
             bank_threshold=0.4,
+            prototype_momentum=momentum,
             loss_cls=dict(type='StopGradAsymmetricLoss'),
             loss_sscl=dict(type='SSCLLoss', anchors=anchors, gather=gather),
             loss_pscl=dict(type='PSCLLoss', gather=gather),
@@ -71,9 +73,9 @@ def make_batch(step, labels):
 
 def train(name, rank=0, world=1):
     """Losses of each step, the parameters after the last, and the bank."""
-    anchors, gather, labels = CASES[name]
+    *settings, labels = CASES[name]
     torch.set_default_dtype(torch.float64)
-    model = Model(anchors, gather)
+    model = Model(*settings)
     network = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     history = []
@@ -139,7 +141,7 @@ def test_split_batches_train_as_one(outcomes, name, world):
         assert_close(rank_bank[: IMAGES // world], bank[rank::world], **EXACT)
         assert_close(rank_state, state, **EXACT)
     if name in ('official', 'all'):
-        prototypes = Model(*CASES[name][:2]).head.prototypes
+        prototypes = Model(*CASES[name][:3]).head.prototypes
         assert not torch.equal(bank[0, 0], prototypes[0])  # the bank took part
 
 
@@ -149,7 +151,7 @@ def test_without_gather_a_process_contrasts_its_own_images(outcomes):
     assert not torch.allclose(values[0], values[1])
     inputs, target = (rows[1::2] for rows in make_batch(0, 'many'))
     torch.set_default_dtype(torch.float64)
-    expected = Model('official', False)(inputs, target)['loss_sscl']
+    expected = Model(*CASES['published'][:3])(inputs, target)['loss_sscl']
     torch.set_default_dtype(torch.float32)
     assert_close(values[1], expected.detach(), **EXACT)
 

@@ -390,6 +390,47 @@ def test_bank_starts_from_the_prototypes():
     assert_close(head.memory_bank, head.prototypes.detach().expand(64, 5, 8), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('momentum', [0.0, 0.9, 1.0])
+def test_averaged_prototypes_equal_loop(momentum):
+    head = make_head(torch.float64, prototype_momentum=momentum)
+    expected = head.prototypes.clone()
+    for seed in range(3):
+        feats, samples = make_batch(dtype=torch.float64, seed=seed)
+        sum(head.loss(feats, samples).values()).backward()
+        for c in range(5):
+            embeds = [feats[0][b, c].detach() for b in range(4) if TARGET[b, c]]
+            if embeds:  # class 3 is in no image
+                expected[c] = momentum * expected[c] + (1 - momentum) * sum(embeds) / len(embeds)
+        assert_close(head.prototypes, expected, **EXACT)
+    assert 'prototypes' not in dict(head.named_parameters())
+    assert_every_parameter_has_a_finite_gradient(head)
+
+
+def test_averaged_prototypes_rest_in_evaluation_and_before_their_stage():
+    head, batch = make_head(prototype_momentum=0.5), make_batch()
+    before = head.prototypes.clone()
+    head.eval().loss(*batch)
+    head.train().contrastive = False
+    head.loss(*batch)
+    assert torch.equal(head.prototypes, before)
+    head.contrastive = True
+    head.loss(*batch)
+    assert not torch.equal(head.prototypes, before)
+
+
+def test_averaged_prototypes_load_into_trained_ones():
+    head, other = make_head(prototype_momentum=0.5), make_head()
+    head.prototypes.fill_(3)
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other.prototypes, head.prototypes)
+
+
+@pytest.mark.parametrize('momentum', [-0.1, 1.1])
+def test_impossible_prototype_momentum_raises(momentum):
+    with pytest.raises(ValueError, match=f'prototype_momentum must lie .* got {momentum}'):
+        make_head(prototype_momentum=momentum)
+
+
 def test_start_contrastive_renews_the_projector():
     head, batch = make_head(), make_batch()
     head.contrastive = False

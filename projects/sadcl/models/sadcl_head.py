@@ -7,52 +7,17 @@ memory bank, K positive (image, class) pairs of the batch.
 from __future__ import annotations
 
 import logging
-import math
 
 import numpy as np
 import torch
+from mmengine import dist
 from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
-
-class GroupLinear(nn.Module):
-    r"""One linear score per class: :math:`l_{bc} = \langle W_c, h_{bc} \rangle + b_c`.
-
-    Query2Label's group-wise fully connected layer. It computes in at least float32.
-
-    Args:
-        num_classes (int): C.
-        embed_dims (int): D.
-        prior_prob (float, optional): Start every class at this probability, with small weights
-            (the initialisation of Focal Loss, Lin et al., ICCV 2017). Defaults to None: weight
-            and bias uniform in ±1/sqrt(D), as published.
-    """
-
-    def __init__(self, num_classes: int, embed_dims: int, prior_prob: float | None = None) -> None:
-        super().__init__()
-        if prior_prob is not None and not 0 < prior_prob < 1:
-            raise ValueError(f'prior_prob must lie between 0 and 1, got {prior_prob}')
-        self.weight = nn.Parameter(torch.empty(num_classes, embed_dims))
-        self.bias = nn.Parameter(torch.empty(num_classes))
-        bound = 1 / math.sqrt(embed_dims)
-        if prior_prob is None:
-            nn.init.uniform_(self.weight, -bound, bound)
-            nn.init.uniform_(self.bias, -bound, bound)
-        else:
-            nn.init.normal_(self.weight, std=0.01)
-            nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
-
-    def forward(self, label_embeds: Tensor) -> Tensor:
-        """(B, C, D) → logits (B, C)."""
-        with torch.autocast(label_embeds.device.type, enabled=False):
-            dtype = torch.promote_types(label_embeds.dtype, self.weight.dtype)
-            dtype = torch.promote_types(dtype, torch.float32)
-            weight, bias = self.weight.to(dtype), self.bias.to(dtype)
-            return torch.einsum('bcd,cd->bc', label_embeds.to(dtype), weight) + bias
-
+from .group_linear import GroupLinear
 
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
 PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)
@@ -91,6 +56,10 @@ class SADCLHead(MultiLabelClsHead):
             to None: drawn from N(0, 1) until :meth:`set_prototypes`.
         bank_slots (int): S, the largest batch of a process that the bank can pair. Defaults to 64.
         bank_threshold (float): A score must exceed it to be stored. Defaults to 0.8.
+        prototype_momentum (float, optional): m, between 0 and 1: after a training batch, a class
+            that is in it moves its prototype to ``m * prototype + (1 - m) * mean`` of its
+            embeddings, and no gradient does; 1 keeps the prototypes as the stage's start gave
+            them. Defaults to None: they are trained, as published.
         prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
         thr (float, optional): ``pred_label`` has the classes with at least this score.
             Defaults to None: 0.5, unless ``topk`` is set.
@@ -114,6 +83,7 @@ class SADCLHead(MultiLabelClsHead):
         prototypes: str | None = None,
         bank_slots: int = 64,
         bank_threshold: float = 0.8,
+        prototype_momentum: float | None = None,
         prior_prob: float | None = None,
         thr: float | None = None,
         topk: int | None = None,
@@ -121,6 +91,11 @@ class SADCLHead(MultiLabelClsHead):
     ) -> None:
         loss_cls = loss_cls or dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes)
         super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        if prototype_momentum is not None and not 0 <= prototype_momentum <= 1:
+            raise ValueError(
+                f'prototype_momentum must lie between 0 and 1, got {prototype_momentum}'
+            )
+        self.prototype_momentum = prototype_momentum
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.bank_threshold = bank_threshold
@@ -136,7 +111,11 @@ class SADCLHead(MultiLabelClsHead):
                 nn.ReLU(inplace=True),
                 nn.Linear(in_channels, proj_channels),
             )
-            self.prototypes = nn.Parameter(torch.randn(num_classes, in_channels))
+            prototypes = torch.randn(num_classes, in_channels)
+            if prototype_momentum is None:
+                self.prototypes = nn.Parameter(prototypes)
+            else:
+                self.register_buffer('prototypes', prototypes)
             self.register_buffer('memory_bank', torch.zeros(bank_slots, num_classes, in_channels))
             given = self.given_prototypes()
             self.set_prototypes(self.prototypes if given is None else given)
@@ -171,6 +150,8 @@ class SADCLHead(MultiLabelClsHead):
         losses.update(self._contrastive_losses(label_embeds, target, image, label))
         if self.training and self.loss_sscl is not None:
             self._update_bank(label_embeds, cls_score, image, label)
+        if self.training and self.prototype_momentum is not None:
+            self._average_prototypes(label_embeds, image, label)
         return losses
 
     def given_prototypes(self) -> Tensor | None:
@@ -206,7 +187,8 @@ class SADCLHead(MultiLabelClsHead):
         if self.loss_pscl is not None:
             z = self.projector(label_embeds)  # (B, C, P)
             active = z[image, label]  # (K, P)
-            losses['loss_pscl'] = self.loss_pscl(z, self.projector(self.prototypes), target)
+            # a copy: averaging changes the prototypes before the backward pass
+            losses['loss_pscl'] = self.loss_pscl(z, self.projector(self.prototypes.clone()), target)
         else:
             active = self.projector(label_embeds[image, label])
         if self.loss_sscl is not None:
@@ -237,6 +219,18 @@ class SADCLHead(MultiLabelClsHead):
         slots = self.memory_bank[image, label]  # (K, D)
         embeds = label_embeds[image, label].to(slots.dtype)
         self.memory_bank[image, label] = torch.where(confident[:, None], embeds, slots)
+
+    @torch.no_grad()
+    def _average_prototypes(self, label_embeds: Tensor, image: Tensor, label: Tensor) -> None:
+        """Move the prototypes of the classes of the batch, of all processes, to their means."""
+        embeds = label_embeds[image, label].to(self.prototypes.dtype)  # (K, D)
+        sums = self.prototypes.new_zeros(self.num_classes, self.in_channels + 1)
+        sums.index_add_(0, label, torch.cat([embeds, torch.ones_like(embeds[:, :1])], dim=1))
+        dist.all_reduce(sums)
+        counts = sums[:, -1:]  # (C, 1)
+        means = sums[:, :-1] / counts.clamp(min=1)
+        moved = torch.lerp(means, self.prototypes, self.prototype_momentum)
+        self.prototypes.copy_(torch.where(counts > 0, moved, self.prototypes))
 
     @staticmethod
     def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:

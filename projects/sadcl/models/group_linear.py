@@ -1,0 +1,47 @@
+"""One linear score per class.
+
+Shapes in this module: B images, C classes, D embed dims.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class GroupLinear(nn.Module):
+    r"""One linear score per class: :math:`l_{bc} = \langle W_c, h_{bc} \rangle + b_c`.
+
+    Query2Label's group-wise fully connected layer. It computes in at least float32.
+
+    Args:
+        num_classes (int): C.
+        embed_dims (int): D.
+        prior_prob (float, optional): Start every class at this probability, with small weights
+            (the initialisation of Focal Loss, Lin et al., ICCV 2017). Defaults to None: weight
+            and bias uniform in ±1/sqrt(D), as published.
+    """
+
+    def __init__(self, num_classes: int, embed_dims: int, prior_prob: float | None = None) -> None:
+        super().__init__()
+        if prior_prob is not None and not 0 < prior_prob < 1:
+            raise ValueError(f'prior_prob must lie between 0 and 1, got {prior_prob}')
+        self.weight = nn.Parameter(torch.empty(num_classes, embed_dims))
+        self.bias = nn.Parameter(torch.empty(num_classes))
+        bound = 1 / math.sqrt(embed_dims)
+        if prior_prob is None:
+            nn.init.uniform_(self.weight, -bound, bound)
+            nn.init.uniform_(self.bias, -bound, bound)
+        else:
+            nn.init.normal_(self.weight, std=0.01)
+            nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
+
+    def forward(self, label_embeds: Tensor) -> Tensor:
+        """(B, C, D) → logits (B, C)."""
+        with torch.autocast(label_embeds.device.type, enabled=False):
+            dtype = torch.promote_types(label_embeds.dtype, self.weight.dtype)
+            dtype = torch.promote_types(dtype, torch.float32)
+            weight, bias = self.weight.to(dtype), self.bias.to(dtype)
+            return torch.einsum('bcd,cd->bc', label_embeds.to(dtype), weight) + bias
