@@ -42,6 +42,12 @@ def test_tools_and_configs_exist(document):
     assert not missing
 
 
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_placeholder_is_left(document):
+    prose = re.sub(r'^```.*?^```', '', document.read_text(), flags=re.M | re.S)
+    assert not re.findall(r'^(?:[A-Z_]{2,}|.*\b(?:TODO|TBD|FIXME)\b.*)$', prose, flags=re.M)
+
+
 def test_the_fault_tables_name_tests_that_exist():
     text = (ROOT / 'docs/reliability.md').read_text()
     named = re.findall(r'`(test_\w+)(?:::(test_\w+))?', text)

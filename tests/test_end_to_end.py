@@ -95,7 +95,11 @@ def run_tool(*command, cwd):
 def test_tools_train_test_and_infer(tmp_path):
     cfg = tiny_config(tmp_path)
     cfg.dump(str(tmp_path / 'tiny.py'))
-    run_tool(sys.executable, ROOT / 'tools/train.py', 'tiny.py', '--work-dir', 'run', cwd=tmp_path)
+    train = [ROOT / 'tools/train.py', 'tiny.py', '--work-dir', 'run']
+    terminal = run_tool(sys.executable, *train, cwd=tmp_path)
+    assert 'Config, environment and hooks are in' in terminal
+    assert not re.findall('backbone|deprecated|UserWarning', terminal)  # a page of them, once
+    assert len(terminal.splitlines()) < 60
     output = run_tool(
         sys.executable,
         ROOT / 'tools/test.py',

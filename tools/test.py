@@ -10,9 +10,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
-from projects.sadcl.engine import adapt_to_device, check_data, find_checkpoint, one_line_errors
+from projects.sadcl.engine import (
+    ConsoleRunner,
+    adapt_to_device,
+    check_data,
+    find_checkpoint,
+    one_line_errors,
+)
 from projects.sadcl.evaluation.thresholds import parse_threshold
 
 
@@ -107,7 +112,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.dry_run:
         return
     adapt_to_device(cfg)
-    metrics = Runner.from_cfg(cfg).test()
+    metrics = ConsoleRunner.from_cfg(cfg).test()
     if not is_main_process():
         return
     if args.out and args.out.endswith('.json'):

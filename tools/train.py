@@ -8,9 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
 from projects.sadcl.engine import (
+    ConsoleRunner,
     adapt_to_device,
     check_data,
     check_launch,
@@ -89,7 +89,7 @@ def main() -> None:
         if args.dry_run:
             return
         adapt_to_device(cfg)
-        runner = Runner.from_cfg(cfg)
+        runner = ConsoleRunner.from_cfg(cfg)
         check_launch(runner)
         runner.train()
 

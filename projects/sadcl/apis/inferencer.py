@@ -179,7 +179,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         maps = None
         if 'attention' in sample:
             maps = sample.attention[labels]
-            image = image if self._keeps_frame() else sample.view
+            image = image if self.keeps_frame() else sample.view
         scores = sample.pred_score[labels].tolist()
         best = int(sample.pred_score.argmax())
         return draw_prediction(
@@ -189,6 +189,12 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             maps,
             empty=f'no label; the best is {self.classes[best]} {sample.pred_score[best]:.2f}',
         )
+
+    def keeps_frame(self) -> bool:
+        """Whether the model sees the whole image and nothing else, maybe in another shape."""
+        names = [type(transform).__name__ for transform in self.pipeline.transforms]
+        changed = any('Crop' in name or 'Pad' in name for name in names)
+        return not changed and self.model.data_preprocessor.pad_size_divisor == 1
 
     def postprocess(
         self,
@@ -215,12 +221,6 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             # a data set that makes its images
             transforms = [dict(type='LoadImageStrict'), *transforms]
         return _Pipeline([TRANSFORMS.build(transform) for transform in transforms])
-
-    def _keeps_frame(self) -> bool:
-        """Whether the model sees the whole image and nothing else, maybe in another shape."""
-        names = [type(transform).__name__ for transform in self.pipeline.transforms]
-        changed = any('Crop' in name or 'Pad' in name for name in names)
-        return not changed and self.model.data_preprocessor.pad_size_divisor == 1
 
 
 def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:

@@ -44,7 +44,7 @@ def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
     photo = _shrink(read_image(path)[..., ::-1])
     if not has_attention:
         return Prediction(sample.pred_score, None, photo, photo)
-    view = photo if inferencer._keeps_frame() else _shrink(sample.view)
+    view = photo if inferencer.keeps_frame() else _shrink(sample.view)
     return Prediction(sample.pred_score, sample.attention, photo, view)
 
 

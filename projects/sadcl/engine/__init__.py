@@ -5,6 +5,7 @@ from .autocast_wrapper import AutocastOptimWrapper
 from .checkpoint_io import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoint_search import find_checkpoint, find_resumable
 from .class_check_hook import ClassCountCheckHook
+from .console import ConsoleRunner
 from .finite_loss import FiniteLossHook, NonFiniteLossError
 from .launch import adapt_to_device, check_data, one_line_errors
 from .launch_checks import LaunchError, check_launch, scale_for_accumulation
@@ -26,6 +27,7 @@ __all__ = [
     'CheckpointError',
     'CheckpointWriteError',
     'ClassCountCheckHook',
+    'ConsoleRunner',
     'FiniteLossHook',
     'GroupOneCycleLR',
     'LaunchError',

@@ -125,6 +125,9 @@ class FiniteLossHook(Hook):
                 f'Last checkpoint: {self._runner.message_hub.get_info("last_ckpt") or "none yet"}'
             )
 
+    # mmengine asks whether the steps are counted: both end in the one that it has wrapped
+    _guarded_step._with_counter = _scaled_step._with_counter = True
+
     def _skip(self, what: str, images: list[str], is_mine: bool) -> None:
         """Put the buffers back, count, log, and stop if it is too often."""
         with torch.no_grad():

@@ -1,0 +1,87 @@
+"""What a terminal shows of a run: some lines at the start; the log file has everything."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections import Counter
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+# beginnings of messages that nobody acts upon, of mmengine
+FOR_THE_FILE_ONLY = (
+    '\n------------------------------------------------------------\nSystem environment:',
+    'Config:\n',
+    'Hooks will be executed in the following order:',
+    'Distributed training is not used, all SyncBatchNorm',
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+    'Exp name: ',
+)
+FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
+PARAMETER_OPTION = re.compile(r'^paramwise_options -- (\w+)[^:]*:(\w+)=(.+)$')
+
+
+class ConsoleFilter(logging.Filter):
+    """Keep what is for the log file off the terminal.
+
+    The lines that mmengine writes for each parameter become one line for each part of the model
+    and setting. Environment, config and hooks are in the log file, which the first line names.
+
+    Args:
+        handler (logging.Handler): Of the terminal, which the filter is added to.
+        log_file (str): Where everything is.
+    """
+
+    def __init__(self, handler: logging.Handler, log_file: str) -> None:
+        super().__init__()
+        self.handler = handler
+        self.log_file = log_file
+        self.parameters: Counter = Counter()  # (part, what) to the number of tensors
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the terminal shows a record."""
+        message = record.getMessage()
+        if self._counts(message):
+            return False
+        if self.parameters and record.levelno >= self.handler.level:
+            summary = copy.copy(record)
+            summary.levelno, summary.levelname, summary.args = logging.INFO, 'INFO', None
+            summary.msg = self._summary()
+            self.parameters.clear()
+            self.handler.emit(summary)
+        if message.startswith('Config:\n'):
+            record = copy.copy(record)
+            record.msg = f'Config, environment and hooks are in {self.log_file}'
+            self.handler.emit(record)
+        return not message.startswith(FOR_THE_FILE_ONLY)
+
+    def _counts(self, message: str) -> bool:
+        """Count a line about one parameter; False for any other line."""
+        frozen = FROZEN.match(message)
+        if frozen:
+            self.parameters[frozen[1], 'frozen'] += 1
+            return True
+        option = PARAMETER_OPTION.match(message)
+        if option and not option[2].endswith('_mult'):  # the product is told, too
+            self.parameters[option[1], f'{option[2]} {option[3]}'] += 1
+        return option is not None
+
+    def _summary(self) -> str:
+        """Of all counted parameters, in the order of the model."""
+        parts = [f'{part} {what} ({count})' for (part, what), count in self.parameters.items()]
+        return f'Parameters with settings of their own (tensors): {"; ".join(parts)}'
+
+
+class ConsoleRunner(Runner):
+    """mmengine's Runner, with :class:`ConsoleFilter` on its terminal."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """The logger, as mmengine builds it."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(ConsoleFilter(handler, logger._log_file))
+        return logger
