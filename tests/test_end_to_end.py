@@ -100,6 +100,11 @@ def test_tools_train_test_and_infer(tmp_path):
     assert 'Config, environment and hooks are in' in terminal
     assert not re.findall('backbone|deprecated|UserWarning', terminal)  # a page of them, once
     assert len(terminal.splitlines()) < 60
+    checkpoint, command = terminal.splitlines()[-2:]
+    assert checkpoint == f'checkpoint: {find_checkpoint(str(tmp_path / "run"))}'.replace(
+        f'{tmp_path}/', ''
+    )
+    assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
     output = run_tool(
         sys.executable,
         ROOT / 'tools/test.py',

@@ -180,6 +180,19 @@ def test_what_looks_odd_is_said(monkeypatch, capsys):
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
 
+def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(40)]
+    rows = [f'{n},{"cat;dog" if i % 2 else "cat"}\n' for i, n in enumerate(names)]
+    write_table('image,labels\n' + ''.join(rows), names)
+    from_csv(monkeypatch, '--out', 'out', '--val', '0.1', '--test', '0.2')
+    printed = capsys.readouterr().out
+    assert '2 have fewer than 5 in val' in printed  # 4 images in all
+    assert '1 have fewer than 5 in test' in printed  # 8 with cat, 4 with dog
+    config = Config.fromfile('out/out.py')
+    assert config.default_hooks.logger.interval == 3  # of 14 batches an epoch
+    assert config.default_hooks.checkpoint.save_best
+
+
 @pytest.mark.parametrize(
     'table, options, message',
     [

@@ -114,7 +114,9 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     if num_others:
         print(f'{num_others} files in the folders are no images by their extension: left out')
     thresholds = read_thresholds(args.thr_file) if args.thr_file else None
-    inferencer = MultiLabelInferencer(find_checkpoint(args.checkpoint), args.config, args.device)
+    checkpoint = find_checkpoint(args.checkpoint)
+    print(f'checkpoint: {checkpoint}')
+    inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
     thr = thresholds.of_classes(inferencer.classes) if thresholds else args.thr
     if args.topk and args.topk > len(inferencer.classes):
         raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
@@ -132,7 +134,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
             else:
                 results.add(source, outcome)
     record = dict(
-        checkpoint=args.checkpoint,
+        checkpoint=checkpoint,
         decision=describe_decision(args),
         failed=[str(fault) for fault in faults],
         images=results.images,
@@ -140,6 +142,8 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     )
     text = json.dumps(record, indent=1, ensure_ascii=False)
     (out / 'predictions.json').write_text(text + '\n', encoding='utf-8')
+    labelled = sum(bool(entry['labels']) for entry in results.images)
+    print(f'{len(results.images)} images, {labelled} of them with a label: {out}')
     return faults
 
 
@@ -157,7 +161,6 @@ def main() -> None:
         faults = run(args)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(f'results: {args.out}')
     if faults:
         print(f'{len(faults)} images could not be read:', file=sys.stderr)
         for fault in faults:

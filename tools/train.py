@@ -2,18 +2,21 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
 
 from projects.sadcl.engine import (
     ConsoleRunner,
     adapt_to_device,
     check_data,
     check_launch,
+    find_checkpoint,
     find_resumable,
     one_line_errors,
     scale_for_accumulation,
@@ -79,6 +82,17 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def print_end(args: argparse.Namespace, work_dir: str) -> None:
+    """Where the result is, and what to type next."""
+    if not any(Path(work_dir).glob('*.pth')):  # saving may be switched off
+        return
+    # the copy that the Runner writes has the changes of the command line
+    config = Path(work_dir, Path(args.config).name) if args.cfg_options else args.config
+    tool = Path(sys.argv[0]).with_name('test.py')
+    print(f'checkpoint: {find_checkpoint(work_dir)}')
+    print(f'test it: {shlex.join(["python", str(tool), str(config), work_dir])}')
+
+
 def main() -> None:
     args = parse_args()
     with one_line_errors():
@@ -92,6 +106,8 @@ def main() -> None:
         runner = ConsoleRunner.from_cfg(cfg)
         check_launch(runner)
         runner.train()
+        if is_main_process():
+            print_end(args, cfg.work_dir)
 
 
 if __name__ == '__main__':

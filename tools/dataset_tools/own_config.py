@@ -48,9 +48,12 @@ custom_hooks = [
 ]
 {work_dir}"""
 VALIDATION = (
-    "val_dataloader = dict(dataset=dict(ann_file=labels + '/val.json', data_prefix=images))",
+    "val_dataloader = dict(dataset=dict(ann_file=labels + '/val.json', data_prefix=images))\n"
+    'default_hooks = dict(logger=dict(interval=max(batches // 4, 1)))',
     'val_dataloader = val_evaluator = val_cfg = None\n'
-    'default_hooks = dict(checkpoint=dict(save_best=None))',
+    'default_hooks = dict(\n'
+    '    checkpoint=dict(save_best=None), logger=dict(interval=max(batches // 4, 1))\n'
+    ')',
 )
 
 

@@ -19,6 +19,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(('test', 'testing'), 'test'),
 }
 RARE = 10  # training images of a class, below which it is named
+FEW = 5  # the same of the other splits
 NOT_NAMES = {'nan', 'none', 'null', 'n/a', 'na', '?', '-', 'unknown'}
 
 
@@ -153,6 +154,9 @@ def print_counts(images: list[Image], classes: list[str]) -> None:
         lacking = [name for name in classes if not counts[split][name]]
         if lacking:
             print(f'{len(lacking)} have none in {split}: {name_some(lacking)}')
+        few = [name for name in classes if 0 < counts[split][name] < FEW]
+        if few and split != 'train':
+            print(f'{len(few)} have fewer than {FEW} in {split}: their AP hangs on single images')
 
 
 def finish(

@@ -126,11 +126,13 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     twice = len(split.paths) - len(set(split.paths))
     if twice:
         print(f'  listed again     {twice} images')
-    print(f'  fingerprint      {fingerprint(split, num_images, num_classes, num_labels)}')
+    known = fingerprint(split, num_images, num_classes, num_labels)
+    if known:
+        print(f'  fingerprint      {known}')
 
 
 def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
-    """The published split that has these counts."""
+    """The published split that has these counts; nothing for data of one's own."""
     with KNOWN_SPLITS.open(encoding='utf-8', newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['images'] == str(images)]
     for row in rows:
@@ -143,7 +145,7 @@ def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
         return f'the counts of no split that {split.dataset_type} is known for; a part of one?'
     if not split.paths:
         return f'{split.dataset_type} makes any number of images'
-    return 'the counts of no published split, as with data of your own'
+    return ''
 
 
 def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
