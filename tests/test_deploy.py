@@ -274,6 +274,17 @@ def test_published_file_holds_averaged_weights_and_names_its_hash(published, che
     assert published.stat().st_size < Path(checkpoint).stat().st_size / 2
 
 
+def test_absolute_paths_are_not_published():
+    tool = runpy.run_path(str(ROOT / 'tools' / 'publish.py'))
+    data = dict(ann_file='data/pets/test.json', data_prefix='/home/me/photos')
+    cfg = Config(dict(work_dir='/home/me/run', test_dataloader=dict(dataset=data), scale=(2, 3)))
+    kept = tool['without_private'](cfg)
+    assert '/home' not in kept.pretty_text
+    assert kept.test_dataloader.dataset == dict(data, data_prefix='photos')
+    assert kept.scale == (2, 3)
+    assert cfg.work_dir == '/home/me/run'  # the original is as it was
+
+
 def test_published_file_gives_the_same_scores_everywhere(
     run, published, checkpoint, monkeypatch, capsys
 ):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
@@ -475,8 +476,13 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     config, checkpoint = tiny
     out = tmp_path / 'p.npz'
     arguments = [config, checkpoint.parent, '--work-dir', tmp_path / 'work']
-    assert call('test.py', *arguments, '--out', out) is None
+    assert call('test.py', *arguments) is None
     table = checkpoint.parent / 'best_x_per_class.csv'
+    assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
+    # beside what --out saves, so that another split's does not replace the test set's
+    beside, table = table.read_text(), tmp_path / 'p_per_class.csv'
+    assert call('test.py', *arguments, '--out', out, '--split', 'val') is None
+    assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
     assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
     block, names = read_predictions(out)
     with table.open(encoding='utf-8', newline='') as file:
@@ -487,12 +493,66 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     thresholds = tmp_path / 'thresholds.json'
     thresholds.write_text(json.dumps({name: 0.01 * c for c, name in enumerate(names)}))
     assert call('test.py', *arguments, '--threshold', thresholds) is None
+    table = checkpoint.parent / 'best_x_per_class.csv'
     with table.open(encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [float(row['threshold']) for row in rows] == [0.01 * c for c in range(10)]
     thresholds.write_text('{"zero": 0.5}')
     error = call('test.py', *arguments, '--threshold', thresholds)
     assert error.startswith('error: ') and 'no threshold for 9 classes: one, two' in error
+
+
+def test_the_split_is_that_of_the_config(tiny, tmp_path):
+    config, checkpoint = tiny
+    arguments = [checkpoint, '--work-dir', tmp_path / 'work', '--out', tmp_path / 'p.npz']
+    sizes = {}
+    for split in ('train', 'val', 'test'):
+        assert call('test.py', config, *arguments, '--split', split) is None
+        sizes[split] = len(read_predictions(tmp_path / 'p.npz')[0].target)
+    cfg = Config.fromfile(config)
+    expected = {split: cfg[f'{split}_dataloader'].dataset.num_images for split in sizes}
+    assert sizes == expected and len(set(sizes.values())) > 1
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.dump(str(tmp_path / 'no_val.py'))
+    error = call('test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')
+    assert error == '--split val: the config has no val_dataloader'
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(classes='swap'), "number 1 is 'two' in the checkpoint and 'one' in the data"),
+        (dict(classes='add'), "has 11 classes, the test data have 10; only in the checkpoint: 'x'"),
+        (dict(size=12), 'has weights of another shape: head.fc.weight (12, '),
+        (dict(drop='neck.'), 'lacks weights of the config: neck.'),
+        (dict(extra='head.other.weight'), 'has weights that the config has no place for: head.oth'),
+    ],
+)
+def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
+    change, message, tiny, tmp_path, capsys
+):
+    """mmengine loads what fits, and a mAP of partly random weights came out."""
+    config, checkpoint = tiny
+    content = torch.load(checkpoint, weights_only=True)
+    weights = content['state_dict']
+    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    if change.get('classes') == 'swap':
+        names[1], names[2] = names[2], names[1]
+    elif change.get('classes') == 'add':
+        names.append('x')
+    if 'size' in change:
+        weights['head.fc.weight'] = torch.zeros(
+            change['size'], *weights['head.fc.weight'].shape[1:]
+        )
+    if 'extra' in change:
+        weights[change['extra']] = torch.zeros(2)
+    for name in [name for name in weights if name.startswith(change.get('drop', '-'))]:
+        del weights[name]
+    content['meta'] = dict(dataset_meta=dict(classes=names))
+    torch.save(content, tmp_path / 'other.pth')
+    error = call('test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work')
+    assert error.startswith('error: ') and message in error and '\n' not in error
+    assert 'mAP' not in capsys.readouterr().out
 
 
 def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monkeypatch, tmp_path):

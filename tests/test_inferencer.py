@@ -433,6 +433,9 @@ def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatc
         return [label['label'] for label in record['images'][0]['labels']]
 
     assert labels('--thr-file', run / 'thresholds.json') == ['dog']
+    record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
+    assert record['thresholds'] == dict.fromkeys(CLASSES, 2) | {'dog': -1}
+    assert Path(record['checkpoint']).is_file()
     assert len(labels('--topk', 3)) == 3
     assert not (out / 'pictures').exists()
 
@@ -443,6 +446,8 @@ def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatc
         (['nothing.jpg'], 'error: image not found: nothing.jpg does not exist'),
         (['PHOTOS', '--checkpoint', 'nothing'], 'checkpoint not found'),
         (['PHOTOS', '--topk', '6'], 'error: --topk 6: the model has 5 classes'),
+        (['PHOTOS', '--thr', '30'], 'error: --thr is a score, between 0 and 1, got 30'),
+        (['PHOTOS', '--thr-file', 'no.json'], 'error: --thr-file no.json does not exist'),
         (['PHOTOS', '--thr-file', 'short.json'], 'has no threshold for 4 classes'),
     ],
 )

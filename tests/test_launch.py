@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import pytest
 import torch
@@ -369,3 +370,19 @@ def test_a_rank_does_not_wait_for_ever(monkeypatch, timeout):
     adapt_to_device(cfg, log=lambda line: None)
     assert started['backend'] == 'gloo'
     assert started['timeout'].total_seconds() == (timeout or 600)
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (URLError('Name or service not known'), 'error: a file could not be downloaded: Name or'),
+        (HTTPError('https://h/n.pth', 404, 'Not Found', {}, None), 'error: https://h/n.pth could'),
+        (FileNotFoundError(2, 'No such file', 'configs/no.py'), 'error: configs/no.py does not ex'),
+        (PermissionError(13, 'Permission denied', 'x'), "error: [Errno 13] Permission denied: 'x'"),
+    ],
+)
+def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise error
+    assert str(ended.value).startswith(message)
+    assert ('get it elsewhere and give its path' in str(ended.value)) == isinstance(error, URLError)

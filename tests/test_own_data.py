@@ -180,6 +180,28 @@ def test_what_looks_odd_is_said(monkeypatch, capsys):
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
 
+def test_a_rare_label_that_looks_like_a_frequent_one_is_named(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(30)]
+    labels = ['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow']
+    write_table('image,labels\n' + ''.join(f'{n},{c}\n' for n, c in zip(names, labels)), names)
+    from_csv(monkeypatch, '--out', 'out')
+    printed = capsys.readouterr().out
+    assert "'treee' (1) looks like 'tree' (14)" in printed
+    assert printed.count('looks like') == 1
+
+
+def test_checkpoints_of_other_labels_are_named(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(10)]
+    write_table('image,labels\n' + ''.join(f'{name},cat\n' for name in names), names)
+    from_csv(monkeypatch, '--out', 'data/pets')
+    assert 'has checkpoints' not in capsys.readouterr().out
+    Path('work_dirs/pets').mkdir(parents=True)
+    Path('work_dirs/pets/epoch_1.pth').touch()
+    from_csv(monkeypatch, '--out', 'data/pets')
+    printed = capsys.readouterr().out
+    assert 'work_dirs/pets has checkpoints of other labels: remove it, or train with' in printed
+
+
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(monkeypatch, capsys):
     names = [f'{i}.jpg' for i in range(40)]
     rows = [f'{n},{"cat;dog" if i % 2 else "cat"}\n' for i, n in enumerate(names)]

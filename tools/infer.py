@@ -113,6 +113,10 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     images, num_others = collect_images(args.sources)
     if num_others:
         print(f'{num_others} files in the folders are no images by their extension: left out')
+    if not 0 <= args.thr <= 1:
+        raise ValueError(f'--thr is a score, between 0 and 1, got {args.thr:g}')
+    if args.thr_file and not Path(args.thr_file).is_file():
+        raise ValueError(f'--thr-file {args.thr_file} does not exist')
     thresholds = read_thresholds(args.thr_file) if args.thr_file else None
     checkpoint = find_checkpoint(args.checkpoint)
     print(f'checkpoint: {checkpoint}')
@@ -136,6 +140,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     record = dict(
         checkpoint=checkpoint,
         decision=describe_decision(args),
+        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thresholds else {}),
         failed=[str(fault) for fault in faults],
         images=results.images,
         classes=inferencer.classes,

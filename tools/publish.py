@@ -2,8 +2,8 @@
 
 Kept are the weights that prediction needs (the averaged ones, where training averages), the names
 of the classes and the config. Optimizer, schedule, logs, projector, prototypes, memory bank and
-paths of the machine are not. Writes <config>-<first 8 digits of the file's SHA-256>.pth and
-beside it, with the same name, the config for prediction (.py).
+absolute paths of the machine are not. Writes <config>-<first 8 digits of the file's SHA-256>.pth
+and beside it, with the same name, the config for prediction (.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 import os
 import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -87,11 +87,26 @@ def pack(model: BaseModel, meta: dict, trained: Config) -> dict:
 
 
 def without_private(config: Config) -> Config:
-    """A copy without what belongs to one run on one machine."""
-    cfg = config.copy()
+    """A copy without what belongs to one run on one machine.
+
+    Relative paths stay: the config evaluates where data lie in the same place. Of an absolute one
+    (data, weights to start from) the last part stays.
+    """
+    cfg = config.to_dict()
     for key in PRIVATE:
         cfg.pop(key, None)
-    return cfg
+    return Config(last_parts(cfg))
+
+
+def last_parts(value: object) -> object:
+    """The same dicts and lists, with the last part of each absolute path."""
+    if isinstance(value, dict):
+        return {key: last_parts(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(last_parts(item) for item in value)
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value
 
 
 def config_name(config: str | None, meta: dict, source: str) -> str:

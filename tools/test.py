@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
 from projects.sadcl.engine import (
+    CheckpointFitHook,
     ConsoleRunner,
     adapt_to_device,
     check_data,
@@ -26,6 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
+    )
+    parser.add_argument(
+        '--split', choices=['train', 'val', 'test'], default='test', help='which data (test)'
     )
     parser.add_argument('--work-dir', help='logs go here (work_dirs/<config>)')
     parser.add_argument('--out', help='save predictions (.npz) or metrics (.json) to this file')
@@ -69,6 +73,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.test_cfg.fp16 = True
     if args.show_dir:
         cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=1)
+    if args.split != 'test':
+        use_split(cfg, args.split)
     metrics = own_metrics(cfg)
     if not metrics and (args.threshold or (args.out or '').endswith('.npz')):
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
@@ -80,8 +86,23 @@ def load_config(args: argparse.Namespace) -> Config:
         if args.out and args.out.endswith('.npz'):
             metrics[0].out_file = args.out
         if not metrics[0].get('per_class_file'):
-            metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
+            if args.out:
+                out = Path(args.out)
+                metrics[0].per_class_file = str(out.with_name(f'{out.stem}_per_class.csv'))
+            else:
+                metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
     return cfg
+
+
+def use_split(cfg: Config, split: str) -> None:
+    """Test on the images of another split, under the test pipeline."""
+    if cfg.get(f'{split}_dataloader') is None:
+        raise SystemExit(f'--split {split}: the config has no {split}_dataloader')
+    dataset = cfg[f'{split}_dataloader'].dataset
+    if 'pipeline' not in dataset:
+        raise SystemExit(f'--split {split}: {dataset.type} has no pipeline to replace')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset = {**dataset, 'pipeline': pipeline, 'test_mode': True}
 
 
 def own_metrics(cfg: Config) -> list:
@@ -112,7 +133,9 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.dry_run:
         return
     adapt_to_device(cfg)
-    metrics = ConsoleRunner.from_cfg(cfg).test()
+    runner = ConsoleRunner.from_cfg(cfg)
+    runner.register_hook(CheckpointFitHook())
+    metrics = runner.test()
     if not is_main_process():
         return
     if args.out and args.out.endswith('.json'):
@@ -122,7 +145,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out:
         print(f'saved: {args.out}')
     for metric in own_metrics(cfg)[:1]:
-        beside = Path(metric.per_class_file).parent == Path(cfg.load_from).parent
+        beside = args.out or Path(metric.per_class_file).parent == Path(cfg.load_from).parent
         note = '' if beside else ' (not beside the checkpoint)'
         print(f'of each class: {metric.per_class_file}{note}')
         protocols = metric.get('protocols', 'standard')

@@ -101,6 +101,11 @@ def in_work_dir(config: Path) -> bool:
     return config.resolve().parent == Path('work_dirs', config.stem).resolve()
 
 
+def work_dir(config: Path) -> Path:
+    """Where training puts its files."""
+    return config.parent / 'run' if in_work_dir(config) else Path('work_dirs', config.stem)
+
+
 def next_commands(config: Path) -> list[str]:
     """What to type next, in the directory the tool was started in."""
     inside = Path.cwd() == ROOT or ROOT in Path.cwd().parents
@@ -108,13 +113,12 @@ def next_commands(config: Path) -> list[str]:
     found = shutil.which('python')
     same = found and os.path.realpath(found) == os.path.realpath(sys.executable)
     python = 'python' if same else os.path.relpath(sys.executable) if inside else sys.executable
-    run = config.parent / 'run' if in_work_dir(config) else Path('work_dirs', config.stem)
     return [
         shlex.join([python, *map(str, command)])
         for command in (
             [tools / 'dataset_tools/verify.py', config],
             [tools / 'dataset_tools/browse.py', config, '--out', config.with_suffix('.png')],
             [tools / 'train.py', config],
-            [tools / 'test.py', config, run],
+            [tools / 'test.py', config, work_dir(config)],
         )
     ]

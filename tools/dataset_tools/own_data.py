@@ -7,9 +7,10 @@ import json
 import os
 import unicodedata
 from collections import Counter
+from difflib import get_close_matches
 from pathlib import Path
 
-from own_config import next_commands, write_config
+from own_config import next_commands, work_dir, write_config
 from own_splits import SPLITS, Image, choose_splits
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
@@ -20,6 +21,7 @@ SPLIT_NAMES = {
 }
 RARE = 10  # training images of a class, below which it is named
 FEW = 5  # the same of the other splits
+SIMILAR = 0.8  # of difflib: 'treee' and 'tree' have 0.89, 'cat' and 'cow' 0.33
 NOT_NAMES = {'nan', 'none', 'null', 'n/a', 'na', '?', '-', 'unknown'}
 
 
@@ -132,6 +134,9 @@ def print_counts(images: list[Image], classes: list[str]) -> None:
     def row(name: str, values: Counter | dict) -> None:
         print(f'  {name:{width}}' + ''.join(f'{values[split]:>8}' for split in splits))
 
+    def total(name: str) -> int:
+        return sum(count[name] for count in counts.values())
+
     row('', {split: split for split in splits})
     for name in classes:
         row(name, {split: counts[split][name] for split in splits})
@@ -144,6 +149,14 @@ def print_counts(images: list[Image], classes: list[str]) -> None:
     for names in spellings.values():
         if len(names) > 1:
             print(f'warning: one label in several spellings? {", ".join(map(repr, names))}')
+    frequent = [name for name in classes if total(name) >= RARE]
+    for name in classes:
+        similar = get_close_matches(name, frequent, 1, SIMILAR) if total(name) < FEW else []
+        if similar:
+            print(
+                f'warning: a slip of the pen? {name!r} ({total(name)}) looks like '
+                f'{similar[0]!r} ({total(similar[0])})'
+            )
     odd = [name for name in classes if name.casefold() in NOT_NAMES]
     if odd:
         print(f'warning: is this a label? {", ".join(map(repr, odd))}')
@@ -187,6 +200,13 @@ def finish(
     sizes = Counter({split: len(members) for split, members in splits.items()})
     num_labels = sum(len(image.labels) for image in splits['train'])
     config = write_config(args, folder, sizes, len(classes), num_labels)
-    print(f'written: {config}, and the labels in {args.out}\n\nnext:')
+    print(f'written: {config}, and the labels in {args.out}')
+    run = work_dir(config)
+    if any(run.glob('*.pth')):
+        print(
+            f'warning: {run} has checkpoints of other labels: remove it, or train with '
+            f'--work-dir {run}_2'
+        )
+    print('\nnext:')
     for command in next_commands(config):
         print(f'  {command}')

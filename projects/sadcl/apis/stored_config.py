@@ -18,8 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
-# parts of a head that only its losses use
-TRAINING_ONLY = ('head.projector.', 'head.prototypes', 'head.memory_bank')
+from ..engine.checkpoint_fit import fitting_weights
 
 
 def load_predictor(
@@ -49,7 +48,9 @@ def load_predictor(
     init_default_scope('mmpretrain')
     cfg = for_prediction(config)
     model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
-    load_weights(model, content.get('state_dict', content), checkpoint)
+    weights = content.get('state_dict', content)
+    weights = fitting_weights(model.state_dict(), weights, checkpoint)
+    model.load_state_dict(weights, strict=False)  # but for counters of batch norm, all is there
     model._config = cfg
     model._metainfo = None
     model._dataset_meta = dict(classes=class_names(cfg, meta, checkpoint))
@@ -134,34 +135,6 @@ def for_prediction(config: Config) -> Config:
             if name in inspect.signature(head_class).parameters:
                 head[name] = None
     return cfg
-
-
-def load_weights(model: BaseModel, state_dict: Mapping, source: str | Path) -> None:
-    """Load all weights of a model; what only training needs may be in the file besides.
-
-    Raises:
-        ValueError: If weights are missing, or belong to another model.
-    """
-    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
-    needed = model.state_dict()
-    missing = [name for name in needed if name not in weights]
-    unknown = [
-        name for name in weights if name not in needed and not name.startswith(TRAINING_ONLY)
-    ]
-    shapes = [
-        f'{name} {tuple(weights[name].shape)} for {tuple(value.shape)}'
-        for name, value in needed.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    for fault, names in (
-        ('lacks weights of the config', missing),
-        ('has weights that the config has no place for', unknown),
-        ('has weights of another shape', shapes),
-    ):
-        if names:
-            more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-            raise ValueError(f'{source} {fault}: {", ".join(names[:3])}{more}')
-    model.load_state_dict({name: weights[name] for name in needed})
 
 
 def class_names(cfg: Config, meta: Mapping, source: str | Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from .atomic_checkpoint import AtomicCheckpointHook, CheckpointWriteError, atomic_write
 from .autocast_wrapper import AutocastOptimWrapper
+from .checkpoint_fit import CheckpointFitHook
 from .checkpoint_io import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoint_search import find_checkpoint, find_resumable
 from .class_check_hook import ClassCountCheckHook
@@ -26,6 +27,7 @@ __all__ = [
     'ChannelsLastHook',
     'CheckpointError',
     'CheckpointWriteError',
+    'CheckpointFitHook',
     'ClassCountCheckHook',
     'ConsoleRunner',
     'FiniteLossHook',

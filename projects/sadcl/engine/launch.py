@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import torch
 import torch.distributed as torch_dist
@@ -22,6 +23,10 @@ DATASETS_DOCUMENT = 'docs/datasets.md'
 PACKAGE = str(Path(__file__).resolve().parents[1])
 # seconds that a rank waits for the others; between epochs rank 0 alone writes and averages
 HANG_TIMEOUT = 600
+INSTEAD_OF_A_DOWNLOAD = (
+    'Without a network, get it elsewhere and give its path: init_cfg.checkpoint for a backbone, '
+    'load_from for a model'
+)
 
 
 @contextmanager
@@ -78,12 +83,23 @@ def _is_for_people(error: Exception, raised_in: str) -> bool:
 
 def _one_line(error: Exception) -> str:
     """The message; of an error in a loader's worker, the last line of the worker's traceback."""
-    text = str(error).strip()
+    text = _describe(error)
     if 'Original Traceback' in text:
         text = text.splitlines()[-1].partition(': ')[2]
     several = os.environ.get('WORLD_SIZE', '1') != '1' and 'RANK' in os.environ
     where = f' (rank {os.environ["RANK"]})' if several else ''
     return f'error{where}: {" ".join(text.split()) or type(error).__name__}'
+
+
+def _describe(error: Exception) -> str:
+    """The message; of a file that is not there or not reached, what it is and what to do."""
+    if isinstance(error, HTTPError):
+        return f'{error.url} could not be downloaded: {error}. {INSTEAD_OF_A_DOWNLOAD}'
+    if isinstance(error, URLError):
+        return f'a file could not be downloaded: {error.reason}. {INSTEAD_OF_A_DOWNLOAD}'
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f'{error.filename} does not exist'
+    return str(error).strip()
 
 
 def adapt_to_device(cfg: Config, log=print) -> None:
