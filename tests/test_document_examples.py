@@ -1,8 +1,9 @@
-"""What the documents show is executed: the loss of write_a_loss.md, and the tutorial."""
+"""What the documents show is executed: write_a_loss.md, the tutorial, backbones of own images."""
 
 import ast
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+
+from projects.sadcl.models import LazyTIMMBackbone
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +76,86 @@ def test_the_config_of_the_document_trains_with_the_loss(written_loss):
     losses['loss_pscl'].backward()
     assert head.prototypes.grad.abs().sum() > 0
     assert embeds.grad.abs().sum() > 0
+
+
+# ---------------------------------------------------------------- backbones.md, on own images
+
+
+@pytest.fixture
+def own_leaf(tmp_path, monkeypatch, capsys):
+    """The document's config beside the one that from_csv.py writes."""
+    for name in ('photos', 'new_photos', 'data'):
+        (tmp_path / name).mkdir()
+    write_photographs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'dataset_tools'))
+    arguments = ['from_csv.py', 'labels.csv', '--images', 'photos', '--out', 'data/holiday']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    runpy.run_path(str(ROOT / 'tools' / 'dataset_tools' / 'from_csv.py'), run_name='__main__')
+    config, question = examples_on_own_images()
+    path = tmp_path / 'data' / 'holiday' / 'holiday_r50.py'
+    path.write_text(config)
+    return Config.fromfile(path), question
+
+
+def examples_on_own_images():
+    text = (ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')
+    return re.findall(r'```python\n(.*?)```', text.split('\n## On your own images\n')[1], re.DOTALL)
+
+
+def test_another_backbone_learns_own_images(own_leaf, tmp_path):
+    cfg, _ = own_leaf
+    weights = cfg.model.backbone.init_cfg
+    published = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
+    torch.nn.init.constant_(published.conv1.weight, 0.25)
+    entries = {f'backbone.{name}': value for name, value in published.state_dict().items()}
+    torch.save(dict(state_dict=entries), tmp_path / 'file.pth')
+    weights.checkpoint = 'file.pth'
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+    model.init_weights()
+    assert (model.backbone.conv1.weight == 0.25).all()
+    samples = [DataSample().set_gt_label([0]), DataSample().set_gt_label([1])]
+    images = [torch.full((3, 64, 64), value, dtype=torch.uint8) for value in (10, 200)]
+    data = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
+    assert data['data_samples'][0].gt_score.shape == (2,)  # two colours
+    sum(model.train()(**data, mode='loss').values()).backward()
+    trained = {
+        name.split('.')[0] for name, p in model.backbone.named_parameters() if p.requires_grad
+    }
+    assert trained == {'layer4'}
+    assert model.backbone.layer4[0].conv1.weight.grad.abs().sum() > 0
+
+
+def test_mmpretrain_tells_what_the_config_of_own_images_says(own_leaf):
+    cfg, question = own_leaf
+    answers = {}
+    exec(question, answers)
+    assert answers['address'] == cfg.model.backbone.init_cfg.checkpoint
+    assert Path(answers['address']).name.startswith('resnet50_8xb32_in1k_')
+    assert 'resnet50_8xb32_in1k' in answers['names']
+    for key in ('mean', 'std', 'to_rgb'):
+        assert cfg.data_preprocessor[key] == answers['normalisation'][key]
+
+
+def test_a_file_takes_the_place_of_timms_download(tmp_path, monkeypatch):
+    timm = pytest.importorskip('timm', reason="needs pip install -e '.[timm]'")
+    network = timm.create_model('resnet10t')
+    torch.nn.init.constant_(network.conv1[0].weight, 0.25)
+    torch.save(network.state_dict(), tmp_path / 'weights.pth')
+    overlay = dict(file=str(tmp_path / 'weights.pth'))
+    backbone = LazyTIMMBackbone('resnet10t', pretrained_cfg_overlay=overlay)
+    backbone.init_weights()
+    assert (backbone.timm_model.conv1[0].weight == 0.25).all()
+
+    def unreachable(*args, pretrained, **kwargs):
+        if pretrained:
+            raise FileNotFoundError('An error happened while trying to locate the file')
+        return network
+
+    monkeypatch.setattr(timm, 'create_model', unreachable)
+    message = r'resnet10t are neither in the cache.*pretrained_cfg_overlay=dict\(file='
+    with pytest.raises(OSError, match=message):
+        LazyTIMMBackbone('resnet10t').init_weights()
 
 
 # ---------------------------------------------------------------- tutorial.md

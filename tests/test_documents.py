@@ -3,8 +3,11 @@
 import importlib
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,26 +91,111 @@ def test_the_reference_has_every_public_name(package):
     assert sorted(named) == sorted(importlib.import_module(f'projects.{package}').__all__)
 
 
-@pytest.mark.slow
-def test_the_site_builds_and_needs_no_network(tmp_path):
+# ---------------------------------------------------------------- the site
+
+
+def needs_site_packages():
     for package in ('mkdocs', 'mkdocstrings', 'latex2mathml'):
         pytest.importorskip(package, reason="the extra 'docs' is not installed")
-    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', tmp_path]
+
+
+def test_formulas_that_follow_each_other_are_blocks_of_their_own():
+    needs_site_packages()
+    import markdown
+
+    hooks = runpy.run_path(str(ROOT / 'tools/docs_site/site_hooks.py'))
+    text = 'As $`a_1 b_1`$:\n\n```math\na\n```\n```math\nb\n```\nand so on'
+    html = markdown.markdown(text, extensions=['fenced_code', hooks['MathMLExtension']()])
+    shown = re.sub(r'<math[^>]* display="(\w+)".*?</math>', r'\1', html)
+    block = '<div class="formula">block</div>'
+    assert shown.split('\n') == ['<p>As inline:</p>', block, block, '<p>and so on</p>']
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    needs_site_packages()
+    folder = tmp_path_factory.mktemp('site')
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', folder]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, 'NO_MKDOCS_2_WARNING': '1'}, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
-    pages = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob('*.html')}
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_needs_no_network(site):
+    pages = {path.relative_to(site).as_posix(): path for path in site.rglob('*.html')}
     assert {'index.html', 'source/configs/sadcl/sadcl_r101_coco448.py.html'} <= pages.keys()
     for name, path in pages.items():
         text = path.read_text(encoding='utf-8')
         loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="?([^" >]+)', text)
         assert not [target for target in loaded if re.match('(https?:)?//', target)], name
         assert '$`' not in text, f'{name}: a formula was left as it is'
-    for path in tmp_path.rglob('*.css'):
+    for path in site.rglob('*.css'):
         assert not re.search(r'(@import|url\()\s*["\']?(https?:)?//', path.read_text())
     assert '<math' in pages['protocols.html'].read_text()
     reference = pages['api.html'].read_text()
     assert '<math' in reference
     assert 'id="projects.sadcl.models.SADCLHead.loss"' in reference
     assert not re.search(r':(class|func|math):|\.\. math::', reference)
+
+
+@pytest.mark.slow
+def test_links_between_pages_have_titles(site):
+    for path in site.glob('*.html'):
+        names = re.findall(r'<a href="[^"]*">([\w-]+\.md)</a>', path.read_text(encoding='utf-8'))
+        assert not names, path.name
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Headless Chromium of the system, steered by playwright."""
+    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
+    path = shutil.which('chromium') or shutil.which('google-chrome')
+    if path is None:
+        pytest.skip('needs Chromium')
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['index.html', 'source/configs/sadcl/sadcl_r101_coco448.py.html'])
+def test_the_search_of_pages_opened_as_files(site, browser, name):
+    page = browser.new_page(viewport=dict(width=1200, height=900))
+    asked, messages = [], []
+    page.on('request', lambda request: asked.append(request.url))
+    page.on('pageerror', lambda error: messages.append(str(error)))
+    page.on('console', lambda message: messages.append(message.text))
+    page.goto((site / name).as_uri())
+    page.locator('input.md-search__input').press_sequentially('thresholds of your own')
+    found = page.locator('.md-search-result__link[href*="protocols.html"]').first
+    found.wait_for(timeout=10_000)
+    heights = page.locator('.md-search-result__article').evaluate_all(
+        'all => all.map(article => article.offsetHeight)'
+    )
+    assert 0 < max(heights) < 300  # code is not shown in full
+    found.click()
+    page.wait_for_url('**/protocols.html*')
+    assert not [url for url in asked if not url.startswith(('file:', 'data:'))]
+    assert messages == []
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width', [390, 1200, 1400])
+@pytest.mark.parametrize('name', ['protocols', 'api'])
+def test_formulas_neither_collide_nor_widen_the_page(site, browser, name, width):
+    page = browser.new_page(viewport=dict(width=width, height=900))
+    page.goto((site / f'{name}.html').as_uri())
+    assert page.evaluate('document.documentElement.scrollWidth') == width
+    boxes = page.locator('.formula').evaluate_all(
+        'all => all.map(box => [box.getBoundingClientRect(), box.scrollHeight - box.clientHeight])'
+    )
+    assert len(boxes) >= 6
+    assert all(above['bottom'] < below['top'] for (above, _), (below, _) in pairwise(boxes))
+    assert not any(cut for _, cut in boxes)
+    page.close()

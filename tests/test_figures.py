@@ -122,7 +122,9 @@ def test_drawn_curves_differ_and_the_legend_is_inside_the_page(number):
     assert len(lines) == len(styles) == number
     figure.canvas.draw()
     box = axes.get_legend().get_window_extent()
-    assert box.x1 <= figure.bbox.x1 and box.y0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin beside it
+    assert axes.get_window_extent().width == pytest.approx(520, abs=1)
     with pytest.raises(ValueError, match=f'got {MAX_CURVES + 2}'):
         draw_pr_curves([curves[0]] * (MAX_CURVES + 2))
 
@@ -339,6 +341,9 @@ def test_map_names_classes_without_overlap(number):
     )
     axes = figure.axes[0]
     figure.canvas.draw()
+    right = axes.get_legend().get_window_extent().x1
+    assert right == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin beside it
+    assert axes.get_window_extent().width == pytest.approx(800, abs=1)
     assert no_overlap([text.get_window_extent() for text in axes.texts])
     assert len(axes.texts) == 2 if number == 2 else len(axes.texts) >= 5
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -404,6 +409,27 @@ def test_tool_compares_two_runs(predictions, monkeypatch, capsys):
     assert 'mAP: first ' in capsys.readouterr().out
     with Image.open(out) as picture:
         assert picture.format == 'PNG'
+
+
+@pytest.mark.parametrize(
+    'folders, expected',
+    [
+        (('one', 'two'), ['one/test', 'two/test']),
+        (('one/run', 'two/run'), ['one/run/test', 'two/run/test']),
+        (('.', 'two'), [None, 'two/test']),
+    ],
+)
+def test_tool_tells_files_of_one_name_apart(predictions, monkeypatch, capsys, folders, expected):
+    monkeypatch.chdir(predictions)
+    for folder, name in zip(folders, ('first', 'second')):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(f'{name}.npz').rename(Path(folder) / 'test.npz')
+    first, second = (Path(folder) / 'test.npz' for folder in folders)
+    run_tool(monkeypatch, 'plot.py', 'compare', first, second, '--out', 'compare.png')
+    expected[0] = expected[0] or f'{predictions.name}/test'
+    line = capsys.readouterr().out.splitlines()[0]
+    assert all(f'{run} ' in line for run in expected)
+    assert list(read_table(Path('compare.csv'))[0])[2:4] == [f'AP of {run}' for run in expected]
 
 
 def test_tool_draws_cooccurrence_and_training(predictions, monkeypatch):

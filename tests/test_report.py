@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
 
 from projects.sadcl.evaluation import MLICMetric, read_thresholds
+from projects.sadcl.evaluation.predictions import file_digest
 from projects.sadcl.visualization import (
     picture_uri,
     prediction_data,
@@ -102,6 +103,18 @@ def test_no_mistakes_where_everything_is_right():
     target = np.ones((3, 2), dtype=bool)
     mistakes, missed = select_mistakes(np.full((3, 2), 0.9), target, None, 4)
     assert mistakes == [] and len(missed) == 3
+
+
+def test_sliders_start_at_thresholds_within_0_and_1():
+    pred, target, ignore = random_predictions()
+    names = list('abcde')
+    assert prediction_data(pred, target, ignore, names)['start'] == [50] * 5
+    given = np.array([0, 0.126, 0.29, 0.574, 1])
+    assert prediction_data(pred, target, ignore, names, given)['start'] == [0, 13, 29, 57, 100]
+    for wrong in (1.2, -0.1, np.nan):
+        given[3] = wrong
+        with pytest.raises(ValueError, match=f"from 0 to 1, .* got {wrong:g} for 'd'"):
+            prediction_data(pred, target, ignore, names, given)
 
 
 # ---------------------------------------------------------------- the page
@@ -252,6 +265,54 @@ def test_browser_has_a_threshold_for_each_class(open_page, tmp_path):
     )  # one decimal is shown
 
 
+def save(page, path):
+    path.write_text(unquote(page.locator('#save').get_attribute('href').partition(',')[2]))
+    return read_thresholds(path)
+
+
+def test_sliders_start_where_they_are_told_to_and_return(open_page):
+    data, pred, target, ignore = page_data()
+    start = np.array([0.11, 0.5, 0.62, 0.3, 0.4])
+    data.update(prediction_data(pred, target, ignore, data['classes'], start))
+    page = open_page(data)
+    expected = MLICMetric.calculate(pred, target, threshold=start, topk=None, ignore=ignore)
+    assert shown_metrics(page, 'means')['OF1'] == pytest.approx(expected['OF1'], abs=0.0051)
+    slide(page, 'all', 90)
+    assert set(column(page, 8)) == {'0.90'}
+    page.get_by_role('button', name='back to the start').click()
+    shown = dict(zip(column(page, 1), column(page, 8)))
+    assert [float(shown[name]) for name in data['classes']] == start.tolist()
+
+    data.update(prediction_data(pred, target, ignore, data['classes'], 0.25))
+    page = open_page(data)
+    assert set(column(page, 8)) == {'0.25'}
+    assert page.locator('#reset').inner_text() == 'all at 0.25'
+
+
+def test_saved_thresholds_tell_what_they_were_fitted_on(open_page, tmp_path, monkeypatch, capsys):
+    data, pred, target, _ = page_data()
+    predictions = tmp_path / 'pred.npz'
+    arrays = dict(pred=pred, target=target.astype(np.uint8), classes=np.array(data['classes']))
+    np.savez(predictions, **arrays)
+    own = dict(file='pred.npz', sha256=file_digest(predictions), images=60, classes=5)
+    held_out = dict(own, sha256='of other predictions')
+    page = open_page(dict(data, fitted_on=own, start_fitted_on=held_out))
+    assert save(page, tmp_path / 'start.json').fitted_on == held_out
+    page.locator('#best').click()
+    assert save(page, tmp_path / 'chosen.json').fitted_on == own
+    plain = open_page(dict(data, fitted_on=own, start_fitted_on=None))
+    assert save(plain, tmp_path / 'plain.json').fitted_on == {}
+
+    tool = ROOT / 'tools/analysis_tools/eval_predictions.py'
+    warned = []
+    for name in ('start', 'chosen', 'plain'):
+        arguments = [tool, predictions, '--threshold', tmp_path / f'{name}.json']
+        monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
+        runpy.run_path(str(tool), run_name='__main__')
+        warned.append('optimistic' in capsys.readouterr().out)
+    assert warned == [False, True, False]
+
+
 def test_best_f1_never_calls_everything_present(open_page):
     """A class whose scores are all below the first step keeps its threshold."""
     data, pred, target, ignore = page_data()
@@ -269,6 +330,76 @@ def test_browser_shows_names_as_text(open_page):
     assert page.title().startswith('</script>')
     assert page.locator('h1').inner_text().startswith('</script><img')
     assert page.locator('img').count() == 1  # the picture of the only mistake
+
+
+def test_short_names_are_explained(open_page):
+    metrics = {'mAP': 50.0, 'CP': 40.0}
+    keys = ('CR', 'CF1', 'OP', 'OR', 'OF1')
+    metrics.update(dict.fromkeys(keys, 1.0), **{f'{key}_top3': 1.0 for key in ('CP', *keys)})
+    data = page_data()[0]
+    data['protocols'][0]['metrics'] = metrics
+    page = open_page(data)
+    names = page.locator('#protocols td:first-child, #means span, #classes th button')
+    assert names.count() == 2 + 13 + 7 + 8
+    for name in names.all()[:-8] + names.all()[-7:]:  # all but 'class'
+        assert len(name.get_attribute('title')) > 10
+    top = page.locator('#protocols td', has_text='OF1_top3').get_attribute('title')
+    assert top.startswith('F1 of OP and OR') and 'three highest' in top
+
+
+def test_lists_of_mistakes_say_what_they_are(open_page):
+    data = page_data()[0]
+    (entry,) = data['mistakes']
+    data['missed'] = [dict(entry, overlay=entry['picture'])]
+    page = open_page(data)
+    assert page.locator('#pictures h3').all_inner_texts() == [
+        'Wrong labels with the highest scores',
+        'True labels with the lowest scores',
+    ]
+    caption = page.locator('#pictures > p').inner_text()
+    for words in ('whatever the threshold', 'not how sure it is', 'not the place of the object'):
+        assert words in caption
+    colours = [
+        page.locator(node).first.evaluate('node => getComputedStyle(node).color')
+        for node in ('#pictures > p .wrong', '#mistakes b', '#pictures > p .right', '#missed b')
+    ]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+
+    data['missed'] = []
+    page = open_page(data)
+    assert 'looked' not in page.locator('#pictures').inner_text()  # no heat map, no word of it
+    data['mistakes'] = []
+    assert open_page(data).locator('#pictures').count() == 0
+
+
+@pytest.mark.parametrize('width', [390, 1200])
+def test_pictures_keep_their_proportions(open_page, width):
+    data = page_data()[0]
+    (entry,) = data['mistakes']
+    ratios = 0.4, 2.5, 1  # height / width
+    pictures = [picture_uri(np.zeros((round(40 * ratio), 40, 3), np.uint8)) for ratio in ratios]
+    data['mistakes'] = [dict(entry, picture=picture) for picture in pictures]
+    data['missed'] = [dict(entry, picture=picture, overlay=picture) for picture in pictures]
+    images = open_page(data, width).locator('img')
+    assert images.count() == 9
+    for image, ratio in zip(images.all(), [*ratios, *np.repeat(ratios, 2)]):
+        box, fit = image.bounding_box(), image.evaluate('i => getComputedStyle(i).objectFit')
+        is_filled = box['height'] / box['width'] == pytest.approx(ratio, rel=0.02)
+        # where the box is as high as may be, the picture is fitted into it
+        assert is_filled or (box['height'] == 240 and fit == 'contain')
+
+
+def test_every_column_can_be_reached_on_a_phone(open_page):
+    names = ['a class with quite a long name that wants room', *'bcde']
+    page = open_page(page_data(names)[0], width=390)
+    for number in range(1, 9):
+        cell = page.locator(f'#classes tbody tr:first-child td:nth-child({number})')
+        cell.evaluate("node => node.scrollIntoView({inline: 'nearest', block: 'nearest'})")
+        box = cell.bounding_box()
+        assert box['width'] > 0 and box['x'] >= 0 and box['x'] + box['width'] <= 390
+    name = page.locator('#classes tbody tr:first-child td').first
+    assert name.is_visible() and name.bounding_box()['x'] >= 0
+    assert page.evaluate('document.documentElement.scrollWidth') == 390
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
@@ -326,12 +457,19 @@ def run_tool(monkeypatch, *arguments):
 def test_tool_writes_a_page_and_its_predictions(tmp_path, monkeypatch, capsys, model):
     run = write_run(tmp_path, model)
     out = tmp_path / 'new' / 'report.html'
-    options = ['--num', 3, '--cfg-options', *SMALL]
+    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    thresholds = tmp_path / 'thresholds.json'
+    record = dict(fitted_on=dict(sha256='0'), thresholds=dict.fromkeys(names, 0.314))
+    thresholds.write_text(json.dumps(record))
+    options = ['--num', 3, '--threshold', thresholds, '--cfg-options', *SMALL]
     run_tool(monkeypatch, *run, '--out', out, '--title', '<b>', *options)
     assert capsys.readouterr().out.splitlines()[-1].startswith(f'page: {out}')
     page = out.read_text(encoding='utf-8')
     data = embedded(page)
     assert '<title>&lt;b&gt;</title>' in page
+    assert data['start'] == [31] * 10 and data['start_fitted_on'] == {'sha256': '0'}
+    assert data['notes'][-1] == 'the sliders start at thresholds.json, rounded to hundredths'
+    assert data['fitted_on']['sha256'] == file_digest(out.with_suffix('.npz'))
     assert data['images'] == 12 and len(data['mistakes']) == 3
     assert all(('overlay' in entry) == (model is MODEL) for entry in data['mistakes'])
     saved = np.load(out.with_suffix('.npz'))
@@ -359,3 +497,15 @@ def test_tool_refuses_predictions_of_another_test_set(tmp_path, monkeypatch):
         np.savez(tmp_path / 'other.npz', pred=pred, target=target, classes=np.array(names))
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):
             run_tool(monkeypatch, *run, '--pred', tmp_path / 'other.npz', '--cfg-options', *SMALL)
+
+
+def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
+    run = write_run(tmp_path, MODEL)
+    pred, target = np.full((12, 10), 0.5), np.ones((12, 10), np.uint8)
+    np.savez(tmp_path / 'pred.npz', pred=pred, target=target, classes=np.array(list('abcdefghij')))
+    (tmp_path / 'short.json').write_text(json.dumps(dict.fromkeys('abcdefghi', 0.5)))
+    cases = ('1.5', 'from 0 to 1'), ('short.json', 'no threshold for 1 .*: j'), ('none.csv', 'none')
+    monkeypatch.chdir(tmp_path)
+    for threshold, message in cases:
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            run_tool(monkeypatch, *run, '--pred', 'pred.npz', '--threshold', threshold)

@@ -229,6 +229,15 @@ def test_classes_without_names_are_numbered(tmp_path, monkeypatch):
     assert read_table(tmp_path / 'p.csv')[0] == ['0', '1', '2', '3', '4']
 
 
+def test_a_published_file_is_told_where_its_prototypes_are(work_dir, monkeypatch):
+    path, _ = work_dir
+    content = dict(state_dict={'head.fc.weight': torch.ones(5, 4)}, meta={})
+    torch.save(content, path / 'published.pth')
+    with pytest.raises(SystemExit, match='published files have none; give the checkpoint or'):
+        run_tool(monkeypatch, path / 'published.pth', '--out', path / 'p.png')
+    assert not (path / 'p.png').exists()
+
+
 class Recorder:
     """Leaves a file behind if it is unpickled."""
 

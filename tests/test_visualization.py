@@ -1,3 +1,6 @@
+import base64
+import io
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -8,16 +11,22 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from projects.sadcl.apis import draw_prediction
+from projects.sadcl.apis.drawing import INK
 from projects.sadcl.datasets.digit_scenes import DigitScenes
+from projects.sadcl.engine import CheckpointError
 from projects.sadcl.visualization import (
     draw_attention,
     heat_map,
+    load_model,
     overlay_attention,
     select_labels,
+    unsquash,
 )
 from projects.sadcl.visualization.attention import FALSE_COLOUR, TRUE_COLOUR
+from projects.sadcl.visualization.page import fit_ends, text_width
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / 'tools/analysis_tools/show_attention.py'
@@ -174,6 +183,59 @@ def test_sizes_that_do_not_fit_are_refused():
         draw_attention(images, pred_score, target, attention, NAMES, max_labels=0)
 
 
+def test_names_of_files_are_cut_in_their_middle():
+    name = 'COCO_val2014_000000391895.jpg'
+    assert fit_ends(name, 9.0) == name
+    cut = fit_ends(name, 1.4)
+    assert text_width(cut) <= 1.4
+    head, tail = cut.split('…')
+    assert name.startswith(head) and name.endswith(tail) and tail.endswith('391895.jpg')
+    figure = draw_attention(*random_batch(1), NAMES, [f'{name[:-4]}_{name}'])
+    assert figure.axes[0].get_title().endswith('391895.jpg')
+
+
+# ---------------------------------------------------------------- the picture of a prediction
+
+
+@pytest.mark.parametrize('num_maps', [None, 3, 14])
+def test_a_prediction_names_each_label_once(monkeypatch, num_maps):
+    written = []
+    draw = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        'text',
+        lambda *args, **kw: [written.append(args[2]), draw(*args, **kw)],
+    )
+    names = [f'label {k}' for k in range(num_maps or 3)]
+    attention = None if num_maps is None else torch.ones(num_maps, 2, 2)
+    image = np.zeros((60, 80, 3), np.uint8)
+    page = draw_prediction(image, names, [0.9] * len(names), attention)
+    assert written == [f'{name} 0.90' for name in names]
+    assert (np.asarray(page)[-11:] == 255).all()
+    written.clear()
+    draw_prediction(image, [], [], None if num_maps is None else torch.ones(0, 2, 2))
+    assert written == ['no label']
+
+
+def test_labels_of_every_score_are_dark_on_a_light_ground():
+    def luminance(colour):  # relative, as WCAG defines it
+        parts = [c / 255 for c in colour]
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(parts, [0.2126, 0.7152, 0.0722]))
+
+    grounds = []
+    for score in np.linspace(0, 1, 21):
+        picture = np.asarray(draw_prediction(np.zeros((60, 80, 3), np.uint8), ['HHH'], [score]))
+        chip = picture[-44:-12, 12:60]
+        ground = chip[16, 4]
+        contrast = (luminance(ground) + 0.05) / (luminance(INK) + 0.05)
+        assert contrast > 7  # the highest demand of WCAG
+        darkest = chip.reshape(-1, 3)[chip.sum(axis=-1).argmin()]
+        np.testing.assert_allclose(darkest, INK, atol=25)  # the text, wherever it is not smoothed
+        grounds.append(luminance(ground))
+    assert grounds == sorted(grounds, reverse=True)  # the higher the score, the deeper
+
+
 # ---------------------------------------------------------------- the heat map
 
 
@@ -278,6 +340,75 @@ def test_drawn_images_and_attention_are_those_of_the_data_set_and_the_model(run_
     np.testing.assert_array_equal(heat, overlay_attention(np.asarray(drawn), attention[label]))
 
 
+def files_of_one_image(folder, *transforms):
+    """A data set of one file, 120 px wide and 80 high."""
+    Image.new('RGB', (120, 80), 'teal').save(folder / 'a cat.png')
+    sample = dict(img_path='a cat.png', gt_label=[1])
+    content = dict(metainfo=dict(classes=[f'class {c}' for c in range(10)]), data_list=[sample])
+    (folder / 'test.json').write_text(json.dumps(content))
+    pipeline = [dict(type='LoadImageFromFile'), *transforms, dict(type='PackInputs')]
+    init_default_scope('mmpretrain')
+    options = dict(data_root=str(folder), ann_file='test.json', pipeline=pipeline, test_mode=True)
+    return DATASETS.build(dict(type='MultiLabelDataset', **options))
+
+
+def test_tool_names_files_and_shows_them_in_their_proportions(run_dir):
+    tool = runpy.run_path(str(TOOL))
+    dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
+    cfg = Config.fromfile(run_dir / 'config.py')
+    model = tool['load_attentive_model'](cfg, str(run_dir / 'best_mAP.pth'))
+    figure = tool['draw'](model, dataset, [0], thr=0.0, max_labels=2)
+    assert figure.axes[0].get_title() == 'a cat.png'
+    assert {axes.images[0].get_array().shape for axes in figure.axes} == {(64, 96, 3)}
+
+
+def test_pictures_of_another_model_or_other_labels_are_refused(run_dir):
+    cfg = Config.fromfile(run_dir / 'config.py')
+    checkpoint = str(run_dir / 'best_mAP.pth')
+    content = torch.load(checkpoint, weights_only=False)
+    content['meta'] = dict(dataset_meta=dict(classes=['b', 'a']))
+    torch.save(content, run_dir / 'named.pth')
+    load_model(cfg, str(run_dir / 'named.pth'), ['b', 'a'])
+    with pytest.raises(CheckpointError, match="number 0 is 'b' in the checkpoint and 'a' in the"):
+        load_model(cfg, str(run_dir / 'named.pth'), ['a', 'b'])
+    del content['state_dict']['head.fc.weight']
+    torch.save(content, run_dir / 'named.pth')
+    with pytest.raises(CheckpointError, match='lacks weights of the config: head.fc.weight'):
+        load_model(cfg, str(run_dir / 'named.pth'))
+
+
+@pytest.mark.parametrize('has_maps', [True, False])
+def test_report_shows_files_in_their_proportions(run_dir, has_maps):
+    card = runpy.run_path(str(TOOL.with_name('report.py')))['card']
+    dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
+    cfg = Config.fromfile(run_dir / 'config.py')
+    model = load_model(cfg, str(run_dir / 'best_mAP.pth')) if has_maps else None
+    pred, target = np.full((1, 10), 0.5), np.eye(10, dtype=bool)[1:2]
+    entry = card(dataset, model, 0, 1, pred, target, dataset.metainfo['classes'])
+    assert entry['image'] == 'a cat.png' and ('overlay' in entry) == has_maps
+    for key in ('picture', 'overlay')[: 1 + has_maps]:
+        content = base64.b64decode(entry[key].partition(',')[2])
+        assert Image.open(io.BytesIO(content)).size == (96, 64)
+
+
+@pytest.mark.parametrize(
+    'transforms, shape',
+    [
+        ([dict(type='Resize', scale=(60, 60))], (40, 60)),
+        ([dict(type='Resize', scale=(60, 30))], (40, 60)),
+        ([], (80, 120)),
+        ([dict(type='CenterCrop', crop_size=50)], (50, 50)),
+    ],
+)
+def test_proportions_are_those_of_a_file_that_is_seen_whole(tmp_path, transforms, shape):
+    dataset = files_of_one_image(tmp_path, *transforms)
+    item = dataset[0]
+    picture = np.zeros((*item['inputs'].shape[1:], 3), np.uint8)
+    assert unsquash(picture, dataset, item).shape[:2] == shape
+    padded = np.pad(picture, ((0, 32), (0, 32), (0, 0)))
+    assert unsquash(padded, dataset, item) is padded
+
+
 def test_tool_spreads_images_evenly():
     choose_images = runpy.run_path(str(TOOL))['choose_images']
     assert choose_images(11, 3, None) == [0, 5, 10]
@@ -290,8 +421,9 @@ def test_tool_refuses_a_model_without_attention(run_dir, monkeypatch):
     cfg.model.neck = dict(type='GlobalAveragePooling')
     cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=64)
     cfg.dump(run_dir / 'baseline.py')
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), run_dir / 'baseline.pth')
     with pytest.raises(SystemExit, match='GlobalAveragePooling, and SARLNeck is needed'):
-        run_tool(monkeypatch, run_dir / 'baseline.py', run_dir)
+        run_tool(monkeypatch, run_dir / 'baseline.py', run_dir / 'baseline.pth')
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -55,32 +56,38 @@ def parse_args() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, evaluate, print and write."""
+    """Read, evaluate, write and print."""
     names = list(PROTOCOLS) if args.protocols == ['all'] else args.protocols
     protocols = get_protocols(names)
     threshold = parse_threshold(args.threshold)
     classes = read_class_file(args.classes) if args.classes else None
     block, names = read_predictions(args.predictions)
     report = evaluate_block(block, names, protocols, threshold, args.topk, classes, args.difficult)
+    if args.per_class:
+        report.write_per_class(args.per_class)
+    if args.out:
+        metrics = {f'multi-label/{key}': value for key, value in report.keyed().items()}
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
     print(report.table())
     if isinstance(threshold, ThresholdFile) and threshold.fitted_on.get('sha256') == file_digest(
         args.predictions
     ):
         print(f'optimistic: the thresholds of {threshold.path} were fitted on this very file')
     if args.per_class:
-        report.write_per_class(args.per_class)
         print(f'of each class: {args.per_class}')
     if args.out:
-        metrics = {f'multi-label/{key}': value for key, value in report.keyed().items()}
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
         print(f'metrics: {args.out}')
+    sys.stdout.flush()
 
 
 def main() -> None:
     args = parse_args()
     try:
         run(args)
+    except BrokenPipeError:  # who reads the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes the rest
+        sys.exit(1)
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
 

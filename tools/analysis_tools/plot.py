@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -56,7 +57,9 @@ def parse_args() -> argparse.Namespace:
     pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
     pr.add_argument('--threshold', type=float, default=0.5, help='of the dots (%(default)s)')
     compare = command('compare', 'average precision of each class in two runs', 'FIRST', 'SECOND')
-    compare.add_argument('--names', nargs=2, help="the runs' names (those of the files)")
+    compare.add_argument(
+        '--names', nargs=2, help="the runs' names (of files, and folders if needed)"
+    )
     compare.add_argument('--protocol', choices=PROTOCOLS, default='standard')
     pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
     pairs.add_argument('--threshold', type=float, default=0.5, help='of predictions (%(default)s)')
@@ -111,6 +114,16 @@ def plot_pr(args: argparse.Namespace, table: Path):
     return figure
 
 
+def name_runs(first: Path, second: Path) -> list[str]:
+    """The files' names, with as many folders before them as it takes to tell them apart."""
+    paths = [Path(os.path.abspath(path)).with_suffix('').parts for path in (first, second)]
+    for depth in range(1, max(map(len, paths))):
+        names = ['/'.join(parts[-depth:]) for parts in paths]
+        if names[0] != names[1]:
+            return names
+    return [first.stem, second.stem]
+
+
 def plot_compare(args: argparse.Namespace, table: Path):
     """Two runs on the same images."""
     (pred, target, ignore, names), other = load(args.first), load(args.second)
@@ -122,7 +135,7 @@ def plot_compare(args: argparse.Namespace, table: Path):
     support = per_class['support']
     first = np.where(support > 0, per_class['ap'], np.nan)
     second = MLICMetric.calculate_per_class(other[0], target, args.protocol, ignore=other[2])['ap']
-    runs = args.names or [path.stem for path in (args.first, args.second)]
+    runs = args.names or name_runs(args.first, args.second)
     figure = draw_comparison(first, second, support, names, runs)
     header = ('class', 'positives', *(f'AP of {run}' for run in runs), 'difference')
     order = np.argsort(first - second, kind='stable')

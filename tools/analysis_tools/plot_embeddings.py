@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     check_data(cfg, ('test',))
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    model = load_model(cfg, checkpoint)
+    model = load_model(cfg, checkpoint, dataset.metainfo.get('classes'))
     if not has_label_embeddings(model):
         sys.exit(f'error: {args.config}: no label embeddings, its neck is not SARLNeck')
     names = [str(name) for name in dataset.metainfo['classes']]

@@ -2,6 +2,7 @@
 
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --out report.html
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --pred predictions.npz
+    python tools/analysis_tools/report.py CONFIG CHECKPOINT --threshold thresholds.json
 
 The page needs no network and no other file: metrics of all protocols, a table of the classes,
 curves, sliders for the thresholds, and the worst mistakes as pictures, with attention where the
@@ -28,8 +29,11 @@ from torch import nn
 from projects.sadcl.engine import adapt_to_device, check_data, find_checkpoint, one_line_errors
 from projects.sadcl.evaluation import PROTOCOLS, Report, evaluate_block, read_predictions
 from projects.sadcl.evaluation.blocks import DIFFICULT_RULES, describe_empty, settle_difficult
+from projects.sadcl.evaluation.predictions import file_digest
+from projects.sadcl.evaluation.thresholds import ThresholdFile, parse_threshold
 from projects.sadcl.visualization import (
     has_label_embeddings,
+    image_name,
     load_model,
     overlay_attention,
     picture_uri,
@@ -38,6 +42,7 @@ from projects.sadcl.visualization import (
     render_page,
     seen_image,
     select_mistakes,
+    unsquash,
 )
 
 TRAINING_KEYS = (
@@ -63,6 +68,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, default='report.html', help='page (%(default)s)')
     parser.add_argument('--title', help="the page's title (the config's name)")
+    parser.add_argument(
+        '--threshold',
+        metavar='T|FILE',
+        default='0.5',
+        help="where the sliders start: a number, or a .json or .csv file of each class's"
+        ' (%(default)s)',
+    )
     parser.add_argument(
         '--num', type=int, default=12, help='pictures of mistakes, and of missed (%(default)s)'
     )
@@ -124,16 +136,18 @@ def card(
     names: list[str],
 ) -> dict:
     """An image with a mistake, as the page takes it."""
-    inputs = dataset[image]['inputs']
+    item = dataset[image]
     entry = dict(
         label=names[label],
         score=float(pred[image, label]),
-        image=Path(dataset.get_data_info(image).get('img_path') or f'image {image}').name,
+        image=image_name(dataset, image),
         true=[names[c] for c in np.flatnonzero(target[image])],
     )
     if model is None:
-        return dict(entry, picture=picture_uri(seen_image(inputs)))
-    _, attention, picture = predict_with_attention(model, inputs)
+        picture = unsquash(seen_image(item['inputs']), dataset, item)
+        return dict(entry, picture=picture_uri(picture))
+    _, attention, seen = predict_with_attention(model, item['inputs'])
+    picture = unsquash(seen, dataset, item)
     overlay = overlay_attention(picture, attention[label])
     return dict(entry, picture=picture_uri(picture), overlay=picture_uri(overlay))
 
@@ -158,6 +172,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    threshold = parse_threshold(args.threshold)
     checkpoint = find_checkpoint(args.checkpoint)
     check_data(cfg, ('test',))
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
@@ -168,11 +183,21 @@ def run(args: argparse.Namespace) -> None:
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
     target, ignore = settle_difficult(block, args.difficult)
-    data = prediction_data(block.pred, target, ignore, names)
+    from_file = isinstance(threshold, ThresholdFile)
+    start = threshold.of_classes(names) if from_file else threshold
+    data = prediction_data(block.pred, target, ignore, names, start)
+    data['fitted_on'] = dict(
+        file=args.pred.name,
+        sha256=file_digest(args.pred),
+        images=len(target),
+        classes=len(names),
+        difficult=args.difficult,
+    )
+    data['start_fitted_on'] = threshold.fitted_on or None if from_file else None
 
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     check_images(dataset, block.target, names, args.pred)
-    model = load_model(cfg, checkpoint)
+    model = load_model(cfg, checkpoint, names)
     model = model if has_label_embeddings(model) else None
     for key, entries in zip(
         ('mistakes', 'missed'), select_mistakes(block.pred, target, ignore, args.num)
@@ -186,6 +211,10 @@ def run(args: argparse.Namespace) -> None:
         entries = int(block.difficult.sum())
         rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'
         notes.append(f'{entries} difficult entries, {rule}')
+    if from_file:
+        notes.append(f'the sliders start at {Path(threshold.path).name}, rounded to hundredths')
+        if threshold.fitted_on.get('sha256') == data['fitted_on']['sha256']:
+            notes.append('optimistic: these thresholds were fitted on these very predictions')
     data.update(notes=notes, protocols=protocol_data(report))
     page = render_page(args.title or Path(args.config).stem, data)
     args.out.write_text(page, encoding='utf-8')

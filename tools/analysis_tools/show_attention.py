@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,14 @@ from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from projects.sadcl.engine import check_data, find_checkpoint
+from projects.sadcl.engine import check_data, find_checkpoint, one_line_errors
 from projects.sadcl.visualization import (
     draw_attention,
     has_label_embeddings,
+    image_name,
     load_model,
     predict_with_attention,
+    unsquash,
 )
 
 if TYPE_CHECKING:
@@ -74,13 +77,15 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def load_attentive_model(cfg: Config, checkpoint: str) -> nn.Module:
+def load_attentive_model(
+    cfg: Config, checkpoint: str, classes: Sequence[str] | None = None
+) -> nn.Module:
     """The trained model, ready to predict.
 
     Raises:
         SystemExit: If its neck has no attention maps.
     """
-    model = load_model(cfg, checkpoint)
+    model = load_model(cfg, checkpoint, classes)
     if not has_label_embeddings(model):
         neck = (cfg.model.get('neck') or {}).get('type', 'no neck')
         raise SystemExit(f'no attention to show: the model has {neck}, and SARLNeck is needed')
@@ -114,7 +119,7 @@ def draw(
     for index in indices:
         item = dataset[index]
         pred_score, attention, seen = predict_with_attention(model, item['inputs'])
-        images.append(seen)
+        images.append(unsquash(seen, dataset, item))
         pred_scores.append(pred_score)
         targets.append(to_target(item['data_samples'], len(pred_score)))
         attentions.append(attention)
@@ -125,14 +130,14 @@ def draw(
         torch.stack(targets),
         attentions,
         [str(name) for name in class_names],
-        [f'image {index}' for index in indices],
+        [image_name(dataset, index) for index in indices],
         thr=thr,
         max_labels=max_labels,
     )
 
 
-def main() -> None:
-    args = parse_args()
+def show(args: argparse.Namespace) -> None:
+    """Predict, draw and save."""
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
@@ -141,11 +146,17 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num_images, args.indices)
-    model = load_attentive_model(cfg, checkpoint)
+    model = load_attentive_model(cfg, checkpoint, dataset.metainfo.get('classes'))
     figure = draw(model, dataset, indices, args.thr, args.max_labels)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)
     print(f'picture: {args.out}')
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        show(args)
 
 
 if __name__ == '__main__':

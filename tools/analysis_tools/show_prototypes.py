@@ -97,7 +97,10 @@ def load_prototypes(source: str, projected: bool) -> tuple[Tensor, Sequence[str]
     content = read_checkpoint(path, ours=True)
     weights = content.get('state_dict', content)
     if 'head.prototypes' not in weights:
-        raise ValueError(f'{path} has no head.prototypes: SADCLHead with SSCL or PSCL is needed')
+        raise ValueError(
+            f'{path} has no head.prototypes: SADCLHead with SSCL or PSCL is needed, and published '
+            "files have none; give the checkpoint or the work directory of the model's own training"
+        )
     prototypes = weights['head.prototypes'].float()
     if projected:
         prototypes = project(prototypes, weights)

@@ -22,6 +22,7 @@ SOURCE = 'source'
 LINK = re.compile(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)')
 INLINE = re.compile(r'\$`([^`]+)`\$')
 BLOCK = re.compile(r'^```math\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
+ASSETS = ('iframe-worker.js', 'site.css')
 FENCES = {'.py': 'python', '.sh': 'bash', '.json': 'json', '.yml': 'yaml', '.toml': 'toml'}
 
 
@@ -59,7 +60,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add a page for each file outside docs/ that a page links to, and so on from there."""
+    """Add a page for each file outside docs/ that a page links to, and so on from there.
+
+    Add style and script of the site, too.
+    """
+    for name in ASSETS:
+        path = str(Path(__file__).with_name(name))
+        files.append(File.generated(config, f'assets/{name}', abs_src_path=path))
     waiting = [page.src_uri for page in files.documentation_pages()]
     while waiting:
         path = repository_path(waiting.pop())
@@ -82,7 +89,8 @@ def show(path: PurePosixPath) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links to files of the repository lead to their pages."""
+    """Links to files of the repository lead to their pages, and have the page's title as text
+    where the document has the bare name of a page."""
     here = repository_path(page.file.src_uri)
     if here.suffix != '.md':
         return markdown
@@ -93,7 +101,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         name, mark, anchor = match[2].partition('#')
         if name not in pages:
             return match[0]
-        return f'[{match[1]}]({up}{page_uri(pages[name])}{mark}{anchor})'
+        uri = page_uri(pages[name])
+        target = files.get_file_from_path(uri).page
+        text = target.title if match[1] == pages[name].name and target else match[1]
+        return f'[{text or match[1]}]({up}{uri}{mark}{anchor})'
 
     return LINK.sub(rewrite, markdown)
 
@@ -106,7 +117,11 @@ class MathML(Preprocessor):
         return INLINE.sub(lambda match: self._keep(match[1], 'inline'), text).split('\n')
 
     def _keep(self, formula: str, display: str) -> str:
-        return self.md.htmlStash.store(convert(formula.strip(), display=display))
+        mathml = convert(formula.strip(), display=display)
+        if display == 'inline':
+            return self.md.htmlStash.store(mathml)
+        kept = self.md.htmlStash.store(f'<div class="formula">{mathml}</div>')
+        return f'\n{kept}\n'  # a paragraph, also where another formula follows at once
 
 
 class MathMLExtension(Extension):

@@ -19,7 +19,8 @@ MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
 MARGIN, GAP, PADDING, ROUND = 12, 8, 8, 6
 FONT_SIZE, LINE = 18, 32
 MAX_PANELS = 12
-PAGE, PAPER, INK, BLUE = (255, 255, 255), (246, 248, 250), (36, 41, 47), (9, 105, 218)
+PAGE, PAPER, INK = (255, 255, 255), (246, 248, 250), (36, 41, 47)
+BLUE, DEEPEST = (9, 105, 218), (121, 184, 255)  # the outline, and a fill that dark text stands on
 
 
 def draw_prediction(
@@ -29,9 +30,9 @@ def draw_prediction(
     attention: Tensor | None = None,
     empty: str = 'no label',
 ) -> Image.Image:
-    """Draw an image, under it its labels with their scores, and a heat map for each.
+    """Draw an image, under it its labels with their scores, each above its heat map if it has one.
 
-    The more certain a label, the deeper its blue. A label that is wider than the page is cut.
+    The higher a score, the deeper the blue. A label that is wider than its place is cut.
 
     Args:
         image (np.ndarray): (H, W, 3), uint8, RGB, of any size.
@@ -49,29 +50,31 @@ def draw_prediction(
     heat_width = abreast * (PANEL + GAP) - GAP
     width = max(photo.width, heat_width, MIN_WIDTH - 2 * MARGIN) + 2 * MARGIN
     chips = [(name, f' {score:.2f}', score) for name, score in zip(names, scores)]
-    lines = _wrap(chips, width - 2 * MARGIN) if chips else []
     panels = [] if attention is None else _heat_maps(photo, attention[:MAX_PANELS])
     columns = max(1, (width - 2 * MARGIN + GAP) // (PANEL + GAP))
-    panel_height = max((panel.height for panel in panels), default=0) + LINE + GAP
+    panel_height = max((panel.height for panel in panels), default=0) + LINE + 2 * GAP
     rows = -(-len(panels) // columns)
-    text_top = photo.height + 2 * MARGIN
-    panel_top = text_top + max(len(lines), 1) * (LINE + GAP)
-    page = Image.new('RGB', (width, panel_top + rows * panel_height + MARGIN - GAP), PAGE)
+    others = chips[len(panels) :]  # labels without a heat map
+    lines = _wrap(others, width - 2 * MARGIN) if others else []
+    panel_top = photo.height + 2 * MARGIN
+    text_top = panel_top + rows * panel_height
+    height = text_top + (len(lines) if chips else 1) * (LINE + GAP) + MARGIN - GAP
+    page = Image.new('RGB', (width, height), PAGE)
     page.paste(photo, ((width - photo.width) // 2, MARGIN))
     pen = ImageDraw.Draw(page)
-    if not lines:
+    if not chips:
         text, _ = _cut(empty, '', width - 2 * MARGIN)
         pen.text((MARGIN, text_top + LINE // 2), text, INK, _font(), anchor='lm')
+    for number, panel in enumerate(panels):
+        left = MARGIN + number % columns * (PANEL + GAP)
+        top = panel_top + number // columns * panel_height
+        name, score_text, score = chips[number]
+        _chip(pen, left, top, *_cut(name, score_text, PANEL - 2 * PADDING), score)
+        page.paste(panel, (left, top + LINE + GAP))
     for number, line in enumerate(lines):
         left = MARGIN
         for name, score_text, score in line:
             left = _chip(pen, left, text_top + number * (LINE + GAP), name, score_text, score)
-    for number, panel in enumerate(panels):
-        left = MARGIN + number % columns * (PANEL + GAP)
-        top = panel_top + number // columns * panel_height
-        name, score_text = _cut(chips[number][0], chips[number][1], PANEL)
-        pen.text((left, top + LINE // 2), name + score_text, INK, _font(), anchor='lm')
-        page.paste(panel, (left, top + LINE))
     return page
 
 
@@ -133,9 +136,8 @@ def _chip(
     """Draw one label; returns where the next one starts."""
     right = left + _font().getlength(name + score_text) + 2 * PADDING
     strength = min(max(score, 0.0), 1.0) ** 2
-    colour = tuple(round(a + strength * (b - a)) for a, b in zip(PAPER, BLUE))
+    colour = tuple(round(a + strength * (b - a)) for a, b in zip(PAPER, DEEPEST))
     pen.rounded_rectangle((left, top, right, top + LINE), ROUND, colour, outline=BLUE)
-    ink = PAGE if strength > 0.7 else INK
     text = name + score_text
-    pen.text((left + PADDING, top + LINE // 2), text, ink, _font(), anchor='lm')
+    pen.text((left + PADDING, top + LINE // 2), text, INK, _font(), anchor='lm')
     return right + GAP

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint_io import CheckpointError
 
@@ -29,22 +29,31 @@ class CheckpointFitHook(Hook):
         Raises:
             CheckpointError: If weights or classes differ.
         """
-        source = runner._load_from
-        trained = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes')
-        dataset = runner.test_dataloader.dataset
-        tested = getattr(dataset, 'metainfo', {}).get('classes')
-        if trained and tested:
-            check_classes(trained, tested, source)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        needed = {
-            name: value
-            for name, value in model.state_dict().items()
-            if not name.startswith(TRAINING_ONLY)
-        }
-        try:
-            fitting_weights(needed, checkpoint.get('state_dict', checkpoint), source)
-        except ValueError as error:
-            raise CheckpointError(str(error)) from error
+        classes = getattr(runner.test_dataloader.dataset, 'metainfo', {}).get('classes')
+        check_fit(checkpoint, model, classes, runner._load_from)
+
+
+def check_fit(
+    checkpoint: Mapping, model: nn.Module, classes: Sequence[str] | None, source: str | Path
+) -> None:
+    """Compare a checkpoint with a model, and its classes with those of the data if both are known.
+
+    Raises:
+        CheckpointError: If weights are missing or of another shape, or classes differ.
+    """
+    trained = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes')
+    if trained and classes:
+        check_classes(trained, classes, source)
+    needed = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not name.startswith(TRAINING_ONLY)
+    }
+    try:
+        fitting_weights(needed, checkpoint.get('state_dict', checkpoint), source)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def check_classes(trained: Sequence[str], tested: Sequence[str], source: str | Path) -> None:

@@ -27,6 +27,7 @@ class LazyTIMMBackbone(TIMMBackbone):
 
     Raises:
         ImportError: If timm is missing; names the extra to install.
+        OSError: In :meth:`init_weights`, if the weights cannot be fetched; says how to give a file.
     """
 
     def __init__(
@@ -51,8 +52,19 @@ class LazyTIMMBackbone(TIMMBackbone):
         if not self.pretrained:
             super().init_weights()
         elif not self.is_init:
-            self.load_state_dict(TIMMBackbone(pretrained=True, **self.settings).state_dict())
+            self.load_state_dict(self._published().state_dict())
             self.is_init = True
+
+    def _published(self) -> TIMMBackbone:
+        """The same backbone with timm's weights."""
+        try:
+            return TIMMBackbone(pretrained=True, **self.settings)
+        except OSError as error:
+            raise OSError(
+                f"timm's weights of {self.settings['model_name']} are neither in the cache of "
+                'huggingface_hub nor could they be fetched; connect to the network or give a file: '
+                "backbone=dict(pretrained_cfg_overlay=dict(file='weights.safetensors'))"
+            ) from error
 
     def train(self, mode: bool = True) -> LazyTIMMBackbone:
         """Training mode, with BatchNorm in evaluation if ``norm_eval``."""

@@ -13,10 +13,12 @@ from .embedding import (
 )
 from .model_outputs import (
     has_label_embeddings,
+    image_name,
     label_embeddings,
     load_model,
     predict_with_attention,
     seen_image,
+    unsquash,
 )
 from .prototypes import cluster_order, cosine_matrix, draw_prototypes
 from .report import picture_uri, prediction_data, render_page, select_mistakes
@@ -39,6 +41,7 @@ __all__ = [
     'frequent_groups',
     'has_label_embeddings',
     'heat_map',
+    'image_name',
     'label_embeddings',
     'load_model',
     'predict_with_attention',
@@ -54,4 +57,5 @@ __all__ = [
     'select_labels',
     'select_mistakes',
     'thin',
+    'unsquash',
 ]

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_ends, fit_text, text_width
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR, PLAIN_COLOUR = '#1a7f37', '#cf222e', '#9a5b00', '#24292f'
+TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = '#1a7f37', '#cf222e', '#9a5b00'
 
-DPI = 100
 PAGE_WIDTH = 12.0  # what five columns fill; with more of them the panels get smaller
-MARGIN, GAP = 0.15, 0.12
+GAP = 0.12
 MIN_PANEL, MAX_PANEL = 1.4, 2.25
 TITLE_HEIGHT, LINE_HEIGHT, ROW_GAP = 0.23, 0.19, 0.28
-FONT_SIZE = 10  # points
 
 
 def draw_attention(
@@ -92,12 +92,12 @@ def draw_attention(
         for number, (line, colour) in enumerate(captions[row]):
             _text(figure, MARGIN, top - number * LINE_HEIGHT, line, colour)
         bottom = top - row_heights[row]
-        panels = [(image, _fit(image_names[row], panel), PLAIN_COLOUR)]
+        panels = [(image, fit_ends(image_names[row], panel), PLAIN_COLOUR)]
         for label in shown[row]:
             score = f' {float(pred_score[row][label]):.2f}'
             colour = TRUE_COLOUR if target[row][label] > 0 else FALSE_COLOUR
             picture = overlay_attention(image, attention[row][label])
-            panels.append((picture, _fit(class_names[label], panel, score), colour))
+            panels.append((picture, fit_text(class_names[label], panel, score), colour))
         for column, (picture, title, colour) in enumerate(panels):
             box = (MARGIN + column * (panel + GAP), bottom, panel, panel_heights[row])
             _panel(figure, box, picture, title, colour)
@@ -203,33 +203,15 @@ def _caption(
     return lines
 
 
-def _text_width(text: str) -> float:
-    """Inches that a line takes."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(size=FONT_SIZE)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
-
-
-def _fit(name: str, width: float, ending: str = '') -> str:
-    """The name and its ending, the name cut at the end if the two are wider than that."""
-    if _text_width(name + ending) <= width:
-        return name + ending
-    while name and _text_width(f'{name}…{ending}') > width:
-        name = name[:-1]
-    return f'{name.rstrip()}…{ending}'
-
-
 def _wrap(heading: str, names: Sequence[str], width: float) -> list[str]:
     """Names with commas between them, after a heading, on as many lines as they take."""
     lines = [heading]
     for index, name in enumerate(names):
         piece = name + (', ' if index < len(names) - 1 else '')
-        if lines[-1] not in (heading, '') and _text_width(lines[-1] + piece) > width:
+        if lines[-1] not in (heading, '') and text_width(lines[-1] + piece) > width:
             lines.append('')
         lines[-1] += piece
-    return [_fit(line.rstrip(), width) for line in lines]
+    return [fit_text(line.rstrip(), width) for line in lines]
 
 
 def _text(figure: Figure, left: float, top: float, line: str, colour: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .attention import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, _fit, _text_width
+from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,10 +71,10 @@ def draw_comparison(
     order, shown = choose_bars(difference)
     if not len(order):
         raise ValueError('no class has positives: nothing to compare')
-    labels = [_fit(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
+    labels = [fit_text(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
     numbers = [f'{first[c]:.1f} → {second[c]:.1f}' for c in shown]
-    left = MARGIN + max(map(_text_width, labels)) + 0.15
-    right = max(map(_text_width, numbers)) + 0.3
+    left = MARGIN + max(map(text_width, labels)) + 0.15
+    right = max(map(text_width, numbers)) + 0.3
     has_strip = len(shown) < len(order)
     bars = len(shown) * ROW
     width = left + BARS_WIDTH + right
@@ -83,7 +83,9 @@ def draw_comparison(
     FigureCanvasAgg(figure)
     text = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
     title = describe_comparison(first, second, run_names)
-    figure.text(MARGIN / width, 1 - 0.12 / height, _fit(title, width - MARGIN), va='top', **text)
+    figure.text(
+        MARGIN / width, 1 - 0.12 / height, fit_text(title, width - MARGIN), va='top', **text
+    )
 
     box = (left / width, AXIS / height, BARS_WIDTH / width, bars / height)
     axes = figure.add_axes(box)

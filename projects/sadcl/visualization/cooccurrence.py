@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .attention import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, _fit, _text_width
+from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
 from .prototypes import BLANK_COLOUR, cluster_order, cosine_matrix
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def draw_cooccurrence(
         raise ValueError(f'two matrices (C, C), C names and an order are needed, got {sizes}')
     step = -(-len(order) // MAX_TICKS)
     ticks = range(0, len(order), step)
-    labels = [_fit(class_names[order[tick]], MAX_NAME) for tick in ticks]
-    names = max(map(_text_width, labels)) + 0.12
+    labels = [fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
+    names = max(map(text_width, labels)) + 0.12
     side = max(1, round(PANEL_PIXELS / len(order))) * len(order) / DPI
     left, bottom = MARGIN + names, MARGIN + names + LEGEND
     bar_space = BAR_WIDTH + BAR_LABELS + GAP / 2

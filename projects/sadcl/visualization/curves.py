@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .attention import DPI, FONT_SIZE, PLAIN_COLOUR
+from .page import DPI, FONT_SIZE, PLAIN_COLOUR, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def draw_pr_curves(curves: Sequence[Curve], threshold: float = 0.5) -> Figure:
         threshold (float): Of the dots. Defaults to 0.5.
 
     Returns:
-        Figure: About 960 px wide at 100 dpi.
+        Figure: As wide as its legend needs, about 960 px at most at 100 dpi.
 
     Raises:
         ValueError: If there are no curves, or more than can be told apart.
@@ -145,6 +145,7 @@ def draw_pr_curves(curves: Sequence[Curve], threshold: float = 0.5) -> Figure:
         title_fontsize=FONT_SIZE,
         alignment='left',
     )
+    trim_right(figure, axes)
     return figure
 
 

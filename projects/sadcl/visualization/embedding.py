@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .attention import DPI, FONT_SIZE, PLAIN_COLOUR, _fit
+from .page import DPI, FONT_SIZE, PLAIN_COLOUR, fit_text, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +133,7 @@ def draw_embeddings(
         title (str): Defaults to 'label embeddings'.
 
     Returns:
-        Figure: About 1070 px wide at 100 dpi.
+        Figure: As wide as its legend needs, about 1070 px at most at 100 dpi.
 
     Raises:
         ValueError: If there are more groups than can be told apart.
@@ -154,7 +154,7 @@ def draw_embeddings(
         is_other = kind == OTHER
         colour = OTHER_COLOUR if is_other else COLOURS[number % len(COLOURS)]
         shape = SHAPES[0 if is_other else number // len(COLOURS)]
-        label = _fit(kind, LEGEND - 0.6).replace('$', r'\$')
+        label = fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
         style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
         axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)
         star = dict(s=40 if is_other else 100, edgecolors='black', linewidths=0.7, marker='*')
@@ -170,6 +170,7 @@ def draw_embeddings(
         axes.scatter([], [], label='prototype', **star)
     place = dict(loc='upper left', bbox_to_anchor=(1.01, 1), borderaxespad=0)
     axes.legend(**place, frameon=False, fontsize=FONT_SIZE, markerscale=1.4)
+    trim_right(figure, axes)
     _name_classes(figure, axes, points, labels, prototypes, class_names)
     return figure
 

@@ -5,27 +5,39 @@ Shapes in this module: B images, C classes, D embed dims, h x w attention cells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..engine.checkpoint_fit import check_fit
 
-def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+
+def load_model(cfg: Config, checkpoint: str, classes: Sequence[str] | None = None) -> nn.Module:
     """The trained model in evaluation mode, on the GPU if there is one.
 
     Args:
         cfg (Config): With ``model`` and, unless it is in the model, ``data_preprocessor``.
         checkpoint (str): File.
+        classes (Sequence[str], optional): Names of the data's classes, to compare with those of
+            the checkpoint. Defaults to None.
+
+    Raises:
+        ValueError: If weights or classes are those of another model.
     """
     model_cfg = cfg.model.copy()
     model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     model = MODELS.build(model_cfg)
-    load_checkpoint(model, checkpoint, map_location='cpu')
+    content = load_checkpoint(model, checkpoint, map_location='cpu')
+    check_fit(content, model, classes, checkpoint)
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
 
@@ -43,6 +55,36 @@ def seen_image(inputs: Tensor) -> np.ndarray:
     if inputs.dtype != torch.uint8:
         raise ValueError(f'the test pipeline must yield uint8 images, got {inputs.dtype}')
     return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).expand(-1, -1, 3).numpy())
+
+
+def image_name(dataset: BaseDataset, index: int) -> str:
+    """The name of an image's file, or 'image 7' where the data set draws its images itself."""
+    name = Path(dataset.get_data_info(index).get('img_path') or '').name
+    return name if Path(name).suffix else f'image {index}'
+
+
+def unsquash(picture: np.ndarray, dataset: BaseDataset, item: dict) -> np.ndarray:
+    """A picture in the proportions of its file, where the pipeline changed them.
+
+    Args:
+        picture (np.ndarray): (H, W, 3), uint8: what a model sees of the item.
+        dataset (BaseDataset): With its test pipeline.
+        item (dict): What it yields, with ``inputs`` (3, h, w) and ``data_samples``.
+
+    Returns:
+        np.ndarray: (H', W', 3); the longer side is that of the picture. Left as it is where a
+        border was cut off or added, or the sample does not tell its file's shape.
+    """
+    names = [type(transform).__name__ for transform in dataset.pipeline.transforms]
+    shape = item['data_samples'].get('ori_shape')
+    is_padded = picture.shape[:2] != tuple(item['inputs'].shape[1:])
+    if shape is None or is_padded or any('Crop' in name or 'Pad' in name for name in names):
+        return picture
+    scale = max(picture.shape[:2]) / max(shape)
+    height, width = (max(1, round(side * scale)) for side in shape)
+    if (height, width) == picture.shape[:2]:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 @torch.no_grad()

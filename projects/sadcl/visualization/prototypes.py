@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .attention import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, _fit, _text_width
+from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,8 +112,8 @@ def draw_prototypes(
     _check(cosines, class_names, order)
     step = math.ceil(len(order) / MAX_TICKS)
     ticks = range(0, len(order), step)
-    labels = [_fit(class_names[order[tick]], MAX_NAME) for tick in ticks]
-    names = max(map(_text_width, labels)) + TICK_SPACE
+    labels = [fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
+    names = max(map(text_width, labels)) + TICK_SPACE
     side = max(1, round(MATRIX_PIXELS / len(order))) * len(order) / DPI
     note = '' if step == 1 else f'one class in {step} is named'
     left, bottom = MARGIN + names, MARGIN + names + (0.25 if note else 0)

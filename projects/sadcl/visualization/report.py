@@ -112,7 +112,11 @@ def picture_uri(picture: np.ndarray, side: int = 224) -> str:
 
 
 def prediction_data(
-    pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None, names: Sequence[str]
+    pred: np.ndarray,
+    target: np.ndarray,
+    ignore: np.ndarray | None,
+    names: Sequence[str],
+    threshold: float | np.ndarray = 0.5,
 ) -> dict:
     """What the page computes from: counts at the thresholds and curves, of C classes.
 
@@ -121,12 +125,23 @@ def prediction_data(
         target (np.ndarray): (N, C) bool.
         ignore (np.ndarray, optional): (N, C) bool, entries to leave out.
         names (Sequence[str]): C names.
+        threshold (float | np.ndarray): One, or (C,): where the sliders start, rounded to
+            hundredths. Defaults to 0.5.
 
     Returns:
         dict: Ready for :func:`render_page`. ``support``, ``predicted`` and ``hits`` are counts,
-        ``ap`` is in percent (plain, None without positives), ``curves`` are pairs (recall,
-        precision) in thousandths.
+        ``start`` are thresholds in hundredths, ``ap`` is in percent (plain, None without
+        positives), ``curves`` are pairs (recall, precision) in thousandths.
+
+    Raises:
+        ValueError: If a score or a threshold is not within 0 and 1.
     """
+    start = np.broadcast_to(threshold, (len(names),))
+    for name, value in zip(names, start.tolist()):
+        if not 0 <= value <= 1:
+            raise ValueError(
+                f'thresholds on the page go from 0 to 1, as scores do, got {value:g} for {name!r}'
+            )
     decisions, hits = threshold_counts(pred, target, ignore)
     counted = np.ones(target.shape, dtype=bool) if ignore is None else ~ignore
     micro = pr_curve('micro average', pred[counted], target[counted])
@@ -139,6 +154,7 @@ def prediction_data(
         images=len(pred),
         classes=[str(name) for name in names],
         support=target.sum(axis=0).tolist(),
+        start=np.rint(100 * start).astype(int).tolist(),
         predicted=decisions.tolist(),
         hits=hits.tolist(),
         ap=[None if curve is None else round(100 * curve.ap, 3) for curve in classes],
@@ -160,7 +176,9 @@ def render_page(title: str, data: dict) -> str:
         title (str): Any text.
         data (dict): What JSON can hold: :func:`prediction_data`, and ``notes`` (lines below the
             title), ``protocols`` (name, rule, classes, metrics), ``mistakes`` and ``missed``
-            (label, score, image, true, picture, overlay).
+            (label, score, image, true, picture, overlay), ``fitted_on`` (what thresholds that are
+            chosen on the page were fitted on: of these predictions) and ``start_fitted_on`` (the
+            same of those that it starts with, or None).
 
     Returns:
         str: HTML. Titles, names and paths are shown as text, whatever they hold.

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .attention import DPI, FONT_SIZE, PLAIN_COLOUR
 from .curves import COLOURS
+from .page import DPI, FONT_SIZE, PLAIN_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
