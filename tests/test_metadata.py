@@ -11,7 +11,7 @@ from projects.sadcl import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 METAFILES = sorted(ROOT.glob('projects/*/metafile.yml'))
-NO_METRIC = {'minutes', 'commit', '95 % interval', 'minus the control'}
+NO_METRIC = {'minutes', 'commit', '95 % interval', 'minus the control', 'minus SARL'}
 
 
 def read(path):
@@ -37,7 +37,7 @@ def tables(path):
 
 def config_of(row):
     """The config that a row links to, by its name."""
-    found = re.search(r'configs/sadcl/([\w-]+)\.py\)', ' '.join(row.values()))
+    found = re.search(r'configs/\w+/([\w-]+)\.py\)', ' '.join(row.values()))
     return found and found[1]
 
 
