@@ -50,7 +50,9 @@ from projects.sadcl.datasets import FeatureCache
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra')
 LEAVES = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
-NAME = re.compile(r'(mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_(coco|corel5k)\d{3}(_stage\d)?')
+NAME = re.compile(
+    r'(mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_(coco|corel5k)\d{3}(_[a-z0-9-]+)?'
+)
 CLASSES = ('red', 'green', 'blue', 'dark')
 
 
