@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets import ImageReadError, read_image
+from ..datasets.transforms import keeps_frame
 from .drawing import draw_prediction
 from .folding import fold_batch_norm
 from .stored_config import load_predictor
@@ -192,9 +193,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
 
     def keeps_frame(self) -> bool:
         """Whether the model sees the whole image and nothing else, maybe in another shape."""
-        names = [type(transform).__name__ for transform in self.pipeline.transforms]
-        changed = any('Crop' in name or 'Pad' in name for name in names)
-        return not changed and self.model.data_preprocessor.pad_size_divisor == 1
+        is_unpadded = self.model.data_preprocessor.pad_size_divisor == 1
+        return is_unpadded and keeps_frame(self.pipeline.transforms)
 
     def postprocess(
         self,

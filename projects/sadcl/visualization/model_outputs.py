@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..datasets.transforms import keeps_frame
 from ..engine.checkpoint_fit import check_fit
 
 
@@ -75,10 +76,9 @@ def unsquash(picture: np.ndarray, dataset: BaseDataset, item: dict) -> np.ndarra
         np.ndarray: (H', W', 3); the longer side is that of the picture. Left as it is where a
         border was cut off or added, or the sample does not tell its file's shape.
     """
-    names = [type(transform).__name__ for transform in dataset.pipeline.transforms]
     shape = item['data_samples'].get('ori_shape')
     is_padded = picture.shape[:2] != tuple(item['inputs'].shape[1:])
-    if shape is None or is_padded or any('Crop' in name or 'Pad' in name for name in names):
+    if shape is None or is_padded or not keeps_frame(dataset.pipeline.transforms):
         return picture
     scale = max(picture.shape[:2]) / max(shape)
     height, width = (max(1, round(side * scale)) for side in shape)
