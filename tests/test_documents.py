@@ -4,7 +4,6 @@ import importlib
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -147,19 +146,6 @@ def test_links_between_pages_have_titles(site):
     for path in site.glob('*.html'):
         names = re.findall(r'<a href="[^"]*">([\w-]+\.md)</a>', path.read_text(encoding='utf-8'))
         assert not names, path.name
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """Headless Chromium of the system, steered by playwright."""
-    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-    path = shutil.which('chromium') or shutil.which('google-chrome')
-    if path is None:
-        pytest.skip('needs Chromium')
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.slow

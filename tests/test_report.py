@@ -3,7 +3,6 @@
 import json
 import re
 import runpy
-import shutil
 import sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -150,19 +149,6 @@ def test_number_that_is_not_finite_is_refused():
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """Headless Chromium of the system, steered by playwright."""
-    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-    path = shutil.which('chromium') or shutil.which('google-chrome')
-    if path is None:
-        pytest.skip('needs Chromium')
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import runpy
-import shutil
 import socket
 import sys
 import types
@@ -194,19 +193,6 @@ def test_tool_refuses_an_older_gradio(monkeypatch):
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """Headless Chromium of the system, steered by playwright."""
-    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-    path = shutil.which('chromium') or shutil.which('google-chrome')
-    if path is None:
-        pytest.skip('needs Chromium')
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope='module')
