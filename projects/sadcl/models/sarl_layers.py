@@ -23,8 +23,15 @@ class FeedForward(nn.Sequential):
         )
 
 
-class EncoderLayer(nn.Module):
-    """Post-norm self-attention over the tokens; positions enter queries and keys only."""
+class PostNormLayer(nn.Module):
+    """What both layers are made of: attention and a feed-forward net, each added, then normalised.
+
+    Args:
+        embed_dims (int): D.
+        num_heads (int): Heads of the attention.
+        feedforward_channels (int): Hidden width of the feed-forward net.
+        dropout (float): Of attention weights and of what is added.
+    """
 
     def __init__(
         self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
@@ -35,27 +42,25 @@ class EncoderLayer(nn.Module):
         self.attn_norm = nn.LayerNorm(embed_dims)
         self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
         self.ffn_norm = nn.LayerNorm(embed_dims)
+
+    def add_and_norm(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Both residual steps after the attention: (..., D) twice → (..., D)."""
+        x = self.attn_norm(x + self.attn_drop(attended))
+        return self.ffn_norm(x + self.ffn(x))
+
+
+class EncoderLayer(PostNormLayer):
+    """Self-attention over the tokens; positions enter queries and keys only."""
 
     def forward(self, memory: Tensor, pos: Tensor) -> Tensor:
         """(B, T, D), (1, T, D) → (B, T, D)."""
         query = memory + pos
         attended, _ = self.attn(query, query, memory)
-        memory = self.attn_norm(memory + self.attn_drop(attended))
-        return self.ffn_norm(memory + self.ffn(memory))
+        return self.add_and_norm(memory, attended)
 
 
-class DecoderLayer(nn.Module):
-    """Post-norm attention of the class queries to the tokens, without self-attention."""
-
-    def __init__(
-        self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attn = Attention(embed_dims, num_heads, dropout)
-        self.attn_drop = nn.Dropout(dropout)
-        self.attn_norm = nn.LayerNorm(embed_dims)
-        self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
-        self.ffn_norm = nn.LayerNorm(embed_dims)
+class DecoderLayer(PostNormLayer):
+    """Attention of the class queries to the tokens, without self-attention between queries."""
 
     def forward(
         self,
@@ -69,5 +74,4 @@ class DecoderLayer(nn.Module):
         attended, attention = self.attn(
             label_embeds + query_pos, memory + pos, memory, need_weights
         )
-        label_embeds = self.attn_norm(label_embeds + self.attn_drop(attended))
-        return self.ffn_norm(label_embeds + self.ffn(label_embeds)), attention
+        return self.add_and_norm(label_embeds, attended), attention
