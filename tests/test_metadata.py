@@ -41,20 +41,27 @@ def config_of(row):
     return found and found[1]
 
 
+def metrics_of(row):
+    """The numbers of a row: {column: value}, and the deviation of a column that has one."""
+    metrics = {}
+    for column, cell in row.items():
+        column = re.sub(r' \(`\w+`\)$', '', column)
+        number = re.fullmatch(r'(\d+\.\d+)(?: ± (\d+\.\d+))?', cell)
+        if number and column not in NO_METRIC and 'paper' not in column:
+            metrics[column] = float(number[1])
+            if number[2]:
+                part = column.removeprefix('mAP')  # nothing, or such as ', 5 classes'
+                metrics[f'standard deviation{part}'] = float(number[2])
+    return metrics
+
+
 def results_of(path):
     """The measured rows of each config: [(metrics, commit or None)], in the order of the file."""
     found, name = {}, None
     for row in tables(path):
         first = next(iter(row.values()))
         name = config_of(row) or (name if first.startswith('the same') else None)
-        metrics = {}
-        for column, cell in row.items():
-            column = re.sub(r' \(`\w+`\)$', '', column)
-            number = re.fullmatch(r'(\d+\.\d+)(?: ± (\d+\.\d+))?', cell)
-            if number and column not in NO_METRIC and 'paper' not in column:
-                metrics[column] = float(number[1])
-                if number[2]:
-                    metrics['standard deviation'] = float(number[2])
+        metrics = metrics_of(row)
         if name and metrics:
             found.setdefault(name, []).append((metrics, row.get('commit')))
     return found
