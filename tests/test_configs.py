@@ -1,7 +1,6 @@
 """Every config of the tree loads, builds, fits together, and keeps the naming grammar."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,8 @@ from mmpretrain.registry import (
     TRANSFORMS,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers import ROOT
+
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
 NAME = re.compile(
     r'(sadcl|sarl|baseline)_[a-z0-9-]+_(coco|voc|nus|vg|corel5k|digits|own)(12-)?\d{3}(_[a-z0-9-]+)?'

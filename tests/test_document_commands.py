@@ -17,7 +17,8 @@ import mmpretrain
 import pytest
 from mmengine.config import Config
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers import ROOT
+
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
 PROJECT = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
 A_CONFIG = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
@@ -193,7 +194,7 @@ def test_every_command_is_taken_by_its_tool(command, monkeypatch):
             assert words[2] in ('venv', 'pytest')
             if words[2] == 'pytest':
                 check_pytest(words[3:])
-        elif words[1] == 'projects/sadcl/demo/onnx_predict.py':
+        elif words[1] == 'mlic/demo/onnx_predict.py':
             assert (ROOT / words[1]).is_file()  # executed in test_deploy.py
         else:
             parse(words[1], words[2:], monkeypatch)

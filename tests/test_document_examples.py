@@ -17,9 +17,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from projects.sadcl.models import LazyTIMMBackbone
-
-ROOT = Path(__file__).resolve().parents[1]
+from mlic.models.backbones.timm_backbone import LazyTIMMBackbone
+from tests.helpers import ROOT
 
 # ---------------------------------------------------------------- write_a_loss.md
 
@@ -205,7 +204,7 @@ def test_the_tutorial_from_beginning_to_end(tmp_path):
         assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
         outputs[shlex.split(line)[1]] = done.stdout.strip()
     run = tmp_path / 'work_dirs' / 'holiday'
-    assert outputs['tools/dataset_tools/verify.py'].endswith('OK')
+    assert outputs['tools/dataset_tools/verify_dataset.py'].endswith('OK')
     assert 'Contrastive stage starts' in outputs['tools/train.py']
     assert re.search(r'mAP \d+\.\d \(standard\)$', outputs['tools/test.py'])
     assert list(run.glob('best_multi-label_mAP_epoch_*.pth'))
@@ -213,7 +212,7 @@ def test_the_tutorial_from_beginning_to_end(tmp_path):
     for name in ('report.html', 'model.onnx', 'test.npz'):
         assert (run / name).stat().st_size > 1000
     assert (tmp_path / 'result' / 'pictures' / '1001.jpg').is_file()
-    assert set(re.findall(r'red|blue', outputs['projects/sadcl/demo/onnx_predict.py'])) <= {
+    assert set(re.findall(r'red|blue', outputs['mlic/demo/onnx_predict.py'])) <= {
         'red',
         'blue',
     }

@@ -7,12 +7,12 @@ import runpy
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers import ROOT
+
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
 TESTS = {path.stem: path.read_text() for path in ROOT.glob('tests/test_*.py')}
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from modelindex.load_model_index import load
 
-from projects.sadcl import __version__
+from mlic import __version__
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 METAFILES = sorted(ROOT.glob('projects/*/metafile.yml'))
 NO_METRIC = {'minutes', 'commit', '95 % interval', 'minus the control', 'minus SARL'}
 

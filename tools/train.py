@@ -1,114 +1,11 @@
-"""Train a model: tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] …"""
+"""See ``python tools/train.py --help``."""
 
-import argparse
-import os
-import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import Config, DictAction
-from mmengine.dist import is_main_process
-
-from projects.sadcl.engine import (
-    ConsoleRunner,
-    adapt_to_device,
-    check_data,
-    check_launch,
-    find_checkpoint,
-    find_resumable,
-    one_line_errors,
-    scale_for_accumulation,
-)
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a model')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a name, from the latest in the work directory '
-        'that can be read',
-    )
-    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
-    parser.add_argument(
-        '--dry-run', action='store_true', help='check config and data, and stop before training'
-    )
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate in training')
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate by the batch (processes x batch_size x accumulative_counts) '
-        'over auto_scale_lr.base_batch_size',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as optim_wrapper.optimizer.lr=1e-4',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the command line's changes."""
-    cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.default_hooks.checkpoint.pop('save_best', None)
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    if args.resume:
-        # with nothing to resume yet, a load_from counts: jobs may always be started with --resume
-        found = find_resumable(cfg.work_dir) if args.resume == 'auto' else args.resume
-        cfg.resume = found is not None
-        cfg.load_from = found or cfg.load_from
-    if args.auto_scale_lr:
-        cfg.auto_scale_lr.enable = True
-        scale_for_accumulation(cfg)
-    return cfg
-
-
-def print_end(args: argparse.Namespace, work_dir: str) -> None:
-    """Where the result is, and what to type next."""
-    if not any(Path(work_dir).glob('*.pth')):  # saving may be switched off
-        return
-    # the copy that the Runner writes has the changes of the command line
-    config = Path(work_dir, Path(args.config).name) if args.cfg_options else args.config
-    tool = Path(sys.argv[0]).with_name('test.py')
-    print(f'checkpoint: {find_checkpoint(work_dir)}')
-    print(f'test it: {shlex.join(["python", str(tool), str(config), work_dir])}')
-
-
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        cfg = load_config(args)
-        check_data(cfg, ('train', 'val'))
-        if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
-            raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
-        if args.dry_run:
-            return
-        adapt_to_device(cfg)
-        runner = ConsoleRunner.from_cfg(cfg)
-        check_launch(runner)
-        runner.train()
-        if is_main_process():
-            print_end(args, cfg.work_dir)
-
+from mlic.cli.train import main
 
 if __name__ == '__main__':
     main()

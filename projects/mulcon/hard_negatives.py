@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from projects.sadcl.models.gather import gather_rows
+from mlic.models.layers.gather import gather_rows
 
 
 def count_missing(target: Tensor, num_views: int, denominator_size: int, gather: bool) -> int:

@@ -12,15 +12,10 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
-from projects.sadcl.models import GroupLinear
-from projects.sadcl.models.gather import gather_active
+from mlic.models.layers.gather import gather_active
+from mlic.models.layers.group_linear import GroupLinear
 
-from .hard_negatives import (
-    choose_negatives,
-    count_missing,
-    hard_negative_term,
-    hardest_candidates,
-)
+from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
 
 PUBLISHED_CONTRAST = dict(type='SSCLLoss', temperature=0.2, anchors='all', loss_weight=0.5)
 

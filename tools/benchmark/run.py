@@ -1,117 +1,11 @@
-"""Measure speed and memory, as ratios: tools/benchmark/run.py [--only losses …] [--out FILE]"""
+"""See ``python tools/benchmark/run.py --help``."""
 
-import argparse
-import dataclasses
-import json
-import os
-import platform
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
 
-import cv2
-import evaluation
-import losses
-import network
-import pipeline
-import torch
-from measure import Bench, Result, exponents
-from mmengine.registry import init_default_scope
-
-import projects.sadcl  # noqa: F401
-
-CONFIG = str(Path(__file__).resolve().parents[2] / 'configs/sadcl/sadcl_r101_coco448.py')
-GROUPS = ('losses', 'neck', 'step', 'inference', 'metrics', 'data')
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
-    parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
-    parser.add_argument('--repeats', type=int, default=5, help='medians of this many (5)')
-    parser.add_argument('--batch', type=int, help='images of a training step (4; 32 on a GPU)')
-    parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
-    parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
-    parser.add_argument('--out', help='write the numbers to this JSON file, too')
-    return parser.parse_args()
-
-
-def make_cases(args: argparse.Namespace, bench: Bench):
-    """The cases of the chosen groups, one after the other: each is built when its turn comes."""
-    if 'losses' in args.only:
-        yield from losses.cases(bench, args.quick)
-    if 'neck' in args.only:
-        yield from network.neck_cases(bench, args.quick)
-    if 'inference' in args.only:
-        yield from network.inference_cases(bench)
-    if 'metrics' in args.only:
-        yield from evaluation.cases(bench, args.quick)
-    if 'data' in args.only:
-        yield from pipeline.cases(bench, CONFIG)
-    if 'step' in args.only:
-        images = args.batch or (4 if bench.device == 'cpu' else 32)
-        yield from network.step_cases(bench, CONFIG, images, args.size)
-
-
-def describe(result: Result) -> str:
-    """One line of the table."""
-
-    def bound(value, limit, unit=''):
-        if value is None:
-            return '-'
-        text = f'{value:.3g}{unit}'
-        return text if limit is None else f'{text} (<= {limit:.3g}{unit})'
-
-    beside = '-'
-    if result.ratio is not None:
-        beside = f'{bound(result.ratio, result.ratio_limit)} x {result.against}'
-    cells = [
-        result.name,
-        f'{result.seconds * 1000:.3g} ms',
-        bound(result.matmuls, result.limit),
-        bound(result.memory_mb, result.memory_limit_mb, ' MB'),
-        beside,
-        'MISSED: ' + ', '.join(result.missed) if result.missed else '',
-    ]
-    return '| ' + ' | '.join(cells) + ' |'
-
-
-def main() -> None:
-    args = parse_args()
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    init_default_scope('mmpretrain')
-    cv2.setNumThreads(1)
-    torch.manual_seed(0)
-    bench = Bench(device, args.repeats)
-    name = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
-    print(f'{device} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}; ')
-    print(f'medians of {args.repeats}; 1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
-    print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
-    results = []
-    for case in make_cases(args, bench):
-        results.append(bench.measure(case))
-        print(describe(results[-1]), flush=True)
-    slopes = exponents(results)
-    print()
-    for series, slope in slopes.items():
-        print(f'{series}: time grows with the power {slope:.2f}')
-    if args.out:
-        content = dict(
-            device=name,
-            threads=torch.get_num_threads(),
-            torch=torch.__version__,
-            repeats=args.repeats,
-            results=[dataclasses.asdict(result) for result in results],
-            growth=slopes,
-        )
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(content, indent=2) + '\n')
-        print(f'saved: {args.out}')
-    missed = [result.name for result in results if result.missed]
-    print('all limits met' if not missed else f'limits missed by: {"; ".join(missed)}')
-
+from mlic.cli.benchmark.run import main
 
 if __name__ == '__main__':
     main()

@@ -1,116 +1,11 @@
-"""Export a model: tools/deploy/export.py CONFIG CHECKPOINT --out model.onnx [--format torch-export]
+"""See ``python tools/deploy/export.py --help``."""
 
-The exported model takes RGB images (B, 3, H, W), uint8, any B, and gives scores (B, C) from 0 to
-1: colour order, normalisation and sigmoid are inside. Class names, image size and kind of resize
-are in its metadata. What only training needs is not in the file.
-"""
-
-from __future__ import annotations
-
-import argparse
-import importlib.util
-import json
-import logging
 import sys
-import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
-from mmengine.logging import MMLogger
-
-from projects.sadcl.apis import ScoreModel, describe_input, input_size, load_predictor
-from projects.sadcl.engine import find_checkpoint
-
-SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
-LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the weights
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Export a model for other programs')
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
-    parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
-    parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
-    parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
-    parser.add_argument(
-        '--size',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help="of the input images (what the config's test pipeline makes)",
-    )
-    args = parser.parse_args()
-    if args.out.suffix != SUFFIXES[args.format]:
-        parser.error(f'--format {args.format} writes a {SUFFIXES[args.format]} file: {args.out}')
-    if args.size and min(args.size) < 1:
-        parser.error(f'--size must be positive, got {args.size[0]} {args.size[1]}')
-    if args.opset and args.format != 'onnx':
-        parser.error('--opset is for --format onnx')
-    return args
-
-
-def export(args: argparse.Namespace) -> str:
-    """Write the file; returns a line that describes it."""
-    model = load_predictor(find_checkpoint(args.checkpoint), args.config)
-    size = tuple(args.size) if args.size else input_size(model._config)
-    metadata = dict(
-        classes=json.dumps(model._dataset_meta['classes'], ensure_ascii=False),
-        preprocessing=json.dumps(describe_input(model._config, size)),
-    )
-    scores = ScoreModel(model).eval()
-    example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
-    shapes = dict(images={0: torch.export.Dim('batch')})
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of torch's own code
-        # strict: the other mode takes len(tensor) for a constant, and the batch with it
-        program = torch.export.export(scores, (example,), dynamic_shapes=shapes, strict=True)
-        if args.format == 'onnx':
-            write_onnx(program, metadata, args.out, args.opset)
-        else:
-            torch.export.save(program, args.out, extra_files=metadata)
-    number = len(model._dataset_meta['classes'])
-    megabytes = args.out.stat().st_size / 1e6
-    return f'{size[0]} x {size[1]} px, {number} classes, {megabytes:.1f} MB'
-
-
-def write_onnx(
-    program: torch.export.ExportedProgram, metadata: dict, out: Path, opset: int | None
-) -> None:
-    """Translate to ONNX; one file, unless it would be too large for the format."""
-    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it tells of each folded constant
-    state = program.state_dict.values()
-    num_bytes = sum(value.numel() * value.element_size() for value in state)
-    onnx_program = torch.onnx.export(
-        program,
-        dynamo=True,
-        input_names=['images'],
-        output_names=['scores'],
-        opset_version=opset,
-        verbose=False,
-    )
-    for node in onnx_program.model.graph.all_nodes():
-        node.metadata_props.clear()  # where it stands in the Python files of this machine
-    onnx_program.model.metadata_props.update(metadata)
-    onnx_program.save(str(out), external_data=num_bytes > LARGEST_FILE)
-
-
-def main() -> None:
-    args = parse_args()
-    MMLogger.get_instance('export', log_level='WARNING')
-    for package in ('onnx', 'onnxscript') if args.format == 'onnx' else ():
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"error: {package} is not installed: pip install -e '.[deploy]'")
-    try:
-        description = export(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
-    print(f'{args.out}: {description}')
-
+from mlic.cli.export import main
 
 if __name__ == '__main__':
     main()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from .gather import gather_active, gather_rows
+from mlic.models.layers.gather import gather_active, gather_rows
 
 ANCHORS = ('all', 'official')
 

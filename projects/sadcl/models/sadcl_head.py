@@ -17,7 +17,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
-from .group_linear import GroupLinear
+from mlic.models.layers.group_linear import GroupLinear
 
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
 PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)

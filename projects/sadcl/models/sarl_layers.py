@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .attention import Attention
+from mlic.models.layers.attention import Attention
 
 
 class FeedForward(nn.Sequential):

@@ -15,7 +15,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .position_encoding import sine_position_encoding
+from mlic.models.layers.position_encoding import sine_position_encoding
+
 from .sarl_layers import DecoderLayer, EncoderLayer
 
 

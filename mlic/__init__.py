@@ -1,0 +1,22 @@
+"""Multi-label image classification, whatever the method, on mmengine, mmcv and mmpretrain.
+
+Importing this package registers its data sets, transforms, models, hooks and metrics in mmpretrain.
+"""
+
+import contextlib
+import io
+import warnings
+
+from .packages import check_stack
+
+check_stack()
+
+# mmcv without compiled ops warns of one that this project does not use, and mmpretrain prints
+# that it has found no OneDL
+with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    from . import datasets, engine, evaluation, models, visualization
+
+__version__ = '0.1.0'
+
+__all__ = ['datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -1,0 +1,24 @@
+"""BatchNorm as a part of the convolution before it: the same scores with less work."""
+
+from __future__ import annotations
+
+from mmcv.cnn.utils import fuse_conv_bn
+from mmengine.model import BaseModel
+from mmpretrain.models import ResNet
+
+from mlic.models.backbones.efficientnet_lite import EfficientNetLite
+
+# in these each BatchNorm directly follows its convolution, which fuse_conv_bn takes for granted
+FOLDABLE = (ResNet, EfficientNetLite)
+
+
+def fold_batch_norm(model: BaseModel) -> BaseModel:
+    """Fold the BatchNorm of a known backbone, in evaluation mode; others stay as they are.
+
+    Args:
+        model (BaseModel): With ``backbone``. It is changed, and can no longer be trained.
+    """
+    model.eval()
+    if isinstance(model.backbone, FOLDABLE):
+        model.backbone = fuse_conv_bn(model.backbone)
+    return model

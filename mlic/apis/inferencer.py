@@ -1,0 +1,280 @@
+"""Predict the labels of images: B images, C classes, h x w attention cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import TRANSFORMS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.datasets.transforms.multi_scale_crop import keeps_frame
+from mlic.visualization.prediction import draw_prediction
+
+from .folding import fold_batch_norm
+from .predictor import load_predictor
+
+LOADERS = ('LoadImageFromFile', 'LoadImageStrict')
+
+
+class MultiLabelInferencer(ImageClassificationInferencer):
+    """mmpretrain's inferencer for several labels per image, from a checkpoint alone.
+
+    Images go through the config's test pipeline, so scores are those of ``tools/test.py``, up to
+    the rounding of a BatchNorm that is folded into its convolution where possible. Calling
+    it gives a list of dicts; :meth:`stream` goes on after an image that cannot be read.
+
+    Args:
+        checkpoint (str | Path): Checkpoint file or address.
+        config (str | Path | Config, optional): Config file. Defaults to None: the one that the
+            checkpoint holds.
+        device (str, optional): Defaults to None: the GPU if there is one.
+
+    Raises:
+        ValueError: If there is no config, or weights and config do not fit.
+
+    Example:
+        >>> inferencer = MultiLabelInferencer('work_dirs/run/best.pth')
+        >>> inferencer(['dog.jpg'], thr=0.5)[0]['pred_class']
+        ['dog', 'sofa']
+    """
+
+    preprocess_kwargs = {'num_workers'}
+    forward_kwargs = {'thr', 'topk', 'attention'}
+    visualize_kwargs = {'show_dir'}
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        device: str | None = None,
+    ) -> None:
+        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        model = fold_batch_norm(load_predictor(checkpoint, config, device))
+        super().__init__(model, pretrained=False)
+
+    def stream(
+        self,
+        inputs: Sequence[str | np.ndarray],
+        batch_size: int = 32,
+        num_workers: int = 0,
+        thr: float | Sequence[float] = 0.5,
+        topk: int | None = None,
+        attention: bool = False,
+    ) -> Iterator[tuple[str | np.ndarray, DataSample | ImageReadError]]:
+        """Predict image after image; one that cannot be read yields its error.
+
+        Args:
+            inputs (Sequence[str | np.ndarray]): Paths, addresses, or BGR arrays (H, W, 3), uint8.
+            batch_size (int): Images at a time. Defaults to 32.
+            num_workers (int): Processes that read and resize. Defaults to 0: none.
+            thr (float | Sequence[float]): Lowest score of a predicted label, for all classes or
+                for each of C. Defaults to 0.5.
+            topk (int, optional): The best so many labels in place of ``thr``. Defaults to None.
+            attention (bool): Add ``attention`` (C, h, w), each map with sum 1, and the image that
+                it belongs to, ``view`` (H, W, 3), RGB, uint8. Defaults to False.
+
+        Yields:
+            tuple: The input, and a sample with ``pred_score`` (C,) and ``pred_label``, highest
+            score first, on the CPU; or an :class:`ImageReadError`.
+        """
+        inputs = list(inputs)
+        start = 0
+        for batch in self.preprocess(inputs, batch_size, num_workers):
+            outcomes = self._forward(batch, thr, topk, attention)
+            yield from zip(inputs[start : start + len(batch)], outcomes)
+            start += len(batch)
+
+    def preprocess(
+        self, inputs: Sequence[str | np.ndarray], batch_size: int = 1, num_workers: int = 0
+    ) -> Iterator[list]:
+        """Batches, as lists of what the pipeline yields, or of :class:`ImageReadError`."""
+        yield from DataLoader(
+            _Prepared(inputs, self.pipeline), batch_size, num_workers=num_workers, collate_fn=list
+        )
+
+    def forward(
+        self,
+        batch: list,
+        thr: float | Sequence[float] = 0.5,
+        topk: int | None = None,
+        attention: bool = False,
+    ) -> list[DataSample]:
+        """Predict a batch; raises the error of an image that could not be read."""
+        for item in batch:
+            if isinstance(item, ImageReadError):
+                raise item
+        return self._forward(batch, thr, topk, attention)
+
+    @torch.no_grad()
+    def _forward(
+        self, batch: list, thr: float | Sequence[float], topk: int | None, attention: bool
+    ) -> list[DataSample | ImageReadError]:
+        """Images of one size together; the errors stay in their places."""
+        outcomes = list(batch)
+        groups: dict[tuple, list[int]] = {}
+        for index, item in enumerate(batch):
+            if not isinstance(item, ImageReadError):
+                groups.setdefault(tuple(item['inputs'].shape), []).append(index)
+        for indices in groups.values():
+            data = default_collate([batch[index] for index in indices])
+            samples = self._predict_with_attention(data) if attention else None
+            for index, sample in zip(indices, samples or self.model.test_step(data)):
+                sample = sample.cpu()
+                sample.set_pred_label(decide(sample.pred_score, thr, topk))
+                outcomes[index] = sample
+        return outcomes
+
+    def _predict_with_attention(self, data: dict) -> list[DataSample]:
+        """As the model's test_step, with the fields ``attention`` and ``view``."""
+        neck = getattr(self.model, 'neck', None)
+        if not hasattr(neck, 'attention_maps'):
+            name = type(neck).__name__ if neck is not None else 'no neck'
+            raise ValueError(f'no attention to show: the model has {name}, SARLNeck is needed')
+        images = data['inputs']  # (B, 3, H, W), BGR
+        if images.dtype != torch.uint8:
+            raise ValueError(f'the test pipeline must yield uint8 images, got {images.dtype}')
+        data = self.model.data_preprocessor(data, False)
+        feats = self.model.extract_feat(data['inputs'], stage='backbone')
+        samples = self.model.head.predict(neck(feats), data['data_samples'])
+        height, width = data['inputs'].shape[-2:]  # with the preprocessor's padding
+        views = F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]))
+        for sample, maps, view in zip(samples, neck.attention_maps(feats), views):
+            sample.set_field(maps, 'attention', dtype=Tensor)
+            view = view.flip(0).permute(1, 2, 0).expand(-1, -1, 3)  # (H, W, 3), RGB
+            sample.set_field(view.cpu().numpy(), 'view', dtype=np.ndarray)
+        return samples
+
+    def visualize(
+        self,
+        inputs: Sequence[str | np.ndarray],
+        preds: Sequence[DataSample],
+        show_dir: str | Path | None = None,
+    ) -> list[np.ndarray] | None:
+        """Pictures (H, W, 3), RGB, of the predictions, written to ``show_dir``; None without."""
+        if show_dir is None:
+            return None
+        Path(show_dir).mkdir(parents=True, exist_ok=True)
+        pictures = []
+        for index, (source, sample) in enumerate(zip(inputs, preds)):
+            name = Path(source).stem if isinstance(source, str) else 'image'
+            picture = self.draw(source, sample)
+            picture.save(Path(show_dir) / f'{index:05d}_{name}.jpg', quality=90)
+            pictures.append(np.asarray(picture))
+        return pictures
+
+    def draw(self, source: str | np.ndarray, sample: DataSample):
+        """The picture (Pillow) of one prediction, with heat maps if it has ``attention``."""
+        image = read_image(source) if isinstance(source, str) else source
+        image = image[..., ::-1]  # RGB
+        labels = sample.pred_label.tolist()
+        maps = None
+        if 'attention' in sample:
+            maps = sample.attention[labels]
+            image = image if self.keeps_frame() else sample.view
+        scores = sample.pred_score[labels].tolist()
+        best = int(sample.pred_score.argmax())
+        return draw_prediction(
+            image,
+            [self.classes[label] for label in labels],
+            scores,
+            maps,
+            empty=f'no label; the best is {self.classes[best]} {sample.pred_score[best]:.2f}',
+        )
+
+    def keeps_frame(self) -> bool:
+        """Whether the model sees the whole image and nothing else, maybe in another shape."""
+        is_unpadded = self.model.data_preprocessor.pad_size_divisor == 1
+        return is_unpadded and keeps_frame(self.pipeline.transforms)
+
+    def postprocess(
+        self,
+        preds: list[DataSample],
+        visualization: list[np.ndarray] | None,
+        return_datasamples: bool = False,
+    ) -> list:
+        """Samples, or dicts of ``pred_scores`` (C,), ``pred_label`` and ``pred_class``."""
+        if return_datasamples:
+            return preds
+        return [
+            dict(
+                pred_scores=sample.pred_score.numpy(),
+                pred_label=sample.pred_label.tolist(),
+                pred_class=[self.classes[label] for label in sample.pred_label],
+            )
+            for sample in preds
+        ]
+
+    def _init_pipeline(self, cfg: Config) -> Callable:
+        """The config's test pipeline, from a path or from an array."""
+        transforms = cfg.test_dataloader.dataset.pipeline
+        if not any(transform['type'] in LOADERS for transform in transforms):
+            # a data set that makes its images
+            transforms = [dict(type='LoadImageStrict'), *transforms]
+        return _Pipeline([TRANSFORMS.build(transform) for transform in transforms])
+
+
+def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:
+    """Predicted labels (K,), highest score first: scores (C,) of at least ``thr``, or the best.
+
+    Raises:
+        ValueError: If there are not as many thresholds as scores, or ``topk`` is not positive.
+    """
+    order = pred_score.argsort(descending=True, stable=True)
+    if topk is not None:
+        if topk < 1:
+            raise ValueError(f'topk must be at least 1, got {topk}')
+        return order[:topk]
+    thr = torch.as_tensor(thr, dtype=torch.float64)
+    if thr.dim() and thr.shape != pred_score.shape:
+        raise ValueError(f'got {len(thr)} thresholds for {len(pred_score)} classes')
+    return order[(pred_score >= thr)[order]]
+
+
+class _Pipeline(Compose):
+    """Transforms on a path, or on an array in place of loading."""
+
+    def __call__(self, source: str | np.ndarray) -> dict:
+        if isinstance(source, str):
+            return super().__call__(dict(img_path=source))
+        results = dict(img=source, img_shape=source.shape[:2], ori_shape=source.shape[:2])
+        for transform in self.transforms:
+            if type(transform).__name__ not in LOADERS:
+                results = transform(results)
+        return results
+
+
+class _Prepared(Dataset):
+    """Each input through the pipeline, or the error that says why it cannot be read."""
+
+    def __init__(self, inputs: Sequence[str | np.ndarray], pipeline: _Pipeline) -> None:
+        self.inputs = inputs
+        self.pipeline = pipeline
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> dict | ImageReadError:
+        source = self.inputs[index]
+        try:
+            return self.pipeline(source)
+        except ImageReadError as error:
+            return error
+        except Exception:
+            # mmcv's loader fails in many ways: a file that cannot be read is told from a mistake
+            if isinstance(source, str):
+                try:
+                    read_image(source)
+                except ImageReadError as error:
+                    return error
+            raise

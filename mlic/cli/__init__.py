@@ -1,0 +1,1 @@
+"""What tools/*.py and the command `mlic` run."""

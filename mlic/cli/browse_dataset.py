@@ -1,0 +1,137 @@
+"""Look at what a model trains on: the images as the pipeline leaves them, with their labels.
+
+    python tools/dataset_tools/browse_dataset.py CONFIG --out sheet.png [--split train] [--num 24]
+
+``--repeat 4`` draws each image four times, side by side: what random augmentation does to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmpretrain.structures import DataSample
+
+from .verify_dataset import build_dataset, load_config
+
+FORMATS = ('.png', '.jpg', '.pdf')
+SIDE = 1.9  # inches, of a picture
+LINE = 0.15  # inches, of a line of labels
+CHARACTERS = 30  # of a line of labels
+MOST_LINES = 6
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Draw images after the pipeline, with labels')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--out', default='sheet.png', help='picture file (%(default)s)')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument('--num', type=int, default=24, help='images, at random (%(default)s)')
+    parser.add_argument('--repeat', type=int, default=1, help='draws of each image (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of what is drawn (%(default)s)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='config entries to replace'
+    )
+    args = parser.parse_args()
+    if Path(args.out).suffix not in FORMATS:
+        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
+    for name in ('num', 'repeat'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    return args
+
+
+def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.ndarray, DataSample]:
+    """One pass of an image through the pipeline: pixels (H, W, 3) uint8 and the sample."""
+    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    item = dataset[index]
+    inputs = item.get('inputs')
+    if not isinstance(inputs, torch.Tensor) or inputs.dtype != torch.uint8:
+        found = getattr(inputs, 'dtype', type(inputs).__name__)
+        raise ValueError(f'the pipeline must end in PackInputs and yield uint8 images, got {found}')
+    return inputs.permute(1, 2, 0).expand(-1, -1, 3).numpy(), item['data_samples']
+
+
+def caption(sample: DataSample, classes: list[str] | None) -> str:
+    """The labels, wrapped; of very many only the first lines."""
+    labels = [int(label) for label in sample.gt_label] if 'gt_label' in sample else []
+    known = classes or ()
+    names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
+    # a label stays on its line if it fits
+    text = ', '.join(names).replace(' ', '\xa0').replace(',\xa0', ', ') or '(no label)'
+    lines = textwrap.wrap(text, CHARACTERS)
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f'… {len(names)} labels in all']
+    return '\n'.join(lines).replace('$', r'\$')
+
+
+def draw_sheet(pictures: list[np.ndarray], captions: list[str], columns: int, title: str) -> Figure:
+    """The sheet: a grid of pictures with their captions below."""
+    rows = math.ceil(len(pictures) / columns)
+    row_lines = [
+        max(text.count('\n') + 1 for text in captions[row * columns : (row + 1) * columns])
+        for row in range(rows)
+    ]
+    heights = [SIDE + LINE * lines + 0.2 for lines in row_lines]
+    width, height = columns * (SIDE + 0.15) + 0.15, sum(heights) + 0.4
+    figure = Figure((width, height), dpi=110)
+    figure.text(0.15 / width, 1 - 0.2 / height, title, va='center', fontsize=9, parse_math=False)
+    for place, (picture, text) in enumerate(zip(pictures, captions)):
+        row, column = divmod(place, columns)
+        left = 0.15 + column * (SIDE + 0.15)
+        top = height - 0.4 - sum(heights[:row])
+        axes = figure.add_axes(
+            (left / width, (top - SIDE) / height, SIDE / width, SIDE / height), anchor='S'
+        )
+        axes.imshow(picture)
+        axes.axis('off')
+        figure.text(
+            (left + SIDE / 2) / width, (top - SIDE - 0.05) / height, text,
+            ha='center', va='top', fontsize=8,
+        )  # fmt: skip
+    return figure
+
+
+def browse(cfg: Config, args: argparse.Namespace) -> Figure:
+    """Draw some images of a split."""
+    loader = cfg.get(f'{args.split}_dataloader')
+    if loader is None:
+        raise ValueError(f'the config has no {args.split}_dataloader')
+    dataset = build_dataset(cfg, args.split)
+    if not len(dataset):
+        raise ValueError(f'{args.split}: 0 images')
+    chosen = random.Random(args.seed).sample(range(len(dataset)), min(args.num, len(dataset)))
+    pictures, captions = [], []
+    for index in sorted(chosen):
+        for draw in range(args.repeat):
+            picture, sample = draw_item(dataset, index, [args.seed, index, draw])
+            # a model that turns its input into RGB gets BGR
+            is_bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb', False)
+            pictures.append(picture[..., ::-1] if is_bgr else picture)
+            captions.append('' if draw else caption(sample, dataset.metainfo.get('classes')))
+    columns = args.repeat if args.repeat > 1 else min(6, len(pictures))
+    title = f'{args.config}: {args.split}, {len(chosen)} of {len(dataset)} images'
+    return draw_sheet(pictures, captions, columns, title)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        figure = browse(load_config(args.config, args.cfg_options), args)
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(args.out)
+    except (OSError, SyntaxError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(f'picture: {args.out}')

@@ -1,0 +1,127 @@
+"""Compare configs under one protocol, over seeds: tools/compare.py CONFIG… --seeds 0 1 2 --out DIR
+
+Trains and tests each config with each seed, and writes to DIR a table (table.md, table.csv) with
+mean, standard deviation over seeds and the paired bootstrap interval (over test images) of the
+mAP difference to the first config, all numbers (results.json) and the difference of each class
+(per_class.png). Started again, it goes on: what is done is not done again.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+from mlic.comparison.feature_configs import store_features
+from mlic.comparison.recipes import hold_out, load_recipe, replace_data
+from mlic.comparison.runs import Run, device_slots, run_all
+from mlic.comparison.tables import draw_class_differences, summarise, write_tables
+from mlic.engine.runner.data_check import check_data
+from mlic.evaluation.matrices import read_class_file
+from mlic.evaluation.protocols import PROTOCOLS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Compare configs over seeds')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='the first is compared with')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(0)')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')
+    parser.add_argument(
+        '--data', metavar='FILE', help='a config of data that replaces those of all configs'
+    )
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='config entries to replace in every config; {seed} in load_from becomes the seed',
+    )
+    parser.add_argument(
+        '--train-part',
+        type=float,
+        metavar='P',
+        help='train on this part of the training images and test on the rest: to choose settings',
+    )
+    parser.add_argument(
+        '--cache-features',
+        action='store_true',
+        help='train on stored features of the images and their mirror images: for frozen backbones',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        choices=['last', 'best'],
+        default='last',
+        help='what is tested; "best" was chosen on the validation set (last)',
+    )
+    parser.add_argument('--jobs', type=int, help='processes at once (one per GPU or free core)')
+    parser.add_argument(
+        '--protocols', nargs='+', choices=PROTOCOLS, default=['standard'], help='(standard)'
+    )
+    parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
+    parser.add_argument('--resamples', type=int, default=1000, help='of the bootstrap (1000)')
+    args = parser.parse_args()
+    names = [Path(config).stem for config in args.configs]
+    if len(set(names)) < len(names):
+        parser.error(f'two configs have one name: {", ".join(sorted(names))}')
+    if 'standard' not in args.protocols:
+        args.protocols.insert(0, 'standard')
+    return args
+
+
+def prepare(path: str, args: argparse.Namespace) -> Config:
+    """A config as it will be run."""
+    cfg = load_recipe(path, args.set)
+    init_default_scope(cfg.default_scope)
+    if args.data:
+        replace_data(cfg, Config.fromfile(args.data))
+        cfg.merge_from_dict(args.set)
+    check_data(cfg, ('train', 'val', 'test'))
+    if args.train_part is not None:
+        hold_out(cfg, args.train_part)
+    if args.cache_features:
+        store_features(cfg, args.out / 'features')
+    return cfg
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Run, and write; how many runs failed."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    classes = read_class_file(args.classes) if args.classes else None
+    recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
+    # seed by seed: an interrupted comparison has the same seeds of every config
+    runs = [
+        Run.of(name, seed, cfg, args.out, args.checkpoint)
+        for seed in args.seeds
+        for name, cfg in recipes.items()
+    ]
+    failed = run_all(runs, device_slots(args.jobs))
+    done = [run for name in recipes for run in runs if run.name == name and run.is_done()]
+    if done:
+        if done[0].name != Path(args.configs[0]).stem:
+            print(f'no run of {args.configs[0]} is done: compared with {done[0].name}')
+        summaries, names = summarise(done, args.protocols, classes, args.resamples)
+        write_tables(summaries, names, args.out)
+        print((args.out / 'table.md').read_text(encoding='utf-8'))
+        if len(summaries) > 1:
+            draw_class_differences(summaries, names, args.out / 'per_class.png')
+            print(f'of each class: {args.out / "per_class.png"}')
+    for run, reason in failed.items():
+        print(f'failed: {run.name} seed {run.seed}: {reason}')
+    return len(failed)
+
+
+def main() -> None:
+    args = parse_args()
+    # a backbone's start would be told parameter by parameter
+    MMLogger.get_instance('compare', log_level='WARNING')
+    try:
+        failed = compare(args)
+    except KeyboardInterrupt:
+        sys.exit('stopped; the same command goes on')
+    except (KeyError, OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    if failed:
+        sys.exit(f'error: {failed} runs failed; the same command tries them again')

@@ -1,0 +1,139 @@
+"""Convert the label files of Corel5k to the JSON form that mmpretrain's MultiLabelDataset reads.
+
+    python tools/dataset_tools/corel5k_to_json.py data/corel5k --out data/corel5k_json
+
+Written to OUT (SRC is only read, it may be a link to a read-only folder):
+
+- ``train.json``, ``test.json``: the two splits over the words that occur in both (260), the
+  customary protocol. Paths are relative to SRC (``data_prefix='data/corel5k'``). An image that
+  has none of these words keeps an empty label list: it is a negative of every class.
+- ``train_part.json``, ``val.json``: ``train.json`` cut in two, to choose hyper-parameters
+  without looking at the test split (``--val-fraction 0`` leaves them out).
+- ``frequent_words.txt``: those of the words with at least 50 training images (74), one a line.
+- ``frequent/``: the JSON files once more, over the frequent words alone.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+MIN_TRAINING_IMAGES = 50  # of a frequent word
+
+
+def read_words(path: Path) -> list[str]:
+    """The vocabulary, one word a line."""
+    words = _read_text(path).split()
+    twice = sorted(word for word, count in Counter(words).items() if count > 1)
+    if not words or twice:
+        raise ValueError(f'{path}: expected unique words, got {len(words)} with {twice} repeated')
+    return words
+
+
+def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list[int]]:
+    """A label file, ``imageid word word …`` a line: {image path relative to SRC: word numbers}.
+
+    Word numbers count from 1 in the file and from 0 in the result, sorted and unique.
+    """
+    split: dict[str, list[int]] = {}
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
+        where = f'{path}, line {number}'
+        values = line.split()
+        if not values:
+            continue
+        if len(values) < 2 or not all(value.isdecimal() for value in values):
+            raise ValueError(f'{where}: expected "imageid word word ...", got {line.strip()!r}')
+        unknown = [int(value) for value in values[1:] if not 1 <= int(value) <= num_words]
+        if unknown:
+            raise ValueError(f'{where}: word number {unknown[0]} is not in 1..{num_words}')
+        image = image_folder / f'{values[0]}.jpeg'
+        if not image.is_file():
+            raise FileNotFoundError(f'{where}: image {values[0]} is listed, but {image} is absent')
+        img_path = f'{image_folder.name}/{image.name}'
+        if img_path in split:
+            raise ValueError(f'{where}: image {values[0]} is listed for the second time')
+        split[img_path] = sorted({int(value) - 1 for value in values[1:]})
+    if not split:
+        raise ValueError(f'{path}: 0 images')
+    return split
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} not found; docs/datasets.md shows the expected files')
+    return path.read_text(encoding='utf-8')
+
+
+def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:
+    """Read SRC, write the JSON files and the frequent words to OUT, print the counts."""
+    words = read_words(source / 'labels' / 'words')
+    train = read_split(source / 'labels' / 'training_label', source / 'train_jpeg', len(words))
+    test = read_split(source / 'labels' / 'test_label', source / 'test_jpeg', len(words))
+
+    counts = Counter(word for labels in train.values() for word in labels)
+    kept = sorted(set(counts) & {word for labels in test.values() for word in labels})
+    frequent = [words[word] for word in kept if counts[word] >= MIN_TRAINING_IMAGES]
+    print(f'{len(words)} words: {len(counts)} in training, {len(kept)} in both splits')
+    print(f'{len(frequent)} frequent words (at least {MIN_TRAINING_IMAGES} training images)')
+
+    index = {word: place for place, word in enumerate(kept)}
+    files = {
+        f'{name}.json': [
+            {'img_path': img_path, 'gt_label': [index[word] for word in labels if word in index]}
+            for img_path, labels in split.items()
+        ]
+        for name, split in (('train', train), ('test', test))
+    }
+    if val_fraction > 0:
+        everything = files['train.json']
+        count = max(round(val_fraction * len(everything)), 1)
+        held_out = set(random.Random(seed).sample(range(len(everything)), count))
+        files['train_part.json'] = [x for i, x in enumerate(everything) if i not in held_out]
+        files['val.json'] = [x for i, x in enumerate(everything) if i in held_out]
+
+    classes = [words[word] for word in kept]
+    write_files(out, files, classes)
+    write_files(out / 'frequent', keep_words(files, classes, frequent), frequent)
+    (out / 'frequent_words.txt').write_text('\n'.join(frequent) + '\n', encoding='utf-8')
+    print(f'{out / "frequent_words.txt"}: {len(frequent)} words')
+
+
+def keep_words(
+    files: dict[str, list[dict]], classes: list[str], kept: list[str]
+) -> dict[str, list[dict]]:
+    """The same images with the labels of some classes, numbered anew; the others are dropped."""
+    index = {classes.index(word): place for place, word in enumerate(kept)}
+    return {
+        name: [
+            {**item, 'gt_label': [index[label] for label in item['gt_label'] if label in index]}
+            for item in data_list
+        ]
+        for name, data_list in files.items()
+    }
+
+
+def write_files(out: Path, files: dict[str, list[dict]], classes: list[str]) -> None:
+    """Write the JSON files over some classes to OUT, and print the counts."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, data_list in files.items():
+        content = {'metainfo': {'classes': classes}, 'data_list': data_list}
+        (out / name).write_text(json.dumps(content), encoding='utf-8')
+        empty = sum(not item['gt_label'] for item in data_list)
+        print(f'{out / name}: {len(data_list)} images, {empty} of them without one of the words')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Convert the label files of Corel5k to JSON.')
+    parser.add_argument('source', metavar='SRC', type=Path, nargs='?', default='data/corel5k')
+    parser.add_argument('--out', type=Path, default='data/corel5k_json')
+    parser.add_argument('--val-fraction', type=float, default=0.1, help='of train, for val.json')
+    parser.add_argument('--seed', type=int, default=0, help='of the choice of val.json')
+    args = parser.parse_args()
+    if not 0 <= args.val_fraction < 1:
+        parser.error(f'--val-fraction must be in [0, 1), but got {args.val_fraction}')
+    try:
+        convert(args.source, args.out, args.val_fraction, args.seed)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,90 @@
+"""Compute metrics again from saved predictions: tools/analysis_tools/eval_metric.py PRED.npz
+
+    python tools/test.py CONFIG CHECKPOINT --out predictions.npz
+    python tools/analysis_tools/eval_metric.py predictions.npz --protocols all
+
+PRED.npz holds pred (N, C) scores and target (N, C) 0 or 1; ignore (N, C) bool, VOC's difficult
+entries, and classes (C,) names may be left out. Nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from mlic.evaluation.matrices import DIFFICULT_RULES, read_class_file
+from mlic.evaluation.predictions import file_digest, read_predictions
+from mlic.evaluation.protocols import PROTOCOLS, get_protocols
+from mlic.evaluation.summary import evaluate_block
+from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Compute metrics from saved predictions')
+    parser.add_argument('predictions', metavar='PRED.npz', type=Path, help='of test.py --out')
+    parser.add_argument(
+        '--protocols',
+        nargs='+',
+        default=['standard'],
+        metavar='NAME',
+        help=f'all, or one or more of {", ".join(PROTOCOLS)} (standard)',
+    )
+    parser.add_argument(
+        '--threshold',
+        '--thresholds',
+        metavar='T|FILE',
+        help="a number, or a .json or .csv file with one for each class (each protocol's own)",
+    )
+    parser.add_argument('--topk', type=int, default=3, help='size of the top-k rule (%(default)s)')
+    parser.add_argument(
+        '--classes', type=Path, metavar='FILE', help='evaluate only these classes, one name a line'
+    )
+    parser.add_argument(
+        '--difficult',
+        choices=DIFFICULT_RULES,
+        default='ignore',
+        help='what difficult entries count as (%(default)s)',
+    )
+    parser.add_argument('--per-class', type=Path, metavar='OUT.csv', help='metrics of each class')
+    parser.add_argument('--out', type=Path, metavar='OUT.json', help='the metrics')
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read, evaluate, write and print."""
+    names = list(PROTOCOLS) if args.protocols == ['all'] else args.protocols
+    protocols = get_protocols(names)
+    threshold = parse_threshold(args.threshold)
+    classes = read_class_file(args.classes) if args.classes else None
+    block, names = read_predictions(args.predictions)
+    report = evaluate_block(block, names, protocols, threshold, args.topk, classes, args.difficult)
+    if args.per_class:
+        report.write_per_class(args.per_class)
+    if args.out:
+        metrics = {f'multi-label/{key}': value for key, value in report.keyed().items()}
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+    print(report.table())
+    if isinstance(threshold, ThresholdFile) and threshold.fitted_on.get('sha256') == file_digest(
+        args.predictions
+    ):
+        print(f'optimistic: the thresholds of {threshold.path} were fitted on this very file')
+    if args.per_class:
+        print(f'of each class: {args.per_class}')
+    if args.out:
+        print(f'metrics: {args.out}')
+    sys.stdout.flush()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        run(args)
+    except BrokenPipeError:  # who reads the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes the rest
+        sys.exit(1)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,140 @@
+"""Fit a decision threshold for each class: tools/analysis_tools/fit_thresholds.py VAL_PRED.npz
+
+    python tools/analysis_tools/fit_thresholds.py val.npz --out thresholds.json --eval test.npz
+    python tools/test.py CONFIG CHECKPOINT --threshold thresholds.json
+
+Each class takes the threshold of its highest F1 on VAL_PRED.npz (scores saved by test.py --out),
+drawn towards the one of the highest F1 over all entries: (P t_class + K t_global) / (P + K) for a
+class with P positives. What was fitted on a file says nothing about that file: measure elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mlic.evaluation.matrices import (
+    DIFFICULT_RULES,
+    Block,
+    describe_empty,
+    empty_classes,
+    prepare_matrices,
+    settle_difficult,
+)
+from mlic.evaluation.predictions import file_digest, read_predictions
+from mlic.evaluation.protocols import PROTOCOLS, Protocol
+from mlic.evaluation.summary import evaluate_block
+from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Fit decision thresholds on held-out predictions')
+    parser.add_argument('predictions', metavar='VAL_PRED.npz', type=Path, help='of test.py --out')
+    parser.add_argument(
+        '--out', type=Path, default=Path('thresholds.json'), help='thresholds (%(default)s)'
+    )
+    parser.add_argument(
+        '--protocol',
+        choices=PROTOCOLS,
+        default='standard',
+        help='whose decision rule, > or >=, and whose CF1 (%(default)s)',
+    )
+    parser.add_argument(
+        '--smoothing',
+        type=float,
+        default=1.0,
+        metavar='K',
+        help='positives at which a class counts as much as the global one; 0: none (%(default)s)',
+    )
+    parser.add_argument('--difficult', choices=DIFFICULT_RULES, default='ignore')
+    parser.add_argument(
+        '--eval', type=Path, metavar='TEST_PRED.npz', help='measure on these predictions, too'
+    )
+    args = parser.parse_args()
+    if args.out.suffix != '.json':
+        parser.error(f'--out takes a file that ends in .json: {args.out}')
+    return args
+
+
+def read_held_out(args: argparse.Namespace, fitted: Block, names: list) -> Block:
+    """The predictions of --eval; ValueError if they are those of the fit, or of other classes."""
+    block, other = read_predictions(args.eval)
+    if block.pred.shape == fitted.pred.shape and np.array_equal(block.pred, fitted.pred):
+        raise ValueError(
+            f'--eval {args.eval} holds the predictions that the thresholds are fitted on'
+            f' ({args.predictions}): give those of other images'
+        )
+    if other != names:
+        raise ValueError(
+            f'{args.eval} has {len(other)} classes, {args.predictions} {len(names)}: they must be'
+            ' the same, in the same order'
+        )
+    return block
+
+
+def describe(
+    block: Block, names: list, protocol: Protocol, threshold: ThresholdFile | None, difficult: str
+) -> str:
+    """CF1 and OF1, as columns."""
+    report = evaluate_block(block, names, [protocol], threshold, None, difficult=difficult)
+    return '  '.join(f'{report.metrics[0][key]:6.2f}' for key in ('CF1', 'OF1'))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fit, write and compare."""
+    block, names = read_predictions(args.predictions)
+    if len(set(names)) < len(names):
+        raise ValueError(f'{args.predictions}: thresholds go by class name, and names repeat')
+    held_out = read_held_out(args, block, names) if args.eval else None
+    protocol = PROTOCOLS[args.protocol]
+    pred, target, ignore = prepare_matrices(
+        block.pred, *settle_difficult(block, args.difficult), None
+    )
+    thresholds, overall = fit_thresholds(pred, target, ignore, protocol.strict, args.smoothing)
+    empty = [names[c] for c in empty_classes(target)]
+    decision = f'score {">" if protocol.strict else ">="} threshold'
+    record = dict(
+        fitted_on=dict(
+            file=str(args.predictions),
+            sha256=file_digest(args.predictions),
+            images=len(pred),
+            classes=len(names),
+            difficult=args.difficult,
+        ),
+        decision=decision,
+        protocol=protocol.name,
+        smoothing=args.smoothing,
+        global_threshold=overall,
+        classes_without_positives=empty,
+        thresholds=dict(zip(names, thresholds.tolist())),
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    print(f'fitted on {args.predictions}: {len(pred)} images, {len(names)} classes,', end=' ')
+    print(describe_empty(empty) + (': these take the global threshold' if empty else ''))
+    print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')
+    print(f'{thresholds.max():.4g}; smoothing {args.smoothing:g}')
+    fitted = ThresholdFile(str(args.out), record['thresholds'], record['fitted_on'])
+    own = f'{decision[6:-9]}{protocol.threshold:g}'
+    parts = [('fitting part', block, ' (optimistic: measured where it was fitted)')]
+    if held_out:
+        parts.append((str(args.eval), held_out, ''))
+    print(f'protocol {protocol.name}, in percent:\n   CF1     OF1')
+    for part, predictions, note in parts:
+        before = describe(predictions, names, protocol, None, args.difficult)
+        after = describe(predictions, names, protocol, fitted, args.difficult)
+        print(f'{before}  {part}, before: {own}')
+        print(f'{after}  {part}, after{note}')
+    print(f'thresholds: {args.out}')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        run(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,185 @@
+"""Draw what is in saved predictions or in a training log; the numbers go beside the picture.
+
+    python tools/analysis_tools/plot.py pr PRED.npz --out pr.png
+    python tools/analysis_tools/plot.py compare FIRST.npz SECOND.npz --out compare.png
+    python tools/analysis_tools/plot.py cooccurrence PRED.npz --out cooccurrence.png
+    python tools/analysis_tools/plot.py training WORK_DIR --out training.png
+
+PRED.npz is what tools/test.py writes with --out. docs/figures.md shows when to use which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.matrices import class_indices, settle_difficult
+from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.predictions import read_predictions
+from mlic.evaluation.protocols import PROTOCOLS
+from mlic.visualization.comparison import describe_comparison, draw_comparison
+from mlic.visualization.cooccurrence import (
+    conditional_shares,
+    cooccurrence_order,
+    draw_cooccurrence,
+)
+from mlic.visualization.curves import draw_pr_curves, pr_curve, thin
+from mlic.visualization.training import draw_training, read_log
+
+FORMATS = ('.png', '.svg', '.pdf')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Draw saved predictions or a training log')
+    commands = parser.add_subparsers(dest='command', required=True)
+
+    def command(name: str, text: str, *sources: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        for source in sources:
+            sub.add_argument(source.split('.')[0].lower(), metavar=source, type=Path)
+        sub.add_argument(
+            '--out', type=Path, default=f'{name}.png', help='.png, .svg or .pdf (%(default)s)'
+        )
+        return sub
+
+    pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz')
+    pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
+    pr.add_argument('--threshold', type=float, default=0.5, help='of the dots (%(default)s)')
+    compare = command('compare', 'average precision of each class in two runs', 'FIRST', 'SECOND')
+    compare.add_argument(
+        '--names', nargs=2, help="the runs' names (of files, and folders if needed)"
+    )
+    compare.add_argument('--protocol', choices=PROTOCOLS, default='standard')
+    pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
+    pairs.add_argument('--threshold', type=float, default=0.5, help='of predictions (%(default)s)')
+    pairs.add_argument(
+        '--max-classes', type=int, default=80, help='the most frequent ones (%(default)s)'
+    )
+    command(
+        'training', 'losses, validation and learning rate of a run', 'RUN'
+    ).epilog = 'RUN is a work directory or its scalars.json'
+    args = parser.parse_args()
+    if args.out.suffix not in FORMATS:
+        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
+    if getattr(args, 'max_classes', 1) < 1:
+        parser.error(f'--max-classes must be at least 1, got {args.max_classes}')
+    return args
+
+
+def load(path: Path) -> tuple:
+    """Scores, truth, ignored entries or None, and class names of a prediction file."""
+    block, names = read_predictions(path)
+    return (block.pred, *settle_difficult(block, 'ignore'), names)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """A CSV file; NaN is empty."""
+    with path.open('w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        for row in rows:
+            cells = [f'{v:.6g}' if isinstance(v, (float, np.floating)) else v for v in row]
+            writer.writerow(['' if cell == 'nan' else cell for cell in cells])
+
+
+def plot_pr(args: argparse.Namespace, table: Path):
+    """Micro average and chosen classes."""
+    pred, target, ignore, names = load(args.pred)
+    counted = np.ones_like(target) if ignore is None else ~ignore
+    chosen = class_indices(args.classes, names)
+    if chosen is None:
+        chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
+    curves = [pr_curve('micro average', pred[counted], target[counted])]
+    for c in chosen:
+        curves.append(pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c]))
+        if curves[-1] is None and args.classes:
+            sys.exit(f'error: class {names[c]!r} has no positives in {args.pred}: no curve')
+    curves = [curve for curve in curves if curve is not None]
+    if not curves:
+        sys.exit(f'error: {args.pred} has no positive label: no curves')
+    figure = draw_pr_curves(curves, args.threshold)
+    points = ((c.name, *p) for c in curves for p in zip(*thin(c, 1000)[1:4]))
+    write_table(table, ('curve', 'recall', 'precision', 'threshold'), points)
+    return figure
+
+
+def name_runs(first: Path, second: Path) -> list[str]:
+    """The files' names, with as many folders before them as it takes to tell them apart."""
+    paths = [Path(os.path.abspath(path)).with_suffix('').parts for path in (first, second)]
+    for depth in range(1, max(map(len, paths))):
+        names = ['/'.join(parts[-depth:]) for parts in paths]
+        if names[0] != names[1]:
+            return names
+    return [first.stem, second.stem]
+
+
+def plot_compare(args: argparse.Namespace, table: Path):
+    """Two runs on the same images."""
+    (pred, target, ignore, names), other = load(args.first), load(args.second)
+    if names != other[3]:
+        sys.exit(f'error: {args.first} and {args.second} have other classes: compare one data set')
+    if not np.array_equal(target, other[1]):
+        sys.exit(f'error: {args.first} and {args.second} have other images, or in another order')
+    per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
+    support = per_class['support']
+    first = np.where(support > 0, per_class['ap'], np.nan)
+    second = MLICMetric.calculate_per_class(other[0], target, args.protocol, ignore=other[2])['ap']
+    runs = args.names or name_runs(args.first, args.second)
+    figure = draw_comparison(first, second, support, names, runs)
+    header = ('class', 'positives', *(f'AP of {run}' for run in runs), 'difference')
+    order = np.argsort(first - second, kind='stable')
+    rows = ((names[c], support[c], first[c], second[c], second[c] - first[c]) for c in order)
+    write_table(table, header, rows)
+    print(f'{describe_comparison(first, second, runs)} ({args.protocol})')
+    return figure
+
+
+def plot_cooccurrence(args: argparse.Namespace, table: Path):
+    """Labels against predictions."""
+    pred, target, ignore, names = load(args.pred)
+    decision = pred >= np.asarray(args.threshold, pred.dtype)
+    if ignore is not None:
+        decision &= ~ignore
+    truth, predicted = conditional_shares(target), conditional_shares(decision)
+    order = cooccurrence_order(target, args.max_classes)
+    figure = draw_cooccurrence(truth, predicted, names, order)
+    pairs = [(i, j) for i in order for j in order if i != j]
+    pairs.sort(key=lambda p: -np.nan_to_num(predicted[p] - truth[p]))
+    header = ('class', 'with', 'share in labels', 'share in predictions', 'difference')
+    rows = ((names[i], names[j], truth[i, j], predicted[i, j], predicted[i, j] - truth[i, j])
+            for i, j in pairs)  # fmt: skip
+    write_table(table, header, rows)
+    return figure
+
+
+def plot_training(args: argparse.Namespace, table: Path):
+    """The log of a run."""
+    log = read_log(args.run)
+    rows = [dict(part='train', **row) for row in log.train]
+    rows += [dict(part='val', **row) for row in log.val]
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    write_table(table, header, ([row.get(name, '') for name in header] for row in rows))
+    return draw_training(log)
+
+
+COMMANDS = dict(
+    pr=plot_pr, compare=plot_compare, cooccurrence=plot_cooccurrence, training=plot_training
+)
+
+
+def main() -> None:
+    args = parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    table = args.out.with_suffix('.csv')
+    with one_line_errors():
+        figure = COMMANDS[args.command](args, table)
+        figure.savefig(args.out)
+    print(f'table: {table}')
+    print(f'picture: {args.out}')

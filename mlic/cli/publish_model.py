@@ -1,0 +1,128 @@
+"""Make a checkpoint small and ready to give away: tools/publish_model.py SRC DST-DIR
+
+Kept are the weights that prediction needs (the averaged ones, where training averages), the names
+of the classes and the config. Optimizer, schedule, logs, projector, prototypes, memory bank and
+absolute paths of the machine are not. Writes <config>-<first 8 digits of the file's SHA-256>.pth
+and beside it, with the same name, the config for prediction (.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import re
+import sys
+from pathlib import Path, PurePath
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+
+from mlic.apis.predictor import load_predictor, read_stored_config
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.checkpoints.writing import atomic_write
+
+PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
+KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Strip a checkpoint down to what prediction needs')
+    parser.add_argument(
+        'source', metavar='SRC', help='checkpoint file, or a work directory: its best one'
+    )
+    parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
+    parser.add_argument('--config', help='config file (the config inside the checkpoint)')
+    return parser.parse_args()
+
+
+def publish(args: argparse.Namespace) -> Path:
+    """Write both files; returns the checkpoint's path.
+
+    Raises:
+        FileExistsError: If one of them is there.
+    """
+    source = find_checkpoint(args.source)
+    content = read_checkpoint(source, ours=True)
+    meta = content.get('meta', {})
+    trained = Config.fromfile(args.config) if args.config else read_stored_config(meta, source)
+    model = load_predictor(source, trained)
+    name = config_name(args.config, meta, source)
+    content = pack(model, meta, without_private(trained))
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    target = args.target / f'{name}-{digest[:8]}.pth'
+    config_file = target.with_suffix('.py')
+    for path in (target, config_file):
+        if path.exists():
+            raise FileExistsError(f'{path} exists: it is not overwritten')
+    for path, data in (
+        (config_file, content['meta']['cfg'].encode()),
+        (target, buffer.getvalue()),
+    ):
+        with atomic_write(path) as file:
+            file.write(data)
+    return target
+
+
+def pack(model: BaseModel, meta: dict, trained: Config) -> dict:
+    """The content of the published checkpoint."""
+    cfg = without_private(model._config)
+    # this one predicts and evaluates; hooks of training stay in the other config
+    cfg.custom_hooks = []
+    kept = {key: meta[key] for key in KEPT_META if key in meta}
+    dataset_meta = {**kept.get('dataset_meta', {}), **model._dataset_meta}
+    state_dict = {name: value.contiguous() for name, value in model.state_dict().items()}
+    return dict(
+        meta=dict(
+            kept, dataset_meta=dataset_meta, cfg=cfg.pretty_text, training_cfg=trained.pretty_text
+        ),
+        state_dict=state_dict,
+    )
+
+
+def without_private(config: Config) -> Config:
+    """A copy without what belongs to one run on one machine.
+
+    Relative paths stay: the config evaluates where data lie in the same place. Of an absolute one
+    (data, weights to start from) the last part stays.
+    """
+    cfg = config.to_dict()
+    for key in PRIVATE:
+        cfg.pop(key, None)
+    return Config(last_parts(cfg))
+
+
+def last_parts(value: object) -> object:
+    """The same dicts and lists, with the last part of each absolute path."""
+    if isinstance(value, dict):
+        return {key: last_parts(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(last_parts(item) for item in value)
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value
+
+
+def config_name(config: str | None, meta: dict, source: str) -> str:
+    """Of the config file, else of the run (without its time), else of the checkpoint file."""
+    if config:
+        return Path(config).stem
+    name = re.sub(r'_\d{8}_\d{6}$', '', meta.get('experiment_name') or Path(source).stem)
+    return re.sub(r'[^\w.-]', '_', name)
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_instance('publish', log_level='WARNING')
+    try:
+        target = publish(args)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(f'{target}: {os.path.getsize(target) / 1e6:.1f} MB')
+    print(f'{target.with_suffix(".py")}: its config')

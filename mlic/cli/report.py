@@ -1,0 +1,227 @@
+"""A report of a model as one HTML page: tools/analysis_tools/report.py CONFIG CHECKPOINT
+
+    python tools/analysis_tools/report.py CONFIG CHECKPOINT --out report.html
+    python tools/analysis_tools/report.py CONFIG CHECKPOINT --pred predictions.npz
+    python tools/analysis_tools/report.py CONFIG CHECKPOINT --threshold thresholds.json
+
+The page needs no network and no other file: metrics of all protocols, a table of the classes,
+curves, sliders for the thresholds, and the worst mistakes as pictures, with attention where the
+model has SARLNeck. Without --pred the test set is predicted, and saved beside the page (.npz).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
+from torch import nn
+
+from mlic.apis.model_outputs import (
+    has_label_embeddings,
+    image_name,
+    load_model,
+    predict_with_attention,
+    seen_image,
+    unsquash,
+)
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.runner.data_check import check_data
+from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.matrices import DIFFICULT_RULES, describe_empty, settle_difficult
+from mlic.evaluation.predictions import file_digest, read_predictions
+from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.summary import Report, evaluate_block
+from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
+from mlic.visualization.attention import overlay_attention
+from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
+
+TRAINING_KEYS = (
+    'train_dataloader',
+    'train_cfg',
+    'val_dataloader',
+    'val_cfg',
+    'val_evaluator',
+    'optim_wrapper',
+    'param_scheduler',
+    'custom_hooks',
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Write a report of a model as one HTML page')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
+    )
+    parser.add_argument(
+        '--pred', type=Path, metavar='PRED.npz', help='predictions of test.py --out (predict now)'
+    )
+    parser.add_argument('--out', type=Path, default='report.html', help='page (%(default)s)')
+    parser.add_argument('--title', help="the page's title (the config's name)")
+    parser.add_argument(
+        '--threshold',
+        metavar='T|FILE',
+        default='0.5',
+        help="where the sliders start: a number, or a .json or .csv file of each class's"
+        ' (%(default)s)',
+    )
+    parser.add_argument(
+        '--num', type=int, default=12, help='pictures of mistakes, and of missed (%(default)s)'
+    )
+    parser.add_argument(
+        '--difficult',
+        choices=DIFFICULT_RULES,
+        default='ignore',
+        help='what difficult entries count as (%(default)s)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='config entries to replace, such as test_dataloader.batch_size=8',
+    )
+    args = parser.parse_args()
+    if args.out.suffix not in ('.html', '.htm'):
+        parser.error(f'--out takes a file that ends in .html: {args.out}')
+    if args.num < 0:
+        parser.error(f'--num must be at least 0, got {args.num}')
+    return args
+
+
+def predict(cfg: Config, checkpoint: str, out_file: Path) -> None:
+    """Predict the test set into an ``.npz`` file."""
+    cfg = cfg.copy()
+    cfg.launcher = 'none'
+    cfg.load_from = checkpoint
+    cfg.test_cfg = cfg.get('test_cfg') or dict()
+    for name in TRAINING_KEYS:  # averaged weights are in the checkpoint
+        cfg.pop(name, None)
+    cfg.test_evaluator = dict(type='MLICMetric', out_file=str(out_file))
+    adapt_to_device(cfg)
+    with tempfile.TemporaryDirectory() as cfg.work_dir:
+        Runner.from_cfg(cfg).test()
+
+
+def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], path: Path) -> None:
+    """SystemExit unless the predictions are of this data set, image by image."""
+    classes = [str(name) for name in dataset.metainfo.get('classes') or names]
+    if len(dataset) != len(target) or classes != names:
+        sys.exit(
+            f'error: {path} has {len(target)} images and {len(names)} classes, the test set '
+            f'of the config {len(dataset)} and {len(classes)} (or classes of other names)'
+        )
+    for index in range(len(dataset)):
+        labels = set(np.asarray(dataset.get_data_info(index)['gt_label']).tolist())
+        if labels != set(np.flatnonzero(target[index]).tolist()):
+            sys.exit(f"error: {path}: image {index} has other labels than the config's test set")
+
+
+def card(
+    dataset: BaseDataset,
+    model: nn.Module | None,
+    image: int,
+    label: int,
+    pred: np.ndarray,
+    target: np.ndarray,
+    names: list[str],
+) -> dict:
+    """An image with a mistake, as the page takes it."""
+    item = dataset[image]
+    entry = dict(
+        label=names[label],
+        score=float(pred[image, label]),
+        image=image_name(dataset, image),
+        true=[names[c] for c in np.flatnonzero(target[image])],
+    )
+    if model is None:
+        picture = unsquash(seen_image(item['inputs']), dataset, item)
+        return dict(entry, picture=picture_uri(picture))
+    _, attention, seen = predict_with_attention(model, item['inputs'])
+    picture = unsquash(seen, dataset, item)
+    overlay = overlay_attention(picture, attention[label])
+    return dict(entry, picture=picture_uri(picture), overlay=picture_uri(overlay))
+
+
+def protocol_data(report: Report) -> list[dict]:
+    """The columns of the page's first table."""
+    columns = []
+    for protocol, metrics in zip(report.protocols, report.metrics):
+        columns.append(
+            dict(
+                name=protocol.name,
+                rule=f'{">" if protocol.strict else "≥"} {protocol.threshold:g}',
+                classes=len(report.names) - (0 if protocol.empty_ap_is_zero else len(report.empty)),
+                metrics=metrics,
+            )
+        )
+    return columns
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict if need be, collect, write."""
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    threshold = parse_threshold(args.threshold)
+    checkpoint = find_checkpoint(args.checkpoint)
+    check_data(cfg, ('test',))
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.pred is None:
+        args.pred = args.out.with_suffix('.npz')
+        predict(cfg, checkpoint, args.pred)
+    block, names = read_predictions(args.pred)
+    report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
+    target, ignore = settle_difficult(block, args.difficult)
+    from_file = isinstance(threshold, ThresholdFile)
+    start = threshold.of_classes(names) if from_file else threshold
+    data = prediction_data(block.pred, target, ignore, names, start)
+    data['fitted_on'] = dict(
+        file=args.pred.name,
+        sha256=file_digest(args.pred),
+        images=len(target),
+        classes=len(names),
+        difficult=args.difficult,
+    )
+    data['start_fitted_on'] = threshold.fitted_on or None if from_file else None
+
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    check_images(dataset, block.target, names, args.pred)
+    model = load_model(cfg, checkpoint, names)
+    model = model if has_label_embeddings(model) else None
+    for key, entries in zip(
+        ('mistakes', 'missed'), select_mistakes(block.pred, target, ignore, args.num)
+    ):
+        data[key] = [card(dataset, model, *entry, block.pred, target, names) for entry in entries]
+    notes = [
+        f'{len(target)} images, {len(names)} classes, {describe_empty(report.empty)}',
+        f'config {Path(args.config).name}, checkpoint {Path(checkpoint).name}',
+    ]
+    if block.difficult is not None:
+        entries = int(block.difficult.sum())
+        rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'
+        notes.append(f'{entries} difficult entries, {rule}')
+    if from_file:
+        notes.append(f'the sliders start at {Path(threshold.path).name}, rounded to hundredths')
+        if threshold.fitted_on.get('sha256') == data['fitted_on']['sha256']:
+            notes.append('optimistic: these thresholds were fitted on these very predictions')
+    data.update(notes=notes, protocols=protocol_data(report))
+    page = render_page(args.title or Path(args.config).stem, data)
+    args.out.write_text(page, encoding='utf-8')
+    print(f'predictions: {args.pred}')
+    print(f'page: {args.out}, {len(page.encode()) / 1e6:.1f} MB')
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        run(args)

@@ -1,0 +1,254 @@
+"""Check a config's data before training: labels, files, pixels, splits, number of classes.
+
+    python tools/dataset_tools/verify_dataset.py CONFIG [--no-decode] [--out broken.txt]
+
+For each split it counts images and labels, looks for every image, decodes it, and says which
+published split the counts belong to. It exits with 1 if something is wrong; its last line says OK
+or what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS
+
+from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files, name_some
+from mlic.engine.runner.data_check import check_data
+
+# There are no published checksums of these splits: their counts tell them apart.
+KNOWN_SPLITS = Path(__file__).with_name('known_splits.csv')
+BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
+
+
+def load_config(path: str, options: dict | None) -> Config:
+    """A config with the command line's changes, its registry scope set."""
+    if not Path(path).is_file():
+        raise ValueError(f'{path}: config not found (in {Path.cwd()})')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    return cfg
+
+
+def build_dataset(cfg: Config, name: str) -> BaseDataset:
+    """The data set of a split.
+
+    Raises:
+        ValueError: If it cannot be built; with one line of reason.
+    """
+    dataset_cfg = cfg[f'{name}_dataloader'].dataset
+    try:
+        check_data(cfg, (name,))
+        return DATASETS.build(dataset_cfg)
+    except (Exception, SystemExit) as error:  # whatever a data set of any kind finds amiss
+        kind = '' if isinstance(error, SystemExit) else f'{type(error).__name__}: '
+        place = dataset_cfg.get('ann_file') or dataset_cfg.type
+        reason = ' '.join(str(error).split())
+        if 'need at least one array' in reason:  # numpy, packing the list of images
+            kind, reason = '', '0 images'
+        raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error
+
+
+def read_split(cfg: Config, name: str) -> Split:
+    """All labels and paths of a split."""
+    dataset = build_dataset(cfg, name)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    dataset_cfg = cfg[f'{name}_dataloader'].dataset
+    while 'dataset' in dataset_cfg:  # a repeated one
+        dataset_cfg = dataset_cfg.dataset
+    from_files = any('Load' in step['type'] for step in dataset_cfg.get('pipeline') or [])
+    return Split(
+        name,
+        dataset_cfg.type,
+        dataset.metainfo.get('classes'),
+        [info.get('gt_label') for info in infos],
+        [info['img_path'] for info in infos] if from_files else [],
+    )
+
+
+def check_labels(split: Split, num_classes: int, findings: Findings) -> list[list[int]]:
+    """Find labels that no multi-hot target can hold; returns the lists that are in order."""
+    good, shapeless, outside, twice = [], [], [], []
+    for index, labels in enumerate(split.labels):
+        where = f'{split.paths[index] if split.paths else f"image {index}"}: {labels}'
+        labels = labels.tolist() if hasattr(labels, 'tolist') else labels
+        is_list = isinstance(labels, (list, tuple))
+        if not is_list or not all(type(label) is int for label in labels):
+            shapeless.append(where)
+            continue
+        if any(not 0 <= label < num_classes for label in labels):
+            outside.append(where)
+        elif len(set(labels)) < len(labels):
+            twice.append(where)
+        good.append([label for label in set(labels) if 0 <= label < num_classes])
+    for found, what in (
+        (shapeless, 'no list of integers as gt_label'),
+        (outside, f'a label outside 0..{num_classes - 1}'),
+        (twice, 'a label twice (it would count as 2 in the target)'),
+    ):
+        if found:
+            findings.add(
+                f'{split.name}: {what} in {len(found)} of {len(split.labels)} images, '
+                f'such as {found[0]}'
+            )
+    return good
+
+
+def describe(split: Split, num_classes: int, findings: Findings) -> None:
+    """Print the counts of a split and name it."""
+    labels = check_labels(split, num_classes, findings)
+    counts = [len(set(names)) for names in labels]
+    num_images, num_labels = len(split.labels), sum(counts)
+    print(f'  images           {num_images}')
+    print(f'  classes          {num_classes}')
+    if not num_images:
+        findings.add(f'{split.name}: 0 images')
+    if counts:
+        mean = num_labels / len(counts)
+        spread = f'per image: min {min(counts)}, mean {mean:.2f}, max {max(counts)}'
+        print(f'  labels           {num_labels}; {spread}')
+    print(f'  without a label  {counts.count(0)} images')
+    seen = {label for names in labels for label in names}
+    names = split.classes or range(num_classes)
+    unseen = [name for label, name in enumerate(names) if label not in seen]
+    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{name_some(unseen)}')
+    twice = len(split.paths) - len(set(split.paths))
+    if twice:
+        print(f'  listed again     {twice} images')
+    known = fingerprint(split, num_images, num_classes, num_labels)
+    if known:
+        print(f'  fingerprint      {known}')
+
+
+def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
+    """The published split that has these counts; nothing for data of one's own."""
+    with KNOWN_SPLITS.open(encoding='utf-8', newline='') as file:
+        rows = [row for row in csv.DictReader(file) if row['images'] == str(images)]
+    for row in rows:
+        if row['classes'] == str(classes):
+            remark = f', {row["remark"]}' if row['remark'] else ''
+            if row['labels'] in ('', str(labels)):
+                return f'the counts of {row["split"]}{remark}'
+            return f'the size of {row["split"]}, which has {row["labels"]} labels'
+    if split.dataset_type in BENCHMARKS:
+        return f'the counts of no split that {split.dataset_type} is known for; a part of one?'
+    if not split.paths:
+        return f'{split.dataset_type} makes any number of images'
+    return ''
+
+
+def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
+    """Compare the classes of the splits with one another and with the model."""
+    model = cfg.get('model') or {}
+    parts = {'data_preprocessor': cfg.get('data_preprocessor')}
+    for name in ('data_preprocessor', 'neck', 'head'):
+        parts[f'model.{name}'] = model.get(name)
+    for split in splits:
+        if split.classes is None:
+            findings.add(f'{split.name}: its classes have no names (metainfo, "classes")')
+            continue
+        again = [name for name, count in Counter(split.classes).items() if count > 1]
+        if again:
+            findings.add(f'{split.name}: classes named twice: {name_some(again)}')
+    for number in sorted({len(split.classes) for split in splits if split.classes}):
+        for name, found in (x for part in parts.items() for x in class_numbers(*part)):
+            if found != number:
+                findings.add(f'{name} is {found}, but the data have {number} classes')
+    named = [split for split in splits if split.classes is not None]
+    for split in named[1:]:
+        if list(split.classes) != list(named[0].classes):
+            findings.add(
+                f'{named[0].name} and {split.name} have different classes, or in another order: '
+                f'only in one: {name_some(sorted(set(split.classes) ^ set(named[0].classes)))}'
+            )
+
+
+def class_numbers(name: str, part: dict | list | None) -> list[tuple[str, int]]:
+    """Every num_classes of a part of the model, with its name in the config."""
+    if isinstance(part, (list, tuple)):
+        return [x for i, one in enumerate(part) for x in class_numbers(f'{name}[{i}]', one)]
+    number = (part or {}).get('num_classes')
+    return [] if number is None else [(f'{name}.num_classes', number)]
+
+
+def verify(cfg: Config, args: argparse.Namespace) -> Findings:
+    """Print what there is, and return what is wrong."""
+    findings, splits, told = Findings(), [], {}
+    for name in args.splits:
+        loader = cfg.get(f'{name}_dataloader')
+        if loader is None:
+            print(f'{name}: the config has none')
+            continue
+        if loader.dataset in told.values():
+            same = next(key for key, value in told.items() if value == loader.dataset)
+            print(f'{name}: the same as {same}')
+            if same == 'train':
+                findings.add(f'{name}: its images are the training images')
+            continue
+        told[name] = loader.dataset
+        print(f'{name}: {loader.dataset.type} {loader.dataset.get("ann_file", "")}'.rstrip())
+        try:
+            split = read_split(cfg, name)
+        except ValueError as error:
+            findings.add(str(error))
+            continue
+        number = class_numbers('', cfg.get('data_preprocessor'))
+        num_classes = len(split.classes) if split.classes else number[0][1] if number else 0
+        describe(split, num_classes, findings)
+        splits.append(split)
+    if not told:
+        findings.add(f'the config has no data for {" or ".join(args.splits)}')
+    check_classes(cfg, splits, findings)
+    if any(split.paths for split in splits):
+        check_files(splits, args.decode, args.workers, findings)
+    elif splits:
+        print('no image files: the images are made on the fly')
+    return findings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Check a config's data before training")
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--splits', nargs='+', choices=('train', 'val', 'test'), default=('train', 'val', 'test')
+    )
+    parser.add_argument(
+        '--decode',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='read every image to its end, rather than look whether it is there (%(default)s)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=min(os.cpu_count() or 1, 16),
+        help='processes that decode (%(default)s)',
+    )
+    parser.add_argument('--out', type=Path, help='text file for the full list of broken images')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='config entries to replace'
+    )
+    args = parser.parse_args()
+    try:
+        findings = verify(load_config(args.config, args.cfg_options), args)
+    except (OSError, SyntaxError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(''.join(f'{line}\n' for line in findings.broken), encoding='utf-8')
+        print(f'{len(findings.broken)} broken images listed in {args.out}')
+    elif len(findings.broken) > SHOWN:
+        print('--out FILE lists all broken images')
+    number = len(findings.problems)
+    if number:
+        sys.exit(f'{number} thing{"s" * (number > 1)} to mend before training, marked WRONG above')
+    print('OK')

@@ -1,0 +1,176 @@
+"""Compare an exported model with PyTorch: tools/deploy/verify.py CONFIG CHECKPOINT model.onnx
+
+Both score the same images, of a folder (--images) or of the config's data (--split), as one batch
+after another of 1 and of 8. The exit status is 0 if no score differs by more than --tolerance, and
+1 if one does. Times are medians of the same run, with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmpretrain.registry import DATASETS
+
+from mlic.apis.export import describe_input
+from mlic.apis.image_sources import collect_images
+from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.datasets.transforms.load_image import ImageReadError
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.runner.data_check import check_data
+
+BATCHES = (1, 8)
+REPETITIONS = 5
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Compare an exported model with PyTorch')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
+    )
+    parser.add_argument('model', type=Path, help='.onnx or .pt2 file of export.py')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--images', help='folder or pattern of images')
+    source.add_argument(
+        '--split', choices=['train', 'val', 'test'], default='test', help='(%(default)s)'
+    )
+    parser.add_argument('--num', type=int, default=16, help='so many images (%(default)s)')
+    parser.add_argument(
+        '--tolerance', type=float, default=1e-4, help='largest difference (%(default)s)'
+    )
+    args = parser.parse_args()
+    if args.num < 1:
+        parser.error(f'--num must be at least 1, got {args.num}')
+    if args.model.suffix not in ('.onnx', '.pt2'):
+        parser.error(f'the model must be a .onnx or .pt2 file: {args.model}')
+    return args
+
+
+def read_images(args: argparse.Namespace, inferencer: MultiLabelInferencer) -> torch.Tensor:
+    """Images (N, 3, H, W), uint8, BGR, as the test pipeline makes them.
+
+    Raises:
+        ValueError: If one cannot be read, or their sizes differ.
+    """
+    if args.images:
+        sources = collect_images([args.images]).images
+        chosen = np.linspace(0, len(sources) - 1, min(args.num, len(sources))).astype(int)
+        batches = inferencer.preprocess([sources[index] for index in chosen])
+        items = [item for batch in batches for item in batch]
+    else:
+        cfg = inferencer.config
+        check_data(cfg, (args.split,))
+        dataset_cfg = {**cfg[f'{args.split}_dataloader'].dataset}
+        dataset_cfg['pipeline'] = cfg.test_dataloader.dataset.pipeline
+        dataset = DATASETS.build(dataset_cfg)
+        chosen = np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int)
+        items = [dataset[index] for index in chosen.tolist()]
+    for item in items:
+        if isinstance(item, ImageReadError):
+            raise item
+    sizes = {tuple(item['inputs'].shape) for item in items}
+    if len(sizes) > 1:
+        raise ValueError(f'the test pipeline makes images of {len(sizes)} sizes, one is needed')
+    return torch.stack([item['inputs'] for item in items])
+
+
+def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
+    """A function from images (B, 3, H, W), RGB, to scores (B, C), and the model's metadata."""
+    if path.suffix == '.pt2':
+        extra = dict(classes='', preprocessing='')
+        module = torch.export.load(path, extra_files=extra).module()
+
+        def run(images: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                return module(torch.from_numpy(images)).numpy()
+
+        return run, extra
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers = ['CPUExecutionProvider']
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    metadata = session.get_modelmeta().custom_metadata_map
+    return lambda images: session.run(['scores'], {'images': images})[0], metadata
+
+
+def check_metadata(metadata: dict, inferencer: MultiLabelInferencer, size: list[int]) -> None:
+    """ValueError if classes or input of the file are not those of config and checkpoint."""
+    expected = dict(
+        classes=list(inferencer.classes),
+        preprocessing=json.loads(json.dumps(describe_input(inferencer.config, tuple(size)))),
+    )
+    for key, value in expected.items():
+        if json.loads(metadata.get(key) or 'null') != value:
+            raise ValueError(f'the {key} in the file differ from those of config and checkpoint')
+
+
+def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The images by ``size``; the last batch may be smaller."""
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+def compare(args: argparse.Namespace) -> bool:
+    """Print differences and times; returns whether all scores agree."""
+    device = 'cpu'  # where both can run
+    checkpoint = find_checkpoint(args.checkpoint)
+    inferencer = MultiLabelInferencer(checkpoint, Config.fromfile(args.config), device)
+    images = read_images(args, inferencer)
+    exported, metadata = open_model(args.model)
+    check_metadata(metadata, inferencer, list(images.shape[-2:]))
+
+    @torch.no_grad()
+    def reference(batch: np.ndarray) -> np.ndarray:
+        samples = inferencer.model.test_step(dict(inputs=torch.from_numpy(batch)))
+        return torch.stack([sample.pred_score for sample in samples]).numpy()
+
+    bgr = images.numpy()
+    rgb = np.ascontiguousarray(bgr[:, ::-1])
+    agree = True
+    name = 'onnxruntime' if args.model.suffix == '.onnx' else 'torch.export'
+    for size in BATCHES:
+        expected = np.concatenate([reference(batch) for batch in batches(bgr, size)])
+        found = np.concatenate([exported(batch) for batch in batches(rgb, size)])
+        difference = float(np.abs(expected - found).max())
+        agree = agree and difference <= args.tolerance  # False for NaN
+        times = [], []
+        for _ in range(REPETITIONS):
+            for index, (run, data) in enumerate(((reference, bgr), (exported, rgb))):
+                start = time.perf_counter()
+                run(data[:size])
+                times[index].append(time.perf_counter() - start)
+        torch_ms, other_ms = (1000 * statistics.median(values) for values in times)
+        print(
+            f'batch {min(size, len(images))}: {len(images)} images, largest difference '
+            f'{difference:.1e}; PyTorch {torch_ms:.1f} ms, {name} {other_ms:.1f} ms, '
+            f'ratio {torch_ms / other_ms:.2f}'
+        )
+    return agree
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_instance('verify', log_level='WARNING')
+    if args.model.suffix == '.onnx' and importlib.util.find_spec('onnxruntime') is None:
+        sys.exit("error: onnxruntime is not installed: pip install -e '.[deploy]'")
+    try:
+        agree = compare(args)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    if not agree:
+        sys.exit(f'error: scores of {args.model} differ by more than {args.tolerance:g}')
+    print(f'{args.model}: same scores')

@@ -1,0 +1,125 @@
+"""A config whose frozen backbone is replaced by its stored features."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.registry import DATASETS, MODELS
+from torch import Tensor, nn
+
+from mlic.datasets.feature_cache import FeatureCache
+
+from .recipes import num_views, recipe_text
+
+LABEL_KEYS = ('type', 'num_classes', 'to_onehot')
+
+
+class FrozenBackboneError(ValueError):
+    """A backbone that would change in training; the message is one line."""
+
+
+def store_features(cfg: Config, root: str | Path, log=print) -> None:
+    """Compute the features that a config needs, and let it train on them; changes ``cfg``.
+
+    Each image is read once, under the test pipeline, and with it its mirror image; training draws
+    one of the two (both, where the config has two views). Features are shared by all configs of
+    the same backbone, preprocessor and test pipeline under ``root``. An image file that changes
+    afterwards is not noticed.
+
+    Args:
+        cfg (Config): With a wholly frozen backbone.
+        root (str | Path): Folder of the caches.
+        log (callable): Takes a line of progress. Defaults to print.
+
+    Raises:
+        FrozenBackboneError: If a part of the backbone would be trained.
+        ValueError: If there are more than two views, or the pipeline is switched in training.
+    """
+    views = num_views(cfg)
+    if views > 2:
+        raise ValueError(f'--cache-features stores two views of an image, the config has {views}')
+    switches = [hook.type for hook in cfg.get('custom_hooks', ()) if hook.get('schedule')]
+    if switches:
+        raise ValueError(f'--cache-features: {switches[0]} would go back from features to images')
+    if cfg.get('load_from'):
+        log("load_from gives neck and head; features are those of the config's own backbone")
+    backbone = MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k not in LABEL_KEYS}
+    test_pipeline = cfg.test_dataloader.dataset.pipeline
+    folder = Path(root) / _digest(cfg.model.backbone, preprocessor, test_pipeline)
+    cache = FeatureCache(folder)
+    preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor})
+    if torch.cuda.is_available():
+        backbone, preprocess = backbone.cuda(), preprocess.cuda()
+    datasets = []
+    for split in ('train', 'val', 'test'):
+        dataset_cfg = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
+        dataset_cfg.pipeline = test_pipeline
+        datasets.append(DATASETS.build(dataset_cfg))
+    batch = preprocess(default_collate([datasets[0][0], datasets[0][1]]))
+    check_frozen(backbone, batch['inputs'], cfg.model.backbone.type)
+    for dataset in datasets:
+        cache.add(dataset, preprocess, backbone, log)
+    _read_features(cfg, str(folder), views)
+
+
+def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
+    """Refuse a backbone that training changes, or whose features differ in training mode.
+
+    Args:
+        backbone (nn.Module): With its weights.
+        inputs (Tensor): (B, 3, H, W), some images.
+        name (str): Of the backbone's type, for the message.
+    """
+    trained = [key for key, p in backbone.named_parameters() if p.requires_grad]
+    features = []
+    for training in (False, True):
+        backbone.train(training)  # mmpretrain's returns nothing
+        with torch.no_grad():
+            features.append(backbone(inputs)[-1])
+    if trained:
+        what = f'{len(trained)} parameters are trained, the first is {trained[0]}'
+    elif not torch.equal(*features):
+        what = 'BatchNorm, dropout or stochastic depth act in training'
+    else:
+        return
+    raise FrozenBackboneError(
+        f'--cache-features needs a wholly frozen backbone, and in {name} {what}: add --set '
+        'model.backbone.frozen_stages=N with its last stage (8 for EfficientNetLite, 4 for ResNet)'
+    )
+
+
+def _read_features(cfg: Config, folder: str, views: int) -> None:
+    """Read features in place of images."""
+    cfg.model.backbone = dict(type='StoredFeatures')
+    kept = {key: value for key, value in cfg.data_preprocessor.items() if key in LABEL_KEYS}
+    cfg.data_preprocessor = kept
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        mirror = 'never'
+        if split == 'train':
+            mirror = 'both' if views == 2 else 'random'
+        loader.dataset.pipeline = [
+            dict(type='LoadFeature', folder=folder, mirror=mirror),
+            loader.dataset.pipeline[-1],  # PackInputs, with the meta keys that the metric needs
+        ]
+        loader.update(num_workers=0, persistent_workers=False)
+
+
+def _digest(*parts: object) -> str:
+    """A short name for what features depend on."""
+    text = recipe_text(Config(dict(parts=[_plain(part) for part in parts])))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(part: object) -> object:
+    """Dicts and lists without mmengine's wrappers."""
+    if isinstance(part, dict):
+        return {key: _plain(value) for key, value in part.items()}
+    return [_plain(item) for item in part] if isinstance(part, (list, tuple)) else part

@@ -1,0 +1,231 @@
+"""Runs of a comparison: started in processes of their own, found again when they are done."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import queue
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+
+from .recipes import recipe_text
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
+SECONDS_BETWEEN_LINES = 60
+
+
+class RunError(RuntimeError):
+    """A run that failed, or that another process has in hand."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One config with one seed.
+
+    Args:
+        name (str): Of the config.
+        seed (int): Of the run.
+        text (str): The whole config, see :func:`recipe_text`.
+        folder (Path): Its files are here, and nobody else's.
+        checkpoint (str): 'last' or 'best', what is tested.
+    """
+
+    name: str
+    seed: int
+    text: str
+    folder: Path
+    checkpoint: str
+
+    @classmethod
+    def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> Run:
+        """The run of a config; its folder's name tells config, seed and a hash of all settings."""
+        cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
+        if cfg.get('load_from'):
+            cfg.load_from = cfg.load_from.format(seed=seed)
+        text = recipe_text(cfg)
+        key = hashlib.sha256(f'{text}{checkpoint}'.encode()).hexdigest()[:8]
+        return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint)
+
+    @property
+    def predictions(self) -> Path:
+        """What ``tools/test.py`` saves."""
+        return self.folder / 'predictions.npz'
+
+    @property
+    def record(self) -> Path:
+        """Written when all is done: seconds and commit."""
+        return self.folder / 'run.json'
+
+    def is_done(self) -> bool:
+        """Whether its predictions are there."""
+        return self.record.is_file() and self.predictions.is_file()
+
+
+def run_all(
+    runs: Sequence[Run], slots: Sequence[dict], log: Callable[[str], None] = print
+) -> dict[Run, str]:
+    """Train and test those that are not done, in their order.
+
+    Args:
+        runs (Sequence[Run]): In the order in which they are wanted.
+        slots (Sequence[dict]): Environment variables of each of the processes at once.
+        log (callable): Takes a line of progress.
+
+    Returns:
+        dict[Run, str]: Those that failed, each with the reason.
+    """
+    todo = [run for run in runs if not run.is_done()]
+    log(f'{len(runs)} runs: {len(runs) - len(todo)} done before, {len(todo)} to do')
+    free: queue.Queue = queue.Queue()
+    for slot in slots:
+        free.put(slot)
+    failed: dict[Run, str] = {}
+    started = time.time()
+    with ThreadPoolExecutor(len(slots)) as pool:
+        waiting: dict[Future, Run] = {pool.submit(_run_in_slot, run, free): run for run in todo}
+        try:
+            while waiting:
+                done, _ = wait(waiting, SECONDS_BETWEEN_LINES, FIRST_COMPLETED)
+                if not done:
+                    log(_progress(waiting.values()))
+                for future in done:
+                    run = waiting.pop(future)
+                    error = future.exception()
+                    if error is not None:
+                        failed[run] = str(error)
+                    finished = len(todo) - len(waiting)
+                    left = (time.time() - started) / finished * len(waiting) / 60
+                    state = 'failed' if error else 'done'
+                    log(
+                        f'[{finished}/{len(todo)}] {run.name} seed {run.seed} {state}; '
+                        f'about {left:.0f} min left'
+                    )
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    return failed
+
+
+def device_slots(jobs: int | None) -> list[dict]:
+    """Environments of the processes: one per GPU, else one per free core with one thread each.
+
+    Args:
+        jobs (int, optional): How many processes; several share a GPU. Defaults to None: as many
+            as there are GPUs, or cores that nobody uses (by the load of the last minute), at
+            least one.
+    """
+    num_gpus = torch.cuda.device_count()
+    if num_gpus:
+        return [{'CUDA_VISIBLE_DEVICES': str(i % num_gpus)} for i in range(jobs or num_gpus)]
+    cores = len(os.sched_getaffinity(0))
+    return [ONE_THREAD] * (jobs or max(1, cores - round(os.getloadavg()[0])))
+
+
+ONE_THREAD = {f'{name}_NUM_THREADS': '1' for name in ('OMP', 'MKL', 'OPENBLAS')}
+
+
+def commit() -> str:
+    """The commit of the working tree, with a + if files differ from it."""
+    git = ['git', '-C', str(ROOT)]
+    try:
+        name = subprocess.run(
+            [*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
+        )
+        changed = subprocess.run([*git, 'status', '--porcelain'], capture_output=True, text=True)
+    except OSError:
+        return 'unknown'
+    return (name.stdout.strip() or 'unknown') + ('+' if changed.stdout.strip() else '')
+
+
+def _run_in_slot(run: Run, free: queue.Queue) -> None:
+    """Wait for a free slot, and do a run there."""
+    slot = free.get()
+    try:
+        _train_and_test(run, {**os.environ, **slot})
+    finally:
+        free.put(slot)
+
+
+def _train_and_test(run: Run, environment: dict) -> None:
+    """Both tools in turn; an interrupted training goes on from its last checkpoint."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with _locked(run.folder) as lock:
+        config = run.folder / 'recipe.py'
+        config.write_text(run.text, encoding='utf-8')
+        started = time.time()
+        # not beside the recipe: the Runner writes its own copy of it
+        work_dirs = {tool: str(run.folder / tool) for tool in ('train', 'test')}
+        arguments = [str(config), '--work-dir', work_dirs['train'], '--resume']
+        _call(run, 'train', lock, environment, *arguments)
+        trained = time.time()
+        find = find_checkpoint if run.checkpoint == 'best' else find_resumable
+        checkpoint = str(find(work_dirs['train']))
+        arguments = [str(config), checkpoint, '--work-dir', work_dirs['test']]
+        _call(run, 'test', lock, environment, *arguments, '--out', str(run.predictions))
+        record = dict(
+            name=run.name,
+            seed=run.seed,
+            checkpoint=checkpoint,
+            commit=commit(),
+            train_seconds=round(trained - started, 1),
+            test_seconds=round(time.time() - trained, 1),
+            threads=environment.get('OMP_NUM_THREADS', ''),
+        )
+        run.record.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+
+
+def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: str) -> None:
+    """A tool in a process that holds the lock; RunError with the last line of what it printed."""
+    output = run.folder / f'{tool}.out'
+    with output.open('wb') as file:
+        code = subprocess.run(
+            [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=[lock],
+        ).returncode
+    if code:
+        lines = output.read_text(errors='replace').strip().splitlines()
+        raise RunError(f'tools/{tool}.py: {lines[-1] if lines else f"status {code}"} ({output})')
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """A lock that lives as long as a process of the run: two never write the same files."""
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f'another process has this run in hand ({folder})') from error
+        yield file.fileno()
+
+
+def _progress(runs: Sequence[Run]) -> str:
+    """Where the running ones are, from what they printed."""
+    parts = []
+    for run in runs:
+        output = run.folder / 'train.out'
+        if output.is_file() and not run.is_done():
+            found = PROGRESS.findall(output.read_text(errors='replace'))
+            if found:
+                parts.append(
+                    f'{run.name} seed {run.seed}: epoch {found[-1][0]}, {found[-1][1]} left'
+                )
+    return '; '.join(parts) or 'starting'

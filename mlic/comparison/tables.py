@@ -1,0 +1,207 @@
+"""What a comparison says: a table with intervals, and the differences of each class."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlic.evaluation.matrices import class_indices
+from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.predictions import read_predictions
+
+from .bootstrap import bootstrap_weights, mean_ap, paired_interval
+from .runs import Run
+
+METRICS = ('mAP', 'CF1', 'OF1')
+BETTER, WORSE = '#0072b2', '#d55e00'  # told apart by the colour-blind
+
+
+@dataclass
+class Summary:
+    """A config over its seeds, in percent.
+
+    Args:
+        name (str): Of the config.
+        seeds (list[int]): Those that are done.
+        metrics (dict): Protocol and metric, such as ``standard/mAP``, to a value for each seed.
+        class_ap (list): Mean over seeds of each class's plain AP, None without positives.
+        minutes (float): Training time of a run, mean; of its last start if it was interrupted.
+        commits (list[str]): Of the code.
+        difference (float | None): Of mAP (plain) to the first config, over the seeds of both.
+        interval (tuple | None): Its 95 % bootstrap interval over test images.
+        paired (int): Number of seeds in the difference.
+    """
+
+    name: str
+    seeds: list
+    metrics: dict
+    class_ap: list
+    minutes: float
+    commits: list
+    difference: float | None = None
+    interval: tuple | None = None
+    paired: int = 0
+
+
+def summarise(
+    runs: Sequence[Run],
+    protocols: Sequence[str] = ('standard',),
+    classes: Sequence[str] | None = None,
+    num_resamples: int = 1000,
+) -> tuple[list, list]:
+    """Summaries in the order of the runs' names, and the names of the evaluated classes.
+
+    Args:
+        runs (Sequence[Run]): Done ones.
+        protocols (Sequence[str]): Of ``MLICMetric``.
+        classes (Sequence[str], optional): Evaluate these only. Defaults to None: all.
+        num_resamples (int): Of the bootstrap. Defaults to 1000.
+
+    Raises:
+        ValueError: If the runs were tested on different images or classes.
+    """
+    reference, weights, samples, summaries = None, None, {}, {}
+    for run in runs:
+        block, names = read_predictions(run.predictions)
+        chosen = class_indices(classes, names)
+        chosen = list(range(len(names))) if chosen is None else chosen
+        pred, target = block.pred[:, chosen], block.target[:, chosen]
+        ignore = None if block.difficult is None else block.difficult[:, chosen]
+        if reference is None:
+            reference = target, [names[c] for c in chosen]
+            weights = bootstrap_weights(len(target), num_resamples)
+        elif not np.array_equal(target, reference[0]) or [names[c] for c in chosen] != reference[1]:
+            raise ValueError(
+                f'{run.predictions} has other test images or classes than {runs[0].predictions}: '
+                'give all configs the same data (--data)'
+            )
+        record = json.loads(run.record.read_text(encoding='utf-8'))
+        summary = summaries.setdefault(run.name, Summary(run.name, [], {}, [], 0.0, []))
+        summary.seeds.append(run.seed)
+        for protocol in protocols:
+            values = MLICMetric.calculate(pred, target, protocol, ignore=ignore)
+            for key, value in values.items():
+                summary.metrics.setdefault(f'{protocol}/{key}', []).append(value)
+        per_class = MLICMetric.calculate_per_class(pred, target, 'standard', ignore=ignore)
+        summary.class_ap.append(per_class['ap'])
+        summary.minutes += record['train_seconds'] / 60
+        summary.commits = sorted({*summary.commits, record['commit']})
+        samples[run.name, run.seed] = 100 * mean_ap(pred, target, weights, ignore)
+    for summary in summaries.values():
+        summary.class_ap = np.mean(summary.class_ap, axis=0)
+        summary.minutes /= len(summary.seeds)
+    _compare_with_first(list(summaries.values()), samples, num_resamples)
+    return list(summaries.values()), reference[1]
+
+
+def _compare_with_first(summaries: list, samples: dict, num_resamples: int) -> None:
+    """Fill in the differences."""
+    first = summaries[0]
+    for summary in summaries[1:]:
+        shared = [seed for seed in summary.seeds if seed in first.seeds]
+        if not shared:
+            continue
+        mine, theirs = (
+            [s.metrics['standard/mAP'][s.seeds.index(seed)] for seed in shared]
+            for s in (summary, first)
+        )
+        summary.difference = float(np.mean(mine) - np.mean(theirs))
+        summary.paired = len(shared)
+        summary.interval = paired_interval(
+            [samples[summary.name, seed] for seed in shared],
+            [samples[first.name, seed] for seed in shared],
+        )
+
+
+def table_rows(summaries: Sequence[Summary]) -> list:
+    """A header and a row for each config, as text."""
+    keys = [k for k in summaries[0].metrics if k.split('/')[1] in METRICS]
+    first = summaries[0].name
+    header = ['config', 'seeds', *keys, f'mAP − {first}', '95 % interval', 'minutes', 'commit']
+    rows = [header]
+    for summary in summaries:
+        difference, interval = '–', '–'
+        if summary.difference is not None:
+            difference = f'{summary.difference:+.2f}'
+            interval = '{:+.2f} … {:+.2f}'.format(*summary.interval)
+            if summary.paired < len(summary.seeds):
+                difference += f' ({summary.paired} seeds)'
+        values = [_mean_and_deviation(summary.metrics[key]) for key in keys]
+        rows.append(
+            [
+                summary.name,
+                str(len(summary.seeds)),
+                *values,
+                difference,
+                interval,
+                f'{summary.minutes:.1f}',
+                ' '.join(summary.commits),
+            ]
+        )
+    return rows
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation over seeds."""
+    if len(values) == 1:
+        return f'{values[0]:.2f}'
+    return f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}'
+
+
+def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) -> None:
+    """Write ``table.md``, ``table.csv`` and ``results.json`` (every number, per seed and class)."""
+    rows = table_rows(summaries)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows_of_cells = [[cell.ljust(w) for cell, w in zip(row, widths)] for row in rows]
+    rows_of_cells.insert(1, ['-' * w for w in widths])
+    lines = [f'| {" | ".join(cells)} |' for cells in rows_of_cells]
+    (out / 'table.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    with (out / 'table.csv').open('w', encoding='utf-8', newline='') as file:
+        csv.writer(file, lineterminator='\n').writerows(rows)
+    results = []
+    for summary in summaries:
+        class_ap = [None if np.isnan(ap) else round(float(ap), 4) for ap in summary.class_ap]
+        results.append({**asdict(summary), 'class_ap': dict(zip(names, class_ap))})
+    text = json.dumps(results, indent=2, ensure_ascii=False) + '\n'
+    (out / 'results.json').write_text(text, encoding='utf-8')
+
+
+def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:
+    """Bars of each class's AP difference to the first config, sorted; a panel for each other."""
+    first, *others = summaries
+    figure = Figure(figsize=(10, 3.2 * len(others)), layout='constrained')  # needs no display
+    panels = figure.subplots(len(others), 1, squeeze=False)
+    for panel, summary in zip(panels[:, 0], others):
+        difference = summary.class_ap - first.class_ap
+        order = [c for c in np.argsort(-difference) if not np.isnan(difference[c])]
+        values = difference[order]
+        panel.bar(range(len(order)), values, 1.0, color=np.where(values >= 0, BETTER, WORSE))
+        panel.axhline(0, color='black', linewidth=0.8)
+        better, worse = np.count_nonzero(values > 0), np.count_nonzero(values < 0)
+        panel.set_title(
+            f'{summary.name}: {better} classes better, {worse} worse than {first.name}', fontsize=10
+        )
+        panel.set_ylabel('AP difference (points)')
+        panel.margins(x=0.01)
+        _name_classes(panel, [names[c] for c in order])
+    figure.savefig(path, dpi=120)
+
+
+def _name_classes(panel, ordered: Sequence[str], most: int = 80) -> None:
+    """All names, or those of both ends where there are too many to read."""
+    ticks = range(len(ordered))
+    if len(ordered) > most:
+        step = max(1, round(len(ordered) / 60))  # bars are narrower than letters
+        ends = (
+            range(0, 10 * step, step),
+            range(len(ordered) - 1, len(ordered) - 1 - 10 * step, -step),
+        )
+        ticks = sorted({*ends[0], *ends[1]})
+        panel.set_xlabel(f'{len(ordered)} classes, sorted; every {step}th of both ends is named')
+    panel.set_xticks(list(ticks), [ordered[i] for i in ticks], rotation=90, fontsize=7)

@@ -1,0 +1,157 @@
+"""Train on stored feature maps of a frozen backbone in place of images.
+
+Shapes in this module: N images, V = 2 stored views (the image, its mirror image), K channels of the
+feature map, h x w cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.dataset import default_collate
+from mmpretrain.registry import TRANSFORMS
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+MIRROR = ('never', 'random', 'both')
+
+
+class FeatureCache:
+    """Feature maps of images in a folder, found by the images' paths.
+
+    Each shard is a pair of files: ``NAME.npy``, float16 (N, V, K, h, w), and ``NAME.json``, the N
+    paths. A shard without its list does not count: the list is written last.
+
+    Args:
+        folder (str | Path): Where the shards are; it may be missing or empty.
+
+    Raises:
+        ValueError: If a list does not fit its features.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.places: dict[str, tuple[np.ndarray, int]] = {}
+        for file in sorted(self.folder.glob('*.json')):
+            self._open(file)
+
+    def __contains__(self, img_path: str) -> bool:
+        return img_path in self.places
+
+    def __getitem__(self, img_path: str) -> np.ndarray:
+        """Both views of an image, (V, K, h, w) float16.
+
+        Raises:
+            KeyError: If the image has no features.
+        """
+        if img_path not in self.places:
+            raise KeyError(f'{img_path}: no features of this image in {self.folder}')
+        features, row = self.places[img_path]
+        return np.array(features[row])
+
+    @torch.no_grad()
+    def add(
+        self, dataset: Dataset, preprocess: nn.Module, backbone: nn.Module, log=lambda line: None
+    ) -> int:
+        """Compute the features of those images of a data set that have none.
+
+        Args:
+            dataset (Dataset): With the test pipeline.
+            preprocess (nn.Module): The model's data preprocessor.
+            backbone (nn.Module): Its backbone, put into evaluation mode. The last item of its
+                output is stored.
+            log (callable): Takes a line of progress, about ten times. Defaults to none.
+
+        Returns:
+            int: How many images were added.
+
+        Raises:
+            ValueError: If a feature is not finite in float16, or the images have no paths.
+        """
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        if infos and 'img_path' not in infos[0]:
+            raise ValueError(f'{type(dataset).__name__} has no image files to store features of')
+        paths = [info['img_path'] for info in infos]
+        missing = [index for index, path in enumerate(paths) if path not in self]
+        if not missing:
+            return 0
+        paths = [paths[index] for index in missing]
+        backbone.eval()
+        loader = DataLoader(Subset(dataset, missing), 32, collate_fn=default_collate)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
+            draft, features, start = Path(temporary) / 'features.npy', None, 0
+            for batch in loader:
+                inputs = preprocess(batch)['inputs']
+                views = [backbone(x)[-1].half().cpu().numpy() for x in (inputs, inputs.flip(-1))]
+                rows = np.stack(views, axis=1)  # (batch, V, K, h, w)
+                if not np.isfinite(rows).all():
+                    raise ValueError(f'features of {paths[start]} or its batch overflow float16')
+                if features is None:
+                    shape = (len(missing), *rows.shape[1:])
+                    features = np.lib.format.open_memmap(draft, 'w+', np.float16, shape)
+                features[start : start + len(rows)] = rows
+                start += len(rows)
+                if start * 10 // len(missing) > (start - len(rows)) * 10 // len(missing):
+                    log(f'features of {start} / {len(missing)} images')
+            features.flush()
+            self._publish(draft, paths)
+        return len(missing)
+
+    def _publish(self, draft: Path, paths: list[str]) -> None:
+        """Give a finished shard its name; two writers of the same images write the same files."""
+        name = hashlib.sha256('\n'.join(paths).encode()).hexdigest()[:12]
+        listing = draft.with_suffix('.json')
+        listing.write_text(json.dumps(paths), encoding='utf-8')
+        for file in (draft, listing):
+            os.replace(file, self.folder / f'{name}{file.suffix}')
+        self._open(self.folder / f'{name}.json')
+
+    def _open(self, listing: Path) -> None:
+        """Map the shard that a list belongs to."""
+        paths = json.loads(listing.read_text(encoding='utf-8'))
+        features = np.load(listing.with_suffix('.npy'), mmap_mode='r')
+        if len(paths) != len(features):
+            raise ValueError(
+                f'{listing} lists {len(paths)} images, and {listing.stem}.npy has '
+                f'{len(features)}: remove both files'
+            )
+        self.places.update((path, (features, row)) for row, path in enumerate(paths))
+
+
+@TRANSFORMS.register_module()
+class LoadFeature(BaseTransform):
+    """Stored features in place of an image: ``img`` is a (K, h, w) float16 tensor, or two.
+
+    Args:
+        folder (str): Of a :class:`FeatureCache`.
+        mirror (str): 'never': those of the image. 'random': those of its mirror image in half of
+            the cases. 'both': a list of both, as ``MultiView`` makes of two views.
+            Defaults to 'never'.
+    """
+
+    def __init__(self, folder: str, mirror: str = 'never') -> None:
+        if mirror not in MIRROR:
+            raise ValueError(f'mirror must be one of {MIRROR}, got {mirror!r}')
+        self.folder = folder
+        self.mirror = mirror
+        self.cache = None
+
+    def transform(self, results: dict) -> dict:
+        """Add ``img``."""
+        if self.cache is None:  # each worker maps the files itself
+            self.cache = FeatureCache(self.folder)
+        views = [torch.from_numpy(view) for view in self.cache[results['img_path']]]
+        if self.mirror == 'both':
+            results['img'] = views
+        else:
+            mirrored = self.mirror == 'random' and np.random.random() < 0.5
+            results['img'] = views[int(mirrored)]
+        return results

@@ -1,0 +1,140 @@
+"""What ``verify.py`` looks for in image files: missing, broken, or in two splits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+from mmengine.utils import ProgressBar
+
+from mlic.datasets.transforms.load_image import ImageReadError, read_image
+
+SHOWN = 10  # broken images or names on the screen
+CHUNK = 32  # images that a process is handed at a time
+
+
+@dataclass
+class Split:
+    """What was read of a split: the labels and, where images are files, the path of each image."""
+
+    name: str
+    dataset_type: str
+    classes: list[str] | None
+    labels: list[list[int]]
+    paths: list[str]
+
+
+@dataclass
+class Findings:
+    """What is wrong, in the order found, and a line for each broken image."""
+
+    problems: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, problem: str) -> None:
+        """Say a problem and keep it."""
+        print(f'  WRONG: {problem}')
+        self.problems.append(problem)
+
+
+def name_some(names: list) -> str:
+    """The first of some names, in quotes."""
+    return ', '.join(repr(name) for name in names[:SHOWN]) + (', …' if len(names) > SHOWN else '')
+
+
+def inspect(path: str, decode: bool) -> tuple[str | None, str | None]:
+    """(fault, digest of the bytes) of an image file; no digest without decoding."""
+    if '://' not in path and not os.path.isfile(path):
+        return f'{path}: image not found', None
+    if not decode:
+        return None, None
+    try:
+        read_image(path)
+        digest = None
+        if '://' not in path:
+            digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+    except (ImageReadError, OSError) as error:
+        return str(error), None
+    return None, digest
+
+
+def _inspect_task(task: tuple[str, bool]) -> tuple[str | None, str | None]:
+    cv2.setNumThreads(0)
+    return inspect(*task)
+
+
+def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple]:
+    """{path: what :func:`inspect` returns}, in parallel."""
+    tasks = [(path, decode) for path in paths]
+    bar = ProgressBar(len(tasks), bar_width=30, file=sys.stderr) if sys.stderr.isatty() else None
+
+    def collect(outcomes) -> dict[str, tuple]:
+        found = {}
+        for path, outcome in zip(paths, outcomes):
+            found[path] = outcome
+            if bar and (len(found) % CHUNK == 0 or len(found) == len(paths)):
+                bar.update(len(found) - bar.completed)
+        if bar:
+            print(file=sys.stderr)
+        return found
+
+    if not decode or not workers:
+        return collect(map(_inspect_task, tasks))
+    with ProcessPoolExecutor(workers) as pool:
+        return collect(pool.map(_inspect_task, tasks, chunksize=CHUNK))
+
+
+def check_files(splits: list[Split], decode: bool, workers: int, findings: Findings) -> None:
+    """Find missing and broken images, and images that are in two splits."""
+    paths = sorted({path for split in splits for path in split.paths})
+    try:
+        outcomes = inspect_all(paths, decode, workers)
+    except BrokenProcessPool as error:
+        raise ValueError(
+            'a process that decodes images died: out of memory, or an image that crashes the '
+            'decoder; --workers 0 decodes in this process'
+        ) from error
+    good = sum(fault is None for fault, _ in outcomes.values())
+    print(f'{good} of {len(paths)} image files {"decoded" if decode else "found"}')
+    findings.broken = [fault for fault, _ in outcomes.values() if fault]
+    for split in splits:
+        faults = [outcomes[path][0] for path in split.paths if outcomes[path][0]]
+        if faults:
+            missing = sum(fault.endswith('image not found') for fault in faults)
+            findings.add(
+                f'{split.name}: of {len(split.paths)} images, {missing} missing and '
+                f'{len(faults) - missing} unreadable:'
+            )
+            for fault in faults[:SHOWN]:
+                print(f'    {fault}')
+    digests = {path: digest for path, (_, digest) in outcomes.items() if digest}
+    for first, second in combinations(splits, 2):
+        check_leak(first, second, digests, findings)
+
+
+def check_leak(first: Split, second: Split, digests: dict[str, str], findings: Findings) -> None:
+    """Find images of one split in another, by their paths and by the bytes of their files."""
+    shared = set(first.paths) & set(second.paths)
+    if shared and set(first.paths) == set(second.paths) and first.name != 'train':
+        print(f'{first.name} and {second.name} are the same images')
+        return
+    if shared:
+        findings.add(
+            f'{second.name}: {len(shared)} of {len(second.paths)} images also in {first.name}: '
+            f'{name_some(sorted(shared))}'
+        )
+    of_digest = {digests[path]: path for path in first.paths if path in digests}
+    copies = [(of_digest.get(digests.get(path)), path) for path in second.paths]
+    copies = [pair for pair in copies if pair[0] not in (None, pair[1]) and pair[1] not in shared]
+    if copies:
+        findings.add(
+            f'{second.name}: {len(copies)} of {len(second.paths)} images are copies of some in '
+            f'{first.name}, such as {" and ".join(copies[0])}'
+        )

@@ -1,0 +1,89 @@
+"""What the page of a photo shows: its labels, and where the model looks for each.
+
+The model runs once for a photo; the rest is worked out from its scores and its attention. Shapes
+in this module: C classes, h x w attention cells, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from mlic.apis.inferencer import MultiLabelInferencer, decide
+from mlic.apis.model_outputs import has_label_embeddings
+from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.visualization.attention import overlay_attention
+
+MAX_SIDE = 960  # px, of the pictures in the page
+
+
+class Prediction(NamedTuple):
+    """What the model says about a photo, and the pictures that go with it."""
+
+    pred_score: Tensor  # (C,)
+    attention: Tensor | None  # (C, h, w), or None of a model that has none
+    photo: np.ndarray  # (H, W, 3), uint8, RGB, at most 960 px long
+    view: np.ndarray  # what the attention lies on: the photo, or the part that the model sees
+
+
+def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
+    """Run the model on one file.
+
+    Raises:
+        ImageReadError: If it cannot be read; its message has the file's name without its folder.
+    """
+    has_attention = has_label_embeddings(inferencer.model)
+    ((_, sample),) = inferencer.stream([path], attention=has_attention)
+    if isinstance(sample, ImageReadError):
+        raise ImageReadError(str(sample).replace(path, Path(path).name))
+    photo = _shrink(read_image(path)[..., ::-1])
+    if not has_attention:
+        return Prediction(sample.pred_score, None, photo, photo)
+    view = photo if inferencer.keeps_frame() else _shrink(sample.view)
+    return Prediction(sample.pred_score, sample.attention, photo, view)
+
+
+def draw_label(prediction: Prediction, label: int) -> np.ndarray:
+    """Where the model looks for a label: (H, W, 3), uint8, RGB."""
+    return overlay_attention(prediction.view, prediction.attention[label])
+
+
+def describe_labels(
+    pred_score: Tensor, classes: Sequence[str], thr: float | Sequence[float], num: int
+) -> tuple[dict[str, float], str]:
+    """The labels to show, and a line that says how many there are.
+
+    Args:
+        pred_score (Tensor): (C,).
+        classes (Sequence[str]): C names.
+        thr (float | Sequence[float]): Lowest score of a label, for all or for each of C.
+        num (int): Labels at most, the highest scores first.
+
+    Returns:
+        tuple[dict[str, float], str]: Scores by name, and the line.
+    """
+    labels = decide(pred_score, thr, None).tolist()
+    if not labels:
+        best = int(pred_score.argmax())
+        return {}, f'No label; the best is {classes[best]} {pred_score[best]:.0%}.'
+    scores = {classes[label]: float(pred_score[label]) for label in labels[:num]}
+    line = '1 label' if len(labels) == 1 else f'{len(labels)} labels'
+    return scores, line + (f', the best {num} shown.' if len(labels) > num else '.')
+
+
+def rank_labels(pred_score: Tensor, classes: Sequence[str]) -> list[tuple[str, int]]:
+    """All labels to pick from, highest score first: what to read, and the label."""
+    order = pred_score.argsort(descending=True, stable=True).tolist()
+    return [(f'{classes[label]} {pred_score[label]:.0%}', label) for label in order]
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3), at most 960 px long."""
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    return np.asarray(picture)

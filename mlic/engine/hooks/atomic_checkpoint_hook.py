@@ -1,0 +1,128 @@
+"""Checkpoints that a crash or a full disk leaves whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+from mlic.engine.checkpoints.writing import LAST, PARTIAL, atomic_write
+
+
+@register_backend('mlic_atomic')
+class AtomicBackend(LocalBackend):
+    """mmengine's local files, written by :func:`atomic_write`."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes to a file, all or nothing."""
+        with atomic_write(filepath) as file:
+            file.write(obj)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, of which a crash or a full disk leaves a good checkpoint.
+
+    What differs from mmengine's:
+
+    - a checkpoint and ``last_checkpoint`` are written under another name, flushed to the disk and
+      renamed, in this order;
+    - the previous checkpoint, and the previous best one, are deleted only after that
+      (mmengine's deletes them first);
+    - what an interrupted run left half-written is removed at the start.
+
+    Only for checkpoints on a file system; in an object store mmengine's way is kept.
+
+    Args:
+        **kwargs: As mmengine's.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """mmengine's preparations, and a clean folder."""
+        super().before_train(runner)
+        self._is_local = type(self.file_backend) is LocalBackend and not self.backend_args
+        if not self._is_local:
+            return
+        self.backend_args = dict(backend='mlic_atomic')
+        self.file_backend = _PatientBackend(Path(self.out_dir))
+        # the best checkpoints are those of this folder, also if the run was moved or copied here
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = path and self._here(path)
+        if is_main_process():
+            for name in (f'*.pth{PARTIAL}', LAST + PARTIAL):
+                for file in Path(self.out_dir).glob(name):
+                    file.unlink()
+                    runner.logger.warning(f'{file} is of an interrupted run and was removed')
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, point to the new checkpoint, and only then delete those it replaces."""
+        if not self._is_local:
+            super()._save_checkpoint_with_step(runner, step, meta)
+            return
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            # the checkpoint names the one that it replaces, too: a resumed run removes that one if
+            # this run is killed before it does
+            runner.message_hub.update_info('keep_ckpt_ids', [*self.keep_ckpt_ids, step])
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                oldest = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+                self.file_backend.remove(str(Path(self.out_dir) / oldest))
+            self.keep_ckpt_ids.append(step)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = str(Path(self.out_dir) / name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            with atomic_write(Path(runner.work_dir) / LAST) as file:
+                file.write(self.last_ckpt.encode())
+            self.file_backend.remove_waiting(self._in_use())
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """mmengine's; the former best goes when the new one, and the pointer to it, are there."""
+        super()._save_best_checkpoint(runner, metrics)
+        if self._is_local and is_main_process():
+            self.file_backend.remove_waiting(self._in_use())
+
+    def _here(self, path: str) -> str:
+        """The same file in this run's folder, if it is there."""
+        here = Path(self.out_dir) / Path(path).name
+        return str(here) if here.is_file() else path
+
+    def _in_use(self) -> set[str]:
+        """The checkpoints that must stay, whatever was to be removed when they were written."""
+        best = [getattr(self, 'best_ckpt_path', None)]
+        best += getattr(self, 'best_ckpt_path_dict', {}).values()
+        return {self.last_ckpt, *filter(None, best)}
+
+
+class _PatientBackend(LocalBackend):
+    """Local files, of which the removal waits until it is called for; only those of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.waiting: list[str] = []
+
+    def remove(self, filepath: str) -> None:
+        """Note a file that is to be removed."""
+        self.waiting.append(str(filepath))
+
+    def remove_waiting(self, keep: set[str]) -> None:
+        """Remove the files that wait, except those to keep."""
+        for path in map(Path, set(self.waiting) - keep):
+            if path.parent == self.folder:  # never another run's
+                path.unlink(missing_ok=True)
+        self.waiting.clear()

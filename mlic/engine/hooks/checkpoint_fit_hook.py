@@ -1,0 +1,26 @@
+"""A test of the right weights against the right labels."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mlic.engine.checkpoints.matching import check_fit
+
+
+class CheckpointFitHook(Hook):
+    """Refuse to test weights of another model, or against labels of other classes.
+
+    mmengine loads what fits, logs the rest, and goes on with random weights.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the checkpoint with model and test data.
+
+        Raises:
+            CheckpointError: If weights or classes differ.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        classes = getattr(runner.test_dataloader.dataset, 'metainfo', {}).get('classes')
+        check_fit(checkpoint, model, classes, runner._load_from)

@@ -1,0 +1,38 @@
+"""The validation that a killed run has missed."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MissedValidationHook(Hook):
+    """Validate first, if the checkpoint that a run resumes from was not validated.
+
+    A checkpoint is written at the end of an epoch, and the validation follows: what it changes
+    (best score, early stopping's count) would be lost with a run that is killed after the save.
+    """
+
+    # in before_train, after CheckpointHook knows where to save
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Make up for the validation of the last epoch."""
+        hub, loop = runner.message_hub, runner.train_loop
+        if runner.epoch == 0 or runner.iter != runner.epoch * len(loop.dataloader):
+            return
+        if runner.val_loop is None or runner.epoch < loop.val_begin:
+            return
+        loop._decide_current_val_interval()
+        is_due = runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs
+        if is_due and hub.runtime_info.get('last_validation') != runner.epoch:
+            runner.logger.info(
+                f'The checkpoint of epoch {runner.epoch} was not validated: validation first.'
+            )
+            runner.val_loop.run()
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Note which epoch is validated: in every checkpoint that the validation may write."""
+        runner.message_hub.update_info('last_validation', runner.epoch)

@@ -1,0 +1,7 @@
+"""Optimizer wrappers."""
+
+from .autocast_optim_wrapper import AutocastOptimWrapper
+
+__all__ = [
+    'AutocastOptimWrapper',
+]

@@ -1,0 +1,51 @@
+"""Are the files of a data set there, and is none of them code?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mlic.engine.checkpoints.reading import TRUST, is_trusted
+
+DATASETS_DOCUMENT = 'docs/datasets.md'
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Stop with one line if a data set's files are not there, or would run code when read.
+
+    Args:
+        cfg (Config): With ``<split>_dataloader`` for each split.
+        splits (tuple[str]): Of 'train', 'val' and 'test'.
+
+    Raises:
+        SystemExit: Naming the missing path and the document that tells how to get it, or a
+            list of images that is a pickle.
+    """
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is None:
+            continue
+        for path in _paths(loader.dataset):
+            if not path.exists():
+                raise SystemExit(
+                    f'{split} data not found: {path} does not exist (in {Path.cwd()}). '
+                    f'{DATASETS_DOCUMENT} tells how to get the data and where they go.'
+                )
+            if path.suffix in ('.pkl', '.pickle') and not is_trusted():
+                raise SystemExit(
+                    f'{split} data: {path} is a pickle, and reading one can run any code: give a '
+                    f'JSON file, or set {TRUST}=1 if you trust it'
+                )
+
+
+def _paths(dataset: Config) -> list[Path]:
+    """The files and folders that a data set's config names."""
+    if '://' in (dataset.get('data_root') or ''):
+        return []
+    root = Path(dataset.get('data_root') or '.')
+    names = [dataset.get('ann_file'), dataset.get('image_set_path')]
+    prefix = dataset.get('data_prefix') or {}
+    names += [prefix] if isinstance(prefix, str) else list(prefix.values())
+    paths = [root] if dataset.get('data_root') else []
+    return paths + [root / name for name in names if name and '://' not in name]

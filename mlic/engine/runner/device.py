@@ -1,0 +1,76 @@
+"""What the command line tools share: start-up on CPU, checks of the data, errors in one line."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as torch_dist
+from mmengine.config import Config
+
+# seconds that a rank waits for the others; between epochs rank 0 alone writes and averages
+HANG_TIMEOUT = 600
+
+
+def adapt_to_device(cfg: Config, log=print) -> None:
+    """Let a config written for GPUs run where there is none; changes ``cfg``.
+
+    Loaders without workers keep none between epochs (torch refuses both).
+
+    With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards that have none.
+
+    On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
+    CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
+
+    A rank that waits longer than ``env_cfg.dist_cfg.timeout`` seconds (600 if not set) for the
+    others ends with an error, in place of waiting for ever.
+
+    Args:
+        cfg (Config): With ``launcher`` set.
+        log (callable): Takes a line of notice.
+
+    Raises:
+        SystemExit: If slurm or MPI is to start processes without CUDA.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher != 'none':
+        cfg.env_cfg.dist_cfg.setdefault('timeout', HANG_TIMEOUT)
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and not loader.get('num_workers'):
+            loader.persistent_workers = False
+    is_first = os.environ.get('RANK', '0') == '0'
+    optim_wrapper = cfg.get('optim_wrapper') or {}
+    if torch.cuda.is_available():
+        if optim_wrapper.get('optimizer', {}).get('type') == 'AdamW':
+            optim_wrapper.optimizer.setdefault('fused', True)
+        if optim_wrapper.get('dtype') == 'bfloat16' and not _has_bfloat16():
+            optim_wrapper.dtype = 'float16'
+            if is_first:
+                log('This GPU has no bfloat16: mixed precision in float16.')
+        return
+    if optim_wrapper.get('type') == 'AmpOptimWrapper':
+        optim_wrapper.type = 'AutocastOptimWrapper'
+        for name in ('loss_scale', 'dtype'):
+            optim_wrapper.pop(name, None)
+        if is_first:
+            log('No CUDA: mixed precision falls back to bfloat16 autocast on the CPU.')
+    if launcher == 'none':
+        return
+    if launcher != 'pytorch':
+        raise SystemExit(f'--launcher {launcher} needs CUDA; on the CPU take tools/dist_train.sh')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
+    )
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if not torch_dist.is_initialized():
+        if is_first:
+            log(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
+        timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)
+        torch_dist.init_process_group('gloo', timeout=timeout)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16; torch's own answer counts a slow emulation, too."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability()[0] >= 8

@@ -1,0 +1,292 @@
+"""The metric of multi-label image classification. N images, C classes, W processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    collect_results,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmpretrain.registry import METRICS
+
+from .matrices import (
+    DIFFICULT_RULES,
+    Block,
+    binary,
+    class_indices,
+    concatenate_blocks,
+    describe_empty,
+    empty_classes,
+    interleave_blocks,
+    multi_hot,
+    prepare_matrices,
+    read_class_file,
+    refuse_scores,
+    stack_samples,
+)
+from .predictions import save_predictions
+from .protocols import (
+    average_precision,
+    evaluate_protocols,
+    get_protocol,
+    get_protocols,
+    in_percent,
+    topk_mask,
+)
+from .summary import evaluate_block
+from .thresholds import ThresholdFile, parse_threshold
+
+
+@METRICS.register_module()
+class MLICMetric(BaseMetric):
+    """mAP, CP, CR, CF1, OP, OR, OF1 and the top-k six under one or several named protocols.
+
+    The field's definitions disagree: :data:`PROTOCOLS` names them (sadcl, standard, asl,
+    mmpretrain) and :class:`Protocol` explains them. Scores are streamed once, as one array per
+    batch, and sorted once for all protocols; a table with a column per protocol goes to the log.
+
+    A data sample needs ``pred_score`` (C,) and ``gt_score`` (C,) multi-hot or else ``gt_label``
+    (class indices). The meta key ``gt_label_difficult`` (class indices) is optional; a class that
+    is also labelled as not difficult counts as positive.
+
+    With one protocol the keys are ``mAP``, ... With several, the keys of the first are bare and
+    those of the others read ``sadcl/mAP``. The Runner sees ``multi-label/mAP``. All values are in
+    percent.
+
+    Args:
+        protocols (str | Sequence[str]): Names. Defaults to ('standard',).
+        threshold (float | str, optional): For all protocols, in units of the scores: a number, or
+            a file with one for each class (see :func:`read_thresholds`). Defaults to None: each
+            protocol's own.
+        topk (int, optional): Size of the top-k rule; None leaves its metrics out. Defaults to 3.
+        classes (Sequence[int] | Sequence[str] | str, optional): Evaluate these classes as if they
+            were the label set: indices, names of ``dataset_meta['classes']``, or the path of a
+            text file with one name a line. Defaults to None: all.
+        difficult (str): 'ignore' leaves difficult entries out of everything, 'negative' and
+            'positive' count them as such. Defaults to 'ignore'.
+        out_file (str, optional): An ``.npz`` file for the main process to write at every
+            evaluation, before the metrics (see :func:`save_predictions`): scores, truth,
+            difficult entries and names of all classes in dataset order, whatever ``classes`` and
+            ``difficult`` say, so that everything can be computed again. Defaults to None.
+        per_class_file (str, optional): A ``.csv`` file for the main process to write at every
+            evaluation (see :meth:`Report.write_per_class`). Defaults to None.
+        collect_device (str): As in BaseMetric. Defaults to 'cpu'.
+        prefix (str, optional): Defaults to None: 'multi-label'.
+        collect_dir (str, optional): Exchange blocks through files in this shared folder. Defaults
+            to None: through the process group, which leaves no folder behind.
+
+    Raises:
+        ValueError: An unknown protocol or class name, a threshold file that does not fit the
+            classes, scores that are NaN or infinite (with the first image's path), labels other
+            than 0 and 1, shapes that differ, no image, or no positive at all (see
+            :func:`evaluate_protocols`). An error of the main process is raised on every rank.
+    """
+
+    default_prefix = 'multi-label'
+
+    def __init__(
+        self,
+        protocols: str | Sequence[str] = ('standard',),
+        threshold: float | str | None = None,
+        topk: int | None = 3,
+        classes: Sequence[int] | Sequence[str] | str | None = None,
+        difficult: str = 'ignore',
+        out_file: str | None = None,
+        per_class_file: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix, collect_dir)
+        if topk is not None and topk < 1:
+            raise ValueError(f'topk must be at least 1, got {topk}')
+        if difficult not in DIFFICULT_RULES:
+            raise ValueError(f"difficult is 'ignore', 'negative' or 'positive', not {difficult!r}")
+        if out_file is not None and not str(out_file).endswith('.npz'):
+            raise ValueError(f'out_file must end with .npz, got {out_file}')
+        if per_class_file is not None and not str(per_class_file).endswith('.csv'):
+            raise ValueError(f'per_class_file must end with .csv, got {per_class_file}')
+        self.protocols = get_protocols(protocols)
+        self.threshold = parse_threshold(threshold)
+        self.topk = topk
+        self.classes = read_class_file(classes) if isinstance(classes, (str, Path)) else classes
+        self.difficult = difficult
+        self.out_file = out_file
+        self.per_class_file = per_class_file
+
+    @BaseMetric.dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        """Set by the Evaluator before the first batch: an unknown class name fails here."""
+        self._dataset_meta = dataset_meta
+        names = (dataset_meta or {}).get('classes') or ()
+        class_indices(self.classes, names)
+        if names and isinstance(self.threshold, ThresholdFile):
+            self.threshold.of_classes(names)
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Append one :class:`Block` with the scores and labels of the batch."""
+        pred = stack_samples(data_samples, 'pred_score')  # (N, C)
+        names = self._class_names(pred.shape[1])
+        if not np.isfinite(pred).all():
+            refuse_scores(pred, data_samples, names, sum(len(b.pred) for b in self.results))
+        if all('gt_score' in sample for sample in data_samples):
+            target = binary(stack_samples(data_samples, 'gt_score'))
+        else:
+            labels = [sample['gt_label'] for sample in data_samples]
+            target = multi_hot(labels, pred.shape[1])
+        if pred.shape != target.shape:
+            raise ValueError(f'pred_score is {pred.shape}, the labels are {target.shape}')
+        difficult = None
+        if any('gt_label_difficult' in sample for sample in data_samples):
+            labels = [sample.get('gt_label_difficult', ()) for sample in data_samples]
+            difficult = multi_hot(labels, pred.shape[1]) & ~target
+        self.results.append(Block(pred, target, difficult))
+
+    def evaluate(self, size: int) -> dict:
+        """Gather the blocks of all ranks in dataset order, cut the sampler's padding, evaluate.
+
+        Args:
+            size (int): Number of images in the dataset.
+
+        Returns:
+            dict: The same on every rank: prefixed metric names to percent.
+        """
+        if not self.results:
+            print_log('MLICMetric.evaluate before any batch', 'current', logging.WARNING)
+        block = concatenate_blocks(self.results)
+        self.results.clear()
+        blocks = self._gather(block)
+        outcome: list = [None]
+        if is_main_process():
+            try:
+                metrics = self.compute_metrics(interleave_blocks(blocks, size))
+                outcome = [{f'{self.prefix}/{key}': value for key, value in metrics.items()}]
+            except Exception as error:  # for every rank: they wait for this broadcast
+                outcome = [error]
+        broadcast_object_list(outcome)
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
+
+    def compute_metrics(self, results: list) -> dict:
+        """Write ``out_file`` and the table, and return the metrics.
+
+        Args:
+            results (list[Block]): Blocks of images in dataset order.
+        """
+        block = concatenate_blocks(results)
+        if block is None:
+            raise ValueError('no image was evaluated (N = 0)')
+        names = self._class_names(block.pred.shape[1])
+        if self.out_file is not None:
+            save_predictions(self.out_file, block, names)
+        report = evaluate_block(
+            block,
+            names,
+            self.protocols,
+            self.threshold,
+            self.topk,
+            self.classes,
+            self.difficult,
+        )
+        print_log(report.table(), 'current')
+        if self.per_class_file is not None:
+            report.write_per_class(self.per_class_file)
+            print_log(f'metrics of each class written to {self.per_class_file}', 'current')
+        return report.keyed()
+
+    def _gather(self, block: Block | None) -> list:
+        """The blocks of all ranks by rank, None for a rank without images (on rank 0 at least)."""
+        if self.collect_dir is None or get_world_size() == 1:
+            return all_gather_object(block)
+        parts = collect_results([(block,)], get_world_size(), 'cpu', tmpdir=self.collect_dir)
+        return [part for (part,) in parts or ()]
+
+    def _class_names(self, num_classes: int) -> list:
+        """Names from the dataset, or the indices as strings."""
+        names = (self.dataset_meta or {}).get('classes') or [str(c) for c in range(num_classes)]
+        if len(names) != num_classes:
+            raise ValueError(f'dataset_meta has {len(names)} classes, the scores {num_classes}')
+        return list(names)
+
+    @staticmethod
+    def calculate(
+        pred: np.ndarray | torch.Tensor,
+        target: np.ndarray | torch.Tensor,
+        protocol: str = 'standard',
+        threshold: float | np.ndarray | None = None,
+        topk: int | None = 3,
+        classes: Sequence[int] | None = None,
+        ignore: np.ndarray | torch.Tensor | None = None,
+    ) -> dict:
+        """Metrics of a score matrix under one protocol.
+
+        Args:
+            pred (np.ndarray | torch.Tensor): (N, C) scores of any real dtype, higher is more
+                likely.
+            target (np.ndarray | torch.Tensor): (N, C) multi-hot labels, 0 or 1.
+            protocol (str): Name in :data:`PROTOCOLS`. Defaults to 'standard'.
+            threshold (float | np.ndarray, optional): One, or (C,) of the evaluated classes.
+                Defaults to None: the protocol's.
+            topk (int, optional): None leaves the top-k metrics out. Defaults to 3.
+            classes (Sequence[int], optional): Evaluate these classes as if they were the label
+                set, in the top-k rule too. Defaults to None: all.
+            ignore (np.ndarray | torch.Tensor, optional): (N, C) bool; True entries are left out of
+                everything, as VOC's difficult ones; ``target`` may be anything there. They take no
+                place in the top-k. Defaults to None.
+
+        Returns:
+            dict: mAP, CP, CR, CF1, OP, OR, OF1 and, where the protocol has a top-k rule, the last
+            six with ``_top3`` (``topk`` = 3): floats in percent. Classes without positives that
+            the protocol leaves out of mAP are named in a log line.
+
+        Raises:
+            ValueError: As the class.
+        """
+        rules = get_protocol(protocol)
+        pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
+        ((metrics,), _) = evaluate_protocols(pred, target, [rules], threshold, topk, ignore)
+        empty = [c if classes is None else classes[c] for c in empty_classes(target)]
+        if empty and not rules.empty_ap_is_zero:
+            print_log(f'left out of mAP: {describe_empty(empty)}', 'current', logging.WARNING)
+        return metrics
+
+    @staticmethod
+    def calculate_per_class(
+        pred: np.ndarray | torch.Tensor,
+        target: np.ndarray | torch.Tensor,
+        protocol: str = 'standard',
+        threshold: float | np.ndarray | None = None,
+        topk: int | None = None,
+        classes: Sequence[int] | None = None,
+        ignore: np.ndarray | torch.Tensor | None = None,
+    ) -> dict:
+        """Metrics of each class; arguments as :meth:`calculate`.
+
+        Args:
+            topk (int, optional): Decide by the protocol's top-k rule. Defaults to None: by the
+                threshold alone.
+
+        Returns:
+            dict: (C,) arrays. ``ap``, ``precision``, ``recall``, ``f1`` in percent, NaN where the
+            protocol leaves the class out of the mean; ``true_positives``, ``predicted`` and
+            ``support`` (positives) are counts.
+        """
+        rules = get_protocol(protocol)
+        pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
+        if topk is not None and rules.topk_rule is None:
+            raise ValueError(f'protocol {protocol!r} has no top-k rule, got topk={topk}')
+        top = None if topk is None else topk_mask(pred, topk, ignore)
+        metrics = rules.class_metrics(rules.decide(pred, threshold, top), target, ignore)
+        metrics['ap'] = rules.class_ap(average_precision(pred, target, ignore))
+        return in_percent(metrics)

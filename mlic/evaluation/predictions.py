@@ -1,0 +1,95 @@
+"""Files of predictions: all that metrics need, without pickled objects. N images, C classes."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+
+from .matrices import Block, binary, check_finite
+
+
+def save_predictions(out_file: str, block: Block, names: list) -> None:
+    """Write an ``.npz`` file: ``pred``, ``target``, ``ignore``, ``classes``.
+
+    ``pred`` (N, C) are the scores as the model gave them, ``target`` (N, C) uint8 the truth,
+    ``ignore`` (N, C) bool the difficult entries (0 in ``target``), ``classes`` (C,) the names.
+    """
+    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
+    pred, target, difficult = block
+    ignore = np.zeros_like(target) if difficult is None else difficult
+    classes = np.array(names, dtype=np.str_)
+    np.savez(out_file, pred=pred, target=target.astype(np.uint8), ignore=ignore, classes=classes)
+    print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
+
+
+def read_predictions(path: str | Path) -> tuple[Block, list]:
+    """A block and its class names from an ``.npz`` file; nothing in the file is executed.
+
+    Args:
+        path (str | Path): File of :func:`save_predictions`, or of another program: ``ignore`` and
+            ``classes`` may be missing (then nothing is ignored, and the names are indices).
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: What is missing or wrong in the file, with its name.
+    """
+    try:
+        arrays = _read_arrays(path)
+        return _check(arrays)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _read_arrays(path: str | Path) -> dict:
+    """The arrays of an ``.npz`` file that have a meaning here."""
+    with Path(path).open('rb') as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError('is not an .npz file (or only a part of one)')
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                wanted = [k for k in ('pred', 'target', 'ignore', 'classes') if k in saved.files]
+                # a member that is no array comes as bytes
+                return {key: np.asarray(saved[key]) for key in wanted}
+        except Exception as error:  # zip, zlib and numpy raise a dozen kinds for a damaged file
+            reason = str(error).split('\n')[0] or type(error).__name__
+            raise ValueError(f'cannot be read as an .npz file: {reason}') from error
+
+
+def _check(arrays: dict) -> tuple[Block, list]:
+    """The block and the names of arrays that fit together."""
+    for key in ('pred', 'target'):
+        if key not in arrays:
+            raise ValueError(f'has no array {key!r}')
+    pred, target = arrays['pred'], arrays['target']
+    ignore = arrays.get('ignore', np.zeros(target.shape, dtype=bool))
+    wanted = dict(pred='numbers', target='0 and 1', ignore='booleans')
+    for key, array in dict(pred=pred, target=target, ignore=ignore).items():
+        if array.dtype.kind not in ('b' if key == 'ignore' else 'fiu' if key == 'pred' else 'biuf'):
+            raise ValueError(f'{key} must hold {wanted[key]}, not {array.dtype}')
+        if array.shape != pred.shape:
+            raise ValueError(f'pred is {pred.shape}, {key} is {array.shape}')
+    if pred.ndim != 2 or not pred.size:
+        raise ValueError(f'pred must be (N, C) with N and C at least 1, got {pred.shape}')
+    names = arrays.get('classes', np.arange(pred.shape[1]).astype(np.str_))
+    if names.dtype.kind != 'U' or names.shape != pred.shape[1:]:
+        raise ValueError(
+            f'classes must hold {pred.shape[1]} names, got {names.dtype} of shape {names.shape}'
+        )
+    check_finite(pred, names)
+    if not ignore.any():
+        return Block(pred, binary(target), None), names.tolist()
+    return Block(pred, binary(np.where(ignore, 0, target)), ignore), names.tolist()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open('rb') as file:
+        for part in iter(lambda: file.read(1 << 20), b''):
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,197 @@
+"""Decision thresholds: read from a file, or fitted. N images, C classes, P positives."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .matrices import name_some
+
+
+class ThresholdFile(NamedTuple):
+    """Thresholds by class name, the file that they came from, and what it was fitted on."""
+
+    path: str
+    values: dict
+    fitted_on: dict
+
+    def of_classes(self, names: Sequence[str]) -> np.ndarray:
+        """Thresholds (C,) of these classes; ValueError if names differ from the file's."""
+        missing = [name for name in names if name not in self.values]
+        known = set(names)
+        unknown = [name for name in self.values if name not in known]
+        wrong = [f'no threshold for {len(missing)} classes: {name_some(missing)}'] * bool(missing)
+        wrong += [f'{len(unknown)} unknown classes: {name_some(unknown)}'] * bool(unknown)
+        if wrong:
+            raise ValueError(
+                f'{self.path} has {"; and ".join(wrong)} (the data set has {len(names)} classes)'
+            )
+        return np.array([self.values[name] for name in names])
+
+
+def parse_threshold(
+    threshold: float | str | Path | ThresholdFile | None,
+) -> float | ThresholdFile | None:
+    """A number, a :class:`ThresholdFile` or None, of a number, a path or None.
+
+    Raises:
+        ValueError: A number that is not finite, or a malformed file.
+    """
+    if isinstance(threshold, (str, Path)):
+        try:
+            threshold = float(threshold)
+        except ValueError:
+            return read_thresholds(threshold)
+    if threshold is None or isinstance(threshold, ThresholdFile):
+        return threshold
+    if isinstance(threshold, bool) or not math.isfinite(threshold):
+        raise ValueError(f'threshold must be a finite number or a file, got {threshold}')
+    return float(threshold)
+
+
+def read_thresholds(path: str | Path) -> ThresholdFile:
+    """Thresholds of classes from a ``.json`` or ``.csv`` file.
+
+    JSON: ``{class name: threshold}``, alone or as the entry ``thresholds`` of what
+    ``tools/analysis_tools/fit_thresholds.py`` writes. CSV: the columns ``class`` and ``threshold``.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: What is wrong in it, with its name.
+    """
+    path = Path(path)
+    readers = {'.json': _read_json, '.csv': _read_csv}
+    if path.suffix not in readers:
+        raise ValueError(f'threshold must be a number, a .json or a .csv file, got {path}')
+    try:
+        pairs, fitted_on = readers[path.suffix](path.read_text(encoding='utf-8-sig'))
+        values = {}
+        for name, value in pairs:
+            if name in values:
+                raise ValueError(f'class {name!r} is there twice')
+            values[name] = _finite(value, name)
+    except (csv.Error, RecursionError, ValueError) as error:
+        raise ValueError(f'{path}: {error or type(error).__name__}') from error
+    if not values:
+        raise ValueError(f'{path}: no thresholds in it')
+    return ThresholdFile(str(path), values, fitted_on)
+
+
+def _read_json(text: str) -> tuple[list, dict]:
+    """[(name, value)] and what they were fitted on."""
+    content = json.loads(text, object_pairs_hook=_Pairs)
+    fitted_on: dict = {}
+    if isinstance(content, _Pairs) and isinstance(dict(content).get('thresholds'), _Pairs):
+        record = dict(content)
+        content = record['thresholds']
+        if isinstance(record.get('fitted_on'), _Pairs):
+            fitted_on = dict(record['fitted_on'])
+    if not isinstance(content, _Pairs):
+        raise ValueError('must hold an object {class name: threshold}')
+    return content, fitted_on
+
+
+class _Pairs(list):
+    """A JSON object as its pairs, so that a name that is there twice can be seen."""
+
+
+def _read_csv(text: str) -> tuple[list, dict]:
+    """[(name, value)] of the rows below the header; what it was fitted on is not in it."""
+    rows = [row for row in csv.reader(text.splitlines()) if row]
+    if not rows or [cell.strip() for cell in rows[0]] != ['class', 'threshold']:
+        raise ValueError("the first line must be the header 'class,threshold'")
+    for row in rows[1:]:
+        if len(row) != 2:
+            raise ValueError(f'a row must be class,threshold, got {row}')
+    return rows[1:], {}
+
+
+def _finite(value: object, name: str) -> float:
+    """A number from JSON or from the text of a CSV cell."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f'the threshold of {name!r} must be a finite number, got {value!r}')
+    return number
+
+
+def fit_thresholds(
+    pred: np.ndarray,
+    target: np.ndarray,
+    ignore: np.ndarray | None = None,
+    strict: bool = False,
+    smoothing: float = 1.0,
+) -> tuple[np.ndarray, float]:
+    r"""A threshold for each class that maximises its F1, drawn to the global one if it is rare.
+
+    .. math::
+        t_c = \frac{P_c\, t_c^* + k\, t^*}{P_c + k}
+
+    :math:`t_c^*` maximises the F1 of class c, :math:`t^*` the F1 over all entries with one
+    threshold for all classes, both by :func:`best_threshold`; :math:`P_c` are the positives of c.
+    A class without positives takes :math:`t^*`.
+
+    Args:
+        pred (np.ndarray): (N, C) finite scores.
+        target (np.ndarray): (N, C) bool.
+        ignore (np.ndarray, optional): (N, C) bool, entries to leave out. Defaults to None.
+        strict (bool): Decide by score > t, not >= t. Defaults to False.
+        smoothing (float): k, in positives. Defaults to 1, a guess.
+
+    Returns:
+        tuple[np.ndarray, float]: (C,) float64 thresholds, and the global one.
+
+    Raises:
+        ValueError: No positive at all, or a negative ``smoothing``.
+    """
+    if not (math.isfinite(smoothing) and smoothing >= 0):
+        raise ValueError(f'smoothing must be a finite number of at least 0, got {smoothing}')
+    if not target.any():
+        raise ValueError(f'no positive label among {len(target)} images: nothing to fit')
+    counted = np.ones_like(target) if ignore is None else ~ignore
+    overall = best_threshold(pred[counted], target[counted], strict)
+    thresholds = np.full(pred.shape[1], overall)
+    for c in np.flatnonzero(target.any(axis=0)):
+        rows = counted[:, c]
+        own = best_threshold(pred[rows, c], target[rows, c], strict)
+        positives = np.count_nonzero(target[:, c])
+        thresholds[c] = (positives * own + smoothing * overall) / (positives + smoothing)
+    return thresholds, overall
+
+
+def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> float:
+    """The threshold with the highest F1: 2 TP / (decisions + positives).
+
+    It is the midpoint between two adjacent scores (the F1 is the same anywhere between them); of
+    equal F1 the highest. Where everything is called present, it lies at the lowest score.
+
+    Args:
+        scores (np.ndarray): (N,) float.
+        positive (np.ndarray): (N,) bool, at least one.
+        strict (bool): Decide by score > t, not >= t.
+    """
+    order = np.argsort(-scores)
+    ranked = scores[order]
+    decisions = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
+    hits = np.cumsum(positive[order])[decisions - 1]
+    f1 = 2 * hits / (decisions + hits[-1])
+    last = decisions[np.argmax(f1)]
+    high = ranked[last - 1]
+    if last == len(ranked):
+        return float(np.nextafter(high, -np.inf, dtype=scores.dtype) if strict else high)
+    low = ranked[last]
+    middle = low + (high - low) / 2
+    # between neighbouring floats the midpoint is one of them: take the one that decides right
+    if strict and middle >= high:
+        middle = low
+    elif not strict and middle <= low:
+        middle = high
+    return float(middle)

@@ -1,0 +1,1 @@
+"""What SADCL alone needs on the command line."""

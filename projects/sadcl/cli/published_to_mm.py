@@ -1,0 +1,96 @@
+"""Turn a checkpoint of the published SADCL or Query2Label code into one of this project, or back.
+
+    python tools/model_converters/published_to_mm.py checkpoint.pth.tar sadcl_r101.pth
+    python tools/test.py configs/sadcl/sadcl_r101_coco448.py sadcl_r101.pth
+
+SRC is a dict with 'state_dict' (and 'state_dict_ema', taken with --ema) or a bare state dict, of
+ResNet, Query2Label's transformer and, for SADCL, projection head, prototypes and memory bank.
+A memory bank is made for one batch size: a model with another ``bank_slots`` leaves it out with
+a warning when it loads DST, as the published code does.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.writing import atomic_write
+from projects.sadcl.converters.published_weights import (
+    check_complete,
+    convert_state_dict,
+    pick_voc_classes,
+    revert_state_dict,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Turn a checkpoint of the published code into one of this project, or back'
+    )
+    parser.add_argument('source', metavar='SRC', type=Path, help='checkpoint to read')
+    parser.add_argument('target', metavar='DST', type=Path, help='checkpoint to write')
+    parser.add_argument('--ema', action='store_true', help="take SRC's averaged weights")
+    parser.add_argument(
+        '--reverse', action='store_true', help='SRC is of this project, DST for the published code'
+    )
+    parser.add_argument(
+        '--coco-to-voc',
+        action='store_true',
+        help="keep the 20 of COCO's 80 classes that VOC has, in VOC's order, to start VOC from",
+    )
+    args = parser.parse_args()
+    if args.reverse and (args.ema or args.coco_to_voc):
+        parser.error('--reverse takes neither --ema nor --coco-to-voc')
+    if args.target.resolve() == args.source.resolve():
+        parser.error('DST must be another file than SRC')
+    return args
+
+
+def select_weights(content: Mapping, ema: bool) -> Mapping:
+    """The state dict of a published checkpoint's content.
+
+    Raises:
+        ValueError: If there is none of the kind asked for.
+    """
+    is_bare = bool(content) and all(torch.is_tensor(value) for value in content.values())
+    if is_bare and not ema:
+        return content
+    keys = ('state_dict_ema',) if ema else ('state_dict', 'model')
+    for key in keys:
+        if isinstance(content.get(key), Mapping):
+            return content[key]
+    held = 'a bare state dict' if is_bare else ', '.join(sorted(map(str, content))) or 'nothing'
+    hint = " (the published code saves the better of both as 'state_dict')" if ema else ''
+    raise ValueError(f'no {" or ".join(map(repr, keys))} in it, but {held}{hint}')
+
+
+def convert(args: argparse.Namespace) -> str:
+    """Write DST; returns a line that describes the model."""
+    content = read_checkpoint(args.source, ours=args.reverse)
+    weights = select_weights(content, args.ema)
+    if args.reverse:
+        description = check_complete(weights)
+        result = dict(state_dict=revert_state_dict(weights))
+    else:
+        weights = convert_state_dict(weights)
+        description = check_complete(weights, published=True)
+        if args.coco_to_voc:
+            weights = pick_voc_classes(weights)
+            description += '; 20 of them kept for VOC, without prototypes and memory bank'
+        meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
+        result = dict(state_dict=weights, meta=meta)
+    with atomic_write(args.target) as file:
+        torch.save(result, file)
+    return description
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        description = convert(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(f'{args.target}: {description}')

@@ -1,0 +1,155 @@
+"""Draw how similar the class prototypes are: tools/analysis_tools/show_prototypes.py SRC
+
+    python tools/analysis_tools/show_prototypes.py work_dirs/sadcl_r101_coco448 --projected
+    python tools/analysis_tools/show_prototypes.py prototypes.npy --names classes.txt
+
+SRC is a checkpoint of a model with SADCLHead, a work directory, or a .npy file (C, D). The
+picture is the matrix of all cosines; the numbers are written beside it, as .csv, in its order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes
+from projects.sadcl.models.sadcl_head import SADCLHead
+
+PREFIX = 'head.projector.'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Draw the cosines of class prototypes')
+    parser.add_argument(
+        'source',
+        metavar='SRC',
+        help='checkpoint file, a work directory: its best (else latest) one, or .npy file',
+    )
+    parser.add_argument('--out', type=Path, default='prototypes.png', help='picture (%(default)s)')
+    parser.add_argument(
+        '--projected', action='store_true', help="the prototypes after the head's projector"
+    )
+    parser.add_argument(
+        '--names', type=Path, help="class names, one a line (default: the checkpoint's, or indices)"
+    )
+    parser.add_argument(
+        '--order',
+        choices=('cluster', 'given'),
+        default='cluster',
+        help='similar classes side by side, or as they are numbered (%(default)s)',
+    )
+    args = parser.parse_args()
+    if args.out.suffix != '.png':
+        parser.error(f'--out takes a file that ends in .png: {args.out}')
+    args.table = args.out.with_suffix('.csv')
+    if args.names and args.names.resolve() == args.table.resolve():
+        parser.error(f'the table would overwrite --names {args.names}: choose another --out')
+    return args
+
+
+def load_array(path: str) -> Tensor:
+    """Prototypes (C, D) of a .npy file; no pickled object is ever loaded."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise ValueError(
+            f'{path} must be a .npy file of floats (it is read with allow_pickle=False)'
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
+        kind = getattr(array, 'dtype', type(array).__name__)
+        raise ValueError(f'{path} must hold one array of floats, got {kind}')
+    if array.ndim == 3 and len(array) == 1:  # as the head takes it
+        array = array[0]
+    return torch.from_numpy(array.astype(np.float64))
+
+
+@torch.no_grad()
+def project(prototypes: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """g(prototypes) (C, P) by a checkpoint's projector; a zero prototype stays zero."""
+    projector = {
+        name[len(PREFIX) :]: value for name, value in weights.items() if name.startswith(PREFIX)
+    }
+    if not projector:
+        raise ValueError(f'--projected needs a projector, and there is no {PREFIX}* in SRC')
+    head = SADCLHead(*prototypes.shape, proj_channels=len(projector['2.bias']), bank_slots=1)
+    head.projector.load_state_dict(projector)
+    return head.projector(prototypes) * prototypes.any(dim=1, keepdim=True)
+
+
+def load_prototypes(source: str, projected: bool) -> tuple[Tensor, Sequence[str] | None]:
+    """Prototypes (C, D), or projected ones (C, P), and the names of the classes if SRC has them."""
+    path = find_checkpoint(source)
+    if path.endswith('.npy'):
+        if projected:
+            raise ValueError(f'--projected needs a checkpoint: {path} has no projector')
+        return load_array(path), None
+    content = read_checkpoint(path, ours=True)
+    weights = content.get('state_dict', content)
+    if 'head.prototypes' not in weights:
+        raise ValueError(
+            f'{path} has no head.prototypes: SADCLHead with SSCL or PSCL is needed, and published '
+            "files have none; give the checkpoint or the work directory of the model's own training"
+        )
+    prototypes = weights['head.prototypes'].float()
+    if projected:
+        prototypes = project(prototypes, weights)
+    dataset_meta = (content.get('meta') or {}).get('dataset_meta') or {}
+    return prototypes, dataset_meta.get('classes')
+
+
+def write_table(path: Path, cosines: Tensor, names: Sequence[str], order: Sequence[int]) -> None:
+    """The matrix with names in the first row and column, in the picture's order; NaN is empty."""
+    with path.open('w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['class', *(names[label] for label in order)])
+        for label in order:
+            row = cosines[label, order].tolist()
+            cells = ['' if value != value else f'{value:.6f}' for value in row]
+            writer.writerow([names[label], *cells])
+
+
+def report(cosines: Tensor, names: Sequence[str]) -> None:
+    """Print the closest pair, and the classes without a prototype."""
+    pairs = torch.ones_like(cosines, dtype=torch.bool).triu(1) & ~cosines.isnan()
+    if pairs.any():
+        highest = cosines.masked_fill(~pairs, -torch.inf).argmax()
+        first, second = divmod(int(highest), len(names))
+        print(f'closest: {names[first]} and {names[second]}, {cosines[first, second]:.3f}')
+    zero = [names[label] for label in cosines.diagonal().isnan().nonzero()[:, 0]]
+    if zero:
+        print(f'zero, left blank: {", ".join(zero)}')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw, write and report."""
+    prototypes, names = load_prototypes(args.source, args.projected)
+    if args.names:
+        names = args.names.read_text(encoding='utf-8').rstrip().splitlines()
+    cosines = cosine_matrix(prototypes)
+    names = [str(name).strip() for name in (range(len(cosines)) if names is None else names)]
+    order = cluster_order(cosines) if args.order == 'cluster' else list(range(len(cosines)))
+    subject = 'projected prototypes' if args.projected else 'prototypes'
+    figure = draw_prototypes(cosines, names, order, subject=subject)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out)
+    write_table(args.table, cosines, names, order)
+    report(cosines, names)
+    print(f'table: {args.table}')
+    print(f'picture: {args.out}')
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        run(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,102 @@
+"""MLDecoderHead against loops. B images, C classes, G queries, D embed dims, T tokens."""
+
+import math
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+from torch import nn
+from torch.testing import assert_close
+
+from projects.ml_decoder.ml_decoder_head import MLDecoderHead
+from tests import reference
+
+EXACT = dict(rtol=1e-9, atol=1e-9)  # float64, a few layers of values of order 1
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+def make_head(num_classes=5, **kwargs):
+    settings = dict(in_channels=6, embed_dims=8, num_heads=2, feedforward_channels=12)
+    return MLDecoderHead(num_classes, **{**settings, **kwargs})
+
+
+def by_loops(head, feature_map):
+    """Logits (B, C) in evaluation mode, class by class."""
+    rows = []
+    for image in feature_map:
+        tokens = torch.stack(
+            [image[:, i, j] for i in range(image.shape[1]) for j in range(image.shape[2])]
+        )
+        tokens = (tokens @ head.input_proj.weight.T + head.input_proj.bias).clamp(min=0)
+        embeds = reference.layer_norm(2 * head.query_embed, head.query_norm)
+        attended, _ = reference.attention(embeds, tokens, tokens, head.attn)
+        embeds = reference.layer_norm(embeds + attended, head.attn_norm)
+        embeds = reference.layer_norm(
+            embeds + reference.feed_forward(embeds, head.ffn), head.ffn_norm
+        )
+        group_size = math.ceil(head.num_classes / len(head.query_embed))
+        row = []
+        for c in range(head.num_classes):
+            query, place = divmod(c, group_size)
+            row.append((embeds[query] * head.weight[query, :, place]).sum() + head.bias[c])
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize('num_classes,num_queries', [(5, 100), (5, 5), (7, 3), (5, 4), (6, 1)])
+def test_head_equals_loops(num_classes, num_queries):
+    torch.manual_seed(0)
+    head = make_head(num_classes, num_queries=num_queries).double().eval()
+    for parameter in head.parameters():  # norms and biases start at 1 and 0, which hides errors
+        nn.init.normal_(parameter, std=0.5)
+    feature_map = torch.randn(3, 6, 4, 2).double()
+    assert head.query_embed.shape == (min(num_queries, num_classes), 8)
+    assert_close(head((feature_map,)), by_loops(head, feature_map), **EXACT)
+
+
+def test_published_size():
+    """COCO with ResNet-101: one query a class, 768 wide, one layer."""
+    with torch.device('meta'):
+        head = MLDecoderHead(80, in_channels=2048)
+    width = 768
+    expected = 2048 * width + width  # projection of the tokens
+    expected += 4 * width * width + 4 * width  # attention
+    expected += 2 * width * 2048 + 2048 + width  # feed-forward
+    expected += 3 * 2 * width + 80 * width + 80  # norms, one vector and one bias for each class
+    assert sum(p.numel() for p in head.parameters()) == expected
+    assert head.query_embed.shape == (80, width)
+
+
+def test_queries_are_saved_and_not_learned():
+    head = make_head()
+    assert 'query_embed' in head.state_dict()
+    assert 'query_embed' not in dict(head.named_parameters())
+
+
+def test_every_parameter_learns():
+    head = make_head(6, num_queries=3)
+    samples = [DataSample().set_gt_label([0, 3]), DataSample().set_gt_label([])]
+    losses = head.loss((torch.randn(2, 6, 3, 3),), samples)
+    assert list(losses) == ['loss_cls']
+    losses['loss_cls'].backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_one_image_is_scored_as_in_a_batch():
+    head = make_head().double().eval()
+    feature_map = torch.randn(3, 6, 4, 2).double()
+    assert_close(head((feature_map[1:2],)), head((feature_map,))[1:2], **EXACT)
+
+
+def test_prior_and_wrong_arguments():
+    assert_close(make_head(prior_prob=0.1).bias.sigmoid(), torch.full((5,), 0.1))
+    with pytest.raises(ValueError, match='num_queries'):
+        make_head(num_queries=0)
+    with pytest.raises(ValueError, match=r'head\.in_channels'):
+        make_head()((torch.randn(2, 5, 3, 3),))

@@ -1,0 +1,366 @@
+"""Exported and published models: the same scores without what only training needs."""
+
+import hashlib
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mlic.apis.export import ScoreModel, describe_input, input_size
+from mlic.apis.image_sources import collect_images
+from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.apis.predictor import load_predictor
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.search import find_checkpoint
+from tests.mlic.apis.test_inferencer import CLASSES, ROOT, SIZE, make_run, run_tool
+
+onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
+onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
+
+# a tool names its logger once a process; here several run in one
+pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
+DEMO = ROOT / 'mlic/demo/onnx_predict.py'
+TRAINING_ONLY = ('projector', 'prototypes', 'memory_bank')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp('deploy') / 'b')
+
+
+@pytest.fixture(scope='module')
+def checkpoint(run):
+    return find_checkpoint(str(run / 'work_dirs/run'))
+
+
+@pytest.fixture(scope='module')
+def model(run, checkpoint):
+    return load_predictor(checkpoint, run / 'config.py')
+
+
+@pytest.fixture(scope='module')
+def batch(model):
+    """What the test pipeline makes of three images (3, 3, H, W), uint8, BGR."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, 3, SIZE, SIZE), generator=generator).byte()
+
+
+@pytest.fixture(scope='module')
+def documented(run):
+    """The folder of the run, after each command of docs/deploy.md."""
+    with pytest.MonkeyPatch.context() as patch:
+        run_document('deploy.md', run, patch)
+    return run
+
+
+@pytest.fixture(scope='module')
+def exported(documented):
+    return documented / 'model.onnx'
+
+
+@pytest.fixture(scope='module')
+def published(documented):
+    (path,) = (documented / 'published').glob('*.pth')
+    return path
+
+
+def scores_of(model, batch):
+    with torch.no_grad():
+        samples = model.test_step(dict(inputs=batch))
+    return torch.stack([sample.pred_score for sample in samples])
+
+
+# ---------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize(
+    'preprocessor',
+    [
+        dict(),
+        dict(to_rgb=False),
+        dict(mean=None, std=None),
+        dict(pad_size_divisor=24, pad_value=3),
+    ],
+    ids=['plain', 'bgr', 'not-normalised', 'padded'],
+)
+def test_score_model_takes_rgb_and_gives_the_scores_of_the_model(
+    run, checkpoint, batch, preprocessor
+):
+    cfg = Config.fromfile(run / 'config.py')
+    cfg.data_preprocessor.update(preprocessor)
+    model = load_predictor(checkpoint, cfg)
+    with torch.no_grad():
+        found = ScoreModel(model).eval()(batch.flip(1))
+    torch.testing.assert_close(found, scores_of(model, batch))
+
+
+def test_onnx_agrees_for_any_batch_and_takes_uint8_only(exported, model, batch):
+    session = onnxruntime.InferenceSession(str(exported))
+    (given,) = session.get_inputs()
+    assert given.name == 'images' and given.type == 'tensor(uint8)'
+    assert isinstance(given.shape[0], str) and given.shape[1:] == [3, SIZE, SIZE]
+    for size in (1, 2, 3):
+        rgb = batch[:size].flip(1).numpy()
+        found = torch.from_numpy(session.run(['scores'], {'images': rgb})[0])
+        # other kernels: float32 sums in another order
+        expected = scores_of(model, batch[:size])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
+        session.run(['scores'], {'images': rgb.astype(np.float32) / 255})
+
+
+def test_onnx_file_holds_what_prediction_needs_and_no_more(exported, model, checkpoint):
+    content = onnx.load(exported)
+    names = [weight.name for weight in content.graph.initializer]
+    assert any('fc' in name for name in names)
+    assert not any(part in name for name in names for part in TRAINING_ONLY)
+    needed = sum(value.numel() * 4 for value in model.state_dict().values())
+    slack = 150_000  # bytes of graph and names
+    assert exported.stat().st_size < needed + slack
+    assert str(ROOT).encode() not in exported.read_bytes()  # no paths of this machine
+    metadata = {entry.key: json.loads(entry.value) for entry in content.metadata_props}
+    assert metadata['classes'] == CLASSES
+    assert metadata['preprocessing'] == dict(
+        layout='NCHW',
+        dtype='uint8',
+        channels='RGB',
+        size=[SIZE, SIZE],
+        resize='bilinear',
+        transforms=[dict(type='Resize', scale=[SIZE, SIZE])],
+        mean=[120.0, 110.0, 100.0],
+        std=[60.0, 55.0, 50.0],
+    )
+
+
+def test_torch_export_agrees(documented, model, batch, monkeypatch, capsys):
+    path = documented / 'model.pt2'
+    extra = dict(classes='', preprocessing='')
+    program = torch.export.load(path, extra_files=extra)
+    assert json.loads(extra['classes']) == CLASSES
+    for size in (1, 3):
+        found = program.module()(batch[:size].flip(1))
+        torch.testing.assert_close(found, scores_of(model, batch[:size]), rtol=0, atol=1e-5)
+    verify = [documented / 'config.py', documented / 'work_dirs/run', path, '--num', 2]
+    assert run_tool(monkeypatch, 'tools/deploy/verify.py', *verify) is None
+    assert 'torch.export' in capsys.readouterr().out
+
+
+def test_a_size_that_depends_on_the_image_must_be_given(run):
+    cfg = Config.fromfile(run / 'config.py')
+    assert input_size(cfg) == (SIZE, SIZE)
+    resize = cfg.test_dataloader.dataset.pipeline[1]
+    resize.keep_ratio = True
+    with pytest.raises(ValueError, match='give --size HEIGHT WIDTH'):
+        input_size(cfg)
+    assert describe_input(cfg, (32, 20))['resize'] is None
+    for change in (dict(interpolation='bicubic'), dict(backend='pillow')):
+        resize.update(keep_ratio=False, **change)
+        assert describe_input(cfg, (32, 32))['resize'] is None
+
+
+def test_verify_passes_on_the_same_and_fails_on_other_weights(
+    run, exported, checkpoint, monkeypatch, capsys
+):
+    def verify(weights, *arguments):
+        common = [run / 'config.py', weights, exported, '--num', 3, *arguments]
+        return run_tool(monkeypatch, 'tools/deploy/verify.py', *common)
+
+    assert verify(checkpoint) is None
+    *lines, last = capsys.readouterr().out.strip().splitlines()
+    assert last == f'{exported}: same scores'
+    line = r'batch \d: 3 images, largest difference \d\.\de[+-]\d\d; PyTorch [\d.]+ ms, onnx'
+    assert all(re.match(line, text) for text in lines[-2:]), lines
+    assert verify(checkpoint, '--images', run / 'photos') is None
+    content = torch.load(checkpoint, weights_only=False)
+    content['state_dict']['head.fc.bias'] += 0.01
+    torch.save(content, run / 'other.pth')
+    assert 'differ by more than 0.0001' in verify(run / 'other.pth')
+    content['meta']['dataset_meta']['classes'] = CLASSES[::-1]
+    torch.save(content, run / 'other.pth')
+    assert 'the classes in the file differ' in verify(run / 'other.pth')
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--out', 'model.pt2'], '--format onnx writes a .onnx file'),
+        (['--out', 'model.onnx', '--size', '0', '3'], '--size must be positive, got 0 3'),
+    ],
+)
+def test_export_refuses_options_that_do_not_fit(run, arguments, message, monkeypatch, capsys):
+    common = [run / 'config.py', run / 'work_dirs/run', *arguments]
+    assert run_tool(monkeypatch, 'tools/deploy/export.py', *common) == 2
+    assert message in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the example without torch
+
+
+def test_example_predicts_without_torch(run, exported, checkpoint):
+    photos = collect_images([str(run / 'photos')]).images
+    code = (
+        'import runpy, sys; sys.argv = sys.argv[1:]; '
+        "runpy.run_path(sys.argv[0], run_name='__main__'); "
+        "assert not {'torch', 'cv2', 'mmengine', 'projects'} & set(sys.modules)"
+    )
+    command = [sys.executable, '-c', code, str(DEMO), str(exported), *photos, '--thr', '0.0']
+    result = subprocess.run(command, capture_output=True, text=True, cwd=run, timeout=120)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.strip().splitlines()
+    for line, (photo, sample) in zip(lines, MultiLabelInferencer(checkpoint).stream(photos)):
+        found = dict(re.findall(r'([^\W\d][\w ]*) (\d\.\d\d)', line[len(photo) + 2 :]))
+        for name, score in zip(CLASSES, sample.pred_score.tolist()):
+            # two digits, and pixels that Pillow and OpenCV round differently
+            assert float(found[name]) == pytest.approx(score, abs=0.005 + 0.01)
+
+
+@pytest.mark.parametrize('size', [(50, 70), (300, 40), (20, 24), (32, 32)])
+def test_example_resizes_as_opencv(size, tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    found = runpy.run_path(str(DEMO))['read'](tmp_path / 'a.png', (32, 32), 'bilinear')
+    expected = cv2.resize(image, (32, 32)).transpose(2, 0, 1)
+    assert found.dtype == np.uint8
+    # OpenCV rounds its weights to 11 bits: a level of 256 at most
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_example_refuses_a_size_that_it_cannot_make(tmp_path):
+    Image.new('RGB', (50, 40)).save(tmp_path / 'a.png')
+    read = runpy.run_path(str(DEMO))['read']
+    assert read(tmp_path / 'a.png', (40, 50), None).shape == (3, 40, 50)
+    with pytest.raises(SystemExit, match='takes images of 32 x 40 pixels'):
+        read(tmp_path / 'a.png', (40, 32), None)
+
+
+# ---------------------------------------------------------------- publish
+
+
+def test_published_file_holds_averaged_weights_and_names_its_hash(published, checkpoint):
+    digest = hashlib.sha256(published.read_bytes()).hexdigest()
+    assert published.stem.endswith('-' + digest[:8]) and published.stem[:-9] == 'tiny_deploy0-b'
+    content = read_checkpoint(published)  # nothing but tensors and plain values
+    assert set(content) == {'meta', 'state_dict'}
+    before = read_checkpoint(checkpoint, ours=True)
+    assert 'message_hub' in before
+    raw = before['ema_state_dict']  # mmengine saves the averages as state_dict and swaps these
+    changed = 0
+    for name, value in content['state_dict'].items():
+        assert not any(part in name for part in TRAINING_ONLY)
+        torch.testing.assert_close(value, before['state_dict'][name], rtol=0, atol=0)
+        changed += not torch.equal(value, raw['module.' + name])
+    assert changed > 10
+    assert content['meta']['dataset_meta']['classes'] == CLASSES
+    for text in (content['meta']['cfg'], content['meta']['training_cfg']):
+        assert 'work_dirs/run' not in text
+    assert 'SSCLLoss' not in content['meta']['cfg']
+    assert published.stat().st_size < Path(checkpoint).stat().st_size / 2
+
+
+def test_absolute_paths_are_not_published():
+    tool = runpy.run_path(str(ROOT / 'tools' / 'publish_model.py'))
+    data = dict(ann_file='data/pets/test.json', data_prefix='/home/me/photos')
+    cfg = Config(dict(work_dir='/home/me/run', test_dataloader=dict(dataset=data), scale=(2, 3)))
+    kept = tool['without_private'](cfg)
+    assert '/home' not in kept.pretty_text
+    assert kept.test_dataloader.dataset == dict(data, data_prefix='photos')
+    assert kept.scale == (2, 3)
+    assert cfg.work_dir == '/home/me/run'  # the original is as it was
+
+
+def test_published_file_gives_the_same_scores_everywhere(
+    run, published, checkpoint, monkeypatch, capsys
+):
+    photos = collect_images([str(run / 'photos')]).images
+
+    def inferred(path):
+        stream = MultiLabelInferencer(path, device='cpu').stream(photos, 4)
+        return torch.stack([sample.pred_score for _, sample in stream])
+
+    expected = inferred(checkpoint)
+    torch.testing.assert_close(inferred(published), expected, rtol=0, atol=0)
+    # the original config works too: it has parts that stay as they are drawn
+    for config, clean in ((published.with_suffix('.py'), True), (run / 'config.py', False)):
+        arguments = [config, published, '--out', run / 'p.npz', '--work-dir', run / 'test']
+        if clean:  # of an absolute path it has the last part
+            data = f'test_dataloader.dataset.ann_file={run / "data.json"}'
+            arguments += ['--cfg-options', data]
+        capsys.readouterr()
+        assert run_tool(monkeypatch, 'tools/test.py', *arguments) is None
+        pred = torch.from_numpy(np.load(run / 'p.npz')['pred'])
+        # the inferencer folds BatchNorm, which rounds float32 otherwise
+        torch.testing.assert_close(pred, expected, rtol=0, atol=1e-6)
+        output = capsys.readouterr()
+        assert ('missing keys' not in output.out + output.err) == clean
+
+
+def test_publishing_is_reproducible_and_overwrites_nothing(run, published, monkeypatch, tmp_path):
+    arguments = [run / 'work_dirs/run', tmp_path]
+    assert run_tool(monkeypatch, 'tools/publish_model.py', *arguments) is None
+    (again,) = tmp_path.glob('*.pth')
+    assert again.name == published.name
+    text = again.with_suffix('.py').read_text()
+    for kept in (again, again.with_suffix('.py')):
+        gone = {again, again.with_suffix('.py')} - {kept}
+        gone.pop().unlink(missing_ok=True)
+        kept.write_text('kept')
+        assert 'it is not overwritten' in run_tool(
+            monkeypatch, 'tools/publish_model.py', *arguments
+        )
+        assert kept.read_text() == 'kept'
+        again.write_text('')
+    assert 'SADCLHead' in text
+
+
+# ---------------------------------------------------------------- the documents
+
+
+def commands(name):
+    """The shell commands and the Python of a document."""
+    text = (ROOT / 'docs' / name).read_text()
+    shell = ''.join(re.findall(r'```bash\n(.*?)```', text, re.S)).replace('\\\n', '')
+    lines = [line.split(' #')[0].strip() for line in shell.splitlines()]
+    return [line for line in lines if line], re.findall(r'```python\n(.*?)```', text, re.S)
+
+
+def run_document(name, folder, monkeypatch):
+    """Run a document's commands, and then its Python, in a folder."""
+    monkeypatch.chdir(folder)
+    Path('thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
+    shutil.copy('photos/0.png', 'photo.jpg')
+    shell, snippets = commands(name)
+    assert len(shell) >= 3
+    for line in shell:
+        words = shlex.split(line)
+        if words[0] == 'pip':
+            assert words[1] == 'install'
+            continue
+        assert words[0] == 'python', line
+        words = ['config.py' if word == 'CONFIG' else word for word in words]
+        words = [next(Path().glob(word)) if '*' in word else word for word in words]
+        assert run_tool(monkeypatch, *words[1:]) is None, line
+    for snippet in snippets:
+        exec(snippet, {})
+
+
+def test_every_command_of_the_inference_document_works(run, monkeypatch):
+    run_document('inference.md', run, monkeypatch)
+    assert {'predictions.json', 'scores.csv', 'pictures'} <= set(os.listdir(run / 'result'))
+
+
+def test_every_command_of_the_deploy_document_works(documented):
+    results = ['model.onnx', 'model.pt2', 'published', 'result/predictions.json']
+    assert all((documented / name).exists() for name in results)

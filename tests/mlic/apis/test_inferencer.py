@@ -1,0 +1,491 @@
+"""Predicting images: sources, stored configs, scores, pictures, and tools/infer.py."""
+
+import csv
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from PIL import Image
+
+from mlic.apis.folding import fold_batch_norm
+from mlic.apis.image_sources import collect_images
+from mlic.apis.inferencer import MultiLabelInferencer, decide
+from mlic.apis.predictor import load_predictor, parse_literals, read_stored_config
+from mlic.datasets.transforms.load_image import ImageReadError
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.visualization.prediction import draw_prediction
+from tests.helpers import ROOT
+
+# a tool names its logger once a process; here several run in one
+pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
+CLASSES = ['cat', 'dog', 'red fox', 'straße', 'tree']
+NUM_IMAGES, SIZE = 6, 32
+
+CONFIG = """
+_base_ = {base!r}
+pipeline = [dict(type='LoadImageStrict'), dict(type='Resize', scale=(32, 32)),
+            dict(type='PackInputs')]
+data = dict(type='MultiLabelDataset', ann_file={ann_file!r}, pipeline=pipeline)
+test_dataloader = dict(
+    batch_size=4, num_workers=0, dataset=data, persistent_workers=False,
+    sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
+val_dataloader = train_dataloader = test_dataloader
+test_evaluator = val_evaluator = dict(type='MLICMetric')
+data_preprocessor = dict(num_classes=5, mean=[120.0, 110.0, 100.0], std=[60.0, 55.0, 50.0],
+                         to_rgb=True, to_onehot=True)
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8, num_stages=2,
+                  strides=(1, 2), dilations=(1, 1), out_indices=(1,)),
+    neck=dict(type='SARLNeck', in_channels=16, num_classes=5, embed_dims=16, num_decoder_layers=1,
+              feedforward_channels=16),
+    head=dict(type='SADCLHead', num_classes=5, in_channels=16, proj_channels=8, bank_slots=4))
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=1e-4))
+train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=9)
+val_cfg = test_cfg = dict()
+custom_hooks = [dict(type='EMAHook', momentum=0.5)]
+"""
+
+
+def write_images(folder):
+    """Images of different sizes, and the list of their labels."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    entries = []
+    for index in range(NUM_IMAGES):
+        coarse = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
+        path = folder / f'{index}.png'
+        Image.fromarray(coarse).resize((40 + 9 * index, 70 - 5 * index)).save(path)
+        entries.append(dict(img_path=str(path), gt_label=[index % 5, (index + 1) % 5]))
+    return dict(metainfo=dict(classes=CLASSES), data_list=entries)
+
+
+def make_run(folder):
+    """A folder with photos/, config.py and work_dirs/run of a real, tiny training."""
+    data = write_images(folder / 'photos')
+    (folder / 'data.json').write_text(json.dumps(data))
+    base = str(ROOT / 'configs/_base_/default_runtime.py')
+    text = CONFIG.format(base=base, ann_file=str(folder / 'data.json'))
+    (folder / 'config.py').write_text(text)
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(folder / 'config.py')
+    cfg.work_dir = str(folder / 'work_dirs/run')
+    cfg.experiment_name = f'tiny_{folder.parent.name}-{folder.name}'
+    Runner.from_cfg(cfg).train()
+    return folder
+
+
+def run_tool(monkeypatch, tool, *arguments):
+    """Run a tool in this process; returns its exit status or message, None for success."""
+    monkeypatch.setattr(sys, 'argv', [str(ROOT / tool), *map(str, arguments)])
+    try:
+        runpy.run_path(str(ROOT / tool), run_name='__main__')
+    except SystemExit as exit_:
+        return exit_.code
+    return None
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp('inferencer') / 'a')
+
+
+@pytest.fixture(scope='module')
+def checkpoint(run):
+    return find_checkpoint(str(run / 'work_dirs/run'))
+
+
+@pytest.fixture(scope='module')
+def inferencer(checkpoint):
+    return MultiLabelInferencer(checkpoint, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def photos(run):
+    return collect_images([str(run / 'photos')]).images
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_scores_are_those_of_the_test_tool(run, photos, inferencer, monkeypatch):
+    saved = run / 'test.npz'
+    work_dir = ['--work-dir', run / 'test']
+    arguments = [run / 'config.py', run / 'work_dirs/run', '--out', saved, *work_dir]
+    assert run_tool(monkeypatch, 'tools/test.py', *arguments) is None
+    pred = torch.from_numpy(np.load(saved)['pred'])
+    assert (pred.std(dim=0) > 1e-3).all()  # or the tests could not tell one image from another
+    results = inferencer(photos, batch_size=4)
+    found = torch.stack([torch.from_numpy(result['pred_scores']) for result in results])
+    # the same batches; BatchNorm is folded, which rounds float32 otherwise
+    torch.testing.assert_close(found, pred, rtol=0, atol=1e-6)
+    for result in results:
+        names = [CLASSES[label] for label in result['pred_label']]
+        assert result['pred_class'] == names
+        assert set(result['pred_label']) == set(np.flatnonzero(result['pred_scores'] >= 0.5))
+
+
+def test_arrays_and_batches_and_workers_do_not_matter(photos, inferencer):
+    def scores(inputs, **options):
+        outcomes = inferencer.stream(inputs, **options)
+        return torch.stack([sample.pred_score for _, sample in outcomes])
+
+    expected = scores(photos)
+    arrays = [cv2.imread(photo) for photo in photos]
+    # sums over other batches are rounded differently
+    torch.testing.assert_close(scores(arrays), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(scores(photos, batch_size=1), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(scores(photos, num_workers=2), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('loader', ['LoadImageStrict', 'LoadImageFromFile', None])
+def test_what_cannot_be_read_is_an_error_in_its_place(
+    run, photos, inferencer, checkpoint, loader, tmp_path
+):
+    cfg = Config.fromfile(run / 'config.py')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline[0].type = loader
+    cfg.test_dataloader.dataset.pipeline = pipeline if loader else pipeline[1:]
+    own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
+    bad = [tmp_path / name for name in ('text.jpg', 'empty.png', 'missing.jpg')]
+    bad[0].write_text('not an image')
+    bad[1].write_text('')
+    inputs = [str(bad[0]), *photos[:2], str(bad[1]), photos[2], str(bad[2])]
+    outcomes = list(own.stream(inputs, batch_size=2))
+    assert [source for source, _ in outcomes] == inputs
+    for source, outcome in outcomes:
+        if source in photos:
+            (alone,) = inferencer([source], return_datasamples=True)
+            torch.testing.assert_close(outcome.pred_score, alone.pred_score, rtol=0, atol=1e-6)
+        else:
+            assert isinstance(outcome, ImageReadError) and source in str(outcome)
+            with pytest.raises(ImageReadError, match=Path(source).name):
+                own([source])
+
+
+def test_a_mistake_in_the_pipeline_is_no_fault_of_the_image(run, photos, checkpoint):
+    cfg = Config.fromfile(run / 'config.py')
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='CenterCrop', crop_size=(-1, -1))
+    with pytest.raises(AssertionError):
+        list(MultiLabelInferencer(checkpoint, cfg, 'cpu').stream(photos))
+
+
+def test_images_that_stay_of_different_sizes_are_predicted_one_by_one(run, photos, checkpoint):
+    cfg = Config.fromfile(run / 'config.py')
+    del cfg.test_dataloader.dataset.pipeline[1]
+    own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
+    together = [sample.pred_score for _, sample in own.stream([photos[0], *photos])]
+    alone = [own([photo], return_datasamples=True)[0].pred_score for photo in photos]
+    torch.testing.assert_close(together, [alone[0], *alone], rtol=0, atol=1e-6)
+
+
+def test_decision_is_the_one_of_the_definition():
+    generator = torch.Generator().manual_seed(0)
+    score = torch.rand(7, generator=generator)
+    score[2] = 0.5
+    for thr in (0.5, torch.rand(7, generator=generator).tolist()):
+        each = thr if isinstance(thr, list) else [thr] * 7
+        expected = [k for k in range(7) if score[k] >= each[k]]
+        expected.sort(key=lambda k: -score[k])
+        assert decide(score, thr, None).tolist() == expected
+    assert decide(score, 0.5, 3).tolist() == score.argsort(descending=True)[:3].tolist()
+    assert decide(score, 2.0, None).tolist() == []
+    with pytest.raises(ValueError, match='2 thresholds for 7 classes'):
+        decide(score, [0.1, 0.2], None)
+    with pytest.raises(ValueError, match='at least 1, got 0'):
+        decide(score, 0.5, 0)
+
+
+def test_attention_is_the_necks_and_changes_no_score(photos, inferencer):
+    plain = [sample for _, sample in inferencer.stream(photos, thr=0.0)]
+    samples = [sample for _, sample in inferencer.stream(photos, thr=0.0, attention=True)]
+    for photo, expected, sample in zip(photos, plain, samples):
+        torch.testing.assert_close(sample.pred_score, expected.pred_score)
+        seen = cv2.resize(cv2.imread(photo), (SIZE, SIZE))
+        np.testing.assert_array_equal(sample.view, seen[..., ::-1])
+        batch = torch.from_numpy(seen.transpose(2, 0, 1).copy())[None]
+        model = inferencer.model
+        with torch.no_grad():
+            feats = model.backbone(model.data_preprocessor(dict(inputs=batch))['inputs'])
+            maps = model.neck.attention_maps(feats)[0]
+        torch.testing.assert_close(sample.attention, maps)
+        assert inferencer.draw(photo, sample).height > inferencer.draw(photo, expected).height
+
+
+def test_a_cropped_image_is_drawn_as_the_model_sees_it(run, photos, checkpoint):
+    cfg = Config.fromfile(run / 'config.py')
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='CenterCrop', crop_size=SIZE)
+    own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
+    ((_, sample),) = own.stream(photos[:1], thr=2.0, attention=True)  # no label
+    picture = np.asarray(own.draw(photos[0], sample))
+    square = draw_prediction(sample.view, [], [])
+    np.testing.assert_array_equal(picture[12:400, 150:300], np.asarray(square)[12:400, 150:300])
+
+
+# ---------------------------------------------------------------- the config in a checkpoint
+
+
+@pytest.mark.parametrize(
+    'name', ['sadcl_r101_coco448', 'sadcl_r101_voc448', 'sadcl_efficientnet-lite0_corel5k160']
+)
+def test_a_dumped_config_is_read_without_executing_it(name):
+    cfg = Config.fromfile(ROOT / 'configs/sadcl' / f'{name}.py')
+    assert parse_literals(cfg.pretty_text) == cfg.to_dict()
+
+
+@pytest.mark.parametrize(
+    'text, reason',
+    [
+        ("__import__('pathlib').Path('executed').touch()", 'line 1 is not an assignment'),
+        ("a = __import__('pathlib').Path('executed').touch()", 'line 1 calls something'),
+        ("a = dict(b=dict, c=[open('executed', 'w')])", 'malformed|calls'),
+        ("a = dict(**{'b': open('executed', 'w')})", 'calls something'),
+        ('a = dict([(1, 2)])', 'calls dict with a value'),
+        ("import os\nos.mkdir('executed')", 'line 1 is not'),
+        ("a = f'{open(chr(101))}'", 'calls something'),
+        ("model = dict(type='os.mkdir', name='executed')", "type 'os.mkdir'"),
+        ("a = [dict(b=(dict(type='pathlib.Path'),))]", 'not the name'),
+        ('a.b = 1', 'does not assign to a name'),
+        ('a = (', 'never closed|EOF'),
+        ("custom_imports = dict(imports=['antigravity'])", "imports 'antigravity'"),
+    ],
+)
+def test_a_config_that_would_run_code_is_refused(text, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f'run.pth.*({reason}).*give its config file|{reason}'):
+        read_stored_config(dict(cfg=text), 'run.pth')
+    assert not (tmp_path / 'executed').exists()
+    assert 'antigravity' not in sys.modules
+
+
+def test_a_checkpoint_without_config_says_so():
+    with pytest.raises(ValueError, match='run.pth holds no config: give its config file'):
+        read_stored_config({}, 'run.pth')
+
+
+def test_prediction_needs_no_training_part_and_does_not_build_it(inferencer):
+    names = ' '.join(inferencer.model.state_dict())
+    assert not any(part in names for part in ('projector', 'prototypes', 'memory_bank'))
+    assert inferencer.classes == CLASSES
+
+
+def test_weights_that_do_not_fit_are_refused(run, checkpoint, tmp_path):
+    def refused(change, message):
+        content = torch.load(checkpoint, weights_only=False)
+        cfg = Config.fromfile(run / 'config.py')
+        change(content, cfg)
+        torch.save(content, tmp_path / 'changed.pth')
+        with pytest.raises(ValueError, match=f'changed.pth {message}'):
+            load_predictor(tmp_path / 'changed.pth', cfg)
+
+    def rename(content, cfg):
+        weights = content['state_dict']
+        weights['head.fc.other'] = weights.pop('head.fc.bias')
+
+    refused(rename, 'lacks weights of the config: head.fc.bias')
+    refused(
+        lambda content, cfg: content['state_dict'].update({'backbone.more': torch.zeros(1)}),
+        'has weights that the config has no place for: backbone.more',
+    )
+    refused(
+        lambda content, cfg: cfg.model.neck.update(feedforward_channels=8),
+        r'has weights of another shape: neck.*\(16, 16\) for \(8, 16\), .* and \d more',
+    )
+    refused(
+        lambda content, cfg: content['meta']['dataset_meta'].update(classes=CLASSES[:4]),
+        'names 4 classes, the model has 5',
+    )
+
+
+# ---------------------------------------------------------------- sources
+
+
+def test_sources_become_a_list_without_repetition(tmp_path):
+    names = ['b/2.JPG', 'b/1.png', 'a.webp', '.hidden.jpg', '.git/x.png', 'notes.txt', 'b/noext']
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere/3.jpg').touch()
+    (tmp_path / 'b/linked').symlink_to(tmp_path / 'elsewhere')
+
+    def short(sources):
+        images, num_others = collect_images([str(source) for source in sources])
+        return [os.path.relpath(image, tmp_path) for image in images], num_others
+
+    inside = ['a.webp', 'b/1.png', 'b/2.JPG', 'b/linked/3.jpg']
+    assert short([tmp_path]) == (inside, 2)
+    assert short([tmp_path / 'b/noext', tmp_path / 'b/1.png']) == (['b/noext', 'b/1.png'], 0)
+    assert short([tmp_path / 'b/*.png', tmp_path]) == (['b/1.png', 'a.webp', *inside[2:]], 2)
+    assert short([tmp_path / 'b/**/[0-9].*']) == (['b/1.png', 'b/2.JPG', 'b/linked/3.jpg'], 0)
+    (tmp_path / 'b/loop').symlink_to(tmp_path)
+    assert short([tmp_path]) == (inside, 2)
+    address = 'https://example.org/a/*.jpg'
+    assert collect_images([address]).images == [address]
+
+
+@pytest.mark.parametrize(
+    'source, message',
+    [
+        ('nothing.jpg', 'nothing.jpg does not exist'),
+        ('*.jpg', r'no file fits the pattern .*\*.jpg'),
+        ('', r'no image in the folder .* \(1 files\)'),
+    ],
+)
+def test_sources_without_images_are_refused(source, message, tmp_path):
+    (tmp_path / 'notes.txt').touch()
+    with pytest.raises(FileNotFoundError, match=message):
+        collect_images([os.path.join(tmp_path, source)])
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize('size', [(1, 1), (3, 2000), (2000, 3), (37, 53), (1200, 1500)])
+@pytest.mark.parametrize('num_labels', [0, 1, 30])
+def test_pictures_hold_their_text_whatever_the_image(size, num_labels):
+    image = np.full((*size, 3), 90, np.uint8)
+    names = [f'{"wide " * (k % 9 * 8)}label\n{k}' for k in range(num_labels)]
+    scores = np.linspace(1, 0, num_labels).tolist()
+    picture = np.asarray(draw_prediction(image, names, scores))
+    height, width, _ = picture.shape
+    assert 480 <= width <= 984 and height <= 988 + 40 * max(num_labels, 1)
+    margins = [picture[:, :10], picture[:, -10:], picture[:10], picture[-10:]]
+    assert all((margin == 255).all() for margin in margins)
+    assert (picture[-44:-12] < 128).any()  # dark or blue: text in the last line
+
+
+def test_every_label_has_its_heat_map_up_to_twelve():
+    image = np.zeros((100, 100, 3), np.uint8)
+
+    def rows(num_labels, abreast=3):
+        attention = torch.ones(num_labels, 2, 2)
+        arguments = (image, ['x'] * num_labels, [0.9] * num_labels)
+        height = draw_prediction(*arguments, attention).height
+        text = -(-num_labels // 9) * 40
+        return round((height - 456 - 36 - text) / (224 + 40))
+
+    assert [rows(n) for n in (1, 3, 4, 12, 20)] == [1, 1, 2, 4, 4]
+
+
+# ---------------------------------------------------------------- the tool
+
+
+def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypatch, capsys):
+    folder = run / 'mixed'
+    (folder / 'deeper').mkdir(parents=True)
+    for name in ('0.png', 'deeper/0.png'):
+        (folder / name).write_bytes(Path(photos[0]).read_bytes())
+    (folder / 'broken.jpg').write_text('not an image')
+    (folder / 'notes.txt').write_text('left out')
+    out = run / 'out'
+    arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
+    assert run_tool(monkeypatch, 'tools/infer.py', *arguments, '--thr', '0.3', '--attention') == 1
+    output = capsys.readouterr()
+    assert '1 files in the folders are no images' in output.out
+    broken = str(folder / 'broken.jpg')
+    assert '1 images could not be read' in output.err and broken in output.err
+
+    record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
+    assert record['classes'] == CLASSES and record['decision'] == 'score >= 0.3'
+    assert len(record['failed']) == 1 and record['failed'][0].startswith(broken)
+    pictures = [entry['picture'] for entry in record['images']]
+    assert pictures == ['pictures/0.jpg', 'pictures/0_2.jpg']
+    with open(out / 'scores.csv', newline='', encoding='utf-8') as file:
+        header, *rows = csv.reader(file)
+    assert header == ['image', 'labels', *CLASSES]
+    (sample,) = MultiLabelInferencer(checkpoint, device='cpu')(photos[:1], return_datasamples=True)
+    for entry, row in zip(record['images'], rows):
+        assert entry['image'] == row[0]
+        scores = torch.tensor([float(cell) for cell in row[2:]])
+        torch.testing.assert_close(scores, sample.pred_score, rtol=0, atol=1e-6)  # six digits
+        expected = decide(scores, 0.3, None).tolist()
+        assert [label['label'] for label in entry['labels']] == [CLASSES[k] for k in expected]
+        assert row[1] == '; '.join(CLASSES[k] for k in expected)
+        with Image.open(out / entry['picture']) as picture:
+            assert picture.format == 'JPEG'
+
+
+def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatch):
+    out = run / 'decided'
+    (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 2) | {'dog': -1}))
+    common = [photos[0], '--checkpoint', run / 'work_dirs/run', '--out', out, '--no-pictures']
+    common += ['--workers', 0]
+
+    def labels(*arguments):
+        assert run_tool(monkeypatch, 'tools/infer.py', *common, *arguments) is None
+        record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
+        return [label['label'] for label in record['images'][0]['labels']]
+
+    assert labels('--thr-file', run / 'thresholds.json') == ['dog']
+    record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
+    assert record['thresholds'] == dict.fromkeys(CLASSES, 2) | {'dog': -1}
+    assert Path(record['checkpoint']).is_file()
+    assert len(labels('--topk', 3)) == 3
+    assert not (out / 'pictures').exists()
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['nothing.jpg'], 'error: image not found: nothing.jpg does not exist'),
+        (['PHOTOS', '--checkpoint', 'nothing'], 'checkpoint not found'),
+        (['PHOTOS', '--topk', '6'], 'error: --topk 6: the model has 5 classes'),
+        (['PHOTOS', '--thr', '30'], 'error: --thr is a score, between 0 and 1, got 30'),
+        (['PHOTOS', '--thr-file', 'no.json'], 'error: --thr-file no.json does not exist'),
+        (['PHOTOS', '--thr-file', 'short.json'], 'has no threshold for 4 classes'),
+    ],
+)
+def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path('short.json').write_text('{"dog": 0.5}')
+    arguments = [run / 'photos' if text == 'PHOTOS' else text for text in arguments]
+    common = ['--checkpoint', run / 'work_dirs/run', '--out', 'out', *arguments]
+    status = run_tool(monkeypatch, 'tools/infer.py', *common)
+    assert message in status and '\n' not in status
+    assert not Path('out').exists()
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [dict(type='ResNet', depth=18), dict(type='EfficientNetLite', pretrained=False)],
+    ids=lambda backbone: backbone['type'],
+)
+def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    cfg = Config(
+        dict(
+            model=dict(
+                type='ImageClassifier',
+                backbone=backbone,
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=1280),
+            ),
+            data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3),
+        )
+    )
+    cfg.model.head.in_channels = 512 if backbone['type'] == 'ResNet' else 1280
+    model = MODELS.build({'data_preprocessor': cfg.data_preprocessor, **cfg.model})
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # at 0 and 1, nothing would show
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    model.eval()
+    images = torch.randn(2, 3, 64, 64)
+    folded = fold_batch_norm(load_predictor(tmp_path / 'model.pth', cfg))
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.backbone.modules())
+    # float32 in another order, through some 20 to 50 layers
+    torch.testing.assert_close(folded(images), model(images), rtol=1e-3, atol=1e-4)

@@ -1,0 +1,134 @@
+"""The benchmark measures what it says, and its plain rival computes the same thing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from projects.sadcl.models.contrastive_losses import pscl_loss, sscl_loss
+from projects.sadcl.models.sadcl_head import SADCLHead
+from tests.helpers import ROOT
+
+TOOL = ROOT / 'tools' / 'benchmark'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    """The tool's modules, which import one another by their bare names."""
+    sys.path.insert(0, str(TOOL))
+    import measure
+    import published
+
+    yield measure, published
+    sys.path.remove(str(TOOL))
+
+
+def make_target():
+    target = (torch.rand(4, 5, generator=torch.Generator().manual_seed(0)) < 0.4).double()
+    target[:2, 0] = 1
+    target[:, 3] = 0  # a class without a positive
+    return target
+
+
+def test_plain_sscl_is_the_formula(tool):
+    _, published = tool
+    target = make_target()
+    features = torch.randn(4, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    plain = published.dense_sscl(features, target)
+    (gradient,) = torch.autograd.grad(plain, features)
+    ours = sscl_loss(features, target, anchors='all')
+    # 1e-5 inside a logarithm of at least e^-10 x (others), whose cosines lie within 10 of the
+    # largest at temperature 0.2; random ones stay within 5: 1e-5 / e^-5
+    assert_close(plain, ours, rtol=1.5e-3, atol=0)
+    difference = torch.autograd.grad(ours, features)[0] - gradient
+    assert difference.norm() < 1.5e-3 * gradient.norm()
+
+
+def test_plain_pscl_is_the_formula(tool):
+    _, published = tool
+    target = make_target()
+    z = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
+    prototypes = torch.randn(5, 6, dtype=torch.float64)
+    plain = published.repeated_pscl(z, prototypes, target, 0.07)
+    ours = pscl_loss(z, prototypes, target)
+    assert_close(plain, ours)
+    assert_close(*(torch.autograd.grad(loss, z)[0] for loss in (plain, ours)))
+
+
+def test_plain_bank_update_is_ours(tool):
+    _, published = tool
+    torch.manual_seed(0)
+    target = make_target()
+    head = SADCLHead(num_classes=5, in_channels=6, bank_slots=4)
+    start, embeds, logits = head.memory_bank.clone(), torch.randn(4, 5, 6), 3 * torch.randn(4, 5)
+    bank = start.clone()
+    published.update_bank(bank, embeds, logits.sigmoid(), target)
+    image, label = target.nonzero(as_tuple=True)
+    head._update_bank(embeds, logits, image, label)
+    assert_close(head.memory_bank, bank, rtol=0, atol=0)
+    assert not torch.equal(bank, start)
+
+
+def test_peak_memory_counts_what_is_alive_at_once(tool):
+    measure, _ = tool
+    bench = measure.Bench('cpu', repeats=1)
+    megabyte = 2**18  # of float32
+
+    def one_after_the_other():
+        for _ in range(5):
+            torch.empty(megabyte)
+
+    def at_once():
+        return [torch.empty(megabyte) for _ in range(5)]
+
+    assert bench.peak_mb(one_after_the_other) == pytest.approx(1, abs=0.1)
+    assert bench.peak_mb(at_once) == pytest.approx(5, abs=0.1)
+
+
+def test_limits_and_ratios(tool):
+    measure, _ = tool
+    bench = measure.Bench('cpu', repeats=3)
+    twice = measure.Case(
+        'twice',
+        lambda: (bench.yardstick(), bench.yardstick()),
+        against=bench.yardstick,
+        against_name='once',
+        against_limit=100.0,
+        limit=1e-3,
+        memory_limit_mb=1.0,
+    )
+    result = bench.measure(twice)
+    assert result.missed == ['matmuls', 'memory']  # 2 products, 16 MB each
+    assert 1 < result.ratio < 4 and 1 < result.matmuls < 4
+    assert result.memory_mb == pytest.approx(32, abs=1)
+
+
+def test_exponents_are_the_slopes_of_the_logarithms(tool):
+    measure, _ = tool
+    results = [
+        measure.Result('', 0.0, 7 * size**1.5, growth=('series', size)) for size in (10, 30, 90)
+    ]
+    assert measure.exponents(results) == {'series': pytest.approx(1.5)}
+
+
+def test_flops_count_multiplications_and_additions(tool):
+    import network
+
+    assert network.count_flops(lambda: torch.ones(3, 4) @ torch.ones(4, 5)) == 2 * 3 * 4 * 5
+
+
+def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path):
+    command = [TOOL / 'run.py', '--only', 'data', '--repeats', '1', '--out', tmp_path / 'b.json']
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, check=True
+    )
+    assert '| pipeline stage2, 20 JPEGs of 640 x 480 |' in done.stdout
+    saved = json.loads((tmp_path / 'b.json').read_text())
+    assert [r['name'].split(',')[0] for r in saved['results']] == [
+        'pipeline stage2',
+        'pipeline stage1',
+    ]
+    assert all(r['ratio'] > 0 for r in saved['results'])

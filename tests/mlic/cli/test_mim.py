@@ -1,0 +1,84 @@
+"""What mim runs: mmpretrain's own train.py and test.py, with a config of this project."""
+
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import mmpretrain
+import pytest
+import torch
+
+from mlic.engine.checkpoints.reading import CheckpointError
+from mlic.engine.checkpoints.search import find_checkpoint
+from tests.helpers import ROOT
+from tests.sadcl.test_end_to_end import logged_losses, run_tool, tiny_config
+
+TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+
+
+class MakesFolder:
+    """Reading a pickle of it makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A working directory that is not the repository, beside a tiny config."""
+    cfg = tiny_config(tmp_path)
+    del cfg._cfg_dict['work_dir']
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    folder = tmp_path / 'elsewhere'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def start(monkeypatch, tool, *arguments):
+    """A tool of mmpretrain, as the main program."""
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments, '--launcher', 'none'])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    runpy.run_path(str(TOOLS / tool), run_name='__main__')
+
+
+def check_run(folder):
+    """Two epochs, the second stage in the last, and what the hooks leave in a checkpoint."""
+    losses = logged_losses(folder)
+    assert [epoch for epoch, *_ in losses] == [1, 1, 2, 2]
+    assert losses[1][1] == 0 and losses[2][1] > 0 and losses[3][2] > 0
+    assert (folder / 'last_checkpoint').read_text().endswith('epoch_2.pth')
+    saved = torch.load(folder / 'epoch_2.pth', weights_only=False)
+    assert 'rank_buffers' in saved and 'ema_state_dict' in saved
+
+
+def test_mmpretrains_train_py_runs_both_stages(elsewhere, monkeypatch):
+    start(monkeypatch, 'train.py', '../tiny.py')
+    check_run(elsewhere / 'work_dirs' / 'tiny')
+
+
+def test_mmpretrains_test_py_runs_no_code_of_a_checkpoint(elsewhere, monkeypatch):
+    torch.save({'state_dict': MakesFolder(elsewhere / 'executed')}, 'evil.pth')
+    with pytest.raises(CheckpointError, match='evil.pth holds'):
+        start(monkeypatch, 'test.py', '../tiny.py', 'evil.pth')
+    assert not (elsewhere / 'executed').exists()
+
+
+@pytest.mark.slow
+def test_processes_as_mim_starts_them_score_as_our_tools_do(elsewhere):
+    arguments = ('../tiny.py', '--launcher', 'none')
+    run_tool(sys.executable, TOOLS / 'train.py', *arguments, cwd=elsewhere)
+    run = elsewhere / 'work_dirs' / 'tiny'
+    check_run(run)
+    best = find_checkpoint(str(run))
+    theirs = run_tool(
+        sys.executable, TOOLS / 'test.py', '../tiny.py', best, '--launcher', 'none', cwd=elsewhere
+    )
+    ours = run_tool(sys.executable, ROOT / 'tools/test.py', '../tiny.py', best, cwd=elsewhere)
+    scores = [re.findall(r'Epoch\(test\).*mAP: ([\d.]+)', text) for text in (theirs, ours)]
+    assert scores[0] == scores[1] and float(scores[0][0]) > 0

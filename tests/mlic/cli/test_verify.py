@@ -1,0 +1,354 @@
+"""The tools that look at a config's data: what they count, find and draw."""
+
+import json
+import random
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from tests.helpers import ROOT
+
+TOOLS = ROOT / 'tools' / 'dataset_tools'
+DIGITS = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
+LEAF = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_own224.py'
+SHARED = ROOT.parent / 'shared' / 'data'
+CLASSES = ['beach', 'boat', 'person']
+
+
+@pytest.fixture(autouse=True)
+def tools_on_path(monkeypatch, tmp_path):
+    """As `python tools/dataset_tools/x.py` does, in an empty directory."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.chdir(tmp_path)
+
+
+def run(monkeypatch, tool, *arguments):
+    """Exit status of a tool, or its message."""
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+    try:
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def verify(monkeypatch, *arguments):
+    return run(monkeypatch, 'verify.py', 'own.py', '--workers', 0, *arguments)
+
+
+def write_image(path, value):
+    image = np.full((24, 32, 3), value, np.uint8)
+    cv2.imwrite(str(path), image)
+
+
+def write_own(splits=None, classes=CLASSES):
+    """Three splits of four images, a config, and no fault."""
+    Path('photos').mkdir(exist_ok=True)
+    contents = {}
+    for number, split in enumerate(('train', 'val', 'test')):
+        names = [f'{split}{i}.png' for i in range(4)]
+        for i, name in enumerate(names):
+            write_image(f'photos/{name}', 10 * number + i)
+        labels = ([0], [1, 2], [], [0, 1, 2])
+        data_list = [dict(img_path=n, gt_label=x) for n, x in zip(names, labels)]
+        contents[split] = dict(metainfo=dict(classes=list(classes)), data_list=data_list)
+    for split, change in (splits or {}).items():
+        change(contents[split])
+    lines = [f'_base_ = {str(LEAF)!r}']
+    for split, content in contents.items():
+        Path(f'{split}.json').write_text(json.dumps(content))  # without a final newline
+        # packing would collect garbage, which costs a second where torch is loaded
+        dataset = dict(ann_file=f'{split}.json', data_prefix='photos', serialize_data=False)
+        lines.append(f'{split}_dataloader = dict(dataset={dataset})')
+    Path('own.py').write_text('\n'.join(lines))
+
+
+def test_sound_data_are_counted_and_pass(monkeypatch, capsys):
+    write_own()
+    assert verify(monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert '  images           4\n  classes          3\n' in printed
+    assert '  labels           6; per image: min 0, mean 1.50, max 3\n' in printed
+    assert '  without a label  1 images\n  without images   0 classes\n' in printed
+    assert 'fingerprint' not in printed  # of no benchmark
+    assert printed.endswith('12 of 12 image files decoded\nOK\n')
+
+
+def first_label(labels):
+    def change(content):
+        content['data_list'][0]['gt_label'] = labels
+
+    return change
+
+
+def rename_first(name):
+    def change(content):
+        content['data_list'][0]['img_path'] = name
+
+    return change
+
+
+@pytest.mark.parametrize(
+    'splits, options, message',
+    [
+        (
+            dict(train=first_label([3])),
+            '',
+            'train: a label outside 0..2 in 1 of 4 images, such as photos/train0.png: [3]',
+        ),
+        (dict(val=first_label([-1])), '', 'val: a label outside 0..2 in 1 of 4'),
+        (
+            dict(test=first_label([1, 0, 1])),
+            '',
+            'test: a label twice (it would count as 2 in the target) in 1 of 4',
+        ),
+        (dict(train=first_label('boat')), '', 'train: no list of integers as gt_label in 1 of 4'),
+        (dict(train=first_label(1)), '', 'train: no list of integers as gt_label in 1 of 4'),
+        (
+            dict(train=lambda c: c.update(data_list=[])),
+            '',
+            'train: 0 images',
+        ),
+        (
+            dict(train=lambda c: c['metainfo'].clear()),
+            '',
+            'train: its classes have no names (metainfo, "classes")',
+        ),
+        (
+            dict(test=lambda c: c['metainfo'].update(classes=['Beach', 'boat', 'person'])),
+            '',
+            "train and test have different classes, or in another order: only in one: 'Beach', ",
+        ),
+        (dict(val=lambda c: c.pop('metainfo')), '', 'val (val.json) cannot be read: ValueError: '),
+        ({}, '--cfg-options model.head.num_classes=4', 'model.head.num_classes is 4, but the data'),
+        (
+            {},
+            '--cfg-options data_preprocessor.num_classes=4',
+            'data_preprocessor.num_classes is 4, but the data have 3 classes',
+        ),
+        (
+            dict(train=rename_first('gone.png')),
+            '--no-decode',
+            'train: of 4 images, 1 missing and 0 unreadable:\n    photos/gone.png: image not found',
+        ),
+        (
+            {},
+            '--cfg-options train_dataloader.dataset.data_prefix=elsewhere',
+            'train (train.json) cannot be read: train data not found: elsewhere does not exist',
+        ),
+        (
+            dict(val=rename_first('train1.png')),
+            '--no-decode',
+            "val: 1 of 4 images also in train: 'photos/train1.png'",
+        ),
+    ],
+)
+def test_a_fault_is_named_before_training(monkeypatch, capsys, splits, options, message):
+    write_own(splits)
+    status = verify(monkeypatch, *options.split())
+    assert 'to mend before training, marked WRONG above' in status
+    assert f'  WRONG: {message}' in capsys.readouterr().out
+
+
+def test_an_empty_file_is_named_where_mmengine_packs_it(monkeypatch, capsys):
+    write_own(dict(train=lambda content: content.update(data_list=[])))
+    options = ['train_dataloader.dataset.serialize_data=True']
+    assert verify(monkeypatch, '--splits', 'train', '--cfg-options', *options) != 0
+    assert '  WRONG: train (train.json) cannot be read: 0 images\n' in capsys.readouterr().out
+
+
+def test_a_wrong_folder_misses_every_image(monkeypatch, capsys):
+    write_own()
+    Path('empty').mkdir()
+    options = 'train_dataloader.dataset.data_prefix=empty'
+    assert verify(monkeypatch, '--cfg-options', options) != 0
+    assert 'train: of 4 images, 4 missing and 0 unreadable:' in capsys.readouterr().out
+
+
+def test_a_copy_of_a_training_image_in_the_test_split_is_found(monkeypatch, capsys):
+    write_own()
+    Path('photos/test2.png').write_bytes(Path('photos/train3.png').read_bytes())
+    assert verify(monkeypatch, '--no-decode') == 0  # the bytes are not read
+    assert verify(monkeypatch) != 0
+    assert (
+        'test: 1 of 4 images are copies of some in train, such as '
+        'photos/train3.png and photos/test2.png' in capsys.readouterr().out
+    )
+
+
+def test_broken_images_are_found_in_processes_and_listed_in_full(monkeypatch, capsys):
+    write_own()
+    whole = Path('photos/train0.png').read_bytes()
+    Path('photos/train0.png').write_bytes(b'')
+    Path('photos/train1.png').write_bytes(whole[: len(whole) // 2])
+    Path('photos/val3.png').write_text('not an image')
+    status = run(monkeypatch, 'verify.py', 'own.py', '--workers', 2, '--out', 'lists/broken.txt')
+    assert status == '2 things to mend before training, marked WRONG above'
+    printed = capsys.readouterr().out
+    assert '9 of 12 image files decoded' in printed
+    assert 'train: of 4 images, 0 missing and 2 unreadable:' in printed
+    listed = Path('lists/broken.txt').read_text().splitlines()
+    names = ['photos/train0.png', 'photos/train1.png', 'photos/val3.png']
+    assert [line.split(':')[0] for line in listed] == names
+
+
+def test_one_data_set_for_two_splits_is_read_once(monkeypatch, capsys):
+    write_own()
+    Path('own.py').write_text(Path('own.py').read_text() + '\ntest_dataloader = val_dataloader')
+    assert verify(monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert 'test: the same as val' in printed
+    assert '8 of 8 image files decoded' in printed
+
+
+@pytest.mark.parametrize(
+    'loader, message',
+    [
+        ('train_dataloader', 'test: its images are the training images'),
+        (None, 'the config has no data for test'),
+    ],
+)
+def test_a_test_split_that_is_none_does_not_pass(monkeypatch, capsys, loader, message):
+    write_own()
+    cfg = Config.fromfile('own.py')
+    cfg.test_dataloader = cfg.get(loader)
+    cfg.dump('own.py')
+    splits = ['train', 'test'] if loader else ['test']
+    assert verify(monkeypatch, '--splits', *splits) != 0
+    assert f'  WRONG: {message}' in capsys.readouterr().out
+
+
+def test_images_made_on_the_fly_have_no_files(monkeypatch, capsys):
+    options = ['val_dataloader.dataset.num_images=20']
+    command = ['verify.py', DIGITS, '--splits', 'val', '--cfg-options', *options]
+    assert run(monkeypatch, *command) == 0
+    assert 'DigitScenes makes any number of images' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('tool', ['verify.py', 'browse.py'])
+def test_what_is_no_config_is_one_line(monkeypatch, tool):
+    assert run(monkeypatch, tool, 'own.py').startswith('error: own.py: config not found (in ')
+    write_own()
+    Path('own.py').write_text('model = dict(\n')
+    message = run(monkeypatch, tool, 'own.py')
+    assert message.startswith('error: ') and '\n' not in message
+
+
+def test_published_splits_are_told_by_their_counts(monkeypatch):
+    import verify as tool
+
+    def name(dataset_type, *counts):
+        split = tool.Split('train', dataset_type, None, [], ['some.jpg'])
+        return tool.fingerprint(split, *counts)
+
+    assert name('COCOMultiLabel', 82081, 80, 240_000).startswith(
+        'the counts of COCO train2014 (labelled images only)'
+    )
+    assert name('COCOMultiLabel', 4952, 80, 14_631).startswith('the counts of COCO val2017 (label')
+    assert name('VOCMultiLabel', 4952, 20, 7013).startswith('the counts of VOC 2007 test')
+    assert name('VOCMultiLabel', 4952, 20, 7632) == (
+        'the size of VOC 2007 test, which has 7013 labels'
+    )
+    assert "ASL's CSV" in name('NUSWIDE', 119_103, 81, 300_000)
+    assert 'a part of one?' in name('NUSWIDE', 119_104, 81, 300_000)
+    assert name('MultiLabelDataset', 499, 260, 1756).startswith('the counts of Corel5k test')
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f'{SHARED} is absent')
+def test_labels_of_voc_2007_are_those_of_its_fingerprint():
+    import verify as tool
+
+    folder = SHARED / 'label_files' / 'voc2007' / 'ImageSets_Main_official'
+    for part in ('train', 'val', 'trainval', 'test'):
+        flags = [
+            line.split()[1]
+            for file in folder.glob(f'*_{part}.txt')
+            for line in file.read_text().splitlines()
+        ]
+        images = len((folder / f'{part}.txt').read_text().split())
+        split = tool.Split(part, 'VOCMultiLabel', None, [], [])
+        name = tool.fingerprint(split, images, 20, flags.count('1'))  # 0 is difficult
+        assert name.startswith(f'the counts of VOC 2007 {part}')
+
+
+# ---------------------------------------------------------------- browse
+
+
+def test_a_sheet_shows_images_and_labels(monkeypatch, capsys):
+    write_own()
+    assert run(monkeypatch, 'browse.py', 'own.py', '--out', 'deep/sheet.png', '--num', 3) == 0
+    assert capsys.readouterr().out.endswith('picture: deep/sheet.png\n')
+    assert cv2.imread('deep/sheet.png').shape[1] > 3 * 150
+
+
+def sheet(monkeypatch, seed=0, num=4, repeat=1, **options):
+    import browse as tool
+
+    sheets = []
+    monkeypatch.setattr(tool, 'draw_sheet', lambda *args: sheets.append(args))
+    monkeypatch.setattr(sys, 'argv', ['browse.py', 'own.py', '--seed', str(seed)])
+    args = tool.parse_args()
+    args.num, args.repeat = num, repeat
+    cfg = tool.load_config('own.py', options)
+    tool.browse(cfg, args)
+    return sheets[0]
+
+
+def test_a_sheet_is_seeded_and_its_colours_are_right(monkeypatch):
+    write_own()
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[..., 2] = 250  # red, as OpenCV writes it
+    cv2.imwrite('photos/train0.png', image)
+    pictures, captions, columns, title = sheet(monkeypatch)
+    assert captions == ['beach', 'boat, person', '(no label)', 'beach, boat, person']
+    assert (columns, title) == (4, 'own.py: train, 4 of 4 images')
+    assert pictures[0].shape == (224, 224, 3)
+    assert (pictures[0] == [250, 0, 0]).all()
+    random.random(), np.random.rand(), torch.rand(1)
+    for one, other in zip(pictures, sheet(monkeypatch)[0]):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_repeated_draws_differ_and_stand_in_one_row(monkeypatch):
+    write_own()
+    generator = np.random.default_rng(0)
+    for path in Path('photos').glob('train*'):
+        cv2.imwrite(str(path), generator.integers(0, 256, (24, 32, 3), np.uint8))
+    pictures, captions, columns, _ = sheet(monkeypatch, num=2, repeat=3)
+    assert (len(pictures), columns) == (6, 3)
+    assert [bool(text) for text in captions] == [True, False, False] * 2
+    assert not np.array_equal(pictures[0], pictures[1])
+
+
+def test_captions_wrap_and_say_what_they_leave_out(monkeypatch):
+    import browse as tool
+    from mmpretrain.structures import DataSample
+
+    names = [f'traffic light ${i}' for i in range(40)]
+    text = tool.caption(DataSample().set_gt_label(list(range(40))), names)
+    lines = text.splitlines()
+    assert len(lines) == tool.MOST_LINES and lines[-1] == '… 40 labels in all'
+    assert max(map(len, lines)) <= tool.CHARACTERS + 2  # a backslash before each $
+    assert all(line.endswith(',') for line in lines[:-1])  # no label is torn
+    figure = tool.draw_sheet([np.zeros((8, 8, 3), np.uint8)] * 7, [text] * 7, 6, 'a $ b')
+    assert isinstance(figure, Figure)
+    figure.savefig('sheet.png')
+
+
+def test_browse_refuses_what_it_cannot_draw(monkeypatch):
+    write_own(dict(train=rename_first('gone.png')))
+    assert 'gone.png' in run(monkeypatch, 'browse.py', 'own.py')
+    message = run(monkeypatch, 'browse.py', 'own.py', '--cfg-options', 'train_dataloader=None')
+    assert message == 'error: the config has no train_dataloader'
+    write_own()
+    cfg = Config.fromfile('own.py')
+    cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
+    cfg.dump('own.py')
+    assert 'must end in PackInputs' in run(monkeypatch, 'browse.py', 'own.py', '--split', 'train')

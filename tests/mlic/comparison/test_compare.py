@@ -1,0 +1,620 @@
+"""tools/compare.py: bootstrap against loops, stored features against images, runs found again.
+
+N images, C classes, R resamples.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from time import perf_counter
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import (
+    DATASETS,
+    HOOKS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+)
+from mmpretrain.structures import DataSample
+from sklearn.metrics import average_precision_score
+
+from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
+from mlic.comparison.feature_configs import FrozenBackboneError, store_features
+from mlic.comparison.recipes import hold_out, load_recipe, recipe_text, replace_data
+from mlic.comparison.runs import Run, RunError, _locked, run_all
+from mlic.datasets.feature_cache import FeatureCache
+from tests.helpers import ROOT
+
+METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra')
+LEAVES = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
+NAME = re.compile(
+    r'(mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_(coco|corel5k)\d{3}(_[a-z0-9-]+)?'
+)
+CLASSES = ('red', 'green', 'blue', 'dark')
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+    # a backbone's start is told parameter by parameter
+    if not MMLogger.check_instance_created('compare'):
+        MMLogger.get_instance('compare', log_level='WARNING')
+
+
+# --- bootstrap -------------------------------------------------------------------------------
+
+
+def random_scores(num_images=40, num_classes=6, seed=0):
+    """Scores with many ties, classes from rare to common, one without positives."""
+    rng = np.random.default_rng(seed)
+    pred = rng.integers(0, 12, (num_images, num_classes)).astype(np.float32) / 12
+    target = rng.random((num_images, num_classes)) < np.linspace(0, 0.6, num_classes)
+    target[0, 1] = True
+    return pred, target
+
+
+@pytest.mark.parametrize('with_ignore', [False, True])
+def test_map_of_weights_equals_map_of_repeated_images(with_ignore):
+    pred, target = random_scores()
+    ignore = None
+    if with_ignore:
+        ignore = (np.random.default_rng(1).random(target.shape) < 0.2) & ~target
+    weights = bootstrap_weights(len(pred), 150, seed=3)
+    assert weights.shape == (40, 150) and (weights.sum(axis=0) == 40).all()
+    expected = []
+    for r in range(150):
+        drawn = np.repeat(np.arange(len(pred)), weights[:, r])
+        aps = []
+        for c in range(pred.shape[1]):
+            rows = drawn if ignore is None else drawn[~ignore[drawn, c]]
+            if target[rows, c].any():
+                aps.append(average_precision_score(target[rows, c], pred[rows, c]))
+        expected.append(np.mean(aps))
+    # float64 sums of some ten terms
+    np.testing.assert_allclose(mean_ap(pred, target, weights, ignore), expected, rtol=1e-12)
+
+
+def test_ap_of_unit_weights_is_scikit_learns_and_of_no_positive_is_missing():
+    pred, target = random_scores()
+    weights = np.ones((len(pred), 1), dtype=np.int32)
+    for c in np.flatnonzero(target.any(axis=0)):
+        expected = average_precision_score(target[:, c], pred[:, c])
+        np.testing.assert_allclose(weighted_ap(pred[:, c], target[:, c], weights), expected)
+    assert np.isnan(weighted_ap(pred[:, 0], target[:, 0], weights)).all()
+    weights[target[:, 1]] = 0
+    assert np.isnan(weighted_ap(pred[:, 1], target[:, 1], weights)).all()
+
+
+def test_paired_interval_is_that_of_the_mean_difference_over_seeds():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2, 1000))
+    same = [noise[0], noise[1]]
+    assert paired_interval(same, same) == (0.0, 0.0)
+    # what both have in common cancels, whatever its size
+    low, high = paired_interval([n * 100 + 1 for n in noise], [n * 100 for n in noise])
+    np.testing.assert_allclose([low, high], 1.0, rtol=1e-9)
+    differences = rng.normal(size=(2, 1000))
+    interval = paired_interval(list(noise + differences), list(noise))
+    np.testing.assert_allclose(interval, np.quantile(differences.mean(axis=0), [0.025, 0.975]))
+
+
+def test_bootstrap_is_faster_than_resampling():
+    """A ratio within one process, so that a busy machine does not matter."""
+    pred, target = random_scores(400, 30)
+    weights = bootstrap_weights(len(pred), 200)
+    started = perf_counter()
+    mean_ap(pred, target, weights)
+    vectorised = perf_counter() - started
+    started = perf_counter()
+    for r in range(4):
+        drawn = np.repeat(np.arange(len(pred)), weights[:, r])
+        for c in range(1, 30):
+            average_precision_score(target[drawn, c], pred[drawn, c])
+    naive = (perf_counter() - started) * 200 / 4
+    assert vectorised < naive / 5  # measured: more than 20 times faster
+
+
+# --- data: tiny photographs of colours -------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """A folder with 24 images, and lists of 16 and 8 of them over four classes."""
+    folder = tmp_path_factory.mktemp('photos')
+    rng = np.random.default_rng(0)
+    items = []
+    for i in range(24):
+        labels = sorted(rng.choice(4, size=rng.integers(1, 3), replace=False).tolist())
+        image = rng.integers(0, 60, (40, 48, 3), dtype=np.uint8)
+        for label in labels:
+            if label < 3:
+                image[10 * label : 10 * label + 15, :24, 2 - label] = 255
+        cv2.imwrite(str(folder / f'{i}.png'), image)
+        items.append(dict(img_path=f'{i}.png', gt_label=labels))
+    for name, part in (('train', items[:16]), ('test', items[16:])):
+        content = dict(metainfo=dict(classes=CLASSES), data_list=part)
+        (folder / f'{name}.json').write_text(json.dumps(content))
+    return folder
+
+
+def data_config(photos):
+    """As a file of configs/_base_/datasets: 32 px, the flip as the only augmentation."""
+    load, pack = dict(type='LoadImageStrict'), dict(type='PackInputs')
+    resize = dict(type='Resize', scale=(32, 32))
+    flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=dict(
+            type='MultiLabelDataset',
+            ann_file=str(photos / 'train.json'),
+            data_prefix=str(photos),
+            pipeline=[load, resize, flip, pack],
+        ),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+    )
+    test = dict(
+        loader,
+        dataset=dict(
+            loader['dataset'],
+            ann_file=str(photos / 'test.json'),
+            pipeline=[load, resize, pack],
+            test_mode=True,
+        ),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    return dict(
+        data_preprocessor=dict(
+            num_classes=4, mean=[127.0] * 3, std=[128.0] * 3, to_rgb=True, to_onehot=True
+        ),
+        train_dataloader=loader,
+        val_dataloader=test,
+        test_dataloader=test,
+        val_evaluator=[dict(type='MLICMetric')],
+        test_evaluator=[dict(type='MLICMetric')],
+    )
+
+
+BACKBONE = dict(
+    type='ResNet',
+    depth=18,
+    stem_channels=8,
+    base_channels=8,
+    frozen_stages=4,
+    init_cfg=dict(type='Kaiming', layer='Conv2d'),
+)
+HEADS = dict(
+    linear=dict(
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='MultiLabelLinearClsHead',
+            num_classes=7,
+            in_channels=64,
+            loss=dict(type='StopGradAsymmetricLoss'),
+        ),
+    ),
+    mulcon=dict(
+        neck=dict(type='MulConNeck', in_channels=64, num_classes=7, embed_dims=16, token_dims=16),
+        head=dict(type='MulConHead', num_classes=7, in_channels=16, prior_prob=0.01),
+    ),
+)
+
+
+def write_config(folder, name, photos, lr=1e-2, epochs=2):
+    """A whole config file; `mulcon` has two views and 7 classes until its data are replaced."""
+    cfg = data_config(photos)
+    cfg.update(
+        custom_imports=dict(imports=['projects.sadcl', 'projects.mulcon']),
+        default_scope='mmpretrain',
+        model=dict(type='ImageClassifier', backbone=BACKBONE, **HEADS[name.split('_')[0]]),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=lr)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
+        val_cfg=dict(),
+        test_cfg=dict(),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1),
+            seed=dict(type='SeedHook'),
+        ),
+        custom_hooks=[],
+        randomness=dict(seed=1, deterministic=False),
+        load_from=None,
+        resume=False,
+    )
+    if name.startswith('mulcon'):
+        cfg['data_preprocessor']['type'] = 'MultiViewDataPreprocessor'
+        pipeline = cfg['train_dataloader']['dataset']['pipeline']
+        views = dict(type='MultiView', num_views=2, transforms=[pipeline[1:-1]])
+        cfg['train_dataloader']['dataset']['pipeline'] = [pipeline[0], views, pipeline[-1]]
+    path = folder / f'{name}.py'
+    path.write_text(recipe_text(Config(cfg)))
+    return path
+
+
+def linear_recipe(tmp_path, photos):
+    cfg = load_recipe(str(write_config(tmp_path, 'linear', photos)))
+    cfg.model.head.num_classes = 4
+    return cfg
+
+
+# --- recipes ---------------------------------------------------------------------------------
+
+
+def test_replaced_data_keep_views_and_fit_the_classes(tmp_path, photos):
+    cfg = load_recipe(str(write_config(tmp_path, 'mulcon', photos)))
+    data = Config(data_config(photos))
+    replace_data(cfg, data)
+    assert cfg.data_preprocessor.type == 'MultiViewDataPreprocessor'
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    assert [t.type for t in pipeline] == ['LoadImageStrict', 'MultiView', 'PackInputs']
+    assert [t.type for t in pipeline[1].transforms[0]] == ['Resize', 'RandomFlip']
+    assert cfg.model.neck.num_classes == cfg.model.head.num_classes == 4
+    labels = [
+        item['gt_label'] for item in json.loads((photos / 'train.json').read_text())['data_list']
+    ]
+    assert cfg.model.head.prior_prob == np.mean([len(row) for row in labels]) / 4
+
+    linear = load_recipe(str(write_config(tmp_path, 'linear', photos)))
+    replace_data(linear, data)
+    assert linear.model.head.num_classes == 4 and 'prior_prob' not in linear.model.head
+    assert 'num_classes' not in linear.model.neck
+    with pytest.raises(ValueError, match='no config of data.*data_preprocessor'):
+        replace_data(linear, Config(dict(model=dict())))
+
+
+def test_held_out_images_are_training_images_that_are_not_trained_on(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    hold_out(cfg, 0.75)
+    trained, tested = (
+        DATASETS.build(loader.dataset) for loader in (cfg.train_dataloader, cfg.test_dataloader)
+    )
+    kept, held_out = (
+        {dataset.get_data_info(i)['img_path'] for i in range(len(dataset))}
+        for dataset in (trained, tested)
+    )
+    assert len(kept) == 12 and len(held_out) == 4 and not kept & held_out
+    assert cfg.test_dataloader.dataset.ann_file == cfg.train_dataloader.dataset.ann_file
+    assert cfg.test_dataloader.dataset.pipeline[1].type == 'Resize'
+    assert cfg.val_dataloader.dataset.indices == cfg.test_dataloader.dataset.indices
+    with pytest.raises(ValueError, match='indices'):
+        hold_out(cfg, 0.5)
+    with pytest.raises(ValueError, match='empty'):
+        hold_out(linear_recipe(tmp_path, photos), 0.01)
+
+
+def test_a_config_that_saves_no_predictions_is_refused(tmp_path, photos):
+    path = write_config(tmp_path, 'linear', photos)
+    with pytest.raises(ValueError, match='MLICMetric'):
+        load_recipe(str(path), {'test_evaluator': [dict(type='MultiLabelMetric')]})
+
+
+def test_a_recipe_survives_its_file(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.optim_wrapper.optimizer.betas = (0.9, 0.95)
+    path = tmp_path / 'again.py'
+    path.write_text(recipe_text(cfg))
+    again = Config.fromfile(path)
+    assert again.to_dict() == cfg.to_dict()
+    assert recipe_text(again) == recipe_text(cfg)
+
+
+# --- stored features -------------------------------------------------------------------------
+
+
+def build_model(cfg, seed=0):
+    torch.manual_seed(seed)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+    model.backbone.init_weights()
+    return model
+
+
+def first_batch(loader_cfg, count=4):
+    dataset = DATASETS.build(loader_cfg.dataset)
+    return default_collate([dataset[i] for i in range(count)])
+
+
+@pytest.fixture
+def two_recipes(tmp_path, photos, monkeypatch):
+    """The recipe with images, the same with features, and a model of each with equal weights."""
+    plain, stored = (linear_recipe(tmp_path, photos) for _ in range(2))
+    kaiming = torch.Generator().manual_seed(5)
+    weights = tmp_path / 'backbone.pth'
+    state = MODELS.build(plain.model.backbone).state_dict()
+    for value in state.values():
+        if value.dim() == 4:
+            value.normal_(std=(2 / value[0].numel()) ** 0.5, generator=kaiming)
+    torch.save(dict(state_dict=state), weights)
+    for cfg in (plain, stored):
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
+    store_features(stored, tmp_path / 'features', log=lambda line: None)
+    models = [build_model(cfg) for cfg in (plain, stored)]
+    models[1].head.load_state_dict(models[0].head.state_dict())
+    return plain, stored, models
+
+
+def test_stored_features_give_the_losses_and_scores_of_images(two_recipes):
+    plain, stored, (with_images, with_features) = two_recipes
+    for cfg in (plain, stored):  # without augmentation
+        cfg.train_dataloader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline
+    # a float16 feature is off by up to 2 ** -11 of itself, and a score adds 64 of them
+    half = dict(rtol=2e-3, atol=2e-3)
+    for loader in ('train_dataloader', 'test_dataloader'):
+        losses, scores = [], []
+        for cfg, model in ((plain, with_images), (stored, with_features)):
+            data = model.data_preprocessor(first_batch(cfg[loader]), True)
+            losses.append(model.train()(**data, mode='loss')['loss'])
+            scores.append(model.eval()(**data, mode='tensor'))
+        assert scores[0].std() > 0.05  # there is something to compare
+        torch.testing.assert_close(scores[1], scores[0], **half)
+        torch.testing.assert_close(losses[1], losses[0], **half)
+
+
+def test_training_draws_the_image_or_its_mirror_image(two_recipes):
+    plain, stored, (with_images, _) = two_recipes
+    (load, _pack) = stored.train_dataloader.dataset.pipeline
+    assert load.mirror == 'random'
+    plain.train_dataloader.dataset.pipeline = plain.test_dataloader.dataset.pipeline
+    inputs = with_images.data_preprocessor(first_batch(plain.train_dataloader, 2))['inputs']
+    with torch.no_grad():
+        with_images.eval()
+        both = [with_images.backbone(x)[-1][0].half() for x in (inputs, inputs.flip(-1))]
+    dataset = DATASETS.build(stored.train_dataloader.dataset)
+    np.random.seed(0)
+    drawn = [dataset[0]['inputs'] for _ in range(40)]
+    close = [
+        [torch.allclose(x.float(), b.float(), rtol=1e-2, atol=1e-2) for b in both] for x in drawn
+    ]
+    assert all(sum(row) == 1 for row in close)
+    assert 8 < sum(row[0] for row in close) < 32  # 20 of 40, 4 standard deviations
+
+
+def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos):
+    lines = []
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.test_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = [0]
+    store_features(cfg, tmp_path / 'features', lines.append)
+    (folder,) = (tmp_path / 'features').iterdir()
+    assert len(FeatureCache(folder).places) == 17
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    store_features(linear_recipe(tmp_path, photos), tmp_path / 'features', lines.append)
+    assert len(FeatureCache(folder).places) == 24
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    count = len(lines)
+    store_features(linear_recipe(tmp_path, photos), tmp_path / 'features', lines.append)
+    assert len(lines) == count and list((tmp_path / 'features').iterdir()) == [folder]
+    # another size is another cache
+    other = linear_recipe(tmp_path, photos)
+    for loader in (other.val_dataloader, other.test_dataloader):
+        loader.dataset.pipeline[1].scale = (64, 64)
+    store_features(other, tmp_path / 'features', lines.append)
+    assert len(list((tmp_path / 'features').iterdir())) == 2
+
+
+def test_two_views_are_the_image_and_its_mirror_image(tmp_path, photos):
+    cfg = load_recipe(str(write_config(tmp_path, 'mulcon', photos)))
+    replace_data(cfg, Config(data_config(photos)))
+    store_features(cfg, tmp_path / 'features', log=lambda line: None)
+    assert cfg.data_preprocessor.type == 'MultiViewDataPreprocessor'
+    model = build_model(cfg)
+    data = model.data_preprocessor(first_batch(cfg.train_dataloader), True)
+    assert data['inputs'].shape == (8, 64, 1, 1)
+    assert set(model(**data, mode='loss')) == {'loss_cls', 'loss_con'}
+    data = model.data_preprocessor(first_batch(cfg.test_dataloader), False)
+    assert data['inputs'].shape == (4, 64, 1, 1)
+
+
+@pytest.mark.parametrize(
+    'change,what',
+    [
+        (dict(frozen_stages=3), 'layer4'),
+        (dict(frozen_stages=-1, norm_cfg=dict(type='BN', requires_grad=False)), 'conv1'),
+    ],
+)
+def test_a_backbone_that_is_trained_is_not_cached(tmp_path, photos, change, what):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.model.backbone.update(change)
+    with pytest.raises(FrozenBackboneError, match=rf'{what}.*frozen_stages'):
+        store_features(cfg, tmp_path / 'features')
+
+
+def test_a_pipeline_that_is_switched_in_training_is_not_cached(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.custom_hooks = [dict(type='SwitchRecipeHook', schedule=[dict(action_epoch=2)])]
+    with pytest.raises(ValueError, match='SwitchRecipeHook'):
+        store_features(cfg, tmp_path / 'features')
+
+
+def test_features_without_their_image_are_named(tmp_path, photos):
+    load = TRANSFORMS.build(dict(type='LoadFeature', folder=str(tmp_path)))
+    with pytest.raises(KeyError, match='nowhere.png'):
+        load(dict(img_path='nowhere.png'))
+    with pytest.raises(ValueError, match='mirror'):
+        TRANSFORMS.build(dict(type='LoadFeature', folder=str(tmp_path), mirror='yes'))
+    (tmp_path / 'a.json').write_text('["x.png"]')
+    np.save(tmp_path / 'a.npy', np.zeros((2, 2, 1, 1, 1), np.float16))
+    with pytest.raises(ValueError, match='remove both'):
+        FeatureCache(tmp_path)
+
+
+# --- runs ------------------------------------------------------------------------------------
+
+
+def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    run = Run.of('linear', 3, cfg, tmp_path, 'last')
+    assert run.folder.name.startswith('seed3-')
+    assert Config.fromstring(run.text, '.py').randomness.seed == 3
+    assert Run.of('linear', 3, cfg, tmp_path, 'last') == run
+    others = [
+        Run.of('linear', 4, cfg, tmp_path, 'last'),
+        Run.of('linear', 3, cfg, tmp_path, 'best'),
+    ]
+    cfg.optim_wrapper.optimizer.lr = 0.5
+    cfg.load_from = 'first/seed{seed}.pth'
+    others.append(Run.of('linear', 3, cfg, tmp_path, 'last'))
+    assert "'first/seed3.pth'" in others[-1].text
+    assert len({r.folder for r in [run, *others]}) == 4
+
+
+def test_a_run_that_another_process_has_in_hand_is_left_alone(tmp_path, photos):
+    run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    run.folder.mkdir(parents=True)
+    with _locked(run.folder):
+        failed = run_all([run], [{}], log=lambda line: None)
+        assert 'another process' in failed[run] and not run.is_done()
+        with pytest.raises(RunError), _locked(run.folder):
+            pass
+
+
+def compare(*arguments, cwd=ROOT):
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'compare.py'), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_a_comparison_goes_on_and_tells_its_failures(tmp_path, photos):
+    out = tmp_path / 'out'
+    data = tmp_path / 'data.py'
+    data.write_text(recipe_text(Config(data_config(photos))))
+    configs = [write_config(tmp_path, name, photos) for name in ('linear', 'mulcon')]
+    arguments = [*configs, '--data', data, '--out', out, '--cache-features', '--jobs', '2']
+    first = compare(*arguments, '--seeds', '0')
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert '2 runs: 0 done before, 2 to do' in first.stdout
+    kept = {file: file.stat().st_mtime_ns for file in out.glob('runs/*/*/predictions.npz')}
+    assert len(kept) == 2
+
+    broken = write_config(tmp_path, 'linear_broken', photos, lr=float('1e-2'))
+    broken.write_text(broken.read_text().replace('in_channels', 'no_channels'))
+    second = compare(*configs, broken, *arguments[2:], '--seeds', '0', '1', '--protocols', 'asl')
+    assert second.returncode == 1
+    assert '6 runs: 2 done before, 4 to do' in second.stdout
+    assert re.search(r'failed: linear_broken seed 1: tools/train.py: .*no_channels', second.stdout)
+    assert 'tries them again' in second.stderr
+    assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
+
+    results = json.loads((out / 'results.json').read_text())
+    assert [(r['name'], r['seeds'], r['paired']) for r in results] == [
+        ('linear', [0, 1], 0),
+        ('mulcon', [0, 1], 2),
+    ]
+    linear, mulcon = results
+    mean = [np.mean(r['metrics']['standard/mAP']) for r in results]
+    np.testing.assert_allclose(mulcon['difference'], mean[1] - mean[0])
+    assert mulcon['interval'][0] <= mulcon['difference'] <= mulcon['interval'][1]
+    assert set(linear['class_ap']) == set(CLASSES) and 'asl/mAP' in linear['metrics']
+    lines = (out / 'table.md').read_text().splitlines()
+    assert len(lines) == 4 and lines[2].startswith('| linear')
+    assert len((out / 'table.csv').read_text().splitlines()) == 3
+    assert cv2.imread(str(out / 'per_class.png')) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_wrong_commands_end_in_one_line(tmp_path, photos):
+    config = write_config(tmp_path, 'linear', photos)
+    twice = compare(config, config, '--out', tmp_path / 'out')
+    assert twice.returncode == 2 and 'two configs have one name' in twice.stderr
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.frozen_stages = 1
+    config.write_text(recipe_text(cfg))
+    trained = compare(config, '--out', tmp_path / 'out', '--cache-features')
+    assert trained.returncode == 1
+    assert trained.stderr.strip().splitlines()[-1].startswith('error: --cache-features needs')
+
+
+# --- configs of the compared methods -----------------------------------------------------------
+
+
+def narrow(cfg):
+    """The model with its own classes and few channels: seconds become milliseconds."""
+    cfg = cfg.copy()
+    if cfg.model.neck and cfg.model.neck.type == 'SARLNeck':
+        cfg.model.neck.update(embed_dims=16, feedforward_channels=16, num_heads=2)
+        cfg.model.head.update(in_channels=16, proj_channels=8, bank_slots=2)
+    elif cfg.model.neck and cfg.model.neck.type == 'MulConNeck':
+        cfg.model.neck.update(embed_dims=16, token_dims=16, num_heads=2)
+        cfg.model.head.update(in_channels=16)
+    elif cfg.model.head.type == 'MLDecoderHead':
+        cfg.model.head.update(embed_dims=16, num_heads=2, feedforward_channels=16)
+    return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+
+
+def build_optimizer(model, cfg):
+    """Without mixed precision, which needs a device."""
+    kept = {k: v for k, v in cfg.optim_wrapper.items() if k in ('optimizer', 'paramwise_cfg')}
+    return build_optim_wrapper(model, ConfigDict(kept, type='OptimWrapper')).optimizer
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_config_builds_trains_and_keeps_the_grammar(path):
+    assert NAME.fullmatch(path.stem), path.stem
+    text = path.read_text()
+    docstring = re.match(r'"""(.*?)"""', text, re.DOTALL)
+    assert docstring and str(path.relative_to(ROOT)) in docstring[1]
+    assert re.search(r'tools/(dist_)?train\.(py|sh)', docstring[1])
+    code = [line for line in text[docstring.end() :].splitlines() if line.strip()]
+    assert len(code) <= 15, f'{len(code)} lines'
+
+    cfg = Config.fromfile(path)
+    cfg.model.setdefault('neck', None)
+    num_classes = cfg.data_preprocessor.num_classes
+    model = narrow(cfg)
+    views = next(
+        (t.num_views for t in cfg.train_dataloader.dataset.pipeline if t.type == 'MultiView'), 1
+    )
+    assert views == getattr(model.head, 'num_views', 1)
+    assert (cfg.data_preprocessor.get('type') == 'MultiViewDataPreprocessor') == (views > 1)
+    for module in model.modules():
+        assert getattr(module, 'num_classes', num_classes) == num_classes
+    image = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    samples = [DataSample().set_gt_label([0, 3]), DataSample().set_gt_label([1])]
+    data = dict(inputs=[image] * views if views > 1 else image, data_samples=samples)
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    with torch.no_grad():
+        assert model.eval()(image.float(), mode='tensor').shape == (2, num_classes)
+
+    for hook in cfg.custom_hooks:
+        HOOKS.build({name: value for name, value in hook.items() if name != 'priority'})
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.type in DATASETS
+        for transform in loader.dataset.pipeline:
+            TRANSFORMS.build(transform)
+    optimizer = build_optimizer(model, cfg)
+    for scheduler in cfg.param_scheduler:
+        scheduler = {k: v for k, v in scheduler.items() if k != 'convert_to_iter_based'}
+        scheduler['end'] = scheduler.get('end', 25) * 10  # as in iterations
+        PARAM_SCHEDULERS.build({**scheduler, 'optimizer': optimizer})
+
+
+@pytest.mark.parametrize('step,rates', [(1, (2e-5, 2e-4, 2e-4)), (2, (1e-3, 1e-3, 1e-2))])
+def test_mulcon_trains_its_parts_at_the_published_rates(step, rates):
+    cfg = Config.fromfile(ROOT / 'configs' / 'mulcon' / f'mulcon_r101_coco448_stage{step}.py')
+    model = narrow(cfg)
+    optimizer = build_optimizer(model, cfg)
+    found = {id(p): g['lr'] for g in optimizer.param_groups for p in g['params']}
+    backbone, neck, head = rates
+    assert found[id(model.backbone.conv1.weight)] == pytest.approx(backbone)
+    assert found[id(model.neck.query_embed)] == pytest.approx(neck)
+    assert found[id(model.head.fc.weight)] == pytest.approx(head)
+    if step == 2:  # the new projector
+        assert found[id(model.head.projector[0].weight)] == pytest.approx(head)

@@ -1,0 +1,437 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.datasets.transforms import PackInputs
+from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.registry import DATASETS
+from sklearn.datasets import load_digits
+
+from mlic.datasets import coco, digit_scenes
+from mlic.datasets.coco import COCOMultiLabel
+from mlic.datasets.digit_scenes import POOLS, DigitScenes
+from mlic.datasets.nus_wide import NUSWIDE
+from mlic.datasets.voc import VOCMultiLabel
+from tests.helpers import ROOT
+
+CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
+LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
+PROTOTYPES = ROOT.parent / 'shared' / 'data' / 'prototypes'
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+@pytest.fixture
+def log(monkeypatch):
+    lines = []
+    monkeypatch.setattr(coco, 'print_log', lambda text, *_: lines.append(text))
+    return lines
+
+
+# ---------------------------------------------------------------- COCOMultiLabel
+
+CLASSES = dict(classes=('person', 'dog', 'zebra'))
+
+
+def coco_content():
+    """Ids with gaps, categories out of order, a crowd, a class twice, an unlabelled image."""
+    return dict(
+        images=[
+            dict(id=30, file_name='c.jpg', height=4, width=4),
+            dict(id=7, file_name='a.jpg', height=4, width=4),
+            dict(id=12, file_name='b.jpg', height=4, width=4),
+        ],
+        categories=[
+            dict(id=24, name='zebra'),
+            dict(id=1, name='person'),
+            dict(id=18, name='dog'),
+        ],
+        annotations=[
+            dict(id=5, image_id=30, category_id=24, iscrowd=0),
+            dict(id=2, image_id=30, category_id=1, iscrowd=0),
+            dict(id=9, image_id=30, category_id=24, iscrowd=0),
+            dict(id=4, image_id=7, category_id=18, iscrowd=1),
+        ],
+    )
+
+
+def write_coco(root, content):
+    (root / 'annotations').mkdir()
+    (root / 'train2014').mkdir()
+    for name in 'abc':
+        cv2.imwrite(str(root / 'train2014' / f'{name}.jpg'), np.zeros((4, 4, 3), np.uint8))
+    (root / 'annotations' / 'instances.json').write_text(json.dumps(content))
+    return dict(data_root=str(root), ann_file='annotations/instances.json', metainfo=CLASSES)
+
+
+def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys, log):
+    dataset = COCOMultiLabel(**write_coco(tmp_path, coco_content()))
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    assert [Path(info['img_path']).name for info in infos] == ['a.jpg', 'b.jpg', 'c.jpg']
+    assert [info['gt_label'] for info in infos] == [[1], [], [0, 2]]
+    assert [info['img_id'] for info in infos] == [7, 12, 30]
+    assert dataset.get_cat_ids(2) == [0, 2]
+    assert all(Path(info['img_path']).is_file() for info in infos)
+    assert capsys.readouterr().out == ''  # pycocotools prints its progress
+    assert log[-1].endswith('instances.json: 3 images, 1 without a label kept, 3 used')
+
+
+def test_coco_labelled_only_drops_the_unlabelled_image(tmp_path, log):
+    kwargs = write_coco(tmp_path, coco_content())
+    dataset = COCOMultiLabel(labelled_only=True, **kwargs)
+    assert [dataset.get_cat_ids(i) for i in range(len(dataset))] == [[1], [0, 2]]
+    assert log[-1].endswith('3 images, 1 without a label dropped, 2 used')
+
+
+def test_coco_classes_in_alphabetical_order(tmp_path, log):
+    kwargs = write_coco(tmp_path, coco_content())
+    dataset = COCOMultiLabel(class_order='alphabetical', **kwargs)
+    assert dataset.metainfo['classes'] == ('dog', 'person', 'zebra')
+    assert [dataset.get_cat_ids(i) for i in range(3)] == [[0], [], [1, 2]]
+    by_id = COCOMultiLabel(**kwargs)  # beside the labels of the other order in the cache
+    assert [by_id.get_cat_ids(i) for i in range(3)] == [[1], [], [0, 2]]
+    kwargs['metainfo'] = dict(classes=('dog', 'person', 'zebra'))
+    with pytest.raises(ValueError, match='3 categories are not the 3 classes'):
+        COCOMultiLabel(**kwargs)  # not hidden by a cache with the same classes
+    (tmp_path / 'names.txt').write_text('person\ndog\nzebra\n')
+    kwargs['metainfo'] = dict(classes=str(tmp_path / 'names.txt'))
+    from_file = COCOMultiLabel(class_order='alphabetical', **kwargs)
+    assert from_file.metainfo['classes'] == ('dog', 'person', 'zebra')
+    with pytest.raises(ValueError, match=r"one of \('id', 'alphabetical'\), but got 'name'"):
+        COCOMultiLabel(class_order='name', **kwargs)
+
+
+@pytest.mark.parametrize(
+    'year, name', [(2014, 'COCO_val2014_000000000042.jpg'), (2017, '000000000042.jpg')]
+)
+def test_coco_of_both_years(tmp_path, log, year, name):
+    categories = [dict(id=2 * i + 3, name=c) for i, c in enumerate(coco.COCO_CATEGORIES)]
+    content = dict(
+        images=[dict(id=42, file_name=name)],
+        categories=categories,
+        annotations=[dict(id=1, image_id=42, category_id=categories[16]['id'])],
+    )
+    (tmp_path / f'val{year}').mkdir()
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / f'val{year}' / name).touch()
+    ann_file = f'annotations/instances_val{year}.json'
+    (tmp_path / ann_file).write_text(json.dumps(content))
+    kwargs = dict(data_root=str(tmp_path), ann_file=ann_file, data_prefix=f'val{year}')
+    assert COCOMultiLabel(**kwargs).get_data_info(0) == dict(
+        img_path=str(tmp_path / f'val{year}' / name), img_id=42, gt_label=[16], sample_idx=0
+    )
+    dataset = COCOMultiLabel(class_order='alphabetical', **kwargs)
+    assert dataset.metainfo['classes'][dataset.get_cat_ids(0)[0]] == 'dog'
+    assert list(dataset.metainfo['classes']) == sorted(coco.COCO_CATEGORIES)
+
+
+def test_coco_has_the_published_classes():
+    classes = COCOMultiLabel.METAINFO['classes']
+    assert len(classes) == len(set(classes)) == 80
+    assert [classes[i] for i in (0, 11, 24, 60, 79)] == [
+        'person',
+        'stop sign',
+        'backpack',
+        'dining table',
+        'toothbrush',
+    ]
+
+
+def test_coco_builds_from_the_registry_with_a_pipeline(tmp_path):
+    pipeline = [
+        dict(type='LoadImageStrict'),
+        dict(type='MultiScaleCrop', scale=8),
+        dict(type='PackInputs'),
+    ]
+    kwargs = write_coco(tmp_path, coco_content())
+    dataset = DATASETS.build(dict(type='COCOMultiLabel', pipeline=pipeline, **kwargs))
+    item = dataset[2]
+    assert item['inputs'].shape == (3, 8, 8)
+    assert item['data_samples'].gt_label.tolist() == [0, 2]
+    assert Path(item['data_samples'].img_path).name == 'c.jpg'
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(images=[]), r'instances.json: found 0 images'),
+        (dict(annotations=[]), r'instances.json: found 0 annotations'),
+        (
+            dict(categories=[dict(id=1, name='person'), dict(id=2, name='cat')]),
+            r"2 categories are not the 3 classes .* in the file: \['cat'\], .*\['dog', 'zebra'\]",
+        ),
+        (
+            dict(
+                annotations=[
+                    dict(id=1, image_id=7, category_id=3),
+                    dict(id=2, image_id=7, category_id=1),
+                ]
+            ),
+            r'instances.json: 1 of 2 annotations are of categories .* such as category_id 3',
+        ),
+        (
+            dict(annotations=[dict(id=1, image_id=8, category_id=1)]),
+            r'instances.json: 1 of 1 annotations are of images .* such as image_id 8',
+        ),
+        (
+            dict(images=[dict(id=i, file_name='a.jpg') for i in (7, 30, 9, 7)]),
+            r'instances.json: 1 ids of its 4 images are there more than once, such as id 7',
+        ),
+        (
+            dict(categories=[dict(id=i, name='dog') for i in (24, 1, 1)]),
+            r'instances.json: 1 ids of its 3 categories are there more than once, such as id 1',
+        ),
+        (
+            dict(images=[dict(id=i) for i in (7, 12, 30)]),
+            r"instances.json: not a file of COCO's form \(KeyError: 'file_name'\)",
+        ),
+        (
+            dict(annotations=[dict(id=1, image_id=7)]),
+            r"instances.json: not a file of COCO's form \(KeyError: 'category_id'\)",
+        ),
+        (dict(images=['a.jpg']), r"instances.json: not a file of COCO's form \(TypeError: "),
+    ],
+)
+def test_coco_names_the_file_and_the_count_of_bad_annotations(tmp_path, change, message):
+    kwargs = write_coco(tmp_path, {**coco_content(), **change})
+    with pytest.raises(ValueError, match=message):
+        COCOMultiLabel(**kwargs)
+
+
+def test_coco_names_what_is_missing(tmp_path):
+    kwargs = write_coco(tmp_path, coco_content())
+    with pytest.raises(FileNotFoundError, match=r'annotations/none.json not found; docs/datasets'):
+        COCOMultiLabel(**{**kwargs, 'ann_file': 'annotations/none.json'})
+    with pytest.raises(FileNotFoundError, match=r'val2014 not found; docs/datasets.md'):
+        COCOMultiLabel(data_prefix=dict(img_path='val2014'), **kwargs)
+    with pytest.raises(FileNotFoundError, match=r'a.jpg not found: is .*annotations the folder of'):
+        COCOMultiLabel(data_prefix=dict(img_path='annotations'), **kwargs)
+    whole = json.dumps(coco_content())
+    for text, fault in (
+        (whole[:-20], 'JSONDecodeError: .* line 1 column'),
+        (whole[:1], 'JSONDecodeError'),
+        ('', 'JSONDecodeError'),
+        ('[1]', r"AssertionError: .*class 'list'"),
+    ):
+        (tmp_path / 'annotations' / 'instances.json').write_text(text)
+        message = rf"instances.json: not a file of COCO's form \({fault}"
+        with pytest.raises(ValueError, match=message) as error:
+            COCOMultiLabel(**kwargs)
+        assert '\n' not in str(error.value)
+
+
+def likeness(vectors):
+    """Cosines of all pairs of different rows, about their mean."""
+    vectors = vectors - vectors.mean(0)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+
+
+@pytest.mark.skipif(
+    not (LABEL_FILES.is_dir() and PROTOTYPES.is_dir()),
+    reason=f'{LABEL_FILES} or {PROTOTYPES} is absent',
+)
+@pytest.mark.parametrize(
+    'dataset, names, prototypes',
+    [
+        (COCOMultiLabel, 'mscoco', 'resnet101_448_coco_085'),
+        (COCOMultiLabel, 'mscoco', 'resnet101_576_coco_095'),
+        (VOCMultiLabel, 'voc2007', 'resnet101_448_voc_085'),
+        (NUSWIDE, 'nuswide', 'resnet101_448_nuswide_085'),
+    ],
+)
+def test_classes_are_in_the_order_of_published_names_and_prototypes(dataset, names, prototypes):
+    """Classes with alike word vectors have alike prototypes: 0.44 to 0.52, in this order only."""
+    folder = LABEL_FILES / 'names_and_embeddings'
+    lines = (folder / f'{names}.label.txt').read_text().split('\n')
+    classes = dataset.METAINFO['classes']
+    assert tuple(line.strip() for line in lines if line.strip()) == tuple(classes)
+    words = np.load(folder / f'{names}.glove.npy')
+    rows = np.load(PROTOTYPES / f'vis_prototype_embed_file_select_{prototypes}.npy').squeeze()
+    assert len(rows) == len(words) == len(classes)
+
+    def agreement(order):
+        return np.corrcoef(likeness(rows), likeness(words[order]))[0, 1]
+
+    generator = np.random.default_rng(0)
+    others = [agreement(generator.permutation(len(classes))) for _ in range(50)]
+    if list(classes) != sorted(classes):
+        others.append(agreement(np.argsort(classes)))
+    assert agreement(np.arange(len(classes))) > 0.4 > max(others)
+
+
+# ---------------------------------------------------------------- DigitScenes
+
+
+def test_digit_scenes_are_deterministic_per_seed_split_and_index():
+    first = DigitScenes('train', num_images=12)
+    longer = DigitScenes('train', num_images=20, indices=[11, 3])
+    for mine, theirs in ((3, 1), (11, 0)):
+        np.testing.assert_array_equal(first[mine]['img'], longer[theirs]['img'])
+        assert first[mine]['img_path'] == longer[theirs]['img_path']
+        assert first.get_cat_ids(mine) == longer.get_cat_ids(theirs)
+    np.testing.assert_array_equal(first[5]['img'], first[5]['img'])
+    images = {first[i]['img'].tobytes() for i in range(12)}
+    for other in (DigitScenes('train', num_images=12, seed=1), DigitScenes('test', num_images=12)):
+        images |= {other[i]['img'].tobytes() for i in range(12)}
+    assert len(images) == 36
+
+
+def test_digit_scenes_splits_share_no_scan():
+    scans = {
+        split: {
+            scan
+            for seed in (0, 1)
+            for info in DigitScenes(
+                split, num_images=400, seed=seed, serialize_data=False
+            ).data_list
+            for scan in info['digits'][:, 0].tolist()
+        }
+        for split in POOLS
+    }
+    assert not scans['train'] & scans['val']
+    assert not scans['train'] & scans['test']
+    assert not scans['val'] & scans['test']
+    for split, (start, stop) in POOLS.items():
+        assert min(scans[split]) >= start
+        assert max(scans[split]) < stop
+    assert sorted(POOLS.values()) == [(0, 1078), (1078, 1348), (1348, len(load_digits().target))]
+
+
+def test_digit_scenes_labels_are_the_classes_of_the_scans():
+    target = load_digits().target
+    dataset = DigitScenes('val', num_images=300)
+    count = np.zeros(10, int)
+    for idx in range(len(dataset)):
+        info = dataset.get_data_info(idx)
+        assert info['gt_label'] == sorted(set(target[info['digits'][:, 0]].tolist()))
+        assert 1 <= len(info['digits']) <= 4
+        x, y, side = info['digits'][:, 1:].T
+        assert (x >= 0).all() and (y >= 0).all()
+        assert (x + side <= 128).all() and (y + side <= 128).all()
+        assert (side >= 24).all() and (side <= 56).all()
+        count[dataset.get_cat_ids(idx)] += 1
+    assert count.min() > 30  # of 300 scenes, about 70 each
+
+
+def test_digit_scenes_pixels_show_the_digits_of_the_label(monkeypatch):
+    """A scene minus the same scene with one scan blank looks like that scan."""
+    scans, target = digit_scenes.load_scans()
+    train = scans[: POOLS['train'][1]].reshape(-1, 64)
+    train = train / np.linalg.norm(train, axis=1, keepdims=True)
+    dataset = DigitScenes('test', num_images=40)
+    right = []
+    for idx in range(len(dataset)):
+        for scan, x, y, side in dataset.get_data_info(idx)['digits']:
+            blank = scans.copy()
+            blank[scan] = 0
+            with monkeypatch.context() as patch:
+                patch.setattr(digit_scenes, 'load_scans', lambda blank=blank: (blank, target))
+                without = dataset[idx]['img'].astype(int)
+            change = np.abs(dataset[idx]['img'] - without).max(2).astype(np.float32)
+            change = change[y : y + side, x : x + side]
+            small = cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA).reshape(64)
+            right.append(target[np.argmax(train @ small)] == target[scan])
+    assert len(right) > 80
+    assert np.mean(right) > 0.8  # nearest neighbour of another writer, tilted
+
+
+def test_digit_scenes_items_are_packed_without_loading_a_file():
+    dataset = DATASETS.build(
+        dict(type='DigitScenes', split='val', num_images=3, pipeline=[dict(type='PackInputs')])
+    )
+    item = dataset[2]
+    assert item['inputs'].shape == (3, 128, 128)
+    assert item['inputs'].dtype == torch.uint8
+    sample = item['data_samples']
+    assert sample.img_path == 'digit_scenes/val/000002'
+    assert sample.sample_idx == 2
+    assert sample.img_shape == sample.ori_shape == (128, 128)
+    assert sample.gt_label.tolist() == dataset.get_cat_ids(2)
+    assert dataset.metainfo['classes'][7] == 'seven'
+
+
+@pytest.mark.parametrize('size', [32, 96, 200])
+def test_digit_scenes_of_other_sizes(size):
+    dataset = DigitScenes('train', num_images=4, image_size=size)
+    for i in range(4):
+        assert dataset[i]['img'].shape == (size, size, 3)
+
+
+def test_digit_scenes_are_the_same_in_workers_and_epochs():
+    dataset = DigitScenes('train', num_images=12, pipeline=[dict(type='PackInputs')])
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=dataset,
+            batch_size=5,
+            num_workers=2,
+            persistent_workers=True,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        ),
+        seed=0,
+    )
+    for _ in range(2):
+        seen = []
+        for batch in loader:
+            for inputs, sample in zip(batch['inputs'], batch['data_samples']):
+                assert torch.equal(inputs, dataset[sample.sample_idx]['inputs'])
+                seen.append(sample.sample_idx)
+        assert sorted(seen) == list(range(12))
+
+
+def test_digit_scenes_names_wrong_arguments():
+    with pytest.raises(ValueError, match=r"one of \('train', 'val', 'test'\), but got 'dev'"):
+        DigitScenes('dev')
+    with pytest.raises(ValueError, match='but got 5 and 16'):
+        DigitScenes(num_images=5, image_size=16)
+
+
+# ---------------------------------------------------------------- what the pipelines pack
+
+
+def test_images_without_labels_become_a_row_of_zeros():
+    inputs = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    for labels in ([[], [0, 2]], [[], []]):
+        samples = [
+            PackInputs()(dict(img=np.zeros((4, 4, 3), np.uint8), gt_label=label))['data_samples']
+            for label in labels
+        ]
+        preprocess = ClsDataPreprocessor(to_onehot=True, num_classes=3)
+        packed = preprocess(dict(inputs=inputs, data_samples=samples), training=True)
+        target = torch.stack([sample.gt_score for sample in packed['data_samples']])
+        expected = torch.zeros(2, 3, dtype=target.dtype)
+        for row, label in enumerate(labels):
+            expected[row, label] = 1
+        torch.testing.assert_close(target, expected)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_dataset_configs_load_and_agree_with_themselves(path):
+    cfg = Config.fromfile(str(path))
+    size = int(path.stem[-3:])
+    train, test = cfg.train_dataloader, cfg.test_dataloader
+    assert train.dataset.pipeline == cfg.train_pipeline
+    assert cfg.val_dataloader.dataset.pipeline == test.dataset.pipeline == cfg.test_pipeline
+    assert train.drop_last and not test.get('drop_last', False)
+    assert train.sampler.shuffle and not test.sampler.shuffle
+    assert cfg.data_preprocessor.to_onehot and cfg.data_preprocessor.to_rgb
+    assert test.dataset.test_mode and not train.dataset.get('test_mode', False)
+    image = np.zeros((60, 90, 3), np.uint8)
+    for dataset in (train.dataset, test.dataset):
+        assert dataset.type in DATASETS
+        pipeline = [step for step in dataset.pipeline if step.type != 'LoadImageStrict']
+        if dataset.type == 'DigitScenes':
+            image = np.zeros((size, size, 3), np.uint8)
+        results = dict(img=image, img_shape=image.shape[:2], gt_label=[0])
+        for step in DigitScenes(num_images=1, pipeline=pipeline).pipeline.transforms:
+            results = step(results)
+        assert results['inputs'].shape == (3, size, size)

@@ -1,0 +1,324 @@
+"""Every kind of image file against Pillow, and every kind of fault with the name of its file."""
+
+import io
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from mmpretrain.datasets import MultiLabelDataset, remove_transform
+from PIL import Image, ImageOps
+from torch.utils.data import DataLoader
+
+from mlic.datasets.transforms.load_image import ImageReadError, LoadImageStrict, read_image
+from tests.helpers import ROOT
+
+CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
+VOC2007 = ROOT.parent / 'shared/data/voc2007_subset/VOCdevkit/VOC2007'
+
+# A smooth colour image: a JPEG of noise would hide a wrong rotation in its own error.
+PIXELS = cv2.resize(
+    np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8),
+    (61, 43),
+    interpolation=cv2.INTER_CUBIC,
+)
+RGB = Image.fromarray(PIXELS)
+RGBA = Image.merge('RGBA', (*RGB.split(), RGB.convert('L').point(lambda grey: 0 * (grey < 128))))
+PALETTE = RGB.quantize(32)
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+def encode(image, kind, **options):
+    with io.BytesIO() as buffer:
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+
+def with_exif(kind, orientation, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encode(RGB, kind, exif=exif, **options)
+
+
+def as_pillow(content):
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    return np.array(image.convert('RGB'))[..., ::-1]
+
+
+def put(path, content):
+    path.write_bytes(content)
+    return path
+
+
+# JPEG leaves its decoder free to round: by IEEE 1180 the peak error of an inverse cosine transform
+# is 1, in Y, Cb and Cr each. Blue = Y + 1.772 Cb is then off by 2.8, the largest of the three, and
+# ink times black (CMYK) by 2; both are rounded once more.
+JPEG = 3
+FILES = {
+    'jpeg': (encode(RGB, 'JPEG', quality=92), JPEG),
+    'jpeg-4:4:4': (encode(RGB, 'JPEG', subsampling=0), JPEG),
+    'jpeg-progressive': (encode(RGB, 'JPEG', progressive=True), JPEG),
+    'jpeg-grey': (encode(RGB.convert('L'), 'JPEG'), JPEG),
+    'jpeg-cmyk': (encode(RGB.convert('CMYK'), 'JPEG', quality=95), JPEG),
+    'png': (encode(RGB, 'PNG'), 0),
+    'png-grey': (encode(RGB.convert('L'), 'PNG'), 0),
+    'png-black-and-white': (encode(RGB.convert('1'), 'PNG'), 0),
+    'png-alpha': (encode(RGBA, 'PNG'), 0),
+    'png-grey-alpha': (encode(RGBA.convert('LA'), 'PNG'), 0),
+    'png-palette': (encode(PALETTE, 'PNG'), 0),
+    'png-palette-transparent': (encode(PALETTE, 'PNG', transparency=3), 0),
+    'png-palette-alpha': (encode(PALETTE, 'PNG', transparency=bytes(range(0, 256, 8))), 0),
+    'bmp': (encode(RGB, 'BMP'), 0),
+    'webp': (encode(RGB, 'WEBP', lossless=True), 0),
+    'tiff': (encode(RGB, 'TIFF'), 0),
+    **{f'jpeg-exif-{i}': (with_exif('JPEG', i), JPEG) for i in range(1, 9)},
+    **{f'png-exif-{i}': (with_exif('PNG', i), 0) for i in (3, 6)},
+    **{f'webp-exif-{i}': (with_exif('WEBP', i, lossless=True), 0) for i in (3, 6)},
+}
+
+
+@pytest.mark.filterwarnings('ignore:Palette images with Transparency')
+@pytest.mark.parametrize('name', FILES)
+def test_an_image_is_read_as_pillow_reads_it(tmp_path, name):
+    content, tolerance = FILES[name]
+    img = read_image(put(tmp_path / f'image.{name}', content))
+    assert img.dtype == np.uint8 and img.flags['C_CONTIGUOUS']
+    expected = as_pillow(content)
+    assert img.shape == expected.shape
+    assert np.abs(img.astype(int) - expected).max() <= tolerance
+
+
+def test_adobe_cmyk_is_not_inverted(tmp_path):
+    """Adobe stores ink upside down; both readings differ by a whole negative."""
+    content = encode(RGB.convert('CMYK'), 'JPEG', quality=95, subsampling=0)
+    assert b'Adobe' in content
+    img = read_image(put(tmp_path / 'cmyk.jpg', content))
+    assert np.abs(img.astype(int) - PIXELS[..., ::-1]).mean() < 5  # JPEG's loss at this quality
+    assert np.abs(255 - img.astype(int) - PIXELS[..., ::-1]).mean() > 50
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_sixteen_bits_are_scaled_not_clipped_or_wrapped(tmp_path, channels):
+    values = np.random.default_rng(1).integers(0, 2**16, (20, 30, channels), dtype=np.uint16)
+    values[0, :3, 0] = 0, 255, 65535
+    assert cv2.imwrite(str(tmp_path / 'deep.png'), values)
+    img = read_image(tmp_path / 'deep.png')
+    # 65535 becomes 255; the upper byte is below value / 257 by less than 1
+    np.testing.assert_array_equal(img, np.broadcast_to(values >> 8, (20, 30, 3)))
+    assert np.abs(img - values / 257).max() < 1
+
+
+@pytest.mark.parametrize(
+    'shape, reduce_to, expected',
+    [
+        ((480, 640), None, (480, 640)),
+        ((480, 640), 224, (240, 320)),
+        ((480, 640), 240, (240, 320)),
+        ((480, 640), 241, (480, 640)),  # half of it would be too small
+        ((640, 480), 100, (160, 120)),
+        ((481, 643), 60, (61, 81)),  # 1/8, rounded up
+    ],
+)
+@pytest.mark.parametrize('name', ['photo.jpg', 'photo.png'])
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(
+    tmp_path, name, shape, reduce_to, expected
+):
+    path = tmp_path / name
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    smooth = np.stack([rows * 255 / shape[0], columns * 255 / shape[1], rows * 0], axis=-1)
+    cv2.imwrite(str(path), smooth.astype(np.uint8))
+    img = read_image(path, reduce_to=reduce_to)
+    assert img.shape[:2] == (expected if name.endswith('jpg') else shape)
+    # the same picture: a smooth one does not change by more than a few levels
+    whole = cv2.resize(read_image(path), img.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(img.astype(int) - whole).max() <= 6
+
+
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_a_reduced_photograph_is_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / 'upright.jpg'
+    Image.new('RGB', (640, 480)).save(path, exif=exif)
+    expected = (240, 320) if orientation == 1 else (320, 240)
+    assert read_image(path, reduce_to=240).shape[:2] == expected
+
+
+def test_the_transform_gives_the_keys_and_pixels_of_mmcv(tmp_path):
+    path = str(put(tmp_path / 'a.jpg', FILES['jpeg-exif-6'][0]))
+    ours, theirs = (load(dict(img_path=path)) for load in (LoadImageStrict(), LoadImageFromFile()))
+    assert ours.keys() == theirs.keys()
+    np.testing.assert_array_equal(ours['img'], theirs['img'])
+    assert ours['img_shape'] == theirs['img_shape'] == ours['ori_shape'] == (61, 43)
+
+
+def test_an_image_in_the_place_of_a_path_is_left_alone():
+    """mmpretrain's inferencers load images themselves, before the pipeline."""
+    results = dict(img=PIXELS, img_shape=(43, 61), ori_shape=(43, 61))
+    assert LoadImageStrict()(dict(results)) == results
+    with pytest.raises(KeyError, match='img_path'):
+        LoadImageStrict()(dict(gt_label=[0]))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Leave the output of the tests alone."""
+
+
+def test_an_image_is_read_over_http(tmp_path):
+    put(tmp_path / 'a.png', FILES['png'][0])
+    handler = partial(Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_address[1]}'
+        np.testing.assert_array_equal(read_image(f'{address}/a.png'), PIXELS[..., ::-1])
+        with pytest.raises(ImageReadError, match=r'/b\.png: cannot be opened \(HTTP Error 404'):
+            read_image(f'{address}/b.png')
+        server.shutdown()
+
+
+# ---------------------------------------------------------------- faults
+
+
+def thumbnail_jpeg():
+    """A JPEG whose header holds another whole JPEG, with an end marker of its own."""
+    content, thumbnail = FILES['jpeg'][0], FILES['jpeg-grey'][0]
+    segment = b'\xff\xe1' + (len(thumbnail) + 2).to_bytes(2, 'big') + thumbnail
+    return content[:2] + segment + content[2:]
+
+
+WHOLE = {
+    'jpeg': FILES['jpeg'][0],
+    'jpeg-progressive': FILES['jpeg-progressive'][0],
+    'jpeg-thumbnail': thumbnail_jpeg(),
+    'png': FILES['png'][0],
+    'png-palette': FILES['png-palette'][0],
+    'webp': FILES['webp'][0],
+    'bmp': FILES['bmp'][0],
+    'tiff': FILES['tiff'][0],
+}
+
+
+@pytest.mark.parametrize('part', [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize('name', WHOLE)
+def test_a_cut_off_image_is_an_error(tmp_path, name, part):
+    content = WHOLE[name]
+    path = put(tmp_path / 'cut.img', content[: min(int(len(content) * part), len(content) - 1)])
+    with pytest.raises(ImageReadError, match=r'cut\.img: ') as error:
+        read_image(path)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['jpeg', 'jpeg-progressive', 'jpeg-thumbnail', 'png'])
+def test_a_cut_off_image_is_seen_without_the_decoder(tmp_path, name, monkeypatch):
+    """Many releases of OpenCV decode such a file, with a grey rest."""
+    grey = np.full((43, 61, 3), 128, np.uint8)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: grey)
+    content = WHOLE[name]
+    assert read_image(put(tmp_path / 'whole.img', content)) is grey
+    start = content.rfind(b'\xff\xda') + 40 if name.startswith('jpeg') else len(content) // 2
+    for rest in (b'', bytes(500)):  # some downloads reserve the whole length first
+        path = put(tmp_path / 'cut.img', content[:start] + rest)
+        with pytest.raises(ImageReadError, match=r'cut\.img: .*cut off: .* \d+ bytes'):
+            read_image(path)
+
+
+@pytest.mark.parametrize('rest', [b'\x00', b'trailing text\n', bytes(1000), FILES['jpeg-grey'][0]])
+@pytest.mark.parametrize('name', ['jpeg', 'jpeg-progressive', 'jpeg-thumbnail', 'png'])
+def test_bytes_after_the_end_of_an_image_are_ignored(tmp_path, name, rest):
+    whole = read_image(put(tmp_path / 'a', WHOLE[name]))
+    np.testing.assert_array_equal(read_image(put(tmp_path / 'b', WHOLE[name] + rest)), whole)
+
+
+FAULTS = {
+    'empty': (b'', r'an empty file, expected an image'),
+    'text': (b'<html>404</html>', r"not an image .*16 bytes that start with b'<html>40'"),
+    'noise': (np.random.default_rng(2).bytes(5000), r'not an image .*5000 bytes'),
+    'header': (b'\xff\xd8\xff\xd9', r'not an image'),
+    'png-without-data': (b'\x89PNG\r\n\x1a\n\x00\x00\x00\x00IEND\xaeB`\x82', r'not an image'),
+}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_a_fault_is_one_line_with_the_file(tmp_path, name):
+    content, message = FAULTS[name]
+    path = put(tmp_path / 'bad.jpg', content)
+    with pytest.raises(ImageReadError, match=message) as error:
+        read_image(path)
+    assert str(error.value).startswith(f'{path}: ') and '\n' not in str(error.value)
+
+
+def test_a_missing_image_and_a_folder_are_named(tmp_path):
+    with pytest.raises(ImageReadError, match=rf'^{tmp_path}/none\.jpg: image not found$'):
+        read_image(tmp_path / 'none.jpg')
+    with pytest.raises(ImageReadError, match=rf'^{tmp_path}: cannot be opened .*directory'):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_training_stops_at_an_unreadable_image_instead_of_another_one(
+    tmp_path, test_mode, num_workers
+):
+    """mmengine draws another image when a pipeline returns None; an error goes through."""
+    put(tmp_path / 'good.jpg', FILES['jpeg'][0])
+    put(tmp_path / 'bad.jpg', FILES['jpeg'][0][:-50])
+    items = [dict(img_path=f'{name}.jpg', gt_label=[0]) for name in ('good', 'bad')]
+    dataset = MultiLabelDataset(
+        ann_file='',
+        data_prefix=str(tmp_path),
+        lazy_init=True,
+        test_mode=test_mode,
+        pipeline=[dict(type='LoadImageStrict')],
+    )
+    dataset.load_data_list = lambda: [
+        {**item, 'img_path': str(tmp_path / item['img_path'])} for item in items
+    ]
+    dataset.full_init()
+    loader = iter(DataLoader(dataset, batch_size=None, num_workers=num_workers))
+    assert next(loader)['img_path'].endswith('good.jpg')
+    with pytest.raises(ImageReadError, match=rf'{tmp_path}/bad\.jpg: the image is cut off'):
+        next(loader)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_load_images_strictly(path):
+    cfg = Config.fromfile(str(path))
+    names = ('stage1_pipeline', 'train_pipeline', 'test_pipeline')
+    pipelines = [cfg[name] for name in names if name in cfg]
+    pipelines += [cfg[f'{split}_dataloader'].dataset.pipeline for split in ('train', 'val', 'test')]
+    for pipeline in pipelines:
+        kinds = [step.type for step in pipeline]
+        assert 'LoadImageFromFile' not in kinds
+        assert ('LoadImageStrict' in kinds) == (path.stem != 'digits128')
+
+
+def test_the_test_pipeline_takes_images_of_mmpretrains_inferencer():
+    """It removes LoadImageFromFile from a pipeline and hands over images."""
+    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/corel5k160.py'))
+    dataset = MultiLabelDataset(
+        ann_file='',
+        lazy_init=True,
+        pipeline=remove_transform(cfg.test_pipeline, 'LoadImageFromFile'),
+    )
+    results = dict(img=PIXELS, img_shape=(43, 61), ori_shape=(43, 61))
+    assert Compose(dataset.pipeline.transforms)(results)['inputs'].shape == (3, 160, 160)
+
+
+@pytest.mark.skipif(not VOC2007.is_dir(), reason=f'{VOC2007} is absent')
+def test_real_images_are_read_as_mmcv_reads_them():
+    paths = sorted((VOC2007 / 'JPEGImages').glob('*.jpg'))[::40]
+    assert len(paths) > 40
+    for path in paths:
+        expected = LoadImageFromFile()(dict(img_path=str(path)))['img']
+        np.testing.assert_array_equal(read_image(path), expected)

@@ -1,0 +1,352 @@
+"""NUS-WIDE and VG500: small files in their published forms, and the real lists when present."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS
+
+from mlic.datasets import nus_wide, visual_genome
+from mlic.datasets.nus_wide import NUSWIDE
+from mlic.datasets.visual_genome import VG500
+from tests.helpers import ROOT
+
+LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
+CONCEPTS = NUSWIDE.METAINFO['classes']
+NAMES = ('actor\\0002_17.jpg', 'zoos\\0005_26.jpg', 'zoos\\0596_39.jpg')
+LABELS = ([13, 55, 80], [], [0])  # of NAMES: clouds, sky, zebra; none; airport
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+@pytest.fixture
+def log(monkeypatch):
+    lines = []
+    for module in (nus_wide, visual_genome):
+        monkeypatch.setattr(module, 'print_log', lambda text, *_: lines.append(text))
+    return lines
+
+
+def write(path, lines, newline='\n', last=True):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((newline.join(lines) + newline * last).encode())
+
+
+def write_image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
+
+
+def write_nus(root, newline='\n', last=True):
+    """The same three images, train and test, in all three forms."""
+    for name in NAMES:
+        write_image(root / 'Flickr' / name.replace('\\', '/'))
+    rows = ['filepath,label,split']
+    for split in ('Train', 'Test'):
+        write(root / 'ImageList' / f'{split}Imagelist.txt', NAMES, newline, last)
+        matrix = [[str(int(i in labels)) for i in range(81)] for labels in LABELS]
+        lines = [' '.join(row) + ' ' for row in matrix]  # the real rows end in a blank
+        write(root / 'ImageList' / f'Labels_{split}.txt', lines, newline, last)
+        for i, concept in enumerate(CONCEPTS):
+            path = root / 'Groundtruth/TrainTestLabels' / f'Labels_{concept}_{split}.txt'
+            write(path, [row[i] for row in matrix], newline, last)
+        for name, labels in zip(NAMES, LABELS):
+            concepts = [CONCEPTS[i] for i in reversed(labels)]
+            csv_split = 'train' if split == 'Train' else 'val'
+            rows.append(f'{name.replace(chr(92), "/")},"{concepts}",{csv_split}')
+    write(root / 'nus_wid_data.csv', rows, newline, last)
+
+
+def infos(dataset):
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
+# ---------------------------------------------------------------- NUSWIDE
+
+
+def test_nus_has_the_published_classes():
+    assert len(CONCEPTS) == len(set(CONCEPTS)) == 81
+    assert list(CONCEPTS) == sorted(CONCEPTS)
+    assert [CONCEPTS[i] for i in (0, 42, 80)] == ['airport', 'person', 'zebra']
+
+
+@pytest.mark.parametrize('newline, last', [('\n', True), ('\n', False), ('\r\n', True)])
+@pytest.mark.parametrize('split', ['train', 'test'])
+@pytest.mark.parametrize('variant', nus_wide.VARIANTS)
+def test_nus_variants_read_the_same_images(tmp_path, log, variant, split, newline, last):
+    write_nus(tmp_path, newline, last)
+    kwargs = dict(data_root=str(tmp_path), split=split, variant=variant)
+    found = infos(NUSWIDE(**kwargs))
+    assert [info['gt_label'] for info in found] == [[13, 55, 80], [0]]
+    assert all(Path(info['img_path']).is_file() for info in found)
+    assert f'3 images of NUS-WIDE ({variant}, {split}), 1 without a label dropped' in log[-1]
+    assert log[-1].endswith('0 listed again, 2 used')
+    found = infos(NUSWIDE(labelled_only=False, **kwargs))
+    assert [info['gt_label'] for info in found] == list(LABELS)
+    assert '1 without a label kept' in log[-1]
+
+
+def test_nus_config_builds_items(tmp_path):
+    write_nus(tmp_path)
+    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/nus448.py'))
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        dataset = DATASETS.build({**loader.dataset, 'data_root': str(tmp_path)})
+        item = dataset[0]
+        assert item['inputs'].shape == (3, 448, 448)
+        assert item['data_samples'].gt_label.tolist() == [13, 55, 80]
+        assert dataset.get_cat_ids(1) == [0]
+
+
+MATRIX = 'ImageList/Labels_Train.txt'
+ZEBRA = 'Groundtruth/TrainTestLabels/Labels_zebra_Train.txt'
+HEADER = 'filepath,label,split'
+
+
+@pytest.mark.parametrize(
+    'variant, file, lines, message',
+    [
+        (
+            'official',
+            ZEBRA,
+            ['0', '1'],
+            r'zebra_Train.txt: found 2 lines, expected 3, .*TrainImage',
+        ),
+        ('official', ZEBRA, ['0', '2', '0'], r"zebra_Train.txt, line 2: '2' is not 0 or 1"),
+        ('official', ZEBRA, ['0', '', '0'], r'zebra_Train.txt, line 2 of 3: is empty'),
+        ('matrix', MATRIX, ['0 ' * 81] * 4, r'Labels_Train.txt: found 4 lines, expected 3'),
+        ('matrix', MATRIX, ['0 ' * 81, '0 1', '0'], r'Train.txt, line 2: found 2 columns, .* 81'),
+        ('matrix', MATRIX, ['0 ' * 81, '-1 ' * 81, '0'], r"Train.txt, line 2: '-1' is not 0 or 1"),
+        ('matrix', MATRIX, ['0 ' * 81] * 3, r'found 0 labelled images among 3'),
+        ('matrix', MATRIX, [], r'Labels_Train.txt: found 0 lines, expected at least 1'),
+        (
+            'csv',
+            'nus_wid_data.csv',
+            ['name,label', 'a,b'],
+            r"\['name', 'label'\] lack \('filepath'",
+        ),
+        (
+            'csv',
+            'nus_wid_data.csv',
+            [HEADER, 'a,"[\'sky\']",dev'],
+            r"line 2: split 'dev' is not one",
+        ),
+        ('csv', 'nus_wid_data.csv', [HEADER, 'a,"[\'sky\']"'], r'line 2: split None is not one of'),
+        ('csv', 'nus_wid_data.csv', [HEADER, 'a,"[\'sky\']",val'], r"0 rows of the split 'train'"),
+        (
+            'csv',
+            'nus_wid_data.csv',
+            [HEADER, 'a,"[\'sky\']",train', "b,\"['sky', 'moose']\",train"],
+            r"csv, line 3: 1 of 2 concepts are not among the 81 classes, such as 'moose'",
+        ),
+        (
+            'csv',
+            'nus_wid_data.csv',
+            [HEADER, "a,__import__('os').getcwd(),train"],
+            r'csv, line 2: .* is not a list of names',
+        ),
+        (
+            'csv',
+            'nus_wid_data.csv',
+            [HEADER, 'a,sky,train'],
+            r"line 2: 'sky' is not a list of names",
+        ),
+    ],
+)
+def test_nus_names_file_line_and_count(tmp_path, variant, file, lines, message):
+    write_nus(tmp_path)
+    write(tmp_path / file, lines)
+    with pytest.raises(ValueError, match=message):
+        NUSWIDE(data_root=str(tmp_path), variant=variant)
+
+
+def test_nus_names_what_is_missing(tmp_path):
+    root = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'TrainImagelist.txt not found; docs/datasets.md'):
+        NUSWIDE(data_root=root)
+    with pytest.raises(FileNotFoundError, match=r'nus_wid_data.csv not found'):
+        NUSWIDE(data_root=root, variant='csv')
+    write_nus(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'images not found; docs/datasets.md'):
+        NUSWIDE(data_root=root, data_prefix='images')
+    with pytest.raises(FileNotFoundError, match=r'0002_17.jpg not found: is .* of the 2 images of'):
+        NUSWIDE(data_root=root, data_prefix='ImageList')
+    (tmp_path / ZEBRA).unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 81 label files not found, .*Labels_zebra'):
+        NUSWIDE(data_root=root)
+    (tmp_path / MATRIX).unlink()
+    with pytest.raises(FileNotFoundError, match=r'Labels_Train.txt not found'):
+        NUSWIDE(data_root=root, variant='matrix')
+
+
+def test_nus_names_wrong_arguments():
+    with pytest.raises(ValueError, match=r"variant must be one of .*, but got 'asl'"):
+        NUSWIDE(variant='asl')
+    with pytest.raises(ValueError, match=r"split must be one of .*, but got 'val'"):
+        NUSWIDE(split='val')
+
+
+# ---------------------------------------------------------------- VG500
+
+
+def write_vg(root, labels=None, newline='\n', last=True):
+    for name in ('11.jpg', '7.jpg', '5.jpg'):
+        write_image(root / 'VG_100K' / name)
+    write(root / 'train_list_500.txt', ['11.jpg', '7.jpg'], newline, last)
+    write(root / 'test_list_500.txt', ['5.jpg'], newline, last)
+    content = {'5.jpg': [499, 0, 499], '7.jpg': [], '11.jpg': [3], **(labels or {})}
+    (root / 'vg_category_500_labels_index.json').write_text(json.dumps(content))
+    return dict(data_root=str(root))
+
+
+@pytest.mark.parametrize('newline, last', [('\n', True), ('\n', False), ('\r\n', True)])
+def test_vg_labels_are_sorted_unique_and_in_list_order(tmp_path, log, newline, last):
+    kwargs = write_vg(tmp_path, newline=newline, last=last)
+    train = infos(VG500(**kwargs))
+    assert [Path(info['img_path']).name for info in train] == ['11.jpg', '7.jpg']
+    assert [info['gt_label'] for info in train] == [[3], []]
+    assert '2 images of VG500 (train), 1 without a label kept, 0 listed again' in log[-1]
+    test = VG500(split='test', **kwargs)
+    assert test.get_cat_ids(0) == [0, 499]
+    assert test.metainfo['classes'][7] == 'class_007'
+    assert len(test.metainfo['classes']) == 500
+
+
+def test_vg_config_builds_items(tmp_path):
+    write_vg(tmp_path)
+    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/vg576.py'))
+    for loader, labels in ((cfg.train_dataloader, [3]), (cfg.test_dataloader, [0, 499])):
+        item = DATASETS.build({**loader.dataset, 'data_root': str(tmp_path)})[0]
+        assert item['inputs'].shape == (3, 576, 576)
+        assert item['data_samples'].gt_label.tolist() == labels
+
+
+def test_vg_takes_class_names_from_a_file(tmp_path):
+    kwargs = write_vg(tmp_path)
+    write(tmp_path / 'names.txt', [f'thing {i}' for i in range(500)], '\r\n', last=False)
+    assert VG500(names_file='names.txt', **kwargs).metainfo['classes'][499] == 'thing 499'
+    write(tmp_path / 'names.txt', ['thing'] * 499)
+    with pytest.raises(ValueError, match=r'names.txt: found 499 names, expected 500'):
+        VG500(names_file='names.txt', **kwargs)
+
+
+@pytest.mark.parametrize(
+    'labels, message',
+    [
+        ({'11.jpg': [3, 500]}, r"json: '11.jpg' has 1 of 2 indices outside 0\.\.499, such as 500"),
+        ({'7.jpg': [-1]}, r"json: '7.jpg' has 1 of 1 indices outside 0\.\.499, such as -1"),
+        ({'7.jpg': 'cat'}, r"json: '7.jpg' has 'cat', expected a list of indices"),
+        ({'7.jpg': [1.0]}, r"json: '7.jpg' has \[1.0\], expected a list of indices"),
+    ],
+)
+def test_vg_names_the_image_of_a_bad_label(tmp_path, labels, message):
+    with pytest.raises(ValueError, match=message):
+        VG500(**write_vg(tmp_path, labels))
+
+
+def test_vg_names_what_is_missing(tmp_path):
+    kwargs = write_vg(tmp_path)
+    write(tmp_path / 'test_list_500.txt', ['5.jpg', '9.jpg', '8.jpg'])
+    message = r"json: found no entry for 2 of the 3 images of .*test_list_500.txt, such as '9.jpg'"
+    with pytest.raises(ValueError, match=message):
+        VG500(split='test', **kwargs)
+    with pytest.raises(FileNotFoundError, match=r'11.jpg not found: is .* the 2 images of .*train'):
+        VG500(data_prefix='', **kwargs)
+    with pytest.raises(ValueError, match=r"split must be one of .*, but got 'val'"):
+        VG500(split='val', **kwargs)
+    labels = tmp_path / 'vg_category_500_labels_index.json'
+    for text, message in (('{"5.jpg": [', 'json: not JSON'), ('[1]', 'json: a list, expected')):
+        labels.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            VG500(**kwargs)
+    labels.unlink()
+    with pytest.raises(FileNotFoundError, match=r'index.json not found; docs/datasets.md'):
+        VG500(**kwargs)
+    (tmp_path / 'train_list_500.txt').unlink()
+    with pytest.raises(FileNotFoundError, match=r'train_list_500.txt not found'):
+        VG500(**kwargs)
+
+
+# ---------------------------------------------------------------- the leaves
+
+
+@pytest.mark.parametrize(
+    'name, num_classes', [('voc448', 20), ('voc12-448', 20), ('nus448', 81), ('vg576', 500)]
+)
+def test_both_stages_weight_the_classes_of_the_data_set(name, num_classes):
+    sadcl, sarl = (
+        Config.fromfile(str(ROOT / f'configs/sadcl/{method}_r101_{name}.py'))
+        for method in ('sadcl', 'sarl')
+    )
+    coco = Config.fromfile(str(ROOT / 'configs/sadcl/sadcl_r101_coco448.py'))
+    first = dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, loss_weight=1000 / num_classes)
+    for cfg in (sadcl, sarl):
+        assert cfg.model.head.loss_cls == first
+        assert cfg.model.neck.num_classes == cfg.model.head.num_classes == num_classes
+        assert cfg.data_preprocessor.num_classes == num_classes
+        assert cfg.data_preprocessor.mean == coco.data_preprocessor.mean
+        assert cfg.train_dataloader.dataset.pipeline == cfg.stage1_pipeline
+        assert cfg.val_evaluator.protocols == ['standard', 'sadcl']
+    assert sarl.model.head.loss_sscl is None and sarl.model.head.loss_pscl is None
+    assert sadcl.model.head.loss_sscl == coco.model.head.loss_sscl
+    assert sadcl.model.head.loss_pscl == coco.model.head.loss_pscl
+    (switch,) = [hook for hook in sadcl.custom_hooks if hook.type == 'SwitchRecipeHook']
+    (second,) = switch.schedule
+    del first['gamma_neg']
+    assert second == dict(action_epoch=81, train_pipeline=sadcl.train_pipeline, loss=first)
+
+
+def test_voc_configs_name_their_splits_and_pack_difficult_labels():
+    for name, year in (('voc448', 2007), ('voc12_448', 2012)):
+        cfg = Config.fromfile(str(ROOT / f'configs/_base_/datasets/{name}.py'))
+        train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+        assert (train.data_root, train.split) == (f'data/VOCdevkit/VOC{year}/', 'trainval')
+        assert (test.data_root, test.split) == ('data/VOCdevkit/VOC2007/', 'test')
+        assert cfg.val_dataloader == cfg.test_dataloader
+        assert 'ann_file' not in train and 'ann_file' not in test
+        assert 'gt_label_difficult' in test.pipeline[-1].meta_keys
+
+
+# ---------------------------------------------------------------- the real lists
+
+
+@pytest.mark.skipif(not (LABEL_FILES / 'nuswide').is_dir(), reason=f'{LABEL_FILES} is absent')
+def test_nus_reads_the_real_test_list(tmp_path, log):
+    source = LABEL_FILES / 'nuswide' / 'TestImagelist.txt'
+    write_image(tmp_path / 'actor' / '0002_174174086.jpg')
+    # image i has class i % 82, where 81 stands for no label
+    rows = [' '.join(str(int(i == label)) for i in range(81)) for label in range(82)]
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    write(tmp_path / 'Labels_Test.txt', [rows[i % 82] for i in range(107859)])
+    kwargs = dict(data_root=str(tmp_path), data_prefix='', ann_file=source.name, split='test')
+    dataset = NUSWIDE(variant='matrix', labelled_only=False, **kwargs)
+    assert len(dataset) == 107859
+    for i in (0, 80, 81, 82, 107858):
+        assert dataset.get_cat_ids(i) == ([i % 82] if i % 82 < 81 else [])
+    assert dataset.get_data_info(107858)['img_path'].endswith('/zoos/0598_144768190.jpg')
+    assert ', 0 listed again' in log[-1]
+    names = (LABEL_FILES / 'names_and_embeddings' / 'nuswide.label.txt').read_text().split()
+    assert tuple(names) == CONCEPTS
+
+
+@pytest.mark.skipif(not (LABEL_FILES / 'vg500').is_dir(), reason=f'{LABEL_FILES} is absent')
+def test_vg_reads_the_real_lists(tmp_path, log):
+    content = {}
+    for split in ('train', 'test'):
+        source = LABEL_FILES / 'vg500' / f'{split}_list_500.txt'
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+        names = source.read_text().split()
+        write_image(tmp_path / 'VG_100K' / names[0])
+        content.update({name: [i % 500] for i, name in enumerate(names)})
+    (tmp_path / 'vg_category_500_labels_index.json').write_text(json.dumps(content))
+    for split, size in (('train', 82904), ('test', 10000)):
+        dataset = VG500(data_root=str(tmp_path), split=split)
+        assert len(dataset) == size
+        assert dataset.get_cat_ids(size - 1) == [(size - 1) % 500]
+        assert ', 0 listed again' in log[-1]

@@ -1,0 +1,525 @@
+"""A user's own images: tables and folders become data sets, and the tutorial's commands run."""
+
+import csv
+import itertools
+import json
+import random
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from tests.helpers import ROOT
+
+TOOLS = ROOT / 'tools' / 'dataset_tools'
+DOCUMENT = ROOT / 'docs' / 'datasets.md'
+
+# what makes training a matter of seconds
+TINY = [
+    'model.backbone.pretrained=False',
+    'model.backbone.out_stage=3',
+    'model.backbone.frozen_stages=3',
+    'model.neck.in_channels=40',
+    'model.neck.embed_dims=16',
+    'model.neck.feedforward_channels=16',
+    'model.head.in_channels=16',
+    'model.head.proj_channels=8',
+    *(f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')),
+]
+
+
+@pytest.fixture(autouse=True)
+def tools_on_path(monkeypatch, tmp_path):
+    """As `python tools/dataset_tools/x.py` does, in an empty directory."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.chdir(tmp_path)
+
+
+def own_splits():
+    import own_splits
+
+    return own_splits
+
+
+def run(monkeypatch, tool, *arguments):
+    """A tool in this process."""
+    monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, arguments)])
+    runpy.run_path(str(tool), run_name='__main__')
+
+
+def from_csv(monkeypatch, *arguments):
+    run(monkeypatch, TOOLS / 'from_csv.py', 'labels.csv', '--images', 'photos', *arguments)
+
+
+def from_folder(monkeypatch, *arguments):
+    run(monkeypatch, TOOLS / 'from_folder.py', 'photos', '--out', 'out', *arguments)
+
+
+def write_images(names, folder='photos'):
+    """Small images, no two alike."""
+    for number, name in enumerate(names):
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.full((24, 32, 3), number, np.uint8)
+        image[4:12, 4:12] = 255 - number
+        path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
+
+
+def write_table(text, names=None):
+    """A CSV and the images that it names."""
+    content = text.encode() if isinstance(text, str) else text
+    Path('labels.csv').write_bytes(content)
+    write_images(names or ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'])
+
+
+def labels_of(out='out'):
+    """{image: (split, its labels in words)} of what a tool has written."""
+    found = {}
+    for split in ('train', 'val', 'test'):
+        path = Path(out, f'{split}.json')
+        if path.exists():
+            content = json.loads(path.read_text(encoding='utf-8'))
+            names = content['metainfo']['classes']
+            for item in content['data_list']:
+                assert item['img_path'] not in found
+                found[item['img_path']] = (split, [names[label] for label in item['gt_label']])
+    return found
+
+
+WANTED = {'a.jpg': ['cat', 'dog'], 'b.jpg': ['cat'], 'c.jpg': [], 'd.jpg': ['dog']}
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        'image,labels\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,\nd.jpg,dog\n',
+        'image,labels\na.jpg,dog|cat|dog\nb.jpg,cat|\nc.jpg,\nd.jpg,dog',  # no final newline
+        'image,labels\na.jpg,"cat, dog"\nb.jpg,"cat"\nc.jpg,""\nd.jpg,dog\n',
+        '\ufeffimage,labels\r\na.jpg,cat;dog\r\n\r\nb.jpg,cat\r\nc.jpg,\r\nd.jpg,dog\r\n',
+        'filename;tags\na.jpg;cat,dog\nb.jpg;cat\nc.jpg;\nd.jpg;dog\n',
+        "image,labels\na.jpg,\"['cat', 'dog']\"\nb.jpg,['cat']\nc.jpg,[]\nd.jpg,['dog']\n",
+        'image\tlabels\na.jpg\tcat;dog\nb.jpg\tcat\nc.jpg\t\nd.jpg\tdog\n',
+        'image,cat,dog\na.jpg,1,1\nb.jpg,1,0\nc.jpg,0,0\nd.jpg,0,1\n',
+        ',Image Name,cat,dog\n0,a.jpg,1.0,1\n1,b.jpg,1,0\n2,c.jpg,0,0\n3,d.jpg,0,1\n',
+        'image,labels\na,cat;dog\nphotos/b.jpg,cat\n./c.jpg,\nD.JPG,dog\n',
+        'labels,image,comment\ncat;dog,a.jpg,x\ncat,b.jpg,\n,c.jpg,\ndog,d.jpg,\n',
+    ],
+    ids=[
+        'semicolon',
+        'bar',
+        'quoted',
+        'bom-crlf',
+        'european',
+        'list',
+        'tab',
+        'matrix',
+        'index-column',
+        'names',
+        'order',
+    ],
+)
+def test_usual_forms_of_a_table_mean_the_same(monkeypatch, table):
+    write_table(table)
+    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.3')
+    assert {name: labels for name, (_, labels) in labels_of().items()} == WANTED
+    assert Path('out/classes.txt').read_text() == 'cat\ndog\n'
+
+
+def test_blanks_separate_labels_only_where_words_come_again(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(4)]
+    for cells, classes in (
+        (['clear road', 'clear', 'road', 'haze clear road'], ['clear', 'haze', 'road']),
+        (
+            ['traffic light', 'stop sign', 'car', 'car'],
+            ['car', 'stop sign', 'traffic light'],
+        ),
+    ):
+        rows = [f'{name},{cell}\n' for name, cell in zip(names, cells)]
+        write_table('image,labels\n' + ''.join(rows), names)
+        from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.3')
+        assert Path('out/classes.txt').read_text().splitlines() == classes
+    assert 'separated by blanks' in capsys.readouterr().out
+
+
+def test_names_beyond_ascii_are_one_name_in_either_normal_form(monkeypatch, capsys):
+    composed, decomposed = 'caf\u00e9', 'cafe\u0301'
+    write_table(
+        f'image,labels\n{composed}.jpg,{decomposed};海\nb.jpg,{composed}\nc.jpg,海;Ωmega\n',
+        [f'{decomposed}.jpg', 'b.jpg', 'c.jpg'],
+    )
+    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.4')
+    assert labels_of()[f'{decomposed}.jpg'][1] == [composed, '海']
+    assert Path('out/classes.txt').read_text(encoding='utf-8').split() == [composed, 'Ωmega', '海']
+
+
+def test_given_splits_are_kept_and_validation_is_cut_from_training(monkeypatch):
+    names = [f'{i}.jpg' for i in range(20)]
+    rows = [f'{n},{"cat" if i % 2 else "dog"},{"Train" if i < 15 else "testing"}\n'
+            for i, n in enumerate(names)]  # fmt: skip
+    write_table('image,labels,split\n' + ''.join(rows), names)
+    from_csv(monkeypatch, '--out', 'out', '--val', '0.2')
+    splits = {name: split for name, (split, _) in labels_of().items()}
+    assert {name for name, split in splits.items() if split == 'test'} == set(names[15:])
+    assert Counter(splits.values()) == dict(train=12, val=3, test=5)
+
+
+def test_what_looks_odd_is_said(monkeypatch, capsys):
+    write_table('image,labels\na.jpg,Cat;nan\nb.jpg,cat\nc.jpg,cat;dog\n')
+    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.3')
+    printed = capsys.readouterr().out
+    assert "several spellings? 'Cat', 'cat'" in printed
+    assert "is this a label? 'nan'" in printed
+    assert '1 more in photos have no row' in printed
+    assert '4 of 4 classes have fewer than 10 training images' in printed
+
+
+def test_a_rare_label_that_looks_like_a_frequent_one_is_named(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(30)]
+    labels = ['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow']
+    write_table('image,labels\n' + ''.join(f'{n},{c}\n' for n, c in zip(names, labels)), names)
+    from_csv(monkeypatch, '--out', 'out')
+    printed = capsys.readouterr().out
+    assert "'treee' (1) looks like 'tree' (14)" in printed
+    assert printed.count('looks like') == 1
+
+
+def test_checkpoints_of_other_labels_are_named(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(10)]
+    write_table('image,labels\n' + ''.join(f'{name},cat\n' for name in names), names)
+    from_csv(monkeypatch, '--out', 'data/pets')
+    assert 'has checkpoints' not in capsys.readouterr().out
+    Path('work_dirs/pets').mkdir(parents=True)
+    Path('work_dirs/pets/epoch_1.pth').touch()
+    from_csv(monkeypatch, '--out', 'data/pets')
+    printed = capsys.readouterr().out
+    assert 'work_dirs/pets has checkpoints of other labels: remove it, or train with' in printed
+
+
+def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(monkeypatch, capsys):
+    names = [f'{i}.jpg' for i in range(40)]
+    rows = [f'{n},{"cat;dog" if i % 2 else "cat"}\n' for i, n in enumerate(names)]
+    write_table('image,labels\n' + ''.join(rows), names)
+    from_csv(monkeypatch, '--out', 'out', '--val', '0.1', '--test', '0.2')
+    printed = capsys.readouterr().out
+    assert '2 have fewer than 5 in val' in printed  # 4 images in all
+    assert '1 have fewer than 5 in test' in printed  # 8 with cat, 4 with dog
+    config = Config.fromfile('out/out.py')
+    assert config.default_hooks.logger.interval == 3  # of 14 batches an epoch
+    assert config.default_hooks.checkpoint.save_best
+
+
+@pytest.mark.parametrize(
+    'table, options, message',
+    [
+        ('', '', 'labels.csv: is empty'),
+        ('image,labels\n', '', "found columns ['image', 'labels'] and 0 rows"),
+        ('a.jpg,cat\nb.jpg,dog\n', '', 'line 1: [\'a.jpg\', \'cat\'] looks like an image'),
+        ('image,labels\na.jpg,cat\na.jpg,dog\n', '', 'a.jpg is listed twice, in line 2 and'),
+        ('image,labels\na.jpg,cat\n\n./a.jpg,dog\n', '', 'in line 2 and in line 4'),
+        ('image,labels\na.jpg,cat\nz.jpg,dog\n', '', "1 of 2 images are not in photos: 'z.jpg'"),
+        ('image,labels\ny.jpg,cat\nz.jpg,dog\n', '', 'none of the 2 images of column'),
+        ('image,labels\na.jpg,cat,dog\n', '', 'line 2: 3 cells, but the header has 2'),
+        ('image,labels\na.jpg,cat;dog\nb.jpg,cat|dog\n', '', 'which separates labels: ; or |'),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "line 3: 'x' in the column 'dog' is not"),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,\n', '', "line 3: '' in the column 'dog'"),
+        ('image,cat,cat\na.jpg,1,0\n', '', "line 1: the column 'cat' is there twice"),
+        ('image,labels,split\na.jpg,cat,train\nb.jpg,cat,holdout\n', '', "line 3: split 'holdout'"),
+        ('image,labels,split\na.jpg,cat,test\n', '', 'no image is in the split train'),
+        ('image,labels\na.jpg,\nb.jpg,\n', '', 'none of the 2 images has a label'),
+        ('image,labels\na.jpg,"cat\nb.jpg,dog\n', '', 'line 3: unexpected end of data'),
+        (b'image,labels\na.jpg,caf\xe9\n', '', 'labels.csv, line 2: not UTF-8; save the'),
+        ('image,labels\na.jpg,cat\n', '', '1 images are too few for 10% in val'),
+        ('image,labels\na.jpg,cat\n', '--val 0 --test 0', 'all images are for training'),
+        ('image,labels\na.jpg,cat\n', '--classes few.txt', "labels are not in few.txt, such as 'c"),
+    ],
+)  # fmt: skip
+def test_a_table_that_makes_no_sense_is_an_error_of_one_line(monkeypatch, table, options, message):
+    write_table(table)
+    Path('few.txt').write_text('dog\n')
+    with pytest.raises(SystemExit) as error:
+        from_csv(monkeypatch, '--out', 'out', *options.split())
+    assert message in error.value.code
+    assert '\n' not in error.value.code
+    assert not Path('out').exists()
+
+
+def test_missing_images_can_be_skipped_and_are_counted(monkeypatch, capsys):
+    write_table('image,labels\na.jpg,cat\nz.jpg,dog\nb.jpg,cat;dog\n')
+    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.4', '--skip-missing')
+    assert set(labels_of()) == {'a.jpg', 'b.jpg'}
+    assert '1 of 3 rows skipped, their image is missing' in capsys.readouterr().out
+
+
+def test_the_command_line_ends_with_one_line_and_status_1(tmp_path):
+    command = [sys.executable, TOOLS / 'from_csv.py', 'no.csv', '--images', '.', '--out', 'out']
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert re.fullmatch(r'error: .*no\.csv.*\n', failed.stderr)
+
+
+def random_labels(seed, images=300, classes=12):
+    """Images with labels whose frequencies differ by a factor of 50."""
+    generator = random.Random(seed)
+    chances = [0.5 / 50 ** (label / (classes - 1)) for label in range(classes)]
+    return [
+        {f'class{label}' for label, chance in enumerate(chances) if generator.random() < chance}
+        for _ in range(images)
+    ]
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_stratification_shares_every_class_out(seed):
+    labels = random_labels(seed)
+    shares = dict(train=0.7, val=0.1, test=0.2)
+    splits = own_splits().stratify(labels, shares, seed)
+    assert splits == own_splits().stratify(labels, shares, seed)
+    assert splits != own_splits().stratify(labels, shares, seed + 1)
+    counts = Counter(splits)
+    for split, share in shares.items():
+        # an image is placed for its rarest label only; the others make up for it to within a few
+        assert abs(counts[split] - share * len(labels)) <= 6
+        for label in set().union(*labels):
+            total = sum(label in names for names in labels)
+            got = sum(label in names for names, s in zip(labels, splits) if s == split)
+            assert abs(got - share * total) <= max(3, 0.15 * total), (split, label)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_every_class_has_a_training_image(seed):
+    labels = random_labels(seed, images=40, classes=30)
+    splits = own_splits().stratify(labels, dict(train=0.2, val=0.4, test=0.4), seed)
+    in_train = set().union(*(names for names, split in zip(labels, splits) if split == 'train'))
+    assert in_train == set().union(*labels)
+
+
+def test_a_table_of_any_content_is_read_or_refused_in_one_line(monkeypatch, capsys):
+    hypothesis = pytest.importorskip('hypothesis')
+    from hypothesis import strategies
+
+    write_images(['a.jpg', 'b.jpg'])
+    import from_csv as tool
+
+    cell = strategies.text(strategies.sampled_from('ab;|,"\' \n\r\t01\x00é.jpg'), max_size=6)
+    cells = strategies.one_of(cell, strategies.sampled_from(['a.jpg', 'b.jpg', 'cat;dog', '0']))
+    table = strategies.lists(strategies.lists(cells, min_size=1, max_size=4), max_size=5)
+
+    @hypothesis.settings(max_examples=60, deadline=None)
+    @hypothesis.given(strategies.one_of(cell, table), strategies.booleans())
+    def check(content, quoted):
+        text = content
+        if not isinstance(content, str):
+            with open('labels.csv', 'w', newline='', encoding='utf-8') as file:
+                writer = csv.writer(file, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+                writer.writerow(['image', 'labels'])
+                writer.writerows(content)
+        else:
+            Path('labels.csv').write_text(text, encoding='utf-8')
+        try:
+            table = tool.read_table(Path('labels.csv'))
+            images, _ = tool.read_images(table, Path('photos'), None, skip_missing=True)
+        except ValueError as error:
+            assert str(error)
+        else:
+            assert {image.path for image in images} <= {'a.jpg', 'b.jpg'}
+            for image in images:
+                assert all(label == label.strip() != '' for label in image.labels)
+
+    check()
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_folders_are_labels_and_copies_add_theirs(monkeypatch, capsys):
+    write_images(['cat/1.png', 'cat/2.png', 'dog/3.png', 'dog/1.png', '4.png'])
+    Path('photos/bird').mkdir()
+    Path('photos/bird/copy.png').write_bytes(Path('photos/cat/1.png').read_bytes())
+    Path('photos/bird/link.png').symlink_to('../dog/3.png')
+    Path('photos/cat/notes.md').write_text('no image')
+    from_folder(monkeypatch, '--val', '0')
+    assert {name: labels for name, (_, labels) in labels_of().items()} == {
+        'bird/copy.png': ['bird', 'cat'],
+        'bird/link.png': ['bird', 'dog'],
+        'cat/2.png': ['cat'],
+        'dog/1.png': ['dog'],
+        '4.png': [],
+    }
+    printed = capsys.readouterr().out
+    assert '7 files, 5 different pictures' in printed
+    assert '1 files are no images: cat/notes.md' in printed
+
+
+def test_one_name_for_different_pictures_is_said(monkeypatch, capsys):
+    write_images(['cat/1.png', 'dog/1.png', 'dog/2.png'])
+    from_folder(monkeypatch, '--val', '0', '--test', '0.4')
+    assert '1 names stand for different pictures, such as cat/1.png and dog/1.png' in (
+        capsys.readouterr().out
+    )
+
+
+def test_nested_folders_are_several_labels(monkeypatch):
+    write_images(['cat/indoors/1.png', 'cat/2.png', 'dog/indoors/3.png'])
+    with pytest.raises(SystemExit, match='with --nested it has the labels cat and indoors'):
+        from_folder(monkeypatch)
+    from_folder(monkeypatch, '--nested', '--val', '0', '--test', '0.4')
+    assert labels_of()['cat/indoors/1.png'][1] == ['cat', 'indoors']
+    assert Path('out/classes.txt').read_text().split() == ['cat', 'dog', 'indoors']
+
+
+def test_a_linked_folder_is_followed_once(monkeypatch):
+    write_images(['cat/3.png', 'cat/4.png', '../elsewhere/1.png', '../elsewhere/2.png'])
+    Path('photos/dog').symlink_to('../elsewhere')
+    Path('photos/dog/round').symlink_to('..', target_is_directory=True)
+    from_folder(monkeypatch, '--val', '0', '--test', '0.3')
+    assert set(labels_of()) == {'cat/3.png', 'cat/4.png', 'dog/1.png', 'dog/2.png'}
+
+
+def test_folders_called_like_splits_are_splits(monkeypatch):
+    write_images(['train/cat/1.png', 'train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
+    from_folder(monkeypatch)
+    assert labels_of() == {
+        'train/cat/1.png': ('train', ['cat']),
+        'train/dog/2.png': ('train', ['dog']),
+        'val/cat/3.png': ('val', ['cat']),
+        'test/dog/4.png': ('test', ['dog']),
+    }
+
+
+def test_labels_beside_the_images(monkeypatch, capsys):
+    write_images(['1.png', 'deep/2.png', '3.png', '4.png'])
+    Path('photos/1.txt').write_bytes(b'\xef\xbb\xbfcat\r\nbig dog\r\n\r\n')
+    Path('photos/deep/2.txt').write_text('cat')
+    Path('photos/3.txt').write_text('')
+    Path('photos/5.txt').write_text('cat')
+    with pytest.raises(SystemExit, match=r'1 of 4 images have no .txt file beside them: 4.png'):
+        from_folder(monkeypatch, '--sidecar')
+    from_folder(monkeypatch, '--sidecar', '--skip-missing', '--val', '0', '--test', '0.4')
+    assert {name: labels for name, (_, labels) in labels_of().items()} == {
+        '1.png': ['big dog', 'cat'],
+        'deep/2.png': ['cat'],
+        '3.png': [],
+    }
+    assert 'without: 1 images (left out); 1 .txt files without an image' in capsys.readouterr().out
+
+
+def test_a_folder_without_images_is_an_error(monkeypatch):
+    with pytest.raises(SystemExit, match='photos is not a folder'):
+        from_folder(monkeypatch)
+    Path('photos').mkdir()
+    Path('photos/a.txt').write_text('cat')
+    with pytest.raises(SystemExit, match='no image in photos, among 1 files'):
+        from_folder(monkeypatch)
+
+
+# ---------------------------------------------------------------- config and tutorial
+
+
+def holiday_images(number=16):
+    labels = [['beach', 'boat'], ['person'], [], ['beach', 'person']]
+    return {f'{i:04d}.png': labels[i % 4] for i in range(number)}
+
+
+def write_holiday():
+    """The images of the tutorial, as a table and as folders."""
+    images = holiday_images()
+    write_images(images)
+    rows = [f'{name},{";".join(labels)}' for name, labels in images.items()]
+    Path('labels.csv').write_text('\n'.join(['image,labels', *rows]) + '\n')
+    for name, labels in images.items():
+        for label in labels:
+            path = Path('photos_by_label', label, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(Path('photos', name).read_bytes())
+
+
+def test_the_config_fits_its_data(monkeypatch):
+    write_holiday()
+    from_csv(monkeypatch, '--out', 'data/my holiday', '--epochs', '3')
+    cfg = Config.fromfile('data/my holiday/my_holiday.py')
+    model = cfg.model
+    assert (
+        cfg.data_preprocessor.num_classes == model.neck.num_classes == model.head.num_classes == 3
+    )
+    assert cfg.train_dataloader.dataset.ann_file == 'data/my holiday/train.json'
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1
+    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs == 3
+    assert [hook.get('begin') for hook in cfg.custom_hooks] == [None, 3]
+    train = [labels for split, labels in labels_of('data/my holiday').values() if split == 'train']
+    share = sum(map(len, train)) / len(train) / 3
+    assert model.head.prior_prob == pytest.approx(share, abs=5e-4)  # written with three digits
+
+
+@pytest.mark.parametrize('val, test', [('0', '0.2'), ('0.2', '0')])
+def test_a_config_without_a_split_loads(monkeypatch, val, test):
+    write_holiday()
+    from_csv(monkeypatch, '--out', 'out', '--val', val, '--test', test)
+    cfg = Config.fromfile('out/out.py')
+    if val == '0':
+        assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
+        assert cfg.default_hooks.checkpoint.save_best is None
+        assert cfg.test_dataloader.dataset.ann_file == 'out/test.json'
+    else:
+        assert cfg.test_dataloader.dataset.ann_file == 'out/val.json'
+        assert not Path('out/test.json').exists()
+
+
+def test_an_edited_config_is_kept_aside(monkeypatch):
+    write_holiday()
+    from_csv(monkeypatch, '--out', 'out')
+    fresh = Path('out/out.py').read_text()
+    Path('out/out.py').write_text(fresh + 'mine = 1\n')
+    from_csv(monkeypatch, '--out', 'out')
+    assert Path('out/out.py').read_text() == fresh
+    assert Path('out/out.py.old').read_text() == fresh + 'mine = 1\n'
+
+
+def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(monkeypatch, capsys):
+    write_holiday()
+    from_csv(monkeypatch, '--out', 'work_dirs/own')
+    assert Config.fromfile('work_dirs/own/own.py').work_dir == 'work_dirs/own/run'
+    assert capsys.readouterr().out.endswith('work_dirs/own/own.py work_dirs/own/run\n')
+
+
+def tutorial_commands():
+    """The commands in the section on own images, in order."""
+    section = DOCUMENT.read_text(encoding='utf-8').split('\n## Your own images\n')[1]
+    blocks = re.findall(r'```bash\n(.*?)```', section.split('\n## ')[0], re.DOTALL)
+    return [shlex.split(line) for line in itertools.chain(*(b.splitlines() for b in blocks))]
+
+
+def test_every_command_of_the_tutorial_runs(monkeypatch, capfd):
+    write_holiday()
+    commands = tutorial_commands()
+    tools = [Path(command[1]).name for command in commands]
+    assert tools == [
+        'from_csv.py',
+        'verify.py',
+        'browse.py',
+        'train.py',
+        'test.py',
+        'from_folder.py',
+    ]
+    for python, tool, *arguments in commands:
+        assert python == 'python'
+        extra = {'from_csv.py': ['--epochs', '2'], 'verify.py': ['--workers', '0']}
+        if Path(tool).name in ('train.py', 'test.py'):
+            extra[Path(tool).name] = ['--cfg-options', *TINY]
+        run(monkeypatch, ROOT / tool, *arguments, *extra.get(Path(tool).name, []))
+        printed = capfd.readouterr().out.strip().splitlines()
+        if tool.endswith('from_csv.py'):  # it ends with the next four commands
+            assert [line.split()[2:] for line in printed[-4:]] == [c[2:] for c in commands[1:5]]
+        if tool.endswith('verify.py'):
+            assert printed[-1] == 'OK'
+        if tool.endswith('test.py'):
+            assert re.fullmatch(r'mAP \d+\.\d \(standard\)', printed[-1])
+    assert Path('data/holiday/holiday.png').stat().st_size > 10_000
+    assert list(Path('work_dirs/holiday').glob('best_*.pth'))
+    assert len(labels_of('data/folders')) == 12  # those with a label

@@ -1,0 +1,233 @@
+"""Pascal VOC: difficult objects, faults that are named, and the real subset when present."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.datasets import VOC
+from mmpretrain.registry import DATASETS
+
+from mlic.datasets import voc
+from mlic.datasets.voc import VOCMultiLabel
+from tests.helpers import ROOT
+
+VOC2007 = ROOT.parent / 'shared/data/voc2007_subset/VOCdevkit/VOC2007'
+OFFICIAL = ROOT.parent / 'shared/data/label_files/voc2007/ImageSets_Main_official'
+
+CAR, DOG, PERSON = 6, 11, 14
+OBJECTS = {
+    '000001': [('car', '0'), ('person', '1'), ('car', '0')],
+    '000002': [('dog', '1')],  # no other than a difficult one
+}
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+@pytest.fixture
+def log(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        voc, 'print_log', lambda text, _, level=logging.INFO: lines.append((level, text))
+    )
+    return lines
+
+
+def write_objects(root, name, objects):
+    """An XML file; None in the place of 'difficult' stands for no tag."""
+    tags = ''.join(
+        f'<object><name>{label}</name>'
+        + ('' if difficult is None else f'<difficult>{difficult}</difficult>')
+        + '<part><name>head</name></part></object>\n'
+        for label, difficult in objects
+    )
+    (root / 'Annotations' / f'{name}.xml').write_text(f'<annotation>\n{tags}</annotation>')
+
+
+def write_voc(root, objects=OBJECTS):
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True)
+    for name, items in objects.items():
+        write_objects(root, name, items)
+        cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
+    for split in ('trainval', 'test'):
+        (root / 'ImageSets/Main' / f'{split}.txt').write_text('\n'.join(objects) + '\n')
+    return dict(data_root=str(root))
+
+
+def labels(dataset):
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return [(info['gt_label'], info['gt_label_difficult']) for info in infos]
+
+
+def test_voc_separates_difficult_labels(tmp_path, log):
+    kwargs = write_voc(
+        tmp_path,
+        {
+            **OBJECTS,
+            '000003': [('person', '1'), ('person', '0'), ('car', '1')],  # one person is easy
+            '000004': [],
+        },
+    )
+    dataset = VOCMultiLabel(**kwargs)
+    assert labels(dataset) == [([CAR], [PERSON]), ([], [DOG]), ([PERSON], [CAR]), ([], [])]
+    assert Path(dataset.get_data_info(3)['img_path']) == tmp_path / 'JPEGImages/000004.jpg'
+    assert log[-1] == (
+        logging.INFO,
+        f'{tmp_path}/ImageSets/Main/trainval.txt: 4 images of VOC, 2 without a label kept, '
+        '0 listed again, 0 objects of other classes left out',
+    )
+
+
+@pytest.mark.parametrize('difficult', [None, '', ' ', '0', ' 0\n'])
+def test_voc_objects_are_not_difficult_without_the_tag(tmp_path, log, difficult):
+    dataset = VOCMultiLabel(**write_voc(tmp_path, {'7': [('car', difficult), ('dog', ' 1 ')]}))
+    assert labels(dataset) == [([CAR], [DOG])]
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['000002 \n000001', '000002\r\n000001\r\n', '000002\n000001\n\n', '\ufeff000002\n000001'],
+)
+def test_voc_lists_may_end_and_break_as_they_like(tmp_path, log, text):
+    kwargs = write_voc(tmp_path)
+    (tmp_path / 'ImageSets/Main/trainval.txt').write_bytes(text.encode())
+    assert labels(VOCMultiLabel(**kwargs)) == [([], [DOG]), ([CAR], [PERSON])]
+
+
+def test_voc_warns_of_images_that_are_listed_twice(tmp_path, log):
+    kwargs = write_voc(tmp_path)
+    (tmp_path / 'ImageSets/Main/trainval.txt').write_text('000001\n000002\n000001')
+    assert len(VOCMultiLabel(**kwargs)) == 3
+    assert log[-1][0] == logging.WARNING and ', 1 listed again' in log[-1][1]
+
+
+def test_voc_counts_the_objects_that_own_classes_leave_out(tmp_path, log):
+    kwargs = write_voc(tmp_path)
+    dataset = VOCMultiLabel(metainfo=dict(classes=('person', 'cat')), **kwargs)
+    assert labels(dataset) == [([], [0]), ([], [])]
+    assert log[-1][1].endswith(', 3 objects of other classes left out')
+
+
+@pytest.mark.parametrize(
+    'objects, message',
+    [
+        (
+            [('car', '0'), ('cat ', '0'), ('Car', '0')],
+            r"Annotations/000002.xml: 1 of 3 objects are not of the 20 .*, such as 'Car'; own clas",
+        ),
+        ([('car', '-1')], r"000002.xml: object 1 \(car\) has difficult '-1', expected 0 or 1"),
+        ([('car', '0'), ('dog', 'yes')], r"000002.xml: object 2 \(dog\) has difficult 'yes'"),
+        ([('car', '0'), (' ', '0')], r'000002.xml: object 2 has no name'),
+    ],
+)
+def test_voc_names_the_file_and_the_value_of_a_bad_object(tmp_path, objects, message):
+    kwargs = write_voc(tmp_path)
+    write_objects(tmp_path, '000002', objects)
+    with pytest.raises(ValueError, match=message):
+        VOCMultiLabel(**kwargs)
+
+
+def test_voc_names_what_is_missing(tmp_path):
+    kwargs = write_voc(tmp_path)
+    xml = tmp_path / 'Annotations/000002.xml'
+    xml.write_text(xml.read_text()[:-5])
+    with pytest.raises(ValueError, match=r'000002.xml: not whole XML \(.* line 3, column'):
+        VOCMultiLabel(**kwargs)
+    xml.unlink()
+    with pytest.raises(
+        FileNotFoundError,
+        match=r'Annotations: 1 of the 2 files of .*trainval.txt not found, such as 000002.xml',
+    ):
+        VOCMultiLabel(**kwargs)
+    write_objects(tmp_path, '000002', [])
+    (tmp_path / 'JPEGImages/000001.jpg').unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r'JPEGImages: 1 of the 2 files of .*, such as 000001.jpg'
+    ):
+        VOCMultiLabel(**kwargs)
+    with pytest.raises(FileNotFoundError, match=r'images not found; docs/datasets.md'):
+        VOCMultiLabel(data_prefix=dict(img_path='images', ann_path='Annotations'), **kwargs)
+    with pytest.raises(FileNotFoundError, match=r'Main/val.txt not found; docs/datasets.md'):
+        VOCMultiLabel(split='val', **kwargs)
+    with pytest.raises(ValueError, match=r'test.txt: data_prefix needs ann_path'):
+        VOCMultiLabel(split='test', data_prefix='JPEGImages', test_mode=True, **kwargs)
+    (tmp_path / 'ImageSets/Main/trainval.txt').write_text('\n')
+    with pytest.raises(ValueError, match=r'trainval.txt: found 0 lines'):
+        VOCMultiLabel(**kwargs)
+
+
+@pytest.mark.parametrize('name', ['voc224', 'voc448', 'voc12_448'])
+def test_voc_configs_pack_difficult_labels_beside_the_target(tmp_path, log, name):
+    write_voc(tmp_path)
+    cfg = Config.fromfile(str(ROOT / f'configs/_base_/datasets/{name}.py'))
+    test = DATASETS.build({**cfg.test_dataloader.dataset, 'data_root': str(tmp_path)})
+    assert isinstance(test, VOCMultiLabel)
+    samples = [test[i]['data_samples'] for i in range(2)]
+    assert [sample.gt_label.tolist() for sample in samples] == [[CAR], []]
+    assert [sample.gt_label_difficult for sample in samples] == [[PERSON], [DOG]]
+    assert 'gt_label_difficult' in samples[0].metainfo_keys()
+    train = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': str(tmp_path)})
+    assert [train[i]['data_samples'].gt_label.tolist() for i in range(2)] == [[CAR], []]
+
+
+# ---------------------------------------------------------------- the real files
+
+
+@pytest.mark.skipif(not VOC2007.is_dir(), reason=f'{VOC2007} is absent')
+def test_voc_config_reads_the_real_subset_as_mmpretrain_does(log):
+    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/voc224.py'))
+    sizes = []
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        dataset = DATASETS.build({**loader.dataset, 'data_root': str(VOC2007)})
+        theirs = labels(VOC(data_root=str(VOC2007), split=loader.dataset.split))
+        assert labels(dataset) == [
+            (sorted(easy), sorted(set(difficult) - set(easy))) for easy, difficult in theirs
+        ]
+        sizes.append(len(dataset))
+    assert sizes == [935, 954]
+    idx = next(i for i, (_, difficult) in enumerate(labels(dataset)) if difficult)
+    item = dataset[idx]
+    assert item['inputs'].shape == (3, 224, 224)
+    assert item['data_samples'].gt_label_difficult == labels(dataset)[idx][1]
+
+
+def official_rows(split):
+    """Rows of -1, 0 (difficult) and 1 of the 20 official lists, by image name."""
+    rows = {}
+    for name in VOCMultiLabel.METAINFO['classes']:
+        for line in (OFFICIAL / f'{name}_{split}.txt').read_text().splitlines():
+            image, value = line.split()
+            rows.setdefault(image, []).append(int(value))
+    return rows
+
+
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f'{OFFICIAL} is absent')
+@pytest.mark.parametrize('split, size', [('trainval', 5011), ('test', 4952)])
+def test_voc_reads_the_official_lists(tmp_path, log, split, size):
+    rows = official_rows(split)
+    classes = VOCMultiLabel.METAINFO['classes']
+    names = (OFFICIAL / f'{split}.txt').read_text().split()
+    assert len(names) == len(rows) == size
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / f'ImageSets/Main/{split}.txt').write_bytes((OFFICIAL / f'{split}.txt').read_bytes())
+    for name in names:
+        found = [(classes[i], str(int(v == 0))) for i, v in enumerate(rows[name]) if v >= 0]
+        write_objects(tmp_path, name, found)
+        (tmp_path / 'JPEGImages' / f'{name}.jpg').touch()
+    dataset = VOCMultiLabel(data_root=str(tmp_path), split=split)
+    assert len(dataset) == size
+    for name, (easy, difficult) in zip(names, labels(dataset)):
+        expected = [-1] * 20
+        for label in easy:
+            expected[label] = 1
+        for label in difficult:
+            expected[label] = 0
+        assert expected == rows[name]

@@ -1,0 +1,325 @@
+"""The web demo: what it works out of a prediction, and its page in a browser."""
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import runpy
+import socket
+import sys
+import types
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.datasets.transforms.load_image import ImageReadError
+from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, rank_labels
+from mlic.demo.web_demo import build_demo, serve
+from mlic.visualization.attention import overlay_attention
+from tests.helpers import ROOT
+
+EVIL = '<img src=x onerror="document.title=1">${1+1}{{value}}'
+CLASSES = ['cat', 'red fox', EVIL, 'straße', 'tree']
+SCORES = [0.7, 0.1, 0.9, 0.55, 0.3]
+# a tool names its logger once a process; here several run in one
+pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
+
+NECK = dict(type='SARLNeck', in_channels=64, num_classes=5, embed_dims=16, feedforward_channels=16)
+MODEL = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+    neck=NECK,
+    head=dict(type='SADCLHead', num_classes=5, in_channels=16, loss_sscl=None, loss_pscl=None),
+)
+PLAIN = dict(
+    MODEL,
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=64),
+)
+RESIZE = dict(type='Resize', scale=(64, 64))
+CROP = dict(type='CenterCrop', crop_size=48)
+
+
+def write_checkpoint(path, model, transform=RESIZE, num_classes=5):
+    """A checkpoint with its config inside; the scores are about SCORES, whatever the photo."""
+    neck, head = (dict(model[part], num_classes=num_classes) for part in ('neck', 'head'))
+    model = dict(model, neck=neck if 'num_classes' in model['neck'] else model['neck'], head=head)
+    pipeline = [dict(type='LoadImageStrict'), transform, dict(type='PackInputs')]
+    cfg = Config(
+        dict(
+            model=model,
+            data_preprocessor=dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
+            test_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        )
+    )
+    torch.manual_seed(0)
+    init_default_scope('mmpretrain')
+    weights = MODELS.build(model).state_dict()
+    weights['head.fc.weight'] *= 1e-3
+    weights['head.fc.bias'] = (
+        torch.tensor(SCORES[:num_classes]).logit().view_as(weights['head.fc.bias'])
+    )
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES[:num_classes]))
+    torch.save(dict(state_dict=weights, meta=meta), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Checkpoints, a photo of 90 x 60 pixels, a huge one, and a file that is none."""
+    folder = tmp_path_factory.mktemp('demo')
+    write_checkpoint(folder / 'sarl.pth', MODEL)
+    write_checkpoint(folder / 'cropped.pth', MODEL, CROP)
+    write_checkpoint(folder / 'baseline.pth', PLAIN)
+    write_checkpoint(folder / 'single.pth', MODEL, num_classes=1)
+    colours = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    photo = Image.fromarray(colours).resize((90, 60))
+    photo.save(folder / 'photo.png')
+    photo.resize((2000, 1000)).save(folder / 'huge.png')
+    (folder / 'broken.jpg').write_text('not an image')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def inferencers(folder):
+    names = ('sarl', 'cropped', 'baseline', 'single')
+    return {name: MultiLabelInferencer(folder / f'{name}.pth', device='cpu') for name in names}
+
+
+# ---------------------------------------------------------------- what the page shows
+
+
+@pytest.mark.parametrize('name', ['sarl', 'cropped', 'baseline'])
+def test_prediction_is_that_of_the_inferencer(name, inferencers, folder):
+    path = str(folder / 'photo.png')
+    found = predict_photo(inferencers[name], path)
+    options = dict(attention=name != 'baseline')
+    ((_, expected),) = inferencers[name].stream([path], **options)
+    torch.testing.assert_close(found.pred_score, expected.pred_score)
+    whole = cv2.imread(path)[..., ::-1]
+    assert_array_equal(found.photo, whole)
+    if name == 'baseline':
+        assert found.attention is None
+        return
+    torch.testing.assert_close(found.attention, expected.attention)
+    view = whole if name == 'sarl' else expected.view  # of a crop, the part that the model sees
+    for label in (0, 3):
+        drawn = draw_label(found, label)
+        assert_array_equal(drawn, overlay_attention(view, expected.attention[label]))
+
+
+def test_pictures_of_a_huge_photo_are_small(inferencers, folder):
+    found = predict_photo(inferencers['sarl'], str(folder / 'huge.png'))
+    assert found.photo.shape == (480, 960, 3) == draw_label(found, 0).shape
+
+
+def test_bad_file_is_named_without_its_folder(inferencers, folder):
+    with pytest.raises(ImageReadError, match='^broken.jpg: not an image'):
+        predict_photo(inferencers['sarl'], str(folder / 'broken.jpg'))
+
+
+def test_labels_shown_follow_threshold_and_number():
+    scores = torch.tensor(SCORES)
+
+    def shown(thr, num):
+        labels, line = describe_labels(scores, CLASSES, thr, num)
+        for name, score in labels.items():
+            assert score == scores[CLASSES.index(name)]
+        return list(labels), line
+
+    assert shown(0.5, 10) == ([EVIL, 'cat', 'straße'], '3 labels.')
+    assert shown(0.5, 2) == ([EVIL, 'cat'], '3 labels, the best 2 shown.')
+    assert shown(0.8, 2) == ([EVIL], '1 label.')
+    assert shown([1.0, 0.0, 1.0, 0.4, 1.0], 5) == (['straße', 'red fox'], '2 labels.')
+    assert shown(0.95, 3) == ([], f'No label; the best is {EVIL} 90%.')
+
+
+def test_every_label_can_be_picked_the_best_first():
+    ranked = rank_labels(torch.tensor(SCORES), CLASSES)
+    assert [label for _, label in ranked] == [2, 0, 3, 4, 1]
+    assert ranked[0][0] == f'{EVIL} 90%' and ranked[-1][0] == 'red fox 10%'
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    'thr, message',
+    [
+        (1.5, 'from 0 to 1, got 1.5'),
+        (float('nan'), 'from 0 to 1, got nan'),
+        ([0.5, 0.5], '2 thresholds for 5 classes'),
+    ],
+)
+def test_threshold_that_does_not_fit_is_refused(thr, message, inferencers):
+    with pytest.raises(ValueError, match=message):
+        build_demo(inferencers['sarl'], thr)
+
+
+def run_tool(monkeypatch, *arguments):
+    """Run tools/demo.py in this process; returns its message."""
+    monkeypatch.setattr(sys, 'argv', ['demo.py', *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(ROOT / 'tools/demo.py'), run_name='__main__')
+    return exit_.value.code
+
+
+def test_tool_without_gradio_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    message = run_tool(monkeypatch, 'nothing.pth')
+    assert message == "error: the web demo needs the extra 'demo': pip install -e '.[demo]'"
+
+
+def test_tool_refuses_an_older_gradio(monkeypatch):
+    older = types.ModuleType('gradio')
+    older.__version__ = '5.49.1'
+    older.__spec__ = importlib.machinery.ModuleSpec('gradio', None, origin='gradio/__init__.py')
+    monkeypatch.setitem(sys.modules, 'gradio', older)
+    message = run_tool(monkeypatch, 'nothing.pth')
+    assert 'gradio 6 or later, and 5.49.1 is installed' in message and '\n' not in message
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope='module')
+def calls():
+    """Addresses that this process has asked for, as (host, what for)."""
+    calls = []
+
+    def note(event, arguments):
+        if event == 'socket.getaddrinfo':
+            calls.append((arguments[0], event))
+        elif event == 'socket.connect' and isinstance(arguments[1], tuple):
+            calls.append((arguments[1][0], event))
+
+    sys.addaudithook(note)  # stays to the end of the process
+    return calls
+
+
+@pytest.fixture
+def open_page(browser, inferencers, calls, tmp_path, monkeypatch):
+    """Opens a page; at the end neither it nor the server has asked elsewhere or complained."""
+    if importlib.util.find_spec('gradio') is None:
+        pytest.skip("needs gradio: pip install -e '.[demo]'")
+    messages = []
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path / 'uploads'))
+    calls.clear()
+    with contextlib.ExitStack() as stack:
+
+        def opened(name='sarl', thr=0.5, width=1280):
+            demo = build_demo(inferencers[name], thr)
+            stack.callback(demo.close)
+            address = serve(demo, port=free_port())
+            page = browser.new_page(viewport=dict(width=width, height=900))
+            stack.callback(page.close)
+            page.on('console', lambda message: messages.extend(fault(message)))
+            page.on('pageerror', lambda error: messages.append(str(error)))
+            page.on('request', lambda request: messages.extend(outside(request.url, address)))
+            page.goto(address)
+            page.get_by_text('No photo yet.').wait_for()
+            return page
+
+        def fault(message):
+            return [message.text] if message.type == 'error' else []
+
+        def outside(url, address):
+            return [] if url.startswith((address, 'data:', 'blob:')) else [url]
+
+        yield opened
+    assert messages == []
+    assert {host for host, _ in calls} <= {'127.0.0.1', 'localhost', '::1'}
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return server.getsockname()[1]
+
+
+def drop(page, path, expected):
+    """Give the page a file, and wait for a text."""
+    page.set_input_files('input[type=file]', str(path))
+    page.locator('#message', has_text=expected).wait_for()
+
+
+def shown(page):
+    return page.locator('#labels dt').all_inner_texts()
+
+
+def slide(page, name, value, expected):
+    """Move a slider, and wait for a text."""
+    page.locator(f'#{name} input[type=range]').fill(str(value))
+    page.locator('#message', has_text=expected).wait_for()
+
+
+@pytest.mark.slow
+def test_browser_shows_labels_and_attention(open_page, folder, monkeypatch):
+    runs = []
+    forward = MultiLabelInferencer._forward
+    monkeypatch.setattr(MultiLabelInferencer, '_forward', lambda *a: runs.append(a) or forward(*a))
+    page = open_page()
+    drop(page, folder / 'photo.png', '3 labels.')
+    assert shown(page) == [EVIL, 'cat', 'straße']
+    assert page.locator('#labels dd').all_inner_texts() == ['90%', '70%', '55%']
+    first = page.locator('#attention img').get_attribute('src')
+    slide(page, 'threshold', 80, '1 label.')
+    assert shown(page) == [EVIL]
+    slide(page, 'threshold', 95, f'No label; the best is {EVIL} 90%.')
+    assert shown(page) == []
+    slide(page, 'threshold', 0, '5 labels.')
+    assert shown(page) == [EVIL, 'cat', 'straße', 'tree', 'red fox']
+    slide(page, 'number', 2, 'the best 2 shown')
+    assert shown(page) == [EVIL, 'cat']
+
+    page.locator('#labels dt', has_text='cat').click()  # picks it
+    page.wait_for_function(
+        'first => document.querySelector("#attention img").src !== first', arg=first
+    )
+    assert page.locator('#picked input').input_value() == 'cat 70%'
+    assert len(runs) == 1
+    assert page.title() == 'Labels of a photo' and page.locator('#photo img').count() == 1
+
+    drop(page, folder / 'broken.jpg', 'broken.jpg: not an image')
+    assert shown(page) == [] and page.locator('img').count() == 0
+    assert page.locator('#message [role=alert]').count() == 1
+    drop(page, folder / 'huge.png', 'the best 2 shown')  # and goes on
+    assert len(runs) == 3
+
+
+@pytest.mark.slow
+def test_browser_of_a_model_without_attention_says_so(open_page, folder):
+    page = open_page('baseline', width=390)
+    drop(page, folder / 'photo.png', '3 labels.')
+    assert 'no attention by label: its neck is GlobalAveragePooling' in page.inner_text(
+        '#attention'
+    )
+    assert page.locator('#photo img').count() == 1
+    assert page.evaluate('document.documentElement.scrollWidth') == 390
+    drop(page, folder / 'broken.jpg', 'broken.jpg: not an image')
+
+
+@pytest.mark.slow
+def test_browser_offers_thresholds_of_the_labels(open_page, folder):
+    page = open_page(thr=[1.0, 0.0, 1.0, 0.4, 1.0])
+    drop(page, folder / 'photo.png', '2 labels.')
+    assert shown(page) == ['straße', 'red fox']
+    assert page.locator('#threshold input[type=range]').is_disabled()
+    page.locator('#by-class input').uncheck()
+    page.locator('#message', has_text='3 labels.').wait_for()
+    slide(page, 'threshold', 80, '1 label.')
+
+
+@pytest.mark.slow
+def test_browser_of_a_model_of_one_class(open_page, folder):
+    page = open_page('single')
+    drop(page, folder / 'photo.png', '1 label.')
+    assert shown(page) == ['cat'] and page.locator('#attention img').count() == 1
+    slide(page, 'threshold', 80, 'No label; the best is cat 70%.')

@@ -1,0 +1,308 @@
+"""Files are not trusted: what a checkpoint holds is never executed, whichever door it comes by."""
+
+import io
+import os
+import pickle
+import tarfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleLR
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
+from mmpretrain import ImageClassificationInferencer, get_model
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mlic.engine.checkpoints.reading import (
+    TRUST,
+    CheckpointError,
+    install_safe_loading,
+    read_checkpoint,
+)
+from mlic.engine.runner.data_check import check_data
+
+SMALL = dict(
+    type='ImageClassifier',
+    backbone=dict(type='LeNet5'),
+    head=dict(type='ClsHead', loss=dict(type='CrossEntropyLoss')),
+)
+
+
+@pytest.fixture(autouse=True)
+def default_scope(monkeypatch):
+    init_default_scope('mmpretrain')
+    monkeypatch.delenv(TRUST, raising=False)
+
+
+class Recorder:
+    """Leaves a file behind if it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+def save_zip(content, path):
+    torch.save(content, path)
+
+
+def save_legacy(content, path):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def save_pickle(content, path):
+    Path(path).write_bytes(pickle.dumps(content))
+
+
+def save_tar(content, path):
+    """The container of torch before 0.4: a tar of pickles."""
+    with tarfile.open(path, 'w') as tar:
+        for name in ('sys_info', 'pickle', 'tensors', 'storages'):
+            data = pickle.dumps(content)
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+FORMATS = [
+    ('evil.pth', save_zip),
+    ('evil.pth', save_legacy),
+    ('evil.pkl', save_pickle),
+    ('evil.pth.tar', save_zip),
+    ('evil.pth.tar', save_tar),
+]
+
+
+def make_runner(tmp_path, **changes):
+    """A Runner that reads its checkpoint before it trains."""
+    return Runner(
+        model=SMALL,
+        work_dir=str(tmp_path / 'work'),
+        train_dataloader=torch.utils.data.DataLoader([0]),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        experiment_name=f'door_{tmp_path.name}',
+        default_scope='mmpretrain',
+        **changes,
+    )
+
+
+def through_runner(path, tmp_path, resume):
+    runner = make_runner(tmp_path, load_from=str(path), resume=resume)
+    runner.train()
+
+
+def through_init_cfg(path, tmp_path):
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=2, init_cfg=init_cfg)
+    MODELS.build(head).init_weights()
+
+
+def through_init_cfg_with_prefix(path, tmp_path):
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone')
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=2, init_cfg=init_cfg)
+    MODELS.build(head).init_weights()
+
+
+def through_http(path, tmp_path):
+    """A download that is in torch's cache already, so that nothing is fetched."""
+    cache = tmp_path / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / path.name).write_bytes(path.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+        load_checkpoint(nn.Linear(1, 1), f'https://localhost/{path.name}')
+
+
+def through_zoo(path, tmp_path):
+    """A name that mmengine's list of models maps to a local file."""
+    home = tmp_path / 'home'
+    home.mkdir(exist_ok=True)
+    (home / path.name).write_bytes(path.read_bytes())
+    (home / 'open_mmlab.json').write_text(f'{{"evil": "{path.name}"}}')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MMENGINE_HOME', str(home))
+        load_checkpoint(nn.Linear(1, 1), 'open-mmlab://evil')
+
+
+def through_object_store(path, tmp_path):
+    class Backend:
+        def get(self, name):
+            return path.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.runner.checkpoint.get_file_backend', lambda *a, **k: Backend())
+        load_checkpoint(nn.Linear(1, 1), f's3://bucket/{path.name}')
+
+
+DOORS = {
+    'load_from': lambda path, tmp_path: through_runner(path, tmp_path, resume=False),
+    'resume': lambda path, tmp_path: through_runner(path, tmp_path, resume=True),
+    'init_cfg': through_init_cfg,
+    'init_cfg_with_prefix': through_init_cfg_with_prefix,
+    'get_model': lambda path, tmp_path: get_model(Config(dict(model=SMALL)), pretrained=str(path)),
+    'inferencer': lambda path, tmp_path: ImageClassificationInferencer(
+        Config(dict(model=SMALL)), pretrained=str(path), device='cpu'
+    ),
+    'load_checkpoint': lambda path, tmp_path: load_checkpoint(nn.Linear(1, 1), str(path)),
+    'read_checkpoint': lambda path, tmp_path: read_checkpoint(path, ours=True),
+    'https': through_http,
+    'open-mmlab': through_zoo,
+    's3': through_object_store,
+}
+
+
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+@pytest.mark.parametrize('name, save', FORMATS, ids=['zip', 'legacy', 'pickle', 'pth_tar', 'tar'])
+@pytest.mark.parametrize('door', DOORS)
+def test_nothing_in_a_checkpoint_is_executed(door, name, save, tmp_path):
+    trace = tmp_path / 'executed'
+    save(dict(state_dict={}, meta={}, extra=Recorder(trace)), tmp_path / name)
+    with pytest.raises(CheckpointError) as stop:
+        DOORS[door](tmp_path / name, tmp_path)
+    assert not trace.exists()
+    assert 'evil' in str(stop.value) and '\n' not in str(stop.value)
+
+
+@pytest.mark.parametrize('save', [save_zip, save_legacy], ids=['zip', 'legacy'])
+def test_the_refusal_says_what_is_inside_and_what_to_do(save, tmp_path):
+    save(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match=rf'evil.pth holds \w+\.mkdir .*{TRUST}=1'):
+        load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'evil.pth'))
+
+
+@pytest.mark.parametrize('door', ['load_checkpoint', 'read_checkpoint', 'https'])
+def test_one_variable_opens_every_door(door, tmp_path, monkeypatch):
+    trace = tmp_path / 'executed'
+    save_zip(dict(state_dict={}, extra=Recorder(trace)), tmp_path / 'own.pth')
+    monkeypatch.setenv(TRUST, '1')
+    DOORS[door](tmp_path / 'own.pth', tmp_path)
+    assert trace.exists()
+    monkeypatch.setenv(TRUST, 'yes')
+    with pytest.raises(CheckpointError, match="must be 0 or 1, got 'yes'"):
+        DOORS[door](tmp_path / 'own.pth', tmp_path)
+
+
+def test_the_environment_is_as_before_a_download(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    save_zip(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
+    before = dict(os.environ)
+    with pytest.raises(CheckpointError):
+        through_http(tmp_path / 'evil.pth', tmp_path)
+    assert dict(os.environ) == before and not (tmp_path / 'executed').exists()
+
+
+def test_config_text_of_a_checkpoint_is_not_executed_on_resume(tmp_path):
+    trace = tmp_path / 'executed'
+    config = f'import os; os.mkdir({str(trace)!r})'
+    torch.save(dict(state_dict={}, meta=dict(config=config, epoch=0)), tmp_path / 'evil.pth')
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))
+    assert loaded['meta'] == dict(epoch=0)
+    with pytest.raises(KeyError):  # it has nothing else that a resumed run needs
+        through_runner(tmp_path / 'evil.pth', tmp_path, resume=True)
+    assert not trace.exists()
+
+
+def test_what_our_runs_save_is_read(tmp_path):
+    buffer = HistoryBuffer()
+    for value in (np.float64(1.5), 3, 4.5):
+        buffer.update(value)
+    content = dict(
+        meta=dict(epoch=1, iter=2, dataset_meta=dict(classes=('a', 'b')), time='now', seed=None),
+        state_dict=OrderedDict(weight=torch.ones(2, dtype=torch.bfloat16)),
+        ema_state_dict=OrderedDict(steps=torch.tensor(3)),
+        message_hub=dict(
+            log_scalars=OrderedDict(loss=buffer),
+            runtime_info=OrderedDict(
+                best_score=np.float64(85.6),
+                count=np.int64(3),
+                flag=np.bool_(True),
+                array=np.arange(3, dtype=np.float32),
+                keep_ckpt_ids=[1, 2],
+            ),
+            resumed_keys={'loss': True},
+        ),
+        optimizer=dict(state={0: dict(step=torch.tensor(1.0))}, param_groups=[dict(lr=0.1)]),
+        rank_states=[dict(generator=torch.get_rng_state()) for _ in range(2)],
+    )
+    for save in (save_zip, save_legacy):
+        save(content, tmp_path / 'ours.pth')
+        loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'ours.pth'), map_location='cpu')
+        hub = loaded['message_hub']
+        np.testing.assert_array_equal(hub['log_scalars']['loss'].data[0], buffer.data[0])
+        assert hub['log_scalars']['loss'].mean() == buffer.mean()
+        info = hub['runtime_info']
+        assert info['best_score'] == 85.6 and info['count'] == 3 and info['flag']
+        np.testing.assert_array_equal(info['array'], [0, 1, 2])
+        assert torch.equal(loaded['rank_states'][1]['generator'], torch.get_rng_state())
+
+
+def test_arrays_written_under_the_other_numpy_are_read(tmp_path):
+    torch.save(dict(score=np.float64(1.5), array=np.ones(2)), tmp_path / 'new.pth')
+    content = pickle.dumps(dict(score=np.float64(1.5), array=np.ones(2)), protocol=2)
+    renamed = content.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+    assert renamed != content
+    write_as_torch_does(tmp_path / 'old.pth', renamed)
+    loaded = read_checkpoint(tmp_path / 'old.pth', ours=True)
+    assert loaded['score'] == 1.5
+    np.testing.assert_array_equal(loaded['array'], np.ones(2))
+
+
+def write_as_torch_does(path, pickled):
+    """A torch file in zip format around a pickle."""
+    writer = torch._C.PyTorchFileWriter(str(path))
+    writer.write_record('data.pkl', pickled, len(pickled))
+    writer.write_end_of_file()
+
+
+def test_a_stock_schedule_is_refused_by_name(tmp_path):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    schedule = OneCycleLR(optimizer, eta_max=1.0, total_steps=10)
+    torch.save(dict(param_schedulers=[schedule.state_dict()]), tmp_path / 'stock.pth')
+    with pytest.raises(CheckpointError, match='OneCycleParamScheduler'):
+        read_checkpoint(tmp_path / 'stock.pth', ours=True)
+
+
+@pytest.mark.parametrize(
+    'content', [b'', b'no checkpoint', b'PK\x03\x04', bytes(100)], ids=['empty', 'text', 'zip', '0']
+)
+def test_damaged_files_are_an_error_of_one_line(content, tmp_path):
+    (tmp_path / 'damaged.pth').write_bytes(content)
+    with pytest.raises(CheckpointError, match='damaged.pth is not a checkpoint') as stop:
+        load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'damaged.pth'))
+    assert '\n' not in str(stop.value)
+    with pytest.raises(FileNotFoundError, match='absent.pth'):
+        load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'absent.pth'))
+
+
+def test_every_cut_of_a_checkpoint_is_refused(tmp_path):
+    torch.save(dict(state_dict=dict(weight=torch.ones(50))), tmp_path / 'whole.pth')
+    whole = (tmp_path / 'whole.pth').read_bytes()
+    for length in range(0, len(whole), 97):
+        (tmp_path / 'cut.pth').write_bytes(whole[:length])
+        with pytest.raises(CheckpointError):
+            read_checkpoint(tmp_path / 'cut.pth', mmap=True)
+
+
+def test_installing_twice_changes_nothing():
+    before = dict(CheckpointLoader._schemes)
+    install_safe_loading()
+    assert dict(CheckpointLoader._schemes) == before
+
+
+def test_a_pickled_list_of_images_is_refused(tmp_path, monkeypatch):
+    (tmp_path / 'train.pkl').write_bytes(pickle.dumps({}))
+    dataset = dict(data_root=str(tmp_path), ann_file='train.pkl')
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    with pytest.raises(SystemExit, match='train.pkl is a pickle.*JSON'):
+        check_data(cfg, ('train',))
+    monkeypatch.setenv(TRUST, '1')
+    check_data(cfg, ('train',))

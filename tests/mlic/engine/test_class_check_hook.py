@@ -1,0 +1,85 @@
+"""The check of classes before training: numbers that differ, classes without a prototype."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.models import ImageClassifier
+from torch import nn
+
+from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
+from projects.sadcl.models.sadcl_head import SADCLHead
+
+NAMES = ('beach', 'boat', 'person')
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpretrain')
+
+
+def make_model(num_classes=3, head=None):
+    """A classifier of a backbone that was trained on other classes, a preprocessor and a head."""
+    model = ImageClassifier(
+        backbone=dict(type='LeNet5'), data_preprocessor=dict(num_classes=num_classes)
+    )
+    model.backbone.num_classes = 1000
+    model.head = head or SADCLHead(num_classes=num_classes, in_channels=4, proj_channels=2)
+    return model
+
+
+def make_runner(model, dataset):
+    loader = SimpleNamespace(dataset=dataset)
+    logger = logging.getLogger('class_check')
+    return SimpleNamespace(
+        model=model, train_dataloader=loader, test_dataloader=loader, logger=logger
+    )
+
+
+def data(classes=NAMES):
+    return SimpleNamespace(CLASSES=classes)
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [data(), SimpleNamespace(dataset=data()), SimpleNamespace(datasets=[data(), data()])],
+    ids=['plain', 'repeated', 'concatenated'],
+)
+def test_equal_numbers_pass_and_the_backbone_is_not_asked(dataset):
+    runner = make_runner(make_model(), dataset)
+    ClassCountCheckHook().before_train(runner)
+    ClassCountCheckHook().before_test(runner)
+
+
+def test_other_numbers_are_named_with_their_modules():
+    runner = make_runner(make_model(num_classes=80), SimpleNamespace(dataset=data()))
+    with pytest.raises(ValueError, match='SimpleNamespace has 3 classes') as error:
+        ClassCountCheckHook().before_train(runner)
+    message = str(error.value)
+    assert 'data_preprocessor (ClsDataPreprocessor) num_classes=80' in message
+    assert 'head (SADCLHead) num_classes=80' in message
+    assert 'backbone' not in message
+
+
+def test_classes_without_a_prototype_are_named(caplog):
+    model = make_model()
+    model.head.set_prototypes(torch.tensor([[1.0] * 4, [0.0] * 4, [0.0] * 4]))
+    with caplog.at_level(logging.WARNING, 'class_check'):
+        ClassCountCheckHook().before_train(make_runner(model, data()))
+    (record,) = caplog.records
+    assert '2 of 3 classes' in record.message and record.message.endswith(': boat, person')
+
+
+@pytest.mark.parametrize('head', [None, nn.Identity()], ids=['prototypes', 'no head of ours'])
+def test_nothing_is_said_where_nothing_is_wrong(head, caplog):
+    with caplog.at_level(logging.WARNING, 'class_check'):
+        ClassCountCheckHook().before_train(make_runner(make_model(head=head), data()))
+    assert not caplog.records
+
+
+def test_data_without_class_names_is_said(caplog):
+    with caplog.at_level(logging.WARNING, 'class_check'):
+        ClassCountCheckHook().before_train(make_runner(make_model(), data(None)))
+    assert 'names no classes' in caplog.text

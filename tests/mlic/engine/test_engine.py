@@ -1,0 +1,388 @@
+"""Schedule, CPU mixed precision, prototype stage and the tools' start-up checks."""
+
+import logging
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
+from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
+from mlic.engine.runner.data_check import check_data
+from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
+from projects.sadcl.engine.prototype_hook import PrototypeHook, class_means
+from tests.helpers import RECORDINGS, ROOT
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+# ---------------------------------------------------------------- one cycle
+
+
+def make_adamw(*rates):
+    groups = [{'params': [nn.Parameter(torch.zeros(1))], 'lr': rate} for rate in rates]
+    return torch.optim.AdamW(groups, betas=(0.95, 0.999))
+
+
+def run_schedule(optimizer, scheduler, steps):
+    """Learning rates and beta1 of every group before each step."""
+    history = []
+    for _ in range(steps):
+        history.append([(group['lr'], group['betas'][0]) for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return np.array(history)  # (steps, groups, 2)
+
+
+@pytest.mark.parametrize('pct_start', [0.2, 0.3])
+@pytest.mark.parametrize('steps', [10, 57])
+def test_one_cycle_equals_torch_for_every_group(steps, pct_start):
+    ours, theirs = make_adamw(1e-3, 2e-4), make_adamw(1e-3, 2e-4)
+    scheduler = GroupOneCycleLR(ours, pct_start=pct_start, total_steps=steps, by_epoch=False)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        theirs, max_lr=[1e-3, 2e-4], total_steps=steps, pct_start=pct_start
+    )
+    # torch counts its steps from the first of the cycle, and so does mmengine
+    expected = []
+    for step in range(steps):
+        expected.append([(group['lr'], group['betas'][0]) for group in theirs.param_groups])
+        theirs.step()
+        if step < steps - 1:
+            reference.step()
+    np.testing.assert_allclose(run_schedule(ours, scheduler, steps), np.array(expected), rtol=1e-12)
+
+
+def test_one_cycle_of_a_rise_of_one_step_does_not_divide_by_zero():
+    optimizer = make_adamw(1e-3)
+    scheduler = GroupOneCycleLR(optimizer, pct_start=0.2, total_steps=5, by_epoch=False)
+    rates = run_schedule(optimizer, scheduler, 5)[:, 0, 0]
+    # no warm-up here: a half cosine leads from the peak to almost nothing
+    assert rates[0] == pytest.approx(1e-3 / 25)
+    descent = 1e-3 * (1 + np.cos(np.pi * np.arange(1, 5) / 4)) / 2
+    np.testing.assert_allclose(rates[1:], descent, atol=1e-3 / 25e4)
+
+
+def test_one_cycle_equals_the_published_run():
+    if not RECORDINGS.exists():
+        pytest.skip('recordings of the published code are not here')
+    recorded = np.load(RECORDINGS / 'extras.npz')
+    steps = int(recorded['onecycle.total_steps'])
+    optimizer = make_adamw(5e-5)
+    scheduler = GroupOneCycleLR(optimizer, pct_start=0.2, total_steps=steps, by_epoch=False)
+    history = run_schedule(optimizer, scheduler, steps)[recorded['onecycle.step'], 0]
+    np.testing.assert_allclose(history[:, 0], recorded['onecycle.lr'], rtol=1e-9)
+    np.testing.assert_allclose(history[:, 1], recorded['onecycle.beta1'], rtol=1e-12)
+
+
+def test_second_cycle_has_the_peaks_of_the_first():
+    optimizer = make_adamw(1e-3, 2e-4)
+    kwargs = dict(pct_start=0.2, by_epoch=False)
+    first = GroupOneCycleLR(optimizer, begin=0, end=20, **kwargs)
+    second = GroupOneCycleLR(optimizer, begin=20, end=40, **kwargs)
+    rates = []
+    for _ in range(40):
+        rates.append([group['lr'] for group in optimizer.param_groups])
+        optimizer.step()
+        first.step()
+        second.step()
+    np.testing.assert_allclose(rates[:20], rates[20:], rtol=1e-12)
+    np.testing.assert_allclose(np.max(rates, axis=0), [1e-3, 2e-4])
+
+
+def test_one_cycle_leaves_betas_alone_if_told_to():
+    optimizer = make_adamw(1e-3)
+    scheduler = GroupOneCycleLR(optimizer, total_steps=10, by_epoch=False, betas=None)
+    assert set(run_schedule(optimizer, scheduler, 10)[:, 0, 1]) == {0.95}
+
+
+def test_one_cycle_state_loads_without_running_code(tmp_path):
+    optimizer = make_adamw(1e-3)
+    scheduler = GroupOneCycleLR(optimizer, total_steps=10, by_epoch=False)
+    run_schedule(optimizer, scheduler, 4)
+    torch.save(scheduler.state_dict(), tmp_path / 'state.pth')
+    state = torch.load(tmp_path / 'state.pth', weights_only=True)
+    resumed = GroupOneCycleLR(make_adamw(1e-3), total_steps=10, by_epoch=False)
+    resumed.load_state_dict(state)
+    assert resumed.last_step == scheduler.last_step == 4
+    resumed.step()
+    scheduler.step()
+    assert resumed.get_last_value() == scheduler.get_last_value()
+
+
+def test_three_phases_are_refused():
+    with pytest.raises(ValueError, match='three_phase'):
+        GroupOneCycleLR(make_adamw(1e-3), total_steps=10, three_phase=True)
+
+
+# ---------------------------------------------------------------- early stopping of a stage
+
+
+class StoppableRunner:
+    """As much of a Runner as StageEarlyStoppingHook reads after a validation."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch  # how many are done
+        self.train_loop = SimpleNamespace(stop_training=False)
+        self.message_hub = MessageHub.get_instance('stoppable')
+        self.logger = logging.getLogger('stoppable')
+
+
+@pytest.mark.parametrize(
+    'epoch, skips, ends',
+    [(3, True, False), (4, False, False), (5, False, True)],
+    ids=['within-first', 'end-of-first', 'second'],
+)
+def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
+    hook = StageEarlyStoppingHook(next_stage=5, patience=1)
+    runner = StoppableRunner(epoch)
+    hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    assert hook.skip_to_next_stage == skips
+    assert runner.train_loop.stop_training == ends
+
+
+def test_early_stopping_takes_up_its_count():
+    hook = StageEarlyStoppingHook(next_stage=1, patience=3)
+    runner = StoppableRunner(epoch=3)
+    for score in (50.0, 40.0, 41.0):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+    resumed = StageEarlyStoppingHook(next_stage=1, patience=3)
+    runner.iter = 30
+    resumed.before_train(runner)
+    assert (resumed.wait_count, resumed.best_score) == (2, 50.0)
+    runner.iter = 0  # a new run of the same process
+    fresh = StageEarlyStoppingHook(next_stage=1, patience=3)
+    fresh.before_train(runner)
+    assert (fresh.wait_count, fresh.best_score) == (0, -np.inf)
+
+
+# ---------------------------------------------------------------- CPU mixed precision
+
+
+def test_autocast_wrapper_computes_in_bfloat16_and_keeps_float32_weights():
+    layer = nn.Linear(4, 2)
+    wrapper = AutocastOptimWrapper(optimizer=torch.optim.SGD(layer.parameters(), lr=0.1))
+    before = layer.weight.detach().clone()
+    with wrapper.optim_context(layer):
+        output = layer(torch.randn(3, 4))
+    assert output.dtype == torch.bfloat16
+    wrapper.update_params(output.float().pow(2).sum())
+    assert layer.weight.dtype == torch.float32
+    assert not torch.equal(layer.weight, before)
+    assert isinstance(wrapper, OptimWrapper)
+
+
+# ---------------------------------------------------------------- prototypes
+
+
+class TinyHead(nn.Module):
+    """Scores by a fixed linear map."""
+
+    def __init__(self, num_classes, embed_dims):
+        super().__init__()
+        self.prototypes = nn.Parameter(torch.randn(num_classes, embed_dims))
+
+    def forward(self, feats):
+        return torch.einsum('bcd,cd->bc', feats[-1], self.prototypes)
+
+
+class TinyClassifier(nn.Module):
+    """Embeddings are the inputs themselves."""
+
+    def __init__(self, num_classes, embed_dims):
+        super().__init__()
+        self.head = TinyHead(num_classes, embed_dims)
+
+    def data_preprocessor(self, batch, training):
+        assert not training
+        return batch
+
+    def extract_feat(self, inputs):
+        return (inputs,)
+
+
+def make_batches(seed, num_batches, num_classes, embed_dims):
+    from mmpretrain.structures import DataSample
+
+    generator = torch.Generator().manual_seed(seed)
+    batches = []
+    for index in range(num_batches):
+        size = 4 - (index == num_batches - 1)  # the last batch is smaller
+        inputs = torch.randn(size, num_classes, embed_dims, generator=generator)
+        target = (torch.rand(size, num_classes, generator=generator) < 0.5).float()
+        target[:, 0] = 0  # a class nobody has
+        samples = [DataSample().set_gt_score(row) for row in target]
+        batches.append(dict(inputs=inputs, data_samples=samples))
+    return batches
+
+
+@pytest.mark.parametrize('threshold', [0.0, 0.5, 0.85])
+def test_class_means_equal_a_loop_over_images(threshold):
+    model = TinyClassifier(5, 6)
+    batches = make_batches(0, 3, 5, 6)
+    model.train()
+    sums, counts, confident = class_means(model, batches, threshold)
+    assert model.training  # left as it was
+    expected, number, passed = torch.zeros(5, 6), [0] * 5, [0] * 5
+    for batch in batches:
+        scores = model.head((batch['inputs'],)).sigmoid()
+        for image, sample in enumerate(batch['data_samples']):
+            for c in range(5):
+                if sample.gt_score[c] == 1:
+                    number[c] += 1
+                    if scores[image, c] > threshold:
+                        passed[c] += 1
+                        expected[c] += batch['inputs'][image, c]
+    torch.testing.assert_close(sums, expected)
+    assert counts.tolist() == number
+    assert confident.tolist() == passed
+    assert passed[0] == 0 and sums[0].abs().sum() == 0
+
+
+def test_begin_counts_from_one():
+    with pytest.raises(ValueError, match='counts epochs from 1, got 0'):
+        PrototypeHook(begin=0)
+
+
+# ---------------------------------------------------------------- start-up
+
+
+def gpu_config(**changes):
+    return Config(
+        dict(
+            launcher='none',
+            optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'),
+            env_cfg=dict(dist_cfg=dict(backend='nccl')),
+            **changes,
+        )
+    )
+
+
+def test_mixed_precision_falls_back_to_the_cpu_with_one_notice(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg, lines = gpu_config(), []
+    adapt_to_device(cfg, lines.append)
+    assert cfg.optim_wrapper == dict(type='AutocastOptimWrapper')
+    assert len(lines) == 1 and 'bfloat16' in lines[0]
+
+
+def test_loaders_without_workers_keep_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    loaders = {
+        f'{split}_dataloader': dict(num_workers=workers, persistent_workers=True)
+        for split, workers in dict(train=0, val=2).items()
+    }
+    cfg = gpu_config(**loaders)
+    adapt_to_device(cfg)
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.persistent_workers is True
+
+
+def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = gpu_config()
+    before = cfg.to_dict()
+    adapt_to_device(cfg, pytest.fail)
+    assert cfg.to_dict() == before
+
+
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_adamw_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, has_bfloat16):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    capability = (8, 0) if has_bfloat16 else (7, 5)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
+    cfg, lines = gpu_config(), []
+    cfg.optim_wrapper.update(dtype='bfloat16', optimizer=dict(type='AdamW', lr=1.0))
+    adapt_to_device(cfg, lines.append)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1.0, fused=True)
+    assert cfg.optim_wrapper.dtype == ('bfloat16' if has_bfloat16 else 'float16')
+    assert len(lines) == int(not has_bfloat16)
+
+
+@pytest.mark.parametrize('epoch, iteration', [(1, 10), (2, 9), (2, 11), (3, 15)])
+def test_the_stage_starts_at_the_first_iteration_of_its_own_epoch_only(epoch, iteration):
+    # (1, 10): a run resumed at the end of epoch 2, of which nothing is left
+    runner = SimpleNamespace(epoch=epoch, iter=iteration, train_dataloader=range(5))
+    PrototypeHook(begin=3).before_train_epoch(runner)  # nothing else of the runner is touched
+    runner.epoch, runner.iter = 2, 10
+    with pytest.raises(AttributeError, match='model'):
+        PrototypeHook(begin=3).before_train_epoch(runner)
+
+
+def test_missing_data_is_one_line_with_path_and_document(tmp_path):
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                dataset=dict(
+                    type='COCOMultiLabel',
+                    data_root=str(tmp_path / 'coco'),
+                    ann_file='annotations/instances_train2014.json',
+                )
+            )
+        )
+    )
+    with pytest.raises(SystemExit) as stop:
+        check_data(cfg, ('train', 'val'))
+    message = str(stop.value)
+    assert str(tmp_path / 'coco') in message
+    assert 'docs/datasets.md' in message and message.startswith('train data')
+    assert '\n' not in message
+
+
+def test_data_that_is_there_passes(tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'train.json').write_text('{}')
+    dataset = dict(
+        type='MultiLabelDataset',
+        data_root=str(tmp_path),
+        ann_file='train.json',
+        data_prefix='images',
+    )
+    check_data(Config(dict(train_dataloader=dict(dataset=dataset))), ('train',))
+    dataset['data_prefix'] = dict(img_path='pictures')
+    with pytest.raises(SystemExit, match='pictures'):
+        check_data(Config(dict(train_dataloader=dict(dataset=dataset))), ('train',))
+
+
+def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
+    with pytest.raises(SystemExit, match='no best'):
+        find_checkpoint(str(tmp_path))
+    resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
+    torch.save(resumable, tmp_path / 'epoch_2.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
+    best = tmp_path / 'best_multi-label_mAP_epoch_1.pth'
+    best.touch()
+    assert find_checkpoint(str(tmp_path)) == str(best)
+    assert find_checkpoint(str(best)) == str(best)
+    with pytest.raises(SystemExit, match='does not exist'):
+        find_checkpoint(str(tmp_path / 'nothing.pth'))
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_tools_start_from_any_directory_without_pythonpath(tool, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / tool), '--help'],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    assert '--cfg-options' in result.stdout

@@ -1,0 +1,550 @@
+"""What goes wrong in a run: full disks, kills, losses that are not finite, data that vanish."""
+
+import errno
+import itertools
+import math
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import METRICS, MODELS
+from mmpretrain.structures import DataSample
+from PIL import Image
+from torch import nn
+
+from mlic.engine.checkpoints.reading import CheckpointError, read_checkpoint
+from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.engine.checkpoints.writing import CheckpointWriteError, atomic_write
+from mlic.engine.hooks import atomic_checkpoint_hook as atomic_checkpoint
+from mlic.engine.hooks.finite_loss_hook import NonFiniteLossError
+
+RUN_NUMBER = itertools.count()
+NAN, INF = math.nan, math.inf
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+    """A linear model with batch norm and a bank; an image's second value is added to the loss."""
+
+    def __init__(self, grows=False):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.linear = nn.Linear(2, 1)
+        self.root = nn.Parameter(torch.zeros(1)) if grows else None
+        self.register_buffer('memory_bank', torch.zeros(2))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        inputs = torch.stack(inputs)
+        outputs = self.linear(self.norm(inputs))
+        if mode != 'loss':
+            return [DataSample() for _ in inputs]
+        with torch.no_grad():
+            self.memory_bank.copy_(inputs.mean(0))
+        loss = (outputs**2).mean() + inputs[:, 1].mean()
+        if self.root is not None and inputs[0, 1] > 0:
+            loss = loss + self.root.sqrt().sum()  # finite forward, infinite backward
+        return dict(loss_toy=loss)
+
+
+@METRICS.register_module()
+class ToyMetric(BaseMetric):
+    """Scores as they are told."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = iter(scores)
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(mAP=next(self.scores))
+
+
+class Toys(torch.utils.data.Dataset):
+    """Image i is (i, extra[i]); ``data_samples`` has its path."""
+
+    metainfo = dict(classes=('a', 'b'))
+
+    def __init__(self, extra):
+        self.extra = extra
+
+    def __len__(self):
+        return len(self.extra)
+
+    def __getitem__(self, index):
+        sample = DataSample(metainfo=dict(img_path=f'image_{index}.jpg'))
+        values = torch.tensor([float(index), self.extra[index]])
+        return dict(inputs=values, data_samples=sample)
+
+
+class Weights(Hook):
+    """The parameters and buffers after each iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train(self, runner):
+        self.after_train_iter(runner, -1)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+
+def make_runner(
+    tmp_path, extra=(0.0,) * 4, epochs=1, accumulative_counts=1, max_in_a_row=2, **changes
+):
+    """A run of toys: two images a batch, no shuffling."""
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=Toys(list(extra)),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+    )
+    settings = dict(
+        model=dict(type='ToyModel'),
+        work_dir=str(tmp_path / 'work'),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(
+            type='OptimWrapper',
+            optimizer=dict(type='SGD', lr=0.01, momentum=0.9),
+            accumulative_counts=accumulative_counts,
+        ),
+        default_hooks=dict(
+            checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1)
+        ),
+        custom_hooks=[dict(type='FiniteLossHook', max_in_a_row=max_in_a_row)],
+        default_scope='mmpretrain',
+        experiment_name=f'toy_{next(RUN_NUMBER)}',
+        randomness=dict(seed=0),
+    )
+    runner = Runner(**{**settings, **changes})
+    weights = Weights()
+    runner.register_hook(weights)
+    return runner, weights
+
+
+def assert_same(state, other):
+    for name in state:
+        torch.testing.assert_close(state[name], other[name], rtol=0, atol=0, msg=name)
+
+
+# ---------------------------------------------------------------- loss and gradient
+
+
+@pytest.mark.parametrize('value', [NAN, INF, -INF])
+@pytest.mark.parametrize('wrapper', ['OptimWrapper', 'AutocastOptimWrapper'])
+def test_non_finite_loss_leaves_weights_statistics_and_bank_alone(tmp_path, value, wrapper):
+    extra = [0.0, 0.0, 0.0, value, 0.0, 0.0]
+    optim_wrapper = dict(type=wrapper, optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+    runner, weights = make_runner(tmp_path, extra, optim_wrapper=optim_wrapper)
+    runner.train()
+    start, good, skipped, end = weights.seen
+    assert not torch.equal(start['linear.weight'], good['linear.weight'])
+    assert_same(skipped, good)
+    assert not torch.equal(end['linear.weight'], good['linear.weight'])
+    assert not torch.equal(end['memory_bank'], good['memory_bank'])
+    assert all(tensor.isfinite().all() for tensor in end.values())
+    assert runner.message_hub.get_info('skipped_iterations') == 1
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert 'Iteration 2 is skipped, 1 in a row, 1 in all' in log
+    assert 'images image_2.jpg, image_3.jpg' in log
+
+
+def test_a_run_without_faults_is_the_run_without_the_hook(tmp_path):
+    _, guarded = runs = make_runner(tmp_path / 'a', extra=[0.1] * 8, epochs=2)
+    runs[0].train()
+    runner, free = make_runner(tmp_path / 'b', extra=[0.1] * 8, epochs=2, custom_hooks=[])
+    runner.train()
+    assert len(guarded.seen) == len(free.seen) == 9
+    for ours, theirs in zip(guarded.seen, free.seen):
+        assert_same(ours, theirs)
+    (hook,) = [hook for hook in runs[0].hooks if type(hook).__name__ == 'FiniteLossHook']
+    assert hook.gathered == [] and 'update_params' not in vars(runs[0].optim_wrapper)
+
+
+def test_non_finite_gradient_of_a_finite_loss_is_skipped(tmp_path):
+    extra = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    runner, weights = make_runner(tmp_path, extra, model=dict(type='ToyModel', grows=True))
+    runner.train()
+    assert runner.message_hub.get_info('skipped_iterations') == 1
+    _, good, skipped, end = weights.seen
+    assert_same(skipped, good)
+    assert not torch.equal(end['linear.weight'], good['linear.weight'])
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert 'of a finite loss, images image_2.jpg, image_3.jpg' in log
+
+
+@pytest.mark.parametrize('bad', [0, 1, 2, 3])
+def test_accumulation_drops_what_its_group_had_gathered(tmp_path, bad):
+    extra = [0.1] * 12  # six batches, in two groups of three
+    extra[2 * bad] = NAN
+    runner, weights = make_runner(tmp_path, extra, accumulative_counts=3)
+    steps = []
+
+    class CountSteps(Hook):
+        priority = 'VERY_LOW'
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            before, now = weights.seen[-1], runner.model.state_dict()
+            steps.append(not torch.equal(before['linear.weight'], now['linear.weight']))
+
+    runner.register_hook(CountSteps())
+    runner.train()
+    # a step belongs to the third and the sixth batch, wherever the bad one is, unless it is it
+    assert steps == [False, False, bad != 2, False, False, True]
+    assert runner.optim_wrapper.inner_count == 6
+    assert all(tensor.isfinite().all() for tensor in weights.seen[-1].values())
+
+
+def test_too_many_in_a_row_end_the_run_with_images_and_checkpoint(tmp_path):
+    extra = [0.0] * 4 + [NAN] * 2 + [0.0] * 2 + [NAN] * 4
+    runner, weights = make_runner(tmp_path, extra, epochs=2)
+    with pytest.raises(NonFiniteLossError) as stop:
+        runner.train()
+    message = str(stop.value)
+    assert '\n' not in message
+    assert '2 iterations in a row' in message and 'iteration 6' in message
+    assert 'image_10.jpg, image_11.jpg' in message and 'Last checkpoint: none yet' in message
+    # the one before, among good ones, did not count
+    assert runner.message_hub.get_info('skipped_iterations') == 3
+    assert all(tensor.isfinite().all() for tensor in weights.seen[-1].values())
+
+
+def test_the_last_checkpoint_is_named_when_training_stops(tmp_path):
+    runner, _ = make_runner(tmp_path, extra=[0.0] * 4, epochs=3)
+
+    class Spoil(Hook):
+        def after_train_epoch(self, runner):
+            runner.train_dataloader.dataset.extra = [NAN] * 4
+
+    runner.register_hook(Spoil())
+    with pytest.raises(NonFiniteLossError, match=r'Last checkpoint: .*epoch_1\.pth\.'):
+        runner.train()
+    saved = read_checkpoint(Path(runner.work_dir) / 'epoch_1.pth', ours=True)
+    assert all(tensor.isfinite().all() for tensor in saved['state_dict'].values())
+
+
+def test_bad_gradients_count_in_a_row_with_accumulation_too(tmp_path):
+    model = dict(type='ToyModel', grows=True)
+    runner, _ = make_runner(tmp_path, extra=[1.0] * 16, accumulative_counts=2, model=model)
+    with pytest.raises(NonFiniteLossError, match='2 iterations in a row.*iteration 4;'):
+        runner.train()
+
+
+def test_gradients_that_no_loss_scale_mends_end_the_run(tmp_path):
+    runner, _ = make_runner(tmp_path, extra=[0.0] * 60)
+    scales = itertools.count(-8)
+
+    class Scaler:
+        def get_scale(self):
+            return 2.0 ** -next(scales)
+
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.optim_wrapper.loss_scaler = Scaler()
+    with pytest.raises(NonFiniteLossError, match=r'the loss scale fell to 3\.05.*e-05') as stop:
+        runner.train()
+    # 2^8 at the first iteration, 2^-15 at the 24th
+    assert 'iteration 24;' in str(stop.value) and 'image_46.jpg' in str(stop.value)
+
+
+def test_a_copied_run_leaves_the_best_checkpoint_of_the_original(tmp_path):
+    hook, kept = atomic_checkpoint.AtomicCheckpointHook(), tmp_path / 'a' / 'best_mAP_epoch_1.pth'
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / kept.name).touch()
+    hook.out_dir = str(tmp_path / 'b')
+    assert hook._here(str(kept)) == str(tmp_path / 'b' / kept.name)
+    assert hook._here(str(tmp_path / 'a' / 'other.pth')) == str(tmp_path / 'a' / 'other.pth')
+    backend = atomic_checkpoint._PatientBackend(tmp_path / 'b')
+    for name in ('a', 'b'):
+        backend.remove(str(tmp_path / name / kept.name))
+    backend.remove_waiting(keep=set())
+    assert kept.exists() and not (tmp_path / 'b' / kept.name).exists()
+
+
+def test_several_optimizers_are_refused(tmp_path):
+    runner, _ = make_runner(tmp_path)
+    hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'FiniteLossHook')
+    runner.optim_wrapper = dict()
+    with pytest.raises(TypeError, match='one OptimWrapper, got dict'):
+        hook.before_train(runner)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def test_atomic_write_is_all_or_nothing(tmp_path):
+    path = tmp_path / 'new' / 'file'
+    with atomic_write(path) as file:
+        file.write(b'first')
+        assert not path.exists()
+    assert path.read_bytes() == b'first'
+    with pytest.raises(KeyError), atomic_write(path) as file:
+        file.write(b'second')
+        raise KeyError
+    assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
+
+
+def full_disk(monkeypatch):
+    """Writing a checkpoint fails after some bytes."""
+
+    def put(self, obj, filepath):
+        with atomic_write(filepath) as file:
+            file.write(obj[: len(obj) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic_checkpoint.AtomicBackend, 'put', put)
+
+
+def test_a_full_disk_is_named_and_the_previous_checkpoint_is_whole(tmp_path, monkeypatch):
+    runner, weights = make_runner(tmp_path, epochs=3)
+
+    class FillDisk(Hook):
+        def before_train_epoch(self, runner):
+            if runner.epoch == 1:
+                full_disk(monkeypatch)
+
+    runner.register_hook(FillDisk())
+    with pytest.raises(CheckpointWriteError, match=r'epoch_2\.pth was not written \(No space'):
+        runner.train()
+    work_dir = Path(runner.work_dir)
+    assert [file.name for file in work_dir.glob('*.pth*')] == ['epoch_1.pth']
+    assert find_resumable(work_dir) == str(work_dir / 'epoch_1.pth')
+    assert_same(read_checkpoint(work_dir / 'epoch_1.pth', ours=True)['state_dict'], weights.seen[2])
+
+
+def test_a_really_full_disk(tmp_path):
+    """The kernel's own refusal: a limit on the size of files, which fails in mid-write."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with atomic_write(tmp_path / 'file') as file:
+            file.write(b'before')
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        refusal = pytest.raises(CheckpointWriteError, match='file was not written .*is kept')
+        with refusal, atomic_write(tmp_path / 'file') as file:
+            file.write(bytes(1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / 'file').read_bytes() == b'before' and len(os.listdir(tmp_path)) == 1
+
+
+SAVES = ['in_the_write', 'before_the_rename', 'before_the_pointer', 'before_the_removal']
+
+
+def die_at(place, monkeypatch):
+    """SIGKILL at a place in the saving of a checkpoint."""
+
+    def die(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    replace = os.replace
+
+    def replace_or_die(source, target):
+        is_pointer = str(target).endswith('last_checkpoint')
+        if is_pointer == (place == 'before_the_pointer'):
+            die()
+        replace(source, target)
+
+    def write_half(self, obj, filepath):
+        with atomic_write(filepath) as file:
+            file.write(obj[: len(obj) // 2])
+            file.flush()
+            die()
+
+    if place == 'in_the_write':
+        monkeypatch.setattr(atomic_checkpoint.AtomicBackend, 'put', write_half)
+    elif place == 'before_the_removal':
+        monkeypatch.setattr(atomic_checkpoint._PatientBackend, 'remove_waiting', die)
+    else:
+        monkeypatch.setattr(os, 'replace', replace_or_die)
+
+
+@pytest.mark.filterwarnings('ignore:.*multi-threaded, use of fork')
+@pytest.mark.parametrize('place', SAVES)
+def test_kill_while_saving_leaves_a_checkpoint_that_resume_finds(tmp_path, monkeypatch, place):
+    work_dir = tmp_path / 'work'
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            runner, _ = make_runner(tmp_path, epochs=4)
+
+            class Kill(Hook):
+                def before_train_epoch(self, runner):
+                    if runner.epoch == 2:
+                        die_at(place, monkeypatch)
+
+            runner.register_hook(Kill())
+            runner.train()
+        finally:
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    epoch = 3 if place == 'before_the_removal' else 2
+    found = find_resumable(work_dir)
+    assert found == str(work_dir / f'epoch_{epoch}.pth')
+    runner, _ = make_runner(tmp_path, epochs=4, load_from=found, resume=True)
+    runner.train()
+    assert runner.epoch == 4
+    assert [file.name for file in work_dir.glob('*.pth*')] == ['epoch_4.pth']
+    assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'epoch_4.pth')
+
+
+def test_the_order_of_saving(tmp_path, monkeypatch):
+    runner, _ = make_runner(
+        tmp_path,
+        epochs=3,
+        default_hooks=dict(
+            checkpoint=dict(
+                type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='mAP'
+            )
+        ),
+        val_dataloader=dict(
+            batch_size=2,
+            dataset=Toys([0.0, 0.0]),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        val_cfg=dict(),
+        val_evaluator=dict(type='ToyMetric', scores=[10.0, 20.0, 15.0]),
+    )
+    events = []
+    replace, unlink = os.replace, Path.unlink
+    monkeypatch.setattr(
+        os, 'replace', lambda a, b: (events.append(f'+{Path(b).name}'), replace(a, b))
+    )
+    monkeypatch.setattr(
+        Path, 'unlink', lambda p, **kw: (events.append(f'-{p.name}'), unlink(p, **kw))
+    )
+    runner.train()
+    one, two, three = ([f'+epoch_{n}.pth', '+last_checkpoint'] for n in (1, 2, 3))
+    assert events == [
+        *one,
+        '+best_mAP_epoch_1.pth',
+        *one,
+        *two,
+        '-epoch_1.pth',
+        '+best_mAP_epoch_2.pth',
+        *two,
+        '-best_mAP_epoch_1.pth',
+        *three,
+        '-epoch_2.pth',
+    ]
+    names = {file.name for file in Path(runner.work_dir).glob('*.pth')}
+    assert names == {'epoch_3.pth', 'best_mAP_epoch_2.pth'}
+    assert find_checkpoint(runner.work_dir).endswith('best_mAP_epoch_2.pth')
+
+
+# ---------------------------------------------------------------- finding
+
+
+def save(path, iterations, **more):
+    content = dict(meta=dict(iter=iterations), state_dict={}, message_hub={}, optimizer={}, **more)
+    torch.save(content, path)
+    return str(path)
+
+
+@pytest.mark.parametrize('fault', ['missing', 'cut', 'empty_pointer', 'no_pointer', 'no_optimizer'])
+def test_resume_falls_back_to_the_newest_readable_checkpoint(tmp_path, fault):
+    save(tmp_path / 'epoch_1.pth', 10)
+    good = save(tmp_path / 'epoch_2.pth', 20)
+    os.utime(tmp_path / 'epoch_2.pth', (1, 1))  # copied: its time says nothing
+    last = tmp_path / 'epoch_3.pth'
+    save(last, 30)
+    pointer = tmp_path / 'last_checkpoint'
+    pointer.write_text(str(last))
+    torch.save(dict(state_dict={}, meta=dict(iter=40)), tmp_path / 'best_mAP_epoch_4.pth')
+    (tmp_path / 'epoch_5.pth.partial').write_bytes(b'half')
+    if fault == 'missing':
+        last.unlink()
+    elif fault == 'cut':
+        last.write_bytes(last.read_bytes()[:300])
+    elif fault == 'no_optimizer':
+        torch.save(dict(state_dict={}, meta={}, message_hub={}), last)
+    else:
+        good = str(last)
+        pointer.write_text('') if fault == 'empty_pointer' else pointer.unlink()
+    lines = []
+    assert find_resumable(tmp_path, lines.append) == good
+    (line,) = lines
+    assert good in line and '\n' not in line
+    assert str(pointer if 'pointer' in fault else last) in line
+
+
+def test_resume_takes_what_the_pointer_names_without_a_word(tmp_path):
+    save(tmp_path / 'epoch_2.pth', 20)
+    (tmp_path / 'last_checkpoint').write_text(save(tmp_path / 'epoch_1.pth', 10))
+    lines = []
+    assert find_resumable(tmp_path, lines.append) == str(tmp_path / 'epoch_1.pth')
+    assert lines == []
+
+
+def test_a_work_directory_may_be_moved(tmp_path):
+    old = tmp_path / 'old'
+    old.mkdir()
+    (old / 'last_checkpoint').write_text(save(old / 'epoch_1.pth', 10))
+    shutil.copytree(old, tmp_path / 'new')
+    assert find_resumable(tmp_path / 'new') == str(tmp_path / 'new' / 'epoch_1.pth')
+
+
+def test_nothing_to_resume_from(tmp_path):
+    assert find_resumable(tmp_path) is None
+    assert find_resumable(tmp_path / 'absent') is None
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    with pytest.raises(CheckpointError, match='epoch_1.pth is missing, and no other'):
+        find_resumable(tmp_path)
+    with pytest.raises(SystemExit, match='checkpoint not found'):
+        find_checkpoint(str(tmp_path))
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_data_that_vanish_in_mid_run_are_named_and_the_checkpoint_is_whole(tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for index in range(4):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / f'{index}.png')
+
+    class Files(Toys):
+        def __getitem__(self, index):
+            Image.open(folder / f'{index}.png').load()
+            return super().__getitem__(index)
+
+    runner, weights = make_runner(tmp_path, epochs=3)
+    runner._train_dataloader['dataset'] = Files([0.0] * 4)
+
+    class Unmount(Hook):
+        def after_train_epoch(self, runner):
+            shutil.rmtree(folder)
+
+    runner.register_hook(Unmount())
+    with pytest.raises(FileNotFoundError, match='images/0.png'):
+        runner.train()
+    assert find_resumable(runner.work_dir).endswith('epoch_1.pth')
+    hub = MessageHub.get_instance(runner.experiment_name)
+    assert hub.get_info('last_ckpt').endswith('epoch_1.pth')

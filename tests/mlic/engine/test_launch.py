@@ -1,0 +1,388 @@
+"""Start-up: what does not fit together is said before the first iteration; ranks end together."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
+from tests.helpers import ROOT
+from tests.mlic.engine.test_failures import Toys, make_runner
+
+TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
+
+# a run of six iterations an epoch on several ranks, of which one may fail in its third
+SCRIPT = """
+import atexit, os, signal, sys, time
+from pathlib import Path
+import torch
+from mmengine import dist
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from projects.sadcl.engine import adapt_to_device, one_line_errors
+from tests.mlic.engine.test_failures import make_runner
+
+kind, folder = sys.argv[1], Path(sys.argv[2])
+
+class Fault(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter != 2 or runner.rank != 1:
+            return
+        print(f'fault at {time.time()}', flush=True)
+        if kind == 'raise':
+            raise KeyError('the reason of the first')
+        if kind == 'kill':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == 'hang':
+            time.sleep(1000)
+        if kind == 'nan':
+            data_batch['inputs'][0].fill_(float('nan'))
+
+with one_line_errors():
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(timeout=5))))
+    adapt_to_device(cfg)
+    world_size = dist.get_world_size()
+    runner, weights = make_runner(
+        folder, extra=[0.1] * 12 * world_size, launcher='pytorch',
+        accumulative_counts=2 if kind == 'nan' else 1, cfg=cfg,
+    )
+    runner.register_hook(Fault())
+    runner.train()
+    for name, value in runner.model.module.named_parameters():
+        copies = dist.all_gather(value.data)
+        assert all(torch.equal(copy, copies[0]) for copy in copies), name
+        assert value.isfinite().all()
+    if dist.is_main_process():
+        print(f'{world_size} ranks agree', weights.seen[-1]['module.linear.weight'].tolist())
+    atexit.register(print, 'an exit handler ran')
+atexit.register(print, 'the interpreter is being torn down')
+"""
+
+
+def start(tmp_path, kind, processes, **environment):
+    """Processes of the script under tools/torchrun.sh."""
+    (tmp_path / 'run.py').write_text(SCRIPT)
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'PYTHONPATH': str(ROOT),
+        'VIRTUAL_ENV': str(Path(sys.executable).parent.parent),
+        'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+        **environment,
+    }
+    return subprocess.Popen(
+        [str(TORCHRUN), str(processes), str(tmp_path / 'run.py'), kind, str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=240)
+    return output
+
+
+# ---------------------------------------------------------------- several ranks
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize(
+    'kind, reason',
+    [
+        ('raise', 'the reason of the first'),
+        pytest.param('kill', 'SIGKILL', marks=pytest.mark.slow),
+        pytest.param('hang', 'Timed out', marks=pytest.mark.slow),
+    ],
+)
+def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, reason):
+    process = start(tmp_path, kind, 3)
+    output = finish(process)
+    ended = time.time()
+    assert process.returncode != 0
+    failed = float(re.search(r'fault at ([\d.]+)', output)[1])
+    assert ended - failed < 60
+    assert reason in output
+    root_cause = output.split('Root Cause')[-1]
+    if kind != 'hang':  # a rank that hangs says nothing: those that waited for it do
+        assert reason in root_cause and re.search(r'rank +: 1 ', root_cause)
+
+
+@pytest.mark.dist
+def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path):
+    process = start(tmp_path, 'nan', 2)
+    output = finish(process)
+    assert process.returncode == 0, output[-3000:]
+    assert '2 ranks agree' in output
+    # gloo's threads could abort a process whose interpreter is torn down under them
+    assert output.count('an exit handler ran') == 2 and 'torn down' not in output
+    (line,) = [line for line in output.splitlines() if 'is skipped' in line]
+    # 24 images are dealt out in turn: the third batch of rank 1 has images 9 and 11
+    assert 'Iteration 3 is skipped' in line
+    assert 'rank 1: loss nan, images image_9.jpg, image_11.jpg' in line and 'rank 0' not in line
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_two_nodes_train_what_one_node_trains(tmp_path):
+    (tmp_path / 'one').mkdir()
+    one = finish(start(tmp_path / 'one', 'none', 2))
+    port = str(29500 + os.getpid() % 1000)
+    nodes = []
+    for rank in (0, 1):
+        folder = tmp_path / f'node{rank}'
+        folder.mkdir()
+        settings = dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=port)
+        nodes.append(start(folder, 'none', 1, **settings))
+    outputs = [finish(node) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs[0][-2000:] + outputs[1][-2000:]
+    (expected,) = re.findall('2 ranks agree.*', one)
+    assert re.findall('2 ranks agree.*', outputs[0]) == [expected]
+    assert 'ranks agree' not in outputs[1]
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_a_killed_node_ends_the_other_within_a_minute(tmp_path):
+    port = str(28500 + os.getpid() % 1000)
+    nodes = []
+    for rank in (0, 1):
+        folder = tmp_path / f'node{rank}'
+        folder.mkdir()
+        settings = dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=port)
+        nodes.append(start(folder, 'kill', 1, **settings))
+    outputs = [finish(node) for node in nodes]
+    ended = time.time()
+    assert all(node.returncode != 0 for node in nodes)
+    assert ended - float(re.search(r'fault at ([\d.]+)', outputs[1])[1]) < 60
+    assert 'SIGKILL' in outputs[1]
+
+
+def test_several_nodes_need_an_address(tmp_path):
+    process = start(tmp_path, 'none', 1, NNODES='2')
+    assert 'MASTER_ADDR: the address of node 0' in finish(process)
+    assert process.returncode != 0
+
+
+# ---------------------------------------------------------------- slurm
+
+
+def run_slurm(tmp_path, *arguments, **environment):
+    """tools/slurm_train.sh with a srun that writes its command line, and a Python that agrees."""
+    (tmp_path / 'srun').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / 'python').write_text('#!/bin/sh\necho checked "$@"\n')
+    for name in ('srun', 'python'):
+        (tmp_path / name).chmod(0o755)
+    return subprocess.run(
+        [str(ROOT / 'tools' / 'slurm_train.sh'), *arguments, 'config.py', '--work-dir', 'a b'],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            'VIRTUAL_ENV': str(tmp_path),
+            'PATH': f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_slurm_gets_the_command_line(tmp_path):
+    settings = dict(GPUS='16', GPUS_PER_NODE='8', CPUS_PER_TASK='4', SRUN_ARGS='--quiet --mem 9G')
+    result = run_slurm(tmp_path, 'gpu', 'my job', **settings)
+    assert result.returncode == 0, result.stderr
+    checked, *words = result.stdout.splitlines()
+    tools = ROOT / 'tools'
+    assert checked == f'checked {tools}/train.py config.py --work-dir a b --dry-run'
+    assert words == [
+        *('--partition', 'gpu', '--job-name', 'my job', '--gres', 'gpu:8', '--ntasks', '16'),
+        *('--ntasks-per-node', '8', '--cpus-per-task', '4', '--kill-on-bad-exit=1'),
+        *('--quiet', '--mem', '9G', f'{tools}/python.sh', '-u', f'{tools}/train.py'),
+        *('config.py', '--work-dir', 'a b', '--launcher', 'slurm'),
+    ]
+
+
+def test_slurm_with_less_than_a_node_or_parts_of_nodes(tmp_path):
+    words = run_slurm(tmp_path, 'gpu', 'job', GPUS='2').stdout.splitlines()
+    assert words[words.index('--gres') + 1] == 'gpu:2'
+    assert words[words.index('--ntasks-per-node') + 1] == '2'
+    result = run_slurm(tmp_path, 'gpu', 'job', GPUS='12')
+    assert result.returncode == 1 and 'GPUS=12 is no multiple of GPUS_PER_NODE=8' in result.stderr
+
+
+def test_slurm_without_cuda_is_an_error():
+    if torch.cuda.is_available():
+        pytest.skip('this machine has CUDA')
+    cfg = Config(dict(launcher='slurm', env_cfg=dict(dist_cfg=dict(backend='nccl'))))
+    with pytest.raises(SystemExit, match='slurm needs CUDA'):
+        adapt_to_device(cfg)
+
+
+# ---------------------------------------------------------------- checks before the first iteration
+
+
+@pytest.fixture
+def scope():
+    init_default_scope('mmpretrain')
+
+
+def loader(images, drop_last=False):
+    return dict(
+        batch_size=4,
+        dataset=Toys([0.0] * images),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+        drop_last=drop_last,
+    )
+
+
+def test_a_loader_without_batches_is_an_error(tmp_path, scope):
+    runner, _ = make_runner(tmp_path, train_dataloader=loader(3, drop_last=True))
+    with pytest.raises(LaunchError, match='0 batches: 3 images on 1 .*batch_size=4'):
+        check_launch(runner)
+    runner, _ = make_runner(tmp_path, train_dataloader=loader(3))
+    check_launch(runner)
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_more_processes_than_images_is_an_error(tmp_path, scope, split):
+    parts = dict(train_dataloader=loader(8))
+    if split == 'val':
+        parts.update(
+            val_dataloader=loader(2),
+            val_cfg=dict(),
+            val_evaluator=dict(type='ToyMetric', scores=[]),
+        )
+    else:
+        parts.update(train_dataloader=loader(2))
+    runner, _ = make_runner(tmp_path, **parts)
+    check_launch(runner)
+    runner._world_size = 3
+    with pytest.raises(LaunchError, match=f'{split}_dataloader has 2 images for 3 processes'):
+        check_launch(runner)
+
+
+@pytest.mark.parametrize(
+    'base, accumulated, world_size, warns',
+    [(4, 1, 1, False), (16, 2, 2, False), (16, 1, 2, True), (4, 2, 1, True)],
+)
+def test_another_batch_than_the_rate_was_made_for_is_a_warning(
+    tmp_path, scope, base, accumulated, world_size, warns
+):
+    optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulated)
+    runner, _ = make_runner(
+        tmp_path,
+        train_dataloader=loader(8),
+        auto_scale_lr=dict(base_batch_size=base),
+        optim_wrapper=optim_wrapper,
+        cfg=dict(optim_wrapper=optim_wrapper),
+    )
+    runner._world_size = world_size
+    check_launch(runner)
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    images = world_size * 4 * accumulated
+    line = f'{world_size} processes x batch 4 x accumulation {accumulated} = {images} images'
+    assert (line in log) == warns
+    assert (f'was made for {base}' in log) == warns
+
+
+def test_the_scaled_rate_counts_accumulated_batches(tmp_path, scope):
+    cfg = Config(
+        dict(
+            auto_scale_lr=dict(enable=True, base_batch_size=64),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2),
+        )
+    )
+    scale_for_accumulation(cfg)
+    runner, _ = make_runner(
+        tmp_path,
+        train_dataloader=loader(8),
+        auto_scale_lr=cfg.auto_scale_lr,
+        optim_wrapper=cfg.optim_wrapper,
+    )
+    runner.train()
+    (group,) = runner.optim_wrapper.optimizer.param_groups
+    assert group['lr'] == pytest.approx(0.1 * (4 * 2) / 64)
+
+
+# ---------------------------------------------------------------- errors of the tools
+
+
+def test_messages_for_people_end_a_tool_with_one_line(monkeypatch):
+    with pytest.raises(SystemExit, match='^error: two lines$'), one_line_errors():
+        raise LaunchError('two\n lines')
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    monkeypatch.setenv('RANK', '3')
+    with pytest.raises(SystemExit, match=r'^error \(rank 3\): .*nothing.jpg'), one_line_errors():
+        Path('nothing.jpg').read_bytes()
+    with pytest.raises(SystemExit, match='made for 0'), one_line_errors():
+        raise SystemExit('made for 0')
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), one_line_errors():
+        1 / 0  # noqa: B018
+    with pytest.raises(ValueError, match='not ours'), one_line_errors():
+        raise ValueError('not ours')
+
+
+class Unreadable(torch.utils.data.Dataset):
+    """Its images are not there."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return Path(f'image_{index}.jpg').read_bytes()
+
+
+def test_an_error_of_a_worker_is_one_line():
+    workers = torch.utils.data.DataLoader(Unreadable(), num_workers=1)
+    with pytest.raises(SystemExit) as stop, one_line_errors():
+        next(iter(workers))
+    assert str(stop.value) == "error: [Errno 2] No such file or directory: 'image_0.jpg'"
+
+
+@pytest.mark.parametrize('timeout', [None, 7])
+def test_a_rank_does_not_wait_for_ever(monkeypatch, timeout):
+    started = {}
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: False)
+    monkeypatch.setattr(
+        'torch.distributed.init_process_group',
+        lambda backend, timeout: started.update(backend=backend, timeout=timeout),
+    )
+    dist_cfg = dict(backend='nccl', **({} if timeout is None else dict(timeout=timeout)))
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dist_cfg)))
+    adapt_to_device(cfg, log=lambda line: None)
+    assert started['backend'] == 'gloo'
+    assert started['timeout'].total_seconds() == (timeout or 600)
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (URLError('Name or service not known'), 'error: a file could not be downloaded: Name or'),
+        (HTTPError('https://h/n.pth', 404, 'Not Found', {}, None), 'error: https://h/n.pth could'),
+        (FileNotFoundError(2, 'No such file', 'configs/no.py'), 'error: configs/no.py does not ex'),
+        (PermissionError(13, 'Permission denied', 'x'), "error: [Errno 13] Permission denied: 'x'"),
+    ],
+)
+def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise error
+    assert str(ended.value).startswith(message)
+    assert ('get it elsewhere and give its path' in str(ended.value)) == isinstance(error, URLError)

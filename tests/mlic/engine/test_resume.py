@@ -1,0 +1,504 @@
+"""A run that is stopped and resumed ends bit for bit where the uninterrupted one ends."""
+
+import copy
+import itertools
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.dataset import ConcatDataset, DefaultSampler, RepeatDataset
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import METRICS, TRANSFORMS
+from torch.utils.data import DataLoader
+
+from mlic.datasets.digit_scenes import DigitScenes
+from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused
+from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
+from mlic.engine.runner.device import adapt_to_device
+from tests.helpers import ROOT
+
+CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128_two-stage.py'
+RUN_NUMBER = itertools.count()
+EPOCHS, LENGTH, BATCH = 4, 5, 8  # iterations an epoch; the contrastive stage is epochs 3 and 4
+
+BACKBONE = dict(
+    type='ResNet',
+    depth=18,
+    num_stages=2,
+    stem_channels=8,
+    base_channels=8,
+    strides=(1, 2),
+    dilations=(1, 1),
+    out_indices=(1,),
+)
+AUGMENTATION = [
+    dict(type='RandomResizedCrop', scale=32),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ColorJitter', brightness=0.4),
+    dict(type='PackInputs'),
+]
+
+
+def tiny_config(work_dir, workers=0, persistent=False, **changes):
+    """Two stages on digit scenes of 32 px: augmentation, dropout, bfloat16, EMA, validation."""
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone = copy.deepcopy(BACKBONE)
+    cfg.merge_from_dict(
+        {
+            'model.neck': dict(in_channels=16, embed_dims=16, feedforward_channels=16, dropout=0.2),
+            'model.head': dict(in_channels=16, proj_channels=8, bank_slots=12, bank_threshold=0.1),
+            'default_hooks.logger.interval': 1,
+            'randomness': dict(seed=3, deterministic=True),
+            'env_cfg.cudnn_benchmark': False,
+            'optim_wrapper.type': 'AutocastOptimWrapper',
+        }
+    )
+    for split, number in dict(train=LENGTH * BATCH, val=16, test=16).items():
+        loader = cfg[f'{split}_dataloader']
+        loader.batch_size = BATCH
+        loader.dataset.update(num_images=number, image_size=32)
+        loader.update(num_workers=workers, persistent_workers=persistent)
+    cfg.train_dataloader.dataset.pipeline = copy.deepcopy(AUGMENTATION)
+    half = EPOCHS // 2
+    cfg.param_scheduler[0].end = half
+    cfg.param_scheduler[1].update(begin=half, end=EPOCHS)
+    cfg.custom_hooks[1].update(begin=half + 1, threshold=0.0)
+    cfg.custom_hooks.append(dict(type='StageEarlyStoppingHook', next_stage=half + 1, patience=9))
+    cfg.train_cfg.max_epochs = EPOCHS
+    cfg.work_dir = str(work_dir)
+    cfg.launcher = 'none'
+    cfg.merge_from_dict(changes)
+    # runs of the same second would share a name, and with it mmengine's message hub
+    cfg.experiment_name = f'resume_{next(RUN_NUMBER)}'
+    return cfg
+
+
+class Stop(Exception):
+    """Ends a run where a signal would."""
+
+
+class StopHook(Hook):
+    """Stop a run before an iteration, or in the validation after an epoch."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, iteration=None, validation=None):
+        self.iteration = iteration
+        self.validation = validation
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise Stop
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if runner.epoch == self.validation:
+            raise Stop
+
+
+def train(cfg, resume=False, hooks=(), draws=0):
+    """A run of a process whose generators stand anywhere."""
+    cfg = copy.deepcopy(cfg)
+    cfg.resume = resume
+    cfg.experiment_name = f'resume_{next(RUN_NUMBER)}'
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    if resume:
+        torch.rand(7 + draws)
+    try:
+        runner.train()
+    finally:
+        for loader in (runner.train_dataloader, runner.val_dataloader):
+            if getattr(loader, '_iterator', None) is not None:
+                loader._iterator._shutdown_workers()  # persistent ones outlive the exception
+    return runner
+
+
+def train_with_stops(cfg, stops):
+    """Stop and resume at each of ``stops``, then run to the end."""
+    for number, stop in enumerate(stops):
+        with pytest.raises(Stop):
+            train(cfg, resume=number > 0, hooks=[StopHook(**stop)], draws=number)
+    return train(cfg, resume=True, draws=len(stops))
+
+
+def final_checkpoint(work_dir, name=f'epoch_{EPOCHS}.pth'):
+    return torch.load(Path(work_dir) / name, map_location='cpu', weights_only=False)
+
+
+def assert_same(actual, expected, where):
+    """Equal to the last bit, through every dict and list."""
+    assert type(actual) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(actual, expected), where
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_same(actual[key], value, f'{where}.{key}')
+    elif isinstance(expected, (list, tuple)):
+        assert len(actual) == len(expected), where
+        for index, value in enumerate(expected):
+            assert_same(actual[index], value, f'{where}.{index}')
+    else:
+        assert actual == expected, where
+
+
+def assert_same_end(actual, expected):
+    """Weights, EMA, optimizer, schedules, every rank's buffers, and what stops a stage."""
+    parts = 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'rank_buffers'
+    for part in parts:
+        assert_same(actual[part], expected[part], part)
+    for info in ('stage_stop', 'best_score', 'last_validation'):
+        assert_same(*(c['message_hub']['runtime_info'].get(info) for c in (actual, expected)), info)
+    for key in ('epoch', 'iter'):
+        assert actual['meta'][key] == expected['meta'][key]
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory):
+    """The end of the uninterrupted run; every test's run must end there."""
+    work_dir = tmp_path_factory.mktemp('straight')
+    train(tiny_config(work_dir))
+    return final_checkpoint(work_dir)
+
+
+# ---------------------------------------------------------------- the whole run
+
+
+def test_the_run_under_test_uses_everything_that_draws(straight):
+    bank = straight['state_dict']['head.memory_bank']
+    prototypes = bank[-1]  # a slot that no batch reaches
+    assert not torch.equal(bank[0], prototypes)
+    weights, averages = straight['ema_state_dict'], straight['state_dict']
+    assert not torch.equal(weights['module.head.fc.weight'], averages['head.fc.weight'])
+    assert any('running_mean' in name for name in averages)
+
+
+@pytest.mark.parametrize(
+    'workers, persistent, stops',
+    [
+        (0, False, [dict(iteration=LENGTH + 2), dict(validation=3)]),
+        (2, False, [dict(iteration=2 * LENGTH)]),
+        (1, True, [dict(validation=2)]),
+    ],
+    ids=['0', '2', '1-persistent'],
+)
+def test_resume_from_epoch_ends_is_exact(tmp_path, straight, workers, persistent, stops):
+    train_with_stops(tiny_config(tmp_path, workers, persistent), stops)
+    assert_same_end(final_checkpoint(tmp_path), straight)
+
+
+def test_resume_within_an_epoch_is_exact(tmp_path, straight):
+    interval = 3  # of 5 iterations an epoch; 12 lies in the first epoch of the second stage
+    cfg = tiny_config(tmp_path, workers=2, persistent=True)
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=interval, max_keep_ckpts=-1)
+    seen = []
+
+    class Seen(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.epoch, runner.iter, batch_idx))
+
+    for number, stop in enumerate((4, 7, 13)):
+        with pytest.raises(Stop):
+            hooks = [Seen(), StopHook(iteration=stop)]
+            train(cfg, resume=number > 0, hooks=hooks, draws=number)
+    train(cfg, resume=True, hooks=[Seen()])
+    last = final_checkpoint(tmp_path, f'iter_{EPOCHS * LENGTH}.pth')
+    if last['meta']['epoch'] == EPOCHS - 1:  # the best score did not save it again
+        last['meta']['epoch'] = EPOCHS
+        for info in ('stage_stop', 'last_validation'):
+            last['message_hub']['runtime_info'][info] = straight['message_hub']['runtime_info'][
+                info
+            ]
+    assert_same_end(last, straight)
+    resumed_at = [now for now, before in zip(seen[1:], seen) if now[1] <= before[1]]
+    assert resumed_at == [(0, 3, 3), (1, 6, 1), (2, 12, 2)]
+    assert all(batch == iteration - epoch * LENGTH for epoch, iteration, batch in seen)
+    assert [iteration for _, iteration, _ in seen[-3:]] == [17, 18, 19]
+
+
+def test_the_seed_of_a_run_without_one_is_resumed(tmp_path):
+    cfg = tiny_config(tmp_path, randomness=dict(_delete_=True, seed=None))
+    cfg.randomness = dict(seed=None)
+    indices = []
+
+    class Indices(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            indices.append([sample.img_path for sample in data_batch['data_samples']])
+
+    with pytest.raises(Stop):
+        train(cfg, hooks=[Indices(), StopHook(iteration=LENGTH)])
+    second_epoch = indices[LENGTH:]
+    indices.clear()
+    with pytest.raises(Stop):
+        train(cfg, resume=True, hooks=[Indices(), StopHook(iteration=LENGTH)])
+    assert indices == second_epoch
+
+
+@METRICS.register_module()
+class MetricByEpoch(BaseMetric):
+    """Says what it is told to say of each epoch."""
+
+    default_prefix = 'multi-label'
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        epoch = MessageHub.get_current_instance().get_info('last_validation')
+        return dict(mAP=self.values[epoch - 1])
+
+
+@pytest.mark.parametrize('fused', [None, True])
+def test_how_adamw_is_computed_is_not_the_checkpoints_matter(fused):
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=fused)
+    runner = SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=optimizer))
+    checkpoint = dict(optimizer=dict(param_groups=[dict(lr=1.0, fused=not fused or None)]))
+    _keep_fused(runner, checkpoint)
+    assert checkpoint['optimizer']['param_groups'] == [dict(lr=1.0, fused=fused)]
+    # in a test the wrapper is not built
+    _keep_fused(SimpleNamespace(optim_wrapper=dict()), checkpoint)
+    assert checkpoint['optimizer']['param_groups'] == [dict(lr=1.0, fused=fused)]
+
+
+def test_early_stopping_goes_on_counting(tmp_path):
+    def config(name):
+        # three epochs without a better one end the stage after its fourth of five
+        values = [30.0, 20.0, 21.0, 22.0, 0.0, 10.0, 5.0]
+        cfg = tiny_config(
+            tmp_path / name, val_evaluator=dict(_delete_=True, type='MetricByEpoch', values=values)
+        )
+        cfg.param_scheduler[0].end = 5
+        cfg.param_scheduler[1].update(begin=5, end=7)
+        cfg.custom_hooks[1].begin = 6
+        cfg.custom_hooks[2].update(next_stage=6, patience=3)
+        cfg.train_cfg.max_epochs = 7
+        return cfg
+
+    train(config('straight'))
+    train_with_stops(config('stopped'), [dict(validation=3)])
+    ends = [final_checkpoint(tmp_path / name, 'epoch_7.pth') for name in ('stopped', 'straight')]
+    assert_same_end(*ends)
+    assert ends[1]['message_hub']['runtime_info']['stage_stop']['wait_count'] == 0
+    text = ''.join(log.read_text() for log in (tmp_path / 'stopped').glob('*/*.log'))
+    assert 'ends the first stage after epoch 4: on with epoch 6' in text
+
+
+# ---------------------------------------------------------------- images
+
+
+@TRANSFORMS.register_module()
+class Draw(BaseTransform):
+    """A draw of each generator in place of an image."""
+
+    def transform(self, results):
+        draws = [random.random(), np.random.rand(), torch.rand(()).item()]
+        return torch.tensor([results['sample_idx'], *draws], dtype=torch.float64)
+
+
+def fetch_epochs(workers=0, context=None, dataset=None, shuffle_seed=0):
+    """What each image draws in two epochs: {index: (epochs, draws)}."""
+    dataset = dataset or DigitScenes(num_images=6, image_size=32, pipeline=[dict(type='Draw')])
+    fetch = dataset.__getitems__ = SeededFetch(dataset, seed=5)
+    loader = DataLoader(
+        dataset,
+        batch_size=2,
+        sampler=DefaultSampler(dataset, seed=shuffle_seed),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context=context,
+    )
+    epochs = []
+    for epoch in (0, 1):
+        fetch.epoch.fill_(epoch)
+        loader.sampler.set_epoch(epoch)
+        rows = torch.cat(list(loader))
+        epochs.append(rows[rows[:, 0].argsort(stable=True), 1:])
+    return torch.stack(epochs)
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+def test_augmentation_differs_from_epoch_to_epoch_and_image_to_image():
+    draws = fetch_epochs()  # (epochs, images, generators)
+    assert draws.shape == (2, 6, 3)
+    assert len(draws.unique()) == draws.numel()
+
+
+@pytest.mark.parametrize(
+    'workers, context', [(1, 'fork'), (2, 'fork'), pytest.param(1, 'spawn', marks=pytest.mark.slow)]
+)
+def test_augmentation_does_not_depend_on_workers_or_order(workers, context):
+    expected = fetch_epochs()
+    assert torch.equal(fetch_epochs(workers, context, shuffle_seed=1), expected)
+
+
+def test_wrapped_data_sets_draw_for_every_place():
+    config = dict(type='DigitScenes', num_images=3, image_size=32, pipeline=[dict(type='Draw')])
+    for dataset in (
+        RepeatDataset(config, times=2),
+        ConcatDataset([config, {**config, 'num_images': 3}]),
+    ):
+        draws = fetch_epochs(dataset=dataset)
+        assert len(draws.unique()) == draws.numel()
+
+
+def test_fetching_leaves_the_process_generators_alone():
+    dataset = DigitScenes(num_images=2, image_size=32, pipeline=[dict(type='Draw')])
+    seed_generators(1)
+    expected = [random.random(), np.random.rand(), torch.rand(3)]
+    seed_generators(1)
+    SeededFetch(dataset, seed=0)([0, 1])
+    actual = [random.random(), np.random.rand(), torch.rand(3)]
+    assert actual[:2] == expected[:2]
+    assert torch.equal(actual[2], expected[2])
+
+
+# ---------------------------------------------------------------- positions
+
+
+def test_skipped_batches_leave_the_rest_of_the_epoch():
+    whole = DefaultSampler(range(20), seed=4)
+    rest = SkippingSampler(whole, 6)
+    rest.set_epoch(3)
+    assert whole.epoch == 3
+    assert list(rest) == list(whole)[6:]
+    assert len(rest) == 20
+    assert list(SkippingSampler(whole, 20)) == []
+
+
+@pytest.fixture(scope='module')
+def one_epoch(tmp_path_factory):
+    """Checkpoints after iterations 3 and 5 of a run."""
+    work_dir = tmp_path_factory.mktemp('one_epoch')
+    cfg = tiny_config(work_dir)
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
+    with pytest.raises(Stop):
+        train(cfg, hooks=[StopHook(iteration=4)])
+    cfg.default_hooks.checkpoint.update(by_epoch=True, interval=1)
+    with pytest.raises(Stop):
+        train(cfg, hooks=[StopHook(iteration=LENGTH)])
+    return work_dir
+
+
+def test_schedules_move_to_epochs_of_another_length(tmp_path, one_epoch):
+    cfg = tiny_config(tmp_path, **{'train_dataloader.batch_size': BATCH // 2})
+    cfg.load_from = str(one_epoch / 'epoch_1.pth')
+    seen = []
+
+    class Seen(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.epoch, runner.iter, batch_idx, runner.optim_wrapper.get_lr()))
+
+    with pytest.raises(Stop):
+        train(cfg, resume=True, hooks=[Seen(), StopHook(iteration=4 * LENGTH + 1)])
+    assert seen[0][:3] == (1, 2 * LENGTH, 0)
+    # the first cycle ends where the second stage begins
+    assert seen[2 * LENGTH - 1][3]['lr'][0] == pytest.approx(2e-9)
+    assert seen[2 * LENGTH][:3] == (2, 4 * LENGTH, 0)
+    assert seen[2 * LENGTH][3]['lr'][0] == pytest.approx(2e-5)
+
+
+def test_a_position_within_an_epoch_of_another_length_is_refused(tmp_path, one_epoch):
+    cfg = tiny_config(tmp_path, **{'train_dataloader.batch_size': BATCH // 2})
+    cfg.load_from = str(one_epoch / 'iter_3.pth')
+    with pytest.raises(ValueError, match='epochs of 5 iterations, and this run has 10'):
+        train(cfg, resume=True)
+
+
+def test_checkpoints_between_two_steps_of_the_optimizer_are_announced(tmp_path):
+    cfg = tiny_config(tmp_path, **{'optim_wrapper.accumulative_counts': 2})
+    with pytest.raises(Stop):
+        train(cfg, hooks=[StopHook(iteration=0)])
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'written every 5 iterations, and the optimizer steps every 2' in log.read_text()
+
+
+# ---------------------------------------------------------------- ranks
+
+
+class BankSpy(Hook):
+    """Keep the memory bank that the first epoch starts from."""
+
+    priority = 'HIGHEST'
+
+    def before_train_epoch(self, runner):
+        head = runner.model.head
+        self.bank, self.prototypes = head.memory_bank.clone(), head.prototypes.detach().clone()
+
+
+@pytest.mark.parametrize('rows', [BATCH, BATCH + 1])
+def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows):
+    checkpoint = torch.load(one_epoch / 'epoch_1.pth', weights_only=False)
+    shape = checkpoint['state_dict']['head.memory_bank'].shape
+    of_all = torch.randn(BATCH, *shape[1:])
+    checkpoint['rank_buffers'].update(world_size=2, batch_size=BATCH // 2, memory_bank=of_all)
+    torch.save(checkpoint, tmp_path / 'two.pth')
+    cfg = tiny_config(tmp_path / 'one', **{'train_dataloader.batch_size': rows})
+    cfg.train_dataloader.dataset.num_images = rows * LENGTH
+    cfg.load_from = str(tmp_path / 'two.pth')
+    spy = BankSpy()
+    with pytest.raises(Stop):
+        train(cfg, resume=True, hooks=[spy, StopHook(iteration=LENGTH)])
+    (log,) = (tmp_path / 'one').glob('*/*.log')
+    starts_again = 'starts from the prototypes again' in log.read_text()
+    assert starts_again == (rows != BATCH)
+    if starts_again:
+        assert torch.equal(spy.bank, spy.prototypes.expand_as(spy.bank))
+    else:
+        assert torch.equal(spy.bank[:BATCH], of_all)
+
+
+def run_on_two(work_dir):
+    """Two processes: a straight run, one with two stops, and one process's bank among them."""
+    for name, stops in dict(straight=None, stopped=(7, 3 * LENGTH + 1)).items():
+        cfg = tiny_config(Path(work_dir) / name, **{'train_dataloader.batch_size': BATCH // 2})
+        cfg.launcher = 'pytorch'
+        adapt_to_device(cfg)
+        if stops is None:
+            train(cfg)
+        else:
+            train_with_stops(cfg, [dict(iteration=stop) for stop in stops])
+
+
+@pytest.mark.dist
+def test_resume_on_two_processes_is_exact(tmp_path):
+    code = f'from tests.mlic.engine.test_resume import run_on_two; run_on_two({str(tmp_path)!r})'
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    result = subprocess.run(
+        [*command, '--no-python', sys.executable, '-c', code],
+        cwd=ROOT,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    stopped, straight = (final_checkpoint(tmp_path / name) for name in ('stopped', 'straight'))
+    assert_same_end(stopped, straight)
+    banks = straight['rank_buffers']['memory_bank']  # (B * W, C, D): rank 0's rows are even
+    assert len(banks) == BATCH
+    assert torch.equal(banks[::2], straight['state_dict']['head.memory_bank'][: BATCH // 2])
+    assert not torch.equal(banks[::2], banks[1::2])
+    # batch norm's statistics differ between processes, and each goes on with its own
+    assert any('running_mean' in name for name in straight['rank_buffers']['buffers'])

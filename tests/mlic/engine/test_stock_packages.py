@@ -1,0 +1,107 @@
+"""The packages below this plugin: editions and versions, said in one line at the import."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import warnings
+from importlib import metadata
+
+import pytest
+
+from mlic import packages
+from mlic.packages import MissingPackageError, check_stack, require
+from tests.helpers import ROOT
+
+STOCK = {'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0'}
+OURS = {'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmpretrain': '1.3.6'}
+
+
+def pretend(monkeypatch, installed):
+    """Let these packages, name to version, be all that pip has installed."""
+
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(packages.metadata, 'version', version)
+
+
+@pytest.mark.parametrize('installed', [STOCK, OURS, {**OURS, 'onedl-mmengine': '0.10.12+local'}])
+def test_either_edition_passes_without_a_word(monkeypatch, installed):
+    pretend(monkeypatch, installed)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        check_stack()
+
+
+@pytest.mark.parametrize(
+    'package, version, command',
+    [
+        ('mmengine', '0.9.0', "pip install -U 'mmengine>=0.9.1'"),
+        ('mmcv-full', '1.7.2', "pip install -U 'mmcv-full>=2.0.0'"),
+        ('mmpretrain', '1.0.0rc8', "pip install -U 'mmpretrain>=1.0.2'"),
+    ],
+)
+def test_a_version_that_is_too_old_is_named_with_the_command(
+    monkeypatch, package, version, command
+):
+    module = package.partition('-')[0]
+    rest = {name: found for name, found in STOCK.items() if not name.startswith(module)}
+    pretend(monkeypatch, {**rest, package: version})
+    with pytest.raises(MissingPackageError) as error:
+        check_stack()
+    assert f'{package} {version} is installed: {command}' in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('module', ['mmengine', 'mmcv', 'mmpretrain'])
+def test_a_package_that_is_missing_is_named_with_the_command(monkeypatch, module):
+    pretend(monkeypatch, {name: found for name, found in OURS.items() if module not in name})
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        packages.importlib.util,
+        'find_spec',
+        lambda name: None if name == module else find_spec(name),
+    )
+    with pytest.raises(MissingPackageError, match=f'not installed: pip install onedl-{module}$'):
+        check_stack()
+
+
+def test_a_checkout_on_the_path_needs_no_package(monkeypatch):
+    pretend(monkeypatch, {})
+    check_stack()
+
+
+def test_two_editions_in_one_folder_are_a_warning(monkeypatch):
+    pretend(monkeypatch, {**OURS, 'mmengine': '0.10.7'})
+    message = 'pip uninstall -y onedl-mmengine mmengine, then pip install onedl-mmengine'
+    with pytest.warns(UserWarning, match=message):
+        check_stack()
+
+
+def test_the_import_ends_with_that_line(tmp_path):
+    folder = tmp_path / 'mmengine-0.8.5.dist-info'
+    folder.mkdir()
+    (folder / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmengine\nVersion: 0.8.5\n')
+    result = subprocess.run(
+        [sys.executable, '-c', 'import projects.sadcl'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': f'{tmp_path}{os.pathsep}{ROOT}'},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1] == (
+        'mlic.packages.MissingPackageError: projects.sadcl needs mmengine 0.9.1 or '
+        "later, and mmengine 0.8.5 is installed: pip install -U 'mmengine>=0.9.1'"
+    )
+
+
+def test_a_folder_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / 'folder_of_runs').mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[wandb\]'"):
+        require('folder_of_runs', 'wandb', 'WandbVisBackend')

@@ -1,0 +1,569 @@
+"""Prediction files, thresholds and the tools that use them."""
+
+import csv
+import importlib.util
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from torch.testing import assert_close
+
+from mlic.evaluation.matrices import Block
+from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
+from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.thresholds import best_threshold, fit_thresholds, read_thresholds
+from tests import reference_metrics as reference
+from tests.helpers import ROOT
+from tests.sadcl.test_end_to_end import tiny_config
+
+NAMES = [f'word {c}' for c in range(8)]
+
+
+def load_tool(name):
+    path = ROOT / 'tools' / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(tool, *arguments):
+    """Run a tool's main with a command line; its exit message if it fails."""
+    module, argv = load_tool(tool), sys.argv
+    sys.argv = [tool, *map(str, arguments)]
+    try:
+        module.main()
+    except SystemExit as error:
+        return error.code
+    finally:
+        sys.argv = argv
+    return None
+
+
+EVAL, FIT = 'analysis_tools/eval_metric.py', 'analysis_tools/fit_thresholds.py'
+
+
+def make_block(seed=0, images=60, difficult=False):
+    """Scores of which some are tied, eight classes from frequent to absent."""
+    rng = np.random.default_rng(seed)
+    target = rng.random((images, 8)) < np.geomspace(0.5, 0.02, 8)
+    target[:, 7], target[0, 0] = False, True
+    pred = np.round(rng.random(target.shape) * 0.7 + 0.3 * target, 2).astype(np.float32)
+    hard = (rng.random(target.shape) < 0.1) & ~target
+    return Block(pred, target, hard if difficult else None)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Two prediction files, of validation and of test images."""
+    paths = tmp_path / 'val.npz', tmp_path / 'test.npz'
+    for seed, path in enumerate(paths):
+        save_predictions(str(path), make_block(seed, 60 + seed, difficult=True), NAMES)
+    return paths
+
+
+# ---- prediction files --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('difficult', [False, True])
+def test_what_is_saved_is_read(difficult, tmp_path):
+    block = make_block(difficult=difficult)
+    save_predictions(str(tmp_path / 'p.npz'), block, NAMES)
+    result, names = read_predictions(tmp_path / 'p.npz')
+    assert names == NAMES
+    assert_close(result.pred, block.pred, rtol=0, atol=0)
+    assert_close(result.target, block.target)
+    assert (result.difficult is None) == (not difficult)
+    if difficult:
+        assert_close(result.difficult, block.difficult)
+
+
+def test_scores_and_truth_are_enough(tmp_path):
+    block = make_block()
+    np.savez(tmp_path / 'p.npz', pred=block.pred.astype(np.float16), target=block.target * 1.0)
+    result, names = read_predictions(tmp_path / 'p.npz')
+    assert names == list('01234567') and result.difficult is None
+    assert_close(result.target, block.target)
+
+
+def test_target_may_be_anything_where_ignored(tmp_path):
+    block = make_block(difficult=True)
+    target = np.where(block.difficult, -1, block.target)
+    np.savez(tmp_path / 'p.npz', pred=block.pred, target=target, ignore=block.difficult)
+    assert_close(read_predictions(tmp_path / 'p.npz')[0].target, block.target)
+
+
+def arrays(**changes):
+    good = dict(
+        pred=np.full((3, 2), 0.5),
+        target=np.eye(3, 2),
+        ignore=np.zeros((3, 2), bool),
+        classes=['a', 'b'],
+    )
+    return {key: value for key, value in {**good, **changes}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(pred=None), "has no array 'pred'"),
+        (dict(target=None), "has no array 'target'"),
+        (dict(pred=np.full((3, 2), 'x')), 'pred must hold numbers, not <U1'),
+        (dict(pred=np.zeros((3, 2), complex)), 'pred must hold numbers, not complex128'),
+        (dict(pred=np.zeros(6), target=np.zeros(6), ignore=None), r'pred must be .* got \(6,\)'),
+        (dict(pred=np.zeros((0, 2))), r'pred is \(0, 2\), target is \(3, 2\)'),
+        (dict(target=np.eye(2)), r'pred is \(3, 2\), target is \(2, 2\)'),
+        (dict(target=np.full((3, 2), 2)), '6 of 6 labels are neither 0 nor 1, such as 2'),
+        (dict(target=np.full((3, 2), np.nan)), '6 of 6 labels are neither 0 nor 1'),
+        (dict(ignore=np.zeros((3, 2))), 'ignore must hold booleans, not float64'),
+        (dict(ignore=np.zeros((3, 1), bool)), r'ignore is \(3, 1\)'),
+        (dict(classes=['a']), r'classes must hold 2 names, got <U1 of shape \(1,\)'),
+        (dict(classes=[1, 2]), 'classes must hold 2 names, got int64'),
+        (dict(pred=np.array([[0, 1], [0, np.nan], [1, 1]])), '1 of 6 .* image 1 .*class b'),
+        (dict(pred=np.array([[0, 1], [0, 1], [-np.inf, 1]])), '1 of 6 .* image 2 .*class a'),
+        (dict(pred=np.array([[None] * 2] * 3)), 'Object arrays cannot be loaded'),
+    ],
+)
+def test_what_is_wrong_in_a_prediction_file_is_named(changes, message, tmp_path):
+    np.savez(tmp_path / 'p.npz', **arrays(**changes))
+    with pytest.raises(ValueError, match=rf'p\.npz: .*{message}'):
+        read_predictions(tmp_path / 'p.npz')
+
+
+def is_refused_in_one_line(path):
+    """True if the file is refused by name in one line, False if it is read as a block."""
+    try:
+        block, names = read_predictions(path)
+    except ValueError as error:
+        assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
+        return True
+    assert block.pred.shape == block.target.shape == (len(block.pred), len(names))
+    assert np.isfinite(block.pred).all() and block.target.dtype == bool
+    return False
+
+
+def test_every_truncated_file_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays())
+    path = tmp_path / 'p.npz'
+    for size in range(0, len(buffer.getvalue()), 7):
+        path.write_bytes(buffer.getvalue()[:size])
+        assert is_refused_in_one_line(path)
+
+
+def test_damaged_and_random_files_are_refused_or_read(tmp_path_factory):
+    hypothesis = pytest.importorskip('hypothesis')
+    some = hypothesis.strategies
+    path = tmp_path_factory.mktemp('fuzz') / 'p.npz'
+    buffers = []
+    for save in (np.savez, np.savez_compressed):
+        buffers.append(io.BytesIO())
+        save(buffers[-1], **arrays())
+
+    @hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(
+        some.sampled_from(buffers),
+        some.lists(some.tuples(some.integers(0, 2000), some.integers(0, 255)), max_size=5),
+        some.binary(max_size=60),
+    )
+    def damage(buffer, changes, inserted):
+        content = bytearray(buffer.getvalue())
+        for position, value in changes:
+            content[position % len(content)] = value
+        if changes:
+            position = changes[0][0] % len(content)
+            content[position:position] = inserted
+        path.write_bytes(bytes(content) if changes else inserted)
+        is_refused_in_one_line(path)
+
+    damage()
+
+
+def test_any_arrays_are_refused_or_read(tmp_path_factory):
+    hypothesis = pytest.importorskip('hypothesis')
+    numpy = pytest.importorskip('hypothesis.extra.numpy')
+    some = hypothesis.strategies
+    path = tmp_path_factory.mktemp('fuzz') / 'p.npz'
+    array = numpy.arrays(
+        some.one_of(numpy.scalar_dtypes(), numpy.unicode_string_dtypes(max_len=3)),
+        some.one_of(some.just((2, 2)), numpy.array_shapes(min_dims=0, max_side=3)),
+    )
+
+    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(
+        some.dictionaries(
+            some.sampled_from(('pred', 'target', 'ignore', 'classes', 'more')), array, min_size=1
+        )
+    )
+    def write(content):
+        np.savez(path, **content)
+        is_refused_in_one_line(path)
+
+    write()
+
+
+# ---- thresholds --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('seed', range(8))
+def test_best_threshold_has_the_best_f1(seed, dtype, strict):
+    rng = np.random.default_rng(seed)
+    scores, positive = rng.integers(0, 6, 20).astype(dtype) / 7, rng.random(20) < 0.4
+    positive[seed] = True
+    threshold = best_threshold(scores, positive, strict)
+    called = scores > dtype(threshold) if strict else scores >= dtype(threshold)
+    f1 = 2 * (called & positive).sum() / (called.sum() + positive.sum())
+    expected = reference.best_f1(scores.tolist(), positive.tolist(), strict)
+    assert_close(float(f1), float(expected), rtol=1e-12, atol=0)
+
+
+def test_threshold_lies_midway_between_the_scores_it_separates():
+    scores, positive = np.array([0.1, 0.3, 0.5, 0.9, 0.9]), np.array([0, 0, 1, 1, 1], bool)
+    for strict in (False, True):
+        assert_close(best_threshold(scores, positive, strict), 0.4)
+    # of equal F1 the highest: 2/3 for the first alone and for all
+    assert_close(
+        best_threshold(np.array([0.2, 0.4, 0.6, 0.8]), np.array([1, 0, 0, 1], bool), False), 0.7
+    )
+
+
+@pytest.mark.parametrize('strict', [False, True])
+def test_threshold_between_neighbouring_floats_still_separates_them(strict):
+    low = np.float32(0.7)
+    scores = np.array([low, np.nextafter(low, np.float32(1))])
+    for positive in ([False, True], [True, True]):
+        threshold = np.float32(best_threshold(scores, np.array(positive), strict))
+        called = scores > threshold if strict else scores >= threshold
+        assert called.tolist() == positive
+
+
+@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('smoothing', [0.0, 1.0, 7.5])
+def test_thresholds_are_drawn_to_the_global_one_by_the_number_of_positives(smoothing, strict):
+    pred, target, ignore = make_block(difficult=True)
+    result, overall = fit_thresholds(pred, target, ignore, strict, smoothing)
+    kept = ~ignore
+    assert_close(overall, best_threshold(pred[kept], target[kept], strict))
+    for c in range(7):
+        own = best_threshold(pred[kept[:, c], c], target[kept[:, c], c], strict)
+        n = int(target[:, c].sum())
+        assert_close(float(result[c]), (n * own + smoothing * overall) / (n + smoothing))
+    assert result[7] == overall  # no positives
+
+
+def test_thresholds_without_smoothing_maximise_the_mean_of_class_f1():
+    pred, target, _ = make_block()
+    best = [
+        100 * reference.best_f1(pred[:, c].tolist(), target[:, c].tolist(), True) for c in range(7)
+    ]
+    thresholds, _ = fit_thresholds(pred, target, strict=True, smoothing=0)
+    result = MLICMetric.calculate(pred, target, 'sadcl', thresholds, classes=None)
+    assert_close(result['CF1'], float(sum(best) / 8))
+
+
+@pytest.mark.parametrize('smoothing', [-1.0, float('nan'), float('inf')])
+def test_smoothing_must_be_a_number_of_at_least_0(smoothing):
+    with pytest.raises(ValueError, match='smoothing must be a finite number of at least 0'):
+        fit_thresholds(*make_block()[:2], smoothing=smoothing)
+
+
+def test_nothing_can_be_fitted_without_a_positive():
+    with pytest.raises(ValueError, match='no positive label among 3 images'):
+        fit_thresholds(np.full((3, 2), 0.5), np.zeros((3, 2), bool))
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        ('t.json', '{"a": 0.5, "a": 0.6}', "class 'a' is there twice"),
+        ('t.json', '{"a": "high"}', "the threshold of 'a' must be a finite number, got 'high'"),
+        ('t.json', '{"a": true}', "the threshold of 'a' must be a finite number, got True"),
+        ('t.json', '{"a": NaN}', "the threshold of 'a' must be a finite number, got nan"),
+        ('t.json', '{"a": {}}', "the threshold of 'a' must be a finite number"),
+        ('t.json', '[0.5]', 'must hold an object {class name: threshold}'),
+        ('t.json', '{"a": 0.5', 'Expecting'),
+        ('t.json', '{}', 'no thresholds in it'),
+        ('t.csv', 'a,0.5\n', "the first line must be the header 'class,threshold'"),
+        ('t.csv', '', "the first line must be the header 'class,threshold'"),
+        ('t.csv', 'class,threshold\n', 'no thresholds in it'),
+        ('t.csv', 'class,threshold\na,0.5\na,0.6\n', "class 'a' is there twice"),
+        ('t.csv', 'class,threshold\na\n', "a row must be class,threshold, got ['a']"),
+        ('t.csv', 'class,threshold\na,\n', "the threshold of 'a' must be a finite number, got ''"),
+        ('t.txt', 'a 0.5', 'threshold must be a number, a .json or a .csv file'),
+    ],
+)
+def test_what_is_wrong_in_a_threshold_file_is_named(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError) as error:
+        read_thresholds(tmp_path / name)
+    assert message in str(error.value) and name in str(error.value)
+
+
+def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
+    path = tmp_path / 't.csv'
+    path.write_bytes('\ufeffclass,threshold\r\n"fox, red",0.25\r\n\r\ncafé,1e-3'.encode())
+    assert read_thresholds(path).values == {'fox, red': 0.25, 'café': 0.001}
+
+
+def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory):
+    hypothesis = pytest.importorskip('hypothesis')
+    some = hypothesis.strategies
+    folder = tmp_path_factory.mktemp('fuzz')
+    values = some.recursive(
+        some.none() | some.booleans() | some.floats() | some.integers() | some.text(max_size=3),
+        lambda inner: some.lists(inner, max_size=2)
+        | some.dictionaries(some.sampled_from(('thresholds', 'fitted_on', 'a')), inner),
+        max_leaves=6,
+    )
+
+    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(
+        some.sampled_from(('t.json', 't.csv')),
+        some.one_of(
+            some.binary(max_size=40),
+            values.map(lambda value: json.dumps(value).encode()),
+            some.text(alphabet='class,threod\n"\r1.e', max_size=40).map(
+                lambda text: ('class,threshold\n' + text).encode()
+            ),
+        ),
+    )
+    def write(name, content):
+        path = folder / name
+        path.write_bytes(content)
+        try:
+            thresholds = read_thresholds(path)
+        except ValueError as error:
+            assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
+        else:
+            assert thresholds.values and all(map(np.isfinite, thresholds.values.values()))
+
+    write()
+
+
+# ---- the tools ---------------------------------------------------------------------------------
+
+
+def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path, capsys):
+    out, table = tmp_path / 'new' / 'metrics.json', tmp_path / 'new' / 'classes.csv'
+    assert call(EVAL, saved[0], '--protocols', 'all', '--out', out, '--per-class', table) is None
+    block, _ = read_predictions(saved[0])
+    expected = {}
+    for name in PROTOCOLS:
+        values = MLICMetric.calculate(block.pred, block.target, name, ignore=block.difficult)
+        prefix = 'multi-label/' if name == 'sadcl' else f'multi-label/{name}/'
+        expected.update({prefix + key: value for key, value in values.items()})
+    assert_close(json.loads(out.read_text()), expected, rtol=1e-12, atol=0)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == '60 images, 8 classes, 1 without positives (word 7); in percent'
+    assert printed[1].split() == list(PROTOCOLS)
+    assert printed[4].split()[1] == f'{expected["multi-label/mAP"]:.2f}'
+    assert printed[-2:] == [f'of each class: {table}', f'metrics: {out}']
+    with table.open(encoding='utf-8', newline='') as file:
+        assert [row['class'] for row in csv.DictReader(file)] == NAMES * 4
+
+
+@pytest.mark.parametrize('difficult', ['ignore', 'negative', 'positive'])
+def test_eval_predictions_options(difficult, saved, tmp_path):
+    (tmp_path / 'some.txt').write_text('word 3\nword 0\nword 1\nword 2\n')
+    out = tmp_path / 'metrics.json'
+    options = ['--threshold', 0.6, '--topk', 2, '--classes', tmp_path / 'some.txt', '--out', out]
+    assert call(EVAL, saved[0], *options, '--difficult', difficult) is None
+    block, _ = read_predictions(saved[0])
+    target = block.target | (block.difficult & (difficult == 'positive'))
+    ignore = block.difficult if difficult == 'ignore' else None
+    expected = MLICMetric.calculate(
+        block.pred, target, threshold=0.6, topk=2, classes=[3, 0, 1, 2], ignore=ignore
+    )
+    result = json.loads(out.read_text())
+    assert_close(result, {f'multi-label/{k}': v for k, v in expected.items()}, rtol=1e-12, atol=0)
+
+
+def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
+    out, metrics = tmp_path / 'new' / 'thresholds.json', tmp_path / 'metrics.json'
+    assert call(FIT, saved[0], '--out', out, '--eval', saved[1], '--protocol', 'sadcl') is None
+    printed = capsys.readouterr().out
+    block, _ = read_predictions(saved[0])
+    levels, overall = fit_thresholds(*block, strict=True)
+    record = json.loads(out.read_text())
+    assert record['fitted_on'] == dict(
+        file=str(saved[0]), sha256=file_digest(saved[0]), images=60, classes=8, difficult='ignore'
+    )
+    assert record['decision'] == 'score > threshold' and record['protocol'] == 'sadcl'
+    assert record['classes_without_positives'] == ['word 7']
+    assert record['global_threshold'] == record['thresholds']['word 7'] == overall
+    assert record['thresholds'] == dict(zip(NAMES, levels.tolist()))
+
+    rows = []
+    for path, part in ((saved[0], 'fitting part'), (saved[1], str(saved[1]))):
+        block, _ = read_predictions(path)
+        for threshold, when in ((None, 'before: > 0.5'), (levels, 'after')):
+            values = MLICMetric.calculate(
+                block.pred, block.target, 'sadcl', threshold, ignore=block.difficult
+            )
+            rows.append(f'{values["CF1"]:6.2f}  {values["OF1"]:6.2f}  {part}, {when}')
+    rows[1] += ' (optimistic: measured where it was fitted)'
+    assert printed.splitlines()[-5:-1] == rows
+
+    for path, optimistic in zip(saved, (True, False)):
+        call(EVAL, path, '--protocols', 'sadcl', '--threshold', out, '--out', metrics)
+        assert ('fitted on this very file' in capsys.readouterr().out) == optimistic
+    assert json.loads(metrics.read_text())['multi-label/CF1'] == pytest.approx(values['CF1'])
+
+
+def test_thresholds_are_not_measured_where_they_were_fitted(saved, tmp_path):
+    copy = tmp_path / 'copy.npz'
+    with np.load(saved[0]) as content:
+        np.savez_compressed(copy, **content)
+    out = tmp_path / 'thresholds.json'
+    for path in (saved[0], copy):
+        message = call(FIT, saved[0], '--out', out, '--eval', path)
+        assert 'holds the predictions that the thresholds are fitted on' in message
+    assert not out.exists()
+
+
+def test_tools_end_with_one_line(saved, tmp_path):
+    (tmp_path / 'other.json').write_text('{"word 0": 0.5, "unicorn": 0.5}')
+    block = make_block(3)
+    save_predictions(str(tmp_path / 'other.npz'), block, NAMES[::-1])
+    out = ['--out', tmp_path / 'o.json']
+    for tool, arguments, message in (
+        (EVAL, [tmp_path / 'no.npz'], 'No such file'),
+        (EVAL, [tmp_path / 'other.json'], 'other.json: is not an .npz file'),
+        (EVAL, [saved[0], '--protocols', 'coco'], 'known: sadcl, standard, asl, mmpretrain'),
+        (EVAL, [saved[0], '--protocols', 'asl', 'asl'], 'one or more different names'),
+        (EVAL, [saved[0], '--topk', 0], 'topk must be at least 1'),
+        (EVAL, [saved[0], '--threshold', 'nan'], 'must be a finite number or a file'),
+        (EVAL, [saved[0], '--threshold', tmp_path / 'other.json'], 'unknown classes: unicorn'),
+        (EVAL, [saved[0], '--classes', tmp_path / 'other.json'], 'are not among the 8'),
+        (FIT, [saved[0], *out, '--smoothing', -1], 'smoothing must be'),
+        (FIT, [saved[0], *out, '--eval', tmp_path / 'other.npz'], 'the same order'),
+        (FIT, [tmp_path, *out], 'Is a directory'),
+    ):
+        error = call(tool, *arguments)
+        assert error.startswith('error: ') and message in error and '\n' not in error
+
+
+# ---- tools/test.py -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    """Config file, checkpoint and class names of an untrained model."""
+    folder = tmp_path_factory.mktemp('tiny')
+    cfg = tiny_config(folder)
+    cfg.dump(str(folder / 'tiny.py'))
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    (folder / 'run').mkdir()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'run' / 'best_x.pth')
+    return folder / 'tiny.py', folder / 'run' / 'best_x.pth'
+
+
+def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
+    config, checkpoint = tiny
+    out = tmp_path / 'p.npz'
+    arguments = [config, checkpoint.parent, '--work-dir', tmp_path / 'work']
+    assert call('test.py', *arguments) is None
+    table = checkpoint.parent / 'best_x_per_class.csv'
+    assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
+    # beside what --out saves, so that another split's does not replace the test set's
+    beside, table = table.read_text(), tmp_path / 'p_per_class.csv'
+    assert call('test.py', *arguments, '--out', out, '--split', 'val') is None
+    assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
+    assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
+    block, names = read_predictions(out)
+    with table.open(encoding='utf-8', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['class'] for row in rows] == names
+    assert [int(row['support']) for row in rows] == block.target.sum(axis=0).tolist()
+
+    thresholds = tmp_path / 'thresholds.json'
+    thresholds.write_text(json.dumps({name: 0.01 * c for c, name in enumerate(names)}))
+    assert call('test.py', *arguments, '--threshold', thresholds) is None
+    table = checkpoint.parent / 'best_x_per_class.csv'
+    with table.open(encoding='utf-8', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row['threshold']) for row in rows] == [0.01 * c for c in range(10)]
+    thresholds.write_text('{"zero": 0.5}')
+    error = call('test.py', *arguments, '--threshold', thresholds)
+    assert error.startswith('error: ') and 'no threshold for 9 classes: one, two' in error
+
+
+def test_the_split_is_that_of_the_config(tiny, tmp_path):
+    config, checkpoint = tiny
+    arguments = [checkpoint, '--work-dir', tmp_path / 'work', '--out', tmp_path / 'p.npz']
+    sizes = {}
+    for split in ('train', 'val', 'test'):
+        assert call('test.py', config, *arguments, '--split', split) is None
+        sizes[split] = len(read_predictions(tmp_path / 'p.npz')[0].target)
+    cfg = Config.fromfile(config)
+    expected = {split: cfg[f'{split}_dataloader'].dataset.num_images for split in sizes}
+    assert sizes == expected and len(set(sizes.values())) > 1
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.dump(str(tmp_path / 'no_val.py'))
+    error = call('test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')
+    assert error == '--split val: the config has no val_dataloader'
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(classes='swap'), "number 1 is 'two' in the checkpoint and 'one' in the data"),
+        (dict(classes='add'), "has 11 classes, the test data have 10; only in the checkpoint: 'x'"),
+        (dict(size=12), 'has weights of another shape: head.fc.weight (12, '),
+        (dict(drop='neck.'), 'lacks weights of the config: neck.'),
+        (dict(extra='head.other.weight'), 'has weights that the config has no place for: head.oth'),
+    ],
+)
+def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
+    change, message, tiny, tmp_path, capsys
+):
+    """mmengine loads what fits, and a mAP of partly random weights came out."""
+    config, checkpoint = tiny
+    content = torch.load(checkpoint, weights_only=True)
+    weights = content['state_dict']
+    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    if change.get('classes') == 'swap':
+        names[1], names[2] = names[2], names[1]
+    elif change.get('classes') == 'add':
+        names.append('x')
+    if 'size' in change:
+        weights['head.fc.weight'] = torch.zeros(
+            change['size'], *weights['head.fc.weight'].shape[1:]
+        )
+    if 'extra' in change:
+        weights[change['extra']] = torch.zeros(2)
+    for name in [name for name in weights if name.startswith(change.get('drop', '-'))]:
+        del weights[name]
+    content['meta'] = dict(dataset_meta=dict(classes=names))
+    torch.save(content, tmp_path / 'other.pth')
+    error = call('test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work')
+    assert error.startswith('error: ') and message in error and '\n' not in error
+    assert 'mAP' not in capsys.readouterr().out
+
+
+def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monkeypatch, tmp_path):
+    tool = load_tool('test.py')
+    path = tool.per_class_path('https://host/net.pth', str(tmp_path / 'work'))
+    assert path == tmp_path / 'work' / 'net_per_class.csv'
+    checkpoint = str(tmp_path / 'best.pth')
+    assert tool.per_class_path(checkpoint, 'work') == tmp_path / 'best_per_class.csv'
+    # patched, because a superuser may write anywhere
+    monkeypatch.setattr(tool.os, 'access', lambda path, mode: False)
+    assert tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')
+
+
+@pytest.mark.parametrize('threshold', ['nan', 'missing.json', 'thresholds.txt'])
+def test_bad_threshold_fails_before_the_model_is_built(threshold, tiny, tmp_path):
+    config, checkpoint = tiny
+    arguments = [config, checkpoint, '--work-dir', tmp_path / 'work', '--dry-run']
+    assert threshold in call('test.py', *arguments, '--threshold', threshold)
+    assert not (tmp_path / 'work').exists()

@@ -1,0 +1,184 @@
+"""StopGradAsymmetricLoss against loops, the recordings of SADCL's code, and mmpretrain."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.losses import AsymmetricLoss
+from mmpretrain.registry import MODELS
+from torch.testing import assert_close
+
+from mlic.models.losses.asymmetric_loss import StopGradAsymmetricLoss
+from tests import reference
+from tests.helpers import RECORDINGS
+
+needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+
+SETTINGS = [
+    dict(gamma_neg=gamma_neg, gamma_pos=gamma_pos, clip=clip)
+    for gamma_neg, gamma_pos, clip in ((0, 0, 0), (4, 0, 0), (2, 1, 0), (4, 1, 0.05), (0, 0, 0.05))
+]
+# exp, log and two sums: about 100 units in the last place of the largest term
+EXACT = {
+    torch.float64: dict(rtol=1e-9, atol=1e-12),
+    torch.float32: dict(rtol=1e-5, atol=1e-5),
+}
+
+
+def make_case(seed=0, dtype=torch.float64, shape=(5, 7)):
+    """Logits (B, C) with gradient, and a multi-hot target."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(shape, generator=generator).to(dtype)
+    target = (torch.rand(shape, generator=generator) < 0.4).float()
+    return logits.requires_grad_(), target
+
+
+def value_and_grad(loss, logits):
+    return [loss.detach(), torch.autograd.grad(loss.sum(), logits)[0]]
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+@pytest.mark.parametrize('stop_gradient', [True, False])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_equals_loops(settings, stop_gradient, dtype):
+    for seed in range(3):
+        logits, target = make_case(seed, dtype)
+        module = StopGradAsymmetricLoss(
+            **settings, stop_gradient=stop_gradient, reduction='none', eps=0.01
+        )
+        elements = reference.asymmetric(
+            logits, target, **settings, eps=0.01, stop_gradient=stop_gradient
+        )
+        actual = value_and_grad(module(logits, target), logits)
+        assert_close(actual, value_and_grad(elements, logits), **EXACT[dtype])
+
+
+@needs_fixtures
+@pytest.mark.parametrize('shape', ['normal', 'tiny', 'extreme'])
+@pytest.mark.parametrize(
+    ('gamma_neg', 'gamma_pos', 'clip', 'gradient'),
+    [
+        (0, 0, 0, 'stopgrad'),
+        (4, 0, 0, 'stopgrad'),
+        (4, 0, 0, 'fullgrad'),
+        (4, 1, 0.05, 'stopgrad'),
+        (4, 1, 0.05, 'fullgrad'),
+        (2, 0, 0, 'stopgrad'),
+        (2, 0, 0, 'fullgrad'),
+    ],
+)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_equals_published(shape, gamma_neg, gamma_pos, clip, gradient, dtype):
+    with np.load(RECORDINGS / 'asl.npz') as file:
+        name = f'{shape}.gn{gamma_neg}_gp{gamma_pos}_clip{clip}_{gradient}.'
+        expected = [torch.tensor(file[f'{name}{what}_f64']) for what in ('loss', 'grad')]
+        logits = torch.tensor(file[f'{shape}.logits'], dtype=dtype, requires_grad=True)
+        target = torch.tensor(file[f'{shape}.labels'])
+    module = StopGradAsymmetricLoss(
+        gamma_neg=gamma_neg,
+        gamma_pos=gamma_pos,
+        clip=clip,
+        stop_gradient=gradient == 'stopgrad',
+        loss_weight=1000 / target.shape[1],
+    )
+    actual = [x.double() for x in value_and_grad(module(logits, target), logits)]
+    if dtype == torch.float64:
+        assert_close(actual, expected, **EXACT[dtype])
+    else:  # at float32, 1 - p_t near 0 is rounded to a multiple of 6e-8: absolute, not relative
+        assert_close(actual, expected, rtol=1e-5, atol=1e-5 * expected[0].item())
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_full_gradient_is_mmpretrains(settings):
+    logits, target = make_case()
+    ours = StopGradAsymmetricLoss(**settings, stop_gradient=False, reduction='sum', eps=1e-8)
+    theirs = AsymmetricLoss(**settings, reduction='sum', eps=1e-8)
+    actual = value_and_grad(ours(logits, target), logits)
+    assert_close(actual, value_and_grad(theirs(logits, target), logits), **EXACT[torch.float64])
+
+
+def test_stopped_gradient_differs_only_if_there_is_a_focus():
+    logits, target = make_case()
+    for gamma_neg, differs in ((0, False), (4, True)):
+        values, grads = zip(
+            *(
+                value_and_grad(
+                    StopGradAsymmetricLoss(gamma_neg=gamma_neg, stop_gradient=stop)(logits, target),
+                    logits,
+                )
+                for stop in (True, False)
+            )
+        )
+        assert_close(*values, rtol=0, atol=0)
+        assert torch.equal(*grads) != differs
+        # the focus is on the negatives: the positives' gradients are the same
+        assert_close(grads[0][target > 0], grads[1][target > 0], rtol=0, atol=0)
+
+
+def test_default_is_binary_cross_entropy_summed_over_classes():
+    logits, target = make_case()
+    summed = F.binary_cross_entropy_with_logits(logits, target.double(), reduction='sum')
+    loss = MODELS.build(dict(type='StopGradAsymmetricLoss', loss_weight=3.0))(logits, target)
+    assert_close(loss, 3.0 * summed / len(logits), **EXACT[torch.float64])
+
+
+def test_reductions_and_weights():
+    logits, target = make_case()
+    elements = StopGradAsymmetricLoss(reduction='none')(logits, target)
+    assert elements.shape == logits.shape
+    total = elements.sum()
+    module = StopGradAsymmetricLoss()
+    assert_close(module(logits, target), total / 5)
+    assert_close(module(logits, target, avg_factor=8), total / 8)
+    assert_close(module(logits, target, reduction_override='sum'), total)
+    assert_close(module(logits, target, reduction_override='none'), elements)
+    assert_close(StopGradAsymmetricLoss(reduction='sum')(logits, target), total)
+    weight = torch.tensor([0, 1, 2, 0.5, 0])
+    expected = sum(w * row.sum() for w, row in zip(weight, elements)) / 5
+    assert_close(module(logits, target, weight=weight), expected)
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+@pytest.mark.parametrize('stop_gradient', [True, False])
+def test_saturated_logits_are_finite(settings, stop_gradient):
+    logits = torch.tensor([[-1e4, -100.0, 100.0, 1e4]] * 2, requires_grad=True)
+    target = torch.tensor([[1.0] * 4, [0.0] * 4])
+    module = StopGradAsymmetricLoss(**settings, stop_gradient=stop_gradient, reduction='none')
+    loss, grad = value_and_grad(module(logits, target), logits)
+    assert loss.isfinite().all()
+    assert grad.isfinite().all()
+    # a hopelessly wrong positive costs the floor of the logarithm, and has no gradient there
+    assert_close(loss[0, :2], torch.full((2,), -np.log(1e-5), dtype=torch.float32))
+    assert_close(grad[0, :2], torch.zeros(2), rtol=0, atol=0)
+
+
+def test_confident_errors_are_exact_in_float32():
+    """1 - sigmoid(10) has three digits in float32, sigmoid(-10) has seven."""
+    logits = torch.linspace(5, 11, 13)[None]
+    module = StopGradAsymmetricLoss(reduction='none')
+    assert_close(module(logits, torch.zeros_like(logits)), F.softplus(logits))
+    assert_close(module(-logits, torch.ones_like(logits)), F.softplus(logits))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_raised_to_float32(dtype):
+    logits, target = make_case(dtype=dtype)
+    module = StopGradAsymmetricLoss(gamma_neg=4, gamma_pos=1, clip=0.05)
+    loss = module(logits, target)
+    assert loss.dtype == torch.float32
+    assert_close(loss, module(logits.float(), target), rtol=0, atol=0)
+    assert value_and_grad(loss, logits)[1].isfinite().all()
+
+
+@pytest.mark.parametrize('dtype', [torch.bool, torch.int64, torch.float64])
+def test_dtype_of_the_target_is_irrelevant(dtype):
+    logits, target = make_case(dtype=torch.float32)
+    module = StopGradAsymmetricLoss(gamma_neg=4, gamma_pos=1)
+    loss = module(logits, target.to(dtype))
+    assert_close(loss, module(logits, target), rtol=0, atol=0)
+
+
+def test_different_shapes_raise_with_both():
+    logits, target = make_case()
+    with pytest.raises(ValueError, match=r'\(5, 7\).*\(7, 5\)'):
+        StopGradAsymmetricLoss()(logits, target.T)

@@ -1,0 +1,308 @@
+"""The backbones of the configs: each takes a step, and its checkpoint is one that exists for it.
+
+Shapes: B images, C classes, K channels, T tokens.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import mmpretrain
+import pytest
+import torch
+import torchvision
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+from torch.testing import assert_close
+
+from mlic.models.backbones.timm_backbone import LazyTIMMBackbone
+from projects.sadcl.models.sarl_neck import SARLNeck
+from tests.helpers import ROOT
+
+MMPRETRAIN = Path(mmpretrain.__file__).parent / '.mim'
+LEAVES = [
+    'sadcl_r50_coco448',
+    'sadcl_r101_coco448',
+    'sadcl_r101_coco448_multi-scale',
+    'sadcl_resnext101_coco448',
+    'sadcl_swin-l_coco384',
+    'sadcl_vit-b_coco448',
+    'sadcl_convnext-b_coco448',
+    'sadcl_efficientnet-v2-s_coco448',
+    'sadcl_tresnet-l_coco448',
+]
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    init_default_scope('mmpretrain')
+
+
+def needs_timm():
+    return pytest.importorskip('timm', reason="needs pip install -e '.[timm]'")
+
+
+def leaf(name):
+    return Config.fromfile(ROOT / 'configs' / 'sadcl' / f'{name}.py')
+
+
+def without_weights(backbone):
+    """A backbone's config that downloads nothing."""
+    if backbone.type == 'LazyTIMMBackbone':
+        needs_timm()
+        return {**backbone, 'pretrained': False}
+    return {key: value for key, value in backbone.items() if key != 'init_cfg'}
+
+
+def entries(module):
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+# --- a step of each --------------------------------------------------------------------------
+
+
+def take_a_step(cfg, size):
+    """Forward, loss and backward of two images of C = 80 classes; returns the model."""
+    torch.manual_seed(0)
+    cfg.model.backbone = without_weights(cfg.model.backbone)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor}).train()
+    images = [torch.randint(0, 256, (3, size, size), dtype=torch.uint8) for _ in range(2)]
+    samples = [DataSample().set_gt_label([0, 3]), DataSample().set_gt_label([3, 79])]
+    data = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
+    losses = model(**data, mode='loss')
+    assert set(losses) == {'loss_cls', 'loss_sscl', 'loss_pscl'}
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    return model
+
+
+def check_gradients(model):
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    for part in (model.backbone, model.neck, model.head):
+        grads = [p.grad for p in part.parameters() if p.requires_grad]
+        assert grads
+        assert any(grad.abs().max() > 0 for grad in grads)
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_backbone_takes_a_step(name):
+    """The whole backbone with a narrow neck, on images of 64 px."""
+    cfg = leaf(name)
+    if cfg.model.backbone.type == 'SwinTransformer':
+        cfg.model.backbone.stage_cfgs.block_cfgs.window_size = 2  # the last map has 2 x 2 cells
+    cfg.model.neck.update(embed_dims=16, feedforward_channels=16, num_heads=2)
+    cfg.model.head.update(in_channels=16, proj_channels=8, bank_slots=2)
+    check_gradients(take_a_step(cfg, size=64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LEAVES)
+def test_backbone_takes_a_step_in_full(name):
+    """The config as it is, on images of its own size."""
+    cfg = leaf(name)
+    check_gradients(take_a_step(cfg, size=cfg.test_pipeline[1].scale[0]))
+
+
+# --- checkpoints, without a download ---------------------------------------------------------
+
+
+def checkpoint_of(name):
+    return leaf(name).model.backbone.init_cfg.checkpoint
+
+
+@pytest.mark.parametrize(
+    'name', ['sadcl_r50_coco448', 'sadcl_r101_coco448', 'sadcl_resnext101_coco448']
+)
+def test_torchvision_has_the_checkpoint_and_its_names(name):
+    model = checkpoint_of(name).removeprefix('torchvision://')
+    assert list(torchvision.models.get_model_weights(model))
+    with torch.device('meta'):
+        given = entries(torchvision.models.get_model(model))
+    built = entries(MODELS.build(leaf(name).model.backbone))
+    assert {k: v for k, v in given.items() if not k.startswith('fc.')} == built
+
+
+@pytest.mark.parametrize(
+    ('name', 'resized'),
+    [
+        ('sadcl_swin-l_coco384', set()),
+        ('sadcl_vit-b_coco448', {'pos_embed'}),  # 24 x 24 places become 28 x 28
+        ('sadcl_convnext-b_coco448', set()),
+        ('sadcl_efficientnet-v2-s_coco448', set()),
+    ],
+)
+def test_mmpretrain_publishes_the_checkpoint_of_this_backbone(name, resized):
+    """Address, architecture and normalisation are those of mmpretrain's model index."""
+    cfg = leaf(name)
+    address, prefix = (cfg.model.backbone.init_cfg[key] for key in ('checkpoint', 'prefix'))
+    assert prefix == 'backbone'
+    pattern = rf': {re.escape(address)}\s+(?:Weights: \S+\s+)?Config: (\S+)'
+    texts = [path.read_text() for path in MMPRETRAIN.glob('configs/*/metafile.yml')]
+    (config,) = [found for text in texts for found in re.findall(pattern, text)]
+    theirs = Config.fromfile(MMPRETRAIN / config)
+    given, built = (
+        entries(MODELS.build(without_weights(backbone)))
+        for backbone in (theirs.model.backbone, cfg.model.backbone)
+    )
+    assert given.keys() == built.keys()
+    assert {key for key in given if given[key] != built[key]} == resized
+    for key in ('mean', 'std', 'to_rgb'):
+        assert cfg.data_preprocessor[key] == theirs.data_preprocessor[key]
+
+
+def test_timm_publishes_the_weights_of_this_backbone():
+    timm, cfg = needs_timm(), leaf('sadcl_tresnet-l_coco448')
+    published = timm.get_pretrained_cfg(cfg.model.backbone.model_name)
+    assert published.has_weights
+    assert published.input_size == (3, 448, 448)
+    for key in ('mean', 'std'):
+        assert cfg.data_preprocessor[key] == [255 * value for value in getattr(published, key)]
+
+
+def test_positions_of_a_smaller_vit_are_resized_as_they_are_loaded(tmp_path):
+    backbone = leaf('sadcl_vit-b_coco448').model.backbone
+    settings = {**backbone, 'arch': 'deit-t'}
+    small = MODELS.build({**settings, 'img_size': 384, 'init_cfg': None})
+    small.init_weights()
+    weights = {f'backbone.{name}': value for name, value in small.state_dict().items()}
+    torch.save(dict(state_dict=weights), tmp_path / 'vit.pth')
+    settings['init_cfg'] = {**backbone.init_cfg, 'checkpoint': str(tmp_path / 'vit.pth')}
+    vit = MODELS.build(settings)
+    vit.init_weights()
+    grid = small.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (24, 24))
+    grid = nn.functional.interpolate(grid, size=(28, 28), mode='bicubic')
+    assert_close(vit.pos_embed[:, 1:], grid.flatten(2).transpose(1, 2), rtol=0, atol=0)
+    for name, value in small.state_dict().items():
+        if name != 'pos_embed':
+            assert_close(vit.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_the_vit_can_be_exported():
+    """mmpretrain's own rates of stochastic depth are numpy's, at which torch.export stops."""
+    arch = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
+    backbone = without_weights(leaf('sadcl_vit-b_coco448').model.backbone)
+    vit = MODELS.build({**backbone, 'arch': arch, 'img_size': 32})
+    vit.eval()
+    images = torch.randn(2, 3, 32, 32)
+    program = torch.export.export(vit, (images,), strict=True)
+    assert_close(program.module()(images), vit(images))
+
+
+# --- tokens ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_raw_tokens_of_a_vit_equal_its_feature_map(with_cls_token):
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 64)
+    neck = SARLNeck(192, 5, embed_dims=16, num_heads=2, feedforward_channels=16).eval()
+    vit = dict(type='VisionTransformer', arch='deit-t', img_size=64, with_cls_token=with_cls_token)
+    mapped, raw = (MODELS.build(dict(vit, out_type=kind)) for kind in ('featmap', 'raw'))
+    raw.load_state_dict(mapped.state_dict())
+    with torch.no_grad():
+        assert raw(images)[0].shape == (2, 16 + with_cls_token, 192)
+        assert_close(neck(raw(images)), neck(mapped(images)))
+        maps = [neck.attention_maps(vit(images)) for vit in (raw, mapped)]
+    assert_close(*maps)
+    assert maps[0].shape == (2, 5, 4, 4)
+
+
+# --- timm ------------------------------------------------------------------------------------
+
+
+def test_tokens_of_a_timm_vit_fit():
+    needs_timm()
+    settings = dict(model_name='vit_tiny_patch16_224', pretrained=False, img_size=64)
+    vit = MODELS.build(dict(type='LazyTIMMBackbone', **settings)).eval()
+    neck = SARLNeck(192, 5, embed_dims=16, num_heads=2, feedforward_channels=16).eval()
+    with torch.no_grad():
+        feats = vit(torch.zeros(2, 3, 64, 64))
+        assert feats[0].shape == (2, 17, 192)
+        changed = feats[0].clone()
+        changed[:, 0] = 9.0  # the class token has no place
+        assert_close(neck((changed,)), neck(feats), rtol=0, atol=0)
+        assert neck.attention_maps(feats).shape == (2, 5, 4, 4)
+
+
+@pytest.mark.parametrize('features_only', [False, True])
+def test_timm_weights_are_fetched_before_training_only(monkeypatch, features_only):
+    timm, fetched = needs_timm(), []
+    create = timm.create_model
+
+    def published(model_name, pretrained, **settings):
+        model = create(model_name, pretrained=False, **settings)
+        if pretrained:
+            fetched.append((model_name, settings['features_only']))
+            for parameter in model.parameters():
+                nn.init.constant_(parameter, 0.25)
+        return model
+
+    monkeypatch.setattr(timm, 'create_model', published)
+    settings = dict(model_name='resnet10t', features_only=features_only)
+    backbone = MODELS.build(dict(type='LazyTIMMBackbone', **settings))
+    assert fetched == []
+    for _ in range(2):
+        backbone.init_weights()
+    assert fetched == [('resnet10t', features_only)]
+    assert all((parameter == 0.25).all() for parameter in backbone.parameters())
+    without = MODELS.build(dict(type='LazyTIMMBackbone', pretrained=False, **settings))
+    without.init_weights()
+    assert len(fetched) == 1
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_running_statistics_of_a_timm_backbone_stay_if_asked(norm_eval):
+    needs_timm()
+    settings = dict(model_name='resnet10t', pretrained=False, norm_eval=norm_eval)
+    backbone = MODELS.build(dict(type='LazyTIMMBackbone', **settings))
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    assert backbone.train() is backbone
+    backbone(torch.randn(2, 3, 64, 64))
+    kept = [torch.equal(before[name], value) for name, value in backbone.named_buffers()]
+    assert all(kept) == norm_eval
+    assert backbone.training
+
+
+def test_a_missing_timm_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(ImportError, match=r"timm is not installed.*'\.\[timm\]'"):
+        LazyTIMMBackbone('resnet10t')
+
+
+# --- docs/backbones.md -----------------------------------------------------------------------
+
+DOCUMENT = (ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('index', range(3))
+def test_documented_backbones_fit_their_necks(index, tmp_path):
+    example = re.findall(r'```python\n(.*?)```', DOCUMENT, re.DOTALL)[index]
+    assert len(example.strip().splitlines()) <= 7  # a blank one among them
+    path = tmp_path / 'leaf.py'
+    path.write_text(example.replace("'./", f"'{ROOT}/configs/sadcl/"))
+    cfg = Config.fromfile(path)
+    assert cfg.model.backbone != leaf('sadcl_r101_coco448').model.backbone
+    backbone = MODELS.build(without_weights(cfg.model.backbone)).to('meta')
+    with torch.device('meta'):
+        (embeds,) = MODELS.build(cfg.model.neck)(backbone(torch.zeros(2, 3, 64, 64)))
+    assert embeds.shape == (2, 80, 2048)
+
+
+@pytest.mark.parametrize(
+    ('index', 'in_channels', 'shape'), [(0, 2048, (8, 1024, 14, 14)), (1, 192, (8, 18, 192))]
+)
+def test_documented_messages_are_those_of_the_neck(index, in_channels, shape):
+    message = re.findall(r'```text\n(.*?)\n *```', DOCUMENT, re.DOTALL)[index].strip()
+    with torch.device('meta'), pytest.raises(ValueError, match=re.escape(message)):
+        SARLNeck(in_channels, num_classes=5)((torch.zeros(shape),))
+
+
+def test_every_swapped_backbone_is_in_the_document():
+    for name in LEAVES:
+        assert f'../configs/sadcl/{name}.py' in DOCUMENT

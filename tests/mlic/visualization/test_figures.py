@@ -1,0 +1,529 @@
+"""Figures: the numbers behind them against loops, the pictures for few and many classes."""
+
+import csv
+import itertools
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from sklearn.metrics import average_precision_score
+
+from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.visualization.comparison import choose_bars, draw_comparison
+from mlic.visualization.cooccurrence import (
+    conditional_shares,
+    cooccurrence_order,
+    draw_cooccurrence,
+)
+from mlic.visualization.curves import MAX_CURVES, at_threshold, draw_pr_curves, pr_curve, thin
+from mlic.visualization.embedding import (
+    MAX_GROUPS,
+    OTHER,
+    choose_points,
+    draw_embeddings,
+    frequent_groups,
+    project_to_map,
+    read_superclasses,
+)
+from mlic.visualization.training import draw_training, read_log
+from tests.helpers import ROOT
+
+TOOLS = ROOT / 'tools' / 'analysis_tools'
+
+
+def random_predictions(num_images, num_classes, seed=0, decimals=2):
+    """Scores with ties, labels of which every class has one, and nothing ignored."""
+    rng = np.random.default_rng(seed)
+    target = rng.random((num_images, num_classes)) < 0.15
+    target[np.arange(num_classes) % num_images, np.arange(num_classes)] = True
+    pred = np.clip(0.4 * target + 0.6 * rng.random(target.shape), 0, 1).round(decimals)
+    return pred.astype(np.float32), target
+
+
+def names_of(number):
+    return [f'class {c}' for c in range(number)]
+
+
+def no_overlap(boxes):
+    return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def run_tool(monkeypatch, name, *arguments):
+    monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+    runpy.run_path(str(TOOLS / name), run_name='__main__')
+
+
+# ---------------------------------------------------------------- precision and recall
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_curve_equals_a_loop_over_thresholds(seed):
+    pred, target = random_predictions(40, 1, seed, decimals=1)
+    scores, positive = pred[:, 0], target[:, 0]
+    curve = pr_curve('a', scores, positive)
+    assert (curve.recall[0], curve.precision[0], curve.threshold[0]) == (0, 1, np.inf)
+    expected = sorted(set(scores.tolist()), reverse=True)
+    assert curve.threshold[1:].tolist() == expected
+    for k, threshold in enumerate(expected, 1):
+        called = [p for s, p in zip(scores, positive) if s >= threshold]
+        assert curve.precision[k] == pytest.approx(sum(called) / len(called))
+        assert curve.recall[k] == pytest.approx(sum(called) / positive.sum())
+    assert curve.ap == pytest.approx(average_precision_score(positive, scores))
+    assert curve.support == positive.sum()
+
+
+def test_dot_of_a_curve_is_what_the_metric_says():
+    pred, target = random_predictions(60, 3)
+    for threshold in (0.0, 0.25, 0.5, 0.51, 0.9):
+        per_class = MLICMetric.calculate_per_class(pred, target, threshold=threshold)
+        for c in range(3):
+            dot = at_threshold(pr_curve('a', pred[:, c], target[:, c]), threshold)
+            if per_class['predicted'][c] == 0:
+                assert dot is None
+            else:
+                expected = per_class['recall'][c], per_class['precision'][c]
+                assert_allclose(np.multiply(dot, 100), expected)
+
+
+def test_thinned_curve_is_part_of_the_curve_and_keeps_its_vertical_lines():
+    pred, target = random_predictions(500, 1)
+    curve = pr_curve('a', pred[:, 0], target[:, 0])
+    thinned = thin(curve, 10)
+    assert len(set(thinned.recall.tolist())) == 10 and len(thinned.recall) <= 20
+    assert thinned.recall[0] == 0 and thinned.recall[-1] == 1
+    assert thinned.precision[-1] == curve.precision[-1]
+    points = set(zip(curve.recall, curve.precision, curve.threshold))
+    assert set(zip(thinned.recall, thinned.precision, thinned.threshold)) <= points
+
+
+def test_no_curve_without_positives():
+    assert pr_curve('a', np.ones(3), np.zeros(3, dtype=bool)) is None
+
+
+@pytest.mark.parametrize('number', [1, 5, MAX_CURVES + 1])
+def test_drawn_curves_differ_and_the_legend_is_inside_the_page(number):
+    pred, target = random_predictions(50, number)
+    names = ['micro average', *(f'${c}$ a long name of a class{c}' for c in range(number))]
+    curves = [pr_curve(names[c], pred[:, c], target[:, c]) for c in range(number)]
+    figure = draw_pr_curves(curves)
+    axes = figure.axes[0]
+    lines = axes.get_legend().get_lines()
+    styles = {(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}
+    assert len(lines) == len(styles) == number
+    figure.canvas.draw()
+    box = axes.get_legend().get_window_extent()
+    assert box.y0 >= 0
+    assert box.x1 == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin beside it
+    assert axes.get_window_extent().width == pytest.approx(520, abs=1)
+    with pytest.raises(ValueError, match=f'got {MAX_CURVES + 2}'):
+        draw_pr_curves([curves[0]] * (MAX_CURVES + 2))
+
+
+# ---------------------------------------------------------------- two runs
+
+
+def test_bars_are_sorted_and_the_middle_is_left_out():
+    difference = np.array([1.0, np.nan, -3, 5, 0, 2])
+    order, shown = choose_bars(difference)
+    assert order.tolist() == shown.tolist() == [3, 5, 0, 4, 2]
+    order, shown = choose_bars(difference, max_bars=2)
+    assert order.tolist() == [3, 5, 0, 4, 2] and shown.tolist() == [3, 2]
+
+
+@pytest.mark.parametrize('number', [1, 5, 41, 260])
+def test_comparison_names_its_bars(number):
+    rng = np.random.default_rng(0)
+    first, second = 100 * rng.random((2, number))
+    figure = draw_comparison(first, second, np.arange(number), names_of(number), ('a', 'b'))
+    axes = figure.axes[0]
+    _, shown = choose_bars(second - first)
+    assert [t.get_text() for t in axes.get_yticklabels()] == [f'class {c} ({c})' for c in shown]
+    assert_allclose([bar.get_width() for bar in axes.patches], (second - first)[shown])
+    assert len(figure.axes) == (2 if number > 40 else 1)
+    figure.canvas.draw()
+    assert no_overlap([tick.get_window_extent() for tick in axes.get_yticklabels()])
+
+
+def test_comparison_refuses_other_sizes():
+    with pytest.raises(ValueError, match='got 2, 2, 2 and 3'):
+        draw_comparison(np.ones(2), np.ones(2), np.ones(2), names_of(3))
+    nothing = np.full(2, np.nan)
+    with pytest.raises(ValueError, match='no class has positives'):
+        draw_comparison(nothing, nothing, np.zeros(2), names_of(2))
+
+
+# ---------------------------------------------------------------- labels together
+
+
+def test_shares_equal_a_loop():
+    present = np.random.default_rng(1).random((30, 5)) < 0.3
+    present[:, 4] = False
+    shares = conditional_shares(present)
+    for i, j in itertools.product(range(5), range(5)):
+        images = [row for row in present.tolist() if row[i]]
+        if images:
+            assert shares[i, j] == pytest.approx(sum(row[j] for row in images) / len(images))
+        else:
+            assert np.isnan(shares[i, j])
+
+
+def test_order_takes_the_most_frequent_classes():
+    target = np.zeros((20, 6), dtype=bool)
+    for c in range(6):
+        target[: 3 * c, c] = True
+    assert sorted(cooccurrence_order(target, 3)) == [3, 4, 5]
+    assert sorted(cooccurrence_order(target, 9)) == list(range(6))
+
+
+@pytest.mark.parametrize('number', [1, 5, 260])
+def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
+    pred, target = random_predictions(60, number)
+    order = cooccurrence_order(target, number)
+    truth, predicted = conditional_shares(target), conditional_shares(pred >= 0.5)
+    figure = draw_cooccurrence(truth, predicted, names_of(number), order)
+    panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert [axes.get_title() for axes in panels] == [
+        'labels',
+        'predictions',
+        'predictions − labels',
+    ]
+    drawn = panels[2].images[0].get_array()
+    expected = (predicted - truth)[np.ix_(order, order)]
+    off = ~np.eye(number, dtype=bool) & ~np.isnan(expected)
+    assert_allclose(np.asarray(drawn)[off], expected[off])
+    figure.canvas.draw()
+    assert no_overlap([tick.get_window_extent() for tick in panels[0].get_yticklabels()])
+
+
+# ---------------------------------------------------------------- a training
+
+
+def write_log(folder, first_epoch=1, last_epoch=4, switch=3, per_epoch=70):
+    """A log with two rows an epoch, at the iterations 25 and 50 of it, and a validation each."""
+    file = folder / 'vis_data' / 'scalars.json'
+    file.parent.mkdir(parents=True)
+    lines = []
+    for epoch in range(first_epoch, last_epoch + 1):
+        for place in (25, 50):
+            contrastive = 2.0 if epoch >= switch else 0.0
+            row = dict(lr=0.1 / epoch, loss=3.0, loss_cls=1.0 / epoch, loss_sscl=contrastive)
+            lines.append(dict(row, epoch=epoch, iter=(epoch - 1) * per_epoch + place, step=1))
+        lines.append({'multi-label/mAP': 10.0 * epoch, 'time': 1.0, 'step': epoch})
+    file.write_text('\n'.join(map(json.dumps, lines)) + '\n')
+    return file
+
+
+def test_log_is_placed_by_epochs_and_the_switch_is_found(tmp_path):
+    log = read_log(write_log(tmp_path))
+    assert log.unit == 'epoch'
+    assert_allclose([row['x'] for row in log.train[:3]], [25 / 70, 50 / 70, 1 + 25 / 70])
+    assert [row['x'] for row in log.val] == [1, 2, 3, 4]
+    assert log.switch == 2
+
+
+def test_resumed_run_replaces_what_came_after_its_start(tmp_path):
+    write_log(tmp_path / '20250101_000000', last_epoch=3)
+    write_log(tmp_path / '20250102_000000', first_epoch=3, last_epoch=4, switch=9)
+    log = read_log(tmp_path)
+    assert [row['iter'] for row in log.train] == [e * 70 + i for e in range(4) for i in (25, 50)]
+    assert [row['step'] for row in log.val] == [1, 2, 3, 4]
+    assert log.switch is None  # the resumed run has no contrastive losses
+
+
+def test_log_without_epochs_counts_iterations(tmp_path):
+    file = tmp_path / 'scalars.json'
+    rows = [dict(lr=0.1, loss=1.0, iter=i, step=i) for i in (10, 20)]
+    rows.append({'multi-label/mAP': 50.0, 'step': 20})
+    file.write_text('\n'.join(map(json.dumps, rows)))
+    log = read_log(file)
+    assert log.unit == 'iteration' and [row['x'] for row in log.train] == [10, 20]
+    assert [axes.get_title(loc='left') for axes in draw_training(log).axes] == [
+        'losses',
+        'validation: multi-label, in percent',
+        'learning rate',
+    ]
+
+
+def test_drawn_training_marks_the_stage_and_leaves_out_losses_that_are_off(tmp_path):
+    figure = draw_training(read_log(write_log(tmp_path)))
+    losses, validation, rate = figure.axes
+    lines = {line.get_label(): line.get_xdata() for line in losses.get_lines()}
+    assert len(lines['loss_cls']) == 8 and len(lines['loss_sscl']) == 4
+    assert [text.get_text().strip() for text in losses.texts] == ['stage 2']
+    assert validation.get_lines()[0].get_ydata().tolist() == [10, 20, 30, 40]
+    assert rate.get_xlabel() == 'epoch'
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"iter": 1, "lo', 'line 1: not a JSON object'),
+        ('', 'no training iteration'),
+        ('3', 'line 1: not a JSON object'),
+    ],
+)
+def test_damaged_log_is_named(tmp_path, text, message):
+    file = tmp_path / 'scalars.json'
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_log(file)
+    with pytest.raises(FileNotFoundError, match='not a work directory'):
+        read_log(tmp_path)
+
+
+# ---------------------------------------------------------------- a map of embeddings
+
+
+def test_points_are_drawn_evenly_and_rare_classes_keep_theirs():
+    labels = np.repeat([0, 1, 2], [100, 20, 3])
+    kept = choose_points(labels, 43)
+    assert np.bincount(labels[kept]).tolist() == [20, 20, 3]
+    assert_array_equal(kept, np.unique(kept))
+    assert_array_equal(choose_points(labels, 500), np.arange(123))
+
+
+def test_groups_are_the_frequent_classes():
+    labels = np.array([2, 2, 2, 0, 0, 1])
+    assert frequent_groups(labels, ['a', 'b', 'c', 'd'], 2) == ['a', OTHER, 'c', OTHER]
+
+
+def test_superclasses_come_from_the_annotation_file(tmp_path):
+    file = tmp_path / 'instances.json'
+    categories = [dict(id=7, name='cat', supercategory='animal')]
+    file.write_text(json.dumps(dict(categories=categories)))
+    assert read_superclasses(file, ['cat']) == ['animal']
+    with pytest.raises(ValueError, match="no category 'dog'"):
+        read_superclasses(file, ['cat', 'dog'])
+    file.write_text('[]')
+    with pytest.raises(ValueError, match='no categories'):
+        read_superclasses(file, ['cat'])
+
+
+def test_map_keeps_groups_apart_whatever_their_length():
+    """Three directions with noise: the nearest neighbour on the map has the same one."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    embeds = 5 * np.eye(3, 8)[labels] + 0.3 * rng.standard_normal((60, 8))
+    embeds *= rng.uniform(0.1, 10, (60, 1))
+    places = project_to_map(embeds)
+    distance = np.linalg.norm(places[:, None] - places, axis=2) + 1e9 * np.eye(60)
+    assert_array_equal(labels[distance.argmin(axis=1)], labels)
+    assert_array_equal(project_to_map(embeds), places)  # the seed
+    with pytest.raises(ValueError, match='at least 4'):
+        project_to_map(embeds[:3])
+
+
+def test_missing_umap_is_said_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'umap', None)
+    with pytest.raises(ValueError, match=r'\[umap\]'):
+        project_to_map(np.eye(5), 'umap')
+
+
+@pytest.mark.parametrize('number', [2, 16, 260])
+def test_map_names_classes_without_overlap(number):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(number, size=400)
+    prototypes = rng.standard_normal((number, 2))
+    prototypes[0] = np.nan
+    groups = frequent_groups(labels, names_of(number))
+    figure = draw_embeddings(
+        rng.standard_normal((400, 2)), labels, prototypes, names_of(number), groups
+    )
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    right = axes.get_legend().get_window_extent().x1
+    assert right == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin beside it
+    assert axes.get_window_extent().width == pytest.approx(800, abs=1)
+    assert no_overlap([text.get_window_extent() for text in axes.texts])
+    assert len(axes.texts) == 2 if number == 2 else len(axes.texts) >= 5
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(legend) == min(number, 12) + (number > 12) + 1 and legend[-1] == 'prototype'
+
+
+def test_more_groups_than_styles_are_refused():
+    number = MAX_GROUPS + 1
+    labels, blank = np.arange(number), np.full((number, 2), np.nan)
+    with pytest.raises(ValueError, match=f'got {number}'):
+        draw_embeddings(np.zeros((number, 2)), labels, blank, names_of(number), names_of(number))
+
+
+# ---------------------------------------------------------------- the tools
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """Two prediction files of the same images, with an ignored entry."""
+    for seed, name in enumerate(('first', 'second')):
+        pred, target = random_predictions(40, 7)
+        pred = np.clip(pred + 0.2 * np.random.default_rng(seed).random(pred.shape), 0, 1)
+        ignore = np.zeros_like(target)
+        ignore[1, 0] = not target[1, 0]
+        arrays = dict(pred=pred, target=target.astype(np.uint8), ignore=ignore)
+        np.savez(tmp_path / f'{name}.npz', **arrays, classes=np.array(names_of(7)))
+    return tmp_path
+
+
+def read_table(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_tool_draws_curves(predictions, monkeypatch, capsys):
+    out = predictions / 'new' / 'pr.svg'
+    arguments = ('pr', predictions / 'first.npz', '--classes', 'class 3', 'class 0')
+    run_tool(monkeypatch, 'plot.py', *arguments, '--out', out)
+    assert capsys.readouterr().out.splitlines()[-1] == f'picture: {out}'
+    assert '<svg' in out.read_text()
+    table = read_table(out.with_suffix('.csv'))
+    assert list(dict.fromkeys(row['curve'] for row in table)) == [
+        'micro average',
+        'class 3',
+        'class 0',
+    ]
+
+
+def test_tool_compares_two_runs(predictions, monkeypatch, capsys):
+    out = predictions / 'compare.png'
+    files = predictions / 'first.npz', predictions / 'second.npz'
+    run_tool(monkeypatch, 'plot.py', 'compare', *files, '--out', out)
+    table = read_table(out.with_suffix('.csv'))
+    for row in table:
+        c = int(row['class'].split()[1])
+        for file in files:
+            saved = np.load(file)
+            keep = ~saved['ignore'][:, c]
+            ap = average_precision_score(saved['target'][keep, c], saved['pred'][keep, c])
+            assert float(row[f'AP of {file.stem}']) == pytest.approx(100 * ap, rel=1e-5)
+    differences = [float(row['difference']) for row in table]
+    assert differences == sorted(differences, reverse=True)
+    assert 'mAP: first ' in capsys.readouterr().out
+    with Image.open(out) as picture:
+        assert picture.format == 'PNG'
+
+
+@pytest.mark.parametrize(
+    'folders, expected',
+    [
+        (('one', 'two'), ['one/test', 'two/test']),
+        (('one/run', 'two/run'), ['one/run/test', 'two/run/test']),
+        (('.', 'two'), [None, 'two/test']),
+    ],
+)
+def test_tool_tells_files_of_one_name_apart(predictions, monkeypatch, capsys, folders, expected):
+    monkeypatch.chdir(predictions)
+    for folder, name in zip(folders, ('first', 'second')):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(f'{name}.npz').rename(Path(folder) / 'test.npz')
+    first, second = (Path(folder) / 'test.npz' for folder in folders)
+    run_tool(monkeypatch, 'plot.py', 'compare', first, second, '--out', 'compare.png')
+    expected[0] = expected[0] or f'{predictions.name}/test'
+    line = capsys.readouterr().out.splitlines()[0]
+    assert all(f'{run} ' in line for run in expected)
+    assert list(read_table(Path('compare.csv'))[0])[2:4] == [f'AP of {run}' for run in expected]
+
+
+def test_tool_draws_cooccurrence_and_training(predictions, monkeypatch):
+    out = predictions / 'pairs.png'
+    run_tool(monkeypatch, 'plot.py', 'cooccurrence', predictions / 'first.npz', '--out', out)
+    assert out.exists() and len(read_table(out.with_suffix('.csv'))) == 7 * 6
+    write_log(predictions / 'run' / '20250101_000000')
+    out = predictions / 'training.pdf'
+    run_tool(monkeypatch, 'plot.py', 'training', predictions / 'run', '--out', out)
+    assert out.exists()
+    assert [row['part'] for row in read_table(out.with_suffix('.csv'))].count('val') == 4
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['pr', 'first.npz', '--classes', 'cat'], r"classes \['cat'\] are not among"),
+        (['compare', 'first.npz', 'other.npz'], 'have other images'),
+        (['training', '.'], 'no .*scalars.json'),
+        (['pr', 'none.npz'], 'none.npz'),
+    ],
+)
+def test_tool_ends_with_one_line(predictions, monkeypatch, arguments, message):
+    monkeypatch.chdir(predictions)
+    saved = dict(np.load('first.npz'))
+    np.savez('other.npz', **dict(saved, target=saved['target'][::-1], ignore=saved['ignore'][::-1]))
+    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+        run_tool(monkeypatch, 'plot.py', *arguments)
+
+
+MODEL = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+    neck=dict(
+        type='SARLNeck', in_channels=64, num_classes=10, embed_dims=16, feedforward_channels=16
+    ),
+    head=dict(type='SADCLHead', num_classes=10, in_channels=16, proj_channels=8, bank_slots=2),
+)
+
+
+@pytest.mark.parametrize('projected', [False, True])
+def test_tool_maps_embeddings(tmp_path, monkeypatch, projected):
+    bases = [
+        str(ROOT / f'configs/_base_/{x}.py') for x in ('datasets/digits128', 'default_runtime')
+    ]
+    (tmp_path / 'config.py').write_text(f'_base_ = {bases!r}\nmodel = {MODEL!r}\n')
+    torch.manual_seed(0)
+    init_default_scope('mmpretrain')
+    model = MODELS.build(MODEL)
+    with torch.no_grad():
+        model.head.prototypes[3] = 0
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'best_mAP.pth')
+    out = tmp_path / 'map.png'
+    options = ['--num-images', 6, '--out', out, *['--projected'] * projected]
+    run_tool(monkeypatch, 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, *options)
+    saved = np.load(out.with_suffix('.npz'))
+    assert saved['points'].shape == (len(saved['label']), 2)
+    assert set(saved['image'].tolist()) == {0, 100, 200, 299, 399, 499}
+    assert np.isnan(saved['prototypes']).all(axis=1).nonzero()[0].tolist() == [3]
+    assert out.exists()
+
+
+def test_map_of_coco_is_coloured_by_superclasses(tmp_path, monkeypatch):
+    (tmp_path / 'images').mkdir()
+    for name in ('a.png', 'b.png'):
+        Image.new('RGB', (32, 32)).save(tmp_path / 'images' / name)
+    kinds = [('person', 'person'), ('dog', 'animal'), ('zebra', 'animal')]
+    content = dict(
+        images=[dict(id=i, file_name=f'{"ab"[i]}.png', height=32, width=32) for i in (0, 1)],
+        categories=[dict(id=i, name=n, supercategory=s) for i, (n, s) in enumerate(kinds, 1)],
+        annotations=[
+            dict(id=i, image_id=i % 2, category_id=1 + i % 3, iscrowd=0) for i in range(5)
+        ],
+    )
+    (tmp_path / 'instances.json').write_text(json.dumps(content))
+    model = dict(
+        MODEL,
+        neck=dict(MODEL['neck'], num_classes=3),
+        head=dict(MODEL['head'], num_classes=3),
+        data_preprocessor=dict(num_classes=3, to_onehot=True),
+    )
+    dataset = dict(
+        type='COCOMultiLabel',
+        data_root=str(tmp_path),
+        ann_file='instances.json',
+        data_prefix=dict(img_path='images'),
+        metainfo=dict(classes=[name for name, _ in kinds]),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+    )
+    base = str(ROOT / 'configs/_base_/default_runtime.py')
+    text = f'_base_ = {base!r}\nmodel = {model!r}\ntest_dataloader = dict(dataset={dataset!r})\n'
+    (tmp_path / 'config.py').write_text(text)
+    init_default_scope('mmpretrain')
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'best_mAP.pth')
+    out = tmp_path / 'map.png'
+    run_tool(monkeypatch, 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, '--out', out)
+    saved = np.load(out.with_suffix('.npz'))
+    assert saved['groups'].tolist() == [superclass for _, superclass in kinds]
+    assert len(saved['label']) == 5 and saved['label'].max() == 2

@@ -1,0 +1,497 @@
+"""The report page: its counts against the metric, its safety, and its working in a browser."""
+
+import json
+import re
+import runpy
+import sys
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import average_precision_score
+
+from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.predictions import file_digest
+from mlic.evaluation.thresholds import read_thresholds
+from mlic.visualization.report import (
+    picture_uri,
+    prediction_data,
+    render_page,
+    select_mistakes,
+    threshold_counts,
+)
+from tests.helpers import ROOT
+
+TOOL = ROOT / 'tools/analysis_tools/report.py'
+EVIL = '</script><img src=x onerror="document.title=1">{{data}}&\u2028'
+
+
+def random_predictions(num_images=60, num_classes=5, seed=0):
+    """Scores with ties on the thresholds, labels, ignored entries; the last class has no label."""
+    rng = np.random.default_rng(seed)
+    target = rng.random((num_images, num_classes)) < 0.3
+    target[:, -1] = False
+    ignore = (rng.random(target.shape) < 0.05) & ~target
+    pred = (0.3 * target + 0.7 * rng.random(target.shape)).round(2).astype(np.float32)
+    return pred, target, ignore
+
+
+def page_data(names=None, seed=0, **changes):
+    """All that a page needs, of random predictions; (data, pred, target, ignore)."""
+    pred, target, ignore = random_predictions(seed=seed)
+    names = names or [f'class {c}' for c in range(pred.shape[1])]
+    data = prediction_data(pred, target, ignore, names)
+    protocols = [dict(name='standard', rule='≥ 0.5', classes=4, metrics=dict(mAP=50.0, CP=40.0))]
+    picture = picture_uri(np.zeros((8, 8, 3), np.uint8))
+    entry = dict(label=names[0], score=0.9, image=names[-1], true=[names[1]], picture=picture)
+    data.update(notes=['a note'], protocols=protocols, mistakes=[entry], missed=[], **changes)
+    return data, pred, target, ignore
+
+
+# ---------------------------------------------------------------- the data
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('seed', range(3))
+def test_counts_equal_the_metric_at_every_threshold(dtype, seed):
+    pred, target, ignore = random_predictions(seed=seed)
+    decisions, hits = threshold_counts(pred.astype(dtype), target, ignore)
+    for k in range(101):
+        expected = MLICMetric.calculate_per_class(
+            pred.astype(dtype), target, threshold=k / 100, ignore=ignore
+        )
+        assert_array_equal(decisions[:, k], expected['predicted'])
+        assert_array_equal(hits[:, k], expected['true_positives'])
+
+
+def test_scores_that_are_no_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r'from 0 to 1, got -2 to 3'):
+        threshold_counts(np.array([[-2.0, 3.0]]), np.ones((1, 2), dtype=bool))
+
+
+def test_average_precision_and_support_are_those_of_the_counted_entries():
+    data, pred, target, ignore = page_data()
+    for c in range(4):
+        keep = ~ignore[:, c]
+        expected = 100 * average_precision_score(target[keep, c], pred[keep, c])
+        assert data['ap'][c] == pytest.approx(expected, abs=5e-4)  # three decimals are kept
+    assert data['ap'][4] is None and data['curves'][4] is None
+    assert data['support'] == target.sum(axis=0).tolist()
+    keep = ~ignore
+    expected = 100 * average_precision_score(target[keep], pred[keep])
+    assert data['micro_ap'] == pytest.approx(expected, abs=5e-4)
+
+
+def test_selected_mistakes_are_the_extremes():
+    pred, target, ignore = random_predictions()
+    mistakes, missed = select_mistakes(pred, target, ignore, 6)
+    for entries, possible, sign in ((mistakes, ~target & ~ignore, 1), (missed, target, -1)):
+        assert len(entries) == 6 == len({image for image, _ in entries})
+        assert all(possible[entry] for entry in entries)
+        scores = [sign * float(pred[entry]) for entry in entries]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] == (sign * pred[possible]).max()
+        assert max(np.bincount([label for _, label in entries])) <= 2
+
+
+def test_no_mistakes_where_everything_is_right():
+    target = np.ones((3, 2), dtype=bool)
+    mistakes, missed = select_mistakes(np.full((3, 2), 0.9), target, None, 4)
+    assert mistakes == [] and len(missed) == 3
+
+
+def test_sliders_start_at_thresholds_within_0_and_1():
+    pred, target, ignore = random_predictions()
+    names = list('abcde')
+    assert prediction_data(pred, target, ignore, names)['start'] == [50] * 5
+    given = np.array([0, 0.126, 0.29, 0.574, 1])
+    assert prediction_data(pred, target, ignore, names, given)['start'] == [0, 13, 29, 57, 100]
+    for wrong in (1.2, -0.1, np.nan):
+        given[3] = wrong
+        with pytest.raises(ValueError, match=f"from 0 to 1, .* got {wrong:g} for 'd'"):
+            prediction_data(pred, target, ignore, names, given)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def embedded(page):
+    """The JSON object of a page."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    return json.loads(text)
+
+
+def test_page_holds_the_data_as_it_is():
+    data = page_data()[0]
+    assert embedded(render_page('a title', data)) == data
+
+
+def test_names_cannot_become_markup():
+    data = page_data([EVIL, 'b', 'c', 'd', EVIL + 'e'])[0]
+    page = render_page(EVIL, data)
+    assert '<img' not in page and page.count('</script>') == 2
+    assert embedded(page) == data
+
+
+def test_page_loads_nothing():
+    page = render_page('a title', page_data()[0])
+    assert "default-src 'none'" in page
+    assert not re.findall(r'https?://|@import|<link|url\(', page)
+
+
+def test_number_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match='JSON'):
+        render_page('a title', dict(notes=[float('nan')]))
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Opens a page at a width, and demands that it neither complains nor asks for anything."""
+    messages = []
+    contexts = []
+
+    def opened(data, width=1200, scheme='light', title='a title'):
+        (tmp_path / 'page.html').write_text(render_page(title, data), encoding='utf-8')
+        size = dict(width=width, height=800)
+        contexts.append(browser.new_context(viewport=size, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.on('console', lambda message: messages.append(message.text))
+        page.on('pageerror', lambda error: messages.append(str(error)))
+        page.on('request', lambda request: messages.extend(outside(request.url)))
+        page.goto((tmp_path / 'page.html').as_uri())
+        return page
+
+    def outside(url):
+        return [] if url.startswith(('file:', 'data:')) else [url]
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert messages == []
+
+
+def column(page, number):
+    return page.locator(f'#classes tbody td:nth-child({number})').all_inner_texts()
+
+
+def shown_metrics(page, panel):
+    return {
+        cell.get_attribute('data-metric'): float(cell.inner_text())
+        for cell in page.locator(f'#{panel} b').all()
+    }
+
+
+def slide(page, slider, value):
+    page.locator(f'#{slider}').fill(str(value))
+
+
+def test_browser_sorts_and_filters_the_classes(open_page):
+    data = page_data(['bus', 'cat', 'dog', 'cart', 'empty'])[0]
+    page = open_page(data)
+    assert column(page, 6) == [str(s) for s in sorted(data['support'], reverse=True)]
+    ap = page.get_by_role('button', name='AP', exact=True)
+    ap.click()
+    shown = [float(text) for text in column(page, 2)[:-1]]
+    assert shown == sorted(shown, reverse=True)
+    assert column(page, 2)[-1] == '–'  # without positives: last, in both directions
+    page.locator('#classes th button').nth(1).click()
+    assert [float(text) for text in column(page, 2)[:-1]] == sorted(shown)
+    assert column(page, 2)[-1] == '–'
+    page.get_by_role('button', name='class', exact=True).click()
+    assert column(page, 1) == sorted(data['classes'])
+    page.locator('#filter').fill('CA')
+    assert column(page, 1) == ['cart', 'cat']
+
+
+def test_browser_recomputes_what_the_metric_says(open_page):
+    data, pred, target, ignore = page_data()
+    page = open_page(data)
+    for threshold in (0, 0.37, 0.5, 1):
+        options = dict(threshold=threshold, ignore=ignore)
+        slide(page, 'all', round(100 * threshold))
+        expected = MLICMetric.calculate(pred, target, topk=None, **options)
+        shown = shown_metrics(page, 'means')
+        for key in ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1'):
+            assert shown[key] == pytest.approx(expected[key], abs=0.0051)  # two decimals are shown
+        per_class = MLICMetric.calculate_per_class(pred, target, **options)
+        assert shown['mean F1'] == pytest.approx(np.nanmean(per_class['f1']), abs=0.0051)
+        called = dict(zip(column(page, 1), column(page, 7)))
+        assert [int(called[name]) for name in data['classes']] == per_class['predicted'].tolist()
+
+
+def test_browser_has_a_threshold_for_each_class(open_page, tmp_path):
+    data, pred, target, ignore = page_data()
+    page = open_page(data)
+    page.locator('#classes tbody tr', has_text='class 2').click()
+    assert page.locator('#one-name').inner_text() == 'class 2'
+    slide(page, 'one', 31)
+    thresholds = np.full(5, 0.5)
+    thresholds[2] = 0.31
+    expected = MLICMetric.calculate(pred, target, threshold=thresholds, topk=None, ignore=ignore)
+    assert shown_metrics(page, 'means')['OF1'] == pytest.approx(expected['OF1'], abs=0.0051)
+    assert page.locator('#all-value').inner_text() == 'by class'
+    link = page.locator('#save').get_attribute('href')
+    saved = tmp_path / 'thresholds.json'
+    saved.write_text(unquote(link.partition(',')[2]))
+    assert_array_equal(read_thresholds(saved).of_classes(data['classes']), thresholds)
+
+    page.locator('#best').click()
+    decisions, hits = np.array(data['predicted']), np.array(data['hits'])
+    f1 = 200 * hits / np.maximum(decisions + np.array(data['support'])[:, None], 1)
+    shown = dict(zip(column(page, 1), column(page, 5)))
+    assert_allclose(
+        [float(shown[f'class {c}']) for c in range(4)], f1[:4, 1:].max(axis=1), atol=0.051
+    )  # one decimal is shown
+
+
+def save(page, path):
+    path.write_text(unquote(page.locator('#save').get_attribute('href').partition(',')[2]))
+    return read_thresholds(path)
+
+
+def test_sliders_start_where_they_are_told_to_and_return(open_page):
+    data, pred, target, ignore = page_data()
+    start = np.array([0.11, 0.5, 0.62, 0.3, 0.4])
+    data.update(prediction_data(pred, target, ignore, data['classes'], start))
+    page = open_page(data)
+    expected = MLICMetric.calculate(pred, target, threshold=start, topk=None, ignore=ignore)
+    assert shown_metrics(page, 'means')['OF1'] == pytest.approx(expected['OF1'], abs=0.0051)
+    slide(page, 'all', 90)
+    assert set(column(page, 8)) == {'0.90'}
+    page.get_by_role('button', name='back to the start').click()
+    shown = dict(zip(column(page, 1), column(page, 8)))
+    assert [float(shown[name]) for name in data['classes']] == start.tolist()
+
+    data.update(prediction_data(pred, target, ignore, data['classes'], 0.25))
+    page = open_page(data)
+    assert set(column(page, 8)) == {'0.25'}
+    assert page.locator('#reset').inner_text() == 'all at 0.25'
+
+
+def test_saved_thresholds_tell_what_they_were_fitted_on(open_page, tmp_path, monkeypatch, capsys):
+    data, pred, target, _ = page_data()
+    predictions = tmp_path / 'pred.npz'
+    arrays = dict(pred=pred, target=target.astype(np.uint8), classes=np.array(data['classes']))
+    np.savez(predictions, **arrays)
+    own = dict(file='pred.npz', sha256=file_digest(predictions), images=60, classes=5)
+    held_out = dict(own, sha256='of other predictions')
+    page = open_page(dict(data, fitted_on=own, start_fitted_on=held_out))
+    assert save(page, tmp_path / 'start.json').fitted_on == held_out
+    page.locator('#best').click()
+    assert save(page, tmp_path / 'chosen.json').fitted_on == own
+    plain = open_page(dict(data, fitted_on=own, start_fitted_on=None))
+    assert save(plain, tmp_path / 'plain.json').fitted_on == {}
+
+    tool = ROOT / 'tools/analysis_tools/eval_metric.py'
+    warned = []
+    for name in ('start', 'chosen', 'plain'):
+        arguments = [tool, predictions, '--threshold', tmp_path / f'{name}.json']
+        monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
+        runpy.run_path(str(tool), run_name='__main__')
+        warned.append('optimistic' in capsys.readouterr().out)
+    assert warned == [False, True, False]
+
+
+def test_best_f1_never_calls_everything_present(open_page):
+    """A class whose scores are all below the first step keeps its threshold."""
+    data, pred, target, ignore = page_data()
+    pred[:, 0] *= 0.005
+    data.update(prediction_data(pred, target, ignore, data['classes']))
+    page = open_page(data)
+    page.locator('#best').click()
+    shown = dict(zip(column(page, 1), column(page, 8)))
+    assert shown['class 0'] == '0.50' and shown['class 4'] == '0.50'
+    assert 0 < float(shown['class 1']) != 0.5
+
+
+def test_browser_shows_names_as_text(open_page):
+    page = open_page(page_data([EVIL, 'b', 'c', 'd', 'e'])[0], title=EVIL)
+    assert page.title().startswith('</script>')
+    assert page.locator('h1').inner_text().startswith('</script><img')
+    assert page.locator('img').count() == 1  # the picture of the only mistake
+
+
+def test_short_names_are_explained(open_page):
+    metrics = {'mAP': 50.0, 'CP': 40.0}
+    keys = ('CR', 'CF1', 'OP', 'OR', 'OF1')
+    metrics.update(dict.fromkeys(keys, 1.0), **{f'{key}_top3': 1.0 for key in ('CP', *keys)})
+    data = page_data()[0]
+    data['protocols'][0]['metrics'] = metrics
+    page = open_page(data)
+    names = page.locator('#protocols td:first-child, #means span, #classes th button')
+    assert names.count() == 2 + 13 + 7 + 8
+    for name in names.all()[:-8] + names.all()[-7:]:  # all but 'class'
+        assert len(name.get_attribute('title')) > 10
+    top = page.locator('#protocols td', has_text='OF1_top3').get_attribute('title')
+    assert top.startswith('F1 of OP and OR') and 'three highest' in top
+
+
+def test_lists_of_mistakes_say_what_they_are(open_page):
+    data = page_data()[0]
+    (entry,) = data['mistakes']
+    data['missed'] = [dict(entry, overlay=entry['picture'])]
+    page = open_page(data)
+    assert page.locator('#pictures h3').all_inner_texts() == [
+        'Wrong labels with the highest scores',
+        'True labels with the lowest scores',
+    ]
+    caption = page.locator('#pictures > p').inner_text()
+    for words in ('whatever the threshold', 'not how sure it is', 'not the place of the object'):
+        assert words in caption
+    colours = [
+        page.locator(node).first.evaluate('node => getComputedStyle(node).color')
+        for node in ('#pictures > p .wrong', '#mistakes b', '#pictures > p .right', '#missed b')
+    ]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+
+    data['missed'] = []
+    page = open_page(data)
+    assert 'looked' not in page.locator('#pictures').inner_text()  # no heat map, no word of it
+    data['mistakes'] = []
+    assert open_page(data).locator('#pictures').count() == 0
+
+
+@pytest.mark.parametrize('width', [390, 1200])
+def test_pictures_keep_their_proportions(open_page, width):
+    data = page_data()[0]
+    (entry,) = data['mistakes']
+    ratios = 0.4, 2.5, 1  # height / width
+    pictures = [picture_uri(np.zeros((round(40 * ratio), 40, 3), np.uint8)) for ratio in ratios]
+    data['mistakes'] = [dict(entry, picture=picture) for picture in pictures]
+    data['missed'] = [dict(entry, picture=picture, overlay=picture) for picture in pictures]
+    images = open_page(data, width).locator('img')
+    assert images.count() == 9
+    for image, ratio in zip(images.all(), [*ratios, *np.repeat(ratios, 2)]):
+        box, fit = image.bounding_box(), image.evaluate('i => getComputedStyle(i).objectFit')
+        is_filled = box['height'] / box['width'] == pytest.approx(ratio, rel=0.02)
+        # where the box is as high as may be, the picture is fitted into it
+        assert is_filled or (box['height'] == 240 and fit == 'contain')
+
+
+def test_every_column_can_be_reached_on_a_phone(open_page):
+    names = ['a class with quite a long name that wants room', *'bcde']
+    page = open_page(page_data(names)[0], width=390)
+    for number in range(1, 9):
+        cell = page.locator(f'#classes tbody tr:first-child td:nth-child({number})')
+        cell.evaluate("node => node.scrollIntoView({inline: 'nearest', block: 'nearest'})")
+        box = cell.bounding_box()
+        assert box['width'] > 0 and box['x'] >= 0 and box['x'] + box['width'] <= 390
+    name = page.locator('#classes tbody tr:first-child td').first
+    assert name.is_visible() and name.bounding_box()['x'] >= 0
+    assert page.evaluate('document.documentElement.scrollWidth') == 390
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_browser_fits_a_phone(open_page, scheme):
+    names = ['a class with quite a long name that wants room', *'bcde']
+    page = open_page(page_data(names)[0], width=360, scheme=scheme)
+    assert page.evaluate('document.documentElement.scrollWidth') == 360
+    colour = page.evaluate('getComputedStyle(document.body).backgroundColor')
+    assert (colour == 'rgb(255, 255, 255)') == (scheme == 'light')
+    small = page.evaluate(
+        "[...document.querySelectorAll('p, td, th button, figcaption, label')]"
+        '.filter(node => parseFloat(getComputedStyle(node).fontSize) < 12).length'
+    )
+    assert small == 0
+
+
+# ---------------------------------------------------------------- the tool
+
+NECK = dict(type='SARLNeck', in_channels=64, num_classes=10, embed_dims=16, feedforward_channels=16)
+MODEL = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+    neck=NECK,
+    head=dict(type='SADCLHead', num_classes=10, in_channels=16, loss_sscl=None, loss_pscl=None),
+)
+PLAIN = dict(
+    MODEL,
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=64),
+)
+SMALL = [
+    'test_dataloader.dataset.num_images=12',
+    'test_dataloader.num_workers=0',
+    'test_dataloader.persistent_workers=False',
+]
+
+
+def write_run(folder, model):
+    """config.py and a checkpoint of random weights."""
+    files = 'datasets/digits128.py', 'default_runtime.py'
+    bases = [str(ROOT / 'configs/_base_' / file) for file in files]
+    (folder / 'config.py').write_text(f'_base_ = {bases!r}\nmodel = {model!r}\n')
+    torch.manual_seed(0)
+    init_default_scope('mmpretrain')
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'best_mAP.pth')
+    return folder / 'config.py', folder
+
+
+def run_tool(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+@pytest.mark.parametrize('model', [MODEL, PLAIN])
+def test_tool_writes_a_page_and_its_predictions(tmp_path, monkeypatch, capsys, model):
+    run = write_run(tmp_path, model)
+    out = tmp_path / 'new' / 'report.html'
+    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    thresholds = tmp_path / 'thresholds.json'
+    record = dict(fitted_on=dict(sha256='0'), thresholds=dict.fromkeys(names, 0.314))
+    thresholds.write_text(json.dumps(record))
+    options = ['--num', 3, '--threshold', thresholds, '--cfg-options', *SMALL]
+    run_tool(monkeypatch, *run, '--out', out, '--title', '<b>', *options)
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f'page: {out}')
+    page = out.read_text(encoding='utf-8')
+    data = embedded(page)
+    assert '<title>&lt;b&gt;</title>' in page
+    assert data['start'] == [31] * 10 and data['start_fitted_on'] == {'sha256': '0'}
+    assert data['notes'][-1] == 'the sliders start at thresholds.json, rounded to hundredths'
+    assert data['fitted_on']['sha256'] == file_digest(out.with_suffix('.npz'))
+    assert data['images'] == 12 and len(data['mistakes']) == 3
+    assert all(('overlay' in entry) == (model is MODEL) for entry in data['mistakes'])
+    saved = np.load(out.with_suffix('.npz'))
+    assert saved['pred'].shape == (12, 10)
+    expected = MLICMetric.calculate(saved['pred'], saved['target'], 'sadcl')
+    columns = {protocol['name']: protocol for protocol in data['protocols']}
+    assert list(columns) == ['sadcl', 'standard', 'asl', 'mmpretrain']
+    assert columns['sadcl']['metrics'] == pytest.approx(expected)
+    entry = data['mistakes'][0]
+    label = data['classes'].index(entry['label'])
+    assert entry['score'] == np.where(saved['target'] == 0, saved['pred'], 0)[:, label].max()
+
+    # a second page, made of the predictions that were saved, equals the first
+    again = tmp_path / 'again.html'
+    options = ['--pred', out.with_suffix('.npz'), '--title', '<b>', *options]
+    run_tool(monkeypatch, *run, '--out', again, *options)
+    assert again.read_text(encoding='utf-8') == page
+
+
+def test_tool_refuses_predictions_of_another_test_set(tmp_path, monkeypatch):
+    run = write_run(tmp_path, MODEL)
+    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    for number, message in ((12, 'image 0 has other labels'), (7, '7 images and 10 classes')):
+        pred, target = np.full((number, 10), 0.5), np.ones((number, 10), np.uint8)
+        np.savez(tmp_path / 'other.npz', pred=pred, target=target, classes=np.array(names))
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            run_tool(monkeypatch, *run, '--pred', tmp_path / 'other.npz', '--cfg-options', *SMALL)
+
+
+def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
+    run = write_run(tmp_path, MODEL)
+    pred, target = np.full((12, 10), 0.5), np.ones((12, 10), np.uint8)
+    np.savez(tmp_path / 'pred.npz', pred=pred, target=target, classes=np.array(list('abcdefghij')))
+    (tmp_path / 'short.json').write_text(json.dumps(dict.fromkeys('abcdefghi', 0.5)))
+    cases = ('1.5', 'from 0 to 1'), ('short.json', 'no threshold for 1 .*: j'), ('none.csv', 'none')
+    monkeypatch.chdir(tmp_path)
+    for threshold, message in cases:
+        with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+            run_tool(monkeypatch, *run, '--pred', 'pred.npz', '--threshold', threshold)

@@ -1,0 +1,443 @@
+"""From command to number: train, stage switch, resume, test, infer; on one and two processes."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import METRICS
+
+from mlic.engine.checkpoints.search import find_checkpoint
+from projects.sadcl.engine.prototype_hook import class_means
+from tests.helpers import ROOT
+
+CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
+RUN_NUMBER = itertools.count()
+IMAGES, BATCH = 16, 8  # two iterations an epoch
+
+# what makes the demo's config tiny
+TINY = {
+    'model.backbone.pretrained': False,
+    'model.backbone.out_stage': 3,
+    'model.neck.in_channels': 40,
+    'model.neck.embed_dims': 16,
+    'model.neck.feedforward_channels': 16,
+    'model.head.in_channels': 16,
+    'model.head.proj_channels': 8,
+    'model.head.bank_slots': BATCH,
+    'train_dataloader.dataset.num_images': IMAGES,
+    'train_dataloader.batch_size': BATCH,
+    'val_dataloader.dataset.num_images': 12,
+    'test_dataloader.dataset.num_images': 12,
+    'default_hooks.logger.interval': 1,
+    **{
+        f'{split}_dataloader.{key}': value
+        for split in ('train', 'val', 'test')
+        for key, value in dict(num_workers=0, persistent_workers=False).items()
+    },
+}
+
+
+def tiny_config(tmp_path, begin=2, epochs=2, **changes):
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({**TINY, **changes})
+    cfg.custom_hooks[1].update(begin=begin, threshold=0.0)
+    cfg.param_scheduler[0].end = epochs
+    cfg.train_cfg.update(max_epochs=epochs, val_interval=1)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 9
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.launcher = 'none'
+    # runs of the same second would share a name, and with it mmengine's message hub
+    cfg.experiment_name = f'tiny_{next(RUN_NUMBER)}'
+    return cfg
+
+
+def logged_losses(work_dir):
+    """(epoch, loss_sscl, loss_pscl) of every iteration in the log."""
+    (scalars,) = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))[-1:]
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    return [(x['epoch'], x['loss_sscl'], x['loss_pscl']) for x in lines if 'loss_sscl' in x]
+
+
+def run_tool(*command, cwd):
+    """A tool from another directory, with two cores' worth of patience."""
+    binaries = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'VIRTUAL_ENV': str(binaries.parent),  # the shell scripts take the Python that runs pytest
+        'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}',
+    }
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def test_tools_train_test_and_infer(tmp_path):
+    cfg = tiny_config(tmp_path)
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    train = [ROOT / 'tools/train.py', 'tiny.py', '--work-dir', 'run']
+    terminal = run_tool(sys.executable, *train, cwd=tmp_path)
+    assert 'Config, environment and hooks are in' in terminal
+    assert not re.findall('backbone|deprecated|UserWarning', terminal)  # a page of them, once
+    assert len(terminal.splitlines()) < 60
+    checkpoint, command = terminal.splitlines()[-2:]
+    assert checkpoint == f'checkpoint: {find_checkpoint(str(tmp_path / "run"))}'.replace(
+        f'{tmp_path}/', ''
+    )
+    assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
+    output = run_tool(
+        sys.executable,
+        ROOT / 'tools/test.py',
+        'tiny.py',
+        'run',
+        '--work-dir',
+        'run/test',
+        '--out',
+        'predictions.npz',
+        cwd=tmp_path,
+    )
+    last_line = output.strip().splitlines()[-1]
+    assert re.fullmatch(r'mAP \d+\.\d \(standard\)', last_line)
+    saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
+    assert saved['pred'].shape == saved['target'].shape == (12, 10)
+    assert saved['classes'].tolist()[:2] == ['zero', 'one']
+
+    checkpoint = find_checkpoint(str(tmp_path / 'run'))
+    inferencer = ImageClassificationInferencer(cfg, pretrained=checkpoint, device='cpu')
+    image = np.zeros((128, 128, 3), np.uint8)
+    (sample,) = inferencer(image, return_datasamples=True)
+    assert sample.pred_score.shape == (10,)
+    expected = torch.where(sample.pred_score >= 0.5)[0]
+    torch.testing.assert_close(sample.pred_label, expected)
+
+
+def test_contrastive_stage_starts_at_its_epoch_and_survives_resume(tmp_path):
+    cfg = tiny_config(tmp_path, begin=2, epochs=3)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    losses = logged_losses(cfg.work_dir)
+    assert [epoch for epoch, *_ in losses] == [1, 1, 2, 2, 3, 3]
+    assert all(sscl == pscl == 0 for epoch, sscl, pscl in losses if epoch == 1)
+    assert all(sscl > 0 and pscl > 0 for epoch, sscl, pscl in losses if epoch > 1)
+
+    # Resumed from the first checkpoint after the switch: same losses on, same prototypes and bank
+    resumed_cfg = tiny_config(tmp_path, begin=2, epochs=3)
+    resumed_cfg.work_dir = str(tmp_path / 'resumed')
+    resumed_cfg.resume = True
+    resumed_cfg.load_from = str(Path(cfg.work_dir) / 'epoch_2.pth')
+    resumed = Runner.from_cfg(resumed_cfg)
+    saved = torch.load(resumed_cfg.load_from, weights_only=False)
+    raw = {name[7:]: value for name, value in saved['ema_state_dict'].items() if '.' in name}
+    seen = {}
+
+    class Spy(Hook):
+        priority = 'VERY_LOW'
+
+        def before_train_epoch(self, runner):
+            head = runner.model.head
+            seen.update(
+                on=head.contrastive,
+                epoch=runner.epoch,
+                prototypes=head.prototypes.detach().clone(),
+                bank=head.memory_bank.clone(),
+            )
+
+    resumed.register_hook(Spy())
+    resumed.train()
+    assert seen['on'] and seen['epoch'] == 2
+    torch.testing.assert_close(seen['prototypes'], raw['head.prototypes'], rtol=0, atol=0)
+    bank = saved['state_dict']['head.memory_bank']
+    torch.testing.assert_close(seen['bank'], bank, rtol=0, atol=0)
+    assert all(sscl > 0 for _, sscl, _ in logged_losses(resumed_cfg.work_dir))
+
+
+def test_prototypes_are_those_of_the_averaged_weights_under_the_test_pipeline(tmp_path):
+    cfg = tiny_config(tmp_path, begin=2, epochs=2)
+    # a training pipeline that destroys the image: prototypes must not see it
+    cfg.train_dataloader.dataset.pipeline = [
+        dict(type='RandomErasing', erase_prob=1.0, min_area_ratio=0.9, max_area_ratio=0.95),
+        dict(type='PackInputs'),
+    ]
+    runner = Runner.from_cfg(cfg)
+    seen = {}
+    (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == 'PrototypeHook']
+    start = hook.before_train_epoch
+
+    def spy(runner):
+        ema = next(hook for hook in runner.hooks if hasattr(hook, 'ema_model')).ema_model
+        average = {name: value.clone() for name, value in ema.module.state_dict().items()}
+        start(runner)
+        if runner.epoch + 1 == 2:
+            head = runner.model.head
+            seen.update(
+                average=average,
+                prototypes=head.prototypes.detach().clone(),
+                bank=head.memory_bank.clone(),
+                state=len(runner.optim_wrapper.optimizer.state),
+                ema=ema.module.head.prototypes.detach().clone(),
+                steps=int(ema.steps),
+            )
+
+    hook.before_train_epoch = spy
+    runner.train()
+
+    model = runner.model
+    model.load_state_dict(seen['average'])
+    train = cfg.train_dataloader.dataset
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=5,
+            num_workers=0,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset={**train, 'pipeline': cfg.test_dataloader.dataset.pipeline},
+        )
+    )
+    sums, counts, _ = class_means(model, loader, threshold=0.0)
+    expected = sums / counts.clamp(min=1)[:, None]
+    torch.testing.assert_close(seen['prototypes'], expected)
+    torch.testing.assert_close(seen['bank'], seen['prototypes'].expand_as(seen['bank']))
+    assert torch.equal(seen['ema'], seen['prototypes'])
+    assert seen['state'] == 0 and seen['steps'] == 1
+
+
+def test_prototypes_of_untrained_weights_are_refused(tmp_path):
+    runner = Runner.from_cfg(tiny_config(tmp_path, begin=1))
+    with pytest.raises(RuntimeError, match='load_from'):
+        runner.train()
+
+
+def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
+    first = tiny_config(tmp_path, begin=2, epochs=2)
+    Runner.from_cfg(first).train()
+    cfg = tiny_config(tmp_path, begin=1, epochs=1)
+    cfg.work_dir = str(tmp_path / 'second')
+    cfg.load_from = str(Path(first.work_dir) / 'epoch_1.pth')
+    Runner.from_cfg(cfg).train()
+    assert all(sscl > 0 and pscl > 0 for _, sscl, pscl in logged_losses(cfg.work_dir))
+
+
+def test_resume_without_a_checkpoint_does_not_pass_for_loaded_weights(tmp_path):
+    cfg = tiny_config(tmp_path, begin=1)
+    cfg.resume = True
+    with pytest.raises(RuntimeError, match='none are given'):
+        Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        ({'model.head.bank_slots': 4}, 'batch_size is 8 and the memory bank has 4 slots'),
+        ({'data_preprocessor.to_onehot': False}, 'to_onehot=True'),
+        ({'train_dataloader.dataset': 'repeated'}, 'without a wrapper'),
+    ],
+)
+def test_what_would_fail_at_the_switch_fails_before_the_first_epoch(tmp_path, changes, message):
+    cfg = tiny_config(tmp_path)
+    if 'train_dataloader.dataset' in changes:
+        inner = cfg.train_dataloader.dataset
+        cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=inner)
+    else:
+        cfg.merge_from_dict(changes)
+    with pytest.raises(ValueError, match=message):
+        Runner.from_cfg(cfg).train()
+
+
+def test_number_of_classes_that_differs_from_the_data_is_an_error(tmp_path):
+    changes = {'model.neck.num_classes': 20, 'model.head.num_classes': 20}
+    with pytest.raises(ValueError, match=r'DigitScenes has 10 classes.*num_classes=20'):
+        Runner.from_cfg(tiny_config(tmp_path, **changes)).train()
+
+
+def test_second_stage_starts_from_the_best_of_the_first(tmp_path):
+    cfg = tiny_config(tmp_path, begin=3, epochs=3)
+    cfg.custom_hooks[1].start_from = 'best'
+    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 60.0])  # epoch 1 is best
+    runner = Runner.from_cfg(cfg)
+    seen = {}
+
+    class Spy(Hook):
+        priority = 'LOWEST'
+
+        def before_train_epoch(self, runner):
+            if runner.epoch + 1 == 3:
+                seen.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+    runner.register_hook(Spy())
+    runner.train()
+    best = torch.load(Path(cfg.work_dir) / 'epoch_1.pth', weights_only=False)['state_dict']
+    same = [name for name in best if name.startswith(('backbone.', 'neck.', 'head.fc.'))]
+    for name in same:
+        torch.testing.assert_close(seen[name], best[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_stage_that_never_starts_is_an_error(tmp_path):
+    runner = Runner.from_cfg(tiny_config(tmp_path, begin=5, epochs=2))
+    with pytest.raises(ValueError, match='begin=5.*2 epochs'):
+        runner.train()
+
+
+def test_the_stage_starts_from_prototypes_of_a_file(tmp_path):
+    given = np.random.default_rng(0).normal(size=(10, 16)).astype(np.float32)
+    np.save(tmp_path / 'given.npy', given)
+    changes = {'model.head.prototypes': str(tmp_path / 'given.npy')}
+    # the first stage's weight decay would halve them, were they not read anew
+    changes |= {'optim_wrapper.optimizer.lr': 0.1, 'optim_wrapper.optimizer.weight_decay': 5.0}
+    runner = Runner.from_cfg(tiny_config(tmp_path, **changes))
+    started = []
+
+    class Spy(Hook):
+        priority = 'LOWEST'
+
+        def before_train_epoch(self, runner):
+            started.append((runner.model.head.contrastive, runner.model.head.prototypes.clone()))
+
+    runner.register_hook(Spy())
+    runner.train()
+    assert [contrastive for contrastive, _ in started] == [False, True]
+    torch.testing.assert_close(started[1][1].detach(), torch.from_numpy(given), rtol=0, atol=0)
+
+
+def test_prototype_hook_without_contrastive_losses_is_an_error(tmp_path):
+    changes = {'model.head.loss_sscl': None, 'model.head.loss_pscl': None}
+    runner = Runner.from_cfg(tiny_config(tmp_path, **changes))
+    with pytest.raises(TypeError, match='remove the hook'):
+        runner.train()
+
+
+@pytest.mark.dist
+def test_two_processes_on_the_cpu_train_and_test(tmp_path):
+    cfg = tiny_config(tmp_path)
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'  # falls back to bfloat16 with a notice
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    output = run_tool(ROOT / 'tools/dist_train.sh', 'tiny.py', 2, '--work-dir', 'run', cwd=tmp_path)
+    assert output.count('2 processes on the CPU with gloo') == 1
+    assert output.count('falls back to bfloat16') == 1
+    losses = logged_losses(tmp_path / 'run')
+    assert [epoch for epoch, *_ in losses] == [1, 2]  # 16 images / (2 x 8)
+    assert losses[1][1] > 0 and losses[1][2] > 0
+    output = run_tool(
+        ROOT / 'tools/dist_test.sh',
+        'tiny.py',
+        'run',
+        2,
+        '--work-dir',
+        'run/test',
+        '--out',
+        'two.json',
+        cwd=tmp_path,
+    )
+    run_tool(
+        sys.executable,
+        ROOT / 'tools/test.py',
+        'tiny.py',
+        'run',
+        '--work-dir',
+        'run/test',
+        '--out',
+        'one.json',
+        cwd=tmp_path,
+    )
+    one, two = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'two'))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        if key.startswith('multi-label/'):
+            assert two[key] == pytest.approx(value, abs=1e-4), key
+
+
+@pytest.mark.dist
+def test_split_training_has_the_losses_of_one_process(tmp_path):
+    losses = {}
+    for world in (1, 2):
+        # dropout masks are a process's own
+        split = {'model.neck.dropout': 0.0, 'train_dataloader.batch_size': BATCH // world}
+        cfg = tiny_config(tmp_path, epochs=3, **split, **{'model.head.bank_threshold': 0.1})
+        cfg.dump(str(tmp_path / f'{world}.py'))
+        train = [ROOT / 'tools/dist_train.sh', f'{world}.py', world]
+        if world == 1:
+            train = [sys.executable, ROOT / 'tools/train.py', '1.py']
+        run_tool(*train, '--work-dir', f'run{world}', cwd=tmp_path)
+        losses[world] = logged_losses(tmp_path / f'run{world}')
+    assert [epoch for epoch, *_ in losses[1]] == [1, 1, 2, 2, 3, 3] and losses[1][-1][1] > 0
+    # float32 through some steps of AdamW, which enlarges rounding; test_gather is exact
+    torch.testing.assert_close(
+        torch.tensor(losses[2]), torch.tensor(losses[1]), rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_eight_processes_on_two_cores_train_and_stop_clean(tmp_path):
+    changes = {'train_dataloader.batch_size': 1, 'train_dataloader.dataset.num_images': 16}
+    cfg = tiny_config(tmp_path, begin=1, epochs=1, **changes)
+    del cfg.custom_hooks[1]  # contrastive from the start
+    cfg.dump(str(tmp_path / 'eight.py'))
+    run_tool(ROOT / 'tools/dist_train.sh', 'eight.py', 8, '--work-dir', 'run', cwd=tmp_path)
+    assert [epoch for epoch, *_ in logged_losses(tmp_path / 'run')] == [1, 1]
+
+
+@METRICS.register_module()
+class ScriptedMetric(BaseMetric):
+    """Says what it is told to say, one value an evaluation."""
+
+    default_prefix = 'multi-label'
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = list(values)
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return dict(mAP=self.values.pop(0))
+
+
+def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
+    cfg = tiny_config(tmp_path, begin=4, epochs=6)
+    one_cycle = {**cfg.param_scheduler[0]}
+    cfg.param_scheduler = [
+        {**one_cycle, 'begin': 0, 'end': 3},
+        {**one_cycle, 'begin': 3, 'end': 6},
+    ]
+    cfg.custom_hooks.append(dict(type='StageEarlyStoppingHook', next_stage=4, patience=1))
+    # epoch 2 is no better: the stage ends; epoch 4 is worse than both, and the best of its stage
+    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 10.0, 9.0])
+    runner = Runner.from_cfg(cfg)
+    rates = []
+
+    class Spy(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            group = runner.optim_wrapper.param_groups[0]
+            rates.append((runner.epoch + 1, runner.iter, group['lr'], group['betas'][0]))
+
+    runner.register_hook(Spy())
+    runner.train()
+    assert [epoch for epoch, *_ in rates] == [1, 1, 2, 2, 4, 4, 5, 5]
+    assert [iteration for _, iteration, *_ in rates] == [0, 1, 2, 3, 6, 7, 8, 9]
+    # both cycles start alike, and go on alike
+    np.testing.assert_allclose([r[2:] for r in rates[:4]], [r[2:] for r in rates[4:]])
+    best = sorted(path.name for path in Path(cfg.work_dir).glob('best_*.pth'))
+    assert best == ['best_multi-label_mAP_epoch_1.pth', 'best_multi-label_mAP_epoch_4.pth']
+    assert find_checkpoint(cfg.work_dir).endswith(best[1])

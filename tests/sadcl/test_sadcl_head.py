@@ -1,0 +1,503 @@
+"""SADCLHead: scores, losses, prototypes and the memory bank.
+
+Shapes: B images, C classes, D embed dims, P projection dims, S slots of the bank.
+"""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+from torch.testing import assert_close
+
+from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.losses.asymmetric_loss import StopGradAsymmetricLoss
+from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss, pscl_loss, sscl_loss
+from tests import reference
+from tests.helpers import RECORDINGS
+
+needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+
+EXACT = dict(rtol=1e-9, atol=1e-12)  # float64, sums of at most some hundred terms
+TARGET = torch.tensor(
+    [[1, 0, 1, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 0, 1], [0, 0, 0, 0, 1]], dtype=torch.float32
+)
+LOSSES = [
+    {},
+    dict(loss_sscl=None),
+    dict(loss_pscl=None),
+    dict(loss_sscl=dict(type='SSCLLoss', anchors='all')),
+    dict(loss_sscl=None, loss_pscl=None),
+]
+
+
+def make_head(dtype=torch.float32, **kwargs):
+    """C = 5, D = 8, P = 6, S = 5, with a bank that differs from slot to slot."""
+    torch.manual_seed(0)
+    settings = dict(num_classes=5, in_channels=8, proj_channels=6, bank_slots=5)
+    head = MODELS.build(dict(type='SADCLHead', **{**settings, **kwargs}))
+    if head.projector is not None:
+        head.memory_bank.normal_()
+    return head.to(dtype)
+
+
+def make_batch(target=TARGET, dtype=torch.float32, seed=1):
+    """Features (label_embeds,) with gradient, and the data samples of a target (B, C)."""
+    generator = torch.Generator().manual_seed(seed)
+    embeds = 3 * torch.randn(*target.shape, 8, generator=generator).to(dtype)
+    return (embeds.requires_grad_(),), make_samples(target)
+
+
+def make_samples(target):
+    return [DataSample().set_gt_score(row) for row in target]
+
+
+def assert_every_parameter_has_a_finite_gradient(head):
+    for name, parameter in head.named_parameters():
+        assert parameter.requires_grad, name
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+# --- scores ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_group_linear_equals_loops(dtype):
+    torch.manual_seed(0)
+    fc = GroupLinear(5, 8).to(dtype)
+    embeds = torch.randn(3, 5, 8, dtype=dtype, requires_grad=True)
+    inputs = [embeds, *fc.parameters()]
+    actual, expected = fc(embeds), reference.group_linear(embeds, fc.weight, fc.bias)
+    tolerance = EXACT if dtype == torch.float64 else dict(rtol=1e-6, atol=1e-6)  # 8 terms of 1
+    assert_close(actual, expected, **tolerance)
+    grads = [torch.autograd.grad(scores.square().sum(), inputs) for scores in (actual, expected)]
+    assert_close(grads[0], grads[1], rtol=10 * tolerance['rtol'], atol=10 * tolerance['atol'])
+
+
+def test_group_linear_starts_as_published():
+    torch.manual_seed(0)
+    fc = GroupLinear(80, 64)
+    for values in (fc.weight, fc.bias):  # uniform in +-1/8
+        assert values.abs().max() <= 1 / 8
+        # the standard error of a uniform's mean square is 0.9 of it over sqrt(n)
+        spread = 4 * 0.9 / math.sqrt(values.numel()) / (3 * 64)
+        mean_square = values.detach().square().mean()
+        assert_close(mean_square, torch.tensor(1 / (3 * 64)), rtol=0, atol=spread)
+
+
+@pytest.mark.parametrize('prior_prob', [0.01, 0.5, 0.9])
+def test_prior_prob_is_the_initial_probability(prior_prob):
+    head = make_head(prior_prob=prior_prob)
+    scores = head((torch.zeros(2, 5, 8),)).sigmoid()
+    assert_close(scores, torch.full((2, 5), prior_prob))
+    assert head.fc.weight.abs().max() < 5 * 0.01
+
+
+@pytest.mark.parametrize('prior_prob', [0, 1, -0.1])
+def test_impossible_prior_prob_raises(prior_prob):
+    with pytest.raises(ValueError, match=f'got {prior_prob}'):
+        make_head(prior_prob=prior_prob)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_scores_are_float32_of_half_precision_embeds(dtype):
+    head, (feats, _) = make_head(), make_batch(dtype=dtype)
+    with torch.autocast('cpu', dtype):
+        scores = head(feats)
+    assert_close(scores, head((feats[0].float(),)), rtol=0, atol=0)
+
+
+# --- losses ----------------------------------------------------------------------------------
+
+
+def test_default_losses_are_the_published_ones():
+    head = make_head(num_classes=80)
+    assert isinstance(head.loss_module, StopGradAsymmetricLoss)
+    assert (head.loss_module.gamma_neg, head.loss_module.gamma_pos) == (0, 0)
+    assert (head.loss_module.clip, head.loss_module.eps) == (0, 1e-5)
+    assert head.loss_module.loss_weight == 1000 / 80
+    assert isinstance(head.loss_sscl, SSCLLoss)
+    assert (head.loss_sscl.temperature, head.loss_sscl.anchors) == (0.2, 'official')
+    assert head.loss_sscl.loss_weight == 100
+    assert isinstance(head.loss_pscl, PSCLLoss)
+    assert (head.loss_pscl.temperature, head.loss_pscl.loss_weight) == (0.07, 50)
+    assert head.bank_threshold == 0.8
+
+
+@pytest.mark.parametrize('kwargs', LOSSES, ids=str)
+@pytest.mark.parametrize('contrastive', [True, False])
+def test_keys_of_the_losses(kwargs, contrastive):
+    head, batch = make_head(**kwargs), make_batch()
+    head.contrastive = contrastive and head.contrastive
+    names = {'loss_cls', 'loss_sscl', 'loss_pscl'}
+    names -= {name for name, value in kwargs.items() if value is None}
+    losses = head.loss(*batch)
+    assert set(losses) == names
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize('kwargs', LOSSES, ids=str)
+def test_losses_and_gradients_equal_their_composition(kwargs):
+    head, (feats, samples) = make_head(torch.float64, **kwargs), make_batch(dtype=torch.float64)
+    (embeds,) = feats
+    scores = reference.group_linear(embeds, head.fc.weight, head.fc.bias)
+    elements = reference.asymmetric(scores, TARGET, 0, 0, 0, 1e-5, True)
+    expected = dict(loss_cls=1000 / 5 * elements.sum() / 4)
+    inputs = [embeds, *head.fc.parameters()]
+    if head.projector is not None:
+        inputs += [*head.projector.parameters(), head.prototypes]
+        z = head.projector(embeds)
+        remembered = head.projector(head.memory_bank[:4].clone())  # row b beside image b
+        views = torch.stack([z, remembered], dim=1)  # (B, V, C, P)
+        prototypes = head.projector(head.prototypes)
+    if head.loss_sscl is not None:
+        settings = head.loss_sscl
+        loss = reference.sscl(views, TARGET, settings.temperature, settings.anchors)
+        expected['loss_sscl'] = settings.loss_weight * loss
+    if head.loss_pscl is not None:
+        expected['loss_pscl'] = 50 * reference.pscl(z, prototypes, TARGET, 0.07)
+    actual = head.loss(feats, samples)
+    assert_close(actual, expected, **EXACT)
+    grads = [
+        torch.autograd.grad(sum(losses.values()), inputs, allow_unused=True, materialize_grads=True)
+        for losses in (actual, expected)
+    ]
+    # Losses of some hundred, and cosines over temperature 0.07
+    assert_close(*grads, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('kwargs', LOSSES, ids=str)
+@pytest.mark.parametrize('contrastive', [True, False])
+@pytest.mark.parametrize('target', [TARGET, TARGET * 0], ids=['labels', 'no_labels'])
+def test_every_parameter_gets_a_gradient(kwargs, contrastive, target):
+    head, (feats, samples) = make_head(**kwargs), make_batch(target)
+    head.contrastive = contrastive and head.contrastive
+    losses = head.loss(feats, samples)
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert_every_parameter_has_a_finite_gradient(head)
+    assert feats[0].grad.isfinite().all()
+
+
+@pytest.mark.parametrize('contrastive', [True, False])
+def test_contrastive_losses_are_zero_without_labels_or_before_their_stage(contrastive):
+    head, batch = make_head(), make_batch(TARGET * float(not contrastive))
+    head.contrastive = contrastive
+    losses = head.loss(*batch)
+    for name in ('loss_sscl', 'loss_pscl'):
+        assert losses[name] == 0
+        grads = torch.autograd.grad(losses[name], head.projector.parameters(), retain_graph=True)
+        assert all((grad == 0).all() for grad in grads)
+
+
+def test_published_losses_at_their_weights():
+    head, (feats, samples) = make_head(), make_batch()
+    losses = head.loss(feats, samples)
+    z = head.projector(feats[0])
+    views = torch.stack([z, head.projector(make_head().memory_bank[:4])], dim=1)
+    assert_close(losses['loss_sscl'], 100 * sscl_loss(views, TARGET, 0.2, 'official'))
+    assert_close(losses['loss_pscl'], 50 * pscl_loss(z, head.projector(head.prototypes), TARGET))
+
+
+def test_steps_can_follow_each_other():
+    head, (feats, samples) = make_head(), make_batch()
+    optimizer = torch.optim.SGD(head.parameters(), lr=1e-3)
+    before = copy.deepcopy(head.state_dict())
+    for _ in range(2):
+        losses = head.loss(feats, samples)  # writes the bank before backward
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    for name, value in head.state_dict().items():
+        assert value.isfinite().all(), name
+        assert not torch.equal(value, before[name]), name
+
+
+def test_losses_are_deterministic():
+    results = []
+    for _ in range(2):
+        head, batch = make_head(), make_batch()
+        losses = head.loss(*batch)
+        sum(losses.values()).backward()
+        grads = [parameter.grad for parameter in head.parameters()]
+        results.append([*losses.values(), *grads, head.memory_bank])
+    assert_close(*results, rtol=0, atol=0)
+
+
+def test_indices_and_multi_hot_samples_are_equal():
+    head, (feats, samples) = make_head().eval(), make_batch()
+    by_index = [DataSample().set_gt_label(row.nonzero().flatten()) for row in TARGET]
+    assert 'gt_score' not in by_index[0]
+    assert_close(head.loss(feats, by_index), head.loss(feats, samples), rtol=0, atol=0)
+
+
+def test_autocast_trains_and_keeps_the_bank_float32():
+    head, (feats, samples) = make_head(), make_batch()
+    before = head.memory_bank.clone()
+    expected = head.loss(feats, samples)
+    assert not torch.equal(head.memory_bank, before)
+    head.memory_bank.copy_(before)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = head.loss(tuple(x.bfloat16() for x in feats), samples)
+    sum(losses.values()).backward()
+    assert_every_parameter_has_a_finite_gradient(head)
+    assert head.memory_bank.dtype == torch.float32
+    for name, temperature, weight in (('loss_sscl', 0.2, 100), ('loss_pscl', 0.07, 50)):
+        assert losses[name].dtype == torch.float32
+        # two layers at 8 bits: cosines are off by a few units in the last place
+        bound = weight / temperature * 4 * torch.finfo(torch.bfloat16).eps
+        assert_close(losses[name], expected[name], rtol=0, atol=bound)
+
+
+# --- memory bank -----------------------------------------------------------------------------
+
+
+class FixedScores(nn.Module):
+    """In place of the head's linear layer: the given logits, whatever the embeddings."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, label_embeds):
+        return self.logits + label_embeds.sum() * 0.0
+
+
+def step(head, logits, target, embeds):
+    head.fc = FixedScores(logits)
+    head.loss((embeds,), make_samples(target))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_bank_equals_loop(dtype):
+    head = make_head(dtype)
+    generator = torch.Generator().manual_seed(3)
+    written = 0
+    for _ in range(4):
+        logits = (1.4 + torch.randn(4, 5, generator=generator)).to(dtype)
+        embeds = torch.randn(4, 5, 8, generator=generator).to(dtype).requires_grad_()
+        before = head.memory_bank.clone()
+        expected = reference.update_memory_bank(before, embeds.detach(), logits, TARGET, 0.8)
+        step(head, logits, TARGET, embeds)
+        assert_close(head.memory_bank, expected, rtol=0, atol=0)
+        assert_close(head.memory_bank[4], before[4], rtol=0, atol=0)  # a batch of 4, 5 slots
+        written += (expected != before).any(dim=2).sum()
+    assert 0 < written < 4 * TARGET.sum()
+    assert not head.memory_bank.requires_grad
+
+
+@needs_fixtures
+def test_bank_is_the_published_one():
+    with np.load(RECORDINGS / 'memory_bank.npz') as file:
+        data = {key: torch.tensor(file[key]) for key in file.files}
+    head = make_head(num_classes=6, in_channels=16, bank_slots=4)
+    head.set_prototypes(data['prototypes'])
+    assert_close(head.memory_bank, data['bank_initial'], rtol=0, atol=0)
+    # the recording has scores of exactly the threshold, and confident scores without a label
+    score, target = data['step0.sigmoid_f32'], data['step0.labels']
+    assert ((score == torch.tensor(0.8)) & (target > 0)).any()
+    assert ((score > 0.8) & (target == 0)).any()
+    for k in range(3):
+        logits, target, embeds = (data[f'step{k}.{n}'] for n in ('logits', 'labels', 'embedding'))
+        step(head, logits, target, embeds)
+        assert_close(head.memory_bank, data[f'step{k}.bank_after'], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('threshold', [0.0, 0.5, 1.0])
+def test_bank_threshold(threshold):
+    head, embeds = make_head(bank_threshold=threshold), torch.ones(4, 5, 8)
+    logits = (torch.arange(20).reshape(4, 5) - 11) / 4  # 0 at a label: a score of exactly 0.5
+    step(head, logits, TARGET, embeds)
+    written = (head.memory_bank[:4] == 1).all(dim=2)
+    assert torch.equal(written, (TARGET > 0) & (logits.sigmoid() > threshold))
+
+
+def test_bank_is_unchanged_in_evaluation_and_before_its_stage():
+    head, batch = make_head(bank_threshold=0.0), make_batch()
+    before = head.memory_bank.clone()
+    head.eval().loss(*batch)
+    assert_close(head.memory_bank, before, rtol=0, atol=0)
+    head.train().contrastive = False
+    head.loss(*batch)
+    assert_close(head.memory_bank, before, rtol=0, atol=0)
+    head.contrastive = True
+    head.loss(*batch)
+    assert not torch.equal(head.memory_bank, before)
+
+
+def test_bank_is_a_buffer():
+    head = make_head()
+    assert 'memory_bank' in head.state_dict()
+    assert 'memory_bank' in dict(head.named_buffers())
+    other = make_head()
+    other.memory_bank.zero_()
+    other.load_state_dict(head.state_dict())
+    assert_close(other.memory_bank, head.memory_bank, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('size', [1, 3, 5])
+def test_batches_up_to_the_slots_work(size):
+    head, (feats, samples) = make_head(), make_batch(TARGET[:1].expand(size, 5))
+    losses = head.loss(feats, samples)
+    sum(losses.values()).backward()
+    assert_every_parameter_has_a_finite_gradient(head)
+
+
+def test_smaller_batch_is_paired_with_the_first_slots():
+    head, (feats, samples) = make_head(), make_batch(TARGET[:2])
+    loss = head.loss(feats, samples)['loss_sscl']
+    views = torch.stack([feats[0], make_head().memory_bank[:2]], dim=1)
+    expected = 100 * sscl_loss(head.projector(views), TARGET[:2], 0.2, 'official')
+    assert_close(loss, expected)
+
+
+def test_larger_batch_raises_with_both_numbers():
+    batch = make_batch(TARGET[:1].expand(6, 5))
+    with pytest.raises(ValueError, match='6 images.*5 slots.*bank_slots'):
+        make_head().loss(*batch)
+    head = make_head(loss_sscl=None)  # without pairs, the bank is not read
+    assert head.loss(*batch)['loss_pscl'].isfinite()
+
+
+# --- prototypes and prediction ---------------------------------------------------------------
+
+
+def test_set_prototypes_fills_every_slot():
+    head, prototypes = make_head(), torch.randn(5, 8)
+    head.set_prototypes(prototypes)
+    assert_close(head.prototypes.detach(), prototypes, rtol=0, atol=0)
+    assert_close(head.memory_bank, prototypes.expand(5, 5, 8), rtol=0, atol=0)
+    assert head.prototypes.requires_grad
+    with pytest.raises(ValueError, match=r'\(5, 8\).*\(8, 5\)'):
+        head.set_prototypes(prototypes.T)
+
+
+def test_bank_starts_from_the_prototypes():
+    torch.manual_seed(0)
+    head = MODELS.build(dict(type='SADCLHead', num_classes=5, in_channels=8))
+    assert head.memory_bank.shape == (64, 5, 8)
+    assert_close(head.memory_bank, head.prototypes.detach().expand(64, 5, 8), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.9, 1.0])
+def test_averaged_prototypes_equal_loop(momentum):
+    head = make_head(torch.float64, prototype_momentum=momentum)
+    expected = head.prototypes.clone()
+    for seed in range(3):
+        feats, samples = make_batch(dtype=torch.float64, seed=seed)
+        sum(head.loss(feats, samples).values()).backward()
+        for c in range(5):
+            embeds = [feats[0][b, c].detach() for b in range(4) if TARGET[b, c]]
+            if embeds:  # class 3 is in no image
+                expected[c] = momentum * expected[c] + (1 - momentum) * sum(embeds) / len(embeds)
+        assert_close(head.prototypes, expected, **EXACT)
+    assert 'prototypes' not in dict(head.named_parameters())
+    assert_every_parameter_has_a_finite_gradient(head)
+
+
+def test_averaged_prototypes_rest_in_evaluation_and_before_their_stage():
+    head, batch = make_head(prototype_momentum=0.5), make_batch()
+    before = head.prototypes.clone()
+    head.eval().loss(*batch)
+    head.train().contrastive = False
+    head.loss(*batch)
+    assert torch.equal(head.prototypes, before)
+    head.contrastive = True
+    head.loss(*batch)
+    assert not torch.equal(head.prototypes, before)
+
+
+def test_averaged_prototypes_load_into_trained_ones():
+    head, other = make_head(prototype_momentum=0.5), make_head()
+    head.prototypes.fill_(3)
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other.prototypes, head.prototypes)
+
+
+@pytest.mark.parametrize('momentum', [-0.1, 1.1])
+def test_impossible_prototype_momentum_raises(momentum):
+    with pytest.raises(ValueError, match=f'prototype_momentum must lie .* got {momentum}'):
+        make_head(prototype_momentum=momentum)
+
+
+def test_start_contrastive_renews_the_projector():
+    head, batch = make_head(), make_batch()
+    head.contrastive = False
+    before, prototypes = copy.deepcopy(head.state_dict()), torch.randn(5, 8)
+    head.start_contrastive(prototypes)
+    assert head.contrastive
+    assert_close(head.memory_bank, prototypes.expand(5, 5, 8), rtol=0, atol=0)
+    for name, value in head.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith('fc.'), name
+    assert head.loss(*batch)['loss_pscl'] > 0
+
+
+def test_prototypes_of_a_file(tmp_path):
+    prototypes = np.random.default_rng(0).standard_normal((5, 8))
+    np.save(tmp_path / 'good.npy', prototypes)
+    head = MODELS.build(
+        dict(
+            type='SADCLHead',
+            num_classes=5,
+            in_channels=8,
+            bank_slots=2,
+            prototypes=str(tmp_path / 'good.npy'),
+        )
+    )
+    expected = torch.tensor(prototypes, dtype=torch.float32)
+    assert_close(head.prototypes.detach(), expected, rtol=0, atol=0)
+    assert_close(head.memory_bank, expected.expand(2, 5, 8), rtol=0, atol=0)
+    np.save(tmp_path / 'transposed.npy', prototypes.T)
+    with pytest.raises(ValueError, match=r'\(5, 8\).*\(8, 5\)'):
+        make_head(prototypes=str(tmp_path / 'transposed.npy'))
+
+
+def test_pickled_prototypes_are_refused(tmp_path):
+    np.save(tmp_path / 'bad.npy', np.array([dict(a=1)], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match='allow_pickle=False'):
+        make_head(prototypes=str(tmp_path / 'bad.npy'))
+
+
+def test_without_contrastive_losses_there_is_only_the_linear_layer():
+    head = make_head(loss_sscl=None, loss_pscl=None)
+    assert set(head.state_dict()) == {'fc.weight', 'fc.bias'}
+    assert not head.contrastive
+
+
+def test_prediction_needs_no_projector_prototypes_or_bank():
+    head, (feats, _) = make_head().eval(), make_batch()
+    expected = head.predict(feats)
+    del head.projector, head.prototypes, head.memory_bank
+    actual = head.predict(feats)
+    scores = reference.group_linear(feats[0], head.fc.weight, head.fc.bias).sigmoid()
+    for one, other, score in zip(actual, expected, scores):
+        assert_close(one.pred_score, other.pred_score, rtol=0, atol=0)
+        assert_close(one.pred_label, other.pred_label, rtol=0, atol=0)
+        assert_close(one.pred_score, score)
+        assert one.pred_label.tolist() == (score >= 0.5).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize('topk', [1, 3])
+def test_topk_prediction(topk):
+    head, (feats, _) = make_head(topk=topk), make_batch()
+    for sample in head.predict(feats):
+        expected = sample.pred_score.argsort(descending=True)[:topk]
+        assert sorted(sample.pred_label.tolist()) == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize(
+    'embeds, weights, expected',
+    [
+        (torch.bfloat16, torch.bfloat16, torch.float32),
+        (torch.float64, torch.float32, torch.float64),
+        (torch.float32, torch.float64, torch.float64),
+    ],
+)
+def test_group_linear_computes_in_at_least_float32(embeds, weights, expected):
+    fc = GroupLinear(3, 8).to(weights)
+    assert fc(torch.randn(2, 3, 8, dtype=embeds)).dtype == expected

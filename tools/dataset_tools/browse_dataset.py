@@ -1,0 +1,11 @@
+"""See ``python tools/dataset_tools/browse_dataset.py --help``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mlic.cli.browse_dataset import main
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,11 @@
+"""See ``python tools/publish_model.py --help``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mlic.cli.publish_model import main
+
+if __name__ == '__main__':
+    main()
