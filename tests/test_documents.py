@@ -14,7 +14,7 @@ import yaml
 from tests.helpers import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
-TESTS = {path.stem: path.read_text() for path in ROOT.glob('tests/test_*.py')}
+TESTS = {path.stem: path.read_text() for path in ROOT.glob('tests/**/test_*.py')}
 
 
 def headings(path):
@@ -75,19 +75,23 @@ def test_every_page_is_in_the_navigation_of_the_site():
 @pytest.mark.parametrize(
     'package',
     [
-        'sadcl.models',
-        'sadcl.engine',
-        'sadcl.datasets',
-        'sadcl.evaluation',
-        'sadcl.apis',
-        'mulcon',
-        'ml_decoder',
+        'mlic.models',
+        'mlic.engine',
+        'mlic.datasets',
+        'mlic.evaluation',
+        'mlic.apis',
+        'mlic.visualization',
+        'projects.sadcl.models',
+        'projects.sadcl.engine',
+        'projects.sadcl.converters',
+        'projects.mulcon',
+        'projects.ml_decoder',
     ],
 )
 def test_the_reference_has_every_public_name(package):
     text = (ROOT / 'docs/api.md').read_text()
-    named = re.findall(rf'^::: projects\.{re.escape(package)}\.(\w+)$', text, flags=re.M)
-    assert sorted(named) == sorted(importlib.import_module(f'projects.{package}').__all__)
+    named = re.findall(rf'^::: {re.escape(package)}\.(\w+)$', text, flags=re.M)
+    assert sorted(named) == sorted(importlib.import_module(package).__all__)
 
 
 # ---------------------------------------------------------------- the site

@@ -21,11 +21,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
+from mlic.datasets.own_data import verify_files
 from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files, name_some
 from mlic.engine.runner.data_check import check_data
 
 # There are no published checksums of these splits: their counts tell them apart.
-KNOWN_SPLITS = Path(__file__).with_name('known_splits.csv')
+KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
 
 

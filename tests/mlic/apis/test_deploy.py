@@ -22,6 +22,7 @@ from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.predictor import load_predictor
+from mlic.cli import publish_model
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from tests.mlic.apis.test_inferencer import CLASSES, ROOT, SIZE, make_run, run_tool
@@ -271,7 +272,7 @@ def test_published_file_holds_averaged_weights_and_names_its_hash(published, che
 
 
 def test_absolute_paths_are_not_published():
-    tool = runpy.run_path(str(ROOT / 'tools' / 'publish_model.py'))
+    tool = vars(publish_model)
     data = dict(ann_file='data/pets/test.json', data_prefix='/home/me/photos')
     cfg = Config(dict(work_dir='/home/me/run', test_dataloader=dict(dataset=data), scale=(2, 3)))
     kept = tool['without_private'](cfg)

@@ -8,22 +8,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from mlic.cli.benchmark import measure, network
+from projects.sadcl.cli import benchmark_published as published
 from projects.sadcl.models.contrastive_losses import pscl_loss, sscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead
 from tests.helpers import ROOT
 
 TOOL = ROOT / 'tools' / 'benchmark'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    """The tool's modules, which import one another by their bare names."""
-    sys.path.insert(0, str(TOOL))
-    import measure
-    import published
-
-    yield measure, published
-    sys.path.remove(str(TOOL))
 
 
 def make_target():
@@ -33,8 +24,7 @@ def make_target():
     return target
 
 
-def test_plain_sscl_is_the_formula(tool):
-    _, published = tool
+def test_plain_sscl_is_the_formula():
     target = make_target()
     features = torch.randn(4, 2, 5, 6, dtype=torch.float64, requires_grad=True)
     plain = published.dense_sscl(features, target)
@@ -47,8 +37,7 @@ def test_plain_sscl_is_the_formula(tool):
     assert difference.norm() < 1.5e-3 * gradient.norm()
 
 
-def test_plain_pscl_is_the_formula(tool):
-    _, published = tool
+def test_plain_pscl_is_the_formula():
     target = make_target()
     z = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
     prototypes = torch.randn(5, 6, dtype=torch.float64)
@@ -58,8 +47,7 @@ def test_plain_pscl_is_the_formula(tool):
     assert_close(*(torch.autograd.grad(loss, z)[0] for loss in (plain, ours)))
 
 
-def test_plain_bank_update_is_ours(tool):
-    _, published = tool
+def test_plain_bank_update_is_ours():
     torch.manual_seed(0)
     target = make_target()
     head = SADCLHead(num_classes=5, in_channels=6, bank_slots=4)
@@ -72,8 +60,7 @@ def test_plain_bank_update_is_ours(tool):
     assert not torch.equal(bank, start)
 
 
-def test_peak_memory_counts_what_is_alive_at_once(tool):
-    measure, _ = tool
+def test_peak_memory_counts_what_is_alive_at_once():
     bench = measure.Bench('cpu', repeats=1)
     megabyte = 2**18  # of float32
 
@@ -88,8 +75,7 @@ def test_peak_memory_counts_what_is_alive_at_once(tool):
     assert bench.peak_mb(at_once) == pytest.approx(5, abs=0.1)
 
 
-def test_limits_and_ratios(tool):
-    measure, _ = tool
+def test_limits_and_ratios():
     bench = measure.Bench('cpu', repeats=3)
     twice = measure.Case(
         'twice',
@@ -106,17 +92,14 @@ def test_limits_and_ratios(tool):
     assert result.memory_mb == pytest.approx(32, abs=1)
 
 
-def test_exponents_are_the_slopes_of_the_logarithms(tool):
-    measure, _ = tool
+def test_exponents_are_the_slopes_of_the_logarithms():
     results = [
         measure.Result('', 0.0, 7 * size**1.5, growth=('series', size)) for size in (10, 30, 90)
     ]
     assert measure.exponents(results) == {'series': pytest.approx(1.5)}
 
 
-def test_flops_count_multiplications_and_additions(tool):
-    import network
-
+def test_flops_count_multiplications_and_additions():
     assert network.count_flops(lambda: torch.ones(3, 4) @ torch.ones(4, 5)) == 2 * 3 * 4 * 5
 
 

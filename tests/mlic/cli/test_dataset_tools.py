@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -7,17 +6,11 @@ from pathlib import Path
 import pytest
 from mmpretrain.datasets import MultiLabelDataset
 
+from mlic.cli import corel5k_to_json
 from tests.helpers import ROOT
 
 TOOL = ROOT / 'tools' / 'dataset_tools' / 'corel5k_to_json.py'
 COREL5K = ROOT.parent / 'shared' / 'data' / 'corel5k'
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location('corel5k_to_json', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def items(path):
 
 def test_words_of_both_splits_become_the_classes(corel5k, tmp_path, capsys):
     out = tmp_path / 'out'
-    load_tool().convert(corel5k, out, val_fraction=0.25, seed=0)
+    corel5k_to_json.convert(corel5k, out, val_fraction=0.25, seed=0)
     train = json.loads((out / 'train.json').read_text())
     assert train['metainfo']['classes'] == ['sky', 'water']  # in the order of the words file
     assert train['data_list'] == [
@@ -63,7 +56,7 @@ def test_words_of_both_splits_become_the_classes(corel5k, tmp_path, capsys):
 
 
 def test_held_out_part_is_disjoint_and_seeded(corel5k, tmp_path):
-    tool = load_tool()
+    tool = corel5k_to_json
     held_out = []
     for number, seed in enumerate((0, 0, 1, 2, 3)):
         out = tmp_path / str(number)
@@ -80,7 +73,7 @@ def test_held_out_part_is_disjoint_and_seeded(corel5k, tmp_path):
 
 def test_json_is_read_by_multilabel_dataset_through_a_link(corel5k, tmp_path):
     out, link = tmp_path / 'out', tmp_path / 'link'
-    load_tool().convert(corel5k, out, val_fraction=0, seed=0)
+    corel5k_to_json.convert(corel5k, out, val_fraction=0, seed=0)
     link.symlink_to(corel5k, target_is_directory=True)
     dataset = MultiLabelDataset(ann_file=str(out / 'train.json'), data_prefix=str(link))
     assert dataset.metainfo['classes'] == ['sky', 'water']
@@ -118,7 +111,7 @@ def write(name, text):
 def test_bad_input_is_named_with_file_line_and_value(corel5k, tmp_path, damage, message):
     damage(corel5k)
     with pytest.raises((ValueError, FileNotFoundError)) as error:
-        load_tool().convert(corel5k, tmp_path / 'out', val_fraction=0.1, seed=0)
+        corel5k_to_json.convert(corel5k, tmp_path / 'out', val_fraction=0.1, seed=0)
     assert message in str(error.value)
     assert not (tmp_path / 'out').exists()
 
@@ -141,7 +134,7 @@ def test_command_line(corel5k, tmp_path):
 
 @pytest.mark.skipif(not COREL5K.is_dir(), reason=f'{COREL5K} is absent')
 def test_real_corel5k_has_the_customary_counts(tmp_path, capsys):
-    load_tool().convert(COREL5K, tmp_path, val_fraction=0.1, seed=0)
+    corel5k_to_json.convert(COREL5K, tmp_path, val_fraction=0.1, seed=0)
     printed = capsys.readouterr().out
     assert '374 words: 371 in training, 260 in both splits' in printed
     counts = {name: len(items(tmp_path / f'{name}.json')) for name in ('train', 'test', 'val')}

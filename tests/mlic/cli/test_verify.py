@@ -40,7 +40,7 @@ def run(monkeypatch, tool, *arguments):
 
 
 def verify(monkeypatch, *arguments):
-    return run(monkeypatch, 'verify.py', 'own.py', '--workers', 0, *arguments)
+    return run(monkeypatch, 'verify_dataset.py', 'own.py', '--workers', 0, *arguments)
 
 
 def write_image(path, value):
@@ -189,7 +189,9 @@ def test_broken_images_are_found_in_processes_and_listed_in_full(monkeypatch, ca
     Path('photos/train0.png').write_bytes(b'')
     Path('photos/train1.png').write_bytes(whole[: len(whole) // 2])
     Path('photos/val3.png').write_text('not an image')
-    status = run(monkeypatch, 'verify.py', 'own.py', '--workers', 2, '--out', 'lists/broken.txt')
+    status = run(
+        monkeypatch, 'verify_dataset.py', 'own.py', '--workers', 2, '--out', 'lists/broken.txt'
+    )
     assert status == '2 things to mend before training, marked WRONG above'
     printed = capsys.readouterr().out
     assert '9 of 12 image files decoded' in printed
@@ -227,12 +229,12 @@ def test_a_test_split_that_is_none_does_not_pass(monkeypatch, capsys, loader, me
 
 def test_images_made_on_the_fly_have_no_files(monkeypatch, capsys):
     options = ['val_dataloader.dataset.num_images=20']
-    command = ['verify.py', DIGITS, '--splits', 'val', '--cfg-options', *options]
+    command = ['verify_dataset.py', DIGITS, '--splits', 'val', '--cfg-options', *options]
     assert run(monkeypatch, *command) == 0
     assert 'DigitScenes makes any number of images' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('tool', ['verify.py', 'browse.py'])
+@pytest.mark.parametrize('tool', ['verify_dataset.py', 'browse_dataset.py'])
 def test_what_is_no_config_is_one_line(monkeypatch, tool):
     assert run(monkeypatch, tool, 'own.py').startswith('error: own.py: config not found (in ')
     write_own()
@@ -242,7 +244,7 @@ def test_what_is_no_config_is_one_line(monkeypatch, tool):
 
 
 def test_published_splits_are_told_by_their_counts(monkeypatch):
-    import verify as tool
+    from mlic.cli import verify_dataset as tool
 
     def name(dataset_type, *counts):
         split = tool.Split('train', dataset_type, None, [], ['some.jpg'])
@@ -263,7 +265,7 @@ def test_published_splits_are_told_by_their_counts(monkeypatch):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f'{SHARED} is absent')
 def test_labels_of_voc_2007_are_those_of_its_fingerprint():
-    import verify as tool
+    from mlic.cli import verify_dataset as tool
 
     folder = SHARED / 'label_files' / 'voc2007' / 'ImageSets_Main_official'
     for part in ('train', 'val', 'trainval', 'test'):
@@ -283,17 +285,19 @@ def test_labels_of_voc_2007_are_those_of_its_fingerprint():
 
 def test_a_sheet_shows_images_and_labels(monkeypatch, capsys):
     write_own()
-    assert run(monkeypatch, 'browse.py', 'own.py', '--out', 'deep/sheet.png', '--num', 3) == 0
+    assert (
+        run(monkeypatch, 'browse_dataset.py', 'own.py', '--out', 'deep/sheet.png', '--num', 3) == 0
+    )
     assert capsys.readouterr().out.endswith('picture: deep/sheet.png\n')
     assert cv2.imread('deep/sheet.png').shape[1] > 3 * 150
 
 
 def sheet(monkeypatch, seed=0, num=4, repeat=1, **options):
-    import browse as tool
+    from mlic.cli import browse_dataset as tool
 
     sheets = []
     monkeypatch.setattr(tool, 'draw_sheet', lambda *args: sheets.append(args))
-    monkeypatch.setattr(sys, 'argv', ['browse.py', 'own.py', '--seed', str(seed)])
+    monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', 'own.py', '--seed', str(seed)])
     args = tool.parse_args()
     args.num, args.repeat = num, repeat
     cfg = tool.load_config('own.py', options)
@@ -328,8 +332,9 @@ def test_repeated_draws_differ_and_stand_in_one_row(monkeypatch):
 
 
 def test_captions_wrap_and_say_what_they_leave_out(monkeypatch):
-    import browse as tool
     from mmpretrain.structures import DataSample
+
+    from mlic.cli import browse_dataset as tool
 
     names = [f'traffic light ${i}' for i in range(40)]
     text = tool.caption(DataSample().set_gt_label(list(range(40))), names)
@@ -344,11 +349,15 @@ def test_captions_wrap_and_say_what_they_leave_out(monkeypatch):
 
 def test_browse_refuses_what_it_cannot_draw(monkeypatch):
     write_own(dict(train=rename_first('gone.png')))
-    assert 'gone.png' in run(monkeypatch, 'browse.py', 'own.py')
-    message = run(monkeypatch, 'browse.py', 'own.py', '--cfg-options', 'train_dataloader=None')
+    assert 'gone.png' in run(monkeypatch, 'browse_dataset.py', 'own.py')
+    message = run(
+        monkeypatch, 'browse_dataset.py', 'own.py', '--cfg-options', 'train_dataloader=None'
+    )
     assert message == 'error: the config has no train_dataloader'
     write_own()
     cfg = Config.fromfile('own.py')
     cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
     cfg.dump('own.py')
-    assert 'must end in PackInputs' in run(monkeypatch, 'browse.py', 'own.py', '--split', 'train')
+    assert 'must end in PackInputs' in run(
+        monkeypatch, 'browse_dataset.py', 'own.py', '--split', 'train'
+    )

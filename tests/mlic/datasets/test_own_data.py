@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mlic.datasets.own_data.splits import stratify
 from tests.helpers import ROOT
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
@@ -41,12 +42,6 @@ def tools_on_path(monkeypatch, tmp_path):
     """As `python tools/dataset_tools/x.py` does, in an empty directory."""
     monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.chdir(tmp_path)
-
-
-def own_splits():
-    import own_splits
-
-    return own_splits
 
 
 def run(monkeypatch, tool, *arguments):
@@ -279,9 +274,9 @@ def random_labels(seed, images=300, classes=12):
 def test_stratification_shares_every_class_out(seed):
     labels = random_labels(seed)
     shares = dict(train=0.7, val=0.1, test=0.2)
-    splits = own_splits().stratify(labels, shares, seed)
-    assert splits == own_splits().stratify(labels, shares, seed)
-    assert splits != own_splits().stratify(labels, shares, seed + 1)
+    splits = stratify(labels, shares, seed)
+    assert splits == stratify(labels, shares, seed)
+    assert splits != stratify(labels, shares, seed + 1)
     counts = Counter(splits)
     for split, share in shares.items():
         # an image is placed for its rarest label only; the others make up for it to within a few
@@ -295,7 +290,7 @@ def test_stratification_shares_every_class_out(seed):
 @pytest.mark.parametrize('seed', range(5))
 def test_every_class_has_a_training_image(seed):
     labels = random_labels(seed, images=40, classes=30)
-    splits = own_splits().stratify(labels, dict(train=0.2, val=0.4, test=0.4), seed)
+    splits = stratify(labels, dict(train=0.2, val=0.4, test=0.4), seed)
     in_train = set().union(*(names for names, split in zip(labels, splits) if split == 'train'))
     assert in_train == set().union(*labels)
 
@@ -305,7 +300,7 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(monkeypatch, caps
     from hypothesis import strategies
 
     write_images(['a.jpg', 'b.jpg'])
-    import from_csv as tool
+    from mlic.cli import from_csv as tool
 
     cell = strategies.text(strategies.sampled_from('ab;|,"\' \n\r\t01\x00é.jpg'), max_size=6)
     cells = strategies.one_of(cell, strategies.sampled_from(['a.jpg', 'b.jpg', 'cat;dog', '0']))
@@ -501,8 +496,8 @@ def test_every_command_of_the_tutorial_runs(monkeypatch, capfd):
     tools = [Path(command[1]).name for command in commands]
     assert tools == [
         'from_csv.py',
-        'verify.py',
-        'browse.py',
+        'verify_dataset.py',
+        'browse_dataset.py',
         'train.py',
         'test.py',
         'from_folder.py',

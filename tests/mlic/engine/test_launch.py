@@ -29,7 +29,7 @@ import torch
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from projects.sadcl.engine import adapt_to_device, one_line_errors
+from mlic.engine import adapt_to_device, one_line_errors
 from tests.mlic.engine.test_failures import make_runner
 
 kind, folder = sys.argv[1], Path(sys.argv[2])

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
+from mlic.cli import test as test_tool
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
@@ -551,7 +552,7 @@ def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
 
 
 def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monkeypatch, tmp_path):
-    tool = load_tool('test.py')
+    tool = test_tool
     path = tool.per_class_path('https://host/net.pth', str(tmp_path / 'work'))
     assert path == tmp_path / 'work' / 'net_per_class.csv'
     checkpoint = str(tmp_path / 'best.pth')

@@ -13,6 +13,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image, ImageDraw
 
 from mlic.apis.model_outputs import load_model, unsquash
+from mlic.cli import report, show_attention
 from mlic.datasets.digit_scenes import DigitScenes
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.visualization.attention import (
@@ -315,7 +316,7 @@ def test_tool_writes_a_picture(run_dir, monkeypatch, capsys):
 
 
 def test_drawn_images_and_attention_are_those_of_the_data_set_and_the_model(run_dir):
-    tool = runpy.run_path(str(TOOL))
+    tool = vars(show_attention)
     cfg = Config.fromfile(run_dir / 'config.py')
     cfg.data_preprocessor.pad_size_divisor = 96  # 128 px become 192
     model = tool['load_attentive_model'](cfg, str(run_dir / 'best_mAP.pth'))
@@ -351,7 +352,7 @@ def files_of_one_image(folder, *transforms):
 
 
 def test_tool_names_files_and_shows_them_in_their_proportions(run_dir):
-    tool = runpy.run_path(str(TOOL))
+    tool = vars(show_attention)
     dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
     cfg = Config.fromfile(run_dir / 'config.py')
     model = tool['load_attentive_model'](cfg, str(run_dir / 'best_mAP.pth'))
@@ -377,7 +378,7 @@ def test_pictures_of_another_model_or_other_labels_are_refused(run_dir):
 
 @pytest.mark.parametrize('has_maps', [True, False])
 def test_report_shows_files_in_their_proportions(run_dir, has_maps):
-    card = runpy.run_path(str(TOOL.with_name('report.py')))['card']
+    card = report.card
     dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
     cfg = Config.fromfile(run_dir / 'config.py')
     model = load_model(cfg, str(run_dir / 'best_mAP.pth')) if has_maps else None
@@ -408,7 +409,7 @@ def test_proportions_are_those_of_a_file_that_is_seen_whole(tmp_path, transforms
 
 
 def test_tool_spreads_images_evenly():
-    choose_images = runpy.run_path(str(TOOL))['choose_images']
+    choose_images = show_attention.choose_images
     assert choose_images(11, 3, None) == [0, 5, 10]
     assert choose_images(2, 6, None) == [0, 1]
     assert choose_images(11, 3, [4, 4, 0]) == [4, 4, 0]
