@@ -1,0 +1,72 @@
+"""The seam between methods and toolkit: a module says what of it only training needs.
+
+Publishing, export, testing, resuming and exact multi-process checkpoints ask; they know no method.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+
+from mmengine.config import ConfigDict
+from mmpretrain.registry import MODELS
+from torch import nn
+
+
+class TrainingParts:
+    """Mixin of a neck, head or other module that has parts for its losses alone.
+
+    Attributes:
+        training_only (tuple[str]): Names of its submodules, parameters and buffers that prediction
+            never reads: a checkpoint may lack them, or have them besides.
+        off_in_prediction (tuple[str]): Arguments of its constructor that are set to None for
+            prediction, so that those parts are not built.
+        row_buffers (tuple[str]): Its buffers with a row for each image of a process's batch.
+    """
+
+    training_only: tuple[str, ...] = ()
+    off_in_prediction: tuple[str, ...] = ()
+    row_buffers: tuple[str, ...] = ()
+
+    def restart_row_buffer(self, name: str) -> str:
+        """Fill a row buffer whose stored rows are of another batch; returns what with, for a log."""
+        getattr(self, name).zero_()
+        return 'zeros'
+
+    def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
+        """Lines that a log should have before the first iteration."""
+        return []
+
+
+def parts_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a model that declare parts for training, with their names."""
+    return (pair for pair in model.named_modules() if isinstance(pair[1], TrainingParts))
+
+
+def is_training_only(name: str, model: nn.Module) -> bool:
+    """Whether a key of a state dict belongs to a part that prediction never reads."""
+    return any(
+        f'{name}.'.startswith(f'{module_name}.{part}.'.lstrip('.'))
+        for module_name, module in parts_of(model)
+        for part in module.training_only
+    )
+
+
+def for_prediction(model_cfg: ConfigDict) -> ConfigDict:
+    """A copy of a model's config whose parts for training alone are off, at any depth."""
+    return _switch_off(model_cfg)
+
+
+def _switch_off(value):
+    """The same value with the declared arguments of each registered class set to None."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_switch_off(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    copy = type(value)({key: _switch_off(item) for key, item in value.items()})
+    kind = value.get('type')
+    cls = MODELS.get(kind) if isinstance(kind, str) else kind
+    for argument in getattr(cls, 'off_in_prediction', ()):
+        if argument in inspect.signature(cls).parameters:
+            copy[argument] = None
+    return copy
