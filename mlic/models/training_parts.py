@@ -29,7 +29,7 @@ class TrainingParts:
     row_buffers: tuple[str, ...] = ()
 
     def restart_row_buffer(self, name: str) -> str:
-        """Fill a row buffer whose stored rows are of another batch; returns what with, for a log."""
+        """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
         getattr(self, name).zero_()
         return 'zeros'
 
