@@ -61,7 +61,8 @@ def read_stored_config(meta: Mapping, source: str | Path) -> Config:
     """The config in a checkpoint's ``meta``, read as data.
 
     mmengine writes it as Python, and would execute it. Here it may hold nothing but literals
-    and ``dict(...)``; of its ``custom_imports``, packages of ``projects`` are imported.
+    and ``dict(...)``; of its ``custom_imports``, ``mlic`` and packages of ``projects`` are
+    imported.
 
     Raises:
         ValueError: If there is none, or it holds anything else.
@@ -78,7 +79,7 @@ def read_stored_config(meta: Mapping, source: str | Path) -> Config:
         ) from error
     imports = (cfg.get('custom_imports') or {}).get('imports') or []
     for name in [imports] if isinstance(imports, str) else imports:
-        if not str(name).startswith('projects.'):
+        if name != 'mlic' and not str(name).startswith('projects.'):
             raise ValueError(f'the config in {source} imports {name!r}: give its config file')
         importlib.import_module(name)
     return cfg

@@ -11,6 +11,7 @@ from .missed_validation_hook import MissedValidationHook
 from .rank_buffers_hook import RankBuffersHook
 from .seed_hook import SeedHook, seed_generators
 from .stage_early_stopping_hook import StageEarlyStoppingHook
+from .stage_restart_hook import StageRestartHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -25,5 +26,6 @@ __all__ = [
     'RankBuffersHook',
     'SeedHook',
     'StageEarlyStoppingHook',
+    'StageRestartHook',
     'seed_generators',
 ]

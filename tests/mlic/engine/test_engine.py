@@ -21,6 +21,7 @@ from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
+from mlic.models.heads.label_embed_head import LabelEmbedHead
 from projects.sadcl.engine.prototype_hook import PrototypeHook, class_means
 from tests.helpers import RECORDINGS, ROOT
 
@@ -189,23 +190,13 @@ def test_autocast_wrapper_computes_in_bfloat16_and_keeps_float32_weights():
 # ---------------------------------------------------------------- prototypes
 
 
-class TinyHead(nn.Module):
-    """Scores by a fixed linear map."""
-
-    def __init__(self, num_classes, embed_dims):
-        super().__init__()
-        self.prototypes = nn.Parameter(torch.randn(num_classes, embed_dims))
-
-    def forward(self, feats):
-        return torch.einsum('bcd,cd->bc', feats[-1], self.prototypes)
-
-
 class TinyClassifier(nn.Module):
     """Embeddings are the inputs themselves."""
 
     def __init__(self, num_classes, embed_dims):
         super().__init__()
-        self.head = TinyHead(num_classes, embed_dims)
+        self.head = LabelEmbedHead(num_classes, embed_dims)
+        torch.nn.init.normal_(self.head.fc.weight)
 
     def data_preprocessor(self, batch, training):
         assert not training
