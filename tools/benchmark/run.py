@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mlic.cli.benchmark.run import main
+from projects.sadcl.cli.benchmark import main
 
 if __name__ == '__main__':
     main()

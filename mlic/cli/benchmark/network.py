@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlic.apis.folding import fold_batch_norm
-from projects.sadcl.cli.benchmark_losses import make_target
-from projects.sadcl.cli.benchmark_published import contrastive_losses, update_bank
-from projects.sadcl.models.sarl_neck import SARLNeck
+from mlic.models.training_parts import for_prediction
 
 from .measure import YARDSTICK_FLOPS, Bench, Case
 
@@ -29,28 +28,36 @@ def count_flops(run) -> int:
     return counter.get_total_flops()
 
 
-def neck_cases(bench: Bench, quick: bool) -> Iterator[Case]:
-    """The published neck over image sizes."""
-    neck = SARLNeck(in_channels=2048, num_classes=80).to(bench.device)
+def make_target(images: int, classes: int, positives: int, device: str) -> Tensor:
+    """(B, C) with this many ones at random places, the same in every run."""
+    target = torch.zeros(images, classes)
+    chosen = torch.randperm(target.numel(), generator=torch.Generator().manual_seed(1))
+    target.view(-1)[chosen[:positives]] = 1
+    return target.to(device)
+
+
+def neck_cases(bench: Bench, config: str, quick: bool) -> Iterator[Case]:
+    """The config's neck over image sizes."""
+    cfg = Config.fromfile(config).model.neck
+    neck = MODELS.build(cfg).to(bench.device)
     for size in (224, 448) if quick else (224, 448, 576):
         cells = size // 32
-        feats = (torch.randn(2, 2048, cells, cells, device=bench.device),)
+        feats = (torch.randn(2, cfg.in_channels, cells, cells, device=bench.device),)
 
         def run(feats=feats):
             neck.zero_grad(set_to_none=False)  # its memory is the weights', not the work's
             neck(feats)[0].sum().backward()
 
         growth = ('neck over image side (80 classes)', size)
-        yield Case(f'SARL neck fwd+bwd, B 2, {size} px', run, growth=growth)
+        yield Case(f'{cfg.type} fwd+bwd, B 2, {size} px', run, growth=growth)
 
 
-def make_model(config: str, device: str, **head) -> nn.Module:
-    """The classifier of a config, with random weights."""
+def make_model(config: str, device: str, predicts: bool = False) -> nn.Module:
+    """The classifier of a config, with random weights; without its parts for training alone."""
     cfg = Config.fromfile(config)
     cfg.model.backbone.init_cfg = None
     cfg.model.data_preprocessor = cfg.data_preprocessor
-    cfg.model.head.update(head)
-    return MODELS.build(cfg.model).to(device)
+    return MODELS.build(for_prediction(cfg.model) if predicts else cfg.model).to(device)
 
 
 def make_batch(images: int, size: int, classes: int, device: str) -> dict:
@@ -76,33 +83,38 @@ def make_step(model: nn.Module, batch: dict, autocast: bool = False):
     return run
 
 
-def step_cases(bench: Bench, config: str, images: int, size: int) -> Iterator[Case]:
-    """SADCL's step beside SARL's and, on a GPU, beside the published algorithm's."""
+def step_cases(
+    bench: Bench, config: str, images: int, size: int, plain_loss: Callable
+) -> Iterator[Case]:
+    """A method's step, relative to one of classification alone and, on a GPU, its plain rival."""
     autocast = bench.device == 'cuda'
     batch = make_batch(images, size, 80, bench.device)
-    sadcl = make_step(make_model(config, bench.device), batch, autocast)
-    plain_sarl = make_model(config, bench.device, loss_sscl=None, loss_pscl=None)
-    sarl = make_step(plain_sarl, batch, autocast)
+    model = make_model(config, bench.device)
+    method = type(model.head).__name__.removesuffix('Head')
+    step = make_step(model, batch, autocast)
+    plain_model = make_model(config, bench.device, predicts=True)
+    plain_step = make_step(plain_model, batch, autocast)
     where = f'R101, B {images}, {size} px'
     yield Case(
-        f'SADCL training step, {where}',
-        sadcl,
-        against=sarl,
-        against_name='SARL training step',
+        f'{method} training step, {where}',
+        step,
+        against=plain_step,
+        against_name='step of loss_cls alone',
         against_limit=1.05,
         measure_memory=autocast,
     )
     if autocast:
-        plain = make_step(make_plain(config, bench.device), batch, autocast)
+        rival = make_model(config, bench.device)
+        rival.head.loss = partial(plain_loss, rival.head)
         yield Case(
             f'the published algorithm, {where}',
-            plain,
-            against=sadcl,
-            against_name='SADCL training step',
+            make_step(rival, batch, autocast),
+            against=step,
+            against_name=f'{method} training step',
         )
         return
-    yield _beside_matmuls(bench, f'SARL training step, {where}', sarl)
-    yield from _parts(bench, plain_sarl, images, size)
+    yield _beside_matmuls(bench, f'step of loss_cls alone, {where}', plain_step)
+    yield from _parts(bench, plain_model, images, size)
 
 
 def _beside_matmuls(bench: Bench, name: str, run) -> Case:
@@ -135,35 +147,13 @@ def _parts(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[C
     yield Case('  of it AdamW', optimizer.step, measure_memory=False)
 
 
-def make_plain(config: str, device: str) -> nn.Module:
-    """The same network with the contrast written plainly."""
-    model = make_model(config, device)
-    head = model.head
-
-    def loss(feats, data_samples):
-        label_embeds = feats[-1]
-        cls_score = head.fc(label_embeds)
-        target = head._target(data_samples, cls_score)
-        bank = head.memory_bank.clone()
-        contrast = contrastive_losses(head.projector, label_embeds, bank, head.prototypes, target)
-        update_bank(head.memory_bank, label_embeds.float(), cls_score.sigmoid(), target)
-        classification = head.loss_module(cls_score, target, avg_factor=len(target))
-        return dict(loss_cls=classification, loss_contrast=contrast)
-
-    head.loss = loss
-    return model
-
-
-def inference_cases(bench: Bench) -> Iterator[Case]:
-    """ResNet-18 at 224 px with a small neck, BatchNorm folded."""
-    model = dict(
-        type='ImageClassifier',
-        backbone=dict(type='ResNet', depth=18),
-        neck=dict(type='SARLNeck', in_channels=512, num_classes=80, embed_dims=512,
-                  feedforward_channels=2048),
-        head=dict(type='SADCLHead', num_classes=80, in_channels=512),
-    )  # fmt: skip
-    model = fold_batch_norm(MODELS.build(model)).to(bench.device)
+def inference_cases(bench: Bench, config: str) -> Iterator[Case]:
+    """ResNet-18 at 224 px with the config's neck at a quarter of its width, BatchNorm folded."""
+    cfg = for_prediction(Config.fromfile(config).model)
+    cfg.backbone = dict(type='ResNet', depth=18)
+    cfg.neck.update(in_channels=512, embed_dims=512, feedforward_channels=2048)
+    cfg.head.in_channels = 512
+    model = fold_batch_norm(MODELS.build(cfg)).to(bench.device)
     inputs = torch.randn(8, 3, 224, 224, device=bench.device)
 
     def predict():

@@ -1,10 +1,11 @@
-"""Measure speed and memory, as ratios: tools/benchmark/run.py [--only losses …] [--out FILE]"""
+"""Measure speed and memory of a method, as ratios."""
 
 import argparse
 import dataclasses
 import json
 import os
 import platform
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
@@ -13,17 +14,13 @@ import cv2
 import torch
 from mmengine.registry import init_default_scope
 
-import projects.sadcl  # noqa: F401
-from mlic.cli.benchmark import evaluation, network, pipeline
-from projects.sadcl.cli import benchmark_losses as losses
+from . import evaluation, network, pipeline
+from .measure import Bench, Case, Result, exponents
 
-from .measure import Bench, Result, exponents
-
-CONFIG = str(Path(__file__).resolve().parents[3] / 'configs/sadcl/sadcl_r101_coco448.py')
 GROUPS = ('losses', 'neck', 'step', 'inference', 'metrics', 'data')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
     parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
@@ -32,24 +29,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
     parser.add_argument('--out', help='write the numbers to this JSON file, too')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def make_cases(args: argparse.Namespace, bench: Bench):
+def make_cases(
+    args: argparse.Namespace, bench: Bench, config: str, loss_cases: Callable, plain_loss: Callable
+) -> Iterator[Case]:
     """The cases of the chosen groups, one after the other: each is built when its turn comes."""
     if 'losses' in args.only:
-        yield from losses.cases(bench, args.quick)
+        yield from loss_cases(bench, args.quick)
     if 'neck' in args.only:
-        yield from network.neck_cases(bench, args.quick)
+        yield from network.neck_cases(bench, config, args.quick)
     if 'inference' in args.only:
-        yield from network.inference_cases(bench)
+        yield from network.inference_cases(bench, config)
     if 'metrics' in args.only:
         yield from evaluation.cases(bench, args.quick)
     if 'data' in args.only:
-        yield from pipeline.cases(bench, CONFIG)
+        yield from pipeline.cases(bench, config)
     if 'step' in args.only:
         images = args.batch or (4 if bench.device == 'cpu' else 32)
-        yield from network.step_cases(bench, CONFIG, images, args.size)
+        yield from network.step_cases(bench, config, images, args.size, plain_loss)
 
 
 def describe(result: Result) -> str:
@@ -75,8 +74,19 @@ def describe(result: Result) -> str:
     return '| ' + ' | '.join(cells) + ' |'
 
 
-def main() -> None:
-    args = parse_args()
+def run(
+    config: str, loss_cases: Callable, plain_loss: Callable, argv: list[str] | None = None
+) -> None:
+    """Measure, and print the table.
+
+    Args:
+        config (str): File of a model with a neck of label embeddings, on COCO at 448 px.
+        loss_cases (Callable): Yields the cases of its losses, for a bench and ``quick``.
+        plain_loss (Callable): Writes a head's ``loss`` plainly: (head, feats, data_samples) →
+            the losses.
+        argv (list[str], optional): Defaults to None: the command line's.
+    """
+    args = parse_args(argv)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     init_default_scope('mmpretrain')
     cv2.setNumThreads(1)
@@ -87,7 +97,7 @@ def main() -> None:
     print(f'medians of {args.repeats}; 1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
     print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
     results = []
-    for case in make_cases(args, bench):
+    for case in make_cases(args, bench, config, loss_cases, plain_loss):
         results.append(bench.measure(case))
         print(describe(results[-1]), flush=True)
     slopes = exponents(results)
