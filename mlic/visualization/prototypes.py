@@ -5,8 +5,10 @@ Shapes in this module: C classes, D embed dims. Lengths of the page are in inche
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -169,3 +171,14 @@ def _scale(values: Tensor) -> tuple[float, float, str]:
         high = max(-low, high)
         return -high, high, 'RdBu_r'
     return (low, high, 'viridis') if low < high else (low - 0.05, high, 'viridis')
+
+
+def write_table(path: Path, cosines: Tensor, names: Sequence[str], order: Sequence[int]) -> None:
+    """The matrix with names in the first row and column, in the picture's order; NaN is empty."""
+    with path.open('w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['class', *(names[label] for label in order)])
+        for label in order:
+            row = cosines[label, order].tolist()
+            cells = ['' if value != value else f'{value:.6f}' for value in row]
+            writer.writerow([names[label], *cells])

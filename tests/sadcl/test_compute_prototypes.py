@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 from torch.testing import assert_close
 
-from projects.sadcl.engine.prototype_hook import build_prototype_loader
+from mlic.engine.runner.class_means import build_prototype_loader
 from projects.sadcl.models import sadcl_head
 from tests.helpers import ROOT
 from tests.sadcl.test_end_to_end import tiny_config

@@ -20,7 +20,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import METRICS
 
 from mlic.engine.checkpoints.search import find_checkpoint
-from projects.sadcl.engine.prototype_hook import class_means
+from mlic.engine.runner.class_means import class_means
 from tests.helpers import ROOT
 
 CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'

@@ -16,7 +16,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
-from projects.sadcl.converters.published_weights import convert_state_dict, our_name
+from projects.sadcl.converters.published_weights import NAMES, convert_state_dict
 from tests.helpers import RECORDINGS
 
 pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
@@ -46,7 +46,7 @@ class ToyBackbone(nn.Module):
 
 def name_of(recorded):
     """Our name of a recorded entry."""
-    return recorded.replace('.0.', '.') if recorded.startswith(TOY) else our_name(recorded)
+    return recorded.replace('.0.', '.') if recorded.startswith(TOY) else NAMES.ours(recorded)
 
 
 def build(data, dtype):

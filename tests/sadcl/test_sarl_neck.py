@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.models.layers.position_encoding import sine_position_encoding
-from projects.sadcl.converters.published_weights import convert_state_dict, our_name
+from projects.sadcl.converters.published_weights import NAMES, convert_state_dict
 from projects.sadcl.models.sarl_neck import SARLNeck
 from tests import reference
 from tests.helpers import RECORDINGS
@@ -463,7 +463,7 @@ def test_small_transformer_equals_the_published_one(dtype):
     assert_close(feature_map.grad.float(), expected, rtol=1e-6, atol=1e-7)
     norms = {name: parameter.grad.norm() for name, parameter in model.named_parameters()}
     recorded = {
-        our_name(key[9:]): torch.tensor(float(value), dtype=dtype)
+        NAMES.ours(key[9:]): torch.tensor(float(value), dtype=dtype)
         for key, value in data.items()
         if key.startswith('gradnorm.')
     }
@@ -484,7 +484,7 @@ def test_wide_transformer_equals_the_published_one(dtype):
     for name, total in zip(data['param_names'].tolist(), data['param_sums']):
         if name.endswith('.pe'):
             continue
-        shape = sizes.get(name) or shapes[our_name(name).removeprefix('neck.')]
+        shape = sizes.get(name) or shapes[NAMES.ours(name).removeprefix('neck.')]
         state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
         weight = state.standard_normal(shape)
         if len(shape) > 1:

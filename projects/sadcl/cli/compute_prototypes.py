@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.checkpoints.writing import atomic_write
+from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from projects.sadcl.engine.prototype_hook import build_prototype_loader, class_means
 
 
 def parse_args() -> argparse.Namespace:

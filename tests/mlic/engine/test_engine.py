@@ -18,11 +18,12 @@ from torch import nn
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
+from mlic.engine.runner.class_means import class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
 from mlic.models.heads.label_embed_head import LabelEmbedHead
-from projects.sadcl.engine.prototype_hook import PrototypeHook, class_means
+from projects.sadcl.engine.prototype_hook import PrototypeHook
 from tests.helpers import RECORDINGS, ROOT
 
 
