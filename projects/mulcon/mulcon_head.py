@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlic.models.layers.gather import gather_active
 from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.training_parts import TrainingParts
 
 from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
 
@@ -21,7 +22,7 @@ PUBLISHED_CONTRAST = dict(type='SSCLLoss', temperature=0.2, anchors='all', loss_
 
 
 @MODELS.register_module()
-class MulConHead(MultiLabelClsHead):
+class MulConHead(TrainingParts, MultiLabelClsHead):
     """Scores of one linear map per class, and MulCon's loss: mean BCE + 0.5 of the contrast.
 
     The contrast (``loss_con``) is supervised contrast per class over the projected embeddings of
@@ -53,6 +54,9 @@ class MulConHead(MultiLabelClsHead):
     processes, hard negatives included.
     """
 
+    training_only = ('projector',)
+    off_in_prediction = ('loss_con', 'denominator_size')
+
     def __init__(
         self,
         num_classes: int,
@@ -61,7 +65,7 @@ class MulConHead(MultiLabelClsHead):
         num_views: int = 2,
         loss_cls: dict | None = None,
         loss_con: dict | None = PUBLISHED_CONTRAST,
-        denominator_size: int = 0,
+        denominator_size: int | None = 0,
         prior_prob: float | None = None,
         thr: float | None = None,
         topk: int | None = None,

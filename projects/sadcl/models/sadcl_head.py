@@ -7,6 +7,7 @@ memory bank, K positive (image, class) pairs of the batch.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,13 +19,14 @@ from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
 from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.training_parts import TrainingParts
 
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
 PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)
 
 
 @MODELS.register_module()
-class SADCLHead(MultiLabelClsHead):
+class SADCLHead(TrainingParts, MultiLabelClsHead):
     """Scores of :class:`GroupLinear`, and SADCL's losses on the label embeddings (ECAI 2023).
 
     Training: ``loss_cls`` on the scores; ``loss_sscl`` on the projected embeddings of the
@@ -71,6 +73,10 @@ class SADCLHead(MultiLabelClsHead):
         contrastive (bool): Whether the contrastive losses are on; while it is False they are
             zero with a graph. ``PrototypeHook`` sets it.
     """
+
+    training_only = ('projector', 'prototypes', 'memory_bank')
+    off_in_prediction = ('loss_sscl', 'loss_pscl')
+    row_buffers = ('memory_bank',)
 
     def __init__(
         self,
@@ -178,6 +184,24 @@ class SADCLHead(MultiLabelClsHead):
                 layer.reset_parameters()
         self.set_prototypes(prototypes)
         self.contrastive = True
+
+    def restart_row_buffer(self, name: str) -> str:
+        """Fill every slot of the bank with the prototypes."""
+        self.memory_bank.copy_(self.prototypes.detach().expand_as(self.memory_bank))
+        return 'the prototypes'
+
+    def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
+        """Classes without a prototype."""
+        if not self.contrastive:
+            return []
+        zero = (~self.prototypes.detach().any(dim=1)).nonzero().flatten().tolist()
+        names = [str(index if class_names is None else class_names[index]) for index in zero]
+        if not names:
+            return []
+        return [
+            f'{len(names)} of {len(self.prototypes)} classes start from a prototype of zeros '
+            f'and share one projected prototype: {", ".join(names)}'
+        ]
 
     def _contrastive_losses(
         self, label_embeds: Tensor, target: Tensor, image: Tensor, label: Tensor
