@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
-from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlic.apis.folding import fold_batch_norm
+from mlic.apis.open_run import build_model
 from projects.sadcl.cli.benchmark_losses import make_target
 from projects.sadcl.cli.benchmark_published import contrastive_losses, update_bank
 from projects.sadcl.models.sarl_neck import SARLNeck
@@ -47,10 +47,8 @@ def neck_cases(bench: Bench, quick: bool) -> Iterator[Case]:
 def make_model(config: str, device: str, **head) -> nn.Module:
     """The classifier of a config, with random weights."""
     cfg = Config.fromfile(config)
-    cfg.model.backbone.init_cfg = None
-    cfg.model.data_preprocessor = cfg.data_preprocessor
     cfg.model.head.update(head)
-    return MODELS.build(cfg.model).to(device)
+    return build_model(cfg).to(device)
 
 
 def make_batch(images: int, size: int, classes: int, device: str) -> dict:
@@ -163,7 +161,7 @@ def inference_cases(bench: Bench) -> Iterator[Case]:
                   feedforward_channels=2048),
         head=dict(type='SADCLHead', num_classes=80, in_channels=512),
     )  # fmt: skip
-    model = fold_batch_norm(MODELS.build(model)).to(bench.device)
+    model = fold_batch_norm(build_model(Config(dict(model=model)))).to(bench.device)
     inputs = torch.randn(8, 3, 224, 224, device=bench.device)
 
     def predict():

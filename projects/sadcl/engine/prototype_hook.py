@@ -119,6 +119,7 @@ class PrototypeHook(Hook):
         if prototypes is None:
             prototypes = self._compute(runner, model)
         model.head.start_contrastive(prototypes)
+        runner.message_hub.update_info('stage', 2)  # every checkpoint from here on says so
         for parameter in model.head.parameters():
             dist.broadcast(parameter.data)  # the new projector is drawn on each rank
         for ema_model in ema_models:
@@ -232,14 +233,15 @@ def class_means(
     """
     was_training = model.training
     model.eval()
-    shape = model.head.prototypes.shape  # (C, D)
-    total = model.head.prototypes.new_zeros(shape[0], shape[1] + 2, dtype=torch.float64)
+    head = model.head
+    device = next(model.parameters()).device
+    total = torch.zeros(head.num_classes, head.in_channels + 2, dtype=torch.float64, device=device)
     started = time.time()
     every = max(1, len(loader) // 10)
     for index, batch in enumerate(loader, start=1):
         batch = model.data_preprocessor(batch, False)
         feats = model.extract_feat(batch['inputs'])
-        score = model.head(feats).sigmoid()  # (B, C)
+        score = head(feats).sigmoid()  # (B, C)
         target = torch.stack([sample.gt_score for sample in batch['data_samples']]) > 0
         chosen = target & (score > threshold)
         sums = torch.einsum('bc,bcd->cd', chosen.double(), feats[-1].double())
