@@ -22,7 +22,7 @@ from mlic.datasets.transforms.multi_scale_crop import keeps_frame
 from mlic.visualization.prediction import draw_prediction
 
 from .folding import fold_batch_norm
-from .predictor import load_predictor
+from .open_run import open_run
 
 LOADERS = ('LoadImageFromFile', 'LoadImageStrict')
 
@@ -35,13 +35,18 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     it gives a list of dicts; :meth:`stream` goes on after an image that cannot be read.
 
     Args:
-        checkpoint (str | Path): Checkpoint file or address.
+        checkpoint (str | Path): Checkpoint file or address, or a work directory.
         config (str | Path | Config, optional): Config file. Defaults to None: the one that the
             checkpoint holds.
         device (str, optional): Defaults to None: the GPU if there is one.
+        stage (str): Of a work directory: 'best' or 'last', see :func:`open_run`. Defaults to
+            'best'.
+
+    Attributes:
+        checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
 
     Raises:
-        ValueError: If there is no config, or weights and config do not fit.
+        ValueError: If there is no config, or weights or classes do not fit.
 
     Example:
         >>> inferencer = MultiLabelInferencer('work_dirs/run/best.pth')
@@ -58,10 +63,11 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         checkpoint: str | Path,
         config: str | Path | Config | None = None,
         device: str | None = None,
+        stage: str = 'best',
     ) -> None:
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        model = fold_batch_norm(load_predictor(checkpoint, config, device))
-        super().__init__(model, pretrained=False)
+        run = open_run(checkpoint, config, stage=stage, device=device)
+        self.checkpoint = run.checkpoint
+        super().__init__(fold_batch_norm(run.model), pretrained=False)
 
     def stream(
         self,

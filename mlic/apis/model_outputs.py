@@ -5,41 +5,16 @@ Shapes in this module: B images, C classes, D embed dims, h x w attention cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import MODELS
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlic.datasets.transforms.multi_scale_crop import keeps_frame
-from mlic.engine.checkpoints.matching import check_fit
-
-
-def load_model(cfg: Config, checkpoint: str, classes: Sequence[str] | None = None) -> nn.Module:
-    """The trained model in evaluation mode, on the GPU if there is one.
-
-    Args:
-        cfg (Config): With ``model`` and, unless it is in the model, ``data_preprocessor``.
-        checkpoint (str): File.
-        classes (Sequence[str], optional): Names of the data's classes, to compare with those of
-            the checkpoint. Defaults to None.
-
-    Raises:
-        ValueError: If weights or classes are those of another model.
-    """
-    model_cfg = cfg.model.copy()
-    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    model = MODELS.build(model_cfg)
-    content = load_checkpoint(model, checkpoint, map_location='cpu')
-    check_fit(content, model, classes, checkpoint)
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
 
 def has_label_embeddings(model: nn.Module) -> bool:

@@ -10,17 +10,15 @@ import argparse
 from mmengine.logging import MMLogger
 
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.demo.web_demo import build_demo, import_gradio, serve
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import read_thresholds
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Serve a page that labels photos')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument('--config', help='config file (the config inside the checkpoint)')
     decision = parser.add_mutually_exclusive_group()
     decision.add_argument(
@@ -43,8 +41,8 @@ def main() -> None:
     with one_line_errors():
         import_gradio()  # before the time that a model takes
         thresholds = read_thresholds(args.thr_file) if args.thr_file else None
-        checkpoint = find_checkpoint(args.checkpoint)
-        inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
+        inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
+        print(f'checkpoint: {inferencer.checkpoint}')
         thr = thresholds.of_classes(inferencer.classes) if thresholds else args.thr
         demo = build_demo(inferencer, thr)
         print(f'page: {serve(demo, args.host, args.port)} (Ctrl+C ends it)', flush=True)

@@ -19,8 +19,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
-from mlic.apis.predictor import load_predictor
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.apis.open_run import open_run
+from mlic.cli.arguments import add_checkpoint_arguments
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the weights
@@ -29,9 +29,7 @@ LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Export a model for other programs')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
     parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
@@ -54,13 +52,14 @@ def parse_args() -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> str:
     """Write the file; returns a line that describes it."""
-    model = load_predictor(find_checkpoint(args.checkpoint), args.config)
-    size = tuple(args.size) if args.size else input_size(model._config)
+    run = open_run(args.checkpoint, args.config, stage=args.stage, device='cpu')
+    print(f'checkpoint: {run.checkpoint}')
+    size = tuple(args.size) if args.size else input_size(run.config)
     metadata = dict(
-        classes=json.dumps(model._dataset_meta['classes'], ensure_ascii=False),
-        preprocessing=json.dumps(describe_input(model._config, size)),
+        classes=json.dumps(run.classes, ensure_ascii=False),
+        preprocessing=json.dumps(describe_input(run.config, size)),
     )
-    scores = ScoreModel(model).eval()
+    scores = ScoreModel(run.model).eval()
     example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
     shapes = dict(images={0: torch.export.Dim('batch')})
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +71,8 @@ def export(args: argparse.Namespace) -> str:
             write_onnx(program, metadata, args.out, args.opset)
         else:
             torch.export.save(program, args.out, extra_files=metadata)
-    number = len(model._dataset_meta['classes'])
     megabytes = args.out.stat().st_size / 1e6
-    return f'{size[0]} x {size[1]} px, {number} classes, {megabytes:.1f} MB'
+    return f'{size[0]} x {size[1]} px, {len(run.classes)} classes, {megabytes:.1f} MB'
 
 
 def write_onnx(

@@ -21,8 +21,8 @@ from rich.progress import track
 
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.datasets.transforms.load_image import ImageReadError
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.evaluation.thresholds import read_thresholds
 
 EXIT_STATUS = (
@@ -40,11 +40,7 @@ def parse_args() -> argparse.Namespace:
         metavar='SRC',
         help='image file, folder (at any depth), quoted pattern such as "a/**/*.jpg", or address',
     )
-    parser.add_argument(
-        '--checkpoint',
-        required=True,
-        help='checkpoint file, or a work directory: its best (else latest) one',
-    )
+    add_checkpoint_arguments(parser, '--checkpoint', required=True)
     parser.add_argument('--config', help='config file (the config inside the checkpoint)')
     decision = parser.add_mutually_exclusive_group()
     decision.add_argument(
@@ -117,9 +113,8 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     if args.thr_file and not Path(args.thr_file).is_file():
         raise ValueError(f'--thr-file {args.thr_file} does not exist')
     thresholds = read_thresholds(args.thr_file) if args.thr_file else None
-    checkpoint = find_checkpoint(args.checkpoint)
-    print(f'checkpoint: {checkpoint}')
-    inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
+    inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
+    print(f'checkpoint: {inferencer.checkpoint}')
     thr = thresholds.of_classes(inferencer.classes) if thresholds else args.thr
     if args.topk and args.topk > len(inferencer.classes):
         raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
@@ -137,7 +132,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
             else:
                 results.add(source, outcome)
     record = dict(
-        checkpoint=checkpoint,
+        checkpoint=inferencer.checkpoint.path,
         decision=describe_decision(args),
         **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thresholds else {}),
         failed=[str(fault) for fault in faults],

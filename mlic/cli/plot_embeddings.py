@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
+from mmengine.config import DictAction
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
-from mlic.apis.model_outputs import has_label_embeddings, label_embeddings, load_model
+from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
+from mlic.apis.open_run import open_run
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.datasets.coco import COCOMultiLabel
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization.embedding import (
@@ -37,9 +37,7 @@ FORMATS = ('.png', '.svg', '.pdf')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Map the label embeddings of test images')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument(
         '--out', type=Path, default='embeddings.png', help='.png, .svg or .pdf (%(default)s)'
     )
@@ -101,19 +99,16 @@ def find_prototypes(model: nn.Module, num_classes: int, embeds: Tensor, projecte
     return prototypes.numpy(), embeds.numpy()
 
 
-def run(args: argparse.Namespace) -> None:
+def plot(args: argparse.Namespace) -> None:
     """Embed, map, draw and write."""
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    checkpoint = find_checkpoint(args.checkpoint)
-    check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    model = load_model(cfg, checkpoint, dataset.metainfo.get('classes'))
+    options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
+    run = open_run(args.checkpoint, args.config, **options)
+    print(f'checkpoint: {run.checkpoint}')
+    model, names = run.model, run.classes
     if not has_label_embeddings(model):
         sys.exit(f'error: {args.config}: no label embeddings, its neck is not SARLNeck')
-    names = [str(name) for name in dataset.metainfo['classes']]
+    check_data(run.config, ('test',))
+    dataset = DATASETS.build(run.config.test_dataloader.dataset)
     number = min(args.num_images, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
     print(f'embedding {number} of {len(dataset)} test images')
@@ -154,4 +149,4 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        run(args)
+        plot(args)

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from torch import nn
@@ -27,12 +26,12 @@ from torch import nn
 from mlic.apis.model_outputs import (
     has_label_embeddings,
     image_name,
-    load_model,
     predict_with_attention,
     seen_image,
     unsquash,
 )
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.apis.open_run import open_run
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -59,9 +58,7 @@ TRAINING_KEYS = (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a report of a model as one HTML page')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument(
         '--pred', type=Path, metavar='PRED.npz', help='predictions of test.py --out (predict now)'
     )
@@ -166,19 +163,17 @@ def protocol_data(report: Report) -> list[dict]:
     return columns
 
 
-def run(args: argparse.Namespace) -> None:
+def write_report(args: argparse.Namespace) -> None:
     """Predict if need be, collect, write."""
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     threshold = parse_threshold(args.threshold)
-    checkpoint = find_checkpoint(args.checkpoint)
+    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
+    cfg, model, checkpoint = run.config, run.model, run.checkpoint
+    print(f'checkpoint: {checkpoint}')
     check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')
-        predict(cfg, checkpoint, args.pred)
+        predict(cfg, checkpoint.path, args.pred)
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
     target, ignore = settle_difficult(block, args.difficult)
@@ -196,7 +191,6 @@ def run(args: argparse.Namespace) -> None:
 
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     check_images(dataset, block.target, names, args.pred)
-    model = load_model(cfg, checkpoint, names)
     model = model if has_label_embeddings(model) else None
     for key, entries in zip(
         ('mistakes', 'missed'), select_mistakes(block.pred, target, ignore, args.num)
@@ -204,7 +198,7 @@ def run(args: argparse.Namespace) -> None:
         data[key] = [card(dataset, model, *entry, block.pred, target, names) for entry in entries]
     notes = [
         f'{len(target)} images, {len(names)} classes, {describe_empty(report.empty)}',
-        f'config {Path(args.config).name}, checkpoint {Path(checkpoint).name}',
+        f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}',
     ]
     if block.difficult is not None:
         entries = int(block.difficult.sum())
@@ -224,4 +218,4 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        run(args)
+        write_report(args)

@@ -7,15 +7,13 @@ for each predicted label.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -23,11 +21,11 @@ from torch import Tensor, nn
 from mlic.apis.model_outputs import (
     has_label_embeddings,
     image_name,
-    load_model,
     predict_with_attention,
     unsquash,
 )
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.apis.open_run import open_run
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization.attention import draw_attention
@@ -41,9 +39,7 @@ FORMATS = ('.png', '.jpg', '.pdf')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the attention of predicted labels')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument('--out', default='predictions.png', help='picture file (%(default)s)')
     parser.add_argument(
         '--num-images',
@@ -74,21 +70,6 @@ def parse_args() -> argparse.Namespace:
             option = '--' + name.replace('_', '-')
             parser.error(f'{option} must be at least 1, got {getattr(args, name)}')
     return args
-
-
-def load_attentive_model(
-    cfg: Config, checkpoint: str, classes: Sequence[str] | None = None
-) -> nn.Module:
-    """The trained model, ready to predict.
-
-    Raises:
-        SystemExit: If its neck has no attention maps.
-    """
-    model = load_model(cfg, checkpoint, classes)
-    if not has_label_embeddings(model):
-        neck = (cfg.model.get('neck') or {}).get('type', 'no neck')
-        raise SystemExit(f'no attention to show: the model has {neck}, and SARLNeck is needed')
-    return model
 
 
 def choose_images(length: int, num_images: int, indices: list[int] | None) -> list[int]:
@@ -137,16 +118,15 @@ def draw(
 
 def show(args: argparse.Namespace) -> None:
     """Predict, draw and save."""
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    checkpoint = find_checkpoint(args.checkpoint)
-    check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
+    print(f'checkpoint: {run.checkpoint}')
+    if not has_label_embeddings(run.model):
+        neck = (run.config.model.get('neck') or {}).get('type', 'no neck')
+        raise SystemExit(f'no attention to show: the model has {neck}, and SARLNeck is needed')
+    check_data(run.config, ('test',))
+    dataset = DATASETS.build(run.config.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num_images, args.indices)
-    model = load_attentive_model(cfg, checkpoint, dataset.metainfo.get('classes'))
-    figure = draw(model, dataset, indices, args.thr, args.max_labels)
+    figure = draw(run.model, dataset, indices, args.thr, args.max_labels)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)
     print(f'picture: {args.out}')

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mlic.engine.runner.console import ConsoleRunner
@@ -20,9 +21,7 @@ from mlic.evaluation.thresholds import parse_threshold
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='which data (test)'
     )
@@ -60,7 +59,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    cfg.load_from = find_checkpoint(args.checkpoint)
+    args.found = find_checkpoint(args.checkpoint, args.stage)
+    cfg.load_from = args.found.path
     cfg.resume = False  # the config in a resumed run's folder says True
     # Testing needs none of what only training has; averaged weights are in the checkpoint.
     cfg.custom_hooks = []
@@ -136,7 +136,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out and args.out.endswith('.json'):
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(metrics, indent=2) + '\n')
-    print(f'checkpoint: {cfg.load_from}')
+    print(f'checkpoint: {args.found}')
     if args.out:
         print(f'saved: {args.out}')
     for metric in own_metrics(cfg)[:1]:

@@ -19,15 +19,14 @@ from typing import Callable
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 
 from mlic.apis.export import describe_input
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.datasets.transforms.load_image import ImageReadError
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.data_check import check_data
 
 BATCHES = (1, 8)
@@ -37,9 +36,7 @@ REPETITIONS = 5
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare an exported model with PyTorch')
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
+    add_checkpoint_arguments(parser)
     parser.add_argument('model', type=Path, help='.onnx or .pt2 file of export.py')
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--images', help='folder or pattern of images')
@@ -127,8 +124,8 @@ def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def compare(args: argparse.Namespace) -> bool:
     """Print differences and times; returns whether all scores agree."""
     device = 'cpu'  # where both can run
-    checkpoint = find_checkpoint(args.checkpoint)
-    inferencer = MultiLabelInferencer(checkpoint, Config.fromfile(args.config), device)
+    inferencer = MultiLabelInferencer(args.checkpoint, args.config, device, args.stage)
+    print(f'checkpoint: {inferencer.checkpoint}')
     images = read_images(args, inferencer)
     exported, metadata = open_model(args.model)
     check_metadata(metadata, inferencer, list(images.shape[-2:]))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.0, 1.9, 0.42, 0.75, 1.7, 0.55, 0.35  # inches
 VAL_METRICS = ('mAP', 'CF1', 'OF1')
-STAGE_LOSSES = ('loss_sscl', 'loss_pscl')
 
 
 class TrainingLog(NamedTuple):
@@ -24,7 +23,7 @@ class TrainingLog(NamedTuple):
         train (list[dict]): A row per logged iteration, with ``x`` beside the logged values.
         val (list[dict]): A row per validation, the same.
         unit (str): Of ``x``: 'epoch' (a fraction of it is passed) or 'iteration'.
-        switch (float, optional): x at which the contrastive losses were switched on.
+        switch (float, optional): x at which a loss that had been zero was switched on.
     """
 
     train: list
@@ -94,13 +93,15 @@ def _iterations_per_epoch(train: list) -> float:
 
 
 def _stage_switch(train: list) -> float | None:
-    """The end of the last epoch in which the contrastive losses were off, if they were."""
-    logged = [row for row in train if any(name in row for name in STAGE_LOSSES)]
-    off = [row for row in logged if all(row.get(name, 0) == 0 for name in STAGE_LOSSES)]
-    on = [row for row in logged if any(row.get(name, 0) != 0 for name in STAGE_LOSSES)]
-    if not off or not on:
-        return None
-    return float(on[0]['epoch'] - 1) if 'epoch' in on[0] else off[-1]['x']
+    """Where a loss that was exactly zero from the start first is not; the earliest of several."""
+    switches = []
+    for name in {name for row in train for name in row if name.startswith('loss_')}:
+        rows = [row for row in train if name in row]
+        on = next((index for index, row in enumerate(rows) if row[name] != 0), 0)
+        if on:
+            row = rows[on]
+            switches.append(float(row['epoch'] - 1) if 'epoch' in row else rows[on - 1]['x'])
+    return min(switches, default=None)
 
 
 def series(rows: list, name: str) -> tuple[list, list]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlic.apis.folding import fold_batch_norm
+from mlic.apis.open_run import build_model
 from mlic.models.training_parts import for_prediction
 
 from .measure import YARDSTICK_FLOPS, Bench, Case
@@ -56,8 +57,9 @@ def make_model(config: str, device: str, predicts: bool = False) -> nn.Module:
     """The classifier of a config, with random weights; without its parts for training alone."""
     cfg = Config.fromfile(config)
     cfg.model.backbone.init_cfg = None
-    cfg.model.data_preprocessor = cfg.data_preprocessor
-    return MODELS.build(for_prediction(cfg.model) if predicts else cfg.model).to(device)
+    if predicts:
+        cfg.model = for_prediction(cfg.model)
+    return build_model(cfg).to(device)
 
 
 def make_batch(images: int, size: int, classes: int, device: str) -> dict:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mlic.cli.arguments import add_checkpoint_arguments
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.models.layers.projector import Projector
@@ -28,11 +29,8 @@ PREFIX = 'head.projector.'
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the cosines of class prototypes')
-    parser.add_argument(
-        'source',
-        metavar='SRC',
-        help='checkpoint file, a work directory: its best (else latest) one, or .npy file',
-    )
+    what = 'checkpoint file, a work directory: its best (else latest) one, or .npy file'
+    add_checkpoint_arguments(parser, 'source', metavar='SRC', help=what)
     parser.add_argument('--out', type=Path, default='prototypes.png', help='picture (%(default)s)')
     parser.add_argument(
         '--projected', action='store_true', help="the prototypes after the head's projector"
@@ -68,13 +66,17 @@ def project(prototypes: Tensor, weights: dict[str, Tensor]) -> Tensor:
     return network(prototypes) * prototypes.any(dim=1, keepdim=True)
 
 
-def load_prototypes(source: str, projected: bool) -> tuple[Tensor, Sequence[str] | None]:
+def load_prototypes(
+    source: str, projected: bool, stage: str = 'best'
+) -> tuple[Tensor, Sequence[str] | None]:
     """Prototypes (C, D), or projected ones (C, P), and the names of the classes if SRC has them."""
-    path = find_checkpoint(source)
-    if path.endswith('.npy'):
+    if source.endswith('.npy'):
         if projected:
-            raise ValueError(f'--projected needs a checkpoint: {path} has no projector')
-        return read_prototypes(path), None
+            raise ValueError(f'--projected needs a checkpoint: {source} has no projector')
+        return read_prototypes(source), None
+    found = find_checkpoint(source, stage)
+    print(f'checkpoint: {found}')
+    path = found.path
     content = read_checkpoint(path, ours=True)
     weights = content.get('state_dict', content)
     if 'head.prototypes' not in weights:
@@ -103,7 +105,7 @@ def report(cosines: Tensor, names: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, write and report."""
-    prototypes, names = load_prototypes(args.source, args.projected)
+    prototypes, names = load_prototypes(args.source, args.projected, args.stage)
     if args.names:
         names = args.names.read_text(encoding='utf-8').rstrip().splitlines()
     cosines = cosine_matrix(prototypes)

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mlic.apis.predictor import load_predictor
 from mmengine.config import Config
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.apis.predictor import load_predictor
 from mlic.cli import publish_model
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint

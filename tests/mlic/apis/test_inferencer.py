@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mlic.apis.predictor import load_predictor, parse_literals, read_stored_config
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -20,7 +21,6 @@ from PIL import Image
 from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.apis.predictor import load_predictor, parse_literals, read_stored_config
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.visualization.prediction import draw_prediction
