@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlic.cli.arguments import PICTURES, at_least, out_file
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import class_indices, settle_difficult
 from mlic.evaluation.mlic_metric import MLICMetric
@@ -33,10 +34,8 @@ from mlic.visualization.cooccurrence import (
 from mlic.visualization.curves import draw_pr_curves, pr_curve, thin
 from mlic.visualization.training import draw_training, read_log
 
-FORMATS = ('.png', '.svg', '.pdf')
 
-
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw saved predictions or a training log')
     commands = parser.add_subparsers(dest='command', required=True)
 
@@ -45,7 +44,10 @@ def parse_args() -> argparse.Namespace:
         for source in sources:
             sub.add_argument(source.split('.')[0].lower(), metavar=source, type=Path)
         sub.add_argument(
-            '--out', type=Path, default=f'{name}.png', help='.png, .svg or .pdf (%(default)s)'
+            '--out',
+            type=out_file(*PICTURES),
+            default=f'{name}.png',
+            help='.png, .svg or .pdf (%(default)s)',
         )
         return sub
 
@@ -60,17 +62,12 @@ def parse_args() -> argparse.Namespace:
     pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
     pairs.add_argument('--threshold', type=float, default=0.5, help='of predictions (%(default)s)')
     pairs.add_argument(
-        '--max-classes', type=int, default=80, help='the most frequent ones (%(default)s)'
+        '--max-classes', type=at_least(1), default=80, help='the most frequent ones (%(default)s)'
     )
     command(
         'training', 'losses, validation and learning rate of a run', 'RUN'
     ).epilog = 'RUN is a work directory or its scalars.json'
-    args = parser.parse_args()
-    if args.out.suffix not in FORMATS:
-        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
-    if getattr(args, 'max_classes', 1) < 1:
-        parser.error(f'--max-classes must be at least 1, got {args.max_classes}')
-    return args
+    return parser.parse_args(argv)
 
 
 def load(path: Path) -> tuple:
@@ -100,10 +97,10 @@ def plot_pr(args: argparse.Namespace, table: Path):
     for c in chosen:
         curves.append(pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c]))
         if curves[-1] is None and args.classes:
-            sys.exit(f'error: class {names[c]!r} has no positives in {args.pred}: no curve')
+            sys.exit(f'class {names[c]!r} has no positives in {args.pred}: no curve')
     curves = [curve for curve in curves if curve is not None]
     if not curves:
-        sys.exit(f'error: {args.pred} has no positive label: no curves')
+        sys.exit(f'{args.pred} has no positive label: no curves')
     figure = draw_pr_curves(curves, args.threshold)
     points = ((c.name, *p) for c in curves for p in zip(*thin(c, 1000)[1:4]))
     write_table(table, ('curve', 'recall', 'precision', 'threshold'), points)
@@ -124,9 +121,9 @@ def plot_compare(args: argparse.Namespace, table: Path):
     """Two runs on the same images."""
     (pred, target, ignore, names), other = load(args.first), load(args.second)
     if names != other[3]:
-        sys.exit(f'error: {args.first} and {args.second} have other classes: compare one data set')
+        sys.exit(f'{args.first} and {args.second} have other classes: compare one data set')
     if not np.array_equal(target, other[1]):
-        sys.exit(f'error: {args.first} and {args.second} have other images, or in another order')
+        sys.exit(f'{args.first} and {args.second} have other images, or in another order')
     per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
     support = per_class['support']
     first = np.where(support > 0, per_class['ap'], np.nan)
@@ -174,12 +171,12 @@ COMMANDS = dict(
 )
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     table = args.out.with_suffix('.csv')
-    with one_line_errors():
-        figure = COMMANDS[args.command](args, table)
-        figure.savefig(args.out)
+    figure = COMMANDS[args.command](args, table)
+    figure.savefig(args.out)
     print(f'table: {table}')
     print(f'picture: {args.out}')

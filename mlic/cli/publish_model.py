@@ -13,7 +13,6 @@ import hashlib
 import io
 import os
 import re
-import sys
 from pathlib import Path, PurePath
 
 import torch
@@ -22,22 +21,22 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 
 from mlic.apis.predictor import load_predictor, read_stored_config
+from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.checkpoints.writing import atomic_write
+from mlic.engine.runner.errors import one_line_errors
 
 PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Strip a checkpoint down to what prediction needs')
-    parser.add_argument(
-        'source', metavar='SRC', help='checkpoint file, or a work directory: its best one'
-    )
+    add_checkpoint_arguments(parser, 'source', metavar='SRC')
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
-    parser.add_argument('--config', help='config file (the config inside the checkpoint)')
-    return parser.parse_args()
+    add_config_argument(parser, '--config')
+    return parser.parse_args(argv)
 
 
 def publish(args: argparse.Namespace) -> Path:
@@ -117,12 +116,10 @@ def config_name(config: str | None, meta: dict, source: str) -> str:
     return re.sub(r'[^\w.-]', '_', name)
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     MMLogger.get_instance('publish', log_level='WARNING')
-    try:
-        target = publish(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    target = publish(args)
     print(f'{target}: {os.path.getsize(target) / 1e6:.1f} MB')
     print(f'{target.with_suffix(".py")}: its config')

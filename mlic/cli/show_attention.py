@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
@@ -27,6 +26,15 @@ from mlic.apis.model_outputs import (
     predict_with_attention,
     unsquash,
 )
+from mlic.cli.arguments import (
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    add_threshold_argument,
+    at_least,
+    out_file,
+    read_config,
+)
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -35,45 +43,32 @@ from mlic.visualization.attention import draw_attention
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ('.png', '.jpg', '.pdf')
 
-
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the attention of predicted labels')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
+    add_checkpoint_arguments(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
+        '--out',
+        type=out_file('.png', '.jpg', '.pdf'),
+        default='predictions.png',
+        help='picture file (%(default)s)',
     )
-    parser.add_argument('--out', default='predictions.png', help='picture file (%(default)s)')
     parser.add_argument(
-        '--num-images',
-        type=int,
+        '--num',
+        type=at_least(1),
         default=6,
         help='so many test images, spread evenly over the test set (%(default)s)',
     )
     parser.add_argument(
         '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
     )
+    add_threshold_argument(parser, 'lowest score of a predicted label')
     parser.add_argument(
-        '--thr', type=float, default=0.5, help='lowest score of a predicted label (%(default)s)'
+        '--max-labels', type=at_least(1), default=4, help='most heat maps per image (%(default)s)'
     )
-    parser.add_argument(
-        '--max-labels', type=int, default=4, help='most heat maps per image (%(default)s)'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as test_dataloader.dataset.split=val',
-    )
-    args = parser.parse_args()
-    if Path(args.out).suffix not in FORMATS:
-        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
-    for name in ('num_images', 'max_labels'):
-        if getattr(args, name) < 1:
-            option = '--' + name.replace('_', '-')
-            parser.error(f'{option} must be at least 1, got {getattr(args, name)}')
-    return args
+    add_cfg_options(parser, 'test_dataloader.dataset.split=val')
+    return parser.parse_args(argv)
 
 
 def load_attentive_model(
@@ -137,22 +132,19 @@ def draw(
 
 def show(args: argparse.Namespace) -> None:
     """Predict, draw and save."""
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args)
     checkpoint = find_checkpoint(args.checkpoint)
     check_data(cfg, ('test',))
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    indices = choose_images(len(dataset), args.num_images, args.indices)
+    indices = choose_images(len(dataset), args.num, args.indices)
     model = load_attentive_model(cfg, checkpoint, dataset.metainfo.get('classes'))
     figure = draw(model, dataset, indices, args.thr, args.max_labels)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)
     print(f'picture: {args.out}')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        show(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    show(parse_args(argv))

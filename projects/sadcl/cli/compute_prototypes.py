@@ -6,18 +6,26 @@ number of all images that have it (what the published files look like) or of tho
 threshold. ``SADCLHead(prototypes='FILE.npy')`` starts from the result, (C, D) float32.
 """
 
+from __future__ import annotations
+
 import argparse
 import copy
-from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.cli.arguments import (
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    out_file,
+    read_config,
+)
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.data_check import check_data
@@ -25,13 +33,11 @@ from mlic.engine.runner.errors import one_line_errors
 from projects.sadcl.engine.prototype_hook import build_prototype_loader, class_means
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compute the class prototypes of a model')
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory: its best (else latest) one'
-    )
-    parser.add_argument('--out', type=Path, required=True, help='.npy file to write')
+    add_config_argument(parser)
+    add_checkpoint_arguments(parser)
+    parser.add_argument('--out', type=out_file('.npy'), required=True, help='.npy file to write')
     parser.add_argument(
         '--threshold',
         type=float,
@@ -44,15 +50,8 @@ def parse_args() -> argparse.Namespace:
         default='positives',
         help='divide by all images that have the class, or by those summed (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as train_dataloader.batch_size=8',
-    )
-    args = parser.parse_args()
-    if args.out.suffix != '.npy':
-        parser.error(f'--out takes a .npy file: {args.out}')
+    add_cfg_options(parser, 'train_dataloader.batch_size=8')
+    args = parser.parse_args(argv)
     if not 0 <= args.threshold < 1:
         parser.error(f'--threshold must be in [0, 1), but got {args.threshold}')
     return args
@@ -109,9 +108,7 @@ def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: lis
 
 def compute(args: argparse.Namespace) -> None:
     """Compute, write and describe."""
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args)
     checkpoint = find_checkpoint(args.checkpoint)
     check_data(cfg, ('train',))
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
@@ -128,7 +125,6 @@ def compute(args: argparse.Namespace) -> None:
     print(f'saved: {args.out}, {tuple(prototypes.shape)} float32')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        compute(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    compute(parse_args(argv))

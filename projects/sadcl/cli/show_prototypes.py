@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,22 +18,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlic.cli.arguments import out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes
 from projects.sadcl.models.sadcl_head import SADCLHead
 
 PREFIX = 'head.projector.'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the cosines of class prototypes')
     parser.add_argument(
         'source',
         metavar='SRC',
         help='checkpoint file, a work directory: its best (else latest) one, or .npy file',
     )
-    parser.add_argument('--out', type=Path, default='prototypes.png', help='picture (%(default)s)')
+    parser.add_argument(
+        '--out', type=out_file('.png'), default='prototypes.png', help='picture (%(default)s)'
+    )
     parser.add_argument(
         '--projected', action='store_true', help="the prototypes after the head's projector"
     )
@@ -47,9 +50,7 @@ def parse_args() -> argparse.Namespace:
         default='cluster',
         help='similar classes side by side, or as they are numbered (%(default)s)',
     )
-    args = parser.parse_args()
-    if args.out.suffix != '.png':
-        parser.error(f'--out takes a file that ends in .png: {args.out}')
+    args = parser.parse_args(argv)
     args.table = args.out.with_suffix('.csv')
     if args.names and args.names.resolve() == args.table.resolve():
         parser.error(f'the table would overwrite --names {args.names}: choose another --out')
@@ -147,9 +148,6 @@ def run(args: argparse.Namespace) -> None:
     print(f'picture: {args.out}')
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    run(parse_args(argv))
