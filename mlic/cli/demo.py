@@ -19,7 +19,7 @@ from mlic.cli.arguments import (
 from mlic.demo.web_demo import build_demo, import_gradio, serve
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
+from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -42,11 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     MMLogger.get_instance('demo', log_level='WARNING')
     import_gradio()  # before the time that a model takes
-    thr = parse_score_threshold(args.threshold)
+    threshold = parse_score_threshold(args.threshold)
     checkpoint = find_checkpoint(args.checkpoint)
     inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
-    if isinstance(thr, ThresholdFile):
-        thr = thr.of_classes(inferencer.classes)
-    demo = build_demo(inferencer, thr)
+    demo = build_demo(inferencer, of_classes(threshold, inferencer.classes))
     print(f'page: {serve(demo, args.host, args.port)} (Ctrl+C ends it)', flush=True)
     demo.block_thread()

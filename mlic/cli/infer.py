@@ -31,7 +31,7 @@ from mlic.cli.arguments import (
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
+from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
 EXIT_STATUS = (
     'The exit status is 1 if any image could not be read, although the others are done: a script '
@@ -117,8 +117,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     checkpoint = find_checkpoint(args.checkpoint)
     print(f'checkpoint: {checkpoint}')
     inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
-    is_file = isinstance(threshold, ThresholdFile)
-    thr = threshold.of_classes(inferencer.classes) if is_file else threshold
+    thr = of_classes(threshold, inferencer.classes)
     if args.topk and args.topk > len(inferencer.classes):
         raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
     out = Path(args.out)
@@ -137,7 +136,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     record = dict(
         checkpoint=checkpoint,
         decision=f'the best {args.topk}' if args.topk else f'score >= {args.threshold}',
-        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if is_file else {}),
+        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thr is not threshold else {}),
         failed=[str(fault) for fault in faults],
         images=results.images,
         classes=inferencer.classes,

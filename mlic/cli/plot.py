@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mlic.cli.arguments import PICTURES, at_least, out_file
+from mlic.cli.arguments import PICTURES, add_threshold_argument, at_least, out_file
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import class_indices, settle_difficult
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.thresholds import of_classes, parse_threshold
 from mlic.visualization.comparison import describe_comparison, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -53,14 +54,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
     pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz')
     pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
-    pr.add_argument('--threshold', type=float, default=0.5, help='of the dots (%(default)s)')
+    add_threshold_argument(pr, 'of the dots')
     compare = command('compare', 'average precision of each class in two runs', 'FIRST', 'SECOND')
     compare.add_argument(
         '--names', nargs=2, help="the runs' names (of files, and folders if needed)"
     )
     compare.add_argument('--protocol', choices=PROTOCOLS, default='standard')
     pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
-    pairs.add_argument('--threshold', type=float, default=0.5, help='of predictions (%(default)s)')
+    add_threshold_argument(pairs, 'of predictions')
     pairs.add_argument(
         '--max-classes', type=at_least(1), default=80, help='the most frequent ones (%(default)s)'
     )
@@ -93,15 +94,19 @@ def plot_pr(args: argparse.Namespace, table: Path):
     chosen = class_indices(args.classes, names)
     if chosen is None:
         chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
+    threshold = of_classes(parse_threshold(args.threshold), names)
+    is_one = isinstance(threshold, float)
     curves = [pr_curve('micro average', pred[counted], target[counted])]
+    dots = [threshold if is_one else None, *(threshold if is_one else threshold[c] for c in chosen)]
     for c in chosen:
         curves.append(pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c]))
         if curves[-1] is None and args.classes:
             sys.exit(f'class {names[c]!r} has no positives in {args.pred}: no curve')
+    dots = [dot for dot, curve in zip(dots, curves) if curve is not None]
     curves = [curve for curve in curves if curve is not None]
     if not curves:
         sys.exit(f'{args.pred} has no positive label: no curves')
-    figure = draw_pr_curves(curves, args.threshold)
+    figure = draw_pr_curves(curves, threshold if is_one else dots)
     points = ((c.name, *p) for c in curves for p in zip(*thin(c, 1000)[1:4]))
     write_table(table, ('curve', 'recall', 'precision', 'threshold'), points)
     return figure
@@ -141,7 +146,8 @@ def plot_compare(args: argparse.Namespace, table: Path):
 def plot_cooccurrence(args: argparse.Namespace, table: Path):
     """Labels against predictions."""
     pred, target, ignore, names = load(args.pred)
-    decision = pred >= np.asarray(args.threshold, pred.dtype)
+    threshold = of_classes(parse_threshold(args.threshold), names)
+    decision = pred >= np.asarray(threshold, pred.dtype)
     if ignore is not None:
         decision &= ~ignore
     truth, predicted = conditional_shares(target), conditional_shares(decision)

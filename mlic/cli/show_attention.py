@@ -38,6 +38,7 @@ from mlic.cli.arguments import (
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
 from mlic.visualization.attention import draw_attention
 
 if TYPE_CHECKING:
@@ -106,7 +107,11 @@ def to_target(sample: DataSample, num_classes: int) -> Tensor:
 
 
 def draw(
-    model: nn.Module, dataset: BaseDataset, indices: list[int], thr: float, max_labels: int
+    model: nn.Module,
+    dataset: BaseDataset,
+    indices: list[int],
+    threshold: float | ThresholdFile,
+    max_labels: int,
 ) -> Figure:
     """The picture of these images of a data set."""
     images, pred_scores, targets, attentions = [], [], [], []
@@ -118,20 +123,22 @@ def draw(
         targets.append(to_target(item['data_samples'], len(pred_score)))
         attentions.append(attention)
     class_names = dataset.metainfo.get('classes') or range(len(pred_scores[0]))
+    class_names = [str(name) for name in class_names]
     return draw_attention(
         images,
         torch.stack(pred_scores),
         torch.stack(targets),
         attentions,
-        [str(name) for name in class_names],
+        class_names,
         [image_name(dataset, index) for index in indices],
-        thr=thr,
+        thr=of_classes(threshold, class_names),
         max_labels=max_labels,
     )
 
 
 def show(args: argparse.Namespace) -> None:
     """Predict, draw and save."""
+    threshold = parse_score_threshold(args.threshold)
     cfg = read_config(args)
     checkpoint = find_checkpoint(args.checkpoint)
     check_data(cfg, ('test',))
@@ -139,7 +146,7 @@ def show(args: argparse.Namespace) -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num, args.indices)
     model = load_attentive_model(cfg, checkpoint, dataset.metainfo.get('classes'))
-    figure = draw(model, dataset, indices, args.thr, args.max_labels)
+    figure = draw(model, dataset, indices, threshold, args.max_labels)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)
     print(f'picture: {args.out}')

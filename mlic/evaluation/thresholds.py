@@ -63,6 +63,11 @@ def parse_score_threshold(threshold: str) -> float | ThresholdFile:
     return found
 
 
+def of_classes(threshold: float | ThresholdFile, names: Sequence[str]) -> float | np.ndarray:
+    """The number, or the thresholds (C,) of these classes; ValueError if names differ."""
+    return threshold.of_classes(names) if isinstance(threshold, ThresholdFile) else threshold
+
+
 def read_thresholds(path: str | Path) -> ThresholdFile:
     """Thresholds of classes from a ``.json`` or ``.csv`` file.
 
