@@ -5,7 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mlic.cli.benchmark.run import main
+from mlic.cli.benchmark.run import GROUPS, main
+from projects.sadcl.cli.benchmark import GROUPS as SADCL
 
 if __name__ == '__main__':
-    main()
+    main(groups={**SADCL, **GROUPS})

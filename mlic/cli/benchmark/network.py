@@ -1,4 +1,4 @@
-"""Neck, whole training step and inference."""
+"""What benchmarks of networks share: models, batches, steps, floating point operations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-
-from mlic.apis.folding import fold_batch_norm
-from projects.sadcl.cli.benchmark_losses import make_target
-from projects.sadcl.cli.benchmark_published import contrastive_losses, update_bank
-from projects.sadcl.models.sarl_neck import SARLNeck
 
 from .measure import YARDSTICK_FLOPS, Bench, Case
 
@@ -29,21 +24,6 @@ def count_flops(run) -> int:
     return counter.get_total_flops()
 
 
-def neck_cases(bench: Bench, quick: bool) -> Iterator[Case]:
-    """The published neck over image sizes."""
-    neck = SARLNeck(in_channels=2048, num_classes=80).to(bench.device)
-    for size in (224, 448) if quick else (224, 448, 576):
-        cells = size // 32
-        feats = (torch.randn(2, 2048, cells, cells, device=bench.device),)
-
-        def run(feats=feats):
-            neck.zero_grad(set_to_none=False)  # its memory is the weights', not the work's
-            neck(feats)[0].sum().backward()
-
-        growth = ('neck over image side (80 classes)', size)
-        yield Case(f'SARL neck fwd+bwd, B 2, {size} px', run, growth=growth)
-
-
 def make_model(config: str, device: str, **head) -> nn.Module:
     """The classifier of a config, with random weights."""
     cfg = Config.fromfile(config)
@@ -51,6 +31,14 @@ def make_model(config: str, device: str, **head) -> nn.Module:
     cfg.model.data_preprocessor = cfg.data_preprocessor
     cfg.model.head.update(head)
     return MODELS.build(cfg.model).to(device)
+
+
+def make_target(images: int, classes: int, positives: int, device: str) -> Tensor:
+    """(B, C) with this many ones at random places, the same in every run."""
+    target = torch.zeros(images, classes)
+    chosen = torch.randperm(target.numel(), generator=torch.Generator().manual_seed(1))
+    target.view(-1)[chosen[:positives]] = 1
+    return target.to(device)
 
 
 def make_batch(images: int, size: int, classes: int, device: str) -> dict:
@@ -76,36 +64,7 @@ def make_step(model: nn.Module, batch: dict, autocast: bool = False):
     return run
 
 
-def step_cases(bench: Bench, config: str, images: int, size: int) -> Iterator[Case]:
-    """SADCL's step beside SARL's and, on a GPU, beside the published algorithm's."""
-    autocast = bench.device == 'cuda'
-    batch = make_batch(images, size, 80, bench.device)
-    sadcl = make_step(make_model(config, bench.device), batch, autocast)
-    plain_sarl = make_model(config, bench.device, loss_sscl=None, loss_pscl=None)
-    sarl = make_step(plain_sarl, batch, autocast)
-    where = f'R101, B {images}, {size} px'
-    yield Case(
-        f'SADCL training step, {where}',
-        sadcl,
-        against=sarl,
-        against_name='SARL training step',
-        against_limit=1.05,
-        measure_memory=autocast,
-    )
-    if autocast:
-        plain = make_step(make_plain(config, bench.device), batch, autocast)
-        yield Case(
-            f'the published algorithm, {where}',
-            plain,
-            against=sadcl,
-            against_name='SADCL training step',
-        )
-        return
-    yield _beside_matmuls(bench, f'SARL training step, {where}', sarl)
-    yield from _parts(bench, plain_sarl, images, size)
-
-
-def _beside_matmuls(bench: Bench, name: str, run) -> Case:
+def beside_matmuls(bench: Bench, name: str, run) -> Case:
     """Work beside as many FLOPs of the matrix product."""
     flops = count_flops(run)
     return Case(
@@ -117,7 +76,7 @@ def _beside_matmuls(bench: Bench, name: str, run) -> Case:
     )
 
 
-def _parts(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[Case]:
+def part_cases(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[Case]:
     """Where the step's time goes."""
     inputs = torch.randn(images, 3, size, size, device=bench.device)
     feats = (torch.randn(images, 2048, size // 32, size // 32, device=bench.device),)
@@ -128,67 +87,8 @@ def _parts(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[C
             part.zero_grad()
             part(given)[-1].sum().backward()
 
-        yield _beside_matmuls(bench, f'  of it the {name}, forward and backward', run)
+        yield beside_matmuls(bench, f'  of it the {name}, forward and backward', run)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-9)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     yield Case('  of it AdamW', optimizer.step, measure_memory=False)
-
-
-def make_plain(config: str, device: str) -> nn.Module:
-    """The same network with the contrast written plainly."""
-    model = make_model(config, device)
-    head = model.head
-
-    def loss(feats, data_samples):
-        label_embeds = feats[-1]
-        cls_score = head.fc(label_embeds)
-        target = head._target(data_samples, cls_score)
-        bank = head.memory_bank.clone()
-        contrast = contrastive_losses(head.projector, label_embeds, bank, head.prototypes, target)
-        update_bank(head.memory_bank, label_embeds.float(), cls_score.sigmoid(), target)
-        classification = head.loss_module(cls_score, target, avg_factor=len(target))
-        return dict(loss_cls=classification, loss_contrast=contrast)
-
-    head.loss = loss
-    return model
-
-
-def inference_cases(bench: Bench) -> Iterator[Case]:
-    """ResNet-18 at 224 px with a small neck, BatchNorm folded."""
-    model = dict(
-        type='ImageClassifier',
-        backbone=dict(type='ResNet', depth=18),
-        neck=dict(type='SARLNeck', in_channels=512, num_classes=80, embed_dims=512,
-                  feedforward_channels=2048),
-        head=dict(type='SADCLHead', num_classes=80, in_channels=512),
-    )  # fmt: skip
-    model = fold_batch_norm(MODELS.build(model)).to(bench.device)
-    inputs = torch.randn(8, 3, 224, 224, device=bench.device)
-
-    def predict():
-        return model.head(model.extract_feat(inputs)).sigmoid()
-
-    def backbone():
-        return model.backbone(inputs)
-
-    share = count_flops(predict) / count_flops(backbone) - 1
-
-    @torch.no_grad()
-    def backbone_and_neck_flops():
-        # neck and head at the backbone's rate: this share of its time more
-        backbone()
-        remaining = share * len(inputs)
-        whole, part = divmod(remaining, len(inputs))
-        for _ in range(int(whole)):
-            backbone()
-        if round(part):
-            model.backbone(inputs[: round(part)])
-
-    yield Case(
-        'inference, R18, B 8, 224 px',
-        torch.no_grad()(predict),
-        against=backbone_and_neck_flops,
-        against_name='backbone + FLOPs of the rest at its rate',
-        against_limit=1.25,
-    )

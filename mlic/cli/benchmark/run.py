@@ -1,10 +1,13 @@
 """Measure speed and memory, as ratios: tools/benchmark/run.py [--only losses …] [--out FILE]"""
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
 import json
 import os
 import platform
+from importlib.metadata import entry_points
 from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
@@ -13,43 +16,42 @@ import cv2
 import torch
 from mmengine.registry import init_default_scope
 
-import projects.sadcl  # noqa: F401
-from mlic.cli.benchmark import evaluation, network, pipeline
-from projects.sadcl.cli import benchmark_losses as losses
+from mlic.cli.arguments import at_least, find_config
+from mlic.engine.runner.errors import one_line_errors
 
+from . import evaluation, pipeline
 from .measure import Bench, Result, exponents
 
-CONFIG = str(Path(__file__).resolve().parents[3] / 'configs/sadcl/sadcl_r101_coco448.py')
-GROUPS = ('losses', 'neck', 'step', 'inference', 'metrics', 'data')
+CONFIG = 'sadcl_r101_coco448'
+# name of --only: (Bench, arguments of the command) to cases; methods add theirs
+GROUPS = {
+    'metrics': lambda bench, args: evaluation.cases(bench, args.quick),
+    'data': lambda bench, args: pipeline.cases(bench, args.config),
+}
 
 
-def parse_args() -> argparse.Namespace:
+def find_groups() -> dict:
+    """The groups of the methods, by entry point, and the toolkit's."""
+    found = [entry.load() for entry in entry_points(group='mlic.benchmarks')]
+    return {name: cases for groups in (*found, GROUPS) for name, cases in groups.items()}
+
+
+def parse_args(argv: list[str] | None, groups: dict) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
-    parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
+    parser.add_argument(
+        'config', nargs='?', type=find_config, default=CONFIG, help='of step and data (%(default)s)'
+    )
+    parser.add_argument('--only', nargs='+', choices=groups, default=list(groups))
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
-    parser.add_argument('--repeats', type=int, default=5, help='medians of this many (5)')
-    parser.add_argument('--batch', type=int, help='images of a training step (4; 32 on a GPU)')
+    parser.add_argument('--repeats', type=at_least(1), default=5, help='medians of this many (5)')
+    parser.add_argument('--batch', type=at_least(1), help='images of a training step (4; GPU: 32)')
     parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
     parser.add_argument('--out', help='write the numbers to this JSON file, too')
-    return parser.parse_args()
-
-
-def make_cases(args: argparse.Namespace, bench: Bench):
-    """The cases of the chosen groups, one after the other: each is built when its turn comes."""
-    if 'losses' in args.only:
-        yield from losses.cases(bench, args.quick)
-    if 'neck' in args.only:
-        yield from network.neck_cases(bench, args.quick)
-    if 'inference' in args.only:
-        yield from network.inference_cases(bench)
-    if 'metrics' in args.only:
-        yield from evaluation.cases(bench, args.quick)
-    if 'data' in args.only:
-        yield from pipeline.cases(bench, CONFIG)
-    if 'step' in args.only:
-        images = args.batch or (4 if bench.device == 'cpu' else 32)
-        yield from network.step_cases(bench, CONFIG, images, args.size)
+    args = parser.parse_args(argv)
+    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    args.batch = args.batch or (4 if args.device == 'cpu' else 32)
+    return args
 
 
 def describe(result: Result) -> str:
@@ -75,9 +77,11 @@ def describe(result: Result) -> str:
     return '| ' + ' | '.join(cells) + ' |'
 
 
-def main() -> None:
-    args = parse_args()
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+@one_line_errors()
+def main(argv: list[str] | None = None, groups: dict | None = None) -> None:
+    groups = groups or find_groups()
+    args = parse_args(argv, groups)
+    device = args.device
     init_default_scope('mmpretrain')
     cv2.setNumThreads(1)
     torch.manual_seed(0)
@@ -87,7 +91,10 @@ def main() -> None:
     print(f'medians of {args.repeats}; 1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
     print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
     results = []
-    for case in make_cases(args, bench):
+    # each case is built when its turn comes
+    for case in (
+        case for name, cases in groups.items() if name in args.only for case in cases(bench, args)
+    ):
         results.append(bench.measure(case))
         print(describe(results[-1]), flush=True)
     slopes = exponents(results)

@@ -390,7 +390,10 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypa
     (folder / 'notes.txt').write_text('left out')
     out = run / 'out'
     arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
-    assert run_tool(monkeypatch, 'tools/infer.py', *arguments, '--threshold', '0.3', '--attention') == 1
+    assert (
+        run_tool(monkeypatch, 'tools/infer.py', *arguments, '--threshold', '0.3', '--attention')
+        == 1
+    )
     output = capsys.readouterr()
     assert '1 files in the folders are no images' in output.out
     broken = str(folder / 'broken.jpg')

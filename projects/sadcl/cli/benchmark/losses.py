@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from mlic.cli.benchmark.measure import Bench, Case
+from mlic.cli.benchmark.network import make_target
 from projects.sadcl.models.contrastive_losses import PSCLLoss, sscl_loss_active
 from projects.sadcl.models.sadcl_head import SADCLHead
 
-from .benchmark_published import dense_sscl, update_bank
+from .published import dense_sscl, update_bank
 
 PROJECTION, EMBED = 1024, 2048
 # labels of an image: 2.9 on COCO, 13.6 on Visual Genome's 500 classes
 COCO, GENOME = (32, 80, 93), (32, 500, 435)
-
-
-def make_target(images: int, classes: int, positives: int, device: str) -> Tensor:
-    """(B, C) with this many ones at random places, the same in every run."""
-    target = torch.zeros(images, classes)
-    chosen = torch.randperm(target.numel(), generator=torch.Generator().manual_seed(1))
-    target.view(-1)[chosen[:positives]] = 1
-    return target.to(device)
 
 
 def cases(bench: Bench, quick: bool) -> Iterator[Case]:
