@@ -38,13 +38,11 @@ def out_file(*suffixes: str) -> Callable[[str], Path]:
     return path
 
 
-def add_config_argument(parser: argparse.ArgumentParser, *name: str) -> None:
-    """CONFIG, or ``--config``: a file, or the name of one of the configs here."""
-    if name:
-        help_text = 'config file or name (the config inside the checkpoint)'
-        parser.add_argument(*name, type=find_config, help=help_text)
-    else:
-        parser.add_argument('config', type=find_config, help='config file, or the name of one')
+def add_config_argument(parser: argparse.ArgumentParser, name: str = 'config', **kwargs) -> None:
+    """A config, by its path or by the name of one of those here."""
+    inside = ' (the config inside the checkpoint)' if name.startswith('-') else ''
+    kwargs.setdefault('help', f'config file, or the name of one{inside}')
+    parser.add_argument(name, type=find_config, **kwargs)
 
 
 def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.topk=3') -> None:

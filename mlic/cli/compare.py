@@ -16,6 +16,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from mlic.cli.arguments import add_config_argument
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.recipes import hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
@@ -24,13 +25,12 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
-from mlic.installation import find_config
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare configs over seeds')
-    parser.add_argument(
-        'configs', nargs='+', metavar='CONFIG', type=find_config, help='the first is compared with'
+    add_config_argument(
+        parser, 'configs', nargs='+', metavar='CONFIG', help='the first is compared with'
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(0)')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')

@@ -1,4 +1,4 @@
-"""Convert the label files of Corel5k to the JSON form that mmpretrain's MultiLabelDataset reads.
+"""Convert the label files of Corel5k: JSON as mmpretrain's MultiLabelDataset reads it.
 
     python tools/dataset_tools/corel5k_to_json.py data/corel5k --out data/corel5k_json
 

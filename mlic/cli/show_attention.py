@@ -110,7 +110,7 @@ def draw(
     model: nn.Module,
     dataset: BaseDataset,
     indices: list[int],
-    threshold: float | ThresholdFile,
+    thr: float | ThresholdFile,
     max_labels: int,
 ) -> Figure:
     """The picture of these images of a data set."""
@@ -131,7 +131,7 @@ def draw(
         attentions,
         class_names,
         [image_name(dataset, index) for index in indices],
-        thr=of_classes(threshold, class_names),
+        thr=of_classes(thr, class_names),
         max_labels=max_labels,
     )
 

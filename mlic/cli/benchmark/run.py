@@ -16,7 +16,7 @@ import cv2
 import torch
 from mmengine.registry import init_default_scope
 
-from mlic.cli.arguments import at_least, find_config
+from mlic.cli.arguments import add_config_argument, at_least
 from mlic.engine.runner.errors import one_line_errors
 
 from . import evaluation, pipeline
@@ -38,9 +38,7 @@ def find_groups() -> dict:
 
 def parse_args(argv: list[str] | None, groups: dict) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
-    parser.add_argument(
-        'config', nargs='?', type=find_config, default=CONFIG, help='of step and data (%(default)s)'
-    )
+    add_config_argument(parser, nargs='?', default=CONFIG, help='of step and data (%(default)s)')
     parser.add_argument('--only', nargs='+', choices=groups, default=list(groups))
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
     parser.add_argument('--repeats', type=at_least(1), default=5, help='medians of this many (5)')
