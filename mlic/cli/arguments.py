@@ -3,8 +3,64 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
+from mlic.installation import find_config
+
+PICTURES = ('.png', '.svg', '.pdf')
+
+
+def at_least(least: float, kind: type = int) -> Callable[[str], float]:
+    """The ``type`` of an option that is a number of at least so much."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f'must be at least {least}, got {text}')
+        return value
+
+    return number
+
+
+def out_file(*suffixes: str) -> Callable[[str], Path]:
+    """The ``type`` of an option that names a file to write, of one of these kinds."""
+
+    def path(text: str) -> Path:
+        if Path(text).suffix not in suffixes:
+            raise argparse.ArgumentTypeError(
+                f'takes a file that ends in {", ".join(suffixes)}: {text}'
+            )
+        return Path(text)
+
+    return path
+
+
+def add_config_argument(parser: argparse.ArgumentParser, name: str = 'config', **kwargs) -> None:
+    """A config, by its path or by the name of one of those here."""
+    inside = ' (the config inside the checkpoint)' if name.startswith('-') else ''
+    kwargs.setdefault('help', f'config file, or the name of one{inside}')
+    parser.add_argument(name, type=find_config, **kwargs)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.topk=3') -> None:
+    """``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help=f'config entries to replace, such as {example}',
+    )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config of the command line, with its ``--cfg-options``."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    return cfg
 
 
 def add_checkpoint_arguments(
@@ -19,3 +75,21 @@ def add_checkpoint_arguments(
         default='best',
         help='of a work directory the best checkpoint of all stages, or of the last (%(default)s)',
     )
+
+
+def add_threshold_argument(
+    parser: argparse.ArgumentParser, what: str, default: str | None = '0.5'
+) -> None:
+    """``--threshold T|FILE``, which :func:`mlic.evaluation.thresholds.parse_threshold` reads."""
+    parser.add_argument(
+        '--threshold',
+        metavar='T|FILE',
+        default=default,
+        help=f"{what}: a number, or a .json or .csv file of each class's"
+        + (' (%(default)s)' if default else " (the protocol's own)"),
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if there is one)')

@@ -10,44 +10,45 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
+from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, out_file
+from mlic.engine.runner.errors import one_line_errors
+
 from .verify_dataset import build_dataset, load_config
 
-FORMATS = ('.png', '.jpg', '.pdf')
 SIDE = 1.9  # inches, of a picture
 LINE = 0.15  # inches, of a line of labels
 CHARACTERS = 30  # of a line of labels
 MOST_LINES = 6
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw images after the pipeline, with labels')
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--out', default='sheet.png', help='picture file (%(default)s)')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument('--num', type=int, default=24, help='images, at random (%(default)s)')
-    parser.add_argument('--repeat', type=int, default=1, help='draws of each image (%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of what is drawn (%(default)s)')
+    add_config_argument(parser)
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config entries to replace'
+        '--out',
+        type=out_file('.png', '.jpg', '.pdf'),
+        default='sheet.png',
+        help='picture file (%(default)s)',
     )
-    args = parser.parse_args()
-    if Path(args.out).suffix not in FORMATS:
-        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
-    for name in ('num', 'repeat'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
-    return args
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument(
+        '--num', type=at_least(1), default=24, help='images, at random (%(default)s)'
+    )
+    parser.add_argument(
+        '--repeat', type=at_least(1), default=1, help='draws of each image (%(default)s)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of what is drawn (%(default)s)')
+    add_cfg_options(parser)
+    return parser.parse_args(argv)
 
 
 def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.ndarray, DataSample]:
@@ -126,12 +127,10 @@ def browse(cfg: Config, args: argparse.Namespace) -> Figure:
     return draw_sheet(pictures, captions, columns, title)
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        figure = browse(load_config(args.config, args.cfg_options), args)
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.out)
-    except (OSError, SyntaxError, ValueError) as error:
-        sys.exit(f'error: {error}')
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    figure = browse(load_config(args), args)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out)
     print(f'picture: {args.out}')

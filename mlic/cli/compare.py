@@ -6,6 +6,8 @@ mAP difference to the first config, all numbers (results.json) and the differenc
 (per_class.png). Started again, it goes on: what is done is not done again.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
@@ -14,18 +16,22 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from mlic.cli.arguments import add_config_argument
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.recipes import hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tables import draw_class_differences, summarise, write_tables
 from mlic.engine.runner.data_check import check_data
+from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare configs over seeds')
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='the first is compared with')
+    add_config_argument(
+        parser, 'configs', nargs='+', metavar='CONFIG', help='the first is compared with'
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(0)')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')
     parser.add_argument(
@@ -62,7 +68,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
     parser.add_argument('--resamples', type=int, default=1000, help='of the bootstrap (1000)')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     names = [Path(config).stem for config in args.configs]
     if len(set(names)) < len(names):
         parser.error(f'two configs have one name: {", ".join(sorted(names))}')
@@ -113,15 +119,14 @@ def compare(args: argparse.Namespace) -> int:
     return len(failed)
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     # a backbone's start would be told parameter by parameter
     MMLogger.get_instance('compare', log_level='WARNING')
     try:
         failed = compare(args)
     except KeyboardInterrupt:
         sys.exit('stopped; the same command goes on')
-    except (KeyError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
     if failed:
-        sys.exit(f'error: {failed} runs failed; the same command tries them again')
+        sys.exit(f'{failed} runs failed; the same command tries them again')

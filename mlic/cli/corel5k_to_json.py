@@ -1,4 +1,4 @@
-"""Convert the label files of Corel5k to the JSON form that mmpretrain's MultiLabelDataset reads.
+"""Convert the label files of Corel5k: JSON as mmpretrain's MultiLabelDataset reads it.
 
     python tools/dataset_tools/corel5k_to_json.py data/corel5k --out data/corel5k_json
 
@@ -13,12 +13,15 @@ Written to OUT (SRC is only read, it may be a link to a read-only folder):
 - ``frequent/``: the JSON files once more, over the frequent words alone.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import random
-import sys
 from collections import Counter
 from pathlib import Path
+
+from mlic.engine.runner.errors import one_line_errors
 
 MIN_TRAINING_IMAGES = 50  # of a frequent word
 
@@ -124,16 +127,14 @@ def write_files(out: Path, files: dict[str, list[dict]], classes: list[str]) -> 
         print(f'{out / name}: {len(data_list)} images, {empty} of them without one of the words')
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Convert the label files of Corel5k to JSON.')
     parser.add_argument('source', metavar='SRC', type=Path, nargs='?', default='data/corel5k')
     parser.add_argument('--out', type=Path, default='data/corel5k_json')
     parser.add_argument('--val-fraction', type=float, default=0.1, help='of train, for val.json')
     parser.add_argument('--seed', type=int, default=0, help='of the choice of val.json')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not 0 <= args.val_fraction < 1:
         parser.error(f'--val-fraction must be in [0, 1), but got {args.val_fraction}')
-    try:
-        convert(args.source, args.out, args.val_fraction, args.seed)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    convert(args.source, args.out, args.val_fraction, args.seed)

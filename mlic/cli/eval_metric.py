@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
 
+from mlic.cli.arguments import add_threshold_argument
+from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import DIFFICULT_RULES, read_class_file
 from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, get_protocols
@@ -22,7 +22,7 @@ from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compute metrics from saved predictions')
     parser.add_argument('predictions', metavar='PRED.npz', type=Path, help='of test.py --out')
     parser.add_argument(
@@ -32,12 +32,7 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME',
         help=f'all, or one or more of {", ".join(PROTOCOLS)} (standard)',
     )
-    parser.add_argument(
-        '--threshold',
-        '--thresholds',
-        metavar='T|FILE',
-        help="a number, or a .json or .csv file with one for each class (each protocol's own)",
-    )
+    add_threshold_argument(parser, 'what decides', None)
     parser.add_argument('--topk', type=int, default=3, help='size of the top-k rule (%(default)s)')
     parser.add_argument(
         '--classes', type=Path, metavar='FILE', help='evaluate only these classes, one name a line'
@@ -50,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--per-class', type=Path, metavar='OUT.csv', help='metrics of each class')
     parser.add_argument('--out', type=Path, metavar='OUT.json', help='the metrics')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,15 +71,8 @@ def run(args: argparse.Namespace) -> None:
         print(f'of each class: {args.per_class}')
     if args.out:
         print(f'metrics: {args.out}')
-    sys.stdout.flush()
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        run(args)
-    except BrokenPipeError:  # who reads the output, such as head, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes the rest
-        sys.exit(1)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    run(parse_args(argv))

@@ -20,31 +20,30 @@ from mmengine.logging import MMLogger
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument, at_least
+from mlic.engine.runner.errors import one_line_errors
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the weights
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Export a model for other programs')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
     parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
     parser.add_argument(
         '--size',
-        type=int,
+        type=at_least(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help="of the input images (what the config's test pipeline makes)",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.out.suffix != SUFFIXES[args.format]:
         parser.error(f'--format {args.format} writes a {SUFFIXES[args.format]} file: {args.out}')
-    if args.size and min(args.size) < 1:
-        parser.error(f'--size must be positive, got {args.size[0]} {args.size[1]}')
     if args.opset and args.format != 'onnx':
         parser.error('--opset is for --format onnx')
     return args
@@ -96,14 +95,12 @@ def write_onnx(
     onnx_program.save(str(out), external_data=num_bytes > LARGEST_FILE)
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     MMLogger.get_instance('export', log_level='WARNING')
     for package in ('onnx', 'onnxscript') if args.format == 'onnx' else ():
         if importlib.util.find_spec(package) is None:
-            sys.exit(f"error: {package} is not installed: pip install -e '.[deploy]'")
-    try:
-        description = export(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+            sys.exit(f"{package} is not installed: pip install -e '.[deploy]'")
+    description = export(args)
     print(f'{args.out}: {description}')

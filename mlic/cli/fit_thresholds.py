@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from mlic.cli.arguments import out_file
+from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import (
     DIFFICULT_RULES,
     Block,
@@ -31,11 +32,11 @@ from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Fit decision thresholds on held-out predictions')
     parser.add_argument('predictions', metavar='VAL_PRED.npz', type=Path, help='of test.py --out')
     parser.add_argument(
-        '--out', type=Path, default=Path('thresholds.json'), help='thresholds (%(default)s)'
+        '--out', type=out_file('.json'), default='thresholds.json', help='thresholds (%(default)s)'
     )
     parser.add_argument(
         '--protocol',
@@ -54,10 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--eval', type=Path, metavar='TEST_PRED.npz', help='measure on these predictions, too'
     )
-    args = parser.parse_args()
-    if args.out.suffix != '.json':
-        parser.error(f'--out takes a file that ends in .json: {args.out}')
-    return args
+    return parser.parse_args(argv)
 
 
 def read_held_out(args: argparse.Namespace, fitted: Block, names: list) -> Block:
@@ -132,9 +130,6 @@ def run(args: argparse.Namespace) -> None:
     print(f'thresholds: {args.out}')
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    run(parse_args(argv))

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +33,7 @@ from mlic.datasets.own_data.writing import (
     normalise,
     read_text,
 )
+from mlic.engine.runner.errors import one_line_errors
 
 IMAGE_COLUMNS = 'image img filename file file_name filepath path image_path img_path image_name'
 LABEL_COLUMNS = 'labels label tags tag classes class categories category'
@@ -240,17 +240,15 @@ def read_images(table: Table, folder: Path, sep: str | None, skip_missing: bool)
     return list(found.values()), classes
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Make a data set and a config of a CSV of labels')
     parser.add_argument('csv', type=Path, help='table with a header')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
     parser.add_argument('--sep', help='what separates the labels of a cell, such as ";" or " "')
     add_options(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     check_options(parser, args)
-    try:
-        table = read_table(args.csv)
-        images, classes = read_images(table, args.images, args.sep, args.skip_missing)
-        finish(args, images, args.images, classes)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    table = read_table(args.csv)
+    images, classes = read_images(table, args.images, args.sep, args.skip_missing)
+    finish(args, images, args.images, classes)

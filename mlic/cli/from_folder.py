@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +29,7 @@ from mlic.datasets.own_data.writing import (
     normalise,
     read_text,
 )
+from mlic.engine.runner.errors import one_line_errors
 
 
 def split_folders(files: list[str]) -> dict[str, str]:
@@ -126,26 +126,24 @@ def from_sidecars(
     return images
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Make a data set and a config of image folders')
     parser.add_argument('folder', type=Path, help='folder of the images')
     parser.add_argument('--nested', action='store_true', help='every folder on the way is a label')
     parser.add_argument('--sidecar', action='store_true', help='labels stand in .txt files')
     add_options(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     check_options(parser, args)
     if args.nested and args.sidecar:
         parser.error('--nested and --sidecar exclude each other')
-    try:
-        files, others = list_files(args.folder)
-        if not files:
-            raise ValueError(f'no image in {args.folder}, among {len(others)} files')
-        if args.sidecar:
-            images = from_sidecars(args.folder, files, others, args.skip_missing)
-        else:
-            if others:
-                print(f'{len(others)} files are no images: {name_some(others, 3)}')
-            images = from_folders(args.folder, files, args.nested)
-        finish(args, images, args.folder)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    files, others = list_files(args.folder)
+    if not files:
+        raise ValueError(f'no image in {args.folder}, among {len(others)} files')
+    if args.sidecar:
+        images = from_sidecars(args.folder, files, others, args.skip_missing)
+    else:
+        if others:
+            print(f'{len(others)} files are no images: {name_some(others, 3)}')
+        images = from_folders(args.folder, files, args.nested)
+    finish(args, images, args.folder)

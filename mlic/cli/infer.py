@@ -21,9 +21,16 @@ from rich.progress import track
 
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import (
+    add_checkpoint_arguments,
+    add_config_argument,
+    add_device_argument,
+    add_threshold_argument,
+    at_least,
+)
 from mlic.datasets.transforms.load_image import ImageReadError
-from mlic.evaluation.thresholds import read_thresholds
+from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
 EXIT_STATUS = (
     'The exit status is 1 if any image could not be read, although the others are done: a script '
@@ -32,7 +39,7 @@ EXIT_STATUS = (
 )
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Predict the labels of images', epilog=EXIT_STATUS)
     parser.add_argument(
         'sources',
@@ -41,13 +48,12 @@ def parse_args() -> argparse.Namespace:
         help='image file, folder (at any depth), quoted pattern such as "a/**/*.jpg", or address',
     )
     add_checkpoint_arguments(parser, '--checkpoint', required=True)
-    parser.add_argument('--config', help='config file (the config inside the checkpoint)')
+    add_config_argument(parser, '--config')
     decision = parser.add_mutually_exclusive_group()
+    add_threshold_argument(decision, 'lowest score of a predicted label')
     decision.add_argument(
-        '--thr', type=float, default=0.5, help='lowest score of a predicted label (%(default)s)'
+        '--topk', type=at_least(1), help='the best so many labels, whatever their scores'
     )
-    decision.add_argument('--thr-file', help='thresholds of the classes, of fit_thresholds.py')
-    decision.add_argument('--topk', type=int, help='the best so many labels, whatever their scores')
     parser.add_argument(
         '--out', required=True, help='folder of the results; those of an earlier run are replaced'
     )
@@ -55,16 +61,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--attention', action='store_true', help='pictures show where the model looks, by label'
     )
-    parser.add_argument('--batch-size', type=int, default=32, help='images at a time (%(default)s)')
     parser.add_argument(
-        '--workers', type=int, default=2, help='processes that read images (%(default)s)'
+        '--batch-size', type=at_least(1), default=32, help='images at a time (%(default)s)'
     )
-    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if there is one)')
-    args = parser.parse_args()
-    for name, least in (('topk', 1), ('batch_size', 1), ('workers', 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f'--{name.replace("_", "-")} must be at least {least}, got {value}')
+    parser.add_argument(
+        '--workers', type=at_least(0), default=2, help='processes that read images (%(default)s)'
+    )
+    add_device_argument(parser)
+    args = parser.parse_args(argv)
     if args.attention and args.no_pictures:
         parser.error('--attention is drawn in the pictures, and --no-pictures writes none')
     return args
@@ -108,14 +112,10 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     images, num_others = collect_images(args.sources)
     if num_others:
         print(f'{num_others} files in the folders are no images by their extension: left out')
-    if not 0 <= args.thr <= 1:
-        raise ValueError(f'--thr is a score, between 0 and 1, got {args.thr:g}')
-    if args.thr_file and not Path(args.thr_file).is_file():
-        raise ValueError(f'--thr-file {args.thr_file} does not exist')
-    thresholds = read_thresholds(args.thr_file) if args.thr_file else None
+    threshold = parse_score_threshold(args.threshold)
     inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
     print(f'checkpoint: {inferencer.checkpoint}')
-    thr = thresholds.of_classes(inferencer.classes) if thresholds else args.thr
+    thr = of_classes(threshold, inferencer.classes)
     if args.topk and args.topk > len(inferencer.classes):
         raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
     out = Path(args.out)
@@ -133,8 +133,8 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
                 results.add(source, outcome)
     record = dict(
         checkpoint=inferencer.checkpoint.path,
-        decision=describe_decision(args),
-        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thresholds else {}),
+        decision=f'the best {args.topk}' if args.topk else f'score >= {args.threshold}',
+        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thr is not threshold else {}),
         failed=[str(fault) for fault in faults],
         images=results.images,
         classes=inferencer.classes,
@@ -146,20 +146,11 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     return faults
 
 
-def describe_decision(args: argparse.Namespace) -> str:
-    """Which labels count as predicted."""
-    if args.topk:
-        return f'the best {args.topk}'
-    return f'score >= {args.thr_file or format(args.thr, "g")}'
-
-
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     MMLogger.get_instance('infer', log_level='WARNING')
-    try:
-        faults = run(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    faults = run(args)
     if faults:
         print(f'{len(faults)} images could not be read:', file=sys.stderr)
         for fault in faults:

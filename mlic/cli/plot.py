@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mlic.cli.arguments import PICTURES, add_threshold_argument, at_least, out_file
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import class_indices, settle_difficult
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.thresholds import of_classes, parse_threshold
 from mlic.visualization.comparison import describe_comparison, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -33,10 +35,8 @@ from mlic.visualization.cooccurrence import (
 from mlic.visualization.curves import draw_pr_curves, pr_curve, thin
 from mlic.visualization.training import draw_training, read_log
 
-FORMATS = ('.png', '.svg', '.pdf')
 
-
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw saved predictions or a training log')
     commands = parser.add_subparsers(dest='command', required=True)
 
@@ -45,32 +45,30 @@ def parse_args() -> argparse.Namespace:
         for source in sources:
             sub.add_argument(source.split('.')[0].lower(), metavar=source, type=Path)
         sub.add_argument(
-            '--out', type=Path, default=f'{name}.png', help='.png, .svg or .pdf (%(default)s)'
+            '--out',
+            type=out_file(*PICTURES),
+            default=f'{name}.png',
+            help='.png, .svg or .pdf (%(default)s)',
         )
         return sub
 
     pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz')
     pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
-    pr.add_argument('--threshold', type=float, default=0.5, help='of the dots (%(default)s)')
+    add_threshold_argument(pr, 'of the dots')
     compare = command('compare', 'average precision of each class in two runs', 'FIRST', 'SECOND')
     compare.add_argument(
         '--names', nargs=2, help="the runs' names (of files, and folders if needed)"
     )
     compare.add_argument('--protocol', choices=PROTOCOLS, default='standard')
     pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
-    pairs.add_argument('--threshold', type=float, default=0.5, help='of predictions (%(default)s)')
+    add_threshold_argument(pairs, 'of predictions')
     pairs.add_argument(
-        '--max-classes', type=int, default=80, help='the most frequent ones (%(default)s)'
+        '--max-classes', type=at_least(1), default=80, help='the most frequent ones (%(default)s)'
     )
     command(
         'training', 'losses, validation and learning rate of a run', 'RUN'
     ).epilog = 'RUN is a work directory or its scalars.json'
-    args = parser.parse_args()
-    if args.out.suffix not in FORMATS:
-        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
-    if getattr(args, 'max_classes', 1) < 1:
-        parser.error(f'--max-classes must be at least 1, got {args.max_classes}')
-    return args
+    return parser.parse_args(argv)
 
 
 def load(path: Path) -> tuple:
@@ -96,15 +94,19 @@ def plot_pr(args: argparse.Namespace, table: Path):
     chosen = class_indices(args.classes, names)
     if chosen is None:
         chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
+    threshold = of_classes(parse_threshold(args.threshold), names)
+    is_one = isinstance(threshold, float)
     curves = [pr_curve('micro average', pred[counted], target[counted])]
+    dots = [threshold if is_one else None, *(threshold if is_one else threshold[c] for c in chosen)]
     for c in chosen:
         curves.append(pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c]))
         if curves[-1] is None and args.classes:
-            sys.exit(f'error: class {names[c]!r} has no positives in {args.pred}: no curve')
+            sys.exit(f'class {names[c]!r} has no positives in {args.pred}: no curve')
+    dots = [dot for dot, curve in zip(dots, curves) if curve is not None]
     curves = [curve for curve in curves if curve is not None]
     if not curves:
-        sys.exit(f'error: {args.pred} has no positive label: no curves')
-    figure = draw_pr_curves(curves, args.threshold)
+        sys.exit(f'{args.pred} has no positive label: no curves')
+    figure = draw_pr_curves(curves, threshold if is_one else dots)
     points = ((c.name, *p) for c in curves for p in zip(*thin(c, 1000)[1:4]))
     write_table(table, ('curve', 'recall', 'precision', 'threshold'), points)
     return figure
@@ -124,9 +126,9 @@ def plot_compare(args: argparse.Namespace, table: Path):
     """Two runs on the same images."""
     (pred, target, ignore, names), other = load(args.first), load(args.second)
     if names != other[3]:
-        sys.exit(f'error: {args.first} and {args.second} have other classes: compare one data set')
+        sys.exit(f'{args.first} and {args.second} have other classes: compare one data set')
     if not np.array_equal(target, other[1]):
-        sys.exit(f'error: {args.first} and {args.second} have other images, or in another order')
+        sys.exit(f'{args.first} and {args.second} have other images, or in another order')
     per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
     support = per_class['support']
     first = np.where(support > 0, per_class['ap'], np.nan)
@@ -144,7 +146,8 @@ def plot_compare(args: argparse.Namespace, table: Path):
 def plot_cooccurrence(args: argparse.Namespace, table: Path):
     """Labels against predictions."""
     pred, target, ignore, names = load(args.pred)
-    decision = pred >= np.asarray(args.threshold, pred.dtype)
+    threshold = of_classes(parse_threshold(args.threshold), names)
+    decision = pred >= np.asarray(threshold, pred.dtype)
     if ignore is not None:
         decision &= ~ignore
     truth, predicted = conditional_shares(target), conditional_shares(decision)
@@ -174,12 +177,12 @@ COMMANDS = dict(
 )
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     table = args.out.with_suffix('.csv')
-    with one_line_errors():
-        figure = COMMANDS[args.command](args, table)
-        figure.savefig(args.out)
+    figure = COMMANDS[args.command](args, table)
+    figure.savefig(args.out)
     print(f'table: {table}')
     print(f'picture: {args.out}')

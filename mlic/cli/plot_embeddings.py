@@ -13,13 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
 from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import (
+    PICTURES,
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    at_least,
+    out_file,
+)
 from mlic.datasets.coco import COCOMultiLabel
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -31,28 +37,32 @@ from mlic.visualization.embedding import (
     read_superclasses,
 )
 
-FORMATS = ('.png', '.svg', '.pdf')
 
-
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Map the label embeddings of test images')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
     parser.add_argument(
-        '--out', type=Path, default='embeddings.png', help='.png, .svg or .pdf (%(default)s)'
+        '--out',
+        type=out_file(*PICTURES),
+        default='embeddings.png',
+        help='.png, .svg or .pdf (%(default)s)',
     )
     parser.add_argument('--method', choices=('tsne', 'umap'), default='tsne')
     parser.add_argument(
-        '--perplexity', type=float, default=30, help='of t-SNE; neighbours of UMAP (%(default)s)'
+        '--perplexity',
+        type=at_least(1, float),
+        default=30,
+        help='of t-SNE; neighbours of UMAP (%(default)s)',
     )
     parser.add_argument(
-        '--num-images',
-        type=int,
+        '--num',
+        type=at_least(1),
         default=2000,
         help='so many test images, spread evenly over the test set (%(default)s)',
     )
     parser.add_argument(
-        '--max-points', type=int, default=3000, help='labels on the map (%(default)s)'
+        '--max-points', type=at_least(1), default=3000, help='labels on the map (%(default)s)'
     )
     parser.add_argument(
         '--superclasses',
@@ -64,20 +74,8 @@ def parse_args() -> argparse.Namespace:
         '--projected', action='store_true', help="what the head's projector makes of them"
     )
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as test_dataloader.dataset.split=val',
-    )
-    args = parser.parse_args()
-    if args.out.suffix not in FORMATS:
-        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
-    for name in ('num_images', 'max_points', 'perplexity'):
-        if getattr(args, name) < 1:
-            option = '--' + name.replace('_', '-')
-            parser.error(f'{option} must be at least 1, got {getattr(args, name)}')
-    return args
+    add_cfg_options(parser, 'test_dataloader.dataset.split=val')
+    return parser.parse_args(argv)
 
 
 @torch.no_grad()
@@ -90,7 +88,7 @@ def find_prototypes(model: nn.Module, num_classes: int, embeds: Tensor, projecte
     zero = ~prototypes.detach().cpu().any(dim=1)
     if projected:
         if getattr(head, 'projector', None) is None:
-            sys.exit('error: --projected needs a head with a projector, such as SADCLHead')
+            sys.exit('--projected needs a head with a projector, such as SADCLHead')
         device = next(head.projector.parameters()).device
         prototypes = head.projector(prototypes.to(device))
         embeds = torch.cat([head.projector(part.to(device)).cpu() for part in embeds.split(1024)])
@@ -106,10 +104,10 @@ def plot(args: argparse.Namespace) -> None:
     print(f'checkpoint: {run.checkpoint}')
     model, names = run.model, run.classes
     if not has_label_embeddings(model):
-        sys.exit(f'error: {args.config}: no label embeddings, its neck is not SARLNeck')
+        sys.exit(f'{args.config}: no label embeddings, its neck is not SARLNeck')
     check_data(run.config, ('test',))
     dataset = DATASETS.build(run.config.test_dataloader.dataset)
-    number = min(args.num_images, len(dataset))
+    number = min(args.num, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
     print(f'embedding {number} of {len(dataset)} test images')
     embeds, images, labels = label_embeddings(model, dataset, indices)
@@ -146,7 +144,6 @@ def plot(args: argparse.Namespace) -> None:
     print(f'picture: {args.out}')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        plot(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    plot(parse_args(argv))

@@ -13,7 +13,6 @@ import hashlib
 import io
 import os
 import re
-import sys
 from pathlib import Path, PurePath
 
 import torch
@@ -21,19 +20,20 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mlic.apis.open_run import OpenRun, open_run, read_stored_config
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument
 from mlic.engine.checkpoints.writing import atomic_write
+from mlic.engine.runner.errors import one_line_errors
 
 PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Strip a checkpoint down to what prediction needs')
     add_checkpoint_arguments(parser, 'source', metavar='SRC')
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
-    parser.add_argument('--config', help='config file (the config inside the checkpoint)')
-    return parser.parse_args()
+    add_config_argument(parser, '--config')
+    return parser.parse_args(argv)
 
 
 def publish(args: argparse.Namespace) -> Path:
@@ -113,12 +113,10 @@ def config_name(config: str | None, meta: dict, source: str) -> str:
     return re.sub(r'[^\w.-]', '_', name)
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     MMLogger.get_instance('publish', log_level='WARNING')
-    try:
-        target = publish(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    target = publish(args)
     print(f'{target}: {os.path.getsize(target) / 1e6:.1f} MB')
     print(f'{target.with_suffix(".py")}: its config')

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
@@ -31,7 +31,14 @@ from mlic.apis.model_outputs import (
     unsquash,
 )
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import (
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    add_threshold_argument,
+    at_least,
+    out_file,
+)
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -55,24 +62,23 @@ TRAINING_KEYS = (
 )
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a report of a model as one HTML page')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
     parser.add_argument(
         '--pred', type=Path, metavar='PRED.npz', help='predictions of test.py --out (predict now)'
     )
-    parser.add_argument('--out', type=Path, default='report.html', help='page (%(default)s)')
-    parser.add_argument('--title', help="the page's title (the config's name)")
     parser.add_argument(
-        '--threshold',
-        metavar='T|FILE',
-        default='0.5',
-        help="where the sliders start: a number, or a .json or .csv file of each class's"
-        ' (%(default)s)',
+        '--out', type=out_file('.html', '.htm'), default='report.html', help='page (%(default)s)'
     )
+    parser.add_argument('--title', help="the page's title (the config's name)")
+    add_threshold_argument(parser, 'where the sliders start')
     parser.add_argument(
-        '--num', type=int, default=12, help='pictures of mistakes, and of missed (%(default)s)'
+        '--num',
+        type=at_least(0),
+        default=12,
+        help='pictures of mistakes, and of missed (%(default)s)',
     )
     parser.add_argument(
         '--difficult',
@@ -80,18 +86,8 @@ def parse_args() -> argparse.Namespace:
         default='ignore',
         help='what difficult entries count as (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as test_dataloader.batch_size=8',
-    )
-    args = parser.parse_args()
-    if args.out.suffix not in ('.html', '.htm'):
-        parser.error(f'--out takes a file that ends in .html: {args.out}')
-    if args.num < 0:
-        parser.error(f'--num must be at least 0, got {args.num}')
-    return args
+    add_cfg_options(parser, 'test_dataloader.batch_size=8')
+    return parser.parse_args(argv)
 
 
 def predict(cfg: Config, checkpoint: str, out_file: Path) -> None:
@@ -113,7 +109,7 @@ def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], pat
     classes = [str(name) for name in dataset.metainfo.get('classes') or names]
     if len(dataset) != len(target) or classes != names:
         sys.exit(
-            f'error: {path} has {len(target)} images and {len(names)} classes, the test set '
+            f'{path} has {len(target)} images and {len(names)} classes, the test set '
             f'of the config {len(dataset)} and {len(classes)} (or classes of other names)'
         )
     for index in range(len(dataset)):
@@ -215,7 +211,6 @@ def write_report(args: argparse.Namespace) -> None:
     print(f'page: {args.out}, {len(page.encode()) / 1e6:.1f} MB')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        write_report(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    write_report(parse_args(argv))

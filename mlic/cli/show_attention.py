@@ -7,12 +7,10 @@ for each predicted label.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
@@ -25,51 +23,48 @@ from mlic.apis.model_outputs import (
     unsquash,
 )
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import (
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    add_threshold_argument,
+    at_least,
+    out_file,
+)
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
 from mlic.visualization.attention import draw_attention
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ('.png', '.jpg', '.pdf')
 
-
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the attention of predicted labels')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
-    parser.add_argument('--out', default='predictions.png', help='picture file (%(default)s)')
     parser.add_argument(
-        '--num-images',
-        type=int,
+        '--out',
+        type=out_file('.png', '.jpg', '.pdf'),
+        default='predictions.png',
+        help='picture file (%(default)s)',
+    )
+    parser.add_argument(
+        '--num',
+        type=at_least(1),
         default=6,
         help='so many test images, spread evenly over the test set (%(default)s)',
     )
     parser.add_argument(
         '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
     )
+    add_threshold_argument(parser, 'lowest score of a predicted label')
     parser.add_argument(
-        '--thr', type=float, default=0.5, help='lowest score of a predicted label (%(default)s)'
+        '--max-labels', type=at_least(1), default=4, help='most heat maps per image (%(default)s)'
     )
-    parser.add_argument(
-        '--max-labels', type=int, default=4, help='most heat maps per image (%(default)s)'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as test_dataloader.dataset.split=val',
-    )
-    args = parser.parse_args()
-    if Path(args.out).suffix not in FORMATS:
-        parser.error(f'--out takes a file that ends in {", ".join(FORMATS)}: {args.out}')
-    for name in ('num_images', 'max_labels'):
-        if getattr(args, name) < 1:
-            option = '--' + name.replace('_', '-')
-            parser.error(f'{option} must be at least 1, got {getattr(args, name)}')
-    return args
+    add_cfg_options(parser, 'test_dataloader.dataset.split=val')
+    return parser.parse_args(argv)
 
 
 def choose_images(length: int, num_images: int, indices: list[int] | None) -> list[int]:
@@ -92,7 +87,11 @@ def to_target(sample: DataSample, num_classes: int) -> Tensor:
 
 
 def draw(
-    model: nn.Module, dataset: BaseDataset, indices: list[int], thr: float, max_labels: int
+    model: nn.Module,
+    dataset: BaseDataset,
+    indices: list[int],
+    thr: float | ThresholdFile,
+    max_labels: int,
 ) -> Figure:
     """The picture of these images of a data set."""
     images, pred_scores, targets, attentions = [], [], [], []
@@ -104,20 +103,22 @@ def draw(
         targets.append(to_target(item['data_samples'], len(pred_score)))
         attentions.append(attention)
     class_names = dataset.metainfo.get('classes') or range(len(pred_scores[0]))
+    class_names = [str(name) for name in class_names]
     return draw_attention(
         images,
         torch.stack(pred_scores),
         torch.stack(targets),
         attentions,
-        [str(name) for name in class_names],
+        class_names,
         [image_name(dataset, index) for index in indices],
-        thr=thr,
+        thr=of_classes(thr, class_names),
         max_labels=max_labels,
     )
 
 
 def show(args: argparse.Namespace) -> None:
     """Predict, draw and save."""
+    threshold = parse_score_threshold(args.threshold)
     run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
     print(f'checkpoint: {run.checkpoint}')
     if not has_label_embeddings(run.model):
@@ -125,14 +126,13 @@ def show(args: argparse.Namespace) -> None:
         raise SystemExit(f'no attention to show: the model has {neck}, and SARLNeck is needed')
     check_data(run.config, ('test',))
     dataset = DATASETS.build(run.config.test_dataloader.dataset)
-    indices = choose_images(len(dataset), args.num_images, args.indices)
-    figure = draw(run.model, dataset, indices, args.thr, args.max_labels)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    indices = choose_images(len(dataset), args.num, args.indices)
+    figure = draw(run.model, dataset, indices, threshold, args.max_labels)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)
     print(f'picture: {args.out}')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        show(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    show(parse_args(argv))

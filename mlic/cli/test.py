@@ -1,14 +1,23 @@
 """Evaluate a checkpoint: tools/test.py CONFIG CHECKPOINT [--out FILE.npz | FILE.json] …"""
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import (
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    add_threshold_argument,
+    out_file,
+    read_config,
+)
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mlic.engine.runner.console import ConsoleRunner
@@ -18,46 +27,37 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import parse_threshold
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='which data (test)'
     )
     parser.add_argument('--work-dir', help='logs go here (work_dirs/<config>)')
-    parser.add_argument('--out', help='save predictions (.npz) or metrics (.json) to this file')
     parser.add_argument(
-        '--threshold',
-        metavar='T|FILE',
-        help="decide by a number, or by a .json or .csv file of each class's (the protocol's own)",
+        '--out',
+        type=out_file('.npz', '.json'),
+        help='save predictions (.npz) or metrics (.json) to this file',
     )
+    add_threshold_argument(parser, 'what decides', None)
     parser.add_argument(
         '--dry-run', action='store_true', help='check config, checkpoint and data, and stop'
     )
     parser.add_argument('--amp', action='store_true', help='predict with mixed precision')
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as test_dataloader.batch_size=8',
-    )
+    add_cfg_options(parser, 'test_dataloader.batch_size=8')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    if args.out and Path(args.out).suffix not in ('.npz', '.json'):
-        parser.error(f'--out takes a .npz file (predictions) or a .json file (metrics): {args.out}')
+    args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     args.found = find_checkpoint(args.checkpoint, args.stage)
     cfg.load_from = args.found.path
@@ -71,19 +71,21 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.split != 'test':
         use_split(cfg, args.split)
     metrics = own_metrics(cfg)
-    if not metrics and (args.threshold or (args.out or '').endswith('.npz')):
+    saves_predictions = args.out is not None and args.out.suffix == '.npz'
+    if not metrics and (args.threshold or saves_predictions):
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
     if args.threshold:
         parse_threshold(args.threshold)  # a bad file is better refused before the model is built
         for metric in metrics:
             metric.threshold = args.threshold
     if metrics:
-        if args.out and args.out.endswith('.npz'):
-            metrics[0].out_file = args.out
+        if saves_predictions:
+            metrics[0].out_file = str(args.out)
         if not metrics[0].get('per_class_file'):
             if args.out:
-                out = Path(args.out)
-                metrics[0].per_class_file = str(out.with_name(f'{out.stem}_per_class.csv'))
+                metrics[0].per_class_file = str(
+                    args.out.with_name(f'{args.out.stem}_per_class.csv')
+                )
             else:
                 metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
     return cfg
@@ -115,10 +117,9 @@ def per_class_path(checkpoint: str, work_dir: str) -> Path:
     return beside if writable and '://' not in checkpoint else Path(work_dir) / name
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        evaluate(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    evaluate(parse_args(argv))
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -133,9 +134,9 @@ def evaluate(args: argparse.Namespace) -> None:
     metrics = runner.test()
     if not is_main_process():
         return
-    if args.out and args.out.endswith('.json'):
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(metrics, indent=2) + '\n')
+    if args.out and args.out.suffix == '.json':
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(metrics, indent=2) + '\n')
     print(f'checkpoint: {args.found}')
     if args.out:
         print(f'saved: {args.out}')

@@ -1,25 +1,28 @@
 """Train a model: tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] …"""
 
+from __future__ import annotations
+
 import argparse
 import os
 import shlex
-import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from mlic.cli.arguments import add_cfg_options, add_config_argument, read_config
 from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumable
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import check_launch, scale_for_accumulation
+from mlic.installation import CONFIGS, command_words
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
     parser.add_argument(
         '--resume',
@@ -40,25 +43,18 @@ def parse_args() -> argparse.Namespace:
         help='scale the learning rate by the batch (processes x batch_size x accumulative_counts) '
         'over auto_scale_lr.base_batch_size',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as optim_wrapper.optimizer.lr=1e-4',
-    )
+    add_cfg_options(parser, 'optim_wrapper.optimizer.lr=1e-4')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -81,27 +77,27 @@ def print_end(args: argparse.Namespace, work_dir: str) -> None:
     if not any(Path(work_dir).glob('*.pth')):  # saving may be switched off
         return
     # the copy that the Runner writes has the changes of the command line
-    config = Path(work_dir, Path(args.config).name) if args.cfg_options else args.config
-    tool = Path(sys.argv[0]).with_name('test.py')
+    config = Path(work_dir, Path(args.config).name) if args.cfg_options else Path(args.config)
+    name = config.stem if CONFIGS in config.parents else str(config)
     best, last = (find_checkpoint(work_dir, stage) for stage in STAGES)
     print(f'checkpoint: {best}')
     if last != best:
         print(f'of the last stage, with --stage last: {last}')
-    print(f'test it: {shlex.join(["python", str(tool), str(config), work_dir])}')
+    print(f'test it: {shlex.join([*command_words("test.py"), name, work_dir])}')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        cfg = load_config(args)
-        check_data(cfg, ('train', 'val'))
-        if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
-            raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
-        if args.dry_run:
-            return
-        adapt_to_device(cfg)
-        runner = ConsoleRunner.from_cfg(cfg)
-        check_launch(runner)
-        runner.train()
-        if is_main_process():
-            print_end(args, cfg.work_dir)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    cfg = load_config(args)
+    check_data(cfg, ('train', 'val'))
+    if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
+        raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
+    if args.dry_run:
+        return
+    adapt_to_device(cfg)
+    runner = ConsoleRunner.from_cfg(cfg)
+    check_launch(runner)
+    runner.train()
+    if is_main_process():
+        print_end(args, cfg.work_dir)

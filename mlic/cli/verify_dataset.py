@@ -16,26 +16,25 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
+from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, read_config
 from mlic.datasets.own_data import verify_files
 from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files, name_some
 from mlic.engine.runner.data_check import check_data
+from mlic.engine.runner.errors import one_line_errors
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
 
 
-def load_config(path: str, options: dict | None) -> Config:
+def load_config(args: argparse.Namespace) -> Config:
     """A config with the command line's changes, its registry scope set."""
-    if not Path(path).is_file():
-        raise ValueError(f'{path}: config not found (in {Path.cwd()})')
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     return cfg
 
@@ -216,9 +215,10 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
     return findings
 
 
-def main() -> None:
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Check a config's data before training")
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     parser.add_argument(
         '--splits', nargs='+', choices=('train', 'val', 'test'), default=('train', 'val', 'test')
     )
@@ -230,19 +230,14 @@ def main() -> None:
     )
     parser.add_argument(
         '--workers',
-        type=int,
+        type=at_least(0),
         default=min(os.cpu_count() or 1, 16),
         help='processes that decode (%(default)s)',
     )
     parser.add_argument('--out', type=Path, help='text file for the full list of broken images')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='config entries to replace'
-    )
-    args = parser.parse_args()
-    try:
-        findings = verify(load_config(args.config, args.cfg_options), args)
-    except (OSError, SyntaxError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    findings = verify(load_config(args), args)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(''.join(f'{line}\n' for line in findings.broken), encoding='utf-8')

@@ -13,9 +13,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torch
@@ -25,34 +24,32 @@ from mmpretrain.registry import DATASETS
 from mlic.apis.export import describe_input
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument, at_least, out_file
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.data_check import check_data
+from mlic.engine.runner.errors import one_line_errors
 
 BATCHES = (1, 8)
 REPETITIONS = 5
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare an exported model with PyTorch')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
-    parser.add_argument('model', type=Path, help='.onnx or .pt2 file of export.py')
+    parser.add_argument(
+        'model', type=out_file('.onnx', '.pt2'), help='.onnx or .pt2 file of export.py'
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--images', help='folder or pattern of images')
     source.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='(%(default)s)'
     )
-    parser.add_argument('--num', type=int, default=16, help='so many images (%(default)s)')
+    parser.add_argument('--num', type=at_least(1), default=16, help='so many images (%(default)s)')
     parser.add_argument(
         '--tolerance', type=float, default=1e-4, help='largest difference (%(default)s)'
     )
-    args = parser.parse_args()
-    if args.num < 1:
-        parser.error(f'--num must be at least 1, got {args.num}')
-    if args.model.suffix not in ('.onnx', '.pt2'):
-        parser.error(f'the model must be a .onnx or .pt2 file: {args.model}')
-    return args
+    return parser.parse_args(argv)
 
 
 def read_images(args: argparse.Namespace, inferencer: MultiLabelInferencer) -> torch.Tensor:
@@ -159,15 +156,12 @@ def compare(args: argparse.Namespace) -> bool:
     return agree
 
 
-def main() -> None:
-    args = parse_args()
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     MMLogger.get_instance('verify', log_level='WARNING')
     if args.model.suffix == '.onnx' and importlib.util.find_spec('onnxruntime') is None:
-        sys.exit("error: onnxruntime is not installed: pip install -e '.[deploy]'")
-    try:
-        agree = compare(args)
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
-    if not agree:
-        sys.exit(f'error: scores of {args.model} differ by more than {args.tolerance:g}')
+        sys.exit("onnxruntime is not installed: pip install -e '.[deploy]'")
+    if not compare(args):
+        sys.exit(f'scores of {args.model} differ by more than {args.tolerance:g}')
     print(f'{args.model}: same scores')

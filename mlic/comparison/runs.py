@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mlic import __version__
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.installation import ASSETS, PACKAGE
 
 from .recipes import recipe_text
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
 SECONDS_BETWEEN_LINES = 60
 
@@ -141,8 +142,10 @@ ONE_THREAD = {f'{name}_NUM_THREADS': '1' for name in ('OMP', 'MKL', 'OPENBLAS')}
 
 
 def commit() -> str:
-    """The commit of the working tree, with a + if files differ from it."""
-    git = ['git', '-C', str(ROOT)]
+    """The commit of the working tree, with a + if files differ from it; of a wheel its version."""
+    if ASSETS.name == '.mim':
+        return f'mlic {__version__}'
+    git = ['git', '-C', str(ASSETS)]
     try:
         name = subprocess.run(
             [*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
@@ -157,7 +160,8 @@ def _run_in_slot(run: Run, free: queue.Queue) -> None:
     """Wait for a free slot, and do a run there."""
     slot = free.get()
     try:
-        _train_and_test(run, {**os.environ, **slot})
+        path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get('PYTHONPATH'))))
+        _train_and_test(run, {**os.environ, **slot, 'PYTHONPATH': path})
     finally:
         free.put(slot)
 
@@ -197,7 +201,7 @@ def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: str) ->
     output = run.folder / f'{tool}.out'
     with output.open('wb') as file:
         code = subprocess.run(
-            [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *arguments],
+            [sys.executable, '-m', 'mlic', tool, *arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -205,7 +209,7 @@ def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: str) ->
         ).returncode
     if code:
         lines = output.read_text(errors='replace').strip().splitlines()
-        raise RunError(f'tools/{tool}.py: {lines[-1] if lines else f"status {code}"} ({output})')
+        raise RunError(f'mlic {tool}: {lines[-1] if lines else f"status {code}"} ({output})')
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
@@ -96,13 +95,13 @@ class COCOMultiLabel(MultiLabelDataset):
         self,
         ann_file: str,
         data_root: str = '',
-        data_prefix: Optional[Union[str, dict]] = None,
+        data_prefix: str | dict | None = None,
         labelled_only: bool = False,
         class_order: str = 'id',
         pipeline: Sequence = (),
         test_mode: bool = False,
-        metainfo: Optional[dict] = None,
-        indices: Optional[Union[int, Sequence[int]]] = None,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
         max_refetch: int = 1000,

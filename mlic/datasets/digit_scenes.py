@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Optional, Union
 
 import cv2
 import numpy as np
@@ -72,8 +71,8 @@ class DigitScenes(MultiLabelDataset):
         seed: int = 0,
         pipeline: Sequence = (),
         test_mode: bool = False,
-        metainfo: Optional[dict] = None,
-        indices: Optional[Union[int, Sequence[int]]] = None,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
     ) -> None:

@@ -7,9 +7,8 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Optional, Union
 
 from filelock import FileLock
 from mmengine.logging import print_log
@@ -20,7 +19,7 @@ FILE_END = 2**20  # bytes at either end of a larger file
 
 
 def load_labels(
-    ann_file: Union[str, Path],
+    ann_file: str | Path,
     sources: Sequence[str],
     settings: dict,
     parse: Callable[[], dict],
@@ -61,7 +60,7 @@ def load_labels(
     return labels
 
 
-def digest_file(path: Union[str, Path]) -> str:
+def digest_file(path: str | Path) -> str:
     """Identify the content of a file; a missing one has a digest, too, and is for the parser.
 
     A small file is identified by its content alone: a copy is the same file. Of a large one (the
@@ -82,7 +81,7 @@ def digest_file(path: Union[str, Path]) -> str:
     return f'{stat.st_size} {stat.st_mtime_ns} {_hash(ends)}'
 
 
-def digest_folder(folder: Union[str, Path], names: Sequence[str]) -> str:
+def digest_folder(folder: str | Path, names: Sequence[str]) -> str:
     """Identify files of a folder by name, size and time of the last change, without opening them.
 
     Missing ones are missing in the digest, and are for the parser.
@@ -107,7 +106,7 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path, fingerprint: str) -> Optional[dict]:
+def _read(path: Path, fingerprint: str) -> dict | None:
     """The labels of a cache, None if there is none that is whole and has this fingerprint."""
     try:
         with path.open('rb') as file:

@@ -1,10 +1,9 @@
 """Lists of images and labels as text files, read line by line."""
 
 from pathlib import Path
-from typing import Union
 
 
-def read_lines(path: Union[str, Path]) -> list[str]:
+def read_lines(path: str | Path) -> list[str]:
     """Lines of a text file, stripped, whatever their endings and with or without a last one."""
     path = Path(path)
     if not path.is_file():

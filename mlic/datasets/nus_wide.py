@@ -4,7 +4,6 @@ import ast
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
@@ -87,11 +86,11 @@ class NUSWIDE(MultiLabelDataset):
         variant: str = 'official',
         labelled_only: bool = True,
         ann_file: str = '',
-        data_prefix: Optional[Union[str, dict]] = None,
+        data_prefix: str | dict | None = None,
         pipeline: Sequence = (),
         test_mode: bool = False,
-        metainfo: Optional[dict] = None,
-        indices: Optional[Union[int, Sequence[int]]] = None,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
         max_refetch: int = 1000,

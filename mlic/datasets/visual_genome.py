@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional, Union
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
@@ -62,11 +61,11 @@ class VG500(MultiLabelDataset):
         split: str = 'train',
         ann_file: str = 'vg_category_500_labels_index.json',
         names_file: str = '',
-        data_prefix: Optional[Union[str, dict]] = None,
+        data_prefix: str | dict | None = None,
         pipeline: Sequence = (),
         test_mode: bool = False,
-        metainfo: Optional[dict] = None,
-        indices: Optional[Union[int, Sequence[int]]] = None,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
         max_refetch: int = 1000,

@@ -1,6 +1,6 @@
 """Labels of images by an exported model, with onnxruntime, numpy and Pillow alone.
 
-python onnx_predict.py model.onnx photo.jpg … [--thr 0.5]
+python onnx_predict.py model.onnx photo.jpg … [--threshold 0.5]
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main():
     parser = argparse.ArgumentParser(description='Predict labels with an ONNX model')
     parser.add_argument('model', help='.onnx file of tools/deploy/export.py')
     parser.add_argument('images', nargs='+')
-    parser.add_argument('--thr', type=float, default=0.5, help='lowest score of a label')
+    parser.add_argument('--threshold', type=float, default=0.5, help='lowest score of a label')
     args = parser.parse_args()
     session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
     metadata = session.get_modelmeta().custom_metadata_map
@@ -39,7 +39,7 @@ def main():
     for path in args.images:
         image = read(path, recipe['size'], recipe['resize'])
         (scores,) = session.run(['scores'], {'images': image[None]})[0]
-        labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= args.thr]
+        labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= args.threshold]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)
         print(f'{path}: {found or "no label"}')  # noqa: T201
 

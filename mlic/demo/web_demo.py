@@ -8,7 +8,7 @@ import html
 import os
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -63,7 +63,7 @@ def import_gradio():
 
 def build_demo(
     inferencer: MultiLabelInferencer,
-    thr: Union[float, Sequence[float]] = 0.5,
+    thr: float | Sequence[float] = 0.5,
     title: str = 'Labels of a photo',
 ) -> 'gradio.Blocks':
     """The page, ready for :func:`serve`.
@@ -132,7 +132,7 @@ def _lay_out(gr, inferencer: MultiLabelInferencer, start: float, has_file: bool)
 
 
 def _connect(
-    gr, page: SimpleNamespace, inferencer: MultiLabelInferencer, each: Optional[list]
+    gr, page: SimpleNamespace, inferencer: MultiLabelInferencer, each: list | None
 ) -> None:
     """What happens when a photo is dropped, a control is moved, or a label is picked."""
     classes = inferencer.classes

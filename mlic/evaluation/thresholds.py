@@ -55,6 +55,19 @@ def parse_threshold(
     return float(threshold)
 
 
+def parse_score_threshold(threshold: str) -> float | ThresholdFile:
+    """:func:`parse_threshold` of what is a score; ValueError if it is not between 0 and 1."""
+    found = parse_threshold(threshold)
+    if isinstance(found, float) and not 0 <= found <= 1:
+        raise ValueError(f'--threshold is a score, between 0 and 1, got {found:g}')
+    return found
+
+
+def of_classes(threshold: float | ThresholdFile, names: Sequence[str]) -> float | np.ndarray:
+    """The number, or the thresholds (C,) of these classes; ValueError if names differ."""
+    return threshold.of_classes(names) if isinstance(threshold, ThresholdFile) else threshold
+
+
 def read_thresholds(path: str | Path) -> ThresholdFile:
     """Thresholds of classes from a ``.json`` or ``.csv`` file.
 

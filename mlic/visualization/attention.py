@@ -35,7 +35,7 @@ def draw_attention(
     class_names: Sequence[str],
     image_names: Sequence[str] | None = None,
     *,
-    thr: float = 0.5,
+    thr: float | Sequence[float] = 0.5,
     max_labels: int = 4,
 ) -> Figure:
     """Draw a row per image: its labels, the image, and a heat map for each predicted label.
@@ -52,7 +52,8 @@ def draw_attention(
         class_names (Sequence[str]): C names.
         image_names (Sequence[str], optional): Titles of the B images. Defaults to None: their
             numbers.
-        thr (float): A label with at least this score is predicted. Defaults to 0.5.
+        thr (float | Sequence[float]): A label with at least this score is predicted; one number,
+            or C. Defaults to 0.5.
         max_labels (int): Heat maps per image, at least 1; the highest scores first.
             Defaults to 4.
 
@@ -68,6 +69,7 @@ def draw_attention(
     if image_names is None:
         image_names = [f'image {index}' for index in range(len(images))]
     _check(images, pred_score, target, attention, class_names, image_names)
+    thr = torch.as_tensor(thr, dtype=torch.as_tensor(pred_score).dtype).expand(len(class_names))
     shown = [select_labels(score, thr, max_labels) for score in pred_score]
     columns = 1 + max(map(len, shown))
     panel = min(MAX_PANEL, (PAGE_WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns)
@@ -105,7 +107,7 @@ def draw_attention(
     return figure
 
 
-def select_labels(pred_score: Tensor, thr: float, max_labels: int) -> list[int]:
+def select_labels(pred_score: Tensor, thr: float | Tensor, max_labels: int) -> list[int]:
     """The labels of one image to show: scores (C,) of at least ``thr``, highest first.
 
     There are at most ``max_labels``, and at least one: the best.
@@ -182,13 +184,13 @@ def _caption(
     target: Tensor,
     shown: list[int],
     class_names: Sequence[str],
-    thr: float,
+    thr: Tensor,
     width: float,
 ) -> list[tuple[str, str]]:
     """Lines of text and their colours: what is true, what was missed, what has no panel."""
     true, predicted, missed, hidden = [], [], [], []
     for label, name in enumerate(class_names):
-        is_true, is_predicted = target[label] > 0, pred_score[label] >= thr
+        is_true, is_predicted = target[label] > 0, pred_score[label] >= thr[label]
         true += [name] if is_true else []
         predicted += [name] if is_predicted else []
         missed += [name] if is_true and not is_predicted else []
@@ -199,7 +201,8 @@ def _caption(
     if hidden:
         lines += [(line, PLAIN_COLOUR) for line in _wrap('also predicted: ', hidden, width)]
     if not predicted:
-        lines.append((f'no score reaches {thr:g}', MISSED_COLOUR))
+        least = f'{thr[0]:g}' if (thr == thr[0]).all() else 'the threshold of its label'
+        lines.append((f'no score reaches {least}', MISSED_COLOUR))
     return lines
 
 

@@ -92,13 +92,16 @@ def at_threshold(curve: Curve, threshold: float) -> tuple[float, float] | None:
     return None if index < 1 else (float(curve.recall[index]), float(curve.precision[index]))
 
 
-def draw_pr_curves(curves: Sequence[Curve], threshold: float = 0.5) -> Figure:
+def draw_pr_curves(
+    curves: Sequence[Curve], threshold: float | Sequence[float | None] = 0.5
+) -> Figure:
     """Draw curves with lines of equal F1; a dot marks each at a threshold.
 
     Args:
         curves (Sequence[Curve]): The first is drawn thick and black (the micro average), up to 14
             others in colours and dashes.
-        threshold (float): Of the dots. Defaults to 0.5.
+        threshold (float | Sequence[float | None]): Of the dots; one number, or one for each curve,
+            None for no dot. Defaults to 0.5.
 
     Returns:
         Figure: As wide as its legend needs, about 960 px at most at 100 dpi.
@@ -111,6 +114,7 @@ def draw_pr_curves(curves: Sequence[Curve], threshold: float = 0.5) -> Figure:
 
     if not 1 <= len(curves) <= MAX_CURVES + 1:
         raise ValueError(f'1 to {MAX_CURVES + 1} curves can be drawn, got {len(curves)}')
+    is_one = isinstance(threshold, (int, float))
     width, height = LEFT + SIDE + LEGEND, BOTTOM + SIDE + TOP
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
     FigureCanvasAgg(figure)
@@ -125,14 +129,16 @@ def draw_pr_curves(curves: Sequence[Curve], threshold: float = 0.5) -> Figure:
         label = f'{name.replace("$", chr(92) + "$")}  AP {100 * curve.ap:.1f}  ({curve.support})'
         curve_shown = thin(curve, 1000)
         axes.step(curve_shown.recall, curve_shown.precision, where='pre', label=label, **style)
-        dot = at_threshold(curve, threshold)
+        own = threshold if is_one else threshold[number]
+        dot = None if own is None else at_threshold(curve, own)
         if dot:
             axes.plot(*dot, 'o', color=style['color'], markersize=6, zorder=5, markeredgecolor='w')
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.005)
     axes.set_xlabel('recall', fontsize=FONT_SIZE, color=PLAIN_COLOUR)
     axes.set_ylabel('precision', fontsize=FONT_SIZE, color=PLAIN_COLOUR)
-    axes.set_title(f'precision and recall; dots: score ≥ {threshold:g}', fontsize=FONT_SIZE)
+    least = f'{threshold:g}' if is_one else "each class's threshold"
+    axes.set_title(f'precision and recall; dots: score ≥ {least}', fontsize=FONT_SIZE)
     axes.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(

@@ -5,12 +5,15 @@ Importing this package registers its components; a config does it with
 """
 
 import mlic  # noqa: F401  data sets, metric, hooks, backbones
+from mlic.installation import register_models
 
 from .attention_block import AttentionBlock
 from .hard_negatives import hard_negative_term
 from .mulcon_head import MulConHead
 from .mulcon_neck import MulConNeck
 from .multi_view import MultiViewDataPreprocessor
+
+register_models('mulcon')
 
 __all__ = [
     'AttentionBlock',

@@ -7,17 +7,15 @@ import math
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-LEAF = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_own224.py'
+from mlic.installation import ASSETS, command_words, find_config
 
 CONFIG = """\
 # {sizes[train]} images to train, {sizes[val]} to choose the best checkpoint, {sizes[test]} to test.
-# Written by tools/dataset_tools/{tool}; change what you like.
+# Written by {tool}; change what you like.
 _base_ = {base!r}
 
 num_classes = {num_classes}
@@ -66,8 +64,9 @@ def write_config(
     # at least 8 batches an epoch, and about 400 in all
     batch_size = next((size for size in (32, 16, 8, 4, 2) if sizes['train'] >= 8 * size), 1)
     batches = sizes['train'] // batch_size
-    inside = ROOT in path.resolve().parents
-    base = os.path.relpath(LEAF, path.resolve().parent) if inside else LEAF
+    inside = ASSETS in path.resolve().parents
+    leaf = Path(find_config('sadcl_efficientnet-lite0_own224'))
+    base = os.path.relpath(leaf, path.resolve().parent) if inside else leaf
     run = (path.parent / 'run').as_posix()
     text = CONFIG.format(
         tool=Path(sys.argv[0]).name,
@@ -108,22 +107,13 @@ def work_dir(config: Path) -> Path:
 
 def next_commands(config: Path) -> list[str]:
     """What to type next, in the directory the tool was started in."""
-    inside = Path.cwd() == ROOT or ROOT in Path.cwd().parents
-    tools = Path(os.path.relpath(ROOT / 'tools') if inside else ROOT / 'tools')
-    found = shutil.which('python')
-    same = found and os.path.realpath(found) == os.path.realpath(sys.executable)
-    python = 'python' if same else os.path.relpath(sys.executable) if inside else sys.executable
+    picture = config.with_suffix('.png')
     return [
-        shlex.join([python, *map(str, command)])
-        for command in (
-            [tools / 'dataset_tools/verify_dataset.py', config],
-            [
-                tools / 'dataset_tools/browse_dataset.py',
-                config,
-                '--out',
-                config.with_suffix('.png'),
-            ],
-            [tools / 'train.py', config],
-            [tools / 'test.py', config, work_dir(config)],
+        shlex.join([*command_words(tool), *map(str, arguments)])
+        for tool, *arguments in (
+            ('dataset_tools/verify_dataset.py', config),
+            ('dataset_tools/browse_dataset.py', config, '--out', picture),
+            ('train.py', config),
+            ('test.py', config, work_dir(config)),
         )
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional, Union
 
 import cv2
 import mmengine.fileio
@@ -25,7 +24,7 @@ class ImageReadError(ValueError):
 
 
 def read_image(
-    path: Union[str, Path], backend_args: Optional[dict] = None, reduce_to: Optional[int] = None
+    path: str | Path, backend_args: dict | None = None, reduce_to: int | None = None
 ) -> np.ndarray:
     """Read a whole image as colours, turned upright as its EXIF orientation says.
 
@@ -93,7 +92,7 @@ def _is_whole(content: bytes) -> bool:
     return True
 
 
-def _flag(content: bytes, reduce_to: Optional[int]) -> int:
+def _flag(content: bytes, reduce_to: int | None) -> int:
     """How to decode: in full, or the smallest size of a JPEG that has ``reduce_to`` pixels."""
     if reduce_to is None or not content.startswith(JPEG_START):
         return cv2.IMREAD_COLOR
@@ -145,9 +144,7 @@ class LoadImageStrict(BaseTransform):
         ImageReadError: See :func:`read_image`.
     """
 
-    def __init__(
-        self, backend_args: Optional[dict] = None, reduce_to: Optional[int] = None
-    ) -> None:
+    def __init__(self, backend_args: dict | None = None, reduce_to: int | None = None) -> None:
         self.backend_args = backend_args
         self.reduce_to = reduce_to
 

@@ -1,7 +1,6 @@
 """The crop of SADCL's second stage, and what a pipeline keeps of an image."""
 
 from collections.abc import Sequence
-from typing import Optional
 
 import mmcv
 import numpy as np
@@ -53,7 +52,7 @@ class MultiScaleCrop(BaseTransform):
         max_distort: int = 2,
         backend: str = 'cv2',
         interpolation: str = 'bilinear',
-        canvas: Optional[int] = None,
+        canvas: int | None = None,
     ) -> None:
         if not scales or not all(0 < value <= 1 for value in scales):
             raise ValueError(f'scales must be in (0, 1], but got {tuple(scales)}')

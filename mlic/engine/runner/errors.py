@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import HTTPError, URLError
 
+import mmpretrain.registry
 import torch.distributed as torch_dist
+from mmengine.registry import Registry
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-# modules whose messages are made for people; a user's own method is one of them
-OURS = ('mlic', 'projects')
+from mlic.installation import methods_hidden_by
+
+# the others that have registered something there
+LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
 INSTEAD_OF_A_DOWNLOAD = (
     'Without a network, get it elsewhere and give its path: init_cfg.checkpoint for a backbone, '
     'load_from for a model'
@@ -23,18 +27,31 @@ INSTEAD_OF_A_DOWNLOAD = (
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End a tool with one line and exit status 1 where the message was made for people.
+    """The way in which every tool ends; a decorator of its ``main``.
 
-    Those are this package's own errors and the system's about files; what else goes wrong keeps
-    its traceback. Under torchrun the error of the rank that failed first is repeated at the end.
-    Where nothing went wrong, the process group is left in order.
+    The exit status is 0 if all was done, 1 if something was wrong, and 2 (argparse's) for usage.
+    What was wrong is one line on stderr, ``error: …``, where the message was made for people:
+    errors that were raised in ``mlic``, ``projects`` or another package that has registered
+    something with mmpretrain, such as a user's own method; errors of the system about files;
+    modules that cannot be imported; a config's syntax. What else goes wrong keeps its traceback.
+    A reader that has read enough, such as head, ends a tool without a message.
+
+    Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
+    went wrong, the process group is left in order.
 
     Raises:
         SystemExit: With the message, and the rank where there are several.
     """
     try:
         yield
+        sys.stdout.flush()
+    except SystemExit as end:
+        if not isinstance(end.code, str) or end.code.startswith('error'):
+            raise
+        sys.exit(_one_line(end.code))
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(1)
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         raised_in = frame.f_globals.get('__name__', '')
         # a collective fails because another rank has: that one's error is the reason
@@ -43,9 +60,19 @@ def one_line_errors() -> Iterator[None]:
             get_error_handler().record_exception(error)
         if not _is_for_people(error, raised_in):
             raise
-        sys.exit(_one_line(error))
+        sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
         _leave_process_group()
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a closed pipe; what is left then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _leave_process_group() -> None:
@@ -67,24 +94,32 @@ def _leave_process_group() -> None:
 
 def _is_for_people(error: Exception, raised_in: str) -> bool:
     """Whether the message alone says what to do."""
-    if isinstance(error, OSError) or type(error).__module__.split('.')[0] in OURS:
+    if isinstance(error, (ImportError, OSError, SyntaxError)):
         return True
-    is_ours = raised_in.split('.')[0] in OURS
-    return is_ours and isinstance(error, (RuntimeError, TypeError, ValueError))
+    registries = (x for x in vars(mmpretrain.registry).values() if isinstance(x, Registry))
+    registered = (
+        cls.__module__ for registry in registries for cls in registry.module_dict.values()
+    )
+    packages = {'mlic', 'projects', *(name.split('.')[0] for name in registered)} - LIBRARIES
+    if type(error).__module__.split('.')[0] in packages:
+        return True
+    kinds = (AssertionError, RuntimeError, TypeError, ValueError)
+    return raised_in.split('.')[0] in packages and isinstance(error, kinds) and bool(str(error))
 
 
-def _one_line(error: Exception) -> str:
-    """The message; of an error in a loader's worker, the last line of the worker's traceback."""
-    text = _describe(error)
+def _one_line(text: str) -> str:
+    """A message as a tool's last line; of an error in a loader's worker, its traceback's last."""
     if 'Original Traceback' in text:
         text = text.splitlines()[-1].partition(': ')[2]
     several = os.environ.get('WORLD_SIZE', '1') != '1' and 'RANK' in os.environ
     where = f' (rank {os.environ["RANK"]})' if several else ''
-    return f'error{where}: {" ".join(text.split()) or type(error).__name__}'
+    return f'error{where}: {" ".join(text.split())}'
 
 
 def _describe(error: Exception) -> str:
     """The message; of a file that is not there or not reached, what it is and what to do."""
+    if isinstance(error, ImportError) and 'projects' in str(error) and methods_hidden_by():
+        return f'{methods_hidden_by()} hides the methods of mlic: take its folder off the path'
     if isinstance(error, HTTPError):
         return f'{error.url} could not be downloaded: {error}. {INSTEAD_OF_A_DOWNLOAD}'
     if isinstance(error, URLError):

@@ -10,7 +10,6 @@ Shapes: B images, C classes, V views, D embed dims, P projection dims.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +18,19 @@ from torch import Tensor
 from mlic.cli.benchmark.measure import Bench, Case
 from mlic.cli.benchmark.network import make_target
 from mlic.cli.benchmark.run import run
+from mlic.engine.runner.errors import one_line_errors
+from mlic.installation import find_config
 from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss
 from projects.sadcl.models.sadcl_head import SADCLHead
 
-CONFIG = str(Path(__file__).resolve().parents[3] / 'configs/sadcl/sadcl_r101_coco448.py')
 PROJECTION, EMBED = 1024, 2048
 # labels of an image: 2.9 on COCO, 13.6 on Visual Genome's 500 classes
 COCO, GENOME = (32, 80, 93), (32, 500, 435)
 
 
+@one_line_errors()
 def main(argv: list[str] | None = None) -> None:
-    run(CONFIG, cases, plain_loss, argv)
+    run(find_config('sadcl_r101_coco448'), cases, plain_loss, argv)
 
 
 def cases(bench: Bench, quick: bool) -> Iterator[Case]:

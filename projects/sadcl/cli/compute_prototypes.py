@@ -6,27 +6,32 @@ number of all images that have it (what the published files look like) or of tho
 threshold. ``SADCLHead(prototypes='FILE.npy')`` starts from the result, (C, D) float32.
 """
 
+from __future__ import annotations
+
 import argparse
-from pathlib import Path
 
 import numpy as np
-from mmengine.config import DictAction
 from torch import Tensor
 
 from mlic.apis.model_outputs import has_label_embeddings
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import (
+    add_cfg_options,
+    add_checkpoint_arguments,
+    add_config_argument,
+    out_file,
+)
 from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compute the class prototypes of a model')
-    parser.add_argument('config', help='config file')
+    add_config_argument(parser)
     add_checkpoint_arguments(parser)
-    parser.add_argument('--out', type=Path, required=True, help='.npy file to write')
+    parser.add_argument('--out', type=out_file('.npy'), required=True, help='.npy file to write')
     parser.add_argument(
         '--threshold',
         type=float,
@@ -39,15 +44,8 @@ def parse_args() -> argparse.Namespace:
         default='positives',
         help='divide by all images that have the class, or by those summed (%(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='config entries to replace, such as train_dataloader.batch_size=8',
-    )
-    args = parser.parse_args()
-    if args.out.suffix != '.npy':
-        parser.error(f'--out takes a .npy file: {args.out}')
+    add_cfg_options(parser, 'train_dataloader.batch_size=8')
+    args = parser.parse_args(argv)
     if not 0 <= args.threshold < 1:
         parser.error(f'--threshold must be in [0, 1), but got {args.threshold}')
     return args
@@ -90,7 +88,6 @@ def compute(args: argparse.Namespace) -> None:
     print(f'saved: {args.out}, {tuple(prototypes.shape)} float32')
 
 
-def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        compute(args)
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    compute(parse_args(argv))

@@ -9,8 +9,9 @@ A memory bank is made for one batch size: a model with another ``bank_slots`` le
 a warning when it loads DST, as the published code does.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ import torch
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.renaming import select_weights
 from mlic.engine.checkpoints.writing import atomic_write
+from mlic.engine.runner.errors import one_line_errors
 from projects.sadcl.converters.published_weights import (
     check_complete,
     convert_state_dict,
@@ -26,7 +28,7 @@ from projects.sadcl.converters.published_weights import (
 )
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Turn a checkpoint of the published code into one of this project, or back'
     )
@@ -41,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="keep the 20 of COCO's 80 classes that VOC has, in VOC's order, to start VOC from",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.reverse and (args.ema or args.coco_to_voc):
         parser.error('--reverse takes neither --ema nor --coco-to-voc')
     if args.target.resolve() == args.source.resolve():
@@ -69,10 +71,8 @@ def convert(args: argparse.Namespace) -> str:
     return description
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        description = convert(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    description = convert(args)
     print(f'{args.target}: {description}')

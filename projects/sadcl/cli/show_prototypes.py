@@ -10,16 +10,16 @@ picture is the matrix of all cosines; the numbers are written beside it, as .csv
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mlic.cli.arguments import add_checkpoint_arguments
+from mlic.cli.arguments import add_checkpoint_arguments, out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.runner.errors import one_line_errors
 from mlic.models.layers.projector import Projector
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes, write_table
 from projects.sadcl.models.sadcl_head import read_prototypes
@@ -27,11 +27,13 @@ from projects.sadcl.models.sadcl_head import read_prototypes
 PREFIX = 'head.projector.'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the cosines of class prototypes')
     what = 'checkpoint file, a work directory: its best (else latest) one, or .npy file'
     add_checkpoint_arguments(parser, 'source', metavar='SRC', help=what)
-    parser.add_argument('--out', type=Path, default='prototypes.png', help='picture (%(default)s)')
+    parser.add_argument(
+        '--out', type=out_file('.png'), default='prototypes.png', help='picture (%(default)s)'
+    )
     parser.add_argument(
         '--projected', action='store_true', help="the prototypes after the head's projector"
     )
@@ -44,9 +46,7 @@ def parse_args() -> argparse.Namespace:
         default='cluster',
         help='similar classes side by side, or as they are numbered (%(default)s)',
     )
-    args = parser.parse_args()
-    if args.out.suffix != '.png':
-        parser.error(f'--out takes a file that ends in .png: {args.out}')
+    args = parser.parse_args(argv)
     args.table = args.out.with_suffix('.csv')
     if args.names and args.names.resolve() == args.table.resolve():
         parser.error(f'the table would overwrite --names {args.names}: choose another --out')
@@ -121,9 +121,6 @@ def run(args: argparse.Namespace) -> None:
     print(f'picture: {args.out}')
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    run(parse_args(argv))

@@ -216,7 +216,7 @@ def test_example_predicts_without_torch(run, exported, checkpoint):
         "runpy.run_path(sys.argv[0], run_name='__main__'); "
         "assert not {'torch', 'cv2', 'mmengine', 'projects'} & set(sys.modules)"
     )
-    command = [sys.executable, '-c', code, str(DEMO), str(exported), *photos, '--thr', '0.0']
+    command = [sys.executable, '-c', code, str(DEMO), str(exported), *photos, '--threshold', '0.0']
     result = subprocess.run(command, capture_output=True, text=True, cwd=run, timeout=120)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.strip().splitlines()

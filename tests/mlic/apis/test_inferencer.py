@@ -390,7 +390,10 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypa
     (folder / 'notes.txt').write_text('left out')
     out = run / 'out'
     arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
-    assert run_tool(monkeypatch, 'tools/infer.py', *arguments, '--thr', '0.3', '--attention') == 1
+    assert (
+        run_tool(monkeypatch, 'tools/infer.py', *arguments, '--threshold', '0.3', '--attention')
+        == 1
+    )
     output = capsys.readouterr()
     assert '1 files in the folders are no images' in output.out
     broken = str(folder / 'broken.jpg')
@@ -427,7 +430,7 @@ def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatc
         record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
         return [label['label'] for label in record['images'][0]['labels']]
 
-    assert labels('--thr-file', run / 'thresholds.json') == ['dog']
+    assert labels('--threshold', run / 'thresholds.json') == ['dog']
     record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
     assert record['thresholds'] == dict.fromkeys(CLASSES, 2) | {'dog': -1}
     assert Path(record['checkpoint']).is_file()
@@ -441,9 +444,9 @@ def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatc
         (['nothing.jpg'], 'error: image not found: nothing.jpg does not exist'),
         (['PHOTOS', '--checkpoint', 'nothing'], 'checkpoint not found'),
         (['PHOTOS', '--topk', '6'], 'error: --topk 6: the model has 5 classes'),
-        (['PHOTOS', '--thr', '30'], 'error: --thr is a score, between 0 and 1, got 30'),
-        (['PHOTOS', '--thr-file', 'no.json'], 'error: --thr-file no.json does not exist'),
-        (['PHOTOS', '--thr-file', 'short.json'], 'has no threshold for 4 classes'),
+        (['PHOTOS', '--threshold', '30'], 'error: --threshold is a score, between 0 and 1, got 30'),
+        (['PHOTOS', '--threshold', 'no.json'], 'error: no.json does not exist'),
+        (['PHOTOS', '--threshold', 'short.json'], 'has no threshold for 4 classes'),
     ],
 )
 def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path):

@@ -481,7 +481,7 @@ def test_tool_maps_embeddings(tmp_path, monkeypatch, projected):
         model.head.prototypes[3] = 0
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'best_mAP.pth')
     out = tmp_path / 'map.png'
-    options = ['--num-images', 6, '--out', out, *['--projected'] * projected]
+    options = ['--num', 6, '--out', out, *['--projected'] * projected]
     run_tool(monkeypatch, 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, *options)
     saved = np.load(out.with_suffix('.npz'))
     assert saved['points'].shape == (len(saved['label']), 2)

@@ -308,7 +308,7 @@ def run_tool(monkeypatch, *arguments):
 def test_tool_writes_a_picture(run_dir, monkeypatch, capsys):
     out = run_dir / 'new' / 'picture.png'
     config = run_dir / 'config.py'
-    run_tool(monkeypatch, config, run_dir, '--out', out, '--num-images', 3, '--max-labels', 2)
+    run_tool(monkeypatch, config, run_dir, '--out', out, '--num', 3, '--max-labels', 2)
     assert capsys.readouterr().out.splitlines()[-1] == f'picture: {out}'
     with Image.open(out) as picture:
         assert picture.format == 'PNG'
@@ -438,7 +438,7 @@ def test_tool_refuses_indices_outside_the_test_set(run_dir, monkeypatch, argumen
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--out', 'picture.txt'], ['--num-images', '0'], ['--max-labels', '0']]
+    'arguments', [['--out', 'picture.txt'], ['--num', '0'], ['--max-labels', '0']]
 )
 def test_tool_refuses_options_that_make_no_picture(run_dir, monkeypatch, capsys, arguments):
     with pytest.raises(SystemExit):

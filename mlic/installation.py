@@ -1,0 +1,71 @@
+"""What lies beside the code, in a checkout or in the wheel: configs, tools, model index."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+# the wheel carries them in mlic/.mim, as OpenMMLab's packages do
+ASSETS = PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
+CONFIGS = ASSETS / 'configs'
+
+
+def find_config(name: str) -> str:
+    """A config's path, of a path or of a name such as ``sadcl_efficientnet-lite0_digits128``.
+
+    A file of that path comes first; ``.py`` may be left out of a name.
+
+    Raises:
+        FileNotFoundError: One line, with similar names.
+    """
+    if Path(name).is_file():
+        return name
+    ours = {path.stem: path for path in CONFIGS.glob('*/*.py')}
+    stem = name.removesuffix('.py')
+    if stem in ours:
+        return str(ours[stem])
+    close = difflib.get_close_matches(Path(stem).name, ours, cutoff=0.75)
+    similar = f'; similar names: {", ".join(close)}' if close else ''
+    raise FileNotFoundError(f'{name}: config not found (in {Path.cwd()}){similar}')
+
+
+def command_words(tool: str) -> list[str]:
+    """How to type another tool, in the way that this one was started.
+
+    Args:
+        tool (str): Below ``tools``, such as 'dataset_tools/from_csv.py'.
+
+    Returns:
+        list[str]: ``mlic from_csv``, or ``python tools/dataset_tools/from_csv.py``.
+    """
+    if Path(sys.argv[0]).suffix != '.py':
+        return ['mlic', Path(tool).stem]
+    inside = Path.cwd() == ASSETS or ASSETS in Path.cwd().parents
+    script = os.path.relpath(ASSETS / 'tools' / tool) if inside else ASSETS / 'tools' / tool
+    found = shutil.which('python')
+    same = found and os.path.realpath(found) == os.path.realpath(sys.executable)
+    python = 'python' if same else os.path.relpath(sys.executable) if inside else sys.executable
+    return [python, str(script)]
+
+
+def methods_hidden_by() -> str | None:
+    """The ``projects/__init__.py`` of another repository that hides the methods, or None.
+
+    ``projects`` is a namespace package, and a regular one anywhere on the path comes first.
+    """
+    spec = importlib.util.find_spec('projects')
+    return spec.origin if spec else None
+
+
+def register_models(method: str) -> None:
+    """Tell mmpretrain's ``get_model`` and ``list_models`` the models of a method's metafile."""
+    from mmpretrain.apis.model import ModelHub
+
+    ModelHub.register_model_index(
+        ASSETS / 'projects' / method / 'metafile.yml', config_prefix=ASSETS
+    )

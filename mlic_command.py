@@ -1,0 +1,92 @@
+"""The command ``mlic NAME …``: finds a tool by its name and runs it.
+
+A module of its own: listing the commands imports nothing of ``mlic``, whose import takes seconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import re
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+GROUP = 'mlic.commands'  # of entry points: what methods add
+
+
+def find_commands() -> dict[str, str]:
+    """Name and module of each command: those of the toolkit, then those of the methods."""
+    folder = source_of('mlic').parent / 'cli'
+    files = {path.stem: path for path in folder.glob('*.py')}
+    files.update((path.parent.name, path) for path in folder.glob('*/run.py'))
+    commands = {
+        name: '.'.join(('mlic', 'cli', *path.relative_to(folder).with_suffix('').parts))
+        for name, path in sorted(files.items())
+        if '\ndef main(' in path.read_text(encoding='utf-8')
+    }
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        commands.setdefault(entry.name, entry.module)
+    return commands
+
+
+def source_of(module: str) -> Path | None:
+    """A module's file, found without importing its package; None if there is none."""
+    top, *rest = module.split('.')
+    spec = importlib.util.find_spec(top)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, *rest)
+        for file in (path / '__init__.py', path.with_suffix('.py')):
+            if file.is_file():
+                return file
+    return None
+
+
+def summary(module: str) -> str:
+    """What a command does: the first words of its module's docstring."""
+    file = source_of(module)
+    text = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) if file else ''
+    return re.split(r'[:;.](?:\s|$)', text or '', maxsplit=1)[0]
+
+
+def describe(commands: dict[str, str]) -> str:
+    """The help text."""
+    width = max(map(len, commands))
+    lines = [f'  {name:{width}}  {summary(module)}' for name, module in commands.items()]
+    return '\n'.join(
+        ['usage: mlic COMMAND …', '', *lines, '', 'mlic COMMAND --help says more; mlic --version']
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; its status is 0 if all was done, 1 if something was wrong, 2 for usage.
+
+    Args:
+        argv (list[str], optional): A command's name, with - or _, and its arguments. Defaults to
+            None: those of the process.
+    """
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ['--help']
+    if name == '--version':
+        source = source_of('mlic').read_text(encoding='utf-8')
+        print('mlic', re.search(r"^__version__ = '(.*)'", source, re.MULTILINE)[1])
+        return
+    commands = find_commands()
+    if name in ('-h', '--help'):
+        print(describe(commands))
+        return
+    module = commands.get(name.replace('-', '_'))
+    if module is None:
+        close = difflib.get_close_matches(name.replace('-', '_'), commands, n=1, cutoff=0)
+        print(f'mlic: no command {name!r}; did you mean {close[0]}?', file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f'mlic {name}', *arguments]  # the name that help texts show
+    from mlic.engine.runner.errors import one_line_errors
+
+    with one_line_errors():
+        importlib.import_module(module).main(arguments)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,167 @@
+"""The command ``mlic``: what it lists, how it is typed, how errors end, which configs it finds."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+from mmpretrain.registry import MODELS
+
+import mlic_command
+from mlic import __version__
+from mlic.engine.runner.errors import one_line_errors
+from mlic.installation import CONFIGS, find_config
+from tests.helpers import ROOT
+
+DIGITS = 'sadcl_efficientnet-lite0_digits128'
+
+
+def python(*arguments, path=(ROOT,), **kwargs):
+    """A Python of its own; modules are found in these folders first."""
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, path))}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, env=environment, **kwargs,
+    )  # fmt: skip
+
+
+def test_the_list_imports_neither_torch_nor_mlic():
+    code = (
+        'import sys, mlic_command; mlic_command.main([]); '
+        'print({"torch", "numpy", "mlic"} & set(sys.modules))'
+    )
+    *lines, imported = python('-c', code).stdout.splitlines()
+    assert imported == 'set()'
+    assert '  train            Train a model' in lines
+
+
+def test_every_tool_is_a_command_with_a_summary_of_one_line():
+    commands = mlic_command.find_commands()
+    tools = {
+        path.stem
+        for path in (ROOT / 'tools').rglob('*.py')
+        if 'docs_site' not in path.parts and 'mlic.cli' in path.read_text()
+    }
+    # deploy/verify.py and benchmark/run.py have a folder that tells more than their name
+    assert tools - {'verify', 'run'} <= commands.keys()
+    assert {'verify_export', 'benchmark'} <= commands.keys()
+    for name, module in commands.items():
+        assert 10 < len(mlic_command.summary(module)) <= 75, name
+
+
+@pytest.mark.parametrize('name', ['eval_metric', 'eval-metric'])
+def test_help_shows_the_command_as_it_was_typed(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['/bin/mlic'])
+    with pytest.raises(SystemExit) as end:
+        mlic_command.main([name, '--help'])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f'usage: mlic {name} [-h]')
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as end:
+        mlic_command.main(['trian'])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "mlic: no command 'trian'; did you mean train?\n"
+
+
+def test_the_version(capsys):
+    mlic_command.main(['--version'])
+    assert capsys.readouterr().out == f'mlic {__version__}\n'
+
+
+def test_methods_add_commands_by_entry_point(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'others_tool.py').write_text(
+        '"""Count sheep: one, two."""\ndef main(argv=None):\n    print("counted", *argv)\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = EntryPoint('count_sheep', 'others_tool:main', 'mlic.commands')
+    monkeypatch.setattr(mlic_command, 'entry_points', lambda group: [entry])
+    monkeypatch.setattr(sys, 'argv', ['mlic'])
+    mlic_command.main(['--help'])
+    assert '  count_sheep      Count sheep\n' in capsys.readouterr().out
+    mlic_command.main(['count-sheep', '3'])
+    assert capsys.readouterr().out == 'counted 3\n'
+
+
+# ---------------------------------------------------------------- configs by name
+
+
+def test_a_config_is_found_by_name_and_a_file_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ours = str(CONFIGS / 'sadcl' / f'{DIGITS}.py')
+    assert find_config(DIGITS) == find_config(f'{DIGITS}.py') == ours
+    (tmp_path / f'{DIGITS}.py').touch()
+    assert find_config(f'{DIGITS}.py') == f'{DIGITS}.py'
+    assert find_config(ours) == ours
+
+
+def test_an_unknown_config_is_one_line_with_similar_names(tmp_path):
+    done = python('-m', 'mlic', 'train', DIGITS.replace('digits', 'digit'), cwd=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith('error: sadcl_efficientnet-lite0_digit128: config not found (in ')
+    assert f'similar names: {DIGITS}' in line
+
+
+def test_the_file_that_hides_the_methods_is_named(tmp_path):
+    (tmp_path / 'projects').mkdir()
+    (tmp_path / 'projects' / '__init__.py').touch()
+    done = python('-m', 'mlic', 'train', DIGITS, '--dry-run', path=(ROOT, tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f'error: {tmp_path}/projects/__init__.py hides the methods of mlic: '
+        'take its folder off the path'
+    ]
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.fixture
+def users_method(tmp_path, monkeypatch):
+    """A module with a registered head, as a user writes it."""
+    (tmp_path / 'users_method.py').write_text(
+        'from mmpretrain.registry import MODELS\n'
+        '@MODELS.register_module()\n'
+        'class UsersHead:\n'
+        '    def __init__(self, size):\n'
+        '        if size < 1:\n'
+        '            raise ValueError(f"size must be positive,\\n got {size}")\n'
+        '        self.size = [][size]\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    MODELS.module_dict.pop('UsersHead', None)
+
+
+def test_an_error_of_a_users_method_is_one_line(users_method):
+    import users_method  # noqa: F401
+
+    with pytest.raises(SystemExit, match='^error: size must be positive, got 0$'):
+        one_line_errors()(MODELS.build)(dict(type='UsersHead', size=0))
+    with pytest.raises(IndexError):  # a fault, whose place matters
+        one_line_errors()(MODELS.build)(dict(type='UsersHead', size=1))
+
+
+def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():
+    for code, expected in (('no data', 'error: no data'), ('error: x', 'error: x'), (2, 2)):
+        with pytest.raises(SystemExit) as end, one_line_errors():
+            sys.exit(code)
+        assert end.value.code == expected
+
+
+def test_a_method_registers_its_models_and_imports_no_tool():
+    code = (
+        'import sys, projects.sadcl\n'
+        'parts = {m.split(".")[1] for m in sys.modules if m.startswith("mlic.")}\n'
+        'tools = parts & {"apis", "cli", "comparison", "demo"}\n'
+        'print(sorted(tools), "matplotlib" in sys.modules)\n'
+        'from mmpretrain import get_model, list_models\n'
+        'names = list_models("sadcl*")\n'
+        'model = get_model("sadcl_r50_coco448")\n'
+        'print(len(names) > 30, type(model.head).__name__)'
+    )
+    done = python('-c', code)
+    assert done.stdout.splitlines()[-2:] == ['[] False', 'True SADCLHead'], done.stderr
