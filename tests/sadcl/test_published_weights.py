@@ -28,7 +28,7 @@ from projects.sadcl.converters.published_weights import (
     pick_voc_classes,
     revert_state_dict,
 )
-from tests.helpers import RECORDINGS, ROOT
+from tests.helpers import ROOT, recorded
 from tests.sadcl.test_end_to_end import tiny_config
 
 
@@ -223,16 +223,17 @@ def test_convert_and_revert_give_the_same_tensors(sadcl):
     assert_same(revert_state_dict(converted), without_positions(weights))
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
 def test_recorded_names_are_known():
-    with np.load(RECORDINGS / 'extras.npz') as file:
-        names = [*file['backbone.trainable'], *file['backbone.frozen']]
-    for name in names:
+    data = recorded('extras.npz')
+    for name in [*data['backbone.trainable'], *data['backbone.frozen']]:
         value = torch.zeros(1)
         ours = name.replace('body.', 'backbone.', 1)
         assert_same(convert_state_dict({f'backbone.0.{name}': value}), {ours: value})
-    with np.load(RECORDINGS / 'train_step_new.npz') as file:
-        names = [name[3:] for name in file.files if name.startswith('sd.transformer.')]
+
+
+def test_recorded_names_of_the_other_transformer_are_refused():
+    data = recorded('train_step_new.npz')
+    names = [name[3:] for name in data if name.startswith('sd.transformer.')]
     with pytest.raises(ValueError, match='newattention'):
         convert_state_dict({name: torch.zeros(1) for name in names})
 

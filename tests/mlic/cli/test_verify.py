@@ -13,12 +13,12 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from tests.helpers import ROOT
+from tests.helpers import DATA, ROOT, needs_data
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
 DIGITS = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
 LEAF = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_own224.py'
-SHARED = ROOT.parent / 'shared' / 'data'
+VOC_LISTS = 'label_files/voc2007/ImageSets_Main_official'
 CLASSES = ['beach', 'boat', 'person']
 
 
@@ -263,11 +263,11 @@ def test_published_splits_are_told_by_their_counts(monkeypatch):
     assert name('MultiLabelDataset', 499, 260, 1756).startswith('the counts of Corel5k test')
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f'{SHARED} is absent')
+@needs_data(VOC_LISTS)
 def test_labels_of_voc_2007_are_those_of_its_fingerprint():
     from mlic.cli import verify_dataset as tool
 
-    folder = SHARED / 'label_files' / 'voc2007' / 'ImageSets_Main_official'
+    folder = DATA / VOC_LISTS
     for part in ('train', 'val', 'trainval', 'test'):
         flags = [
             line.split()[1]

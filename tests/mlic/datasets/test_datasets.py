@@ -18,11 +18,9 @@ from mlic.datasets.coco import COCOMultiLabel
 from mlic.datasets.digit_scenes import POOLS, DigitScenes
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.voc import VOCMultiLabel
-from tests.helpers import ROOT
+from tests.helpers import DATA, ROOT, needs_data
 
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
-LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
-PROTOTYPES = ROOT.parent / 'shared' / 'data' / 'prototypes'
 
 
 @pytest.fixture(autouse=True)
@@ -236,10 +234,7 @@ def likeness(vectors):
     return (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
 
 
-@pytest.mark.skipif(
-    not (LABEL_FILES.is_dir() and PROTOTYPES.is_dir()),
-    reason=f'{LABEL_FILES} or {PROTOTYPES} is absent',
-)
+@needs_data('label_files', 'prototypes')
 @pytest.mark.parametrize(
     'dataset, names, prototypes',
     [
@@ -251,12 +246,12 @@ def likeness(vectors):
 )
 def test_classes_are_in_the_order_of_published_names_and_prototypes(dataset, names, prototypes):
     """Classes with alike word vectors have alike prototypes: 0.44 to 0.52, in this order only."""
-    folder = LABEL_FILES / 'names_and_embeddings'
+    folder = DATA / 'label_files/names_and_embeddings'
     lines = (folder / f'{names}.label.txt').read_text().split('\n')
     classes = dataset.METAINFO['classes']
     assert tuple(line.strip() for line in lines if line.strip()) == tuple(classes)
     words = np.load(folder / f'{names}.glove.npy')
-    rows = np.load(PROTOTYPES / f'vis_prototype_embed_file_select_{prototypes}.npy').squeeze()
+    rows = np.load(DATA / f'prototypes/vis_prototype_embed_file_select_{prototypes}.npy').squeeze()
     assert len(rows) == len(words) == len(classes)
 
     def agreement(order):

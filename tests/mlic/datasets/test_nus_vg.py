@@ -13,9 +13,9 @@ from mmpretrain.registry import DATASETS
 from mlic.datasets import nus_wide, visual_genome
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.visual_genome import VG500
-from tests.helpers import ROOT
+from tests.helpers import DATA, ROOT, needs_data
 
-LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
+LABEL_FILES = DATA / 'label_files'
 CONCEPTS = NUSWIDE.METAINFO['classes']
 NAMES = ('actor\\0002_17.jpg', 'zoos\\0005_26.jpg', 'zoos\\0596_39.jpg')
 LABELS = ([13, 55, 80], [], [0])  # of NAMES: clouds, sky, zebra; none; airport
@@ -316,7 +316,7 @@ def test_voc_configs_name_their_splits_and_pack_difficult_labels():
 # ---------------------------------------------------------------- the real lists
 
 
-@pytest.mark.skipif(not (LABEL_FILES / 'nuswide').is_dir(), reason=f'{LABEL_FILES} is absent')
+@needs_data('label_files/nuswide')
 def test_nus_reads_the_real_test_list(tmp_path, log):
     source = LABEL_FILES / 'nuswide' / 'TestImagelist.txt'
     write_image(tmp_path / 'actor' / '0002_174174086.jpg')
@@ -335,7 +335,7 @@ def test_nus_reads_the_real_test_list(tmp_path, log):
     assert tuple(names) == CONCEPTS
 
 
-@pytest.mark.skipif(not (LABEL_FILES / 'vg500').is_dir(), reason=f'{LABEL_FILES} is absent')
+@needs_data('label_files/vg500')
 def test_vg_reads_the_real_lists(tmp_path, log):
     content = {}
     for split in ('train', 'test'):
