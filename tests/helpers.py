@@ -2,8 +2,12 @@
 
 import json
 import os
+import runpy
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -31,3 +35,39 @@ def needs_data(*folders):
     """Mark of a test that reads ``folders`` of the data that MLIC_DATA names."""
     absent = [folder for folder in folders if not (DATA / folder).is_dir()]
     return pytest.mark.skipif(bool(absent), reason=f'needs {absent} in the folder of MLIC_DATA')
+
+
+def run_tool(tool, *arguments):
+    """Run a script of the repository in this process; what ends it, SystemExit too, is raised."""
+    with mock.patch.object(sys, 'argv', [str(tool), *map(str, arguments)]):
+        runpy.run_path(str(ROOT / tool), run_name='__main__')
+
+
+def call_tool(tool, *arguments):
+    """Run a script in this process: its exit status or message, None for success."""
+    try:
+        run_tool(tool, *arguments)
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+def run_command(*command, cwd):
+    """What a command prints in a process of its own, with one thread; it must succeed."""
+    binaries = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'VIRTUAL_ENV': str(binaries.parent),  # the shell scripts take the Python that runs pytest
+        'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}',
+    }
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr

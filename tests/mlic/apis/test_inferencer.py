@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from mlic.apis.predictor import load_predictor, parse_literals, read_stored_conf
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import ROOT
+from tests.helpers import ROOT, call_tool
 
 # a tool names its logger once a process; here several run in one
 pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
@@ -85,16 +84,6 @@ def make_run(folder):
     return folder
 
 
-def run_tool(monkeypatch, tool, *arguments):
-    """Run a tool in this process; returns its exit status or message, None for success."""
-    monkeypatch.setattr(sys, 'argv', [str(ROOT / tool), *map(str, arguments)])
-    try:
-        runpy.run_path(str(ROOT / tool), run_name='__main__')
-    except SystemExit as exit_:
-        return exit_.code
-    return None
-
-
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp('inferencer') / 'a')
@@ -118,11 +107,11 @@ def photos(run):
 # ---------------------------------------------------------------- scores
 
 
-def test_scores_are_those_of_the_test_tool(run, photos, inferencer, monkeypatch):
+def test_scores_are_those_of_the_test_tool(run, photos, inferencer):
     saved = run / 'test.npz'
     work_dir = ['--work-dir', run / 'test']
     arguments = [run / 'config.py', run / 'work_dirs/run', '--out', saved, *work_dir]
-    assert run_tool(monkeypatch, 'tools/test.py', *arguments) is None
+    assert call_tool('tools/test.py', *arguments) is None
     pred = torch.from_numpy(np.load(saved)['pred'])
     assert (pred.std(dim=0) > 1e-3).all()  # or the tests could not tell one image from another
     results = inferencer(photos, batch_size=4)
@@ -381,7 +370,7 @@ def test_every_label_has_its_heat_map_up_to_twelve():
 # ---------------------------------------------------------------- the tool
 
 
-def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypatch, capsys):
+def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
     folder = run / 'mixed'
     (folder / 'deeper').mkdir(parents=True)
     for name in ('0.png', 'deeper/0.png'):
@@ -390,7 +379,7 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypa
     (folder / 'notes.txt').write_text('left out')
     out = run / 'out'
     arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
-    assert run_tool(monkeypatch, 'tools/infer.py', *arguments, '--thr', '0.3', '--attention') == 1
+    assert call_tool('tools/infer.py', *arguments, '--thr', '0.3', '--attention') == 1
     output = capsys.readouterr()
     assert '1 files in the folders are no images' in output.out
     broken = str(folder / 'broken.jpg')
@@ -416,14 +405,14 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypa
             assert picture.format == 'JPEG'
 
 
-def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatch):
+def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):
     out = run / 'decided'
     (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 2) | {'dog': -1}))
     common = [photos[0], '--checkpoint', run / 'work_dirs/run', '--out', out, '--no-pictures']
     common += ['--workers', 0]
 
     def labels(*arguments):
-        assert run_tool(monkeypatch, 'tools/infer.py', *common, *arguments) is None
+        assert call_tool('tools/infer.py', *common, *arguments) is None
         record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
         return [label['label'] for label in record['images'][0]['labels']]
 
@@ -451,7 +440,7 @@ def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path
     Path('short.json').write_text('{"dog": 0.5}')
     arguments = [run / 'photos' if text == 'PHOTOS' else text for text in arguments]
     common = ['--checkpoint', run / 'work_dirs/run', '--out', 'out', *arguments]
-    status = run_tool(monkeypatch, 'tools/infer.py', *common)
+    status = call_tool('tools/infer.py', *common)
     assert message in status and '\n' not in status
     assert not Path('out').exists()
 
@@ -462,7 +451,6 @@ def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path
     ids=lambda backbone: backbone['type'],
 )
 def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
-    init_default_scope('mmpretrain')
     torch.manual_seed(0)
     cfg = Config(
         dict(

@@ -11,7 +11,6 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
 from mmpretrain.datasets import MultiLabelDataset, remove_transform
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
@@ -31,11 +30,6 @@ PIXELS = cv2.resize(
 RGB = Image.fromarray(PIXELS)
 RGBA = Image.merge('RGBA', (*RGB.split(), RGB.convert('L').point(lambda grey: 0 * (grey < 128))))
 PALETTE = RGB.quantize(32)
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def encode(image, kind, **options):

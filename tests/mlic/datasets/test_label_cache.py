@@ -9,7 +9,6 @@ import shutil
 import time
 
 import pytest
-from mmengine.registry import init_default_scope
 
 from mlic.datasets import coco, label_cache, nus_wide, visual_genome, voc
 from mlic.datasets.coco import COCOMultiLabel
@@ -22,11 +21,6 @@ from tests.mlic.datasets.test_nus_vg import ZEBRA, write, write_nus, write_vg
 from tests.mlic.datasets.test_voc import write_objects, write_voc
 
 LABELS = dict(names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], left_out=3)
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @pytest.fixture

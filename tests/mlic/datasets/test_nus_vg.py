@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.datasets import nus_wide, visual_genome
@@ -19,11 +18,6 @@ LABEL_FILES = DATA / 'label_files'
 CONCEPTS = NUSWIDE.METAINFO['classes']
 NAMES = ('actor\\0002_17.jpg', 'zoos\\0005_26.jpg', 'zoos\\0596_39.jpg')
 LABELS = ([13, 55, 80], [], [0])  # of NAMES: clouds, sky, zebra; none; airport
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
@@ -23,11 +22,6 @@ OBJECTS = {
     '000001': [('car', '0'), ('person', '1'), ('car', '0')],
     '000002': [('dog', '1')],  # no other than a difficult one
 }
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @pytest.fixture

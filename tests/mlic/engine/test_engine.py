@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from mlic.engine.checkpoints.search import find_checkpoint
@@ -23,12 +22,6 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
 from projects.sadcl.engine.prototype_hook import PrototypeHook, class_means
 from tests.helpers import ROOT, recorded
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-
 
 # ---------------------------------------------------------------- one cycle
 

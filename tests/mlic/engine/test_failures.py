@@ -15,7 +15,6 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import METRICS, MODELS
 from mmpretrain.structures import DataSample
@@ -30,11 +29,6 @@ from mlic.engine.hooks.finite_loss_hook import NonFiniteLossError
 
 RUN_NUMBER = itertools.count()
 NAN, INF = math.nan, math.inf
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @MODELS.register_module()

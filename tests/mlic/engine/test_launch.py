@@ -11,7 +11,6 @@ from urllib.error import HTTPError, URLError
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -234,11 +233,6 @@ def test_slurm_without_cuda_is_an_error():
 # ---------------------------------------------------------------- checks before the first iteration
 
 
-@pytest.fixture
-def scope():
-    init_default_scope('mmpretrain')
-
-
 def loader(images, drop_last=False):
     return dict(
         batch_size=4,
@@ -249,7 +243,7 @@ def loader(images, drop_last=False):
     )
 
 
-def test_a_loader_without_batches_is_an_error(tmp_path, scope):
+def test_a_loader_without_batches_is_an_error(tmp_path):
     runner, _ = make_runner(tmp_path, train_dataloader=loader(3, drop_last=True))
     with pytest.raises(LaunchError, match='0 batches: 3 images on 1 .*batch_size=4'):
         check_launch(runner)
@@ -258,7 +252,7 @@ def test_a_loader_without_batches_is_an_error(tmp_path, scope):
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_more_processes_than_images_is_an_error(tmp_path, scope, split):
+def test_more_processes_than_images_is_an_error(tmp_path, split):
     parts = dict(train_dataloader=loader(8))
     if split == 'val':
         parts.update(
@@ -299,7 +293,7 @@ def test_another_batch_than_the_rate_was_made_for_is_a_warning(
     assert (f'was made for {base}' in log) == warns
 
 
-def test_the_scaled_rate_counts_accumulated_batches(tmp_path, scope):
+def test_the_scaled_rate_counts_accumulated_batches(tmp_path):
     cfg = Config(
         dict(
             auto_scale_lr=dict(enable=True, base_batch_size=64),

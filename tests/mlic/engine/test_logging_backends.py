@@ -5,7 +5,6 @@ import re
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import VISUALIZERS
 
@@ -48,7 +47,6 @@ def check_curves(first, second):
 
 @pytest.mark.parametrize('backend', EXTRAS)
 def test_a_missing_package_is_said_in_one_line_that_names_the_extra(tmp_path, monkeypatch, backend):
-    init_default_scope('mmpretrain')
     extra = EXTRAS[backend]
     importable = packages._is_importable
     monkeypatch.setattr(packages, '_is_importable', lambda name: name != extra and importable(name))

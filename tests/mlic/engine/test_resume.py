@@ -334,11 +334,6 @@ def fetch_epochs(workers=0, context=None, dataset=None, shuffle_seed=0):
     return torch.stack(epochs)
 
 
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-
-
 def test_augmentation_differs_from_epoch_to_epoch_and_image_to_image():
     draws = fetch_epochs()  # (epochs, images, generators)
     assert draws.shape == (2, 6, 3)
