@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from projects.sadcl.engine.prototype_hook import build_prototype_loader
 from projects.sadcl.models import sadcl_head
 from tests.helpers import run_tool
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.tiny_runs import tiny_config
 
 TOOL = 'tools/compute_prototypes.py'
 PROTOTYPES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)

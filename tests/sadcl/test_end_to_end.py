@@ -1,6 +1,5 @@
 """From command to number: train, stage switch, resume, test, infer; on one and two processes."""
 
-import itertools
 import json
 import re
 import sys
@@ -9,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import METRICS
@@ -20,54 +17,7 @@ from mmpretrain.registry import METRICS
 from mlic.engine.checkpoints.search import find_checkpoint
 from projects.sadcl.engine.prototype_hook import class_means
 from tests.helpers import ROOT, run_command
-
-CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
-RUN_NUMBER = itertools.count()
-IMAGES, BATCH = 16, 8  # two iterations an epoch
-
-# what makes the demo's config tiny
-TINY = {
-    'model.backbone.pretrained': False,
-    'model.backbone.out_stage': 3,
-    'model.neck.in_channels': 40,
-    'model.neck.embed_dims': 16,
-    'model.neck.feedforward_channels': 16,
-    'model.head.in_channels': 16,
-    'model.head.proj_channels': 8,
-    'model.head.bank_slots': BATCH,
-    'train_dataloader.dataset.num_images': IMAGES,
-    'train_dataloader.batch_size': BATCH,
-    'val_dataloader.dataset.num_images': 12,
-    'test_dataloader.dataset.num_images': 12,
-    'default_hooks.logger.interval': 1,
-    **{
-        f'{split}_dataloader.{key}': value
-        for split in ('train', 'val', 'test')
-        for key, value in dict(num_workers=0, persistent_workers=False).items()
-    },
-}
-
-
-def tiny_config(tmp_path, begin=2, epochs=2, **changes):
-    init_default_scope('mmpretrain')
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict({**TINY, **changes})
-    cfg.custom_hooks[1].update(begin=begin, threshold=0.0)
-    cfg.param_scheduler[0].end = epochs
-    cfg.train_cfg.update(max_epochs=epochs, val_interval=1)
-    cfg.default_hooks.checkpoint.max_keep_ckpts = 9
-    cfg.work_dir = str(tmp_path / 'work')
-    cfg.launcher = 'none'
-    # runs of the same second would share a name, and with it mmengine's message hub
-    cfg.experiment_name = f'tiny_{next(RUN_NUMBER)}'
-    return cfg
-
-
-def logged_losses(work_dir):
-    """(epoch, loss_sscl, loss_pscl) of every iteration in the log."""
-    (scalars,) = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))[-1:]
-    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-    return [(x['epoch'], x['loss_sscl'], x['loss_pscl']) for x in lines if 'loss_sscl' in x]
+from tests.tiny_runs import BATCH, logged_losses, tiny_config
 
 
 def test_tools_train_test_and_infer(tmp_path):

@@ -26,7 +26,7 @@ from projects.sadcl.converters.published_weights import (
     revert_state_dict,
 )
 from tests.helpers import ROOT, recorded, run_tool
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.tiny_runs import tiny_config
 
 
 def make_published(backbone=None, channels=None, sadcl=True, seed=0, **sizes):

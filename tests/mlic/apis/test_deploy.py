@@ -25,8 +25,8 @@ from mlic.apis.predictor import load_predictor
 from mlic.cli import publish_model
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
-from tests.helpers import call_tool
-from tests.mlic.apis.test_inferencer import CLASSES, ROOT, SIZE, make_run
+from tests.helpers import ROOT, call_tool
+from tests.photo_run import CLASSES, SIZE, make_run
 
 onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")

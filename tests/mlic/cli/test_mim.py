@@ -13,7 +13,7 @@ import torch
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.engine.checkpoints.search import find_checkpoint
 from tests.helpers import ROOT, run_command
-from tests.sadcl.test_end_to_end import logged_losses, tiny_config
+from tests.tiny_runs import logged_losses, tiny_config
 
 TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 

@@ -17,6 +17,7 @@ from mlic.datasets.coco import COCOMultiLabel
 from mlic.datasets.digit_scenes import POOLS, DigitScenes
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.voc import VOCMultiLabel
+from tests.dataset_files import coco_content, write_coco
 from tests.helpers import DATA, ROOT, needs_data
 
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
@@ -30,39 +31,6 @@ def log(monkeypatch):
 
 
 # ---------------------------------------------------------------- COCOMultiLabel
-
-CLASSES = dict(classes=('person', 'dog', 'zebra'))
-
-
-def coco_content():
-    """Ids with gaps, categories out of order, a crowd, a class twice, an unlabelled image."""
-    return dict(
-        images=[
-            dict(id=30, file_name='c.jpg', height=4, width=4),
-            dict(id=7, file_name='a.jpg', height=4, width=4),
-            dict(id=12, file_name='b.jpg', height=4, width=4),
-        ],
-        categories=[
-            dict(id=24, name='zebra'),
-            dict(id=1, name='person'),
-            dict(id=18, name='dog'),
-        ],
-        annotations=[
-            dict(id=5, image_id=30, category_id=24, iscrowd=0),
-            dict(id=2, image_id=30, category_id=1, iscrowd=0),
-            dict(id=9, image_id=30, category_id=24, iscrowd=0),
-            dict(id=4, image_id=7, category_id=18, iscrowd=1),
-        ],
-    )
-
-
-def write_coco(root, content):
-    (root / 'annotations').mkdir()
-    (root / 'train2014').mkdir()
-    for name in 'abc':
-        cv2.imwrite(str(root / 'train2014' / f'{name}.jpg'), np.zeros((4, 4, 3), np.uint8))
-    (root / 'annotations' / 'instances.json').write_text(json.dumps(content))
-    return dict(data_root=str(root), ann_file='annotations/instances.json', metainfo=CLASSES)
 
 
 def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys, log):

@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from mmengine.config import Config
 from mmpretrain.datasets import VOC
@@ -12,16 +10,13 @@ from mmpretrain.registry import DATASETS
 
 from mlic.datasets import voc
 from mlic.datasets.voc import VOCMultiLabel
+from tests.dataset_files import VOC_OBJECTS, write_objects, write_voc
 from tests.helpers import DATA, ROOT, needs_data
 
 VOC2007 = 'voc2007_subset/VOCdevkit/VOC2007'
 OFFICIAL = 'label_files/voc2007/ImageSets_Main_official'
 
 CAR, DOG, PERSON = 6, 11, 14
-OBJECTS = {
-    '000001': [('car', '0'), ('person', '1'), ('car', '0')],
-    '000002': [('dog', '1')],  # no other than a difficult one
-}
 
 
 @pytest.fixture
@@ -33,28 +28,6 @@ def log(monkeypatch):
     return lines
 
 
-def write_objects(root, name, objects):
-    """An XML file; None in the place of 'difficult' stands for no tag."""
-    tags = ''.join(
-        f'<object><name>{label}</name>'
-        + ('' if difficult is None else f'<difficult>{difficult}</difficult>')
-        + '<part><name>head</name></part></object>\n'
-        for label, difficult in objects
-    )
-    (root / 'Annotations' / f'{name}.xml').write_text(f'<annotation>\n{tags}</annotation>')
-
-
-def write_voc(root, objects=OBJECTS):
-    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-        (root / folder).mkdir(parents=True)
-    for name, items in objects.items():
-        write_objects(root, name, items)
-        cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
-    for split in ('trainval', 'test'):
-        (root / 'ImageSets/Main' / f'{split}.txt').write_text('\n'.join(objects) + '\n')
-    return dict(data_root=str(root))
-
-
 def labels(dataset):
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     return [(info['gt_label'], info['gt_label_difficult']) for info in infos]
@@ -64,7 +37,7 @@ def test_voc_separates_difficult_labels(tmp_path, log):
     kwargs = write_voc(
         tmp_path,
         {
-            **OBJECTS,
+            **VOC_OBJECTS,
             '000003': [('person', '1'), ('person', '0'), ('car', '1')],  # one person is easy
             '000004': [],
         },

@@ -16,7 +16,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from tests.helpers import ROOT
-from tests.mlic.engine.test_failures import Toys, make_runner
+from tests.tiny_runs import Toys, make_runner
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
 
@@ -29,7 +29,7 @@ from mmengine import dist
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mlic.engine import adapt_to_device, one_line_errors
-from tests.mlic.engine.test_failures import make_runner
+from tests.tiny_runs import make_runner
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
 
@@ -274,7 +274,7 @@ def test_more_processes_than_images_is_an_error(tmp_path, split):
     [(4, 1, 1, False), (16, 2, 2, False), (16, 1, 2, True), (4, 2, 1, True)],
 )
 def test_another_batch_than_the_rate_was_made_for_is_a_warning(
-    tmp_path, scope, base, accumulated, world_size, warns
+    tmp_path, base, accumulated, world_size, warns
 ):
     optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulated)
     runner, _ = make_runner(

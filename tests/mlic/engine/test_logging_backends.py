@@ -12,7 +12,7 @@ from mlic import packages
 from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization import vis_backends as tracking
 from tests.helpers import ROOT
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.tiny_runs import tiny_config
 
 EXTRAS = {'TensorboardVisBackend': 'tensorboard', 'WandbVisBackend': 'wandb'}
 

@@ -20,7 +20,7 @@ from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import best_threshold, fit_thresholds, read_thresholds
 from tests import reference_metrics as reference
 from tests.helpers import call_tool
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.tiny_runs import tiny_config
 
 NAMES = [f'word {c}' for c in range(8)]
 
