@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from mlic.engine.checkpoints.search import find_checkpoint
@@ -24,13 +23,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from projects.sadcl.engine.prototype_hook import PrototypeHook
-from tests.helpers import RECORDINGS, ROOT
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-
+from tests.helpers import ROOT, recorded
 
 # ---------------------------------------------------------------- one cycle
 
@@ -79,15 +72,13 @@ def test_one_cycle_of_a_rise_of_one_step_does_not_divide_by_zero():
 
 
 def test_one_cycle_equals_the_published_run():
-    if not RECORDINGS.exists():
-        pytest.skip('recordings of the published code are not here')
-    recorded = np.load(RECORDINGS / 'extras.npz')
-    steps = int(recorded['onecycle.total_steps'])
+    data = recorded('extras.npz')
+    steps = int(data['onecycle.total_steps'])
     optimizer = make_adamw(5e-5)
     scheduler = GroupOneCycleLR(optimizer, pct_start=0.2, total_steps=steps, by_epoch=False)
-    history = run_schedule(optimizer, scheduler, steps)[recorded['onecycle.step'], 0]
-    np.testing.assert_allclose(history[:, 0], recorded['onecycle.lr'], rtol=1e-9)
-    np.testing.assert_allclose(history[:, 1], recorded['onecycle.beta1'], rtol=1e-12)
+    history = run_schedule(optimizer, scheduler, steps)[data['onecycle.step'], 0]
+    np.testing.assert_allclose(history[:, 0], data['onecycle.lr'], rtol=1e-9)
+    np.testing.assert_allclose(history[:, 1], data['onecycle.beta1'], rtol=1e-12)
 
 
 def test_second_cycle_has_the_peaks_of_the_first():

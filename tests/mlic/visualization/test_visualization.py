@@ -1,14 +1,11 @@
 import base64
 import io
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image, ImageDraw
 
@@ -26,7 +23,7 @@ from mlic.visualization.attention import (
 )
 from mlic.visualization.page import fit_ends, text_width
 from mlic.visualization.prediction import INK, draw_prediction
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 
 TOOL = ROOT / 'tools/analysis_tools/show_attention.py'
 NAMES = ['zero', 'one', 'two', 'three', 'four']
@@ -295,20 +292,14 @@ def run_dir(tmp_path):
     text = f'_base_ = [{str(base)!r}, {str(runtime)!r}]\nmodel = {MODEL!r}\n'
     (tmp_path / 'config.py').write_text(text)
     torch.manual_seed(0)
-    init_default_scope('mmpretrain')
     torch.save(dict(state_dict=MODELS.build(MODEL).state_dict()), tmp_path / 'best_mAP.pth')
     return tmp_path
 
 
-def run_tool(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-    runpy.run_path(str(TOOL), run_name='__main__')
-
-
-def test_tool_writes_a_picture(run_dir, monkeypatch, capsys):
+def test_tool_writes_a_picture(run_dir, capsys):
     out = run_dir / 'new' / 'picture.png'
     config = run_dir / 'config.py'
-    run_tool(monkeypatch, config, run_dir, '--out', out, '--num', 3, '--max-labels', 2)
+    run_tool(TOOL, config, run_dir, '--out', out, '--num', 3, '--max-labels', 2)
     assert capsys.readouterr().out.splitlines()[-1] == f'picture: {out}'
     with Image.open(out) as picture:
         assert picture.format == 'PNG'
@@ -346,7 +337,6 @@ def files_of_one_image(folder, *transforms):
     content = dict(metainfo=dict(classes=[f'class {c}' for c in range(10)]), data_list=[sample])
     (folder / 'test.json').write_text(json.dumps(content))
     pipeline = [dict(type='LoadImageFromFile'), *transforms, dict(type='PackInputs')]
-    init_default_scope('mmpretrain')
     options = dict(data_root=str(folder), ann_file='test.json', pipeline=pipeline, test_mode=True)
     return DATASETS.build(dict(type='MultiLabelDataset', **options))
 
@@ -415,14 +405,14 @@ def test_tool_spreads_images_evenly():
     assert choose_images(11, 3, [4, 4, 0]) == [4, 4, 0]
 
 
-def test_tool_refuses_a_model_without_attention(run_dir, monkeypatch):
+def test_tool_refuses_a_model_without_attention(run_dir):
     cfg = Config.fromfile(run_dir / 'config.py')
     cfg.model.neck = dict(type='GlobalAveragePooling')
     cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=64)
     cfg.dump(run_dir / 'baseline.py')
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), run_dir / 'baseline.pth')
     with pytest.raises(SystemExit, match='GlobalAveragePooling, and SARLNeck is needed'):
-        run_tool(monkeypatch, run_dir / 'baseline.py', run_dir / 'baseline.pth')
+        run_tool(TOOL, run_dir / 'baseline.py', run_dir / 'baseline.pth')
 
 
 @pytest.mark.parametrize(
@@ -432,15 +422,15 @@ def test_tool_refuses_a_model_without_attention(run_dir, monkeypatch):
         (['--indices', '-1'], '--indices -1: the test set has images 0 to 499'),
     ],
 )
-def test_tool_refuses_indices_outside_the_test_set(run_dir, monkeypatch, arguments, message):
+def test_tool_refuses_indices_outside_the_test_set(run_dir, arguments, message):
     with pytest.raises(SystemExit, match=message):
-        run_tool(monkeypatch, run_dir / 'config.py', run_dir, *arguments)
+        run_tool(TOOL, run_dir / 'config.py', run_dir, *arguments)
 
 
 @pytest.mark.parametrize(
     'arguments', [['--out', 'picture.txt'], ['--num', '0'], ['--max-labels', '0']]
 )
-def test_tool_refuses_options_that_make_no_picture(run_dir, monkeypatch, capsys, arguments):
+def test_tool_refuses_options_that_make_no_picture(run_dir, capsys, arguments):
     with pytest.raises(SystemExit):
-        run_tool(monkeypatch, run_dir / 'config.py', run_dir, *arguments)
+        run_tool(TOOL, run_dir / 'config.py', run_dir, *arguments)
     assert arguments[0] in capsys.readouterr().err.splitlines()[-1]
