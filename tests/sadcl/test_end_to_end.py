@@ -28,10 +28,9 @@ def test_tools_train_test_and_infer(tmp_path):
     assert 'Config, environment and hooks are in' in terminal
     assert not re.findall('backbone|deprecated|UserWarning', terminal)  # a page of them, once
     assert len(terminal.splitlines()) < 60
-    checkpoint, command = terminal.splitlines()[-2:]
-    assert checkpoint == f'checkpoint: {find_checkpoint(str(tmp_path / "run"))}'.replace(
-        f'{tmp_path}/', ''
-    )
+    found = str(find_checkpoint(tmp_path / 'run')).replace(f'{tmp_path}/', '')
+    assert f'checkpoint: {found}' in terminal.splitlines()[-3:]
+    command = terminal.splitlines()[-1]
     assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
     output = run_command(
         sys.executable,
@@ -50,7 +49,7 @@ def test_tools_train_test_and_infer(tmp_path):
     assert saved['pred'].shape == saved['target'].shape == (12, 10)
     assert saved['classes'].tolist()[:2] == ['zero', 'one']
 
-    checkpoint = find_checkpoint(str(tmp_path / 'run'))
+    checkpoint = find_checkpoint(tmp_path / 'run').path
     inferencer = ImageClassificationInferencer(cfg, pretrained=checkpoint, device='cpu')
     image = np.zeros((128, 128, 3), np.uint8)
     (sample,) = inferencer(image, return_datasamples=True)
@@ -369,4 +368,8 @@ def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
     np.testing.assert_allclose([r[2:] for r in rates[:4]], [r[2:] for r in rates[4:]])
     best = sorted(path.name for path in Path(cfg.work_dir).glob('best_*.pth'))
     assert best == ['best_multi-label_mAP_epoch_1.pth', 'best_multi-label_mAP_epoch_4.pth']
-    assert find_checkpoint(cfg.work_dir).endswith(best[1])
+    found = {stage: find_checkpoint(cfg.work_dir, stage) for stage in ('best', 'last')}
+    assert found == dict(
+        best=(f'{cfg.work_dir}/{best[0]}', 1, 1, 2, 50.0),
+        last=(f'{cfg.work_dir}/{best[1]}', 2, 4, 8, 10.0),
+    )

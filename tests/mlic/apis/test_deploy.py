@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mlic.apis.predictor import load_predictor
 from mmengine.config import Config
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.apis.open_run import open_run
 from mlic.cli import publish_model
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
@@ -44,12 +44,12 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def checkpoint(run):
-    return find_checkpoint(str(run / 'work_dirs/run'))
+    return find_checkpoint(run / 'work_dirs/run').path
 
 
 @pytest.fixture(scope='module')
 def model(run, checkpoint):
-    return load_predictor(checkpoint, run / 'config.py')
+    return open_run(checkpoint, run / 'config.py').model
 
 
 @pytest.fixture(scope='module')
@@ -102,7 +102,7 @@ def test_score_model_takes_rgb_and_gives_the_scores_of_the_model(
 ):
     cfg = Config.fromfile(run / 'config.py')
     cfg.data_preprocessor.update(preprocessor)
-    model = load_predictor(checkpoint, cfg)
+    model = open_run(checkpoint, cfg).model
     with torch.no_grad():
         found = ScoreModel(model).eval()(batch.flip(1))
     torch.testing.assert_close(found, scores_of(model, batch))
@@ -173,8 +173,8 @@ def test_a_size_that_depends_on_the_image_must_be_given(run):
 
 
 def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, checkpoint, capsys):
-    def verify(weights, *arguments):
-        common = [run / 'config.py', weights, exported, '--num', 3, *arguments]
+    def verify(weights, *arguments, config='config.py'):
+        common = [run / config, weights, exported, '--num', 3, *arguments]
         return call_tool('tools/deploy/verify.py', *common)
 
     assert verify(checkpoint) is None
@@ -189,7 +189,10 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, che
     assert 'differ by more than 0.0001' in verify(run / 'other.pth')
     content['meta']['dataset_meta']['classes'] = CLASSES[::-1]
     torch.save(content, run / 'other.pth')
-    assert 'the classes in the file differ' in verify(run / 'other.pth')
+    dataset = f'dict(dataset=dict(metainfo=dict(classes={CLASSES[::-1]})))'
+    (run / 'other.py').write_text(f"_base_ = 'config.py'\ntest_dataloader = {dataset}\n")
+    message = verify(run / 'other.pth', config='other.py')
+    assert 'the classes in the file differ' in message
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mlic.apis.predictor import load_predictor, parse_literals, read_stored_config
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from PIL import Image
@@ -18,6 +17,7 @@ from PIL import Image
 from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
+from mlic.apis.open_run import open_run, parse_literals, read_stored_config
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.visualization.prediction import draw_prediction
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def checkpoint(run):
-    return find_checkpoint(str(run / 'work_dirs/run'))
+    return find_checkpoint(run / 'work_dirs/run').path
 
 
 @pytest.fixture(scope='module')
@@ -219,7 +219,7 @@ def test_weights_that_do_not_fit_are_refused(run, checkpoint, tmp_path):
         change(content, cfg)
         torch.save(content, tmp_path / 'changed.pth')
         with pytest.raises(ValueError, match=f'changed.pth {message}'):
-            load_predictor(tmp_path / 'changed.pth', cfg)
+            open_run(tmp_path / 'changed.pth', cfg)
 
     def rename(content, cfg):
         weights = content['state_dict']
@@ -236,7 +236,7 @@ def test_weights_that_do_not_fit_are_refused(run, checkpoint, tmp_path):
     )
     refused(
         lambda content, cfg: content['meta']['dataset_meta'].update(classes=CLASSES[:4]),
-        'names 4 classes, the model has 5',
+        "has 4 classes, the data have 5; only in the data: 'tree'",
     )
 
 
@@ -417,7 +417,7 @@ def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
     model.eval()
     images = torch.randn(2, 3, 64, 64)
-    folded = fold_batch_norm(load_predictor(tmp_path / 'model.pth', cfg))
+    folded = fold_batch_norm(open_run(tmp_path / 'model.pth', cfg).model)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.backbone.modules())
     # float32 in another order, through some 20 to 50 layers
     torch.testing.assert_close(folded(images), model(images), rtol=1e-3, atol=1e-4)

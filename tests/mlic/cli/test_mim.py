@@ -75,7 +75,7 @@ def test_processes_as_mim_starts_them_score_as_our_tools_do(elsewhere):
     run_command(sys.executable, TOOLS / 'train.py', *arguments, cwd=elsewhere)
     run = elsewhere / 'work_dirs' / 'tiny'
     check_run(run)
-    best = find_checkpoint(str(run))
+    best = find_checkpoint(run).path
     theirs = run_command(
         sys.executable, TOOLS / 'test.py', '../tiny.py', best, '--launcher', 'none', cwd=elsewhere
     )

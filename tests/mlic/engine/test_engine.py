@@ -347,11 +347,11 @@ def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
     resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
     torch.save(resumable, tmp_path / 'epoch_2.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
-    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
+    assert find_checkpoint(tmp_path).path == str(tmp_path / 'epoch_2.pth')
     best = tmp_path / 'best_multi-label_mAP_epoch_1.pth'
-    best.touch()
-    assert find_checkpoint(str(tmp_path)) == str(best)
-    assert find_checkpoint(str(best)) == str(best)
+    torch.save(dict(state_dict={}), best)
+    assert find_checkpoint(tmp_path).path == str(best)
+    assert find_checkpoint(best).path == str(best)
     with pytest.raises(SystemExit, match='does not exist'):
         find_checkpoint(str(tmp_path / 'nothing.pth'))
 

@@ -338,7 +338,7 @@ def test_the_order_of_saving(tmp_path, monkeypatch):
     ]
     names = {file.name for file in Path(runner.work_dir).glob('*.pth')}
     assert names == {'epoch_3.pth', 'best_mAP_epoch_2.pth'}
-    assert find_checkpoint(runner.work_dir).endswith('best_mAP_epoch_2.pth')
+    assert find_checkpoint(runner.work_dir).path.endswith('best_mAP_epoch_2.pth')
 
 
 # ---------------------------------------------------------------- finding

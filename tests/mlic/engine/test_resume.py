@@ -356,12 +356,15 @@ class BankSpy(Hook):
         self.bank, self.prototypes = head.memory_bank.clone(), head.prototypes.detach().clone()
 
 
+@pytest.mark.parametrize('form', ['older', 'named'])
 @pytest.mark.parametrize('rows', [BATCH, BATCH + 1])
-def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows):
+def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows, form):
     checkpoint = torch.load(one_epoch / 'epoch_1.pth', weights_only=False)
     shape = checkpoint['state_dict']['head.memory_bank'].shape
     of_all = torch.randn(BATCH, *shape[1:])
-    checkpoint['rank_buffers'].update(world_size=2, batch_size=BATCH // 2, memory_bank=of_all)
+    bank = dict(memory_bank=of_all) if form == 'older' else dict(rows={'head.memory_bank': of_all})
+    shared = dict(world_size=2, batch_size=BATCH // 2, buffers={})
+    checkpoint['rank_buffers'] = {**shared, **bank}
     torch.save(checkpoint, tmp_path / 'two.pth')
     cfg = two_stage_config(tmp_path / 'one', **{'train_dataloader.batch_size': rows})
     cfg.train_dataloader.dataset.num_images = rows * LENGTH
@@ -405,7 +408,7 @@ def test_resume_on_two_processes_is_exact(tmp_path):
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     stopped, straight = (final_checkpoint(tmp_path / name) for name in ('stopped', 'straight'))
     assert_same_end(stopped, straight)
-    banks = straight['rank_buffers']['memory_bank']  # (B * W, C, D): rank 0's rows are even
+    banks = straight['rank_buffers']['rows']['head.memory_bank']  # rank 0's rows are even
     assert len(banks) == BATCH
     assert torch.equal(banks[::2], straight['state_dict']['head.memory_bank'][: BATCH // 2])
     assert not torch.equal(banks[::2], banks[1::2])
