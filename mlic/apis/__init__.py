@@ -5,12 +5,9 @@ from .image_sources import collect_images
 from .inferencer import MultiLabelInferencer
 from .model_outputs import (
     has_label_embeddings,
-    image_name,
     label_embeddings,
     load_model,
     predict_with_attention,
-    seen_image,
-    unsquash,
 )
 from .predictor import for_prediction, load_predictor, read_stored_config
 
@@ -21,13 +18,10 @@ __all__ = [
     'describe_input',
     'for_prediction',
     'has_label_embeddings',
-    'image_name',
     'input_size',
     'label_embeddings',
     'load_model',
     'load_predictor',
     'predict_with_attention',
     'read_stored_config',
-    'seen_image',
-    'unsquash',
 ]

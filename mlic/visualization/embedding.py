@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .page import DPI, FONT_SIZE, PLAIN_COLOUR, fit_text, trim_right
+from .page import DPI, FONT_SIZE, GROUP_COLOURS, OTHER_COLOUR, PLAIN_COLOUR, fit_text, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Paul Tol's 'muted' set, which colour-blind readers tell apart; the second shape doubles it
-COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255')
 SHAPES = ('o', '^')
-MAX_GROUPS = len(COLOURS) * len(SHAPES)
-OTHER, OTHER_COLOUR = 'other classes', '#c3c8ce'
+MAX_GROUPS = len(GROUP_COLOURS) * len(SHAPES)
+OTHER = 'other classes'
 SIDE, MARGIN, LEGEND, TITLE = 8.0, 0.15, 2.4, 0.4  # inches
 NAME_SIZE = 8  # points
 
@@ -152,8 +150,8 @@ def draw_embeddings(
     axes = figure.add_axes((MARGIN / width, MARGIN / height, SIDE / width, SIDE / height))
     for number, kind in enumerate([*kinds, OTHER] if OTHER in present else kinds):
         is_other = kind == OTHER
-        colour = OTHER_COLOUR if is_other else COLOURS[number % len(COLOURS)]
-        shape = SHAPES[0 if is_other else number // len(COLOURS)]
+        colour = OTHER_COLOUR if is_other else GROUP_COLOURS[number % len(GROUP_COLOURS)]
+        shape = SHAPES[0 if is_other else number // len(GROUP_COLOURS)]
         label = fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
         style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
         axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)

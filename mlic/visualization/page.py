@@ -1,4 +1,4 @@
-"""What all figures share: the page's measures, and text that fits its place. Lengths in inches."""
+"""What all figures share: measures, colours, and text that fits its place. Lengths in inches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ if TYPE_CHECKING:
 DPI = 100
 MARGIN = 0.15
 FONT_SIZE = 10  # points
-PLAIN_COLOUR = '#24292f'
+PLAIN_COLOUR = '#24292f'  # of text
+NEUTRAL_COLOUR, TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (
+    '#0969da',
+    '#1a7f37',
+    '#cf222e',
+    '#9a5b00',
+)
+BLANK_COLOUR, OTHER_COLOUR = '#d8dee4', '#c3c8ce'  # of a cell without a value, of other classes
+# Okabe and Ito's colours, which colour-blind readers tell apart
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8a7a00')
+BETTER_COLOUR, WORSE_COLOUR = COLOURS[:2]
+# Paul Tol's 'muted' set, for groups: told apart by them, too
+GROUP_COLOURS = (
+    '#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255'
+)  # fmt: skip
 
 
 def text_width(text: str) -> float:
@@ -30,16 +44,6 @@ def fit_text(name: str, width: float, ending: str = '') -> str:
     while name and text_width(f'{name}…{ending}') > width:
         name = name[:-1]
     return f'{name.rstrip()}…{ending}'
-
-
-def fit_ends(name: str, width: float) -> str:
-    """The name, cut in its middle if it is wider: names of files differ at their ends."""
-    text, kept = name, len(name)
-    while kept and text_width(text) > width:
-        kept -= 1
-        head = kept // 3
-        text = f'{name[:head]}…{name[len(name) - kept + head :]}'
-    return text
 
 
 def trim_right(figure: Figure, axes: Axes) -> None:

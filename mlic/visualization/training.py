@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .curves import COLOURS
-from .page import DPI, FONT_SIZE, PLAIN_COLOUR
+from .page import COLOURS, DPI, FONT_SIZE, PLAIN_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,5 +170,9 @@ def _panels(log: TrainingLog) -> list:
     for prefix in prefixes:
         found = [(name, *series(log.val, f'{prefix}/{name}')) for name in VAL_METRICS]
         panels.append((f'validation: {prefix}, in percent', [one for one in found if one[1]]))
-    rates = series(log.train, 'lr')
-    return [*panels, ('learning rate', [('lr', *rates)] if rates[0] else [])]
+    # 'lr' is that of the first parameter group: the backbone's, if it has one of its own
+    first, base = series(log.train, 'lr'), series(log.train, 'base_lr')
+    rates = [('base', *base), ('first group', *first)] if base[0] != [] else [('lr', *first)]
+    if base == first:
+        rates = rates[:1]
+    return [*panels, ('learning rate', [rate for rate in rates if rate[1]])]
