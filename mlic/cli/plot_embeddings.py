@@ -19,7 +19,7 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
 from mlic.apis.model_outputs import has_label_embeddings, label_embeddings, load_model
-from mlic.datasets.coco import COCOMultiLabel
+from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -28,7 +28,6 @@ from mlic.visualization.embedding import (
     draw_embeddings,
     frequent_groups,
     project_to_map,
-    read_superclasses,
 )
 
 FORMATS = ('.png', '.svg', '.pdf')

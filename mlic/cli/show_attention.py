@@ -24,7 +24,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.models.attention_maps import attentive_neck
 from mlic.visualization.multi_label_visualizer import draw_sample
-from mlic.visualization.prediction import stack_pages
+from mlic.visualization.page import stack_pages
 
 FORMATS = ('.png', '.jpg', '.pdf')
 

@@ -22,8 +22,9 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.datasets.own_data import verify_files
-from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files, name_some
+from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files
 from mlic.engine.runner.data_check import check_data
+from mlic.names import first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
@@ -121,7 +122,8 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     seen = {label for names in labels for label in names}
     names = split.classes or range(num_classes)
     unseen = [name for label, name in enumerate(names) if label not in seen]
-    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{name_some(unseen)}')
+    names = first_names(unseen, form=repr)
+    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{names}')
     twice = len(split.paths) - len(set(split.paths))
     if twice:
         print(f'  listed again     {twice} images')
@@ -159,7 +161,7 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
             continue
         again = [name for name, count in Counter(split.classes).items() if count > 1]
         if again:
-            findings.add(f'{split.name}: classes named twice: {name_some(again)}')
+            findings.add(f'{split.name}: classes named twice: {first_names(again, form=repr)}')
     for number in sorted({len(split.classes) for split in splits if split.classes}):
         for name, found in (x for part in parts.items() for x in class_numbers(*part)):
             if found != number:
@@ -167,9 +169,10 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
     named = [split for split in splits if split.classes is not None]
     for split in named[1:]:
         if list(split.classes) != list(named[0].classes):
+            only = sorted({*split.classes} ^ {*named[0].classes})
             findings.add(
                 f'{named[0].name} and {split.name} have different classes, or in another order: '
-                f'only in one: {name_some(sorted(set(split.classes) ^ set(named[0].classes)))}'
+                f'only in one: {first_names(only, form=repr)}'
             )
 
 

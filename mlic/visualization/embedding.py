@@ -5,9 +5,7 @@ Shapes in this module: K label embeddings, C classes, D embed dims, G groups of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,31 +21,6 @@ MAX_GROUPS = len(GROUP_COLOURS) * len(SHAPES)
 OTHER = 'other classes'
 SIDE, MARGIN, LEGEND, TITLE = 8.0, 0.15, 2.4, 0.4  # inches
 NAME_SIZE = 8  # points
-
-
-def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
-    """The superclass of each class, from COCO's annotation file (``supercategory``).
-
-    Args:
-        path (str | Path): JSON with ``categories``.
-        class_names (Sequence[str]): C names.
-
-    Returns:
-        list[str]: C names of superclasses.
-
-    Raises:
-        ValueError: If the file has none, or misses a class.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-        categories = content['categories']
-        superclasses = {category['name']: category['supercategory'] for category in categories}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} has no categories with name and supercategory') from error
-    missing = [name for name in class_names if name not in superclasses]
-    if missing:
-        raise ValueError(f'{path} has no category {missing[0]!r} ({len(missing)} are missing)')
-    return [superclasses[name] for name in class_names]
 
 
 def frequent_groups(labels: np.ndarray, class_names: Sequence[str], number: int = 12) -> list[str]:

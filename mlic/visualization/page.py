@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,3 +59,19 @@ def trim_right(figure: Figure, axes: Axes) -> None:
     box = axes.get_position()
     figure.set_size_inches(width, height)
     axes.set_position((box.x0 * old / width, box.y0, box.width * old / width, box.height))
+
+
+def picture_of(figure: Figure) -> Image.Image:
+    """A figure as pixels, RGB; it must have an Agg canvas."""
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
+
+
+def stack_pages(pages: Sequence[Image.Image]) -> Image.Image:
+    """One white page of several, RGB, one below the other."""
+    size = max(page.width for page in pages), sum(page.height for page in pages)
+    sheet, top = Image.new('RGB', size, 'white'), 0
+    for page in pages:
+        sheet.paste(page, (0, top))
+        top += page.height
+    return sheet

@@ -113,18 +113,6 @@ def draw_prediction(
     return page
 
 
-def stack_pages(pages: Sequence[Image.Image]) -> Image.Image:
-    """One page of several, one below the other."""
-    sheet = Image.new(
-        'RGB', (max(page.width for page in pages), sum(page.height for page in pages)), PAGE
-    )
-    top = 0
-    for page in pages:
-        sheet.paste(page, (0, top))
-        top += page.height
-    return sheet
-
-
 def _heat_maps(photo: Image.Image, attention: Tensor) -> list[Image.Image]:
     """The photo under each of the maps (K, h, w), small."""
     from .attention import overlay_attention

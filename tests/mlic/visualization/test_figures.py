@@ -16,6 +16,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from mlic.cli.plot import read_log
+from mlic.datasets.coco import read_superclasses
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.visualization.comparison import choose_bars, draw_comparison
 from mlic.visualization.cooccurrence import (
@@ -31,9 +33,8 @@ from mlic.visualization.embedding import (
     draw_embeddings,
     frequent_groups,
     project_to_map,
-    read_superclasses,
 )
-from mlic.visualization.training import draw_training, read_log
+from mlic.visualization.training import draw_training
 from tests.helpers import ROOT
 
 TOOLS = ROOT / 'tools' / 'analysis_tools'
