@@ -5,11 +5,8 @@ from .image_sources import collect_images
 from .inferencer import MultiLabelInferencer
 from .model_outputs import (
     has_label_embeddings,
-    image_name,
     label_embeddings,
     predict_with_attention,
-    seen_image,
-    unsquash,
 )
 from .open_run import OpenRun, open_run, read_stored_config
 
@@ -20,12 +17,9 @@ __all__ = [
     'collect_images',
     'describe_input',
     'has_label_embeddings',
-    'image_name',
     'input_size',
     'label_embeddings',
     'open_run',
     'predict_with_attention',
     'read_stored_config',
-    'seen_image',
-    'unsquash',
 ]

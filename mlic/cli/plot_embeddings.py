@@ -26,7 +26,7 @@ from mlic.cli.arguments import (
     at_least,
     out_file,
 )
-from mlic.datasets.coco import COCOMultiLabel
+from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization.embedding import (
@@ -34,7 +34,6 @@ from mlic.visualization.embedding import (
     draw_embeddings,
     frequent_groups,
     project_to_map,
-    read_superclasses,
 )
 
 

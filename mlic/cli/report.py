@@ -25,10 +25,7 @@ from torch import nn
 
 from mlic.apis.model_outputs import (
     has_label_embeddings,
-    image_name,
-    predict_with_attention,
-    seen_image,
-    unsquash,
+    predict_item,
 )
 from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
@@ -39,6 +36,7 @@ from mlic.cli.arguments import (
     at_least,
     out_file,
 )
+from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -128,20 +126,18 @@ def card(
     names: list[str],
 ) -> dict:
     """An image with a mistake, as the page takes it."""
-    item = dataset[image]
+    sample = predict_item(model, dataset[image])
+    picture = image_to_draw(sample, dataset.pipeline.transforms)
     entry = dict(
         label=names[label],
         score=float(pred[image, label]),
-        image=image_name(dataset, image),
+        image=image_name(sample),
         true=[names[c] for c in np.flatnonzero(target[image])],
+        picture=picture_uri(picture),
     )
-    if model is None:
-        picture = unsquash(seen_image(item['inputs']), dataset, item)
-        return dict(entry, picture=picture_uri(picture))
-    _, attention, seen = predict_with_attention(model, item['inputs'])
-    picture = unsquash(seen, dataset, item)
-    overlay = overlay_attention(picture, attention[label])
-    return dict(entry, picture=picture_uri(picture), overlay=picture_uri(overlay))
+    if model is not None:
+        entry['overlay'] = picture_uri(overlay_attention(picture, sample.attention[label]))
+    return entry
 
 
 def protocol_data(report: Report) -> list[dict]:

@@ -66,16 +66,16 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.custom_hooks = []
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.show_dir:
-        cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=1)
     if args.split != 'test':
         use_split(cfg, args.split)
     metrics = own_metrics(cfg)
     saves_predictions = args.out is not None and args.out.suffix == '.npz'
     if not metrics and (args.threshold or saves_predictions):
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
+    threshold = parse_threshold(args.threshold)  # a bad file is refused before the model is built
+    if args.show_dir:
+        show_in(cfg, args.show_dir, getattr(threshold, 'values', threshold))
     if args.threshold:
-        parse_threshold(args.threshold)  # a bad file is better refused before the model is built
         for metric in metrics:
             metric.threshold = args.threshold
     if metrics:
@@ -89,6 +89,18 @@ def load_config(args: argparse.Namespace) -> Config:
             else:
                 metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
     return cfg
+
+
+def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
+    """Draw each prediction, in the toolkit's look, whatever the config draws with."""
+    cfg.visualizer.type = 'MultiLabelVisualizer'
+    hook = cfg.default_hooks.get('visualization') or {}
+    attention = hook.get('attention', False)
+    cfg.default_hooks.visualization = dict(
+        type='MultiLabelVisualizationHook',
+        **dict(enable=True, out_dir=folder, interval=1, attention=attention),
+        draw_args=dict(threshold=threshold),
+    )
 
 
 def use_split(cfg: Config, split: str) -> None:

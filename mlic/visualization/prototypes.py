@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
+from .page import BLANK_COLOUR, DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MATRIX_PIXELS = 760  # about; a class takes a whole number of pixels
 MAX_TICKS = 40  # names of 10 points beside so many rows do not touch
 MAX_NAME = 1.6
-BLANK_COLOUR = '#d8dee4'
 TITLE_SPACE, TICK_SPACE = 0.4, 0.12
 BAR_GAP, BAR_WIDTH, BAR_LABELS = 0.2, 0.18, 0.5
 

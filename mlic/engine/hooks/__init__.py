@@ -8,6 +8,7 @@ from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .loader_check_hook import LoaderCheckHook
 from .mid_epoch_resume_hook import MidEpochResumeHook
 from .missed_validation_hook import MissedValidationHook
+from .multi_label_visualization_hook import MultiLabelVisualizationHook
 from .rank_buffers_hook import RankBuffersHook
 from .seed_hook import SeedHook, seed_generators
 from .stage_early_stopping_hook import StageEarlyStoppingHook
@@ -22,6 +23,7 @@ __all__ = [
     'LoaderCheckHook',
     'MidEpochResumeHook',
     'MissedValidationHook',
+    'MultiLabelVisualizationHook',
     'NonFiniteLossError',
     'RankBuffersHook',
     'SeedHook',

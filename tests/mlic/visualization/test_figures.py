@@ -14,6 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from mlic.cli.plot import read_log
+from mlic.datasets.coco import read_superclasses
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.visualization.comparison import choose_bars, draw_comparison
 from mlic.visualization.cooccurrence import (
@@ -29,9 +31,8 @@ from mlic.visualization.embedding import (
     draw_embeddings,
     frequent_groups,
     project_to_map,
-    read_superclasses,
 )
-from mlic.visualization.training import draw_training, read_log
+from mlic.visualization.training import arrange_log, draw_training
 from tests.helpers import ROOT, run_tool
 
 TOOLS = ROOT / 'tools' / 'analysis_tools'
@@ -270,6 +271,17 @@ def test_damaged_log_is_named(tmp_path, text, message):
         read_log(file)
     with pytest.raises(FileNotFoundError, match='not a work directory'):
         read_log(tmp_path)
+
+
+def test_the_base_rate_is_drawn_and_the_backbone_s_beside_it():
+    def curves(**rates):
+        log = arrange_log([dict(loss=1.0, iter=1, **rates), dict(loss=1.0, iter=2, **rates)], [])
+        lines = draw_training(log).axes[-1].get_lines()
+        return {line.get_label(): line.get_ydata().tolist() for line in lines}
+
+    assert curves(lr=0.1) == {'lr': [0.1, 0.1]}
+    assert curves(lr=0.02, base_lr=0.1) == {'base': [0.1, 0.1], 'first group': [0.02, 0.02]}
+    assert curves(lr=0.1, base_lr=0.1) == {'base': [0.1, 0.1]}
 
 
 # ---------------------------------------------------------------- a map of embeddings
