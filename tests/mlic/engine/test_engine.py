@@ -342,7 +342,7 @@ def test_data_that_is_there_passes(tmp_path):
 
 
 def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
-    with pytest.raises(SystemExit, match='no best'):
+    with pytest.raises(FileNotFoundError, match='no best'):
         find_checkpoint(str(tmp_path))
     resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
     torch.save(resumable, tmp_path / 'epoch_2.pth')
@@ -352,7 +352,7 @@ def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
     torch.save(dict(state_dict={}), best)
     assert find_checkpoint(tmp_path).path == str(best)
     assert find_checkpoint(best).path == str(best)
-    with pytest.raises(SystemExit, match='does not exist'):
+    with pytest.raises(FileNotFoundError, match='does not exist'):
         find_checkpoint(str(tmp_path / 'nothing.pth'))
 
 
