@@ -205,8 +205,9 @@ def test_checkpoint_that_does_not_fit_is_an_error(trained, tmp_path, monkeypatch
     'arguments', [('--out', 'made.txt'), ('--out', 'made.npy', '--threshold', '1.5'), ()], ids=str
 )
 def test_wrong_arguments_are_refused(monkeypatch, arguments, capsys):
+    config = 'sadcl_efficientnet-lite0_digits128'
     with pytest.raises(SystemExit):
-        run_tool(monkeypatch, 'config.py', 'model.pth', *arguments)
+        run_tool(monkeypatch, config, 'model.pth', *arguments)
     assert 'error: ' in capsys.readouterr().err
 
 
