@@ -36,6 +36,8 @@ def source_of(module: str) -> Path | None:
     """A module's file, found without importing its package; None if there is none."""
     top, *rest = module.split('.')
     spec = importlib.util.find_spec(top)
+    if spec and not rest:
+        return Path(spec.origin)
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, *rest)
         for file in (path / '__init__.py', path.with_suffix('.py')):
