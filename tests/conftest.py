@@ -3,6 +3,19 @@
 import shutil
 
 import pytest
+from mmengine.registry import init_default_scope
+
+
+@pytest.fixture(autouse=True)
+def default_scope():
+    """Names of mmpretrain's registries are found, as in every config of ours."""
+    init_default_scope('mmpretrain')
+
+
+@pytest.fixture
+def empty_folder(monkeypatch, tmp_path):
+    """The working directory is an empty one."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope='module')

@@ -1,8 +1,73 @@
 """What tests of several modules need."""
 
+import json
 import os
+import runpy
+import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# what the published code was seen to compute; the small ones are part of the repository
+# what the published code was seen to compute; the small recordings are part of the repository
 RECORDINGS = Path(os.environ.get('MLIC_RECORDINGS', ROOT / 'tests' / 'recordings'))
+# published data sets and lists of labels, which are not
+DATA = Path(os.environ.get('MLIC_DATA', ROOT / 'data'))
+
+
+@lru_cache
+def recorded(name):
+    """What a file of recordings holds; the test is skipped where the folder lacks it."""
+    path = RECORDINGS / name
+    if not path.is_file():
+        pytest.skip(f'needs {name} in the folder that MLIC_RECORDINGS names')
+    if path.suffix == '.json':
+        return json.loads(path.read_text())
+    with np.load(path) as file:
+        return dict(file)
+
+
+def needs_data(*folders):
+    """Mark of a test that reads ``folders`` of the data that MLIC_DATA names."""
+    absent = [folder for folder in folders if not (DATA / folder).is_dir()]
+    return pytest.mark.skipif(bool(absent), reason=f'needs {absent} in the folder of MLIC_DATA')
+
+
+def run_tool(tool, *arguments):
+    """Run a script of the repository in this process; what ends it, SystemExit too, is raised."""
+    with mock.patch.object(sys, 'argv', [str(tool), *map(str, arguments)]):
+        runpy.run_path(str(ROOT / tool), run_name='__main__')
+
+
+def call_tool(tool, *arguments):
+    """Run a script in this process: its exit status or message, None for success."""
+    try:
+        run_tool(tool, *arguments)
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+def run_command(*command, cwd):
+    """What a command prints in a process of its own, with one thread; it must succeed."""
+    binaries = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'VIRTUAL_ENV': str(binaries.parent),  # the shell scripts take the Python that runs pytest
+        'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}',
+    }
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr

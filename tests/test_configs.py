@@ -5,7 +5,6 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import (
     DATASETS,
     HOOKS,
@@ -21,11 +20,6 @@ LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
 NAME = re.compile(
     r'(sadcl|sarl|baseline)_[a-z0-9-]+_(coco|voc|nus|vg|corel5k|digits|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def build(cfg):

@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from mlic.models.backbones.timm_backbone import LazyTIMMBackbone
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 
 # ---------------------------------------------------------------- write_a_loss.md
 
@@ -87,10 +86,8 @@ def own_leaf(tmp_path, monkeypatch, capsys):
         (tmp_path / name).mkdir()
     write_photographs(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT / 'tools' / 'dataset_tools'))
-    arguments = ['from_csv.py', 'labels.csv', '--images', 'photos', '--out', 'data/holiday']
-    monkeypatch.setattr(sys, 'argv', arguments)
-    runpy.run_path(str(ROOT / 'tools' / 'dataset_tools' / 'from_csv.py'), run_name='__main__')
+    arguments = ['labels.csv', '--images', 'photos', '--out', 'data/holiday']
+    run_tool('tools/dataset_tools/from_csv.py', *arguments)
     config, question = examples_on_own_images()
     path = tmp_path / 'data' / 'holiday' / 'holiday_r50.py'
     path.write_text(config)

@@ -1,4 +1,3 @@
-custom_imports = dict(imports=['projects.sadcl'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 
 default_hooks = dict(
@@ -17,7 +16,7 @@ default_hooks = dict(
     missed_validation=dict(type='MissedValidationHook'),
     loader_check=dict(type='LoaderCheckHook'),
     finite_loss=dict(type='FiniteLossHook', max_in_a_row=10),
-    visualization=dict(type='VisualizationHook', enable=False),
+    visualization=dict(type='MultiLabelVisualizationHook', enable=False),
 )
 
 env_cfg = dict(
@@ -27,7 +26,7 @@ env_cfg = dict(
 )
 
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
+visualizer = dict(type='MultiLabelVisualizer', vis_backends=vis_backends)
 
 log_level = 'INFO'
 load_from = None

@@ -6,7 +6,7 @@ tools/train.py configs/ml_decoder/ml-decoder_efficientnet-lite0_corel5k160.py
 
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'
 
-custom_imports = dict(imports=['projects.sadcl', 'projects.ml_decoder'], allow_failed_imports=False)
+custom_imports = dict(imports=['projects.ml_decoder'], allow_failed_imports=False)
 head = dict(type='MLDecoderHead', num_classes=260, in_channels=1280, embed_dims=256, num_heads=4)
 head.update(feedforward_channels=512, prior_prob=0.0135)  # an image has 3.5 of 260 words
 model = dict(neck=None, head=dict(_delete_=True, **head))

@@ -10,6 +10,6 @@ _base_ = [
     './_base_/adam_one-cycle_40e.py',
     '../_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['projects.sadcl', 'projects.ml_decoder'], allow_failed_imports=False)
+custom_imports = dict(imports=['projects.ml_decoder'], allow_failed_imports=False)
 
 train_dataloader = dict(batch_size=7, dataset=dict(pipeline=_base_.stage1_pipeline))  # x 8 = 56

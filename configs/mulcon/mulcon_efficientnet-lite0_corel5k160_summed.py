@@ -11,6 +11,6 @@ _base_ = './mulcon_efficientnet-lite0_corel5k160.py'
 model = dict(
     head=dict(
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True),
-        loss_con=dict(type='SSCLLoss', temperature=0.2, anchors='all'),
+        loss_con=dict(type='SupConLoss', temperature=0.2),
     )
 )

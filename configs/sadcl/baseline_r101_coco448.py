@@ -6,6 +6,7 @@ Paper: mAP 81.5. Ours: not run.
 
 _base_ = './sarl_r101_coco448.py'
 
+custom_imports = dict(imports=['mlic'], allow_failed_imports=False)
 model = dict(
     neck=dict(_delete_=True, type='GlobalAveragePooling'),
     head=dict(

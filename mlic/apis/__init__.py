@@ -5,29 +5,21 @@ from .image_sources import collect_images
 from .inferencer import MultiLabelInferencer
 from .model_outputs import (
     has_label_embeddings,
-    image_name,
     label_embeddings,
-    load_model,
     predict_with_attention,
-    seen_image,
-    unsquash,
 )
-from .predictor import for_prediction, load_predictor, read_stored_config
+from .open_run import OpenRun, open_run, read_stored_config
 
 __all__ = [
     'MultiLabelInferencer',
+    'OpenRun',
     'ScoreModel',
     'collect_images',
     'describe_input',
-    'for_prediction',
     'has_label_embeddings',
-    'image_name',
     'input_size',
     'label_embeddings',
-    'load_model',
-    'load_predictor',
+    'open_run',
     'predict_with_attention',
     'read_stored_config',
-    'seen_image',
-    'unsquash',
 ]

@@ -18,7 +18,7 @@ class ScoreModel(nn.Module):
     """Colour order, normalisation, padding, network and sigmoid in one graph.
 
     Args:
-        model (BaseModel): An ImageClassifier of :func:`load_predictor`.
+        model (BaseModel): An ImageClassifier of :func:`open_run`.
     """
 
     def __init__(self, model: BaseModel) -> None:

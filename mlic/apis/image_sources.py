@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
-EXTENSIONS = {
-    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'
-}  # fmt: skip
+from mlic.datasets.list_files import list_images
 
 
 class ImageSources(NamedTuple):
@@ -37,11 +34,11 @@ def collect_images(sources: Sequence[str]) -> ImageSources:
         if '://' in source:
             found = [source]
         elif os.path.isdir(source):
-            files = list(_walk(source))
-            found = [file for file in files if Path(file).suffix.lower() in EXTENSIONS]
-            num_others += len(files) - len(found)
+            found, others = list_images(source)
+            found = [os.path.join(source, file) for file in found]
+            num_others += len(others)
             if not found:
-                raise FileNotFoundError(f'no image in the folder {source} ({len(files)} files)')
+                raise FileNotFoundError(f'no image in the folder {source} ({len(others)} files)')
         elif os.path.exists(source):
             found = [source]
         elif glob.has_magic(source):
@@ -52,16 +49,3 @@ def collect_images(sources: Sequence[str]) -> ImageSources:
             raise FileNotFoundError(f'image not found: {source} does not exist')
         images.update(dict.fromkeys(found))
     return ImageSources(list(images), num_others)
-
-
-def _walk(folder: str) -> Iterator[str]:
-    """Files at any depth, through links to folders, too, but each folder once."""
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        yield from (os.path.join(place, name) for name in sorted(files) if name[0] != '.')

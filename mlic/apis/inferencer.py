@@ -13,17 +13,15 @@ from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from mlic.datasets.pictures import LOADERS, image_to_draw
 from mlic.datasets.transforms.load_image import ImageReadError, read_image
-from mlic.datasets.transforms.multi_scale_crop import keeps_frame
-from mlic.visualization.prediction import draw_prediction
+from mlic.visualization.multi_label_visualizer import draw_sample
 
 from .folding import fold_batch_norm
-from .predictor import load_predictor
-
-LOADERS = ('LoadImageFromFile', 'LoadImageStrict')
+from .model_outputs import predict_with_attention
+from .open_run import open_run
 
 
 class MultiLabelInferencer(ImageClassificationInferencer):
@@ -34,13 +32,18 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     it gives a list of dicts; :meth:`stream` goes on after an image that cannot be read.
 
     Args:
-        checkpoint (str | Path): Checkpoint file or address.
+        checkpoint (str | Path): Checkpoint file or address, or a work directory.
         config (str | Path | Config, optional): Config file. Defaults to None: the one that the
             checkpoint holds.
         device (str, optional): Defaults to None: the GPU if there is one.
+        stage (str): Of a work directory: 'best' or 'last', see :func:`open_run`. Defaults to
+            'best'.
+
+    Attributes:
+        checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
 
     Raises:
-        ValueError: If there is no config, or weights and config do not fit.
+        ValueError: If there is no config, or weights or classes do not fit.
 
     Example:
         >>> inferencer = MultiLabelInferencer('work_dirs/run/best.pth')
@@ -57,10 +60,11 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         checkpoint: str | Path,
         config: str | Path | Config | None = None,
         device: str | None = None,
+        stage: str = 'best',
     ) -> None:
-        device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        model = fold_batch_norm(load_predictor(checkpoint, config, device))
-        super().__init__(model, pretrained=False)
+        run = open_run(checkpoint, config, stage=stage, device=device)
+        self.checkpoint = run.checkpoint
+        super().__init__(fold_batch_norm(run.model), pretrained=False)
 
     def stream(
         self,
@@ -127,32 +131,12 @@ class MultiLabelInferencer(ImageClassificationInferencer):
                 groups.setdefault(tuple(item['inputs'].shape), []).append(index)
         for indices in groups.values():
             data = default_collate([batch[index] for index in indices])
-            samples = self._predict_with_attention(data) if attention else None
-            for index, sample in zip(indices, samples or self.model.test_step(data)):
+            predict = predict_with_attention if attention else type(self.model).test_step
+            for index, sample in zip(indices, predict(self.model, data)):
                 sample = sample.cpu()
                 sample.set_pred_label(decide(sample.pred_score, thr, topk))
                 outcomes[index] = sample
         return outcomes
-
-    def _predict_with_attention(self, data: dict) -> list[DataSample]:
-        """As the model's test_step, with the fields ``attention`` and ``view``."""
-        neck = getattr(self.model, 'neck', None)
-        if not hasattr(neck, 'attention_maps'):
-            name = type(neck).__name__ if neck is not None else 'no neck'
-            raise ValueError(f'no attention to show: the model has {name}, SARLNeck is needed')
-        images = data['inputs']  # (B, 3, H, W), BGR
-        if images.dtype != torch.uint8:
-            raise ValueError(f'the test pipeline must yield uint8 images, got {images.dtype}')
-        data = self.model.data_preprocessor(data, False)
-        feats = self.model.extract_feat(data['inputs'], stage='backbone')
-        samples = self.model.head.predict(neck(feats), data['data_samples'])
-        height, width = data['inputs'].shape[-2:]  # with the preprocessor's padding
-        views = F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]))
-        for sample, maps, view in zip(samples, neck.attention_maps(feats), views):
-            sample.set_field(maps, 'attention', dtype=Tensor)
-            view = view.flip(0).permute(1, 2, 0).expand(-1, -1, 3)  # (H, W, 3), RGB
-            sample.set_field(view.cpu().numpy(), 'view', dtype=np.ndarray)
-        return samples
 
     def visualize(
         self,
@@ -174,27 +158,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
 
     def draw(self, source: str | np.ndarray, sample: DataSample):
         """The picture (Pillow) of one prediction, with heat maps if it has ``attention``."""
-        image = read_image(source) if isinstance(source, str) else source
-        image = image[..., ::-1]  # RGB
-        labels = sample.pred_label.tolist()
-        maps = None
-        if 'attention' in sample:
-            maps = sample.attention[labels]
-            image = image if self.keeps_frame() else sample.view
-        scores = sample.pred_score[labels].tolist()
-        best = int(sample.pred_score.argmax())
-        return draw_prediction(
-            image,
-            [self.classes[label] for label in labels],
-            scores,
-            maps,
-            empty=f'no label; the best is {self.classes[best]} {sample.pred_score[best]:.2f}',
-        )
-
-    def keeps_frame(self) -> bool:
-        """Whether the model sees the whole image and nothing else, maybe in another shape."""
-        is_unpadded = self.model.data_preprocessor.pad_size_divisor == 1
-        return is_unpadded and keeps_frame(self.pipeline.transforms)
+        image = image_to_draw(sample, self.pipeline.transforms, source)
+        return draw_sample(image, sample, self.classes)
 
     def postprocess(
         self,

@@ -5,41 +5,14 @@ Shapes in this module: B images, C classes, D embed dims, h x w attention cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import MODELS
-from PIL import Image
+from mmengine.dataset import BaseDataset, default_collate
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mlic.datasets.transforms.multi_scale_crop import keeps_frame
-from mlic.engine.checkpoints.matching import check_fit
-
-
-def load_model(cfg: Config, checkpoint: str, classes: Sequence[str] | None = None) -> nn.Module:
-    """The trained model in evaluation mode, on the GPU if there is one.
-
-    Args:
-        cfg (Config): With ``model`` and, unless it is in the model, ``data_preprocessor``.
-        checkpoint (str): File.
-        classes (Sequence[str], optional): Names of the data's classes, to compare with those of
-            the checkpoint. Defaults to None.
-
-    Raises:
-        ValueError: If weights or classes are those of another model.
-    """
-    model_cfg = cfg.model.copy()
-    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    model = MODELS.build(model_cfg)
-    content = load_checkpoint(model, checkpoint, map_location='cpu')
-    check_fit(content, model, classes, checkpoint)
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+from mlic.datasets.pictures import seen_image
+from mlic.models.attention_maps import attentive_neck
 
 
 def has_label_embeddings(model: nn.Module) -> bool:
@@ -47,68 +20,40 @@ def has_label_embeddings(model: nn.Module) -> bool:
     return hasattr(getattr(model, 'neck', None), 'attention_maps')
 
 
-def seen_image(inputs: Tensor) -> np.ndarray:
-    """What the pipeline yields, (3, H, W), uint8, BGR, as a picture (H, W, 3), RGB.
-
-    Raises:
-        ValueError: If it is not uint8.
-    """
-    if inputs.dtype != torch.uint8:
-        raise ValueError(f'the test pipeline must yield uint8 images, got {inputs.dtype}')
-    return np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).expand(-1, -1, 3).numpy())
-
-
-def image_name(dataset: BaseDataset, index: int) -> str:
-    """The name of an image's file, or 'image 7' where the data set draws its images itself."""
-    name = Path(dataset.get_data_info(index).get('img_path') or '').name
-    return name if Path(name).suffix else f'image {index}'
-
-
-def unsquash(picture: np.ndarray, dataset: BaseDataset, item: dict) -> np.ndarray:
-    """A picture in the proportions of its file, where the pipeline changed them.
-
-    Args:
-        picture (np.ndarray): (H, W, 3), uint8: what a model sees of the item.
-        dataset (BaseDataset): With its test pipeline.
-        item (dict): What it yields, with ``inputs`` (3, h, w) and ``data_samples``.
-
-    Returns:
-        np.ndarray: (H', W', 3); the longer side is that of the picture. Left as it is where a
-        border was cut off or added, or the sample does not tell its file's shape.
-    """
-    shape = item['data_samples'].get('ori_shape')
-    is_padded = picture.shape[:2] != tuple(item['inputs'].shape[1:])
-    if shape is None or is_padded or not keeps_frame(dataset.pipeline.transforms):
-        return picture
-    scale = max(picture.shape[:2]) / max(shape)
-    height, width = (max(1, round(side * scale)) for side in shape)
-    if (height, width) == picture.shape[:2]:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
-
-
 @torch.no_grad()
-def predict_with_attention(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Scores of one image, and where each class looks.
+def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
+    """Predict a batch, and where each class looks.
 
     Args:
-        model (nn.Module): With :func:`has_label_embeddings`.
-        inputs (Tensor): (3, H, W), uint8, BGR: what the pipeline yields.
+        model (nn.Module): In evaluation mode.
+        data (dict): ``inputs``, uint8, BGR, (B, 3, H, W) or B of (3, H, W), and ``data_samples``.
 
     Returns:
-        tuple[Tensor, Tensor, np.ndarray]: Scores (C,), attention (C, h, w), and the picture
-        (H', W', 3) that it lies on: the image with the preprocessor's padding.
+        list[DataSample]: B, on the CPU, with ``pred_score`` (C,), ``attention`` (C, h, w), not
+        negative, and ``view`` (H', W', 3), uint8, RGB: the picture that it lies on, which is the
+        image with the preprocessor's padding.
 
     Raises:
-        ValueError: If the inputs are not uint8.
+        ValueError: If the inputs are not uint8, or the model's neck has no ``attention_maps``.
     """
-    batch = model.data_preprocessor(dict(inputs=[inputs]), False)['inputs']  # (1, 3, H', W')
-    feats = model.extract_feat(batch, stage='backbone')
-    (sample,) = model.head.predict(model.neck(feats))
-    attention = model.neck.attention_maps(feats)[0]
-    height, width = batch.shape[-2:]
-    padded = F.pad(inputs, (0, width - inputs.shape[-1], 0, height - inputs.shape[-2]))
-    return sample.pred_score.cpu(), attention.cpu(), seen_image(padded)
+    neck = attentive_neck(model)
+    images = data['inputs']
+    data = model.data_preprocessor(data, False)
+    feats = model.extract_feat(data['inputs'], stage='backbone')
+    samples = model.head.predict(neck(feats), data['data_samples'])
+    for sample, image, maps in zip(samples, images, neck.attention_maps(feats)):
+        sample.set_field(maps, 'attention', dtype=Tensor)
+        sample.set_field(seen_image(image, data['inputs'].shape[-2:]), 'view', dtype=np.ndarray)
+    return [sample.cpu() for sample in samples]
+
+
+def predict_item(model: nn.Module | None, item: dict) -> DataSample:
+    """What a data set yields for one image, predicted if there is a model; with its ``view``."""
+    if model is not None:
+        return predict_with_attention(model, default_collate([item]))[0]
+    sample = item['data_samples']
+    sample.set_field(seen_image(item['inputs']), 'view', dtype=np.ndarray)
+    return sample
 
 
 @torch.no_grad()

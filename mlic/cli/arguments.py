@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from mlic.engine.checkpoints.search import STAGES
 from mlic.installation import find_config
 
 PICTURES = ('.png', '.svg', '.pdf')
@@ -65,11 +66,14 @@ def read_config(args: argparse.Namespace) -> Config:
 def add_checkpoint_arguments(
     parser: argparse.ArgumentParser, name: str = 'checkpoint', **kwargs
 ) -> None:
-    """The checkpoint; positional, or the option of that name."""
+    """The checkpoint, positional or the option of that name, and ``--stage``."""
+    kwargs.setdefault('help', 'checkpoint file, or a work directory: its best (else latest) one')
+    parser.add_argument(name, **kwargs)
     parser.add_argument(
-        name,
-        help='checkpoint file, or a work directory: its best (else latest) one',
-        **kwargs,
+        '--stage',
+        choices=STAGES,
+        default='best',
+        help='of a work directory the best checkpoint of all stages, or of the last (%(default)s)',
     )
 
 

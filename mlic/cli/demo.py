@@ -17,7 +17,6 @@ from mlic.cli.arguments import (
     add_threshold_argument,
 )
 from mlic.demo.web_demo import build_demo, import_gradio, serve
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
@@ -43,8 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     MMLogger.get_instance('demo', log_level='WARNING')
     import_gradio()  # before the time that a model takes
     threshold = parse_score_threshold(args.threshold)
-    checkpoint = find_checkpoint(args.checkpoint)
-    inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
+    inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
+    print(f'checkpoint: {inferencer.checkpoint}')
     demo = build_demo(inferencer, of_classes(threshold, inferencer.classes))
     print(f'page: {serve(demo, args.host, args.port)} (Ctrl+C ends it)', flush=True)
     demo.block_thread()

@@ -19,9 +19,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
-from mlic.apis.predictor import load_predictor
+from mlic.apis.open_run import open_run
 from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument, at_least
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -52,13 +51,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> str:
     """Write the file; returns a line that describes it."""
-    model = load_predictor(find_checkpoint(args.checkpoint), args.config)
-    size = tuple(args.size) if args.size else input_size(model._config)
+    run = open_run(args.checkpoint, args.config, stage=args.stage, device='cpu')
+    print(f'checkpoint: {run.checkpoint}')
+    size = tuple(args.size) if args.size else input_size(run.config)
     metadata = dict(
-        classes=json.dumps(model._dataset_meta['classes'], ensure_ascii=False),
-        preprocessing=json.dumps(describe_input(model._config, size)),
+        classes=json.dumps(run.classes, ensure_ascii=False),
+        preprocessing=json.dumps(describe_input(run.config, size)),
     )
-    scores = ScoreModel(model).eval()
+    scores = ScoreModel(run.model).eval()
     example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
     shapes = dict(images={0: torch.export.Dim('batch')})
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,8 @@ def export(args: argparse.Namespace) -> str:
             write_onnx(program, metadata, args.out, args.opset)
         else:
             torch.export.save(program, args.out, extra_files=metadata)
-    number = len(model._dataset_meta['classes'])
     megabytes = args.out.stat().st_size / 1e6
-    return f'{size[0]} x {size[1]} px, {number} classes, {megabytes:.1f} MB'
+    return f'{size[0]} x {size[1]} px, {len(run.classes)} classes, {megabytes:.1f} MB'
 
 
 def write_onnx(

@@ -21,19 +21,18 @@ import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.datasets.own_data.splits import Image
 from mlic.datasets.own_data.writing import (
     SPLIT_NAMES,
-    SUFFIXES,
     add_options,
     check_options,
     finish,
-    list_files,
-    name_some,
     normalise,
     read_text,
 )
 from mlic.engine.runner.errors import one_line_errors
+from mlic.names import first_names
 
 IMAGE_COLUMNS = 'image img filename file file_name filepath path image_path img_path image_name'
 LABEL_COLUMNS = 'labels label tags tag classes class categories category'
@@ -75,7 +74,7 @@ def read_table(path: Path) -> Table:
     if not rows:
         raise ValueError(f'{path}: is empty')
     line, header = rows.pop(0)
-    if any(cell.lower().endswith(SUFFIXES) for cell in header):
+    if any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in header):
         raise ValueError(
             f'{path}, line {line}: {header} looks like an image and its labels; '
             'the first row must name the columns, such as image,labels'
@@ -161,7 +160,7 @@ class ImageFinder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files = list_files(folder)[0]
+        self.files = sorted(list_images(folder)[0])
         self.exact = {normalise(file): file for file in self.files}
         self.similar: dict[str, list[str]] = {}
         for file in self.files:
@@ -230,7 +229,7 @@ def read_images(table: Table, folder: Path, sep: str | None, skip_missing: bool)
     if missing and not skip_missing:
         raise ValueError(
             f'{len(missing)} of {len(table.rows)} images are not in {folder}: '
-            f'{name_some(missing, 5)}. '
+            f'{first_names(missing, 5)}. '
             '--skip-missing goes on without them'
         )
     if missing:

@@ -18,18 +18,18 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from mlic.datasets.list_files import list_images
 from mlic.datasets.own_data.splits import Image
 from mlic.datasets.own_data.writing import (
     SPLIT_NAMES,
     add_options,
     check_options,
     finish,
-    list_files,
-    name_some,
     normalise,
     read_text,
 )
 from mlic.engine.runner.errors import one_line_errors
+from mlic.names import first_names
 
 
 def split_folders(files: list[str]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def from_sidecars(
     if missing and not skip_missing:
         raise ValueError(
             f'{len(missing)} of {len(files)} images have no .txt file beside them: '
-            f'{name_some(missing, 5)}. An empty one says that there is no label; --skip-missing '
+            f'{first_names(missing, 5)}. An empty one says that there is no label; --skip-missing '
             'leaves these images out'
         )
     print(
@@ -137,13 +137,13 @@ def main(argv: list[str] | None = None) -> None:
     check_options(parser, args)
     if args.nested and args.sidecar:
         parser.error('--nested and --sidecar exclude each other')
-    files, others = list_files(args.folder)
+    files, others = map(sorted, list_images(args.folder))
     if not files:
         raise ValueError(f'no image in {args.folder}, among {len(others)} files')
     if args.sidecar:
         images = from_sidecars(args.folder, files, others, args.skip_missing)
     else:
         if others:
-            print(f'{len(others)} files are no images: {name_some(others, 3)}')
+            print(f'{len(others)} files are no images: {first_names(others, 3)}')
         images = from_folders(args.folder, files, args.nested)
     finish(args, images, args.folder)

@@ -29,7 +29,6 @@ from mlic.cli.arguments import (
     at_least,
 )
 from mlic.datasets.transforms.load_image import ImageReadError
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
@@ -114,9 +113,8 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
     if num_others:
         print(f'{num_others} files in the folders are no images by their extension: left out')
     threshold = parse_score_threshold(args.threshold)
-    checkpoint = find_checkpoint(args.checkpoint)
-    print(f'checkpoint: {checkpoint}')
-    inferencer = MultiLabelInferencer(checkpoint, args.config, args.device)
+    inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
+    print(f'checkpoint: {inferencer.checkpoint}')
     thr = of_classes(threshold, inferencer.classes)
     if args.topk and args.topk > len(inferencer.classes):
         raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
@@ -134,7 +132,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
             else:
                 results.add(source, outcome)
     record = dict(
-        checkpoint=checkpoint,
+        checkpoint=inferencer.checkpoint.path,
         decision=f'the best {args.topk}' if args.topk else f'score >= {args.threshold}',
         **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thr is not threshold else {}),
         failed=[str(fault) for fault in faults],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ from mlic.visualization.cooccurrence import (
     draw_cooccurrence,
 )
 from mlic.visualization.curves import draw_pr_curves, pr_curve, thin
-from mlic.visualization.training import draw_training, read_log
+from mlic.visualization.training import TrainingLog, arrange_log, draw_training
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -160,6 +161,47 @@ def plot_cooccurrence(args: argparse.Namespace, table: Path):
             for i, j in pairs)  # fmt: skip
     write_table(table, header, rows)
     return figure
+
+
+def read_log(path: Path) -> TrainingLog:
+    """The log of a run.
+
+    Args:
+        path (Path): A ``scalars.json``, or a work directory: all of its runs, where a run
+            that was resumed replaces what the one before had logged beyond that point.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is not of LoggerHook, or nothing was trained.
+    """
+    files = sorted(path.glob('*/vis_data/scalars.json')) if path.is_dir() else [path]
+    train, val = [], []
+    for file in files:
+        new_train, new_val = _read_rows(file)
+        if new_train:
+            train = [row for row in train if row['iter'] < new_train[0]['iter']] + new_train
+        if new_val:
+            val = [row for row in val if row['step'] < new_val[0]['step']] + new_val
+    if not files:
+        raise FileNotFoundError(f'{path} has no */vis_data/scalars.json: not a work directory?')
+    if not train:
+        raise ValueError(f'{path}: no training iteration is logged')
+    return arrange_log(train, val)
+
+
+def _read_rows(file: Path) -> tuple[list, list]:
+    """Rows of training and of validation; those of the latter have no learning rate."""
+    train, val = [], []
+    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if 'iter' in row and 'loss' in row:
+                train.append(row)
+            elif 'step' in row and any('/' in name for name in row):
+                val.append(row)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{file}, line {number}: not a JSON object of a log') from error
+    return train, val
 
 
 def plot_training(args: argparse.Namespace, table: Path):

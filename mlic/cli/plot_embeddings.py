@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
-from mlic.apis.model_outputs import has_label_embeddings, label_embeddings, load_model
+from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
+from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     PICTURES,
     add_cfg_options,
@@ -25,10 +25,8 @@ from mlic.cli.arguments import (
     add_config_argument,
     at_least,
     out_file,
-    read_config,
 )
-from mlic.datasets.coco import COCOMultiLabel
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization.embedding import (
@@ -36,7 +34,6 @@ from mlic.visualization.embedding import (
     draw_embeddings,
     frequent_groups,
     project_to_map,
-    read_superclasses,
 )
 
 
@@ -99,17 +96,16 @@ def find_prototypes(model: nn.Module, num_classes: int, embeds: Tensor, projecte
     return prototypes.numpy(), embeds.numpy()
 
 
-def run(args: argparse.Namespace) -> None:
+def plot(args: argparse.Namespace) -> None:
     """Embed, map, draw and write."""
-    cfg = read_config(args)
-    checkpoint = find_checkpoint(args.checkpoint)
-    check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    model = load_model(cfg, checkpoint, dataset.metainfo.get('classes'))
+    options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
+    run = open_run(args.checkpoint, args.config, **options)
+    print(f'checkpoint: {run.checkpoint}')
+    model, names = run.model, run.classes
     if not has_label_embeddings(model):
         sys.exit(f'{args.config}: no label embeddings, its neck is not SARLNeck')
-    names = [str(name) for name in dataset.metainfo['classes']]
+    check_data(run.config, ('test',))
+    dataset = DATASETS.build(run.config.test_dataloader.dataset)
     number = min(args.num, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
     print(f'embedding {number} of {len(dataset)} test images')
@@ -149,4 +145,4 @@ def run(args: argparse.Namespace) -> None:
 
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
-    run(parse_args(argv))
+    plot(parse_args(argv))

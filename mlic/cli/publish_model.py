@@ -18,12 +18,9 @@ from pathlib import Path, PurePath
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
 
-from mlic.apis.predictor import load_predictor, read_stored_config
+from mlic.apis.open_run import OpenRun, open_run, read_stored_config
 from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument
-from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.errors import one_line_errors
 
@@ -45,13 +42,13 @@ def publish(args: argparse.Namespace) -> Path:
     Raises:
         FileExistsError: If one of them is there.
     """
-    source = find_checkpoint(args.source)
-    content = read_checkpoint(source, ours=True)
-    meta = content.get('meta', {})
-    trained = Config.fromfile(args.config) if args.config else read_stored_config(meta, source)
-    model = load_predictor(source, trained)
-    name = config_name(args.config, meta, source)
-    content = pack(model, meta, without_private(trained))
+    run = open_run(args.source, args.config, stage=args.stage, device='cpu')
+    source = run.checkpoint.path
+    print(f'checkpoint: {run.checkpoint}')
+    stored = args.config is None
+    trained = read_stored_config(run.meta, source) if stored else Config.fromfile(args.config)
+    name = config_name(args.config, run.meta, source)
+    content = pack(run, without_private(trained))
     buffer = io.BytesIO()
     torch.save(content, buffer)
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -69,14 +66,14 @@ def publish(args: argparse.Namespace) -> Path:
     return target
 
 
-def pack(model: BaseModel, meta: dict, trained: Config) -> dict:
+def pack(run: OpenRun, trained: Config) -> dict:
     """The content of the published checkpoint."""
-    cfg = without_private(model._config)
+    cfg = without_private(run.config)
     # this one predicts and evaluates; hooks of training stay in the other config
     cfg.custom_hooks = []
-    kept = {key: meta[key] for key in KEPT_META if key in meta}
-    dataset_meta = {**kept.get('dataset_meta', {}), **model._dataset_meta}
-    state_dict = {name: value.contiguous() for name, value in model.state_dict().items()}
+    kept = {key: run.meta[key] for key in KEPT_META if key in run.meta}
+    dataset_meta = {**kept.get('dataset_meta', {}), 'classes': run.classes}
+    state_dict = {name: value.contiguous() for name, value in run.model.state_dict().items()}
     return dict(
         meta=dict(
             kept, dataset_meta=dataset_meta, cfg=cfg.pretty_text, training_cfg=trained.pretty_text

@@ -19,19 +19,15 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from torch import nn
 
 from mlic.apis.model_outputs import (
     has_label_embeddings,
-    image_name,
-    load_model,
-    predict_with_attention,
-    seen_image,
-    unsquash,
+    predict_item,
 )
+from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
@@ -39,9 +35,8 @@ from mlic.cli.arguments import (
     add_threshold_argument,
     at_least,
     out_file,
-    read_config,
 )
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -118,7 +113,7 @@ def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], pat
     for index in range(len(dataset)):
         labels = set(np.asarray(dataset.get_data_info(index)['gt_label']).tolist())
         if labels != set(np.flatnonzero(target[index]).tolist()):
-            sys.exit(f"error: {path}: image {index} has other labels than the config's test set")
+            sys.exit(f"{path}: image {index} has other labels than the config's test set")
 
 
 def card(
@@ -131,20 +126,18 @@ def card(
     names: list[str],
 ) -> dict:
     """An image with a mistake, as the page takes it."""
-    item = dataset[image]
+    sample = predict_item(model, dataset[image])
+    picture = image_to_draw(sample, dataset.pipeline.transforms)
     entry = dict(
         label=names[label],
         score=float(pred[image, label]),
-        image=image_name(dataset, image),
+        image=image_name(sample),
         true=[names[c] for c in np.flatnonzero(target[image])],
+        picture=picture_uri(picture),
     )
-    if model is None:
-        picture = unsquash(seen_image(item['inputs']), dataset, item)
-        return dict(entry, picture=picture_uri(picture))
-    _, attention, seen = predict_with_attention(model, item['inputs'])
-    picture = unsquash(seen, dataset, item)
-    overlay = overlay_attention(picture, attention[label])
-    return dict(entry, picture=picture_uri(picture), overlay=picture_uri(overlay))
+    if model is not None:
+        entry['overlay'] = picture_uri(overlay_attention(picture, sample.attention[label]))
+    return entry
 
 
 def protocol_data(report: Report) -> list[dict]:
@@ -162,17 +155,17 @@ def protocol_data(report: Report) -> list[dict]:
     return columns
 
 
-def run(args: argparse.Namespace) -> None:
+def write_report(args: argparse.Namespace) -> None:
     """Predict if need be, collect, write."""
-    cfg = read_config(args)
     threshold = parse_threshold(args.threshold)
-    checkpoint = find_checkpoint(args.checkpoint)
+    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
+    cfg, model, checkpoint = run.config, run.model, run.checkpoint
+    print(f'checkpoint: {checkpoint}')
     check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')
-        predict(cfg, checkpoint, args.pred)
+        predict(cfg, checkpoint.path, args.pred)
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
     target, ignore = settle_difficult(block, args.difficult)
@@ -190,7 +183,6 @@ def run(args: argparse.Namespace) -> None:
 
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     check_images(dataset, block.target, names, args.pred)
-    model = load_model(cfg, checkpoint, names)
     model = model if has_label_embeddings(model) else None
     for key, entries in zip(
         ('mistakes', 'missed'), select_mistakes(block.pred, target, ignore, args.num)
@@ -198,7 +190,7 @@ def run(args: argparse.Namespace) -> None:
         data[key] = [card(dataset, model, *entry, block.pred, target, names) for entry in entries]
     notes = [
         f'{len(target)} images, {len(names)} classes, {describe_empty(report.empty)}',
-        f'config {Path(args.config).name}, checkpoint {Path(checkpoint).name}',
+        f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}',
     ]
     if block.difficult is not None:
         entries = int(block.difficult.sum())
@@ -217,4 +209,4 @@ def run(args: argparse.Namespace) -> None:
 
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
-    run(parse_args(argv))
+    write_report(parse_args(argv))

@@ -7,25 +7,15 @@ for each predicted label.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
-from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from PIL.Image import Image
+from torch import nn
 
-from mlic.apis.model_outputs import (
-    has_label_embeddings,
-    image_name,
-    load_model,
-    predict_with_attention,
-    unsquash,
-)
+from mlic.apis.model_outputs import predict_item
+from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
@@ -33,16 +23,14 @@ from mlic.cli.arguments import (
     add_threshold_argument,
     at_least,
     out_file,
-    read_config,
 )
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
-from mlic.visualization.attention import draw_attention
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from mlic.models.attention_maps import attentive_neck
+from mlic.visualization.multi_label_visualizer import draw_sample
+from mlic.visualization.page import stack_pages
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -72,21 +60,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_attentive_model(
-    cfg: Config, checkpoint: str, classes: Sequence[str] | None = None
-) -> nn.Module:
-    """The trained model, ready to predict.
-
-    Raises:
-        SystemExit: If its neck has no attention maps.
-    """
-    model = load_model(cfg, checkpoint, classes)
-    if not has_label_embeddings(model):
-        neck = (cfg.model.get('neck') or {}).get('type', 'no neck')
-        raise SystemExit(f'no attention to show: the model has {neck}, and SARLNeck is needed')
-    return model
-
-
 def choose_images(length: int, num_images: int, indices: list[int] | None) -> list[int]:
     """The given indices, or some that are spread evenly over the data set."""
     if indices is None:
@@ -97,58 +70,42 @@ def choose_images(length: int, num_images: int, indices: list[int] | None) -> li
     return indices
 
 
-def to_target(sample: DataSample, num_classes: int) -> Tensor:
-    """Multi-hot truth (C,)."""
-    if 'gt_score' in sample:
-        return sample.gt_score
-    target = torch.zeros(num_classes)
-    target[sample.gt_label.long()] = 1
-    return target
-
-
 def draw(
     model: nn.Module,
     dataset: BaseDataset,
     indices: list[int],
     thr: float | ThresholdFile,
     max_labels: int,
-) -> Figure:
+) -> Image:
     """The picture of these images of a data set."""
-    images, pred_scores, targets, attentions = [], [], [], []
+    pages = []
     for index in indices:
-        item = dataset[index]
-        pred_score, attention, seen = predict_with_attention(model, item['inputs'])
-        images.append(unsquash(seen, dataset, item))
-        pred_scores.append(pred_score)
-        targets.append(to_target(item['data_samples'], len(pred_score)))
-        attentions.append(attention)
-    class_names = dataset.metainfo.get('classes') or range(len(pred_scores[0]))
-    class_names = [str(name) for name in class_names]
-    return draw_attention(
-        images,
-        torch.stack(pred_scores),
-        torch.stack(targets),
-        attentions,
-        class_names,
-        [image_name(dataset, index) for index in indices],
-        thr=of_classes(thr, class_names),
-        max_labels=max_labels,
-    )
+        sample = predict_item(model, dataset[index])
+        classes = dataset.metainfo.get('classes')
+        page = draw_sample(
+            image_to_draw(sample, dataset.pipeline.transforms),
+            sample,
+            classes,
+            threshold=of_classes(thr, classes),
+            max_maps=max_labels,
+            title=image_name(sample),
+        )
+        pages.append(page)
+    return stack_pages(pages)
 
 
 def show(args: argparse.Namespace) -> None:
     """Predict, draw and save."""
     threshold = parse_score_threshold(args.threshold)
-    cfg = read_config(args)
-    checkpoint = find_checkpoint(args.checkpoint)
-    check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
+    print(f'checkpoint: {run.checkpoint}')
+    attentive_neck(run.model)
+    check_data(run.config, ('test',))
+    dataset = DATASETS.build(run.config.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num, args.indices)
-    model = load_attentive_model(cfg, checkpoint, dataset.metainfo.get('classes'))
-    figure = draw(model, dataset, indices, threshold, args.max_labels)
+    picture = draw(run.model, dataset, indices, threshold, args.max_labels)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out)
+    picture.save(args.out)
     print(f'picture: {args.out}')
 
 

@@ -59,22 +59,23 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    cfg.load_from = find_checkpoint(args.checkpoint)
+    args.found = find_checkpoint(args.checkpoint, args.stage)
+    cfg.load_from = args.found.path
     cfg.resume = False  # the config in a resumed run's folder says True
     # Testing needs none of what only training has; averaged weights are in the checkpoint.
     cfg.custom_hooks = []
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.show_dir:
-        cfg.default_hooks.visualization.update(enable=True, out_dir=args.show_dir, interval=1)
     if args.split != 'test':
         use_split(cfg, args.split)
     metrics = own_metrics(cfg)
     saves_predictions = args.out is not None and args.out.suffix == '.npz'
     if not metrics and (args.threshold or saves_predictions):
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
+    threshold = parse_threshold(args.threshold)  # a bad file is refused before the model is built
+    if args.show_dir:
+        show_in(cfg, args.show_dir, getattr(threshold, 'values', threshold))
     if args.threshold:
-        parse_threshold(args.threshold)  # a bad file is better refused before the model is built
         for metric in metrics:
             metric.threshold = args.threshold
     if metrics:
@@ -88,6 +89,18 @@ def load_config(args: argparse.Namespace) -> Config:
             else:
                 metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
     return cfg
+
+
+def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
+    """Draw each prediction, in the toolkit's look, whatever the config draws with."""
+    cfg.visualizer.type = 'MultiLabelVisualizer'
+    hook = cfg.default_hooks.get('visualization') or {}
+    attention = hook.get('attention', False)
+    cfg.default_hooks.visualization = dict(
+        type='MultiLabelVisualizationHook',
+        **dict(enable=True, out_dir=folder, interval=1, attention=attention),
+        draw_args=dict(threshold=threshold),
+    )
 
 
 def use_split(cfg: Config, split: str) -> None:
@@ -136,7 +149,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out and args.out.suffix == '.json':
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(metrics, indent=2) + '\n')
-    print(f'checkpoint: {cfg.load_from}')
+    print(f'checkpoint: {args.found}')
     if args.out:
         print(f'saved: {args.out}')
     for metric in own_metrics(cfg)[:1]:

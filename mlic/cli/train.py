@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mlic.cli.arguments import add_cfg_options, add_config_argument, read_config
-from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumable
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
@@ -79,7 +79,10 @@ def print_end(args: argparse.Namespace, work_dir: str) -> None:
     # the copy that the Runner writes has the changes of the command line
     config = Path(work_dir, Path(args.config).name) if args.cfg_options else Path(args.config)
     name = config.stem if CONFIGS in config.parents else str(config)
-    print(f'checkpoint: {find_checkpoint(work_dir)}')
+    best, last = (find_checkpoint(work_dir, stage) for stage in STAGES)
+    print(f'checkpoint: {best}')
+    if last != best:
+        print(f'of the last stage, with --stage last: {last}')
     print(f'test it: {shlex.join([*command_words("test.py"), name, work_dir])}')
 
 

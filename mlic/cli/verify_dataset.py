@@ -23,9 +23,10 @@ from mmpretrain.registry import DATASETS
 
 from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, read_config
 from mlic.datasets.own_data import verify_files
-from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files, name_some
+from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.names import first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
@@ -120,7 +121,8 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     seen = {label for names in labels for label in names}
     names = split.classes or range(num_classes)
     unseen = [name for label, name in enumerate(names) if label not in seen]
-    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{name_some(unseen)}')
+    names = first_names(unseen, form=repr)
+    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{names}')
     twice = len(split.paths) - len(set(split.paths))
     if twice:
         print(f'  listed again     {twice} images')
@@ -158,7 +160,7 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
             continue
         again = [name for name, count in Counter(split.classes).items() if count > 1]
         if again:
-            findings.add(f'{split.name}: classes named twice: {name_some(again)}')
+            findings.add(f'{split.name}: classes named twice: {first_names(again, form=repr)}')
     for number in sorted({len(split.classes) for split in splits if split.classes}):
         for name, found in (x for part in parts.items() for x in class_numbers(*part)):
             if found != number:
@@ -166,9 +168,10 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
     named = [split for split in splits if split.classes is not None]
     for split in named[1:]:
         if list(split.classes) != list(named[0].classes):
+            only = sorted({*split.classes} ^ {*named[0].classes})
             findings.add(
                 f'{named[0].name} and {split.name} have different classes, or in another order: '
-                f'only in one: {name_some(sorted(set(split.classes) ^ set(named[0].classes)))}'
+                f'only in one: {first_names(only, form=repr)}'
             )
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 
@@ -27,7 +26,6 @@ from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument, at_least, out_file
 from mlic.datasets.transforms.load_image import ImageReadError
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 
@@ -125,8 +123,8 @@ def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def compare(args: argparse.Namespace) -> bool:
     """Print differences and times; returns whether all scores agree."""
     device = 'cpu'  # where both can run
-    checkpoint = find_checkpoint(args.checkpoint)
-    inferencer = MultiLabelInferencer(checkpoint, Config.fromfile(args.config), device)
+    inferencer = MultiLabelInferencer(args.checkpoint, args.config, device, args.stage)
+    print(f'checkpoint: {inferencer.checkpoint}')
     images = read_images(args, inferencer)
     exported, metadata = open_model(args.model)
     check_metadata(metadata, inferencer, list(images.shape[-2:]))

@@ -178,8 +178,10 @@ def _train_and_test(run: Run, environment: dict) -> None:
         arguments = [str(config), '--work-dir', work_dirs['train'], '--resume']
         _call(run, 'train', lock, environment, *arguments)
         trained = time.time()
-        find = find_checkpoint if run.checkpoint == 'best' else find_resumable
-        checkpoint = str(find(work_dirs['train']))
+        if run.checkpoint == 'best':
+            checkpoint = find_checkpoint(work_dirs['train']).path
+        else:
+            checkpoint = str(find_resumable(work_dirs['train']))
         arguments = [str(config), checkpoint, '--work-dir', work_dirs['test']]
         _call(run, 'test', lock, environment, *arguments, '--out', str(run.predictions))
         record = dict(

@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
+from mlic.visualization.comparison import draw_comparison
+from mlic.visualization.page import picture_of, stack_pages
 
 from .bootstrap import bootstrap_weights, mean_ap, paired_interval
 from .runs import Run
 
 METRICS = ('mAP', 'CF1', 'OF1')
-BETTER, WORSE = '#0072b2', '#d55e00'  # told apart by the colour-blind
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Summary:
         class_ap (list): Mean over seeds of each class's plain AP, None without positives.
         minutes (float): Training time of a run, mean; of its last start if it was interrupted.
         commits (list[str]): Of the code.
+        support (list[int]): Positives of each class.
         difference (float | None): Of mAP (plain) to the first config, over the seeds of both.
         interval (tuple | None): Its 95 % bootstrap interval over test images.
         paired (int): Number of seeds in the difference.
@@ -44,6 +45,7 @@ class Summary:
     class_ap: list
     minutes: float
     commits: list
+    support: list
     difference: float | None = None
     interval: tuple | None = None
     paired: int = 0
@@ -76,13 +78,14 @@ def summarise(
         if reference is None:
             reference = target, [names[c] for c in chosen]
             weights = bootstrap_weights(len(target), num_resamples)
+            support = reference[0].sum(axis=0).tolist()
         elif not np.array_equal(target, reference[0]) or [names[c] for c in chosen] != reference[1]:
             raise ValueError(
                 f'{run.predictions} has other test images or classes than {runs[0].predictions}: '
                 'give all configs the same data (--data)'
             )
         record = json.loads(run.record.read_text(encoding='utf-8'))
-        summary = summaries.setdefault(run.name, Summary(run.name, [], {}, [], 0.0, []))
+        summary = summaries.setdefault(run.name, Summary(run.name, [], {}, [], 0.0, [], support))
         summary.seeds.append(run.seed)
         for protocol in protocols:
             values = MLICMetric.calculate(pred, target, protocol, ignore=ignore)
@@ -167,41 +170,23 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
     results = []
     for summary in summaries:
         class_ap = [None if np.isnan(ap) else round(float(ap), 4) for ap in summary.class_ap]
-        results.append({**asdict(summary), 'class_ap': dict(zip(names, class_ap))})
+        results.append(
+            {
+                **asdict(summary),
+                'class_ap': dict(zip(names, class_ap)),
+                'support': dict(zip(names, summary.support)),
+            }
+        )
     text = json.dumps(results, indent=2, ensure_ascii=False) + '\n'
     (out / 'results.json').write_text(text, encoding='utf-8')
 
 
 def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:
-    """Bars of each class's AP difference to the first config, sorted; a panel for each other."""
+    """Draw each class's AP difference to the first config; a picture for each other, stacked."""
     first, *others = summaries
-    figure = Figure(figsize=(10, 3.2 * len(others)), layout='constrained')  # needs no display
-    panels = figure.subplots(len(others), 1, squeeze=False)
-    for panel, summary in zip(panels[:, 0], others):
-        difference = summary.class_ap - first.class_ap
-        order = [c for c in np.argsort(-difference) if not np.isnan(difference[c])]
-        values = difference[order]
-        panel.bar(range(len(order)), values, 1.0, color=np.where(values >= 0, BETTER, WORSE))
-        panel.axhline(0, color='black', linewidth=0.8)
-        better, worse = np.count_nonzero(values > 0), np.count_nonzero(values < 0)
-        panel.set_title(
-            f'{summary.name}: {better} classes better, {worse} worse than {first.name}', fontsize=10
-        )
-        panel.set_ylabel('AP difference (points)')
-        panel.margins(x=0.01)
-        _name_classes(panel, [names[c] for c in order])
-    figure.savefig(path, dpi=120)
-
-
-def _name_classes(panel, ordered: Sequence[str], most: int = 80) -> None:
-    """All names, or those of both ends where there are too many to read."""
-    ticks = range(len(ordered))
-    if len(ordered) > most:
-        step = max(1, round(len(ordered) / 60))  # bars are narrower than letters
-        ends = (
-            range(0, 10 * step, step),
-            range(len(ordered) - 1, len(ordered) - 1 - 10 * step, -step),
-        )
-        ticks = sorted({*ends[0], *ends[1]})
-        panel.set_xlabel(f'{len(ordered)} classes, sorted; every {step}th of both ends is named')
-    panel.set_xticks(list(ticks), [ordered[i] for i in ticks], rotation=90, fontsize=7)
+    pages = []
+    for other in others:
+        runs = first.name, other.name
+        figure = draw_comparison(first.class_ap, other.class_ap, first.support, names, runs)
+        pages.append(picture_of(figure))
+    stack_pages(pages).save(path)

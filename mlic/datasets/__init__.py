@@ -4,7 +4,7 @@ from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
 from .nus_wide import NUSWIDE
-from .transforms import ImageReadError, LoadImageStrict, MultiScaleCrop, keeps_frame, read_image
+from .transforms import ImageReadError, LoadImageStrict, MultiScaleCrop, read_image
 from .visual_genome import VG500
 from .voc import VOCMultiLabel
 
@@ -19,6 +19,5 @@ __all__ = [
     'NUSWIDE',
     'VG500',
     'VOCMultiLabel',
-    'keeps_frame',
     'read_image',
 ]

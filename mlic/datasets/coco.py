@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,3 +227,28 @@ class COCOMultiLabel(MultiLabelDataset):
                 f', only in the data set: {sorted(set(expected) - set(found))}. '
                 'Own classes go into metainfo=dict(classes=...), in the order of their ids'
             )
+
+
+def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
+    """The superclass of each class, from COCO's annotation file (``supercategory``).
+
+    Args:
+        path (str | Path): JSON with ``categories``.
+        class_names (Sequence[str]): C names.
+
+    Returns:
+        list[str]: C names of superclasses.
+
+    Raises:
+        ValueError: If the file has none, or misses a class.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        categories = content['categories']
+        superclasses = {category['name']: category['supercategory'] for category in categories}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} has no categories with name and supercategory') from error
+    missing = [name for name in class_names if name not in superclasses]
+    if missing:
+        raise ValueError(f'{path} has no category {missing[0]!r} ({len(missing)} are missing)')
+    return [superclasses[name] for name in class_names]

@@ -1,6 +1,36 @@
-"""Lists of images and labels as text files, read line by line."""
+"""Lists of images and labels: of folders, and as text files, read line by line."""
 
+import os
 from pathlib import Path
+
+IMAGE_SUFFIXES = (
+    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'
+)  # fmt: skip
+
+
+def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
+    """Images by their extension, and other files, at any depth, relative to the folder.
+
+    They are in the order of the names, folder by folder, with ``/`` between. Links to folders are
+    followed, each folder is visited once, and hidden files and folders are left out.
+
+    Raises:
+        FileNotFoundError: If it is not a folder.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f'{folder} is not a folder')
+    images, others, seen = [], [], set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to one of its parents
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        for name in sorted(name for name in files if not name.startswith('.')):
+            path = (Path(place) / name).relative_to(folder).as_posix()
+            (images if path.lower().endswith(IMAGE_SUFFIXES) else others).append(path)
+    return images, others
 
 
 def read_lines(path: str | Path) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.model_outputs import has_label_embeddings
+from mlic.datasets.pictures import image_to_draw
 from mlic.datasets.transforms.load_image import ImageReadError, read_image
 from mlic.visualization.attention import overlay_attention
 
@@ -44,7 +45,7 @@ def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
     photo = _shrink(read_image(path)[..., ::-1])
     if not has_attention:
         return Prediction(sample.pred_score, None, photo, photo)
-    view = photo if inferencer.keeps_frame() else _shrink(sample.view)
+    view = _shrink(image_to_draw(sample, inferencer.pipeline.transforms))
     return Prediction(sample.pred_score, sample.attention, photo, view)
 
 

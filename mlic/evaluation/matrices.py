@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from mlic.names import first_names
+
 DIFFICULT_RULES = ('ignore', 'negative', 'positive')
-MAX_NAMES_IN_LOG = 10
 
 
 class Block(NamedTuple):
@@ -170,15 +171,10 @@ def empty_classes(target: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~target.any(axis=0))
 
 
-def name_some(names: Iterable) -> str:
-    """The first names, with dots if there are more."""
-    names = [str(name) for name in names]
-    return ', '.join(names[:MAX_NAMES_IN_LOG] + ['...'] * (len(names) > MAX_NAMES_IN_LOG))
-
-
 def describe_empty(empty: list) -> str:
     """How many classes have no positive, and which."""
-    return f'{len(empty)} without positives ({name_some(empty)})' if empty else 'all with positives'
+    some = first_names(empty)
+    return f'{len(empty)} without positives ({some})' if empty else 'all with positives'
 
 
 def class_indices(

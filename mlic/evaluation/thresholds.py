@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .matrices import name_some
+from mlic.names import first_names
 
 
 class ThresholdFile(NamedTuple):
@@ -26,8 +26,8 @@ class ThresholdFile(NamedTuple):
         missing = [name for name in names if name not in self.values]
         known = set(names)
         unknown = [name for name in self.values if name not in known]
-        wrong = [f'no threshold for {len(missing)} classes: {name_some(missing)}'] * bool(missing)
-        wrong += [f'{len(unknown)} unknown classes: {name_some(unknown)}'] * bool(unknown)
+        wrong = [f'no threshold for {len(missing)} classes: {first_names(missing)}'] * bool(missing)
+        wrong += [f'{len(unknown)} unknown classes: {first_names(unknown)}'] * bool(unknown)
         if wrong:
             raise ValueError(
                 f'{self.path} has {"; and ".join(wrong)} (the data set has {len(names)} classes)'

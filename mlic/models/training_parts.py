@@ -67,6 +67,7 @@ def _switch_off(value):
     kind = value.get('type')
     cls = MODELS.get(kind) if isinstance(kind, str) else kind
     for argument in getattr(cls, 'off_in_prediction', ()):
-        if argument in inspect.signature(cls).parameters:
+        parameters = inspect.signature(cls).parameters
+        if argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             copy[argument] = None
     return copy

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
+from .page import (
+    BETTER_COLOUR,
+    DPI,
+    FONT_SIZE,
+    MARGIN,
+    PLAIN_COLOUR,
+    WORSE_COLOUR,
+    fit_text,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BETTER_COLOUR, WORSE_COLOUR = '#0072B2', '#D55E00'  # Okabe and Ito: told apart by all readers
 MAX_BARS = 40
 ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.5, 0.5  # inches
 MAX_NAME = 1.8

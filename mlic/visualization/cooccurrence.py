@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
-from .prototypes import BLANK_COLOUR, cluster_order, cosine_matrix
+from .page import BLANK_COLOUR, DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
+from .prototypes import cluster_order, cosine_matrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .page import DPI, FONT_SIZE, PLAIN_COLOUR, trim_right
+from .page import COLOURS, DPI, FONT_SIZE, PLAIN_COLOUR, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; black is the micro average
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8a7a00')
 DASHES = ('solid', (0, (4, 1.5)))
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
 MAX_CURVES = len(COLOURS) * len(DASHES)

@@ -5,51 +5,22 @@ Shapes in this module: K label embeddings, C classes, D embed dims, G groups of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .page import DPI, FONT_SIZE, PLAIN_COLOUR, fit_text, trim_right
+from .page import DPI, FONT_SIZE, GROUP_COLOURS, OTHER_COLOUR, PLAIN_COLOUR, fit_text, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Paul Tol's 'muted' set, which colour-blind readers tell apart; the second shape doubles it
-COLOURS = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255')
 SHAPES = ('o', '^')
-MAX_GROUPS = len(COLOURS) * len(SHAPES)
-OTHER, OTHER_COLOUR = 'other classes', '#c3c8ce'
+MAX_GROUPS = len(GROUP_COLOURS) * len(SHAPES)
+OTHER = 'other classes'
 SIDE, MARGIN, LEGEND, TITLE = 8.0, 0.15, 2.4, 0.4  # inches
 NAME_SIZE = 8  # points
-
-
-def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
-    """The superclass of each class, from COCO's annotation file (``supercategory``).
-
-    Args:
-        path (str | Path): JSON with ``categories``.
-        class_names (Sequence[str]): C names.
-
-    Returns:
-        list[str]: C names of superclasses.
-
-    Raises:
-        ValueError: If the file has none, or misses a class.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-        categories = content['categories']
-        superclasses = {category['name']: category['supercategory'] for category in categories}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} has no categories with name and supercategory') from error
-    missing = [name for name in class_names if name not in superclasses]
-    if missing:
-        raise ValueError(f'{path} has no category {missing[0]!r} ({len(missing)} are missing)')
-    return [superclasses[name] for name in class_names]
 
 
 def frequent_groups(labels: np.ndarray, class_names: Sequence[str], number: int = 12) -> list[str]:
@@ -152,8 +123,8 @@ def draw_embeddings(
     axes = figure.add_axes((MARGIN / width, MARGIN / height, SIDE / width, SIDE / height))
     for number, kind in enumerate([*kinds, OTHER] if OTHER in present else kinds):
         is_other = kind == OTHER
-        colour = OTHER_COLOUR if is_other else COLOURS[number % len(COLOURS)]
-        shape = SHAPES[0 if is_other else number // len(COLOURS)]
+        colour = OTHER_COLOUR if is_other else GROUP_COLOURS[number % len(GROUP_COLOURS)]
+        shape = SHAPES[0 if is_other else number // len(GROUP_COLOURS)]
         label = fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
         style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
         axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)

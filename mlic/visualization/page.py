@@ -1,8 +1,12 @@
-"""What all figures share: the page's measures, and text that fits its place. Lengths in inches."""
+"""What all figures share: measures, colours, and text that fits its place. Lengths in inches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,7 +15,21 @@ if TYPE_CHECKING:
 DPI = 100
 MARGIN = 0.15
 FONT_SIZE = 10  # points
-PLAIN_COLOUR = '#24292f'
+PLAIN_COLOUR = '#24292f'  # of text
+NEUTRAL_COLOUR, TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (
+    '#0969da',
+    '#1a7f37',
+    '#cf222e',
+    '#9a5b00',
+)
+BLANK_COLOUR, OTHER_COLOUR = '#d8dee4', '#c3c8ce'  # of a cell without a value, of other classes
+# Okabe and Ito's colours, which colour-blind readers tell apart
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8a7a00')
+BETTER_COLOUR, WORSE_COLOUR = COLOURS[:2]
+# Paul Tol's 'muted' set, for groups: told apart by them, too
+GROUP_COLOURS = (
+    '#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255'
+)  # fmt: skip
 
 
 def text_width(text: str) -> float:
@@ -32,16 +50,6 @@ def fit_text(name: str, width: float, ending: str = '') -> str:
     return f'{name.rstrip()}…{ending}'
 
 
-def fit_ends(name: str, width: float) -> str:
-    """The name, cut in its middle if it is wider: names of files differ at their ends."""
-    text, kept = name, len(name)
-    while kept and text_width(text) > width:
-        kept -= 1
-        head = kept // 3
-        text = f'{name[:head]}…{name[len(name) - kept + head :]}'
-    return text
-
-
 def trim_right(figure: Figure, axes: Axes) -> None:
     """Make the page as wide as the axes and the legend to their right need; heights stay."""
     renderer = figure.canvas.get_renderer()
@@ -51,3 +59,19 @@ def trim_right(figure: Figure, axes: Axes) -> None:
     box = axes.get_position()
     figure.set_size_inches(width, height)
     axes.set_position((box.x0 * old / width, box.y0, box.width * old / width, box.height))
+
+
+def picture_of(figure: Figure) -> Image.Image:
+    """A figure as pixels, RGB; it must have an Agg canvas."""
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')
+
+
+def stack_pages(pages: Sequence[Image.Image]) -> Image.Image:
+    """One white page of several, RGB, one below the other."""
+    size = max(page.width for page in pages), sum(page.height for page in pages)
+    sheet, top = Image.new('RGB', size, 'white'), 0
+    for page in pages:
+        sheet.paste(page, (0, top))
+        top += page.height
+    return sheet

@@ -9,18 +9,39 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
+
+from .page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, PLAIN_COLOUR, TRUE_COLOUR
 
 MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
 MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
 MARGIN, GAP, PADDING, ROUND = 12, 8, 8, 6
 FONT_SIZE, LINE = 18, 32
-MAX_PANELS = 12
-PAGE, PAPER, INK = (255, 255, 255), (246, 248, 250), (36, 41, 47)
-BLUE, DEEPEST = (9, 105, 218), (121, 184, 255)  # the outline, and a fill that dark text stands on
+MAX_PANELS, MAX_COLUMNS = 12, 5
+PAGE, PAPER, INK = (255, 255, 255), (246, 248, 250), ImageColor.getrgb(PLAIN_COLOUR)
+# an outline, the fill at score 1 (dark text stands on it), and what is before the name
+LOOKS = {
+    'unknown': (NEUTRAL_COLOUR, (121, 184, 255), ''),
+    'true': (TRUE_COLOUR, (134, 214, 149), '✓ '),
+    'false': (FALSE_COLOUR, (255, 170, 163), '✗ '),
+    'missed': (MISSED_COLOUR, (244, 190, 120), 'missed: '),
+}
+
+
+class Chip(NamedTuple):
+    """A label with its score, and which of the looks it has."""
+
+    name: str
+    score: float
+    look: str
+
+    def text(self, width: float) -> str:
+        """What is written on it, the name cut so that the whole is no wider than that."""
+        return _cut(LOOKS[self.look][2] + self.name, f' {self.score:.2f}', width)
 
 
 def draw_prediction(
@@ -28,53 +49,67 @@ def draw_prediction(
     names: Sequence[str],
     scores: Sequence[float],
     attention: Tensor | None = None,
-    empty: str = 'no label',
+    note: str = '',
+    *,
+    looks: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> Image.Image:
-    """Draw an image, under it its labels with their scores, each above its heat map if it has one.
+    """Draw an image, under it labels with their scores, each above its heat map if it has one.
 
-    The higher a score, the deeper the blue. A label that is wider than its place is cut.
+    The higher a score, the deeper the colour. A label that is wider than its place is cut.
 
     Args:
         image (np.ndarray): (H, W, 3), uint8, RGB, of any size.
-        names (Sequence[str]): Of the K predicted labels, in the order to show.
+        names (Sequence[str]): Of the K labels, in the order to show.
         scores (Sequence[float]): K, from 0 to 1.
-        attention (Tensor, optional): (K, h, w), not negative; the first 12 are drawn.
-            Defaults to None: no heat maps.
-        empty (str): Text where there is no label.
+        attention (Tensor, optional): (M, h, w), not negative: of the first M labels, of which at
+            most 12 are drawn. Defaults to None: no heat maps.
+        note (str): A line of text before the labels that have no heat map. Defaults to '': none,
+            or 'no label' where there is none.
+        looks (Sequence[str], optional): K of 'unknown' (blue), 'true' (green), 'false' (red) and
+            'missed' (orange: true, but not predicted). Defaults to None: the truth is not known.
+        title (str, optional): Of the image, which then is small, in one row with its heat maps.
+            Defaults to None.
 
     Returns:
         Image.Image: RGB, at least 480 px wide.
     """
     photo = _fit(Image.fromarray(np.ascontiguousarray(image)), MAX_SIDE, MIN_SIDE)
-    abreast = 0 if attention is None else min(len(names), 3)
-    heat_width = abreast * (PANEL + GAP) - GAP
-    width = max(photo.width, heat_width, MIN_WIDTH - 2 * MARGIN) + 2 * MARGIN
-    chips = [(name, f' {score:.2f}', score) for name, score in zip(names, scores)]
+    chips = [Chip(*chip) for chip in zip(names, scores, looks or ['unknown'] * len(names))]
+    note = note or ('' if chips else 'no label')
     panels = [] if attention is None else _heat_maps(photo, attention[:MAX_PANELS])
+    others = chips[len(panels) :]  # labels without a heat map
+    heads: list[Chip | str] = chips[: len(panels)]
+    if title is not None:
+        panels, heads = [_fit(photo, PANEL, PANEL), *panels], [title, *heads]
+    abreast = min(len(panels), 3 if title is None else MAX_COLUMNS)
+    width = max(abreast * (PANEL + GAP) - GAP, MIN_WIDTH - 2 * MARGIN)
+    width = (width if title is not None else max(photo.width, width)) + 2 * MARGIN
     columns = max(1, (width - 2 * MARGIN + GAP) // (PANEL + GAP))
     panel_height = max((panel.height for panel in panels), default=0) + LINE + 2 * GAP
-    rows = -(-len(panels) // columns)
-    others = chips[len(panels) :]  # labels without a heat map
-    lines = _wrap(others, width - 2 * MARGIN) if others else []
-    panel_top = photo.height + 2 * MARGIN
-    text_top = panel_top + rows * panel_height
-    height = text_top + (len(lines) if chips else 1) * (LINE + GAP) + MARGIN - GAP
+    lines = _wrap(others, width - 2 * MARGIN)
+    panel_top = MARGIN if title is not None else photo.height + 2 * MARGIN
+    text_top = panel_top + -(-len(panels) // columns) * panel_height
+    height = text_top + (len(lines) + bool(note)) * (LINE + GAP) + MARGIN - GAP
     page = Image.new('RGB', (width, height), PAGE)
-    page.paste(photo, ((width - photo.width) // 2, MARGIN))
     pen = ImageDraw.Draw(page)
-    if not chips:
-        text, _ = _cut(empty, '', width - 2 * MARGIN)
-        pen.text((MARGIN, text_top + LINE // 2), text, INK, _font(), anchor='lm')
-    for number, panel in enumerate(panels):
+    if title is None:
+        page.paste(photo, ((width - photo.width) // 2, MARGIN))
+    for number, (panel, head) in enumerate(zip(panels, heads)):
         left = MARGIN + number % columns * (PANEL + GAP)
         top = panel_top + number // columns * panel_height
-        name, score_text, score = chips[number]
-        _chip(pen, left, top, *_cut(name, score_text, PANEL - 2 * PADDING), score)
+        if isinstance(head, Chip):
+            _draw_chip(pen, left, top, head, PANEL)
+        else:
+            _write(pen, left, top, _cut_start(head, PANEL))
         page.paste(panel, (left, top + LINE + GAP))
+    if note:
+        _write(pen, MARGIN, text_top, _cut(note, '', width - 2 * MARGIN))
+        text_top += LINE + GAP
     for number, line in enumerate(lines):
         left = MARGIN
-        for name, score_text, score in line:
-            left = _chip(pen, left, text_top + number * (LINE + GAP), name, score_text, score)
+        for chip in line:
+            left = _draw_chip(pen, left, text_top + number * (LINE + GAP), chip, width - 2 * MARGIN)
     return page
 
 
@@ -105,39 +140,51 @@ def _fit(photo: Image.Image, largest: int, smallest: int) -> Image.Image:
     return photo.resize(size, Image.Resampling.BICUBIC)
 
 
-def _cut(name: str, ending: str, width: float) -> tuple[str, str]:
-    """The name, shortened until it and its ending fit; and the ending."""
+def _cut(name: str, ending: str, width: float) -> str:
+    """The name and its ending, the name shortened until the two fit."""
     name = ' '.join(name.split())  # a line break would break the line
     if _font().getlength(name + ending) <= width:
-        return name, ending
+        return name + ending
     while name and _font().getlength(f'{name}…{ending}') > width:
         name = name[:-1]
-    return f'{name.rstrip()}…', ending
+    return f'{name.rstrip()}…{ending}'
 
 
-def _wrap(chips: list[tuple[str, str, float]], width: int) -> list[list[tuple]]:
+def _cut_start(name: str, width: float) -> str:
+    """The end of a name that is too wide: names of files differ at their ends."""
+    text = name = ' '.join(name.split())
+    while name and _font().getlength(text) > width:
+        name = name[1:]
+        text = f'…{name}'
+    return text
+
+
+def _wrap(chips: list[Chip], width: int) -> list[list[Chip]]:
     """Lines of labels that are no wider than the page."""
-    lines: list[list[tuple]] = [[]]
-    left = 0.0
-    for name, score_text, score in chips:
-        name, score_text = _cut(name, score_text, width - 2 * PADDING)
-        taken = _font().getlength(name + score_text) + 2 * PADDING
-        if lines[-1] and left + taken > width:
+    lines: list[list[Chip]] = []
+    left = width + 1.0
+    for chip in chips:
+        taken = _font().getlength(chip.text(width - 2 * PADDING)) + 2 * PADDING
+        if left + taken > width:
             lines.append([])
             left = 0.0
-        lines[-1].append((name, score_text, score))
+        lines[-1].append(chip)
         left += taken + GAP
     return lines
 
 
-def _chip(
-    pen: ImageDraw.ImageDraw, left: float, top: int, name: str, score_text: str, score: float
-) -> float:
-    """Draw one label; returns where the next one starts."""
-    right = left + _font().getlength(name + score_text) + 2 * PADDING
-    strength = min(max(score, 0.0), 1.0) ** 2
-    colour = tuple(round(a + strength * (b - a)) for a, b in zip(PAPER, DEEPEST))
-    pen.rounded_rectangle((left, top, right, top + LINE), ROUND, colour, outline=BLUE)
-    text = name + score_text
-    pen.text((left + PADDING, top + LINE // 2), text, INK, _font(), anchor='lm')
+def _draw_chip(pen: ImageDraw.ImageDraw, left: float, top: int, chip: Chip, width: int) -> float:
+    """Draw one label, no wider than that; returns where the next one starts."""
+    text = chip.text(width - 2 * PADDING)
+    right = left + _font().getlength(text) + 2 * PADDING
+    outline, deepest, _ = LOOKS[chip.look]
+    strength = min(max(chip.score, 0.0), 1.0) ** 2
+    fill = tuple(round(a + strength * (b - a)) for a, b in zip(PAPER, deepest))
+    pen.rounded_rectangle((left, top, right, top + LINE), ROUND, fill, outline=outline)
+    _write(pen, left + PADDING, top, text)
     return right + GAP
+
+
+def _write(pen: ImageDraw.ImageDraw, left: float, top: int, text: str) -> None:
+    """A line of text."""
+    pen.text((left, top + LINE // 2), text, INK, _font(), anchor='lm')

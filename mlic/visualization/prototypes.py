@@ -5,15 +5,17 @@ Shapes in this module: C classes, D embed dims. Lengths of the page are in inche
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .page import DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
+from .page import BLANK_COLOUR, DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 MATRIX_PIXELS = 760  # about; a class takes a whole number of pixels
 MAX_TICKS = 40  # names of 10 points beside so many rows do not touch
 MAX_NAME = 1.6
-BLANK_COLOUR = '#d8dee4'
 TITLE_SPACE, TICK_SPACE = 0.4, 0.12
 BAR_GAP, BAR_WIDTH, BAR_LABELS = 0.2, 0.18, 0.5
 
@@ -169,3 +170,14 @@ def _scale(values: Tensor) -> tuple[float, float, str]:
         high = max(-low, high)
         return -high, high, 'RdBu_r'
     return (low, high, 'viridis') if low < high else (low - 0.05, high, 'viridis')
+
+
+def write_table(path: Path, cosines: Tensor, names: Sequence[str], order: Sequence[int]) -> None:
+    """The matrix with names in the first row and column, in the picture's order; NaN is empty."""
+    with path.open('w', encoding='utf-8', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['class', *(names[label] for label in order)])
+        for label in order:
+            row = cosines[label, order].tolist()
+            cells = ['' if value != value else f'{value:.6f}' for value in row]
+            writer.writerow([names[label], *cells])

@@ -1,20 +1,16 @@
-"""The course of a training, from the lines that mmengine's LoggerHook leaves in scalars.json."""
+"""The course of a training, from the rows that mmengine's LoggerHook writes."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .curves import COLOURS
-from .page import DPI, FONT_SIZE, PLAIN_COLOUR
+from .page import COLOURS, DPI, FONT_SIZE, PLAIN_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.0, 1.9, 0.42, 0.75, 1.7, 0.55, 0.35  # inches
 VAL_METRICS = ('mAP', 'CF1', 'OF1')
-STAGE_LOSSES = ('loss_sscl', 'loss_pscl')
 
 
 class TrainingLog(NamedTuple):
@@ -24,7 +20,7 @@ class TrainingLog(NamedTuple):
         train (list[dict]): A row per logged iteration, with ``x`` beside the logged values.
         val (list[dict]): A row per validation, the same.
         unit (str): Of ``x``: 'epoch' (a fraction of it is passed) or 'iteration'.
-        switch (float, optional): x at which the contrastive losses were switched on.
+        switch (float, optional): x at which a loss that had been zero was switched on.
     """
 
     train: list
@@ -33,51 +29,14 @@ class TrainingLog(NamedTuple):
     switch: float | None
 
 
-def read_log(path: str | Path) -> TrainingLog:
-    """The log of a run.
-
-    Args:
-        path (str | Path): A ``scalars.json``, or a work directory: all of its runs, where a run
-            that was resumed replaces what the one before had logged beyond that point.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not of LoggerHook, or nothing was trained.
-    """
-    path = Path(path)
-    files = sorted(path.glob('*/vis_data/scalars.json')) if path.is_dir() else [path]
-    train, val = [], []
-    for file in files:
-        new_train, new_val = _read_rows(file)
-        if new_train:
-            train = [row for row in train if row['iter'] < new_train[0]['iter']] + new_train
-        if new_val:
-            val = [row for row in val if row['step'] < new_val[0]['step']] + new_val
-    if not files:
-        raise FileNotFoundError(f'{path} has no */vis_data/scalars.json: not a work directory?')
-    if not train:
-        raise ValueError(f'{path}: no training iteration is logged')
+def arrange_log(train: list[dict], val: list[dict]) -> TrainingLog:
+    """The log of a run from its rows, in order: of iterations (``iter``), and of validations."""
     per_epoch = _iterations_per_epoch(train)
     for row in train:
         row['x'] = row['iter'] / per_epoch
     for row in val:
         row['x'] = row['step']
     return TrainingLog(train, val, 'epoch' if per_epoch > 1 else 'iteration', _stage_switch(train))
-
-
-def _read_rows(file: Path) -> tuple[list, list]:
-    """Rows of training and of validation; those of the latter have no learning rate."""
-    train, val = [], []
-    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
-        try:
-            row = json.loads(line)
-            if 'iter' in row and 'loss' in row:
-                train.append(row)
-            elif 'step' in row and any('/' in name for name in row):
-                val.append(row)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'{file}, line {number}: not a JSON object of a log') from error
-    return train, val
 
 
 def _iterations_per_epoch(train: list) -> float:
@@ -94,13 +53,15 @@ def _iterations_per_epoch(train: list) -> float:
 
 
 def _stage_switch(train: list) -> float | None:
-    """The end of the last epoch in which the contrastive losses were off, if they were."""
-    logged = [row for row in train if any(name in row for name in STAGE_LOSSES)]
-    off = [row for row in logged if all(row.get(name, 0) == 0 for name in STAGE_LOSSES)]
-    on = [row for row in logged if any(row.get(name, 0) != 0 for name in STAGE_LOSSES)]
-    if not off or not on:
-        return None
-    return float(on[0]['epoch'] - 1) if 'epoch' in on[0] else off[-1]['x']
+    """Where a loss that was exactly zero from the start first is not; the earliest of several."""
+    switches = []
+    for name in {name for row in train for name in row if name.startswith('loss_')}:
+        rows = [row for row in train if name in row]
+        on = next((index for index, row in enumerate(rows) if row[name] != 0), 0)
+        if on:
+            row = rows[on]
+            switches.append(float(row['epoch'] - 1) if 'epoch' in row else rows[on - 1]['x'])
+    return min(switches, default=None)
 
 
 def series(rows: list, name: str) -> tuple[list, list]:
@@ -115,7 +76,7 @@ def draw_training(log: TrainingLog) -> Figure:
     A dashed line marks the switch to the second stage. A loss that is off (zero) is not drawn.
 
     Args:
-        log (TrainingLog): Of :func:`read_log`.
+        log (TrainingLog): Of :func:`arrange_log`.
 
     Returns:
         Figure: 900 px wide at 100 dpi.
@@ -171,5 +132,9 @@ def _panels(log: TrainingLog) -> list:
     for prefix in prefixes:
         found = [(name, *series(log.val, f'{prefix}/{name}')) for name in VAL_METRICS]
         panels.append((f'validation: {prefix}, in percent', [one for one in found if one[1]]))
-    rates = series(log.train, 'lr')
-    return [*panels, ('learning rate', [('lr', *rates)] if rates[0] else [])]
+    # 'lr' is that of the first parameter group: the backbone's, if it has one of its own
+    first, base = series(log.train, 'lr'), series(log.train, 'base_lr')
+    rates = [('base', *base), ('first group', *first)] if base[0] != [] else [('lr', *first)]
+    if base == first:
+        rates = rates[:1]
+    return [*panels, ('learning rate', [rate for rate in rates if rate[1]])]

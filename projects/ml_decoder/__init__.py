@@ -1,10 +1,10 @@
 """ML-Decoder for multi-label image classification: a head with group queries.
 
 Importing this package registers it; a config does it with
-``custom_imports = dict(imports=['projects.sadcl', 'projects.ml_decoder'])``.
+``custom_imports = dict(imports=['projects.ml_decoder'])``.
 """
 
-import projects.sadcl  # noqa: F401  the loader of checkpoints
+import mlic  # noqa: F401  data sets, metric, hooks, backbones
 from mlic.installation import register_models
 
 from .ml_decoder_head import MLDecoderHead

@@ -14,6 +14,9 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.layers.feature_map import as_feature_map
+from mlic.models.layers.post_norm import FeedForward
+
 PUBLISHED_LOSS = dict(type='StopGradAsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
 
 
@@ -74,13 +77,7 @@ class MLDecoderHead(MultiLabelClsHead):
         self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
         self.attn_drop = nn.Dropout(dropout)
         self.attn_norm = nn.LayerNorm(embed_dims)
-        self.ffn = nn.Sequential(
-            nn.Linear(embed_dims, feedforward_channels),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(feedforward_channels, embed_dims),
-            nn.Dropout(dropout),
-        )
+        self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
         self.ffn_norm = nn.LayerNorm(embed_dims)
         group_size = math.ceil(num_classes / num_queries)
         self.weight = nn.Parameter(torch.empty(num_queries, embed_dims, group_size))
@@ -90,18 +87,15 @@ class MLDecoderHead(MultiLabelClsHead):
             nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """The last feature map, (B, K, h, w), to logits (B, C).
+        """The last feature map, (B, K, h, w) or tokens (B, T, K), to logits (B, C).
 
         Raises:
             ValueError: If the feature map has other channels.
         """
-        feature_map = self.pre_logits(feats)
-        if feature_map.dim() != 4 or feature_map.shape[1] != self.in_channels:
-            raise ValueError(
-                f'MLDecoderHead(in_channels={self.in_channels}) takes a feature map '
-                f'(B, {self.in_channels}, h, w), got {tuple(feature_map.shape)}; set '
-                "the config's head.in_channels to the backbone's channels"
-            )
+        owner = f'MLDecoderHead(in_channels={self.in_channels})'
+        feature_map = as_feature_map(
+            self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
+        )
         tokens = self.input_proj(feature_map.flatten(2).transpose(1, 2)).relu()  # (B, T, D)
         queries = self.query_embed.expand(len(tokens), -1, -1)  # (B, G, D)
         # without self-attention the published layer adds the queries' dropout to themselves

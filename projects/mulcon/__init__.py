@@ -1,10 +1,10 @@
 """MulCon for multi-label image classification: label embeddings contrasted over two views.
 
 Importing this package registers its components; a config does it with
-``custom_imports = dict(imports=['projects.sadcl', 'projects.mulcon'])``.
+``custom_imports = dict(imports=['projects.mulcon'])``.
 """
 
-import projects.sadcl  # noqa: F401  SSCLLoss and the loader of checkpoints
+import mlic  # noqa: F401  data sets, metric, hooks, backbones
 from mlic.installation import register_models
 
 from .attention_block import AttentionBlock

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlic.models.layers.gather import gather_rows
+from mlic.models.losses.supcon_loss import at_least_float32
 
 
 def count_missing(target: Tensor, num_views: int, denominator_size: int, gather: bool) -> int:
@@ -45,7 +46,7 @@ def choose_negatives(z: Tensor, score: Tensor, count: int, gather: bool) -> Tens
 
 
 def hard_negative_term(z: Tensor, negatives: Tensor, temperature: float = 0.2) -> Tensor:
-    r"""What ``sscl_loss`` grows by when N inactive vectors enter all its denominators.
+    r"""What ``supcon_loss`` grows by when N inactive vectors enter all its denominators.
 
     With :math:`A_i = \sum_{a \ne i} e^{s(i,a)}` over the other active vectors and
     :math:`N_i = \sum_n e^{s(i,n)}` over the negatives:
@@ -68,9 +69,8 @@ def hard_negative_term(z: Tensor, negatives: Tensor, temperature: float = 0.2) -
     if not z.numel() or not negatives.numel():
         return (z.sum() + negatives.sum()).float() * 0.0
     with torch.autocast(z.device.type, enabled=False):
-        dtype = torch.promote_types(z.dtype, torch.float32)
-        z = F.normalize(z.to(dtype), dim=-1, eps=1e-12).flatten(0, 1)  # (V * K, P)
-        negatives = F.normalize(negatives.to(dtype), dim=-1, eps=1e-12)
+        z = F.normalize(at_least_float32(z), dim=-1, eps=1e-12).flatten(0, 1)  # (V * K, P)
+        negatives = F.normalize(negatives.to(z.dtype), dim=-1, eps=1e-12)
         active = (z @ z.T / temperature).fill_diagonal_(-torch.inf).logsumexp(dim=1)  # (V * K,)
         inactive = (z @ negatives.T / temperature).logsumexp(dim=1)
         return F.softplus(inactive - active).mean()

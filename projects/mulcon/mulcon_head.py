@@ -7,27 +7,27 @@ Shapes in this module: V views, B images, C classes, D embed dims, P projection 
 from __future__ import annotations
 
 import torch
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample, label_to_onehot
-from torch import Tensor, nn
+from torch import Tensor
 
+from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.gather import gather_active
-from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.layers.projector import Projector
+from mlic.models.losses.supcon_loss import at_least_float32
 
 from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
 
-PUBLISHED_CONTRAST = dict(type='SSCLLoss', temperature=0.2, anchors='all', loss_weight=0.5)
+PUBLISHED_CONTRAST = dict(type='SupConLoss', temperature=0.2, loss_weight=0.5)
 
 
 @MODELS.register_module()
-class MulConHead(MultiLabelClsHead):
+class MulConHead(LabelEmbedHead):
     """Scores of one linear map per class, and MulCon's loss: mean BCE + 0.5 of the contrast.
 
     The contrast (``loss_con``) is supervised contrast per class over the projected embeddings of
-    the positive labels in V augmented views of each image: ``SSCLLoss`` with anchors 'all'. Its
-    first step trains without it: ``loss_con=None``, one view, no projector. Prediction does not
-    use the projector.
+    the positive labels in V augmented views of each image: ``SupConLoss``. Its first
+    step trains without it: ``loss_con=None``, one view, no projector. Prediction does not use the
+    projector.
 
     Args:
         num_classes (int): C.
@@ -39,19 +39,17 @@ class MulConHead(MultiLabelClsHead):
         loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
             cross-entropy, averaged over images and classes.
         loss_con (dict, optional): Loss of active vectors (V, K, P). Defaults to the published
-            ``SSCLLoss(temperature=0.2, anchors='all', loss_weight=0.5)``. None: off.
+            ``SupConLoss(temperature=0.2, loss_weight=0.5)``. None: off.
         denominator_size (int): M: while a batch has fewer active vectors, the inactive ones with
             the highest logits enter the denominators, and only these. Defaults to 0: none.
-        prior_prob (float, optional): See ``GroupLinear``. Defaults to None.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
     With ``gather=True`` in ``loss_con`` (the default there) the contrast is over the batch of all
     processes, hard negatives included.
     """
+
+    training_only = ('projector',)
+    off_in_prediction = ('loss_con', 'denominator_size')
 
     def __init__(
         self,
@@ -61,58 +59,35 @@ class MulConHead(MultiLabelClsHead):
         num_views: int = 2,
         loss_cls: dict | None = None,
         loss_con: dict | None = PUBLISHED_CONTRAST,
-        denominator_size: int = 0,
+        denominator_size: int | None = 0,
         prior_prob: float | None = None,
         thr: float | None = None,
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        # mmpretrain sums over the classes
-        loss_cls = loss_cls or dict(
-            type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1 / num_classes
-        )
-        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        super().__init__(num_classes, in_channels, loss_cls, prior_prob, thr, topk, init_cfg)
         if num_views < (1 if loss_con is None else 2):
             raise ValueError(f'the contrast needs num_views of at least 2, got {num_views}')
-        self.num_classes = num_classes
         self.num_views = num_views
         self.denominator_size = denominator_size
-        self.fc = GroupLinear(num_classes, in_channels, prior_prob)
         self.loss_con = self.projector = None
         if loss_con is not None:
             self.loss_con = MODELS.build(loss_con)
-            self.projector = nn.Sequential(
-                nn.Linear(in_channels, in_channels),
-                nn.ReLU(inplace=True),
-                nn.Linear(in_channels, proj_channels),
-            )
+            self.projector = Projector(in_channels, proj_channels)
         elif denominator_size:
             raise ValueError('denominator_size belongs to loss_con, which is None')
 
-    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Label embeddings, the last item (B, C, D), to logits (B, C)."""
-        return self.fc(self.pre_logits(feats))
-
-    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """The losses of a batch.
-
-        Args:
-            feats (tuple[Tensor]): The last item is ``label_embeds`` (V * B, C, D), by view.
-            data_samples (list[DataSample]): V * B samples with ``gt_score`` (C,) or ``gt_label``.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, and ``loss_con`` if configured.
+    def other_losses(
+        self, label_embeds: Tensor, cls_score: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """``loss_con``, if configured, of V * B rows by view.
 
         Raises:
             ValueError: If the rows are not those of V views of the same images.
         """
-        label_embeds = self.pre_logits(feats)
-        cls_score = self.fc(label_embeds)  # (V * B, C)
-        target = self._target(data_samples, cls_score)
-        losses = dict(loss_cls=self.loss_module(cls_score, target, avg_factor=len(target)))
-        if self.loss_con is not None:
-            losses['loss_con'] = self._contrast(label_embeds, cls_score, target)
-        return losses
+        if self.loss_con is None:
+            return {}
+        return dict(loss_con=self._contrast(label_embeds, cls_score, target))
 
     def _contrast(self, label_embeds: Tensor, cls_score: Tensor, target: Tensor) -> Tensor:
         """Weighted contrast of (V * B, C, D); the targets of all views must be equal."""
@@ -148,21 +123,10 @@ class MulConHead(MultiLabelClsHead):
             return z.sum() * 0.0
         score = cls_score.unflatten(0, (self.num_views, -1))
         score, index = hardest_candidates(score, target, missing)
-        dtype = torch.promote_types(z.dtype, torch.float32)
-        candidates = self.projector(label_embeds.flatten(0, 1)[index]).to(dtype)  # (n, P)
+        candidates = at_least_float32(self.projector(label_embeds.flatten(0, 1)[index]))  # (n, P)
         negatives = choose_negatives(candidates, score, missing, gather)
         if gather:
-            z = gather_active(z.to(dtype), target, image, label)[0]
+            z = gather_active(at_least_float32(z), target, image, label)[0]
         return self.loss_con.loss_weight * hard_negative_term(
             z, negatives, self.loss_con.temperature
         )
-
-    @staticmethod
-    def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
-        """Multi-hot (V * B, C), in the dtype of the scores."""
-        if 'gt_score' in data_samples[0]:
-            target = [sample.gt_score for sample in data_samples]
-        else:
-            num_classes = cls_score.shape[1]
-            target = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
-        return torch.stack(target).to(cls_score)

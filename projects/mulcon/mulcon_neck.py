@@ -10,6 +10,8 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.models.layers.feature_map import as_feature_map
+
 from .attention_block import AttentionBlock
 
 
@@ -58,18 +60,13 @@ class MulConNeck(BaseModule):
         """Embed each class in each image.
 
         Args:
-            feats (tuple[Tensor]): Feature maps; the last, (B, K, h, w), is used.
+            feats (tuple[Tensor]): The last is used: a map (B, K, h, w), or tokens (B, T, K).
 
         Returns:
             tuple[Tensor]: One item, ``label_embeds`` (B, C, D).
         """
-        feature_map = feats[-1]
-        if feature_map.dim() != 4 or feature_map.shape[1] != self.in_channels:
-            raise ValueError(
-                f'MulConNeck(in_channels={self.in_channels}) takes a feature map '
-                f'(B, {self.in_channels}, h, w), got {tuple(feature_map.shape)}; set '
-                "the config's neck.in_channels to the backbone's channels"
-            )
+        owner = f'MulConNeck(in_channels={self.in_channels})'
+        feature_map = as_feature_map(feats[-1], self.in_channels, owner)
         tokens = feature_map.flatten(2).transpose(1, 2)  # (B, T, K)
         for block in self.token_blocks:
             tokens = block(tokens, tokens)

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
@@ -13,11 +12,6 @@ from projects.ml_decoder.ml_decoder_head import MLDecoderHead
 from tests import reference
 
 EXACT = dict(rtol=1e-9, atol=1e-9)  # float64, a few layers of values of order 1
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def make_head(num_classes=5, **kwargs):

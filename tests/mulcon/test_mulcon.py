@@ -9,7 +9,6 @@ import torch
 import torch.distributed as torch_dist
 import torch.multiprocessing as mp
 from mmengine.dataset import default_collate
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -25,11 +24,6 @@ from tests import reference
 # float64, some ten layers of values of order 1
 EXACT = dict(rtol=1e-9, atol=1e-9)
 TARGET = torch.tensor([[1, 0, 1, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def randomise(module, seed=0):

@@ -3,9 +3,7 @@
 Shapes: C classes, D embed dims.
 """
 
-import importlib.util
 import logging
-import sys
 
 import numpy as np
 import pytest
@@ -14,11 +12,12 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 from torch.testing import assert_close
 
-from projects.sadcl.engine.prototype_hook import build_prototype_loader
+from mlic.engine.runner.class_means import build_prototype_loader
 from projects.sadcl.models import sadcl_head
-from tests.helpers import ROOT
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.helpers import run_tool
+from tests.tiny_runs import tiny_config
 
+TOOL = 'tools/compute_prototypes.py'
 PROTOTYPES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 
 
@@ -109,15 +108,6 @@ def test_pickled_objects_and_other_files_are_refused(tmp_path):
 # --- making ------------------------------------------------------------------------------------
 
 
-def run_tool(monkeypatch, *arguments):
-    path = ROOT / 'tools' / 'compute_prototypes.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, 'argv', [path.name, *map(str, arguments)])
-    module.main()
-
-
 @pytest.fixture
 def trained(tmp_path):
     """A tiny config, whose training pipeline destroys the image, and a model in a file."""
@@ -156,11 +146,11 @@ def plain_prototypes(cfg, model, threshold, normalise_by):
 
 
 @pytest.mark.parametrize('normalise_by', ['positives', 'selected'])
-def test_file_equals_loops(trained, tmp_path, monkeypatch, capsys, normalise_by):
+def test_file_equals_loops(trained, tmp_path, capsys, normalise_by):
     cfg, model = trained
     out = tmp_path / 'made.npy'
     run_tool(
-        monkeypatch,
+        TOOL,
         *(tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', out),
         *('--threshold', 0.5, '--normalise-by', normalise_by),
     )
@@ -180,22 +170,22 @@ def test_file_equals_loops(trained, tmp_path, monkeypatch, capsys, normalise_by)
     assert_close(MODELS.build(cfg.model).head.prototypes.detach(), torch.tensor(made))
 
 
-def test_published_threshold_is_the_default(trained, tmp_path, monkeypatch):
+def test_published_threshold_is_the_default(trained, tmp_path):
     cfg, model = trained
     out = tmp_path / 'new' / 'made.npy'
-    run_tool(monkeypatch, tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', out)
+    run_tool(TOOL, tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', out)
     expected = plain_prototypes(cfg, model, 0.85, 'positives')
     assert_close(torch.tensor(np.load(out)).double(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_checkpoint_that_does_not_fit_is_an_error(trained, tmp_path, monkeypatch):
+def test_checkpoint_that_does_not_fit_is_an_error(trained, tmp_path):
     _, model = trained
     weights = model.state_dict()
     del weights['neck.query_embed.weight']
     torch.save(dict(state_dict=weights), tmp_path / 'model.pth')
-    with pytest.raises(SystemExit, match='1 weights are not in it.*neck.query_embed.weight'):
+    with pytest.raises(SystemExit, match='lacks weights of the config: neck.query_embed.weight'):
         run_tool(
-            monkeypatch,
+            TOOL,
             *(tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', tmp_path / 'a.npy'),
         )
     assert not (tmp_path / 'a.npy').exists()
@@ -204,10 +194,9 @@ def test_checkpoint_that_does_not_fit_is_an_error(trained, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     'arguments', [('--out', 'made.txt'), ('--out', 'made.npy', '--threshold', '1.5'), ()], ids=str
 )
-def test_wrong_arguments_are_refused(monkeypatch, arguments, capsys):
-    config = 'sadcl_efficientnet-lite0_digits128'
+def test_wrong_arguments_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
-        run_tool(monkeypatch, config, 'model.pth', *arguments)
+        run_tool(TOOL, 'sadcl_efficientnet-lite0_digits128', 'model.pth', *arguments)
     assert 'error: ' in capsys.readouterr().err
 
 

@@ -21,9 +21,7 @@ from projects.sadcl.models.contrastive_losses import (
     sscl_loss,
 )
 from tests import reference
-from tests.helpers import RECORDINGS, ROOT
-
-needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+from tests.helpers import ROOT, recorded
 
 # Sums of some hundred terms of order 1: rounding of about 100 units in the last place.
 EXACT = {
@@ -155,66 +153,66 @@ def test_pscl_edge_cases_equal_loops(kwargs):
 # --- against the recordings ------------------------------------------------------------------
 
 
+def case_of(file, case):
+    """{field: array} of a case."""
+    return {k[len(case) + 1 :]: v for k, v in recorded(file).items() if k.startswith(case + '.')}
+
+
 def load_sscl(case):
     """Features with gradient, target, and a getter of recorded float64 results."""
-    with np.load(RECORDINGS / 'sscl.npz') as file:
-        data = {k[len(case) + 1 :]: file[k] for k in file.files if k.startswith(case + '.')}
+    data = case_of('sscl.npz', case)
     views = [data[name] for name in ('view0', 'view1') if name in data]
     features = torch.tensor(np.stack(views, axis=1), dtype=torch.float64, requires_grad=True)
 
-    def recorded(name):
+    def result(name):
         """The scalar or, of names ending in 'grad', the gradient (B, V, C, P)."""
         if not name.endswith('grad'):
             return torch.tensor(float(data[name + '_f64']), dtype=torch.float64)
         grads = [data[f'{name}{view}_f64'] for view in range(len(views))]
         return torch.tensor(np.stack(grads, axis=1), dtype=torch.float64)
 
-    return features, torch.tensor(data['labels']), recorded
+    return features, torch.tensor(data['labels']), result
 
 
-@needs_fixtures
 @pytest.mark.parametrize('case', SSCL_CASES)
 def test_sscl_equals_published_but_for_its_eps_and_offsets(case):
-    features, target, recorded = load_sscl(case)
+    features, target, result = load_sscl(case)
     published = reference.sscl(features, target, 0.2, 'official', eps=1e-5, offsets=True)
-    expected = [recorded('loss'), recorded('grad')]
+    expected = [result('loss'), result('grad')]
     assert_close(value_and_grads(published, features), expected, **EXACT[torch.float64])
     expected = value_and_grads(reference.sscl(features, target, 0.2, 'official'), features)
     actual = value_and_grads(sscl_loss(features, target, 0.2, 'official'), features)
     assert_close(actual, expected, **EXACT[torch.float64])
-    expected = recorded('derived_anchormask_nooffset_loss')
+    expected = result('derived_anchormask_nooffset_loss')
     assert_close(actual[0], expected, **EXACT[torch.float64])
 
 
-@needs_fixtures
 @pytest.mark.parametrize('case', SSCL_CASES)
 def test_sscl_gradient_is_the_published_one(case):
     """Published: the repulsion's gradient times Den / (Den + 1e-5). A vector v is turned by its
     own anchor and by M - 1 others, each divided by M: by at most 1 / (temperature |v|) in all.
     Den is at least 1, or exp(-1 / temperature) if no similarity is positive."""
-    features, target, recorded = load_sscl(case)
+    features, target, result = load_sscl(case)
     (grad,) = torch.autograd.grad(sscl_loss(features, target, 0.2, 'official'), features)
     least = np.exp(-1 / 0.2) if case == 'negative_similarity_only' else 1.0
     length = features.detach().norm(dim=-1).clamp(min=1e-12)  # (B, V, C)
-    difference = (grad - recorded('grad')).norm(dim=-1) * length * 0.2
+    difference = (grad - result('grad')).norm(dim=-1) * length * 0.2
     assert difference.max() <= 1e-5 / least
     if case == 'negative_similarity_only':  # one pair attracts and repels itself alike
         assert_close(grad, torch.zeros_like(grad), rtol=0, atol=1e-15)
 
 
-@needs_fixtures
 @pytest.mark.parametrize('case', SSCL_CASES)
 def test_sscl_of_all_anchors_is_the_recorded_formula(case):
-    features, target, recorded = load_sscl(case)
+    features, target, result = load_sscl(case)
     loss, grad = value_and_grads(sscl_loss(features, target, 0.2, 'all'), features)
-    assert_close(loss, recorded('derived_clean_loss'), **EXACT[torch.float64])
+    assert_close(loss, result('derived_clean_loss'), **EXACT[torch.float64])
     # stored as float32
-    assert_close(grad, recorded('derived_clean_grad'), rtol=1e-6, atol=1e-12)
+    assert_close(grad, result('derived_clean_grad'), rtol=1e-6, atol=1e-12)
 
 
 def load_pscl(case):
-    with np.load(RECORDINGS / 'pscl.npz') as file:
-        data = {k[len(case) + 1 :]: file[k] for k in file.files if k.startswith(case + '.')}
+    data = case_of('pscl.npz', case)
     z, prototypes = (
         torch.tensor(data[name], dtype=torch.float64, requires_grad=True)
         for name in ('embed', 'proto')
@@ -222,7 +220,6 @@ def load_pscl(case):
     return z, prototypes, torch.tensor(data['labels']), data
 
 
-@needs_fixtures
 @pytest.mark.parametrize('case', PSCL_CASES)
 def test_pscl_is_the_published_one(case):
     z, prototypes, target, data = load_pscl(case)
@@ -231,7 +228,6 @@ def test_pscl_is_the_published_one(case):
     assert_close(actual, expected, **EXACT[torch.float64])
 
 
-@needs_fixtures
 def test_pscl_is_zero_where_published_code_raises():
     z, prototypes, target, _ = load_pscl('no_positive_RAISES')
     for tensor in value_and_grads(pscl_loss(z, prototypes, target), z, prototypes):
@@ -467,7 +463,8 @@ def test_temperature_must_be_positive(module, temperature):
 # Visual Genome's scale: 435 labels on 32 images. Prints the growth of the peak, in MB.
 MEASURE = """
 import json, resource, torch
-from projects.sadcl.models.contrastive_losses import sscl_loss, sscl_loss_active
+from mlic.models.losses.supcon_loss import supcon_loss
+from projects.sadcl.models.contrastive_losses import sscl_loss
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -477,9 +474,9 @@ target = torch.zeros(32, 500)
 target.view(-1)[torch.randperm(target.numel())[:435]] = 1
 image, label = target.nonzero(as_tuple=True)
 z = torch.randn(2, 435, 1024, requires_grad=True)
-sscl_loss_active(z[:, :9], target, image[:9], label[:9]).backward()  # starts the libraries
+supcon_loss(z[:, :9], label[:9]).backward()  # starts the libraries
 before = peak()
-sscl_loss_active(z, target, image, label, anchors='all').backward()
+supcon_loss(z, label).backward()
 core = peak() - before
 features = torch.randn(32, 2, 500, 1024, requires_grad=True)
 features.grad = torch.ones_like(features)

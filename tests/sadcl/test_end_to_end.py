@@ -1,112 +1,38 @@
 """From command to number: train, stage switch, resume, test, infer; on one and two processes."""
 
-import itertools
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import METRICS
 
 from mlic.engine.checkpoints.search import find_checkpoint
-from projects.sadcl.engine.prototype_hook import class_means
-from tests.helpers import ROOT
-
-CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
-RUN_NUMBER = itertools.count()
-IMAGES, BATCH = 16, 8  # two iterations an epoch
-
-# what makes the demo's config tiny
-TINY = {
-    'model.backbone.pretrained': False,
-    'model.backbone.out_stage': 3,
-    'model.neck.in_channels': 40,
-    'model.neck.embed_dims': 16,
-    'model.neck.feedforward_channels': 16,
-    'model.head.in_channels': 16,
-    'model.head.proj_channels': 8,
-    'model.head.bank_slots': BATCH,
-    'train_dataloader.dataset.num_images': IMAGES,
-    'train_dataloader.batch_size': BATCH,
-    'val_dataloader.dataset.num_images': 12,
-    'test_dataloader.dataset.num_images': 12,
-    'default_hooks.logger.interval': 1,
-    **{
-        f'{split}_dataloader.{key}': value
-        for split in ('train', 'val', 'test')
-        for key, value in dict(num_workers=0, persistent_workers=False).items()
-    },
-}
-
-
-def tiny_config(tmp_path, begin=2, epochs=2, **changes):
-    init_default_scope('mmpretrain')
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict({**TINY, **changes})
-    cfg.custom_hooks[1].update(begin=begin, threshold=0.0)
-    cfg.param_scheduler[0].end = epochs
-    cfg.train_cfg.update(max_epochs=epochs, val_interval=1)
-    cfg.default_hooks.checkpoint.max_keep_ckpts = 9
-    cfg.work_dir = str(tmp_path / 'work')
-    cfg.launcher = 'none'
-    # runs of the same second would share a name, and with it mmengine's message hub
-    cfg.experiment_name = f'tiny_{next(RUN_NUMBER)}'
-    return cfg
-
-
-def logged_losses(work_dir):
-    """(epoch, loss_sscl, loss_pscl) of every iteration in the log."""
-    (scalars,) = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))[-1:]
-    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-    return [(x['epoch'], x['loss_sscl'], x['loss_pscl']) for x in lines if 'loss_sscl' in x]
-
-
-def run_tool(*command, cwd):
-    """A tool from another directory, with two cores' worth of patience."""
-    binaries = Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        'OMP_NUM_THREADS': '1',
-        'VIRTUAL_ENV': str(binaries.parent),  # the shell scripts take the Python that runs pytest
-        'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}',
-    }
-    result = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result.stdout + result.stderr
+from mlic.engine.runner.class_means import class_means
+from tests.helpers import ROOT, run_command
+from tests.tiny_runs import BATCH, logged_losses, tiny_config
 
 
 def test_tools_train_test_and_infer(tmp_path):
     cfg = tiny_config(tmp_path)
     cfg.dump(str(tmp_path / 'tiny.py'))
     train = [ROOT / 'tools/train.py', 'tiny.py', '--work-dir', 'run']
-    terminal = run_tool(sys.executable, *train, cwd=tmp_path)
+    terminal = run_command(sys.executable, *train, cwd=tmp_path)
     assert 'Config, environment and hooks are in' in terminal
     assert not re.findall('backbone|deprecated|UserWarning', terminal)  # a page of them, once
     assert len(terminal.splitlines()) < 60
-    checkpoint, command = terminal.splitlines()[-2:]
-    assert checkpoint == f'checkpoint: {find_checkpoint(str(tmp_path / "run"))}'.replace(
-        f'{tmp_path}/', ''
-    )
+    found = str(find_checkpoint(tmp_path / 'run')).replace(f'{tmp_path}/', '')
+    assert f'checkpoint: {found}' in terminal.splitlines()[-3:]
+    command = terminal.splitlines()[-1]
     assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
-    output = run_tool(
+    output = run_command(
         sys.executable,
         ROOT / 'tools/test.py',
         'tiny.py',
@@ -123,7 +49,7 @@ def test_tools_train_test_and_infer(tmp_path):
     assert saved['pred'].shape == saved['target'].shape == (12, 10)
     assert saved['classes'].tolist()[:2] == ['zero', 'one']
 
-    checkpoint = find_checkpoint(str(tmp_path / 'run'))
+    checkpoint = find_checkpoint(tmp_path / 'run').path
     inferencer = ImageClassificationInferencer(cfg, pretrained=checkpoint, device='cpu')
     image = np.zeros((128, 128, 3), np.uint8)
     (sample,) = inferencer(image, return_datasamples=True)
@@ -331,13 +257,15 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
     cfg = tiny_config(tmp_path)
     cfg.optim_wrapper.type = 'AmpOptimWrapper'  # falls back to bfloat16 with a notice
     cfg.dump(str(tmp_path / 'tiny.py'))
-    output = run_tool(ROOT / 'tools/dist_train.sh', 'tiny.py', 2, '--work-dir', 'run', cwd=tmp_path)
+    output = run_command(
+        ROOT / 'tools/dist_train.sh', 'tiny.py', 2, '--work-dir', 'run', cwd=tmp_path
+    )
     assert output.count('2 processes on the CPU with gloo') == 1
     assert output.count('falls back to bfloat16') == 1
     losses = logged_losses(tmp_path / 'run')
     assert [epoch for epoch, *_ in losses] == [1, 2]  # 16 images / (2 x 8)
     assert losses[1][1] > 0 and losses[1][2] > 0
-    output = run_tool(
+    output = run_command(
         ROOT / 'tools/dist_test.sh',
         'tiny.py',
         'run',
@@ -348,7 +276,7 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
         'two.json',
         cwd=tmp_path,
     )
-    run_tool(
+    run_command(
         sys.executable,
         ROOT / 'tools/test.py',
         'tiny.py',
@@ -377,7 +305,7 @@ def test_split_training_has_the_losses_of_one_process(tmp_path):
         train = [ROOT / 'tools/dist_train.sh', f'{world}.py', world]
         if world == 1:
             train = [sys.executable, ROOT / 'tools/train.py', '1.py']
-        run_tool(*train, '--work-dir', f'run{world}', cwd=tmp_path)
+        run_command(*train, '--work-dir', f'run{world}', cwd=tmp_path)
         losses[world] = logged_losses(tmp_path / f'run{world}')
     assert [epoch for epoch, *_ in losses[1]] == [1, 1, 2, 2, 3, 3] and losses[1][-1][1] > 0
     # float32 through some steps of AdamW, which enlarges rounding; test_gather is exact
@@ -393,7 +321,7 @@ def test_eight_processes_on_two_cores_train_and_stop_clean(tmp_path):
     cfg = tiny_config(tmp_path, begin=1, epochs=1, **changes)
     del cfg.custom_hooks[1]  # contrastive from the start
     cfg.dump(str(tmp_path / 'eight.py'))
-    run_tool(ROOT / 'tools/dist_train.sh', 'eight.py', 8, '--work-dir', 'run', cwd=tmp_path)
+    run_command(ROOT / 'tools/dist_train.sh', 'eight.py', 8, '--work-dir', 'run', cwd=tmp_path)
     assert [epoch for epoch, *_ in logged_losses(tmp_path / 'run')] == [1, 1]
 
 
@@ -440,4 +368,8 @@ def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
     np.testing.assert_allclose([r[2:] for r in rates[:4]], [r[2:] for r in rates[4:]])
     best = sorted(path.name for path in Path(cfg.work_dir).glob('best_*.pth'))
     assert best == ['best_multi-label_mAP_epoch_1.pth', 'best_multi-label_mAP_epoch_4.pth']
-    assert find_checkpoint(cfg.work_dir).endswith(best[1])
+    found = {stage: find_checkpoint(cfg.work_dir, stage) for stage in ('best', 'last')}
+    assert found == dict(
+        best=(f'{cfg.work_dir}/{best[0]}', 1, 1, 2, 50.0),
+        last=(f'{cfg.work_dir}/{best[1]}', 2, 4, 8, 10.0),
+    )

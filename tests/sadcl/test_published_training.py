@@ -5,7 +5,6 @@ Shapes: B images, C classes, D embed dims, k the side of a feature cell in pixel
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
@@ -16,10 +15,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
-from projects.sadcl.converters.published_weights import convert_state_dict, our_name
-from tests.helpers import RECORDINGS
-
-pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+from projects.sadcl.converters.published_weights import NAMES, convert_state_dict
+from tests.helpers import recorded
 
 STEPS, TOTAL_STEPS, NUM_HEADS = 5, 10, 4
 MAX_LR, WEIGHT_DECAY, MOMENTUM = 1e-3, 5e-3, 2e-4  # momentum: 1 - decay 0.9998
@@ -44,9 +41,9 @@ class ToyBackbone(nn.Module):
         return (self.conv(inputs).relu(),)
 
 
-def name_of(recorded):
+def name_of(theirs):
     """Our name of a recorded entry."""
-    return recorded.replace('.0.', '.') if recorded.startswith(TOY) else our_name(recorded)
+    return theirs.replace('.0.', '.') if theirs.startswith(TOY) else NAMES.ours(theirs)
 
 
 def build(data, dtype):
@@ -104,8 +101,7 @@ def train(data, dtype):
 
 @pytest.fixture(scope='module')
 def data():
-    with np.load(RECORDINGS / 'train_step_std.npz') as file:
-        return {key: file[key] for key in file.files}
+    return recorded('train_step_std.npz')
 
 
 @pytest.fixture(scope='module', params=[torch.float64, torch.float32], ids=str)

@@ -4,9 +4,7 @@ Shapes: C classes, D embed dims, F feed-forward channels, P projection dims, S s
 """
 
 import argparse
-import importlib.util
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,6 @@ import pytest
 import torch
 import torchvision
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 from mmpretrain.registry import MODELS
@@ -28,26 +25,8 @@ from projects.sadcl.converters.published_weights import (
     pick_voc_classes,
     revert_state_dict,
 )
-from tests.helpers import RECORDINGS, ROOT
-from tests.sadcl.test_end_to_end import tiny_config
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-
-
-def load_tool(path):
-    """A command's file as a module, to run it in this process."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run_tool(monkeypatch, path, *arguments):
-    monkeypatch.setattr(sys, 'argv', [Path(path).name, *map(str, arguments)])
-    load_tool(path).main()
+from tests.helpers import ROOT, recorded, run_tool
+from tests.tiny_runs import tiny_config
 
 
 def make_published(backbone=None, channels=None, sadcl=True, seed=0, **sizes):
@@ -223,16 +202,17 @@ def test_convert_and_revert_give_the_same_tensors(sadcl):
     assert_same(revert_state_dict(converted), without_positions(weights))
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
 def test_recorded_names_are_known():
-    with np.load(RECORDINGS / 'extras.npz') as file:
-        names = [*file['backbone.trainable'], *file['backbone.frozen']]
-    for name in names:
+    data = recorded('extras.npz')
+    for name in [*data['backbone.trainable'], *data['backbone.frozen']]:
         value = torch.zeros(1)
         ours = name.replace('body.', 'backbone.', 1)
         assert_same(convert_state_dict({f'backbone.0.{name}': value}), {ours: value})
-    with np.load(RECORDINGS / 'train_step_new.npz') as file:
-        names = [name[3:] for name in file.files if name.startswith('sd.transformer.')]
+
+
+def test_recorded_names_of_the_other_transformer_are_refused():
+    data = recorded('train_step_new.npz')
+    names = [name[3:] for name in data if name.startswith('sd.transformer.')]
     with pytest.raises(ValueError, match='newattention'):
         convert_state_dict({name: torch.zeros(1) for name in names})
 
@@ -375,7 +355,7 @@ def build_model(**head):
     )
 
 
-def test_file_there_and_back(complete, tmp_path, monkeypatch, capsys):
+def test_file_there_and_back(complete, tmp_path, capsys):
     average = {name: value + 1 for name, value in complete.items()}
     source = dict(
         epoch=3,
@@ -386,31 +366,31 @@ def test_file_there_and_back(complete, tmp_path, monkeypatch, capsys):
     )
     torch.save(source, tmp_path / 'published.pth.tar')
     for options, expected in (((), complete), (('--ema',), average)):
-        run_tool(monkeypatch, TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth', *options)
+        run_tool(TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth', *options)
         assert 'ResNet-18' in capsys.readouterr().out
         model = build_model()
         load_checkpoint(model, str(tmp_path / 'ours.pth'), strict=True)
         assert torch.equal(model.head.prototypes, expected['prototype'][0])
-        run_tool(monkeypatch, TOOL, tmp_path / 'ours.pth', tmp_path / 'back.pth.tar', '--reverse')
+        run_tool(TOOL, tmp_path / 'ours.pth', tmp_path / 'back.pth.tar', '--reverse')
         back = torch.load(tmp_path / 'back.pth.tar', weights_only=True)
         assert_same(back['state_dict'], without_positions(expected))
 
 
-def test_bare_state_dict_of_query2label(complete, tmp_path, monkeypatch):
+def test_bare_state_dict_of_query2label(complete, tmp_path):
     names = ('proj_head.', 'prototype', 'memorybank')
     weights = {name: value for name, value in complete.items() if not name.startswith(names)}
     torch.save(weights, tmp_path / 'q2l.pth.tar')
-    run_tool(monkeypatch, TOOL, tmp_path / 'q2l.pth.tar', tmp_path / 'new' / 'ours.pth')
+    run_tool(TOOL, tmp_path / 'q2l.pth.tar', tmp_path / 'new' / 'ours.pth')
     model = build_model(loss_sscl=None, loss_pscl=None)
     content = load_checkpoint(model, str(tmp_path / 'new' / 'ours.pth'), strict=True)
     assert torch.equal(model.head.fc.bias, weights['fc.b'][0])
     assert content['meta']['converted_from'] == 'q2l.pth.tar'
 
 
-def test_coco_to_voc_file(tmp_path, monkeypatch):
+def test_coco_to_voc_file(tmp_path):
     weights = make_published(make_resnet(18)[1], channels=512, c=80)
     torch.save(weights, tmp_path / 'coco.pth.tar')
-    run_tool(monkeypatch, TOOL, tmp_path / 'coco.pth.tar', tmp_path / 'voc.pth', '--coco-to-voc')
+    run_tool(TOOL, tmp_path / 'coco.pth.tar', tmp_path / 'voc.pth', '--coco-to-voc')
     saved = torch.load(tmp_path / 'voc.pth', weights_only=True)['state_dict']
     assert saved['neck.query_embed.weight'].shape == (20, 16)
     assert torch.equal(saved['head.fc.bias'], weights['fc.b'][0, list(VOC_ROWS)])
@@ -427,14 +407,14 @@ def test_coco_to_voc_file(tmp_path, monkeypatch):
 def test_other_objects_are_refused_in_one_line(complete, tmp_path, monkeypatch, extra, named):
     torch.save(dict(state_dict=complete, **extra), tmp_path / 'published.pth.tar')
     with pytest.raises(SystemExit) as stop:
-        run_tool(monkeypatch, TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
+        run_tool(TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
     message = str(stop.value)
     assert message.startswith('error: ') and '\n' not in message
     assert named in message and 'If you trust the file' in message
     assert not (tmp_path / 'ours.pth').exists()
     # what the message says to set, works
     monkeypatch.setenv('SADCL_TRUST_CHECKPOINTS', '1')
-    run_tool(monkeypatch, TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
+    run_tool(TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
 
 
 @pytest.mark.parametrize(
@@ -450,22 +430,22 @@ def test_other_objects_are_refused_in_one_line(complete, tmp_path, monkeypatch, 
     ],
     ids=['text', 'empty', 'list', 'no_weights', 'no_average', 'unknown_key', 'one_key'],
 )
-def test_wrong_files_are_refused_in_one_line(tmp_path, monkeypatch, content, options, message):
+def test_wrong_files_are_refused_in_one_line(tmp_path, content, options, message):
     source = tmp_path / 'published.pth.tar'
     source.write_bytes(content) if isinstance(content, bytes) else torch.save(content, source)
     with pytest.raises(SystemExit, match='error: .*' + message) as stop:
-        run_tool(monkeypatch, TOOL, source, tmp_path / 'ours.pth', *options)
+        run_tool(TOOL, source, tmp_path / 'ours.pth', *options)
     assert '\n' not in str(stop.value)
     with pytest.raises(SystemExit, match='error: '):
-        run_tool(monkeypatch, TOOL, tmp_path / 'absent.pth.tar', tmp_path / 'ours.pth')
+        run_tool(TOOL, tmp_path / 'absent.pth.tar', tmp_path / 'ours.pth')
 
 
-def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_path, monkeypatch):
+def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_path):
     """The scores that tools/test.py saves are those of torchvision's backbone and the neck and
     head by hand; a Runner starts training from the file, and its checkpoint goes back.
     """
     torch.save(complete, tmp_path / 'published.pth.tar')
-    run_tool(monkeypatch, TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
+    run_tool(TOOL, tmp_path / 'published.pth.tar', tmp_path / 'ours.pth')
     model = build_model()
     cfg = tiny_config(tmp_path, begin=1, epochs=1)
     cfg.model.backbone = dict(type='ResNet', depth=18, norm_eval=True)
@@ -475,14 +455,9 @@ def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_pat
     cfg.train_dataloader.dataset.num_images = 4
     cfg.dump(str(tmp_path / 'tiny.py'))
     run_tool(
-        monkeypatch,
         'tools/test.py',
-        tmp_path / 'tiny.py',
-        tmp_path / 'ours.pth',
-        '--work-dir',
-        tmp_path / 'test',
-        '--out',
-        tmp_path / 'predictions.npz',
+        *(tmp_path / 'tiny.py', tmp_path / 'ours.pth', '--work-dir', tmp_path / 'test'),
+        *('--out', tmp_path / 'predictions.npz'),
     )
     saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
 
@@ -507,6 +482,6 @@ def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_pat
     runner = Runner.from_cfg(cfg)
     runner.train()
     trained = Path(cfg.work_dir) / 'epoch_1.pth'
-    run_tool(monkeypatch, TOOL, trained, tmp_path / 'back.pth.tar', '--reverse')
+    run_tool(TOOL, trained, tmp_path / 'back.pth.tar', '--reverse')
     back = torch.load(tmp_path / 'back.pth.tar', weights_only=True)['state_dict']
     assert back.keys() == without_positions(complete).keys()

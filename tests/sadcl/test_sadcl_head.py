@@ -18,9 +18,7 @@ from mlic.models.layers.group_linear import GroupLinear
 from mlic.models.losses.asymmetric_loss import StopGradAsymmetricLoss
 from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss, pscl_loss, sscl_loss
 from tests import reference
-from tests.helpers import RECORDINGS
-
-needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+from tests.helpers import recorded
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64, sums of at most some hundred terms
 TARGET = torch.tensor(
@@ -291,10 +289,8 @@ def test_bank_equals_loop(dtype):
     assert not head.memory_bank.requires_grad
 
 
-@needs_fixtures
 def test_bank_is_the_published_one():
-    with np.load(RECORDINGS / 'memory_bank.npz') as file:
-        data = {key: torch.tensor(file[key]) for key in file.files}
+    data = {key: torch.tensor(value) for key, value in recorded('memory_bank.npz').items()}
     head = make_head(num_classes=6, in_channels=16, bank_slots=4)
     head.set_prototypes(data['prototypes'])
     assert_close(head.memory_bank, data['bank_initial'], rtol=0, atol=0)

@@ -14,12 +14,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.models.layers.position_encoding import sine_position_encoding
-from projects.sadcl.converters.published_weights import convert_state_dict, our_name
+from projects.sadcl.converters.published_weights import NAMES, convert_state_dict
 from projects.sadcl.models.sarl_neck import SARLNeck
 from tests import reference
-from tests.helpers import RECORDINGS
-
-needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+from tests.helpers import recorded
 
 # Some ten layers of normalised values of order 1, at float64 and float32
 EXACT = {
@@ -61,19 +59,18 @@ def test_position_encoding_equals_loops(size):
     assert_close(encoding.double(), expected, rtol=0, atol=4 * 2**-22)
 
 
-@needs_fixtures
 def test_position_encoding_is_the_published_one():
-    with np.load(RECORDINGS / 'position_encoding.npz') as file:
-        for name in ('pe_64_5', 'pe_256_7'):
-            _, embed_dims, height, width = file[name].shape
-            encoding = sine_position_encoding(height, width, embed_dims)
-            assert_close(encoding, torch.tensor(file[name][0]), rtol=0, atol=0)
-        encoding = sine_position_encoding(14, 14, 2048)
-        expected = torch.tensor(file['pe_2048_14_ch::37'][0])
-        assert_close(encoding[::37], expected, rtol=0, atol=0)
-        # 401408 float32 values, each within one unit in the last place of 1
-        expected = torch.tensor(float(file['pe_2048_14_sum']), dtype=torch.float64)
-        assert_close(encoding.double().sum(), expected, rtol=0, atol=401408 * 2**-24)
+    data = recorded('position_encoding.npz')
+    for name in ('pe_64_5', 'pe_256_7'):
+        _, embed_dims, height, width = data[name].shape
+        encoding = sine_position_encoding(height, width, embed_dims)
+        assert_close(encoding, torch.tensor(data[name][0]), rtol=0, atol=0)
+    encoding = sine_position_encoding(14, 14, 2048)
+    expected = torch.tensor(data['pe_2048_14_ch::37'][0])
+    assert_close(encoding[::37], expected, rtol=0, atol=0)
+    # 401408 float32 values, each within one unit in the last place of 1
+    expected = torch.tensor(float(data['pe_2048_14_sum']), dtype=torch.float64)
+    assert_close(encoding.double().sum(), expected, rtol=0, atol=401408 * 2**-24)
 
 
 def test_position_encoding_needs_even_dims():
@@ -440,11 +437,9 @@ def build_published(weights, dtype, num_heads):
     return model.to(dtype).eval()
 
 
-@needs_fixtures
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_small_transformer_equals_the_published_one(dtype):
-    with np.load(RECORDINGS / 'sarl_small_std_e1d2.npz') as file:
-        data = {key: file[key] for key in file.files}
+    data = recorded('sarl_small_std_e1d2.npz')
     weights = {key[3:]: value for key, value in data.items() if key.startswith('sd.')}
     model = build_published(weights, dtype, num_heads=4)
     feature_map = torch.tensor(data['input'], dtype=dtype, requires_grad=True)
@@ -462,20 +457,18 @@ def test_small_transformer_equals_the_published_one(dtype):
     expected = torch.tensor(data['grad_input_f64'])  # stored as float32
     assert_close(feature_map.grad.float(), expected, rtol=1e-6, atol=1e-7)
     norms = {name: parameter.grad.norm() for name, parameter in model.named_parameters()}
-    recorded = {
-        our_name(key[9:]): torch.tensor(float(value), dtype=dtype)
+    expected = {
+        NAMES.ours(key[9:]): torch.tensor(float(value), dtype=dtype)
         for key, value in data.items()
         if key.startswith('gradnorm.')
     }
-    assert_close(norms, recorded, **EXACT[dtype])
+    assert_close(norms, expected, **EXACT[dtype])
 
 
-@needs_fixtures
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_wide_transformer_equals_the_published_one(dtype):
     """512 wide, 14 x 14 cells; the weights are drawn anew by the recording's rule."""
-    with np.load(RECORDINGS / 'sarl_512_std.npz') as file:
-        data = {key: file[key] for key in file.files}
+    data = recorded('sarl_512_std.npz')
     seed = int(data['seed'])
     sizes = {'fc.W': (1, 20, 512), 'fc.b': (1, 20)}
     blank = SARLNeck(512, 20, embed_dims=512, num_heads=8, feedforward_channels=1024)
@@ -484,7 +477,7 @@ def test_wide_transformer_equals_the_published_one(dtype):
     for name, total in zip(data['param_names'].tolist(), data['param_sums']):
         if name.endswith('.pe'):
             continue
-        shape = sizes.get(name) or shapes[our_name(name).removeprefix('neck.')]
+        shape = sizes.get(name) or shapes[NAMES.ours(name).removeprefix('neck.')]
         state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
         weight = state.standard_normal(shape)
         if len(shape) > 1:

@@ -1,6 +1,4 @@
 import csv
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from torch.testing import assert_close
 
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes
 from projects.sadcl.models.sadcl_head import SADCLHead
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 
 TOOL = ROOT / 'tools/analysis_tools/show_prototypes.py'
 NAMES = ['cat', 'bus', 'dog', 'void', 'car']
@@ -161,11 +159,6 @@ def test_sizes_that_do_not_fit_are_refused():
 # ---------------------------------------------------------------- the tool
 
 
-def run_tool(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-    runpy.run_path(str(TOOL), run_name='__main__')
-
-
 def read_table(path):
     """Names, and the numbers (C, C) with NaN for empty cells."""
     with path.open(newline='') as file:
@@ -177,11 +170,11 @@ def read_table(path):
 
 
 @pytest.mark.parametrize('shape', [(5, 4), (1, 5, 4)])
-def test_array_file(tmp_path, monkeypatch, capsys, shape):
+def test_array_file(tmp_path, capsys, shape):
     source, out = tmp_path / 'some.npy', tmp_path / 'new' / 'picture.png'
     np.save(source, two_groups().numpy().reshape(shape))
     (tmp_path / 'names.txt').write_text('\n'.join(NAMES) + '\n')
-    run_tool(monkeypatch, source, '--names', tmp_path / 'names.txt', '--out', out)
+    run_tool(TOOL, source, '--names', tmp_path / 'names.txt', '--out', out)
     lines = capsys.readouterr().out.splitlines()
     assert 'closest: cat and dog, 0.990' in lines and 'zero, left blank: void' in lines
     assert lines[-1] == f'picture: {out}'
@@ -211,10 +204,10 @@ def work_dir(tmp_path):
 
 
 @pytest.mark.parametrize('projected', [False, True])
-def test_work_directory(work_dir, monkeypatch, projected):
+def test_work_directory(work_dir, projected):
     path, head = work_dir
     options = ['--projected'] if projected else []
-    run_tool(monkeypatch, path, '--out', path / 'p.png', '--order', 'given', *options)
+    run_tool(TOOL, path, '--out', path / 'p.png', '--order', 'given', *options)
     vectors = head.projector(head.prototypes) if projected else head.prototypes
     vectors = vectors.detach().clone()
     vectors[3] = 0
@@ -223,19 +216,19 @@ def test_work_directory(work_dir, monkeypatch, projected):
     assert_close(table, loop_cosines(vectors), rtol=0, atol=1e-6, equal_nan=True)
 
 
-def test_classes_without_names_are_numbered(tmp_path, monkeypatch):
+def test_classes_without_names_are_numbered(tmp_path):
     np.save(tmp_path / 'some.npy', two_groups().numpy())
     out = tmp_path / 'p.png'
-    run_tool(monkeypatch, tmp_path / 'some.npy', '--out', out, '--order', 'given')
+    run_tool(TOOL, tmp_path / 'some.npy', '--out', out, '--order', 'given')
     assert read_table(tmp_path / 'p.csv')[0] == ['0', '1', '2', '3', '4']
 
 
-def test_a_published_file_is_told_where_its_prototypes_are(work_dir, monkeypatch):
+def test_a_published_file_is_told_where_its_prototypes_are(work_dir):
     path, _ = work_dir
     content = dict(state_dict={'head.fc.weight': torch.ones(5, 4)}, meta={})
     torch.save(content, path / 'published.pth')
     with pytest.raises(SystemExit, match='published files have none; give the checkpoint or'):
-        run_tool(monkeypatch, path / 'published.pth', '--out', path / 'p.png')
+        run_tool(TOOL, path / 'published.pth', '--out', path / 'p.png')
     assert not (path / 'p.png').exists()
 
 
@@ -249,13 +242,13 @@ class Recorder:
         return Path.touch, (self.path,)
 
 
-def test_pickled_objects_are_refused_in_one_line(tmp_path, monkeypatch):
+def test_pickled_objects_are_refused_in_one_line(tmp_path):
     trace = tmp_path / 'executed'
     np.save(tmp_path / 'bad.npy', np.array([Recorder(trace)], dtype=object), allow_pickle=True)
     torch.save(dict(state_dict={}, extra=Recorder(trace)), tmp_path / 'bad.pth')
     for name, message in (('bad.npy', 'allow_pickle=False'), ('bad.pth', 'If you trust the file')):
         with pytest.raises(SystemExit, match='error: .*' + message) as stop:
-            run_tool(monkeypatch, tmp_path / name, '--out', tmp_path / 'p.png')
+            run_tool(TOOL, tmp_path / name, '--out', tmp_path / 'p.png')
         assert '\n' not in str(stop.value)
     assert not trace.exists() and not (tmp_path / 'p.png').exists()
 
@@ -271,7 +264,7 @@ def test_pickled_objects_are_refused_in_one_line(tmp_path, monkeypatch):
         (dict(state_dict={'head.prototypes': two_groups()}), ['--projected'], 'needs a projector'),
     ],
 )
-def test_wrong_sources_are_refused_in_one_line(tmp_path, monkeypatch, content, options, message):
+def test_wrong_sources_are_refused_in_one_line(tmp_path, content, options, message):
     if isinstance(content, dict):
         source = tmp_path / 'source.pth'
         torch.save(content, source)
@@ -279,16 +272,16 @@ def test_wrong_sources_are_refused_in_one_line(tmp_path, monkeypatch, content, o
         source = tmp_path / 'source.npy'
         np.save(source, content)
     with pytest.raises(SystemExit, match='error: .*' + message) as stop:
-        run_tool(monkeypatch, source, '--out', tmp_path / 'p.png', *options)
+        run_tool(TOOL, source, '--out', tmp_path / 'p.png', *options)
     assert '\n' not in str(stop.value)
 
 
-def test_names_that_do_not_fit_are_refused(work_dir, monkeypatch, capsys):
+def test_names_that_do_not_fit_are_refused(work_dir, capsys):
     path, _ = work_dir
     names = path / 'names.csv'
     names.write_text('')
     with pytest.raises(SystemExit, match='5 prototypes, but 0 class names'):
-        run_tool(monkeypatch, path, '--names', names, '--out', path / 'p.png')
+        run_tool(TOOL, path, '--names', names, '--out', path / 'p.png')
     with pytest.raises(SystemExit):
-        run_tool(monkeypatch, path, '--names', names, '--out', path / 'names.png')
+        run_tool(TOOL, path, '--names', names, '--out', path / 'names.png')
     assert 'would overwrite --names' in capsys.readouterr().err

@@ -1,3 +1,5 @@
+custom_imports = dict(imports=['mlic'], allow_failed_imports=False)
+
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='EfficientNetLite', frozen_stages=5),

@@ -1,3 +1,4 @@
+custom_imports = dict(imports=['projects.sadcl'], allow_failed_imports=False)
 num_classes = 80
 
 model = dict(

@@ -1,5 +1,7 @@
 _base_ = '../../_base_/datasets/coco448.py'
 
+custom_imports = dict(imports=['mlic'], allow_failed_imports=False)
+
 model = dict(
     type='ImageClassifier',
     # trained from the stem on, BatchNorm included

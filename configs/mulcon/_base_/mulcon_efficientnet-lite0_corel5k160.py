@@ -5,7 +5,7 @@ _base_ = [
     '../../_base_/schedules/adamw_one-cycle_6e.py',
     '../../_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['projects.sadcl', 'projects.mulcon'], allow_failed_imports=False)
+custom_imports = dict(imports=['projects.mulcon'], allow_failed_imports=False)
 
 model = dict(
     type='ImageClassifier',

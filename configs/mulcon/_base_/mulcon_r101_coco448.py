@@ -4,7 +4,7 @@ _base_ = [
     '../../_base_/datasets/coco448.py',
     '../../_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['projects.sadcl', 'projects.mulcon'], allow_failed_imports=False)
+custom_imports = dict(imports=['projects.mulcon'], allow_failed_imports=False)
 
 model = dict(
     type='ImageClassifier',

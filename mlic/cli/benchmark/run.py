@@ -1,13 +1,11 @@
-"""Measure speed and memory, as ratios: tools/benchmark/run.py [--only losses …] [--out FILE]"""
-
-from __future__ import annotations
+"""Measure speed and memory of a method, as ratios."""
 
 import argparse
 import dataclasses
 import json
 import os
 import platform
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
@@ -16,40 +14,41 @@ import cv2
 import torch
 from mmengine.registry import init_default_scope
 
-from mlic.cli.arguments import add_config_argument, at_least
-from mlic.engine.runner.errors import one_line_errors
+from . import evaluation, network, pipeline
+from .measure import Bench, Case, Result, exponents
 
-from . import evaluation, pipeline
-from .measure import Bench, Result, exponents
-
-CONFIG = 'sadcl_r101_coco448'
-# name of --only: (Bench, arguments of the command) to cases; methods add theirs
-GROUPS = {
-    'metrics': lambda bench, args: evaluation.cases(bench, args.quick),
-    'data': lambda bench, args: pipeline.cases(bench, args.config),
-}
+GROUPS = ('losses', 'neck', 'step', 'inference', 'metrics', 'data')
 
 
-def find_groups() -> dict:
-    """The groups of the methods, by entry point, and the toolkit's."""
-    found = [entry.load() for entry in entry_points(group='mlic.benchmarks')]
-    return {name: cases for groups in (*found, GROUPS) for name, cases in groups.items()}
-
-
-def parse_args(argv: list[str] | None, groups: dict) -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
-    add_config_argument(parser, nargs='?', default=CONFIG, help='of step and data (%(default)s)')
-    parser.add_argument('--only', nargs='+', choices=groups, default=list(groups))
+    parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
-    parser.add_argument('--repeats', type=at_least(1), default=5, help='medians of this many (5)')
-    parser.add_argument('--batch', type=at_least(1), help='images of a training step (4; GPU: 32)')
+    parser.add_argument('--repeats', type=int, default=5, help='medians of this many (5)')
+    parser.add_argument('--batch', type=int, help='images of a training step (4; 32 on a GPU)')
     parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
     parser.add_argument('--out', help='write the numbers to this JSON file, too')
-    args = parser.parse_args(argv)
-    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    args.batch = args.batch or (4 if args.device == 'cpu' else 32)
-    return args
+    return parser.parse_args(argv)
+
+
+def make_cases(
+    args: argparse.Namespace, bench: Bench, config: str, loss_cases: Callable, plain_loss: Callable
+) -> Iterator[Case]:
+    """The cases of the chosen groups, one after the other: each is built when its turn comes."""
+    if 'losses' in args.only:
+        yield from loss_cases(bench, args.quick)
+    if 'neck' in args.only:
+        yield from network.neck_cases(bench, config, args.quick)
+    if 'inference' in args.only:
+        yield from network.inference_cases(bench, config)
+    if 'metrics' in args.only:
+        yield from evaluation.cases(bench, args.quick)
+    if 'data' in args.only:
+        yield from pipeline.cases(bench, config)
+    if 'step' in args.only:
+        images = args.batch or (4 if bench.device == 'cpu' else 32)
+        yield from network.step_cases(bench, config, images, args.size, plain_loss)
 
 
 def describe(result: Result) -> str:
@@ -75,11 +74,20 @@ def describe(result: Result) -> str:
     return '| ' + ' | '.join(cells) + ' |'
 
 
-@one_line_errors()
-def main(argv: list[str] | None = None, groups: dict | None = None) -> None:
-    groups = groups or find_groups()
-    args = parse_args(argv, groups)
-    device = args.device
+def run(
+    config: str, loss_cases: Callable, plain_loss: Callable, argv: list[str] | None = None
+) -> None:
+    """Measure, and print the table.
+
+    Args:
+        config (str): File of a model with a neck of label embeddings, on COCO at 448 px.
+        loss_cases (Callable): Yields the cases of its losses, for a bench and ``quick``.
+        plain_loss (Callable): Writes a head's ``loss`` plainly: (head, feats, data_samples) →
+            the losses.
+        argv (list[str], optional): Defaults to None: the command line's.
+    """
+    args = parse_args(argv)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     init_default_scope('mmpretrain')
     cv2.setNumThreads(1)
     torch.manual_seed(0)
@@ -89,10 +97,7 @@ def main(argv: list[str] | None = None, groups: dict | None = None) -> None:
     print(f'medians of {args.repeats}; 1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
     print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
     results = []
-    # each case is built when its turn comes
-    for case in (
-        case for name, cases in groups.items() if name in args.only for case in cases(bench, args)
-    ):
+    for case in make_cases(args, bench, config, loss_cases, plain_loss):
         results.append(bench.measure(case))
         print(describe(results[-1]), flush=True)
     slopes = exponents(results)

@@ -15,6 +15,7 @@ import cv2
 from mmengine.utils import ProgressBar
 
 from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.names import first_names
 
 SHOWN = 10  # broken images or names on the screen
 CHUNK = 32  # images that a process is handed at a time
@@ -42,11 +43,6 @@ class Findings:
         """Say a problem and keep it."""
         print(f'  WRONG: {problem}')
         self.problems.append(problem)
-
-
-def name_some(names: list) -> str:
-    """The first of some names, in quotes."""
-    return ', '.join(repr(name) for name in names[:SHOWN]) + (', …' if len(names) > SHOWN else '')
 
 
 def inspect(path: str, decode: bool) -> tuple[str | None, str | None]:
@@ -128,7 +124,7 @@ def check_leak(first: Split, second: Split, digests: dict[str, str], findings: F
     if shared:
         findings.add(
             f'{second.name}: {len(shared)} of {len(second.paths)} images also in {first.name}: '
-            f'{name_some(sorted(shared))}'
+            f'{first_names(sorted(shared), form=repr)}'
         )
     of_digest = {digests[path]: path for path in first.paths if path in digests}
     copies = [(of_digest.get(digests.get(path)), path) for path in second.paths]

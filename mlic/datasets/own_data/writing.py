@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import unicodedata
 from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 
+from mlic.names import first_names
+
 from .config import next_commands, work_dir, write_config
 from .splits import SPLITS, Image, choose_splits
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
 SPLIT_NAMES = {
     **dict.fromkeys(('train', 'training'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
@@ -70,25 +70,6 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def list_files(folder: Path) -> tuple[list[str], list[str]]:
-    """Images and other files below a folder, sorted, relative to it; links are followed."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f'{folder} is not a folder')
-    images, others, seen = [], [], set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link to one of its parents
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in files:
-            if not name.startswith('.'):
-                path = (Path(parent) / name).relative_to(folder).as_posix()
-                (images if path.lower().endswith(SUFFIXES) else others).append(path)
-    return sorted(images), sorted(others)
-
-
 def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     """The classes of a file in its order, or those that occur, sorted.
 
@@ -114,11 +95,6 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
             f'({first[unknown[0]].where})'
         )
     return classes
-
-
-def name_some(names: list[str], most: int = 8) -> str:
-    """The first of the names."""
-    return ', '.join(names[:most]) + (', …' if len(names) > most else '')
 
 
 def print_counts(images: list[Image], classes: list[str]) -> None:
@@ -166,7 +142,7 @@ def print_counts(images: list[Image], classes: list[str]) -> None:
     for split in splits:
         lacking = [name for name in classes if not counts[split][name]]
         if lacking:
-            print(f'{len(lacking)} have none in {split}: {name_some(lacking)}')
+            print(f'{len(lacking)} have none in {split}: {first_names(lacking, 8)}')
         few = [name for name in classes if 0 < counts[split][name] < FEW]
         if few and split != 'train':
             print(f'{len(few)} have fewer than {FEW} in {split}: their AP hangs on single images')

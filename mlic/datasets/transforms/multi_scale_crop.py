@@ -128,9 +128,3 @@ class MultiScaleCrop(BaseTransform):
             f'interpolation={self.interpolation!r}, '
             f'canvas={self.canvas})'
         )
-
-
-def keeps_frame(transforms: Sequence) -> bool:
-    """Whether the transforms of a pipeline keep the whole image and nothing else, in any shape."""
-    names = [type(transform).__name__ for transform in transforms]
-    return not any('Crop' in name or 'Pad' in name for name in names)

@@ -7,80 +7,44 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from mlic.models.training_parts import is_training_only
+
 from .reading import CheckpointError
 
-# parts of a head that only its losses use: a checkpoint may lack them, or have them besides
-TRAINING_ONLY = ('head.projector.', 'head.prototypes', 'head.memory_bank')
 COUNTER = '.num_batches_tracked'
 
 
 def check_fit(
     checkpoint: Mapping, model: nn.Module, classes: Sequence[str] | None, source: str | Path
-) -> None:
+) -> dict[str, Tensor]:
     """Compare a checkpoint with a model, and its classes with those of the data if both are known.
+
+    Args:
+        checkpoint (Mapping): Content of the file, or its state dict alone.
+        model (nn.Module): What of it only training needs may be missing.
+        classes (Sequence[str], optional): Of the data, in their order.
+        source (str | Path): Of the checkpoint, for the message.
+
+    Returns:
+        dict[str, Tensor]: The weights that the model has a place for, by name.
 
     Raises:
         CheckpointError: If weights are missing or of another shape, or classes differ.
     """
-    trained = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes')
-    if trained and classes:
-        check_classes(trained, classes, source)
-    needed = {
-        name: value
-        for name, value in model.state_dict().items()
-        if not name.startswith(TRAINING_ONLY)
+    difference = class_difference(class_names_of(checkpoint), classes)
+    if difference:
+        raise CheckpointError(
+            f'{source} has {difference}. Take the labels that it was trained on, in their order'
+        )
+    weights = {
+        name.removeprefix('module.'): value
+        for name, value in checkpoint.get('state_dict', checkpoint).items()
     }
-    try:
-        fitting_weights(needed, checkpoint.get('state_dict', checkpoint), source)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def check_classes(trained: Sequence[str], tested: Sequence[str], source: str | Path) -> None:
-    """Compare the names of the classes, and their order.
-
-    Raises:
-        CheckpointError: Naming the first class that differs.
-    """
-    if list(trained) == list(tested):
-        return
-    if len(trained) != len(tested):
-        gone = [name for name in trained if name not in tested]
-        new = [name for name in tested if name not in trained]
-        what = f'{len(trained)} classes, the test data have {len(tested)}'
-        what += ''.join(
-            f'; only in the {where}: {", ".join(map(repr, names[:5]))}'
-            for where, names in (('checkpoint', gone), ('data', new))
-            if names
-        )
-    else:
-        index = next(i for i, pair in enumerate(zip(trained, tested)) if pair[0] != pair[1])
-        what = (
-            f'other classes than the test data: number {index} is {trained[index]!r} in the '
-            f'checkpoint and {tested[index]!r} in the data'
-        )
-    raise CheckpointError(f'{source} has {what}. Test with the labels it was trained on')
-
-
-def fitting_weights(
-    needed: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], source: str | Path
-) -> dict[str, Tensor]:
-    """The weights of a checkpoint that a model needs, by name.
-
-    Args:
-        needed (dict): Of the model.
-        state_dict (dict): Of the checkpoint; what only training needs may be there besides.
-        source (str | Path): Of the checkpoint, for the message.
-
-    Raises:
-        ValueError: If weights are missing, or belong to another model.
-    """
-    weights = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    places = model.state_dict()
+    needed = {name: value for name, value in places.items() if not is_training_only(name, model)}
     # older checkpoints lack batch norm's counters, which nothing here reads
     missing = [name for name in needed if name not in weights and not name.endswith(COUNTER)]
-    unknown = [
-        name for name in weights if name not in needed and not name.startswith(TRAINING_ONLY)
-    ]
+    unknown = [name for name in weights if name not in places and not is_training_only(name, model)]
     shapes = [
         f'{name} {tuple(weights[name].shape)} for {tuple(value.shape)}'
         for name, value in needed.items()
@@ -93,5 +57,42 @@ def fitting_weights(
     ):
         if names:
             more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-            raise ValueError(f'{source} {fault}: {", ".join(names[:3])}{more}')
-    return {name: weights[name] for name in needed if name in weights}
+            raise CheckpointError(f'{source} {fault}: {", ".join(names[:3])}{more}')
+    return {
+        name: weights[name]
+        for name, value in places.items()
+        if name in weights and weights[name].shape == value.shape
+    }
+
+
+def class_names_of(checkpoint: Mapping) -> Sequence[str] | None:
+    """The names of the classes that a checkpoint was trained on; None if it has none."""
+    return ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
+
+
+def class_difference(trained: Sequence[str] | None, data: Sequence[str] | None) -> str | None:
+    """How a checkpoint's classes differ from those of the data, in names or in order.
+
+    Args:
+        trained (Sequence[str], optional): Of the checkpoint.
+        data (Sequence[str], optional): Of the data.
+
+    Returns:
+        str: Such as "other classes than the data: …"; None if they are equal, or one is unknown.
+    """
+    if not trained or not data or list(trained) == list(data):
+        return None
+    if len(trained) == len(data):
+        index = next(i for i, pair in enumerate(zip(trained, data)) if pair[0] != pair[1])
+        what = 'the classes in another order' if set(trained) == set(data) else 'other classes'
+        return (
+            f'{what} than the data: number {index} is {trained[index]!r} in the checkpoint and '
+            f'{data[index]!r} in the data'
+        )
+    gone = [name for name in trained if name not in data]
+    new = [name for name in data if name not in trained]
+    return f'{len(trained)} classes, the data have {len(data)}' + ''.join(
+        f'; only in the {where}: {", ".join(map(repr, names[:5]))}'
+        for where, names in (('checkpoint', gone), ('data', new))
+        if names
+    )

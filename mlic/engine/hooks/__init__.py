@@ -8,9 +8,11 @@ from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .loader_check_hook import LoaderCheckHook
 from .mid_epoch_resume_hook import MidEpochResumeHook
 from .missed_validation_hook import MissedValidationHook
+from .multi_label_visualization_hook import MultiLabelVisualizationHook
 from .rank_buffers_hook import RankBuffersHook
 from .seed_hook import SeedHook, seed_generators
 from .stage_early_stopping_hook import StageEarlyStoppingHook
+from .stage_restart_hook import StageRestartHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -21,9 +23,11 @@ __all__ = [
     'LoaderCheckHook',
     'MidEpochResumeHook',
     'MissedValidationHook',
+    'MultiLabelVisualizationHook',
     'NonFiniteLossError',
     'RankBuffersHook',
     'SeedHook',
     'StageEarlyStoppingHook',
+    'StageRestartHook',
     'seed_generators',
 ]

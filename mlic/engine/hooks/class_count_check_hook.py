@@ -1,40 +1,59 @@
-"""Do model and data have the same classes, and does every class have a prototype?"""
+"""Do model, data and checkpoint have the same classes?"""
 
 from __future__ import annotations
 
-from mmengine.runner import Runner
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
 from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
+from mlic.engine.checkpoints.matching import check_fit, class_difference, class_names_of
+from mlic.models.training_parts import parts_of
+
 
 @HOOKS.register_module()
 class ClassCountCheckHook(ClassNumCheckHook):
-    """mmpretrain's ``ClassNumCheckHook``, which looks into dataset wrappers and prototypes, too.
+    """mmpretrain's ``ClassNumCheckHook``, which looks into wrappers and checkpoints, too.
 
     Before the first iteration, every module with a ``num_classes`` must agree with the classes of
-    the data set, and classes whose prototype is zero are named in the log. mmpretrain's fails on
+    the data set, and the log has the ``start_warnings`` of the modules. mmpretrain's fails on
     ``RepeatDataset`` and ``ConcatDataset``, and compares what a timm backbone was trained on.
+
+    A checkpoint that is resumed or tested must have the weights of the model, and the classes of
+    the data in the same order; of one that training starts from (``load_from``), the log says
+    what differs.
 
     Raises:
         ValueError: If the numbers differ.
+        CheckpointError: If a checkpoint does not fit.
     """
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the checkpoint's classes with the data's."""
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+        loop = next((loop for loop in loops if isinstance(loop, BaseLoop)), None)
+        if loop is None:  # nothing runs yet
+            return
+        classes = _innermost(loop.dataloader.dataset).CLASSES
+        if runner._resume or loop is not loops[0]:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            check_fit(checkpoint, model, classes, runner._load_from or runner.work_dir)
+            return
+        difference = class_difference(class_names_of(checkpoint), classes)
+        if difference:
+            runner.logger.warning(
+                f'load_from={runner._load_from} has {difference}. Its weights are taken by '
+                'position, whatever the names; those of another size are left as they were drawn.'
+            )
+
     def before_train(self, runner: Runner) -> None:
-        """Compare the numbers, and name the classes without a prototype."""
+        """Compare the numbers, and let the modules warn."""
         super().before_train(runner)
         classes = _innermost(runner.train_dataloader.dataset).CLASSES
-        for module in runner.model.modules():
-            prototypes = getattr(module, 'prototypes', None)
-            if prototypes is None or not getattr(module, 'contrastive', True):
-                continue
-            zero = (~prototypes.detach().any(dim=1)).nonzero().flatten().tolist()
-            names = [str(index if classes is None else classes[index]) for index in zero]
-            if names:
-                runner.logger.warning(
-                    f'{len(names)} of {len(prototypes)} classes start from a prototype of zeros '
-                    f'and share one projected prototype: {", ".join(names)}'
-                )
+        for _, module in parts_of(runner.model):
+            for line in module.start_warnings(classes):
+                runner.logger.warning(line)
 
     def _check_head(self, runner: Runner, dataset: Dataset) -> None:
         """Compare with the innermost data set."""

@@ -13,21 +13,21 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
-BANK = 'head.memory_bank'
+from mlic.models.training_parts import parts_of
 
 
 @HOOKS.register_module()
 class RankBuffersHook(Hook):
-    """Save and resume each process's memory bank and running statistics.
+    """Save and resume each process's row buffers and running statistics.
 
     The model's part of a checkpoint is rank 0's. This hook gathers the buffers in which the
-    processes differ (batch norm's running statistics, the bank) where a checkpoint may follow,
-    and hands each process its own at resume. Of the bank only the B rows that a batch uses are
-    kept, in the order of the global batch: row b of rank r is row b * W + r.
+    processes differ (batch norm's running statistics, and the ``row_buffers`` that modules
+    declare, such as a memory bank) where a checkpoint may follow, and hands each process its own
+    at resume. Of a row buffer only the B rows that a batch uses are kept, in the order of the
+    global batch: row b of rank r is row b * W + r.
 
-    Resumed on another number of processes, the bank is dealt out anew if the global batch is the
-    same, else it starts from the prototypes again, with a line in the log; the other buffers are
-    rank 0's.
+    Resumed on another number of processes, a row buffer is dealt out anew if the global batch is
+    the same, else its module restarts it, with a line in the log; the other buffers are rank 0's.
     """
 
     # after whatever changes a buffer, before CheckpointHook (90), which only rank 0 goes through
@@ -70,16 +70,18 @@ class RankBuffersHook(Hook):
     def _gather(self, runner: Runner) -> None:
         """Collect what differs between the processes; rank 0 keeps it."""
         rows, world_size = _batch_size(runner), dist.get_world_size()
-        self.gathered = dict(world_size=world_size, batch_size=rows, buffers={}, memory_bank=None)
+        self.gathered = dict(world_size=world_size, batch_size=rows, buffers={}, rows={})
         if world_size == 1:
             return
-        for name, buffer in _saved_buffers(_unwrap(runner.model)).items():
-            own = buffer[:rows] if name == BANK else buffer
+        model = _unwrap(runner.model)
+        row_buffers = _row_buffers(model)
+        for name, buffer in _saved_buffers(model).items():
+            own = buffer[:rows] if name in row_buffers else buffer
             copies = [copy.cpu() for copy in dist.all_gather(own.contiguous())]
             if not dist.is_main_process():
                 continue
-            if name == BANK:
-                self.gathered['memory_bank'] = torch.stack(copies, 1).flatten(0, 1)  # (B * W, C, D)
+            if name in row_buffers:
+                self.gathered['rows'][name] = torch.stack(copies, 1).flatten(0, 1)  # (B * W, …)
             elif not all(torch.equal(copy, copies[0]) for copy in copies):
                 self.gathered['buffers'][name] = torch.stack(copies)
 
@@ -87,29 +89,42 @@ class RankBuffersHook(Hook):
     def _restore(self, runner: Runner, stored: dict) -> None:
         """Set this process's buffers from those of all."""
         rank, world_size = dist.get_dist_info()
-        buffers = _saved_buffers(_unwrap(runner.model))
+        model = _unwrap(runner.model)
+        buffers = _saved_buffers(model)
         if world_size == stored['world_size']:
             for name in stored['buffers'].keys() & buffers.keys():
                 buffers[name].copy_(stored['buffers'][name][rank])
-        if BANK not in buffers:
-            return
-        bank = buffers[BANK]
-        own = bank[: _batch_size(runner)]
-        rows_of_all = stored['memory_bank']
-        if rows_of_all is None:
-            rows_of_all = bank[: stored['batch_size']].clone()  # one process's, just loaded
-        if len(rows_of_all) == len(own) * world_size:
-            own.copy_(rows_of_all[rank::world_size])
-            return
-        bank.copy_(_unwrap(runner.model).head.prototypes.expand_as(bank))
-        runner.logger.warning(
-            f'The checkpoint has the memory bank of {len(rows_of_all)} rows, and this run has '
-            f'{world_size} x {len(own)}: the bank starts from the prototypes again.'
-        )
+        # older checkpoints know one row buffer
+        rows = stored.get('rows', {'head.memory_bank': stored.get('memory_bank')})
+        for name, module in _row_buffers(model).items():
+            buffer = buffers.get(name)
+            if buffer is None:  # the module has it only where its losses are on
+                continue
+            own = buffer[: _batch_size(runner)]
+            rows_of_all = rows.get(name)
+            if rows_of_all is None:
+                rows_of_all = buffer[: stored['batch_size']].clone()  # one process's, just loaded
+            if len(rows_of_all) == len(own) * world_size:
+                own.copy_(rows_of_all[rank::world_size])
+                continue
+            start = module.restart_row_buffer(name.rpartition('.')[2])
+            runner.logger.warning(
+                f'The checkpoint has {name} of {len(rows_of_all)} rows, and this run has '
+                f'{world_size} x {len(own)}: it starts from {start} again.'
+            )
+
+
+def _row_buffers(model: nn.Module) -> dict[str, nn.Module]:
+    """The buffers with a row for each image of a process's batch, by name, and whose they are."""
+    return {
+        f'{module_name}.{name}'.lstrip('.'): module
+        for module_name, module in parts_of(model)
+        for name in module.row_buffers
+    }
 
 
 def _batch_size(runner: Runner) -> int | None:
-    """B; None, where the batch sampler does not tell it, stands for every slot of the bank."""
+    """B; None, where the batch sampler does not tell it, stands for every row of a buffer."""
     return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
 
 

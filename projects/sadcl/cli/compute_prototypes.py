@@ -9,28 +9,22 @@ threshold. ``SADCLHead(prototypes='FILE.npy')`` starts from the result, (C, D) f
 from __future__ import annotations
 
 import argparse
-import copy
 
 import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from mlic.apis.model_outputs import has_label_embeddings
+from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
     add_config_argument,
     out_file,
-    read_config,
 )
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.checkpoints.writing import atomic_write
+from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from projects.sadcl.engine.prototype_hook import build_prototype_loader, class_means
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -57,38 +51,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def build_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """The trained model, on the GPU if there is one.
-
-    Raises:
-        SystemExit: If its neck makes no label embeddings, or the checkpoint leaves some of its
-            weights as they were drawn.
-    """
-    model_cfg = copy.deepcopy(cfg.model)
-    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    if 'prototypes' in model_cfg.head:  # may be the file that is about to be written
-        model_cfg.head.prototypes = None
-    model = MODELS.build(model_cfg)
-    if not hasattr(getattr(model, 'neck', None), 'query_embed'):
-        neck = (cfg.model.get('neck') or {}).get('type', 'no neck')
-        raise SystemExit(f'no label embeddings to average: the model has {neck}, not SARLNeck')
-    state_dict = load_checkpoint(model, checkpoint, map_location='cpu')
-    weights = state_dict.get('state_dict', state_dict)
-    absent = [
-        name
-        for name, value in model.state_dict().items()
-        if not name.startswith(('head.projector.', 'head.prototypes', 'head.memory_bank'))
-        and not name.endswith('num_batches_tracked')
-        and (name not in weights or weights[name].shape != value.shape)
-    ]
-    if absent:
-        raise SystemExit(
-            f'{checkpoint} does not fit {cfg.filename}: {len(absent)} weights are not in it or '
-            f'have another shape, such as {absent[0]}'
-        )
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu')
-
-
 def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: list[str]) -> str:
     """A summary of some lines; classes that stay zero are named."""
     share = confident.sum() / counts.sum().clamp(min=1)
@@ -108,20 +70,21 @@ def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: lis
 
 def compute(args: argparse.Namespace) -> None:
     """Compute, write and describe."""
-    cfg = read_config(args)
-    checkpoint = find_checkpoint(args.checkpoint)
-    check_data(cfg, ('train',))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = build_model(cfg, checkpoint)
-    loader = build_prototype_loader(cfg)
+    options = dict(stage=args.stage, cfg_options=args.cfg_options, split='train')
+    run = open_run(args.checkpoint, args.config, **options)
+    print(f'checkpoint: {run.checkpoint}')
+    if not has_label_embeddings(run.model):
+        neck = (run.config.model.get('neck') or {}).get('type', 'no neck')
+        raise SystemExit(f'no label embeddings to average: the model has {neck}, not SARLNeck')
+    check_data(run.config, ('train',))
+    loader = build_prototype_loader(run.config)
     print(f'one pass over {len(loader.dataset)} training images')
-    sums, counts, confident = class_means(model, loader, args.threshold, print)
+    sums, counts, confident = class_means(run.model, loader, args.threshold, print)
     divisor = counts if args.normalise_by == 'positives' else confident
     prototypes = (sums / divisor.clamp(min=1)[:, None]).cpu()  # (C, D)
     with atomic_write(args.out) as file:
         np.save(file, prototypes.numpy().astype(np.float32), allow_pickle=False)
-    classes = loader.dataset.metainfo.get('classes') or range(len(prototypes))
-    print(describe(prototypes, counts.cpu(), confident.cpu(), [str(name) for name in classes]))
+    print(describe(prototypes, counts.cpu(), confident.cpu(), run.classes))
     print(f'saved: {args.out}, {tuple(prototypes.shape)} float32')
 
 

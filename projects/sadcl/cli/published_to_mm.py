@@ -12,12 +12,12 @@ a warning when it loads DST, as the published code does.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.renaming import select_weights
 from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.errors import one_line_errors
 from projects.sadcl.converters.published_weights import (
@@ -49,24 +49,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.target.resolve() == args.source.resolve():
         parser.error('DST must be another file than SRC')
     return args
-
-
-def select_weights(content: Mapping, ema: bool) -> Mapping:
-    """The state dict of a published checkpoint's content.
-
-    Raises:
-        ValueError: If there is none of the kind asked for.
-    """
-    is_bare = bool(content) and all(torch.is_tensor(value) for value in content.values())
-    if is_bare and not ema:
-        return content
-    keys = ('state_dict_ema',) if ema else ('state_dict', 'model')
-    for key in keys:
-        if isinstance(content.get(key), Mapping):
-            return content[key]
-    held = 'a bare state dict' if is_bare else ', '.join(sorted(map(str, content))) or 'nothing'
-    hint = " (the published code saves the better of both as 'state_dict')" if ema else ''
-    raise ValueError(f'no {" or ".join(map(repr, keys))} in it, but {held}{hint}')
 
 
 def convert(args: argparse.Namespace) -> str:

@@ -10,31 +10,27 @@ picture is the matrix of all cosines; the numbers are written beside it, as .csv
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mlic.cli.arguments import out_file
+from mlic.cli.arguments import add_checkpoint_arguments, out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
-from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes
-from projects.sadcl.models.sadcl_head import SADCLHead
+from mlic.models.layers.projector import Projector
+from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes, write_table
+from projects.sadcl.models.sadcl_head import read_prototypes
 
 PREFIX = 'head.projector.'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the cosines of class prototypes')
-    parser.add_argument(
-        'source',
-        metavar='SRC',
-        help='checkpoint file, a work directory: its best (else latest) one, or .npy file',
-    )
+    what = 'checkpoint file, a work directory: its best (else latest) one, or .npy file'
+    add_checkpoint_arguments(parser, 'source', metavar='SRC', help=what)
     parser.add_argument(
         '--out', type=out_file('.png'), default='prototypes.png', help='picture (%(default)s)'
     )
@@ -57,22 +53,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def load_array(path: str) -> Tensor:
-    """Prototypes (C, D) of a .npy file; no pickled object is ever loaded."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise ValueError(
-            f'{path} must be a .npy file of floats (it is read with allow_pickle=False)'
-        ) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
-        kind = getattr(array, 'dtype', type(array).__name__)
-        raise ValueError(f'{path} must hold one array of floats, got {kind}')
-    if array.ndim == 3 and len(array) == 1:  # as the head takes it
-        array = array[0]
-    return torch.from_numpy(array.astype(np.float64))
-
-
 @torch.no_grad()
 def project(prototypes: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """g(prototypes) (C, P) by a checkpoint's projector; a zero prototype stays zero."""
@@ -81,18 +61,22 @@ def project(prototypes: Tensor, weights: dict[str, Tensor]) -> Tensor:
     }
     if not projector:
         raise ValueError(f'--projected needs a projector, and there is no {PREFIX}* in SRC')
-    head = SADCLHead(*prototypes.shape, proj_channels=len(projector['2.bias']), bank_slots=1)
-    head.projector.load_state_dict(projector)
-    return head.projector(prototypes) * prototypes.any(dim=1, keepdim=True)
+    network = Projector(prototypes.shape[1], len(projector['2.bias']))
+    network.load_state_dict(projector)
+    return network(prototypes) * prototypes.any(dim=1, keepdim=True)
 
 
-def load_prototypes(source: str, projected: bool) -> tuple[Tensor, Sequence[str] | None]:
+def load_prototypes(
+    source: str, projected: bool, stage: str = 'best'
+) -> tuple[Tensor, Sequence[str] | None]:
     """Prototypes (C, D), or projected ones (C, P), and the names of the classes if SRC has them."""
-    path = find_checkpoint(source)
-    if path.endswith('.npy'):
+    if source.endswith('.npy'):
         if projected:
-            raise ValueError(f'--projected needs a checkpoint: {path} has no projector')
-        return load_array(path), None
+            raise ValueError(f'--projected needs a checkpoint: {source} has no projector')
+        return read_prototypes(source), None
+    found = find_checkpoint(source, stage)
+    print(f'checkpoint: {found}')
+    path = found.path
     content = read_checkpoint(path, ours=True)
     weights = content.get('state_dict', content)
     if 'head.prototypes' not in weights:
@@ -105,17 +89,6 @@ def load_prototypes(source: str, projected: bool) -> tuple[Tensor, Sequence[str]
         prototypes = project(prototypes, weights)
     dataset_meta = (content.get('meta') or {}).get('dataset_meta') or {}
     return prototypes, dataset_meta.get('classes')
-
-
-def write_table(path: Path, cosines: Tensor, names: Sequence[str], order: Sequence[int]) -> None:
-    """The matrix with names in the first row and column, in the picture's order; NaN is empty."""
-    with path.open('w', encoding='utf-8', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['class', *(names[label] for label in order)])
-        for label in order:
-            row = cosines[label, order].tolist()
-            cells = ['' if value != value else f'{value:.6f}' for value in row]
-            writer.writerow([names[label], *cells])
 
 
 def report(cosines: Tensor, names: Sequence[str]) -> None:
@@ -132,7 +105,7 @@ def report(cosines: Tensor, names: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, write and report."""
-    prototypes, names = load_prototypes(args.source, args.projected)
+    prototypes, names = load_prototypes(args.source, args.projected, args.stage)
     if args.names:
         names = args.names.read_text(encoding='utf-8').rstrip().splitlines()
     cosines = cosine_matrix(prototypes)

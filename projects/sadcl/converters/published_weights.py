@@ -10,23 +10,15 @@ from collections.abc import Mapping
 
 import torch
 from mmpretrain.models.backbones import ResNet
+from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
+from mlic.engine.checkpoints.renaming import NameTable, listed
 from projects.sadcl.models.sadcl_head import SADCLHead
 from projects.sadcl.models.sarl_neck import SARLNeck
 
-# What stands in braces below: a layer's number, and how the names of an entry may go on
-PLACEHOLDERS = dict(
-    n=r'\d+',
-    affine='weight|bias',
-    attention=r'in_proj_weight|in_proj_bias|out_proj\.weight|out_proj\.bias',
-    resnet=(
-        r'(?:conv1|bn1|layer[1-4]\.\d+\.(?:conv[1-3]|bn[1-3]|downsample\.[01]))'
-        r'\.(?:weight|bias|running_mean|running_var)'
-    ),
-)
-# (published, ours); the first that fits is taken, in both directions
-NAMES = (
+# (published, ours)
+PAIRS = (
     ('backbone.0.body.{resnet}', 'backbone.{resnet}'),
     ('backbone.0.{resnet}', 'backbone.{resnet}'),
     ('input_proj.{affine}', 'neck.input_proj.{affine}'),
@@ -55,20 +47,12 @@ NAMES = (
 # (1, C, …) in the published code, (C, …) here, and its number of dimensions there
 EXPANDED = {'head.fc.weight': 3, 'head.fc.bias': 2, 'head.prototypes': 3}
 # Computed, or without a use in a frozen batch norm: the published model has none of the second
-DROPPED = ('.pe', '.num_batches_tracked')
+NAMES = NameTable(PAIRS, dropped=('.pe', '.num_batches_tracked'))
 # Names of the other transformer in the published code, which keeps content and position apart
 NEW_ATTENTION = re.compile(r'\.(sa|ca)_(q|k)(content|pos)_proj\.|\.(sa|ca)_v_proj\.')
 
 # The published choice of 20 of COCO's 80 classes for VOC's, in VOC's order
 VOC_ROWS = (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)
-
-RESNET_BLOCKS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -90,15 +74,15 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if new_attention:
         raise ValueError(
             'the "newattention" variant of the published transformer is not supported (its '
-            f'released log and checkpoints are of the other one): {_listed(new_attention)}'
+            f'released log and checkpoints are of the other one): {listed(new_attention)}'
         )
-    converted = _rename_all(bare, to_published=False)
+    converted = NAMES.to_ours(bare)
     for name, dims in EXPANDED.items():
         if name in converted:
             shape = tuple(converted[name].shape)
             if len(shape) != dims or shape[0] != 1:
                 expected = '(1, C, D)' if dims == 3 else '(1, C)'
-                raise ValueError(f'{published_name(name)} must be {expected}, got {shape}')
+                raise ValueError(f'{NAMES.theirs(name)} must be {expected}, got {shape}')
             converted[name] = converted[name][0]
     return converted
 
@@ -116,8 +100,8 @@ def revert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: Naming the keys that have no published name.
     """
-    reverted = _rename_all(state_dict, to_published=True)
-    for name in map(published_name, EXPANDED):
+    reverted = NAMES.to_theirs(state_dict)
+    for name in map(NAMES.theirs, EXPANDED):
         if name in reverted:
             reverted[name] = reverted[name][None]
     return reverted
@@ -160,73 +144,9 @@ def check_complete(state_dict: Mapping[str, Tensor], published: bool = False) ->
         ValueError: Listing missing and unknown keys, or else wrong shapes.
     """
     parts, description = _matching_parts(state_dict)
-    rename = published_name if published else str
-    expected = {
-        name: value.shape for name, value in parts.state_dict().items() if not _is_dropped(name)
-    }
-    have = {name: value.shape for name, value in state_dict.items() if not _is_dropped(name)}
-    missing = [rename(name) for name in expected if name not in have]
-    unknown = [rename(name) for name in have if name not in expected]
-    if missing or unknown:
-        lists = dict(missing=missing, unknown=unknown)
-        raise ValueError(
-            f'not a complete SADCL or Query2Label checkpoint ({description}); '
-            + '; '.join(f'{kind}: {_listed(names, 1000)}' for kind, names in lists.items() if names)
-        )
-    wrong = [
-        f'{rename(name)} {tuple(shape)} in place of {tuple(expected[name])}'
-        for name, shape in have.items()
-        if shape != expected[name]
-    ]
-    if wrong:
-        raise ValueError(f'shapes do not fit together ({description}): {_listed(wrong)}')
+    kind = f'SADCL or Query2Label checkpoint ({description})'
+    NAMES.compare(state_dict, parts.state_dict(), kind, NAMES.theirs if published else str)
     return description
-
-
-def published_name(name: str) -> str:
-    """The published code's name of an entry of ours; the name itself if it has none."""
-    return _rename(name, to_published=True) or name
-
-
-def our_name(name: str) -> str:
-    """Our name of an entry of the published code; the name itself if it has none."""
-    return _rename(name, to_published=False) or name
-
-
-def _rename_all(state_dict: Mapping[str, Tensor], to_published: bool) -> dict[str, Tensor]:
-    """Rename every entry, once, and drop what has no use on the other side."""
-    names = {name: _rename(name, to_published) for name in state_dict if not _is_dropped(name)}
-    unknown = [name for name, renamed in names.items() if renamed is None]
-    if unknown:
-        raise ValueError(f'{len(unknown)} unknown keys: {_listed(unknown)}')
-    renamed = {new: state_dict[old] for old, new in names.items()}
-    if len(renamed) < len(names):
-        seen = list(names.values())
-        twice = [old for old, new in names.items() if seen.count(new) > 1]
-        raise ValueError(f'keys that stand for the same entry: {_listed(twice)}')
-    return renamed
-
-
-def _rename(name: str, to_published: bool) -> str | None:
-    """The other side's name of an entry, or None."""
-    for pair in NAMES:
-        ours_or_theirs, other = reversed(pair) if to_published else pair
-        groups = {key: f'(?P<{key}>{value})' for key, value in PLACEHOLDERS.items()}
-        match = re.fullmatch(ours_or_theirs.replace('.', r'\.').format(**groups), name)
-        if match:
-            return other.format(**match.groupdict())
-    return None
-
-
-def _is_dropped(name: str) -> bool:
-    """Whether the entry has no counterpart on the other side."""
-    return name.endswith(DROPPED)
-
-
-def _listed(names: list[str], most: int = 10) -> str:
-    """The first names, and how many more there are."""
-    more = f', … ({len(names)} in all)' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
 
 
 def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, str]:
@@ -281,10 +201,10 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
 
 def _resnet_depth(blocks: tuple[int, ...], is_bottleneck: bool) -> tuple[int, int]:
     """Depth of the smallest ResNet that has these blocks (the largest if none has), channels."""
-    depths = [depth for depth in RESNET_BLOCKS if (depth >= 50) == is_bottleneck]
-    fitting = [
-        depth
-        for depth in depths
-        if all(have <= of for have, of in zip(blocks, RESNET_BLOCKS[depth]))
-    ]
-    return (fitting or depths[-1:])[0], 2048 if is_bottleneck else 512
+    depths = {
+        depth: of
+        for depth, (block, of) in ResNet.arch_settings.items()
+        if issubclass(block, Bottleneck) == is_bottleneck
+    }
+    fitting = [depth for depth, of in depths.items() if all(n <= m for n, m in zip(blocks, of))]
+    return (fitting or list(depths)[-1:])[0], 2048 if is_bottleneck else 512

@@ -1,9 +1,5 @@
 """The start of SADCL's second stage."""
 
-from .prototype_hook import PrototypeHook, build_prototype_loader, class_means
+from .prototype_hook import PrototypeHook
 
-__all__ = [
-    'PrototypeHook',
-    'build_prototype_loader',
-    'class_means',
-]
+__all__ = ['PrototypeHook']

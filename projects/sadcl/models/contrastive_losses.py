@@ -11,7 +11,12 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mlic.models.layers.gather import gather_active, gather_rows
+from mlic.models.layers.gather import gather_rows
+from mlic.models.losses.supcon_loss import (
+    SupConLoss,
+    at_least_float32,
+    check_temperature,
+)
 
 ANCHORS = ('all', 'official')
 
@@ -19,25 +24,16 @@ ANCHORS = ('all', 'official')
 def sscl_loss(
     features: Tensor, target: Tensor, temperature: float = 0.2, anchors: str = 'all'
 ) -> Tensor:
-    r"""Sample-to-sample contrastive loss (SADCL eq. for L_SSCL; supervised contrast per class).
-
-    With :math:`s(i,a)` the cosine of two active vectors over the temperature, :math:`A(i)` all
-    other active vectors (any class, image and view) and :math:`P(i)` those of the class of i:
-
-    .. math::
-        L = -\frac{1}{M} \sum_i \frac{1}{|P(i)|} \sum_{p \in P(i)}
-            \Big[ s(i,p) - \log \sum_{a \in A(i)} e^{s(i,a)} \Big]
-
-    An anchor without a partner (possible with one view only) adds 0 and is counted in M.
+    """Sample-to-sample contrastive loss (SADCL eq. for L_SSCL): :func:`supcon_loss` of a batch.
 
     Args:
         features (Tensor): (B, V, C, P), not normalised.
         target (Tensor): (B, C), multi-hot.
         temperature (float): Divides the cosine. Defaults to 0.2, the published value.
-        anchors (str): 'all' is the formula above. 'official' sums over the anchors that the
-            published code keeps: row n = v * B + b stays if image n // V has the class, too (a
-            slip of row order there), still divided by M. The gradient is then the published
-            one; the published *value* carries detached offsets that this one has not.
+        anchors (str): 'all' is the formula of :func:`supcon_loss`. 'official' sums over the anchors
+            that the published code keeps: row n = v * B + b stays if image n // V has the class,
+            too (a slip of row order there), still divided by all. The gradient is then the
+            published one; the published *value* carries detached offsets that this one has not.
             Defaults to 'all'.
 
     Returns:
@@ -53,50 +49,7 @@ def sscl_loss(
         )
     image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
     z = features[image, :, label].transpose(0, 1)  # (V, K, P)
-    return sscl_loss_active(z, target, image, label, temperature, anchors)
-
-
-def sscl_loss_active(
-    z: Tensor,
-    target: Tensor,
-    image: Tensor,
-    label: Tensor,
-    temperature: float = 0.2,
-    anchors: str = 'all',
-) -> Tensor:
-    """:func:`sscl_loss` over vectors that are selected already: its cost grows with M squared.
-
-    Args:
-        z (Tensor): (V, K, P), the active vectors of each view, not normalised.
-        target (Tensor): (B, C), multi-hot.
-        image (Tensor): (K,), the image of each active vector.
-        label (Tensor): (K,), its class.
-        temperature (float): As in :func:`sscl_loss`.
-        anchors (str): As in :func:`sscl_loss`.
-
-    Returns:
-        Tensor: A scalar, at least float32.
-    """
-    _check_anchors(anchors)
-    _check_temperature(temperature)
-    num_views, num_pairs, _ = z.shape
-    with torch.autocast(z.device.type, enabled=False):
-        z = F.normalize(_at_least_float32(z), dim=-1, eps=1e-12).flatten(0, 1)  # (M, P)
-        classes = label.repeat(num_views)  # (M,)
-        partners = torch.bincount(label, minlength=target.shape[1])[label] * num_views - 1
-        is_anchor = (partners > 0).repeat(num_views)  # (M,)
-        if anchors == 'official':
-            rows = torch.arange(num_views, device=z.device)[:, None] * len(target) + image
-            is_anchor = is_anchor & (target[rows // num_views, label] > 0).flatten()
-        similarity = z @ z.T / temperature  # (M, M)
-        myself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        positives = (classes[:, None] == classes) & ~myself
-        # rows that are no anchors keep themselves, so that no row is empty, and count 0
-        left_out = myself & is_anchor[:, None]
-        log_denominator = similarity.masked_fill(left_out, -torch.inf).logsumexp(dim=1)
-        attraction = (similarity * positives).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
-        per_row = is_anchor * (log_denominator - attraction)  # (M,)
-        return per_row.sum() / max(num_views * num_pairs, 1)
+    return SSCLLoss(temperature=temperature, anchors=anchors, gather=False)(z, target, image, label)
 
 
 def pscl_loss(
@@ -132,7 +85,7 @@ def pscl_loss(
     Raises:
         ValueError: If the shapes do not fit.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     similarity = _prototype_cosine(z, prototypes, target) / temperature  # (B, C)
     return _prototype_contrast(similarity, target, present_only)
 
@@ -148,8 +101,8 @@ def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
         )
     with torch.autocast(z.device.type, enabled=False):
         # eps as in torch.nn.functional.cosine_similarity
-        z = F.normalize(_at_least_float32(z), dim=-1, eps=1e-8)
-        prototypes = F.normalize(_at_least_float32(prototypes), dim=-1, eps=1e-8)
+        z = F.normalize(at_least_float32(z), dim=-1, eps=1e-8)
+        prototypes = F.normalize(at_least_float32(prototypes), dim=-1, eps=1e-8)
         return torch.einsum('bcp,cp->bc', z, prototypes.to(z))
 
 
@@ -172,15 +125,13 @@ def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) 
 
 
 @MODELS.register_module()
-class SSCLLoss(nn.Module):
-    """Sample-to-sample contrastive loss; the mathematics is :func:`sscl_loss`.
+class SSCLLoss(SupConLoss):
+    """Sample-to-sample contrastive loss: ``SupConLoss`` with a choice of anchors.
 
     Args:
-        temperature (float): Divides the cosine. Defaults to 0.2.
         anchors (str): 'all' or 'official', see :func:`sscl_loss`. Defaults to 'all'.
-        loss_weight (float): Defaults to 1.0. The published run has 100 with 'official' anchors.
-        gather (bool): True: the loss of the vectors of all processes, the same however the batch
-            is split. False: of this process's alone, as published. Defaults to True.
+        temperature, loss_weight, gather: See ``SupConLoss``. The published run has weight 100 with
+            'official' anchors, not gathered.
     """
 
     def __init__(
@@ -191,19 +142,19 @@ class SSCLLoss(nn.Module):
         loss_weight: float = 1.0,
         gather: bool = True,
     ) -> None:
-        super().__init__()
-        _check_anchors(anchors)
-        self.temperature = _check_temperature(temperature)
+        super().__init__(temperature=temperature, loss_weight=loss_weight, gather=gather)
+        if anchors not in ANCHORS:
+            raise ValueError(f'anchors must be one of {ANCHORS}, got {anchors!r}')
         self.anchors = anchors
-        self.loss_weight = loss_weight
-        self.gather = gather
 
-    def forward(self, z: Tensor, target: Tensor, image: Tensor, label: Tensor) -> Tensor:
-        """Weighted loss of the active vectors z (V, K, P); see :func:`sscl_loss_active`."""
-        if self.gather:
-            z, target, image, label = gather_active(_at_least_float32(z), target, image, label)
-        loss = sscl_loss_active(z, target, image, label, self.temperature, self.anchors)
-        return self.loss_weight * loss
+    def anchors_of(
+        self, target: Tensor, image: Tensor, label: Tensor, num_views: int
+    ) -> Tensor | None:
+        """The anchors of the published code (V, K), or None: all."""
+        if self.anchors == 'all':
+            return None
+        rows = torch.arange(num_views, device=image.device)[:, None] * len(target) + image
+        return target[rows // num_views, label] > 0
 
 
 @MODELS.register_module()
@@ -228,7 +179,7 @@ class PSCLLoss(nn.Module):
         present_only: bool = False,
     ) -> None:
         super().__init__()
-        self.temperature = _check_temperature(temperature)
+        self.temperature = check_temperature(temperature)
         self.loss_weight = loss_weight
         self.gather = gather
         self.present_only = present_only
@@ -239,21 +190,3 @@ class PSCLLoss(nn.Module):
         if self.gather:
             similarity, target = gather_rows(similarity), gather_rows((target > 0).to(torch.uint8))
         return self.loss_weight * _prototype_contrast(similarity, target, self.present_only)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision is raised, float64 stays."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _check_anchors(anchors: str) -> None:
-    """Raise if the name is not one of ANCHORS."""
-    if anchors not in ANCHORS:
-        raise ValueError(f'anchors must be one of {ANCHORS}, got {anchors!r}')
-
-
-def _check_temperature(temperature: float) -> float:
-    """Raise if the temperature is not positive."""
-    if temperature <= 0:
-        raise ValueError(f'temperature must be positive, got {temperature}')
-    return temperature

@@ -7,25 +7,25 @@ memory bank, K positive (image, class) pairs of the batch.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmengine import dist
 from mmengine.logging import print_log
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
-from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.heads.label_embed_head import LabelEmbedHead
+from mlic.models.layers.projector import Projector
 
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
 PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)
 
 
 @MODELS.register_module()
-class SADCLHead(MultiLabelClsHead):
-    """Scores of :class:`GroupLinear`, and SADCL's losses on the label embeddings (ECAI 2023).
+class SADCLHead(LabelEmbedHead):
+    """Scores of ``LabelEmbedHead``, and SADCL's losses on the label embeddings (ECAI 2023).
 
     Training: ``loss_cls`` on the scores; ``loss_sscl`` on the projected embeddings of the
     positive labels beside those that the memory bank holds for the same rows; ``loss_pscl`` on
@@ -60,17 +60,16 @@ class SADCLHead(MultiLabelClsHead):
             that is in it moves its prototype to ``m * prototype + (1 - m) * mean`` of its
             embeddings, and no gradient does; 1 keeps the prototypes as the stage's start gave
             them. Defaults to None: they are trained, as published.
-        prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
     Attributes:
         contrastive (bool): Whether the contrastive losses are on; while it is False they are
             zero with a graph. ``PrototypeHook`` sets it.
     """
+
+    training_only = ('projector', 'prototypes', 'memory_bank')
+    off_in_prediction = ('loss_sscl', 'loss_pscl')
+    row_buffers = ('memory_bank',)
 
     def __init__(
         self,
@@ -90,27 +89,20 @@ class SADCLHead(MultiLabelClsHead):
         init_cfg: dict | None = None,
     ) -> None:
         loss_cls = loss_cls or dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes)
-        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        super().__init__(num_classes, in_channels, loss_cls, prior_prob, thr, topk, init_cfg)
         if prototype_momentum is not None and not 0 <= prototype_momentum <= 1:
             raise ValueError(
                 f'prototype_momentum must lie between 0 and 1, got {prototype_momentum}'
             )
         self.prototype_momentum = prototype_momentum
-        self.num_classes = num_classes
-        self.in_channels = in_channels
         self.bank_threshold = bank_threshold
         self.prototypes_file = prototypes
-        self.fc = GroupLinear(num_classes, in_channels, prior_prob)
         self.loss_sscl = None if loss_sscl is None else MODELS.build(loss_sscl)
         self.loss_pscl = None if loss_pscl is None else MODELS.build(loss_pscl)
         self.contrastive = self.loss_sscl is not None or self.loss_pscl is not None
         self.projector = None
         if self.contrastive:
-            self.projector = nn.Sequential(
-                nn.Linear(in_channels, in_channels),
-                nn.ReLU(inplace=True),
-                nn.Linear(in_channels, proj_channels),
-            )
+            self.projector = Projector(in_channels, proj_channels)
             prototypes = torch.randn(num_classes, in_channels)
             if prototype_momentum is None:
                 self.prototypes = nn.Parameter(prototypes)
@@ -120,34 +112,20 @@ class SADCLHead(MultiLabelClsHead):
             given = self.given_prototypes()
             self.set_prototypes(self.prototypes if given is None else given)
 
-    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Label embeddings, the last item (B, C, D), to logits (B, C)."""
-        return self.fc(self.pre_logits(feats))
-
-    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """All losses of a batch; in training mode, the memory bank is updated after them.
-
-        Args:
-            feats (tuple[Tensor]): The last item is ``label_embeds`` (B, C, D).
-            data_samples (list[DataSample]): B samples with ``gt_score`` (C,) or ``gt_label``.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, and ``loss_sscl``, ``loss_pscl`` where configured.
+    def other_losses(
+        self, label_embeds: Tensor, cls_score: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """``loss_sscl`` and ``loss_pscl`` where configured; in training, the bank is updated after.
 
         Raises:
             ValueError: If the batch is larger than the memory bank.
         """
-        label_embeds = self.pre_logits(feats)
-        cls_score = self.fc(label_embeds)
-        target = self._target(data_samples, cls_score)
-        losses = dict(loss_cls=self.loss_module(cls_score, target, avg_factor=len(target)))
         if self.projector is None:
-            return losses
+            return {}
         if not self.contrastive:
-            losses.update(self._zero_losses())
-            return losses
+            return self._zero_losses()
         image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
-        losses.update(self._contrastive_losses(label_embeds, target, image, label))
+        losses = self._contrastive_losses(label_embeds, target, image, label)
         if self.training and self.loss_sscl is not None:
             self._update_bank(label_embeds, cls_score, image, label)
         if self.training and self.prototype_momentum is not None:
@@ -158,7 +136,19 @@ class SADCLHead(MultiLabelClsHead):
         """The prototypes (C, D) of the file in the config, None without one."""
         if self.prototypes_file is None:
             return None
-        return _load_prototypes(self.prototypes_file, self.prototypes.shape)
+        path, prototypes = self.prototypes_file, read_prototypes(self.prototypes_file)
+        shapes = tuple(self.prototypes.shape), tuple(prototypes.shape)
+        if shapes[0] != shapes[1]:
+            raise ValueError(f'{path} must hold prototypes (C, D) = {shapes[0]}, got {shapes[1]}')
+        zero = (~prototypes.any(dim=1)).nonzero().flatten().tolist()
+        if zero:
+            print_log(
+                f'{path}: the prototypes of {len(zero)} of {len(prototypes)} classes are zero and '
+                f'share one projected prototype. Their indices: {", ".join(map(str, zero))}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return prototypes.float()
 
     @torch.no_grad()
     def set_prototypes(self, prototypes: Tensor) -> None:
@@ -173,11 +163,25 @@ class SADCLHead(MultiLabelClsHead):
 
     def start_contrastive(self, prototypes: Tensor) -> None:
         """Switch the contrastive losses on, with a new projector and these prototypes (C, D)."""
-        for layer in self.projector:
-            if isinstance(layer, nn.Linear):
-                layer.reset_parameters()
+        self.projector.reset_parameters()
         self.set_prototypes(prototypes)
         self.contrastive = True
+
+    def restart_row_buffer(self, name: str) -> str:
+        """The bank starts from the prototypes again."""
+        self.memory_bank.copy_(self.prototypes.expand_as(self.memory_bank))
+        return 'the prototypes'
+
+    def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
+        """Names the classes whose prototype is zero, once the contrastive losses are on."""
+        if not self.contrastive:
+            return []
+        zero = (~self.prototypes.detach().any(dim=1)).nonzero().flatten().tolist()
+        names = [str(index if class_names is None else class_names[index]) for index in zero]
+        return [
+            f'{len(names)} of {self.num_classes} classes start from a prototype of zeros '
+            f'and share one projected prototype: {", ".join(names)}'
+        ] * bool(names)
 
     def _contrastive_losses(
         self, label_embeds: Tensor, target: Tensor, image: Tensor, label: Tensor
@@ -232,19 +236,9 @@ class SADCLHead(MultiLabelClsHead):
         moved = torch.lerp(means, self.prototypes, self.prototype_momentum)
         self.prototypes.copy_(torch.where(counts > 0, moved, self.prototypes))
 
-    @staticmethod
-    def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
-        """Multi-hot (B, C), in the dtype of the scores."""
-        if 'gt_score' in data_samples[0]:
-            target = [sample.gt_score for sample in data_samples]
-        else:
-            num_classes = cls_score.shape[1]
-            target = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
-        return torch.stack(target).to(cls_score)
 
-
-def _load_prototypes(path: str, shape: torch.Size) -> Tensor:
-    """Prototypes (C, D) of a ``.npy`` file; no pickled object is ever loaded."""
+def read_prototypes(path: str) -> Tensor:
+    """Prototypes (C, D), float64, of a ``.npy`` file; no pickled object is ever loaded."""
     try:
         array = np.load(path, allow_pickle=False)
     except (EOFError, ValueError) as error:
@@ -254,19 +248,8 @@ def _load_prototypes(path: str, shape: torch.Size) -> Tensor:
     if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
         kind = getattr(array, 'dtype', type(array).__name__)
         raise ValueError(f'{path} must hold one array of floats, got {kind}')
-    found = array.shape
-    if array.ndim == 3 and len(array) == 1:
-        array = array[0]
-    if array.shape != tuple(shape):
-        raise ValueError(f'{path} must hold prototypes (C, D) = {tuple(shape)}, got {found}')
     if not np.isfinite(array).all():
         raise ValueError(f'{path} holds values that are not finite')
-    zero = np.flatnonzero(~array.any(axis=1)).tolist()
-    if zero:
-        print_log(
-            f'{path}: the prototypes of {len(zero)} of {len(array)} classes are zero and share one '
-            f'projected prototype. Their indices: {", ".join(map(str, zero))}',
-            logger='current',
-            level=logging.WARNING,
-        )
-    return torch.from_numpy(array.astype(np.float32))
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
+    return torch.from_numpy(array.astype(np.float64))

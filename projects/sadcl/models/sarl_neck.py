@@ -6,7 +6,6 @@ T tokens: h * w, and with several feature maps the sum of theirs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,9 +14,9 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.position_encoding import sine_position_encoding
-
-from .sarl_layers import DecoderLayer, EncoderLayer
+from mlic.models.layers.post_norm import DecoderLayer, EncoderLayer
 
 
 @MODELS.register_module()
@@ -141,30 +140,11 @@ class SARLNeck(BaseModule):
                 f'SARLNeck(in_channels={self.in_channels}) takes {len(channels)} feature maps, '
                 f"got {len(feats)}; set the config's backbone.out_indices to as many stages"
             )
+        owner = f'SARLNeck(in_channels={self.in_channels})'
         return [
-            self._feature_map(feat, width) for feat, width in zip(feats[-len(channels) :], channels)
+            as_feature_map(feat, width, owner)
+            for feat, width in zip(feats[-len(channels) :], channels)
         ]
-
-    def _feature_map(self, feat: Tensor, channels: int) -> Tensor:
-        """A map (B, K, h, w) as it is; tokens, with or without a class token, as such a map."""
-        if feat.dim() == 4 and feat.shape[1] == channels:
-            return feat
-        if feat.dim() != 3 or feat.shape[2] != channels:
-            raise ValueError(
-                f'SARLNeck(in_channels={self.in_channels}) takes a feature map '
-                f'(B, {channels}, h, w) or tokens (B, T, {channels}), got {tuple(feat.shape)}; '
-                "set the config's neck.in_channels to the backbone's channels"
-            )
-        count = feat.shape[1]
-        for extra in (0, 1):  # without and with a class token
-            side = math.isqrt(max(count - extra, 0))
-            if side and side**2 == count - extra:
-                return feat[:, extra:].transpose(1, 2).unflatten(2, (side, side))
-        raise ValueError(
-            f'SARLNeck cannot place {count} tokens, {tuple(feat.shape)}: neither {count} nor '
-            f'{count - 1} (without a class token) is a square; let the backbone give a feature '
-            "map, as out_type='featmap' does in mmpretrain's transformers"
-        )
 
     def _decode(
         self, feature_maps: list[Tensor], need_weights: bool

@@ -21,11 +21,12 @@ from PIL import Image
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.apis.predictor import load_predictor
+from mlic.apis.open_run import open_run
 from mlic.cli import publish_model
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
-from tests.mlic.apis.test_inferencer import CLASSES, ROOT, SIZE, make_run, run_tool
+from tests.helpers import ROOT, call_tool
+from tests.photo_run import CLASSES, SIZE, make_run
 
 onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
@@ -43,12 +44,12 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def checkpoint(run):
-    return find_checkpoint(str(run / 'work_dirs/run'))
+    return find_checkpoint(run / 'work_dirs/run').path
 
 
 @pytest.fixture(scope='module')
 def model(run, checkpoint):
-    return load_predictor(checkpoint, run / 'config.py')
+    return open_run(checkpoint, run / 'config.py').model
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +102,7 @@ def test_score_model_takes_rgb_and_gives_the_scores_of_the_model(
 ):
     cfg = Config.fromfile(run / 'config.py')
     cfg.data_preprocessor.update(preprocessor)
-    model = load_predictor(checkpoint, cfg)
+    model = open_run(checkpoint, cfg).model
     with torch.no_grad():
         found = ScoreModel(model).eval()(batch.flip(1))
     torch.testing.assert_close(found, scores_of(model, batch))
@@ -145,7 +146,7 @@ def test_onnx_file_holds_what_prediction_needs_and_no_more(exported, model, chec
     )
 
 
-def test_torch_export_agrees(documented, model, batch, monkeypatch, capsys):
+def test_torch_export_agrees(documented, model, batch, capsys):
     path = documented / 'model.pt2'
     extra = dict(classes='', preprocessing='')
     program = torch.export.load(path, extra_files=extra)
@@ -154,7 +155,7 @@ def test_torch_export_agrees(documented, model, batch, monkeypatch, capsys):
         found = program.module()(batch[:size].flip(1))
         torch.testing.assert_close(found, scores_of(model, batch[:size]), rtol=0, atol=1e-5)
     verify = [documented / 'config.py', documented / 'work_dirs/run', path, '--num', 2]
-    assert run_tool(monkeypatch, 'tools/deploy/verify.py', *verify) is None
+    assert call_tool('tools/deploy/verify.py', *verify) is None
     assert 'torch.export' in capsys.readouterr().out
 
 
@@ -171,12 +172,10 @@ def test_a_size_that_depends_on_the_image_must_be_given(run):
         assert describe_input(cfg, (32, 32))['resize'] is None
 
 
-def test_verify_passes_on_the_same_and_fails_on_other_weights(
-    run, exported, checkpoint, monkeypatch, capsys
-):
-    def verify(weights, *arguments):
-        common = [run / 'config.py', weights, exported, '--num', 3, *arguments]
-        return run_tool(monkeypatch, 'tools/deploy/verify.py', *common)
+def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, checkpoint, capsys):
+    def verify(weights, *arguments, config='config.py'):
+        common = [run / config, weights, exported, '--num', 3, *arguments]
+        return call_tool('tools/deploy/verify.py', *common)
 
     assert verify(checkpoint) is None
     *lines, last = capsys.readouterr().out.strip().splitlines()
@@ -190,7 +189,10 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(
     assert 'differ by more than 0.0001' in verify(run / 'other.pth')
     content['meta']['dataset_meta']['classes'] = CLASSES[::-1]
     torch.save(content, run / 'other.pth')
-    assert 'the classes in the file differ' in verify(run / 'other.pth')
+    dataset = f'dict(dataset=dict(metainfo=dict(classes={CLASSES[::-1]})))'
+    (run / 'other.py').write_text(f"_base_ = 'config.py'\ntest_dataloader = {dataset}\n")
+    message = verify(run / 'other.pth', config='other.py')
+    assert 'the classes in the file differ' in message
 
 
 @pytest.mark.parametrize(
@@ -200,9 +202,9 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(
         (['--out', 'model.onnx', '--size', '0', '3'], 'argument --size: must be at least 1, got 0'),
     ],
 )
-def test_export_refuses_options_that_do_not_fit(run, arguments, message, monkeypatch, capsys):
+def test_export_refuses_options_that_do_not_fit(run, arguments, message, capsys):
     common = [run / 'config.py', run / 'work_dirs/run', *arguments]
-    assert run_tool(monkeypatch, 'tools/deploy/export.py', *common) == 2
+    assert call_tool('tools/deploy/export.py', *common) == 2
     assert message in capsys.readouterr().err
 
 
@@ -282,9 +284,7 @@ def test_absolute_paths_are_not_published():
     assert cfg.work_dir == '/home/me/run'  # the original is as it was
 
 
-def test_published_file_gives_the_same_scores_everywhere(
-    run, published, checkpoint, monkeypatch, capsys
-):
+def test_published_file_gives_the_same_scores_everywhere(run, published, checkpoint, capsys):
     photos = collect_images([str(run / 'photos')]).images
 
     def inferred(path):
@@ -300,7 +300,7 @@ def test_published_file_gives_the_same_scores_everywhere(
             data = f'test_dataloader.dataset.ann_file={run / "data.json"}'
             arguments += ['--cfg-options', data]
         capsys.readouterr()
-        assert run_tool(monkeypatch, 'tools/test.py', *arguments) is None
+        assert call_tool('tools/test.py', *arguments) is None
         pred = torch.from_numpy(np.load(run / 'p.npz')['pred'])
         # the inferencer folds BatchNorm, which rounds float32 otherwise
         torch.testing.assert_close(pred, expected, rtol=0, atol=1e-6)
@@ -308,9 +308,9 @@ def test_published_file_gives_the_same_scores_everywhere(
         assert ('missing keys' not in output.out + output.err) == clean
 
 
-def test_publishing_is_reproducible_and_overwrites_nothing(run, published, monkeypatch, tmp_path):
+def test_publishing_is_reproducible_and_overwrites_nothing(run, published, tmp_path):
     arguments = [run / 'work_dirs/run', tmp_path]
-    assert run_tool(monkeypatch, 'tools/publish_model.py', *arguments) is None
+    assert call_tool('tools/publish_model.py', *arguments) is None
     (again,) = tmp_path.glob('*.pth')
     assert again.name == published.name
     text = again.with_suffix('.py').read_text()
@@ -318,9 +318,7 @@ def test_publishing_is_reproducible_and_overwrites_nothing(run, published, monke
         gone = {again, again.with_suffix('.py')} - {kept}
         gone.pop().unlink(missing_ok=True)
         kept.write_text('kept')
-        assert 'it is not overwritten' in run_tool(
-            monkeypatch, 'tools/publish_model.py', *arguments
-        )
+        assert 'it is not overwritten' in call_tool('tools/publish_model.py', *arguments)
         assert kept.read_text() == 'kept'
         again.write_text('')
     assert 'SADCLHead' in text
@@ -352,7 +350,7 @@ def run_document(name, folder, monkeypatch):
         assert words[0] == 'python', line
         words = ['config.py' if word == 'CONFIG' else word for word in words]
         words = [next(Path().glob(word)) if '*' in word else word for word in words]
-        assert run_tool(monkeypatch, *words[1:]) is None, line
+        assert call_tool(*words[1:]) is None, line
     for snippet in snippets:
         exec(snippet, {})
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import sys
 from pathlib import Path
 
@@ -12,87 +11,21 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from PIL import Image
 
 from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.apis.predictor import load_predictor, parse_literals, read_stored_config
+from mlic.apis.open_run import open_run, parse_literals, read_stored_config
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import ROOT
+from tests.helpers import ROOT, call_tool
+from tests.photo_run import CLASSES, SIZE, make_run
 
 # a tool names its logger once a process; here several run in one
 pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
-CLASSES = ['cat', 'dog', 'red fox', 'straße', 'tree']
-NUM_IMAGES, SIZE = 6, 32
-
-CONFIG = """
-_base_ = {base!r}
-pipeline = [dict(type='LoadImageStrict'), dict(type='Resize', scale=(32, 32)),
-            dict(type='PackInputs')]
-data = dict(type='MultiLabelDataset', ann_file={ann_file!r}, pipeline=pipeline)
-test_dataloader = dict(
-    batch_size=4, num_workers=0, dataset=data, persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
-val_dataloader = train_dataloader = test_dataloader
-test_evaluator = val_evaluator = dict(type='MLICMetric')
-data_preprocessor = dict(num_classes=5, mean=[120.0, 110.0, 100.0], std=[60.0, 55.0, 50.0],
-                         to_rgb=True, to_onehot=True)
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8, num_stages=2,
-                  strides=(1, 2), dilations=(1, 1), out_indices=(1,)),
-    neck=dict(type='SARLNeck', in_channels=16, num_classes=5, embed_dims=16, num_decoder_layers=1,
-              feedforward_channels=16),
-    head=dict(type='SADCLHead', num_classes=5, in_channels=16, proj_channels=8, bank_slots=4))
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=1e-4))
-train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=9)
-val_cfg = test_cfg = dict()
-custom_hooks = [dict(type='EMAHook', momentum=0.5)]
-"""
-
-
-def write_images(folder):
-    """Images of different sizes, and the list of their labels."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    entries = []
-    for index in range(NUM_IMAGES):
-        coarse = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
-        path = folder / f'{index}.png'
-        Image.fromarray(coarse).resize((40 + 9 * index, 70 - 5 * index)).save(path)
-        entries.append(dict(img_path=str(path), gt_label=[index % 5, (index + 1) % 5]))
-    return dict(metainfo=dict(classes=CLASSES), data_list=entries)
-
-
-def make_run(folder):
-    """A folder with photos/, config.py and work_dirs/run of a real, tiny training."""
-    data = write_images(folder / 'photos')
-    (folder / 'data.json').write_text(json.dumps(data))
-    base = str(ROOT / 'configs/_base_/default_runtime.py')
-    text = CONFIG.format(base=base, ann_file=str(folder / 'data.json'))
-    (folder / 'config.py').write_text(text)
-    init_default_scope('mmpretrain')
-    cfg = Config.fromfile(folder / 'config.py')
-    cfg.work_dir = str(folder / 'work_dirs/run')
-    cfg.experiment_name = f'tiny_{folder.parent.name}-{folder.name}'
-    Runner.from_cfg(cfg).train()
-    return folder
-
-
-def run_tool(monkeypatch, tool, *arguments):
-    """Run a tool in this process; returns its exit status or message, None for success."""
-    monkeypatch.setattr(sys, 'argv', [str(ROOT / tool), *map(str, arguments)])
-    try:
-        runpy.run_path(str(ROOT / tool), run_name='__main__')
-    except SystemExit as exit_:
-        return exit_.code
-    return None
 
 
 @pytest.fixture(scope='module')
@@ -102,7 +35,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def checkpoint(run):
-    return find_checkpoint(str(run / 'work_dirs/run'))
+    return find_checkpoint(run / 'work_dirs/run').path
 
 
 @pytest.fixture(scope='module')
@@ -118,11 +51,11 @@ def photos(run):
 # ---------------------------------------------------------------- scores
 
 
-def test_scores_are_those_of_the_test_tool(run, photos, inferencer, monkeypatch):
+def test_scores_are_those_of_the_test_tool(run, photos, inferencer):
     saved = run / 'test.npz'
     work_dir = ['--work-dir', run / 'test']
     arguments = [run / 'config.py', run / 'work_dirs/run', '--out', saved, *work_dir]
-    assert run_tool(monkeypatch, 'tools/test.py', *arguments) is None
+    assert call_tool('tools/test.py', *arguments) is None
     pred = torch.from_numpy(np.load(saved)['pred'])
     assert (pred.std(dim=0) > 1e-3).all()  # or the tests could not tell one image from another
     results = inferencer(photos, batch_size=4)
@@ -286,7 +219,7 @@ def test_weights_that_do_not_fit_are_refused(run, checkpoint, tmp_path):
         change(content, cfg)
         torch.save(content, tmp_path / 'changed.pth')
         with pytest.raises(ValueError, match=f'changed.pth {message}'):
-            load_predictor(tmp_path / 'changed.pth', cfg)
+            open_run(tmp_path / 'changed.pth', cfg)
 
     def rename(content, cfg):
         weights = content['state_dict']
@@ -303,7 +236,7 @@ def test_weights_that_do_not_fit_are_refused(run, checkpoint, tmp_path):
     )
     refused(
         lambda content, cfg: content['meta']['dataset_meta'].update(classes=CLASSES[:4]),
-        'names 4 classes, the model has 5',
+        "has 4 classes, the data have 5; only in the data: 'tree'",
     )
 
 
@@ -381,7 +314,7 @@ def test_every_label_has_its_heat_map_up_to_twelve():
 # ---------------------------------------------------------------- the tool
 
 
-def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypatch, capsys):
+def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
     folder = run / 'mixed'
     (folder / 'deeper').mkdir(parents=True)
     for name in ('0.png', 'deeper/0.png'):
@@ -390,10 +323,7 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypa
     (folder / 'notes.txt').write_text('left out')
     out = run / 'out'
     arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
-    assert (
-        run_tool(monkeypatch, 'tools/infer.py', *arguments, '--threshold', '0.3', '--attention')
-        == 1
-    )
+    assert call_tool('tools/infer.py', *arguments, '--threshold', '0.3', '--attention') == 1
     output = capsys.readouterr()
     assert '1 files in the folders are no images' in output.out
     broken = str(folder / 'broken.jpg')
@@ -419,14 +349,14 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, monkeypa
             assert picture.format == 'JPEG'
 
 
-def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos, monkeypatch):
+def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):
     out = run / 'decided'
     (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 2) | {'dog': -1}))
     common = [photos[0], '--checkpoint', run / 'work_dirs/run', '--out', out, '--no-pictures']
     common += ['--workers', 0]
 
     def labels(*arguments):
-        assert run_tool(monkeypatch, 'tools/infer.py', *common, *arguments) is None
+        assert call_tool('tools/infer.py', *common, *arguments) is None
         record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
         return [label['label'] for label in record['images'][0]['labels']]
 
@@ -454,7 +384,7 @@ def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path
     Path('short.json').write_text('{"dog": 0.5}')
     arguments = [run / 'photos' if text == 'PHOTOS' else text for text in arguments]
     common = ['--checkpoint', run / 'work_dirs/run', '--out', 'out', *arguments]
-    status = run_tool(monkeypatch, 'tools/infer.py', *common)
+    status = call_tool('tools/infer.py', *common)
     assert message in status and '\n' not in status
     assert not Path('out').exists()
 
@@ -465,7 +395,6 @@ def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path
     ids=lambda backbone: backbone['type'],
 )
 def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
-    init_default_scope('mmpretrain')
     torch.manual_seed(0)
     cfg = Config(
         dict(
@@ -488,7 +417,7 @@ def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
     model.eval()
     images = torch.randn(2, 3, 64, 64)
-    folded = fold_batch_norm(load_predictor(tmp_path / 'model.pth', cfg))
+    folded = fold_batch_norm(open_run(tmp_path / 'model.pth', cfg).model)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.backbone.modules())
     # float32 in another order, through some 20 to 50 layers
     torch.testing.assert_close(folded(images), model(images), rtol=1e-3, atol=1e-4)

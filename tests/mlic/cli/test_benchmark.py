@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from mlic.cli.benchmark import measure, network
-from projects.sadcl.cli.benchmark import published
+from projects.sadcl.cli import benchmark as published
 from projects.sadcl.models.contrastive_losses import pscl_loss, sscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead
 from tests.helpers import ROOT

@@ -2,15 +2,14 @@
 
 import json
 import os
-import runpy
 import sys
 
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import run_tool
 
-TOOL = ROOT / 'tools/analysis_tools/eval_metric.py'
+TOOL = 'tools/analysis_tools/eval_metric.py'
 
 
 def test_eval_predictions_ends_quietly_and_writes_its_files(tmp_path, monkeypatch, capsys):
@@ -19,13 +18,12 @@ def test_eval_predictions_ends_quietly_and_writes_its_files(tmp_path, monkeypatc
     np.savez(tmp_path / 'p.npz', pred=pred, target=target)
     arguments = ['p.npz', '--out', 'metrics.json', '--per-class', 'classes.csv']
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments])
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, 'w')
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
         patch.setattr(sys, 'stdout', stream)
-        runpy.run_path(str(TOOL), run_name='__main__')
+        run_tool(TOOL, *arguments)
     stream.close()  # what is left goes nowhere, without an error
     assert end.value.code == 1  # no message
     assert capsys.readouterr().err == ''

@@ -43,9 +43,9 @@ def test_every_tool_is_a_command_with_a_summary_of_one_line():
         for path in (ROOT / 'tools').rglob('*.py')
         if 'docs_site' not in path.parts and 'mlic.cli' in path.read_text()
     }
-    # deploy/verify.py and benchmark/run.py have a folder that tells more than their name
-    assert tools - {'verify', 'run'} <= commands.keys()
-    assert {'verify_export', 'benchmark'} <= commands.keys()
+    # deploy/verify.py has a folder that tells more than its name
+    assert tools - {'verify'} <= commands.keys()
+    assert 'verify_export' in commands
     for name, module in commands.items():
         assert 10 < len(mlic_command.summary(module)) <= 75, name
 

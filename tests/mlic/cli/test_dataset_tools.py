@@ -7,10 +7,9 @@ import pytest
 from mmpretrain.datasets import MultiLabelDataset
 
 from mlic.cli import corel5k_to_json
-from tests.helpers import ROOT
+from tests.helpers import DATA, ROOT, needs_data
 
 TOOL = ROOT / 'tools' / 'dataset_tools' / 'corel5k_to_json.py'
-COREL5K = ROOT.parent / 'shared' / 'data' / 'corel5k'
 
 
 @pytest.fixture
@@ -132,9 +131,9 @@ def test_command_line(corel5k, tmp_path):
     assert 'Traceback' not in failed.stderr
 
 
-@pytest.mark.skipif(not COREL5K.is_dir(), reason=f'{COREL5K} is absent')
+@needs_data('corel5k')
 def test_real_corel5k_has_the_customary_counts(tmp_path, capsys):
-    corel5k_to_json.convert(COREL5K, tmp_path, val_fraction=0.1, seed=0)
+    corel5k_to_json.convert(DATA / 'corel5k', tmp_path, val_fraction=0.1, seed=0)
     printed = capsys.readouterr().out
     assert '374 words: 371 in training, 260 in both splits' in printed
     counts = {name: len(items(tmp_path / f'{name}.json')) for name in ('train', 'test', 'val')}

@@ -12,8 +12,8 @@ import torch
 
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.engine.checkpoints.search import find_checkpoint
-from tests.helpers import ROOT
-from tests.sadcl.test_end_to_end import logged_losses, run_tool, tiny_config
+from tests.helpers import ROOT, run_command
+from tests.tiny_runs import logged_losses, tiny_config
 
 TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 
@@ -72,13 +72,13 @@ def test_mmpretrains_test_py_runs_no_code_of_a_checkpoint(elsewhere, monkeypatch
 @pytest.mark.slow
 def test_processes_as_mim_starts_them_score_as_our_tools_do(elsewhere):
     arguments = ('../tiny.py', '--launcher', 'none')
-    run_tool(sys.executable, TOOLS / 'train.py', *arguments, cwd=elsewhere)
+    run_command(sys.executable, TOOLS / 'train.py', *arguments, cwd=elsewhere)
     run = elsewhere / 'work_dirs' / 'tiny'
     check_run(run)
-    best = find_checkpoint(str(run))
-    theirs = run_tool(
+    best = find_checkpoint(run).path
+    theirs = run_command(
         sys.executable, TOOLS / 'test.py', '../tiny.py', best, '--launcher', 'none', cwd=elsewhere
     )
-    ours = run_tool(sys.executable, ROOT / 'tools/test.py', '../tiny.py', best, cwd=elsewhere)
+    ours = run_command(sys.executable, ROOT / 'tools/test.py', '../tiny.py', best, cwd=elsewhere)
     scores = [re.findall(r'Epoch\(test\).*mAP: ([\d.]+)', text) for text in (theirs, ours)]
     assert scores[0] == scores[1] and float(scores[0][0]) > 0

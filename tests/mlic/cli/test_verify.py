@@ -2,8 +2,6 @@
 
 import json
 import random
-import runpy
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,34 +11,18 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from tests.helpers import ROOT
+from tests.helpers import DATA, ROOT, call_tool, needs_data
 
-TOOLS = ROOT / 'tools' / 'dataset_tools'
+VERIFY, BROWSE = (f'tools/dataset_tools/{x}_dataset.py' for x in ('verify', 'browse'))
+pytestmark = pytest.mark.usefixtures('empty_folder')
 DIGITS = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128.py'
 LEAF = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_own224.py'
-SHARED = ROOT.parent / 'shared' / 'data'
+VOC_LISTS = 'label_files/voc2007/ImageSets_Main_official'
 CLASSES = ['beach', 'boat', 'person']
 
 
-@pytest.fixture(autouse=True)
-def tools_on_path(monkeypatch, tmp_path):
-    """As `python tools/dataset_tools/x.py` does, in an empty directory."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    monkeypatch.chdir(tmp_path)
-
-
-def run(monkeypatch, tool, *arguments):
-    """Exit status of a tool, or its message."""
-    monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
-    try:
-        runpy.run_path(str(TOOLS / tool), run_name='__main__')
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
-def verify(monkeypatch, *arguments):
-    return run(monkeypatch, 'verify_dataset.py', 'own.py', '--workers', 0, *arguments)
+def verify(*arguments):
+    return call_tool(VERIFY, 'own.py', '--workers', 0, *arguments)
 
 
 def write_image(path, value):
@@ -70,9 +52,9 @@ def write_own(splits=None, classes=CLASSES):
     Path('own.py').write_text('\n'.join(lines))
 
 
-def test_sound_data_are_counted_and_pass(monkeypatch, capsys):
+def test_sound_data_are_counted_and_pass(capsys):
     write_own()
-    assert verify(monkeypatch) == 0
+    assert verify() is None
     printed = capsys.readouterr().out
     assert '  images           4\n  classes          3\n' in printed
     assert '  labels           6; per image: min 0, mean 1.50, max 3\n' in printed
@@ -150,48 +132,46 @@ def rename_first(name):
         ),
     ],
 )
-def test_a_fault_is_named_before_training(monkeypatch, capsys, splits, options, message):
+def test_a_fault_is_named_before_training(capsys, splits, options, message):
     write_own(splits)
-    status = verify(monkeypatch, *options.split())
+    status = verify(*options.split())
     assert 'to mend before training, marked WRONG above' in status
     assert f'  WRONG: {message}' in capsys.readouterr().out
 
 
-def test_an_empty_file_is_named_where_mmengine_packs_it(monkeypatch, capsys):
+def test_an_empty_file_is_named_where_mmengine_packs_it(capsys):
     write_own(dict(train=lambda content: content.update(data_list=[])))
     options = ['train_dataloader.dataset.serialize_data=True']
-    assert verify(monkeypatch, '--splits', 'train', '--cfg-options', *options) != 0
+    assert verify('--splits', 'train', '--cfg-options', *options) is not None
     assert '  WRONG: train (train.json) cannot be read: 0 images\n' in capsys.readouterr().out
 
 
-def test_a_wrong_folder_misses_every_image(monkeypatch, capsys):
+def test_a_wrong_folder_misses_every_image(capsys):
     write_own()
     Path('empty').mkdir()
     options = 'train_dataloader.dataset.data_prefix=empty'
-    assert verify(monkeypatch, '--cfg-options', options) != 0
+    assert verify('--cfg-options', options) is not None
     assert 'train: of 4 images, 4 missing and 0 unreadable:' in capsys.readouterr().out
 
 
-def test_a_copy_of_a_training_image_in_the_test_split_is_found(monkeypatch, capsys):
+def test_a_copy_of_a_training_image_in_the_test_split_is_found(capsys):
     write_own()
     Path('photos/test2.png').write_bytes(Path('photos/train3.png').read_bytes())
-    assert verify(monkeypatch, '--no-decode') == 0  # the bytes are not read
-    assert verify(monkeypatch) != 0
+    assert verify('--no-decode') is None  # the bytes are not read
+    assert verify() is not None
     assert (
         'test: 1 of 4 images are copies of some in train, such as '
         'photos/train3.png and photos/test2.png' in capsys.readouterr().out
     )
 
 
-def test_broken_images_are_found_in_processes_and_listed_in_full(monkeypatch, capsys):
+def test_broken_images_are_found_in_processes_and_listed_in_full(capsys):
     write_own()
     whole = Path('photos/train0.png').read_bytes()
     Path('photos/train0.png').write_bytes(b'')
     Path('photos/train1.png').write_bytes(whole[: len(whole) // 2])
     Path('photos/val3.png').write_text('not an image')
-    status = run(
-        monkeypatch, 'verify_dataset.py', 'own.py', '--workers', 2, '--out', 'lists/broken.txt'
-    )
+    status = call_tool(VERIFY, 'own.py', '--workers', 2, '--out', 'lists/broken.txt')
     assert status == 'error: 2 things to mend before training, marked WRONG above'
     printed = capsys.readouterr().out
     assert '9 of 12 image files decoded' in printed
@@ -201,10 +181,10 @@ def test_broken_images_are_found_in_processes_and_listed_in_full(monkeypatch, ca
     assert [line.split(':')[0] for line in listed] == names
 
 
-def test_one_data_set_for_two_splits_is_read_once(monkeypatch, capsys):
+def test_one_data_set_for_two_splits_is_read_once(capsys):
     write_own()
     Path('own.py').write_text(Path('own.py').read_text() + '\ntest_dataloader = val_dataloader')
-    assert verify(monkeypatch) == 0
+    assert verify() is None
     printed = capsys.readouterr().out
     assert 'test: the same as val' in printed
     assert '8 of 8 image files decoded' in printed
@@ -217,33 +197,33 @@ def test_one_data_set_for_two_splits_is_read_once(monkeypatch, capsys):
         (None, 'the config has no data for test'),
     ],
 )
-def test_a_test_split_that_is_none_does_not_pass(monkeypatch, capsys, loader, message):
+def test_a_test_split_that_is_none_does_not_pass(capsys, loader, message):
     write_own()
     cfg = Config.fromfile('own.py')
     cfg.test_dataloader = cfg.get(loader)
     cfg.dump('own.py')
     splits = ['train', 'test'] if loader else ['test']
-    assert verify(monkeypatch, '--splits', *splits) != 0
+    assert verify('--splits', *splits) is not None
     assert f'  WRONG: {message}' in capsys.readouterr().out
 
 
-def test_images_made_on_the_fly_have_no_files(monkeypatch, capsys):
+def test_images_made_on_the_fly_have_no_files(capsys):
     options = ['val_dataloader.dataset.num_images=20']
-    command = ['verify_dataset.py', DIGITS, '--splits', 'val', '--cfg-options', *options]
-    assert run(monkeypatch, *command) == 0
+    command = [VERIFY, DIGITS, '--splits', 'val', '--cfg-options', *options]
+    assert call_tool(*command) is None
     assert 'DigitScenes makes any number of images' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('tool', ['verify_dataset.py', 'browse_dataset.py'])
-def test_what_is_no_config_is_one_line(monkeypatch, tool):
-    assert run(monkeypatch, tool, 'own.py').startswith('error: own.py: config not found (in ')
+@pytest.mark.parametrize('tool', [VERIFY, BROWSE])
+def test_what_is_no_config_is_one_line(tool):
+    assert call_tool(tool, 'own.py').startswith('error: own.py: config not found (in ')
     write_own()
     Path('own.py').write_text('model = dict(\n')
-    message = run(monkeypatch, tool, 'own.py')
+    message = call_tool(tool, 'own.py')
     assert message.startswith('error: ') and '\n' not in message
 
 
-def test_published_splits_are_told_by_their_counts(monkeypatch):
+def test_published_splits_are_told_by_their_counts():
     from mlic.cli import verify_dataset as tool
 
     def name(dataset_type, *counts):
@@ -263,11 +243,11 @@ def test_published_splits_are_told_by_their_counts(monkeypatch):
     assert name('MultiLabelDataset', 499, 260, 1756).startswith('the counts of Corel5k test')
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f'{SHARED} is absent')
+@needs_data(VOC_LISTS)
 def test_labels_of_voc_2007_are_those_of_its_fingerprint():
     from mlic.cli import verify_dataset as tool
 
-    folder = SHARED / 'label_files' / 'voc2007' / 'ImageSets_Main_official'
+    folder = DATA / VOC_LISTS
     for part in ('train', 'val', 'trainval', 'test'):
         flags = [
             line.split()[1]
@@ -283,11 +263,9 @@ def test_labels_of_voc_2007_are_those_of_its_fingerprint():
 # ---------------------------------------------------------------- browse
 
 
-def test_a_sheet_shows_images_and_labels(monkeypatch, capsys):
+def test_a_sheet_shows_images_and_labels(capsys):
     write_own()
-    assert (
-        run(monkeypatch, 'browse_dataset.py', 'own.py', '--out', 'deep/sheet.png', '--num', 3) == 0
-    )
+    assert call_tool(BROWSE, 'own.py', '--out', 'deep/sheet.png', '--num', 3) is None
     assert capsys.readouterr().out.endswith('picture: deep/sheet.png\n')
     assert cv2.imread('deep/sheet.png').shape[1] > 3 * 150
 
@@ -329,7 +307,7 @@ def test_repeated_draws_differ_and_stand_in_one_row(monkeypatch):
     assert not np.array_equal(pictures[0], pictures[1])
 
 
-def test_captions_wrap_and_say_what_they_leave_out(monkeypatch):
+def test_captions_wrap_and_say_what_they_leave_out():
     from mmpretrain.structures import DataSample
 
     from mlic.cli import browse_dataset as tool
@@ -345,17 +323,13 @@ def test_captions_wrap_and_say_what_they_leave_out(monkeypatch):
     figure.savefig('sheet.png')
 
 
-def test_browse_refuses_what_it_cannot_draw(monkeypatch):
+def test_browse_refuses_what_it_cannot_draw():
     write_own(dict(train=rename_first('gone.png')))
-    assert 'gone.png' in run(monkeypatch, 'browse_dataset.py', 'own.py')
-    message = run(
-        monkeypatch, 'browse_dataset.py', 'own.py', '--cfg-options', 'train_dataloader=None'
-    )
+    assert 'gone.png' in call_tool(BROWSE, 'own.py')
+    message = call_tool(BROWSE, 'own.py', '--cfg-options', 'train_dataloader=None')
     assert message == 'error: the config has no train_dataloader'
     write_own()
     cfg = Config.fromfile('own.py')
     cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
     cfg.dump('own.py')
-    assert 'must end in PackInputs' in run(
-        monkeypatch, 'browse_dataset.py', 'own.py', '--split', 'train'
-    )
+    assert 'must end in PackInputs' in call_tool(BROWSE, 'own.py', '--split', 'train')

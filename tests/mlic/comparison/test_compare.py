@@ -18,7 +18,6 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import (
     DATASETS,
     HOOKS,
@@ -45,9 +44,8 @@ CLASSES = ('red', 'green', 'blue', 'dark')
 
 
 @pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-    # a backbone's start is told parameter by parameter
+def quiet_log():
+    # a backbone's start is logged parameter by parameter
     if not MMLogger.check_instance_created('compare'):
         MMLogger.get_instance('compare', log_level='WARNING')
 

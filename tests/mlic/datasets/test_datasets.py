@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.datasets.transforms import PackInputs
 from mmpretrain.models import ClsDataPreprocessor
@@ -18,16 +17,10 @@ from mlic.datasets.coco import COCOMultiLabel
 from mlic.datasets.digit_scenes import POOLS, DigitScenes
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.voc import VOCMultiLabel
-from tests.helpers import ROOT
+from tests.dataset_files import coco_content, write_coco
+from tests.helpers import DATA, ROOT, needs_data
 
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
-LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
-PROTOTYPES = ROOT.parent / 'shared' / 'data' / 'prototypes'
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @pytest.fixture
@@ -38,39 +31,6 @@ def log(monkeypatch):
 
 
 # ---------------------------------------------------------------- COCOMultiLabel
-
-CLASSES = dict(classes=('person', 'dog', 'zebra'))
-
-
-def coco_content():
-    """Ids with gaps, categories out of order, a crowd, a class twice, an unlabelled image."""
-    return dict(
-        images=[
-            dict(id=30, file_name='c.jpg', height=4, width=4),
-            dict(id=7, file_name='a.jpg', height=4, width=4),
-            dict(id=12, file_name='b.jpg', height=4, width=4),
-        ],
-        categories=[
-            dict(id=24, name='zebra'),
-            dict(id=1, name='person'),
-            dict(id=18, name='dog'),
-        ],
-        annotations=[
-            dict(id=5, image_id=30, category_id=24, iscrowd=0),
-            dict(id=2, image_id=30, category_id=1, iscrowd=0),
-            dict(id=9, image_id=30, category_id=24, iscrowd=0),
-            dict(id=4, image_id=7, category_id=18, iscrowd=1),
-        ],
-    )
-
-
-def write_coco(root, content):
-    (root / 'annotations').mkdir()
-    (root / 'train2014').mkdir()
-    for name in 'abc':
-        cv2.imwrite(str(root / 'train2014' / f'{name}.jpg'), np.zeros((4, 4, 3), np.uint8))
-    (root / 'annotations' / 'instances.json').write_text(json.dumps(content))
-    return dict(data_root=str(root), ann_file='annotations/instances.json', metainfo=CLASSES)
 
 
 def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys, log):
@@ -236,10 +196,7 @@ def likeness(vectors):
     return (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
 
 
-@pytest.mark.skipif(
-    not (LABEL_FILES.is_dir() and PROTOTYPES.is_dir()),
-    reason=f'{LABEL_FILES} or {PROTOTYPES} is absent',
-)
+@needs_data('label_files', 'prototypes')
 @pytest.mark.parametrize(
     'dataset, names, prototypes',
     [
@@ -251,12 +208,12 @@ def likeness(vectors):
 )
 def test_classes_are_in_the_order_of_published_names_and_prototypes(dataset, names, prototypes):
     """Classes with alike word vectors have alike prototypes: 0.44 to 0.52, in this order only."""
-    folder = LABEL_FILES / 'names_and_embeddings'
+    folder = DATA / 'label_files/names_and_embeddings'
     lines = (folder / f'{names}.label.txt').read_text().split('\n')
     classes = dataset.METAINFO['classes']
     assert tuple(line.strip() for line in lines if line.strip()) == tuple(classes)
     words = np.load(folder / f'{names}.glove.npy')
-    rows = np.load(PROTOTYPES / f'vis_prototype_embed_file_select_{prototypes}.npy').squeeze()
+    rows = np.load(DATA / f'prototypes/vis_prototype_embed_file_select_{prototypes}.npy').squeeze()
     assert len(rows) == len(words) == len(classes)
 
     def agreement(order):

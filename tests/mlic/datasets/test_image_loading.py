@@ -11,16 +11,15 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
 from mmpretrain.datasets import MultiLabelDataset, remove_transform
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
 from mlic.datasets.transforms.load_image import ImageReadError, LoadImageStrict, read_image
-from tests.helpers import ROOT
+from tests.helpers import DATA, ROOT, needs_data
 
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
-VOC2007 = ROOT.parent / 'shared/data/voc2007_subset/VOCdevkit/VOC2007'
+PHOTOS = 'voc2007_subset/VOCdevkit/VOC2007/JPEGImages'
 
 # A smooth colour image: a JPEG of noise would hide a wrong rotation in its own error.
 PIXELS = cv2.resize(
@@ -31,11 +30,6 @@ PIXELS = cv2.resize(
 RGB = Image.fromarray(PIXELS)
 RGBA = Image.merge('RGBA', (*RGB.split(), RGB.convert('L').point(lambda grey: 0 * (grey < 128))))
 PALETTE = RGB.quantize(32)
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def encode(image, kind, **options):
@@ -315,9 +309,9 @@ def test_the_test_pipeline_takes_images_of_mmpretrains_inferencer():
     assert Compose(dataset.pipeline.transforms)(results)['inputs'].shape == (3, 160, 160)
 
 
-@pytest.mark.skipif(not VOC2007.is_dir(), reason=f'{VOC2007} is absent')
+@needs_data(PHOTOS)
 def test_real_images_are_read_as_mmcv_reads_them():
-    paths = sorted((VOC2007 / 'JPEGImages').glob('*.jpg'))[::40]
+    paths = sorted((DATA / PHOTOS).glob('*.jpg'))[::40]
     assert len(paths) > 40
     for path in paths:
         expected = LoadImageFromFile()(dict(img_path=str(path)))['img']

@@ -9,7 +9,6 @@ import shutil
 import time
 
 import pytest
-from mmengine.registry import init_default_scope
 
 from mlic.datasets import coco, label_cache, nus_wide, visual_genome, voc
 from mlic.datasets.coco import COCOMultiLabel
@@ -17,16 +16,18 @@ from mlic.datasets.label_cache import digest_file, digest_folder, load_labels
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
-from tests.mlic.datasets.test_datasets import coco_content, write_coco
-from tests.mlic.datasets.test_nus_vg import ZEBRA, write, write_nus, write_vg
-from tests.mlic.datasets.test_voc import write_objects, write_voc
+from tests.dataset_files import (
+    ZEBRA,
+    coco_content,
+    write_coco,
+    write_lines,
+    write_nus,
+    write_objects,
+    write_vg,
+    write_voc,
+)
 
 LABELS = dict(names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], left_out=3)
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @pytest.fixture
@@ -278,14 +279,14 @@ def change_coco(root):
 
 DATASETS = {
     'coco': (make_coco, change_coco),
-    'official': (make_nus('official'), lambda root: write(root / ZEBRA, ['0', '0', '0'])),
+    'official': (make_nus('official'), lambda root: write_lines(root / ZEBRA, ['0', '0', '0'])),
     'matrix': (
         make_nus('matrix'),
-        lambda root: write(root / 'ImageList/Labels_Train.txt', ['1 ' * 81] * 3),
+        lambda root: write_lines(root / 'ImageList/Labels_Train.txt', ['1 ' * 81] * 3),
     ),
     'csv': (
         make_nus('csv'),
-        lambda root: write(
+        lambda root: write_lines(
             root / 'nus_wid_data.csv',
             ['filepath,label,split', 'actor/0002_17.jpg,"[\'sky\']",train'],
         ),

@@ -3,27 +3,25 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.datasets import nus_wide, visual_genome
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.visual_genome import VG500
-from tests.helpers import ROOT
+from tests.dataset_files import (
+    CONCEPTS,
+    NUS_LABELS,
+    ZEBRA,
+    write_image,
+    write_lines,
+    write_nus,
+    write_vg,
+)
+from tests.helpers import DATA, ROOT, needs_data
 
-LABEL_FILES = ROOT.parent / 'shared' / 'data' / 'label_files'
-CONCEPTS = NUSWIDE.METAINFO['classes']
-NAMES = ('actor\\0002_17.jpg', 'zoos\\0005_26.jpg', 'zoos\\0596_39.jpg')
-LABELS = ([13, 55, 80], [], [0])  # of NAMES: clouds, sky, zebra; none; airport
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
+LABEL_FILES = DATA / 'label_files'
 
 
 @pytest.fixture
@@ -32,36 +30,6 @@ def log(monkeypatch):
     for module in (nus_wide, visual_genome):
         monkeypatch.setattr(module, 'print_log', lambda text, *_: lines.append(text))
     return lines
-
-
-def write(path, lines, newline='\n', last=True):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes((newline.join(lines) + newline * last).encode())
-
-
-def write_image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
-
-
-def write_nus(root, newline='\n', last=True):
-    """The same three images, train and test, in all three forms."""
-    for name in NAMES:
-        write_image(root / 'Flickr' / name.replace('\\', '/'))
-    rows = ['filepath,label,split']
-    for split in ('Train', 'Test'):
-        write(root / 'ImageList' / f'{split}Imagelist.txt', NAMES, newline, last)
-        matrix = [[str(int(i in labels)) for i in range(81)] for labels in LABELS]
-        lines = [' '.join(row) + ' ' for row in matrix]  # the real rows end in a blank
-        write(root / 'ImageList' / f'Labels_{split}.txt', lines, newline, last)
-        for i, concept in enumerate(CONCEPTS):
-            path = root / 'Groundtruth/TrainTestLabels' / f'Labels_{concept}_{split}.txt'
-            write(path, [row[i] for row in matrix], newline, last)
-        for name, labels in zip(NAMES, LABELS):
-            concepts = [CONCEPTS[i] for i in reversed(labels)]
-            csv_split = 'train' if split == 'Train' else 'val'
-            rows.append(f'{name.replace(chr(92), "/")},"{concepts}",{csv_split}')
-    write(root / 'nus_wid_data.csv', rows, newline, last)
 
 
 def infos(dataset):
@@ -89,7 +57,7 @@ def test_nus_variants_read_the_same_images(tmp_path, log, variant, split, newlin
     assert f'3 images of NUS-WIDE ({variant}, {split}), 1 without a label dropped' in log[-1]
     assert log[-1].endswith('0 listed again, 2 used')
     found = infos(NUSWIDE(labelled_only=False, **kwargs))
-    assert [info['gt_label'] for info in found] == list(LABELS)
+    assert [info['gt_label'] for info in found] == list(NUS_LABELS)
     assert '1 without a label kept' in log[-1]
 
 
@@ -105,7 +73,6 @@ def test_nus_config_builds_items(tmp_path):
 
 
 MATRIX = 'ImageList/Labels_Train.txt'
-ZEBRA = 'Groundtruth/TrainTestLabels/Labels_zebra_Train.txt'
 HEADER = 'filepath,label,split'
 
 
@@ -161,7 +128,7 @@ HEADER = 'filepath,label,split'
 )
 def test_nus_names_file_line_and_count(tmp_path, variant, file, lines, message):
     write_nus(tmp_path)
-    write(tmp_path / file, lines)
+    write_lines(tmp_path / file, lines)
     with pytest.raises(ValueError, match=message):
         NUSWIDE(data_root=str(tmp_path), variant=variant)
 
@@ -195,16 +162,6 @@ def test_nus_names_wrong_arguments():
 # ---------------------------------------------------------------- VG500
 
 
-def write_vg(root, labels=None, newline='\n', last=True):
-    for name in ('11.jpg', '7.jpg', '5.jpg'):
-        write_image(root / 'VG_100K' / name)
-    write(root / 'train_list_500.txt', ['11.jpg', '7.jpg'], newline, last)
-    write(root / 'test_list_500.txt', ['5.jpg'], newline, last)
-    content = {'5.jpg': [499, 0, 499], '7.jpg': [], '11.jpg': [3], **(labels or {})}
-    (root / 'vg_category_500_labels_index.json').write_text(json.dumps(content))
-    return dict(data_root=str(root))
-
-
 @pytest.mark.parametrize('newline, last', [('\n', True), ('\n', False), ('\r\n', True)])
 def test_vg_labels_are_sorted_unique_and_in_list_order(tmp_path, log, newline, last):
     kwargs = write_vg(tmp_path, newline=newline, last=last)
@@ -229,9 +186,9 @@ def test_vg_config_builds_items(tmp_path):
 
 def test_vg_takes_class_names_from_a_file(tmp_path):
     kwargs = write_vg(tmp_path)
-    write(tmp_path / 'names.txt', [f'thing {i}' for i in range(500)], '\r\n', last=False)
+    write_lines(tmp_path / 'names.txt', [f'thing {i}' for i in range(500)], '\r\n', last=False)
     assert VG500(names_file='names.txt', **kwargs).metainfo['classes'][499] == 'thing 499'
-    write(tmp_path / 'names.txt', ['thing'] * 499)
+    write_lines(tmp_path / 'names.txt', ['thing'] * 499)
     with pytest.raises(ValueError, match=r'names.txt: found 499 names, expected 500'):
         VG500(names_file='names.txt', **kwargs)
 
@@ -252,7 +209,7 @@ def test_vg_names_the_image_of_a_bad_label(tmp_path, labels, message):
 
 def test_vg_names_what_is_missing(tmp_path):
     kwargs = write_vg(tmp_path)
-    write(tmp_path / 'test_list_500.txt', ['5.jpg', '9.jpg', '8.jpg'])
+    write_lines(tmp_path / 'test_list_500.txt', ['5.jpg', '9.jpg', '8.jpg'])
     message = r"json: found no entry for 2 of the 3 images of .*test_list_500.txt, such as '9.jpg'"
     with pytest.raises(ValueError, match=message):
         VG500(split='test', **kwargs)
@@ -316,14 +273,14 @@ def test_voc_configs_name_their_splits_and_pack_difficult_labels():
 # ---------------------------------------------------------------- the real lists
 
 
-@pytest.mark.skipif(not (LABEL_FILES / 'nuswide').is_dir(), reason=f'{LABEL_FILES} is absent')
+@needs_data('label_files/nuswide')
 def test_nus_reads_the_real_test_list(tmp_path, log):
     source = LABEL_FILES / 'nuswide' / 'TestImagelist.txt'
     write_image(tmp_path / 'actor' / '0002_174174086.jpg')
     # image i has class i % 82, where 81 stands for no label
     rows = [' '.join(str(int(i == label)) for i in range(81)) for label in range(82)]
     (tmp_path / source.name).write_bytes(source.read_bytes())
-    write(tmp_path / 'Labels_Test.txt', [rows[i % 82] for i in range(107859)])
+    write_lines(tmp_path / 'Labels_Test.txt', [rows[i % 82] for i in range(107859)])
     kwargs = dict(data_root=str(tmp_path), data_prefix='', ann_file=source.name, split='test')
     dataset = NUSWIDE(variant='matrix', labelled_only=False, **kwargs)
     assert len(dataset) == 107859
@@ -335,7 +292,7 @@ def test_nus_reads_the_real_test_list(tmp_path, log):
     assert tuple(names) == CONCEPTS
 
 
-@pytest.mark.skipif(not (LABEL_FILES / 'vg500').is_dir(), reason=f'{LABEL_FILES} is absent')
+@needs_data('label_files/vg500')
 def test_vg_reads_the_real_lists(tmp_path, log):
     content = {}
     for split in ('train', 'test'):

@@ -5,7 +5,6 @@ import itertools
 import json
 import random
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -18,9 +17,10 @@ import pytest
 from mmengine.config import Config
 
 from mlic.datasets.own_data.splits import stratify
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
+pytestmark = pytest.mark.usefixtures('empty_folder')
 DOCUMENT = ROOT / 'docs' / 'datasets.md'
 
 # what makes training a matter of seconds
@@ -37,25 +37,12 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def tools_on_path(monkeypatch, tmp_path):
-    """As `python tools/dataset_tools/x.py` does, in an empty directory."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    monkeypatch.chdir(tmp_path)
+def from_csv(*arguments):
+    run_tool(TOOLS / 'from_csv.py', 'labels.csv', '--images', 'photos', *arguments)
 
 
-def run(monkeypatch, tool, *arguments):
-    """A tool in this process."""
-    monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, arguments)])
-    runpy.run_path(str(tool), run_name='__main__')
-
-
-def from_csv(monkeypatch, *arguments):
-    run(monkeypatch, TOOLS / 'from_csv.py', 'labels.csv', '--images', 'photos', *arguments)
-
-
-def from_folder(monkeypatch, *arguments):
-    run(monkeypatch, TOOLS / 'from_folder.py', 'photos', '--out', 'out', *arguments)
+def from_folder(*arguments):
+    run_tool(TOOLS / 'from_folder.py', 'photos', '--out', 'out', *arguments)
 
 
 def write_images(names, folder='photos'):
@@ -121,14 +108,14 @@ WANTED = {'a.jpg': ['cat', 'dog'], 'b.jpg': ['cat'], 'c.jpg': [], 'd.jpg': ['dog
         'order',
     ],
 )
-def test_usual_forms_of_a_table_mean_the_same(monkeypatch, table):
+def test_usual_forms_of_a_table_mean_the_same(table):
     write_table(table)
-    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.3')
+    from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     assert {name: labels for name, (_, labels) in labels_of().items()} == WANTED
     assert Path('out/classes.txt').read_text() == 'cat\ndog\n'
 
 
-def test_blanks_separate_labels_only_where_words_come_again(monkeypatch, capsys):
+def test_blanks_separate_labels_only_where_words_come_again(capsys):
     names = [f'{i}.jpg' for i in range(4)]
     for cells, classes in (
         (['clear road', 'clear', 'road', 'haze clear road'], ['clear', 'haze', 'road']),
@@ -139,36 +126,36 @@ def test_blanks_separate_labels_only_where_words_come_again(monkeypatch, capsys)
     ):
         rows = [f'{name},{cell}\n' for name, cell in zip(names, cells)]
         write_table('image,labels\n' + ''.join(rows), names)
-        from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.3')
+        from_csv('--out', 'out', '--val', '0', '--test', '0.3')
         assert Path('out/classes.txt').read_text().splitlines() == classes
     assert 'separated by blanks' in capsys.readouterr().out
 
 
-def test_names_beyond_ascii_are_one_name_in_either_normal_form(monkeypatch, capsys):
+def test_names_beyond_ascii_are_one_name_in_either_normal_form(capsys):
     composed, decomposed = 'caf\u00e9', 'cafe\u0301'
     write_table(
         f'image,labels\n{composed}.jpg,{decomposed};海\nb.jpg,{composed}\nc.jpg,海;Ωmega\n',
         [f'{decomposed}.jpg', 'b.jpg', 'c.jpg'],
     )
-    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.4')
+    from_csv('--out', 'out', '--val', '0', '--test', '0.4')
     assert labels_of()[f'{decomposed}.jpg'][1] == [composed, '海']
     assert Path('out/classes.txt').read_text(encoding='utf-8').split() == [composed, 'Ωmega', '海']
 
 
-def test_given_splits_are_kept_and_validation_is_cut_from_training(monkeypatch):
+def test_given_splits_are_kept_and_validation_is_cut_from_training():
     names = [f'{i}.jpg' for i in range(20)]
     rows = [f'{n},{"cat" if i % 2 else "dog"},{"Train" if i < 15 else "testing"}\n'
             for i, n in enumerate(names)]  # fmt: skip
     write_table('image,labels,split\n' + ''.join(rows), names)
-    from_csv(monkeypatch, '--out', 'out', '--val', '0.2')
+    from_csv('--out', 'out', '--val', '0.2')
     splits = {name: split for name, (split, _) in labels_of().items()}
     assert {name for name, split in splits.items() if split == 'test'} == set(names[15:])
     assert Counter(splits.values()) == dict(train=12, val=3, test=5)
 
 
-def test_what_looks_odd_is_said(monkeypatch, capsys):
+def test_what_looks_odd_is_said(capsys):
     write_table('image,labels\na.jpg,Cat;nan\nb.jpg,cat\nc.jpg,cat;dog\n')
-    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.3')
+    from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     printed = capsys.readouterr().out
     assert "several spellings? 'Cat', 'cat'" in printed
     assert "is this a label? 'nan'" in printed
@@ -176,33 +163,33 @@ def test_what_looks_odd_is_said(monkeypatch, capsys):
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
 
-def test_a_rare_label_that_looks_like_a_frequent_one_is_named(monkeypatch, capsys):
+def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
     names = [f'{i}.jpg' for i in range(30)]
     labels = ['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow']
     write_table('image,labels\n' + ''.join(f'{n},{c}\n' for n, c in zip(names, labels)), names)
-    from_csv(monkeypatch, '--out', 'out')
+    from_csv('--out', 'out')
     printed = capsys.readouterr().out
     assert "'treee' (1) looks like 'tree' (14)" in printed
     assert printed.count('looks like') == 1
 
 
-def test_checkpoints_of_other_labels_are_named(monkeypatch, capsys):
+def test_checkpoints_of_other_labels_are_named(capsys):
     names = [f'{i}.jpg' for i in range(10)]
     write_table('image,labels\n' + ''.join(f'{name},cat\n' for name in names), names)
-    from_csv(monkeypatch, '--out', 'data/pets')
+    from_csv('--out', 'data/pets')
     assert 'has checkpoints' not in capsys.readouterr().out
     Path('work_dirs/pets').mkdir(parents=True)
     Path('work_dirs/pets/epoch_1.pth').touch()
-    from_csv(monkeypatch, '--out', 'data/pets')
+    from_csv('--out', 'data/pets')
     printed = capsys.readouterr().out
     assert 'work_dirs/pets has checkpoints of other labels: remove it, or train with' in printed
 
 
-def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(monkeypatch, capsys):
+def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
     names = [f'{i}.jpg' for i in range(40)]
     rows = [f'{n},{"cat;dog" if i % 2 else "cat"}\n' for i, n in enumerate(names)]
     write_table('image,labels\n' + ''.join(rows), names)
-    from_csv(monkeypatch, '--out', 'out', '--val', '0.1', '--test', '0.2')
+    from_csv('--out', 'out', '--val', '0.1', '--test', '0.2')
     printed = capsys.readouterr().out
     assert '2 have fewer than 5 in val' in printed  # 4 images in all
     assert '1 have fewer than 5 in test' in printed  # 8 with cat, 4 with dog
@@ -236,19 +223,19 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(monkeypatc
         ('image,labels\na.jpg,cat\n', '--classes few.txt', "labels are not in few.txt, such as 'c"),
     ],
 )  # fmt: skip
-def test_a_table_that_makes_no_sense_is_an_error_of_one_line(monkeypatch, table, options, message):
+def test_a_table_that_makes_no_sense_is_an_error_of_one_line(table, options, message):
     write_table(table)
     Path('few.txt').write_text('dog\n')
     with pytest.raises(SystemExit) as error:
-        from_csv(monkeypatch, '--out', 'out', *options.split())
+        from_csv('--out', 'out', *options.split())
     assert message in error.value.code
     assert '\n' not in error.value.code
     assert not Path('out').exists()
 
 
-def test_missing_images_can_be_skipped_and_are_counted(monkeypatch, capsys):
+def test_missing_images_can_be_skipped_and_are_counted(capsys):
     write_table('image,labels\na.jpg,cat\nz.jpg,dog\nb.jpg,cat;dog\n')
-    from_csv(monkeypatch, '--out', 'out', '--val', '0', '--test', '0.4', '--skip-missing')
+    from_csv('--out', 'out', '--val', '0', '--test', '0.4', '--skip-missing')
     assert set(labels_of()) == {'a.jpg', 'b.jpg'}
     assert '1 of 3 rows skipped, their image is missing' in capsys.readouterr().out
 
@@ -295,7 +282,7 @@ def test_every_class_has_a_training_image(seed):
     assert in_train == set().union(*labels)
 
 
-def test_a_table_of_any_content_is_read_or_refused_in_one_line(monkeypatch, capsys):
+def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
     hypothesis = pytest.importorskip('hypothesis')
     from hypothesis import strategies
 
@@ -333,13 +320,13 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(monkeypatch, caps
 # ---------------------------------------------------------------- folders
 
 
-def test_folders_are_labels_and_copies_add_theirs(monkeypatch, capsys):
+def test_folders_are_labels_and_copies_add_theirs(capsys):
     write_images(['cat/1.png', 'cat/2.png', 'dog/3.png', 'dog/1.png', '4.png'])
     Path('photos/bird').mkdir()
     Path('photos/bird/copy.png').write_bytes(Path('photos/cat/1.png').read_bytes())
     Path('photos/bird/link.png').symlink_to('../dog/3.png')
     Path('photos/cat/notes.md').write_text('no image')
-    from_folder(monkeypatch, '--val', '0')
+    from_folder('--val', '0')
     assert {name: labels for name, (_, labels) in labels_of().items()} == {
         'bird/copy.png': ['bird', 'cat'],
         'bird/link.png': ['bird', 'dog'],
@@ -352,34 +339,34 @@ def test_folders_are_labels_and_copies_add_theirs(monkeypatch, capsys):
     assert '1 files are no images: cat/notes.md' in printed
 
 
-def test_one_name_for_different_pictures_is_said(monkeypatch, capsys):
+def test_one_name_for_different_pictures_is_said(capsys):
     write_images(['cat/1.png', 'dog/1.png', 'dog/2.png'])
-    from_folder(monkeypatch, '--val', '0', '--test', '0.4')
+    from_folder('--val', '0', '--test', '0.4')
     assert '1 names stand for different pictures, such as cat/1.png and dog/1.png' in (
         capsys.readouterr().out
     )
 
 
-def test_nested_folders_are_several_labels(monkeypatch):
+def test_nested_folders_are_several_labels():
     write_images(['cat/indoors/1.png', 'cat/2.png', 'dog/indoors/3.png'])
     with pytest.raises(SystemExit, match='with --nested it has the labels cat and indoors'):
-        from_folder(monkeypatch)
-    from_folder(monkeypatch, '--nested', '--val', '0', '--test', '0.4')
+        from_folder()
+    from_folder('--nested', '--val', '0', '--test', '0.4')
     assert labels_of()['cat/indoors/1.png'][1] == ['cat', 'indoors']
     assert Path('out/classes.txt').read_text().split() == ['cat', 'dog', 'indoors']
 
 
-def test_a_linked_folder_is_followed_once(monkeypatch):
+def test_a_linked_folder_is_followed_once():
     write_images(['cat/3.png', 'cat/4.png', '../elsewhere/1.png', '../elsewhere/2.png'])
     Path('photos/dog').symlink_to('../elsewhere')
     Path('photos/dog/round').symlink_to('..', target_is_directory=True)
-    from_folder(monkeypatch, '--val', '0', '--test', '0.3')
+    from_folder('--val', '0', '--test', '0.3')
     assert set(labels_of()) == {'cat/3.png', 'cat/4.png', 'dog/1.png', 'dog/2.png'}
 
 
-def test_folders_called_like_splits_are_splits(monkeypatch):
+def test_folders_called_like_splits_are_splits():
     write_images(['train/cat/1.png', 'train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
-    from_folder(monkeypatch)
+    from_folder()
     assert labels_of() == {
         'train/cat/1.png': ('train', ['cat']),
         'train/dog/2.png': ('train', ['dog']),
@@ -388,15 +375,15 @@ def test_folders_called_like_splits_are_splits(monkeypatch):
     }
 
 
-def test_labels_beside_the_images(monkeypatch, capsys):
+def test_labels_beside_the_images(capsys):
     write_images(['1.png', 'deep/2.png', '3.png', '4.png'])
     Path('photos/1.txt').write_bytes(b'\xef\xbb\xbfcat\r\nbig dog\r\n\r\n')
     Path('photos/deep/2.txt').write_text('cat')
     Path('photos/3.txt').write_text('')
     Path('photos/5.txt').write_text('cat')
     with pytest.raises(SystemExit, match=r'1 of 4 images have no .txt file beside them: 4.png'):
-        from_folder(monkeypatch, '--sidecar')
-    from_folder(monkeypatch, '--sidecar', '--skip-missing', '--val', '0', '--test', '0.4')
+        from_folder('--sidecar')
+    from_folder('--sidecar', '--skip-missing', '--val', '0', '--test', '0.4')
     assert {name: labels for name, (_, labels) in labels_of().items()} == {
         '1.png': ['big dog', 'cat'],
         'deep/2.png': ['cat'],
@@ -405,13 +392,13 @@ def test_labels_beside_the_images(monkeypatch, capsys):
     assert 'without: 1 images (left out); 1 .txt files without an image' in capsys.readouterr().out
 
 
-def test_a_folder_without_images_is_an_error(monkeypatch):
+def test_a_folder_without_images_is_an_error():
     with pytest.raises(SystemExit, match='photos is not a folder'):
-        from_folder(monkeypatch)
+        from_folder()
     Path('photos').mkdir()
     Path('photos/a.txt').write_text('cat')
     with pytest.raises(SystemExit, match='no image in photos, among 1 files'):
-        from_folder(monkeypatch)
+        from_folder()
 
 
 # ---------------------------------------------------------------- config and tutorial
@@ -435,9 +422,9 @@ def write_holiday():
             path.write_bytes(Path('photos', name).read_bytes())
 
 
-def test_the_config_fits_its_data(monkeypatch):
+def test_the_config_fits_its_data():
     write_holiday()
-    from_csv(monkeypatch, '--out', 'data/my holiday', '--epochs', '3')
+    from_csv('--out', 'data/my holiday', '--epochs', '3')
     cfg = Config.fromfile('data/my holiday/my_holiday.py')
     model = cfg.model
     assert (
@@ -453,9 +440,9 @@ def test_the_config_fits_its_data(monkeypatch):
 
 
 @pytest.mark.parametrize('val, test', [('0', '0.2'), ('0.2', '0')])
-def test_a_config_without_a_split_loads(monkeypatch, val, test):
+def test_a_config_without_a_split_loads(val, test):
     write_holiday()
-    from_csv(monkeypatch, '--out', 'out', '--val', val, '--test', test)
+    from_csv('--out', 'out', '--val', val, '--test', test)
     cfg = Config.fromfile('out/out.py')
     if val == '0':
         assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
@@ -466,19 +453,19 @@ def test_a_config_without_a_split_loads(monkeypatch, val, test):
         assert not Path('out/test.json').exists()
 
 
-def test_an_edited_config_is_kept_aside(monkeypatch):
+def test_an_edited_config_is_kept_aside():
     write_holiday()
-    from_csv(monkeypatch, '--out', 'out')
+    from_csv('--out', 'out')
     fresh = Path('out/out.py').read_text()
     Path('out/out.py').write_text(fresh + 'mine = 1\n')
-    from_csv(monkeypatch, '--out', 'out')
+    from_csv('--out', 'out')
     assert Path('out/out.py').read_text() == fresh
     assert Path('out/out.py.old').read_text() == fresh + 'mine = 1\n'
 
 
-def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(monkeypatch, capsys):
+def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(capsys):
     write_holiday()
-    from_csv(monkeypatch, '--out', 'work_dirs/own')
+    from_csv('--out', 'work_dirs/own')
     assert Config.fromfile('work_dirs/own/own.py').work_dir == 'work_dirs/own/run'
     assert capsys.readouterr().out.endswith('work_dirs/own/own.py work_dirs/own/run\n')
 
@@ -490,7 +477,7 @@ def tutorial_commands():
     return [shlex.split(line) for line in itertools.chain(*(b.splitlines() for b in blocks))]
 
 
-def test_every_command_of_the_tutorial_runs(monkeypatch, capfd):
+def test_every_command_of_the_tutorial_runs(capfd):
     write_holiday()
     commands = tutorial_commands()
     tools = [Path(command[1]).name for command in commands]
@@ -507,7 +494,7 @@ def test_every_command_of_the_tutorial_runs(monkeypatch, capfd):
         extra = {'from_csv.py': ['--epochs', '2'], 'verify.py': ['--workers', '0']}
         if Path(tool).name in ('train.py', 'test.py'):
             extra[Path(tool).name] = ['--cfg-options', *TINY]
-        run(monkeypatch, ROOT / tool, *arguments, *extra.get(Path(tool).name, []))
+        run_tool(ROOT / tool, *arguments, *extra.get(Path(tool).name, []))
         printed = capfd.readouterr().out.strip().splitlines()
         if tool.endswith('from_csv.py'):  # it ends with the next four commands
             assert [line.split()[2:] for line in printed[-4:]] == [c[2:] for c in commands[1:5]]

@@ -1,14 +1,10 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
 from mmpretrain.registry import TRANSFORMS
 
 from mlic.datasets.transforms.multi_scale_crop import MultiScaleCrop
-from tests.helpers import RECORDINGS
-
-needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+from tests.helpers import recorded
 
 
 def loop_boxes(width, height, scale, scales, max_distort):
@@ -54,9 +50,8 @@ def test_candidate_boxes_equal_a_loop_over_the_rule(width, height, scale, scales
     assert sorted(candidate_boxes(transform, width, height)) == sorted(expected)
 
 
-@needs_fixtures
 def test_candidate_boxes_equal_the_published_ones_in_order():
-    for case in json.loads((RECORDINGS / 'multiscale_crop.json').read_text())['cases'].values():
+    for case in recorded('multiscale_crop.json')['cases'].values():
         transform = MultiScaleCrop(scale=case['input_size'])
         width, height = case['image_w'], case['image_h']
         sizes = [(pair['crop_w'], pair['crop_h']) for pair in case['pairs']]
@@ -70,16 +65,15 @@ def test_candidate_boxes_equal_the_published_ones_in_order():
             assert {tuple(draw) for draw in draws} <= published
 
 
-@needs_fixtures
 def test_pillow_pixels_equal_the_published_ones():
-    recorded = np.load(RECORDINGS / 'crop_pixels.npz')
-    image = recorded['image']
+    data = recorded('crop_pixels.npz')
+    image = data['image']
     transform = MultiScaleCrop(scale=64, backend='pillow')
     for seed in range(6):
-        box = recorded[f'seed{seed}.box'].tolist()
+        box = data[f'seed{seed}.box'].tolist()
         assert tuple(box) in candidate_boxes(transform, image.shape[1], image.shape[0])
         out = transform.crop(image[..., ::-1], box)[..., ::-1]  # the recording is RGB, we are BGR
-        np.testing.assert_array_equal(out, recorded[f'seed{seed}.out'])
+        np.testing.assert_array_equal(out, data[f'seed{seed}.out'])
 
 
 def test_cv2_pixels_are_close_to_pillow_pixels_when_enlarging():

@@ -3,31 +3,20 @@
 import logging
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from mlic.datasets import voc
 from mlic.datasets.voc import VOCMultiLabel
-from tests.helpers import ROOT
+from tests.dataset_files import VOC_OBJECTS, write_objects, write_voc
+from tests.helpers import DATA, ROOT, needs_data
 
-VOC2007 = ROOT.parent / 'shared/data/voc2007_subset/VOCdevkit/VOC2007'
-OFFICIAL = ROOT.parent / 'shared/data/label_files/voc2007/ImageSets_Main_official'
+VOC2007 = 'voc2007_subset/VOCdevkit/VOC2007'
+OFFICIAL = 'label_files/voc2007/ImageSets_Main_official'
 
 CAR, DOG, PERSON = 6, 11, 14
-OBJECTS = {
-    '000001': [('car', '0'), ('person', '1'), ('car', '0')],
-    '000002': [('dog', '1')],  # no other than a difficult one
-}
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 @pytest.fixture
@@ -39,28 +28,6 @@ def log(monkeypatch):
     return lines
 
 
-def write_objects(root, name, objects):
-    """An XML file; None in the place of 'difficult' stands for no tag."""
-    tags = ''.join(
-        f'<object><name>{label}</name>'
-        + ('' if difficult is None else f'<difficult>{difficult}</difficult>')
-        + '<part><name>head</name></part></object>\n'
-        for label, difficult in objects
-    )
-    (root / 'Annotations' / f'{name}.xml').write_text(f'<annotation>\n{tags}</annotation>')
-
-
-def write_voc(root, objects=OBJECTS):
-    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-        (root / folder).mkdir(parents=True)
-    for name, items in objects.items():
-        write_objects(root, name, items)
-        cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
-    for split in ('trainval', 'test'):
-        (root / 'ImageSets/Main' / f'{split}.txt').write_text('\n'.join(objects) + '\n')
-    return dict(data_root=str(root))
-
-
 def labels(dataset):
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     return [(info['gt_label'], info['gt_label_difficult']) for info in infos]
@@ -70,7 +37,7 @@ def test_voc_separates_difficult_labels(tmp_path, log):
     kwargs = write_voc(
         tmp_path,
         {
-            **OBJECTS,
+            **VOC_OBJECTS,
             '000003': [('person', '1'), ('person', '0'), ('car', '1')],  # one person is easy
             '000004': [],
         },
@@ -180,13 +147,13 @@ def test_voc_configs_pack_difficult_labels_beside_the_target(tmp_path, log, name
 # ---------------------------------------------------------------- the real files
 
 
-@pytest.mark.skipif(not VOC2007.is_dir(), reason=f'{VOC2007} is absent')
+@needs_data(VOC2007)
 def test_voc_config_reads_the_real_subset_as_mmpretrain_does(log):
     cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/voc224.py'))
     sizes = []
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
-        dataset = DATASETS.build({**loader.dataset, 'data_root': str(VOC2007)})
-        theirs = labels(VOC(data_root=str(VOC2007), split=loader.dataset.split))
+        dataset = DATASETS.build({**loader.dataset, 'data_root': str(DATA / VOC2007)})
+        theirs = labels(VOC(data_root=str(DATA / VOC2007), split=loader.dataset.split))
         assert labels(dataset) == [
             (sorted(easy), sorted(set(difficult) - set(easy))) for easy, difficult in theirs
         ]
@@ -202,22 +169,23 @@ def official_rows(split):
     """Rows of -1, 0 (difficult) and 1 of the 20 official lists, by image name."""
     rows = {}
     for name in VOCMultiLabel.METAINFO['classes']:
-        for line in (OFFICIAL / f'{name}_{split}.txt').read_text().splitlines():
+        for line in (DATA / OFFICIAL / f'{name}_{split}.txt').read_text().splitlines():
             image, value = line.split()
             rows.setdefault(image, []).append(int(value))
     return rows
 
 
-@pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f'{OFFICIAL} is absent')
+@needs_data(OFFICIAL)
 @pytest.mark.parametrize('split, size', [('trainval', 5011), ('test', 4952)])
 def test_voc_reads_the_official_lists(tmp_path, log, split, size):
     rows = official_rows(split)
     classes = VOCMultiLabel.METAINFO['classes']
-    names = (OFFICIAL / f'{split}.txt').read_text().split()
+    source = DATA / OFFICIAL / f'{split}.txt'
+    names = source.read_text().split()
     assert len(names) == len(rows) == size
     for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / f'ImageSets/Main/{split}.txt').write_bytes((OFFICIAL / f'{split}.txt').read_bytes())
+    (tmp_path / f'ImageSets/Main/{split}.txt').write_bytes(source.read_bytes())
     for name in names:
         found = [(classes[i], str(int(v == 0))) for i, v in enumerate(rows[name]) if v >= 0]
         write_objects(tmp_path, name, found)

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.machinery
 import importlib.util
-import runpy
 import socket
 import sys
 import types
@@ -23,7 +22,7 @@ from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, rank_labels
 from mlic.demo.web_demo import build_demo, serve
 from mlic.visualization.attention import overlay_attention
-from tests.helpers import ROOT
+from tests.helpers import call_tool
 
 EVIL = '<img src=x onerror="document.title=1">${1+1}{{value}}'
 CLASSES = ['cat', 'red fox', EVIL, 'straße', 'tree']
@@ -163,17 +162,9 @@ def test_threshold_that_does_not_fit_is_refused(thr, message, inferencers):
         build_demo(inferencers['sarl'], thr)
 
 
-def run_tool(monkeypatch, *arguments):
-    """Run tools/demo.py in this process; returns its message."""
-    monkeypatch.setattr(sys, 'argv', ['demo.py', *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_path(str(ROOT / 'tools/demo.py'), run_name='__main__')
-    return exit_.value.code
-
-
 def test_tool_without_gradio_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
-    message = run_tool(monkeypatch, 'nothing.pth')
+    message = call_tool('tools/demo.py', 'nothing.pth')
     assert message == "error: the web demo needs the extra 'demo': pip install -e '.[demo]'"
 
 
@@ -182,7 +173,7 @@ def test_tool_refuses_an_older_gradio(monkeypatch):
     older.__version__ = '5.49.1'
     older.__spec__ = importlib.machinery.ModuleSpec('gradio', None, origin='gradio/__init__.py')
     monkeypatch.setitem(sys.modules, 'gradio', older)
-    message = run_tool(monkeypatch, 'nothing.pth')
+    message = call_tool('tools/demo.py', 'nothing.pth')
     assert 'gradio 6 or later, and 5.49.1 is installed' in message and '\n' not in message
 
 

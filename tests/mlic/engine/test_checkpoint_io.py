@@ -13,7 +13,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OneCycleLR
-from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import MODELS
@@ -35,8 +34,7 @@ SMALL = dict(
 
 
 @pytest.fixture(autouse=True)
-def default_scope(monkeypatch):
-    init_default_scope('mmpretrain')
+def trust_nobody(monkeypatch):
     monkeypatch.delenv(TRUST, raising=False)
 
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
@@ -13,11 +12,6 @@ from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
 from projects.sadcl.models.sadcl_head import SADCLHead
 
 NAMES = ('beach', 'boat', 'person')
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope('mmpretrain')
 
 
 def make_model(num_classes=3, head=None):

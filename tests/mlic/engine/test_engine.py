@@ -12,23 +12,18 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
+from mlic.engine.runner.class_means import class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
-from projects.sadcl.engine.prototype_hook import PrototypeHook, class_means
-from tests.helpers import RECORDINGS, ROOT
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-
+from mlic.models.heads.label_embed_head import LabelEmbedHead
+from projects.sadcl.engine.prototype_hook import PrototypeHook
+from tests.helpers import ROOT, recorded
 
 # ---------------------------------------------------------------- one cycle
 
@@ -77,15 +72,13 @@ def test_one_cycle_of_a_rise_of_one_step_does_not_divide_by_zero():
 
 
 def test_one_cycle_equals_the_published_run():
-    if not RECORDINGS.exists():
-        pytest.skip('recordings of the published code are not here')
-    recorded = np.load(RECORDINGS / 'extras.npz')
-    steps = int(recorded['onecycle.total_steps'])
+    data = recorded('extras.npz')
+    steps = int(data['onecycle.total_steps'])
     optimizer = make_adamw(5e-5)
     scheduler = GroupOneCycleLR(optimizer, pct_start=0.2, total_steps=steps, by_epoch=False)
-    history = run_schedule(optimizer, scheduler, steps)[recorded['onecycle.step'], 0]
-    np.testing.assert_allclose(history[:, 0], recorded['onecycle.lr'], rtol=1e-9)
-    np.testing.assert_allclose(history[:, 1], recorded['onecycle.beta1'], rtol=1e-12)
+    history = run_schedule(optimizer, scheduler, steps)[data['onecycle.step'], 0]
+    np.testing.assert_allclose(history[:, 0], data['onecycle.lr'], rtol=1e-9)
+    np.testing.assert_allclose(history[:, 1], data['onecycle.beta1'], rtol=1e-12)
 
 
 def test_second_cycle_has_the_peaks_of_the_first():
@@ -189,23 +182,13 @@ def test_autocast_wrapper_computes_in_bfloat16_and_keeps_float32_weights():
 # ---------------------------------------------------------------- prototypes
 
 
-class TinyHead(nn.Module):
-    """Scores by a fixed linear map."""
-
-    def __init__(self, num_classes, embed_dims):
-        super().__init__()
-        self.prototypes = nn.Parameter(torch.randn(num_classes, embed_dims))
-
-    def forward(self, feats):
-        return torch.einsum('bcd,cd->bc', feats[-1], self.prototypes)
-
-
 class TinyClassifier(nn.Module):
     """Embeddings are the inputs themselves."""
 
     def __init__(self, num_classes, embed_dims):
         super().__init__()
-        self.head = TinyHead(num_classes, embed_dims)
+        self.head = LabelEmbedHead(num_classes, embed_dims)
+        torch.nn.init.normal_(self.head.fc.weight)
 
     def data_preprocessor(self, batch, training):
         assert not training
@@ -364,11 +347,11 @@ def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
     resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
     torch.save(resumable, tmp_path / 'epoch_2.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
-    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
+    assert find_checkpoint(tmp_path).path == str(tmp_path / 'epoch_2.pth')
     best = tmp_path / 'best_multi-label_mAP_epoch_1.pth'
-    best.touch()
-    assert find_checkpoint(str(tmp_path)) == str(best)
-    assert find_checkpoint(str(best)) == str(best)
+    torch.save(dict(state_dict={}), best)
+    assert find_checkpoint(tmp_path).path == str(best)
+    assert find_checkpoint(best).path == str(best)
     with pytest.raises(SystemExit, match='does not exist'):
         find_checkpoint(str(tmp_path / 'nothing.pth'))
 

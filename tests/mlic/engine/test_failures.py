@@ -11,136 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from mmpretrain.registry import METRICS, MODELS
-from mmpretrain.structures import DataSample
 from PIL import Image
-from torch import nn
 
 from mlic.engine.checkpoints.reading import CheckpointError, read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.checkpoints.writing import CheckpointWriteError, atomic_write
 from mlic.engine.hooks import atomic_checkpoint_hook as atomic_checkpoint
 from mlic.engine.hooks.finite_loss_hook import NonFiniteLossError
+from tests.tiny_runs import Toys, make_runner
 
-RUN_NUMBER = itertools.count()
 NAN, INF = math.nan, math.inf
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
-
-
-@MODELS.register_module()
-class ToyModel(BaseModel):
-    """A linear model with batch norm and a bank; an image's second value is added to the loss."""
-
-    def __init__(self, grows=False):
-        super().__init__()
-        self.norm = nn.BatchNorm1d(2)
-        self.linear = nn.Linear(2, 1)
-        self.root = nn.Parameter(torch.zeros(1)) if grows else None
-        self.register_buffer('memory_bank', torch.zeros(2))
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        inputs = torch.stack(inputs)
-        outputs = self.linear(self.norm(inputs))
-        if mode != 'loss':
-            return [DataSample() for _ in inputs]
-        with torch.no_grad():
-            self.memory_bank.copy_(inputs.mean(0))
-        loss = (outputs**2).mean() + inputs[:, 1].mean()
-        if self.root is not None and inputs[0, 1] > 0:
-            loss = loss + self.root.sqrt().sum()  # finite forward, infinite backward
-        return dict(loss_toy=loss)
-
-
-@METRICS.register_module()
-class ToyMetric(BaseMetric):
-    """Scores as they are told."""
-
-    def __init__(self, scores):
-        super().__init__()
-        self.scores = iter(scores)
-
-    def process(self, data_batch, data_samples):
-        self.results.append(0)
-
-    def compute_metrics(self, results):
-        return dict(mAP=next(self.scores))
-
-
-class Toys(torch.utils.data.Dataset):
-    """Image i is (i, extra[i]); ``data_samples`` has its path."""
-
-    metainfo = dict(classes=('a', 'b'))
-
-    def __init__(self, extra):
-        self.extra = extra
-
-    def __len__(self):
-        return len(self.extra)
-
-    def __getitem__(self, index):
-        sample = DataSample(metainfo=dict(img_path=f'image_{index}.jpg'))
-        values = torch.tensor([float(index), self.extra[index]])
-        return dict(inputs=values, data_samples=sample)
-
-
-class Weights(Hook):
-    """The parameters and buffers after each iteration."""
-
-    priority = 'LOWEST'
-
-    def __init__(self):
-        self.seen = []
-
-    def before_train(self, runner):
-        self.after_train_iter(runner, -1)
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.seen.append({k: v.clone() for k, v in runner.model.state_dict().items()})
-
-
-def make_runner(
-    tmp_path, extra=(0.0,) * 4, epochs=1, accumulative_counts=1, max_in_a_row=2, **changes
-):
-    """A run of toys: two images a batch, no shuffling."""
-    loader = dict(
-        batch_size=2,
-        num_workers=0,
-        dataset=Toys(list(extra)),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='pseudo_collate'),
-    )
-    settings = dict(
-        model=dict(type='ToyModel'),
-        work_dir=str(tmp_path / 'work'),
-        train_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(
-            type='OptimWrapper',
-            optimizer=dict(type='SGD', lr=0.01, momentum=0.9),
-            accumulative_counts=accumulative_counts,
-        ),
-        default_hooks=dict(
-            checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1)
-        ),
-        custom_hooks=[dict(type='FiniteLossHook', max_in_a_row=max_in_a_row)],
-        default_scope='mmpretrain',
-        experiment_name=f'toy_{next(RUN_NUMBER)}',
-        randomness=dict(seed=0),
-    )
-    runner = Runner(**{**settings, **changes})
-    weights = Weights()
-    runner.register_hook(weights)
-    return runner, weights
 
 
 def assert_same(state, other):
@@ -456,7 +338,7 @@ def test_the_order_of_saving(tmp_path, monkeypatch):
     ]
     names = {file.name for file in Path(runner.work_dir).glob('*.pth')}
     assert names == {'epoch_3.pth', 'best_mAP_epoch_2.pth'}
-    assert find_checkpoint(runner.work_dir).endswith('best_mAP_epoch_2.pth')
+    assert find_checkpoint(runner.work_dir).path.endswith('best_mAP_epoch_2.pth')
 
 
 # ---------------------------------------------------------------- finding

@@ -19,7 +19,8 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from mlic.engine.checkpoints.reading import read_checkpoint
-from tests.mlic.engine.test_resume import EPOCHS, LENGTH, ROOT, assert_same_end, tiny_config
+from tests.helpers import ROOT
+from tests.tiny_runs import EPOCHS, LENGTH, assert_same_end, two_stage_config
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,7 @@ class KillHook(Hook):
 
 def write_config(folder, kill=None, save_every=None):
     """A tiny config as a file; ``save_every`` iterations, or at the ends of epochs."""
-    cfg = tiny_config(folder / 'run', workers=1, persistent=True)
+    cfg = two_stage_config(folder / 'run', workers=1, persistent=True)
     cfg.pop('experiment_name')
     if save_every:
         cfg.default_hooks.checkpoint.update(by_epoch=False, interval=save_every)

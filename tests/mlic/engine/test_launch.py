@@ -12,13 +12,12 @@ from urllib.error import HTTPError, URLError
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from tests.helpers import ROOT
-from tests.mlic.engine.test_failures import Toys, make_runner
+from tests.tiny_runs import Toys, make_runner
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
 
@@ -31,7 +30,7 @@ from mmengine import dist
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mlic.engine import adapt_to_device, one_line_errors
-from tests.mlic.engine.test_failures import make_runner
+from tests.tiny_runs import make_runner
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
 
@@ -235,11 +234,6 @@ def test_slurm_without_cuda_is_an_error():
 # ---------------------------------------------------------------- checks before the first iteration
 
 
-@pytest.fixture
-def scope():
-    init_default_scope('mmpretrain')
-
-
 def loader(images, drop_last=False):
     return dict(
         batch_size=4,
@@ -250,7 +244,7 @@ def loader(images, drop_last=False):
     )
 
 
-def test_a_loader_without_batches_is_an_error(tmp_path, scope):
+def test_a_loader_without_batches_is_an_error(tmp_path):
     runner, _ = make_runner(tmp_path, train_dataloader=loader(3, drop_last=True))
     with pytest.raises(LaunchError, match='0 batches: 3 images on 1 .*batch_size=4'):
         check_launch(runner)
@@ -259,7 +253,7 @@ def test_a_loader_without_batches_is_an_error(tmp_path, scope):
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_more_processes_than_images_is_an_error(tmp_path, scope, split):
+def test_more_processes_than_images_is_an_error(tmp_path, split):
     parts = dict(train_dataloader=loader(8))
     if split == 'val':
         parts.update(
@@ -281,7 +275,7 @@ def test_more_processes_than_images_is_an_error(tmp_path, scope, split):
     [(4, 1, 1, False), (16, 2, 2, False), (16, 1, 2, True), (4, 2, 1, True)],
 )
 def test_another_batch_than_the_rate_was_made_for_is_a_warning(
-    tmp_path, scope, base, accumulated, world_size, warns
+    tmp_path, base, accumulated, world_size, warns
 ):
     optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulated)
     runner, _ = make_runner(
@@ -300,7 +294,7 @@ def test_another_batch_than_the_rate_was_made_for_is_a_warning(
     assert (f'was made for {base}' in log) == warns
 
 
-def test_the_scaled_rate_counts_accumulated_batches(tmp_path, scope):
+def test_the_scaled_rate_counts_accumulated_batches(tmp_path):
     cfg = Config(
         dict(
             auto_scale_lr=dict(enable=True, base_batch_size=64),

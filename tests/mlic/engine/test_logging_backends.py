@@ -5,7 +5,6 @@ import re
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import VISUALIZERS
 
@@ -13,7 +12,7 @@ from mlic import packages
 from mlic.engine.runner.errors import one_line_errors
 from mlic.visualization import vis_backends as tracking
 from tests.helpers import ROOT
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.tiny_runs import tiny_config
 
 EXTRAS = {'TensorboardVisBackend': 'tensorboard', 'WandbVisBackend': 'wandb'}
 
@@ -48,7 +47,6 @@ def check_curves(first, second):
 
 @pytest.mark.parametrize('backend', EXTRAS)
 def test_a_missing_package_is_said_in_one_line_that_names_the_extra(tmp_path, monkeypatch, backend):
-    init_default_scope('mmpretrain')
     extra = EXTRAS[backend]
     importable = packages._is_importable
     monkeypatch.setattr(packages, '_is_importable', lambda name: name != extra and importable(name))

@@ -1,7 +1,6 @@
 """A run that is stopped and resumed ends bit for bit where the uninterrupted one ends."""
 
 import copy
-import itertools
 import os
 import random
 import subprocess
@@ -13,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
-from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, DefaultSampler, RepeatDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import METRICS, TRANSFORMS
 from torch.utils.data import DataLoader
@@ -28,62 +25,7 @@ from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused
 from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
 from mlic.engine.runner.device import adapt_to_device
 from tests.helpers import ROOT
-
-CONFIG = ROOT / 'configs' / 'sadcl' / 'sadcl_efficientnet-lite0_digits128_two-stage.py'
-RUN_NUMBER = itertools.count()
-EPOCHS, LENGTH, BATCH = 4, 5, 8  # iterations an epoch; the contrastive stage is epochs 3 and 4
-
-BACKBONE = dict(
-    type='ResNet',
-    depth=18,
-    num_stages=2,
-    stem_channels=8,
-    base_channels=8,
-    strides=(1, 2),
-    dilations=(1, 1),
-    out_indices=(1,),
-)
-AUGMENTATION = [
-    dict(type='RandomResizedCrop', scale=32),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='ColorJitter', brightness=0.4),
-    dict(type='PackInputs'),
-]
-
-
-def tiny_config(work_dir, workers=0, persistent=False, **changes):
-    """Two stages on digit scenes of 32 px: augmentation, dropout, bfloat16, EMA, validation."""
-    init_default_scope('mmpretrain')
-    cfg = Config.fromfile(CONFIG)
-    cfg.model.backbone = copy.deepcopy(BACKBONE)
-    cfg.merge_from_dict(
-        {
-            'model.neck': dict(in_channels=16, embed_dims=16, feedforward_channels=16, dropout=0.2),
-            'model.head': dict(in_channels=16, proj_channels=8, bank_slots=12, bank_threshold=0.1),
-            'default_hooks.logger.interval': 1,
-            'randomness': dict(seed=3, deterministic=True),
-            'env_cfg.cudnn_benchmark': False,
-            'optim_wrapper.type': 'AutocastOptimWrapper',
-        }
-    )
-    for split, number in dict(train=LENGTH * BATCH, val=16, test=16).items():
-        loader = cfg[f'{split}_dataloader']
-        loader.batch_size = BATCH
-        loader.dataset.update(num_images=number, image_size=32)
-        loader.update(num_workers=workers, persistent_workers=persistent)
-    cfg.train_dataloader.dataset.pipeline = copy.deepcopy(AUGMENTATION)
-    half = EPOCHS // 2
-    cfg.param_scheduler[0].end = half
-    cfg.param_scheduler[1].update(begin=half, end=EPOCHS)
-    cfg.custom_hooks[1].update(begin=half + 1, threshold=0.0)
-    cfg.custom_hooks.append(dict(type='StageEarlyStoppingHook', next_stage=half + 1, patience=9))
-    cfg.train_cfg.max_epochs = EPOCHS
-    cfg.work_dir = str(work_dir)
-    cfg.launcher = 'none'
-    cfg.merge_from_dict(changes)
-    # runs of the same second would share a name, and with it mmengine's message hub
-    cfg.experiment_name = f'resume_{next(RUN_NUMBER)}'
-    return cfg
+from tests.tiny_runs import BATCH, EPOCHS, LENGTH, RUN_NUMBER, assert_same_end, two_stage_config
 
 
 class Stop(Exception):
@@ -139,39 +81,11 @@ def final_checkpoint(work_dir, name=f'epoch_{EPOCHS}.pth'):
     return torch.load(Path(work_dir) / name, map_location='cpu', weights_only=False)
 
 
-def assert_same(actual, expected, where):
-    """Equal to the last bit, through every dict and list."""
-    assert type(actual) is type(expected), where
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(actual, expected), where
-    elif isinstance(expected, dict):
-        assert actual.keys() == expected.keys(), where
-        for key, value in expected.items():
-            assert_same(actual[key], value, f'{where}.{key}')
-    elif isinstance(expected, (list, tuple)):
-        assert len(actual) == len(expected), where
-        for index, value in enumerate(expected):
-            assert_same(actual[index], value, f'{where}.{index}')
-    else:
-        assert actual == expected, where
-
-
-def assert_same_end(actual, expected):
-    """Weights, EMA, optimizer, schedules, every rank's buffers, and what stops a stage."""
-    parts = 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'rank_buffers'
-    for part in parts:
-        assert_same(actual[part], expected[part], part)
-    for info in ('stage_stop', 'best_score', 'last_validation'):
-        assert_same(*(c['message_hub']['runtime_info'].get(info) for c in (actual, expected)), info)
-    for key in ('epoch', 'iter'):
-        assert actual['meta'][key] == expected['meta'][key]
-
-
 @pytest.fixture(scope='module')
 def straight(tmp_path_factory):
     """The end of the uninterrupted run; every test's run must end there."""
     work_dir = tmp_path_factory.mktemp('straight')
-    train(tiny_config(work_dir))
+    train(two_stage_config(work_dir))
     return final_checkpoint(work_dir)
 
 
@@ -197,13 +111,13 @@ def test_the_run_under_test_uses_everything_that_draws(straight):
     ids=['0', '2', '1-persistent'],
 )
 def test_resume_from_epoch_ends_is_exact(tmp_path, straight, workers, persistent, stops):
-    train_with_stops(tiny_config(tmp_path, workers, persistent), stops)
+    train_with_stops(two_stage_config(tmp_path, workers, persistent), stops)
     assert_same_end(final_checkpoint(tmp_path), straight)
 
 
 def test_resume_within_an_epoch_is_exact(tmp_path, straight):
     interval = 3  # of 5 iterations an epoch; 12 lies in the first epoch of the second stage
-    cfg = tiny_config(tmp_path, workers=2, persistent=True)
+    cfg = two_stage_config(tmp_path, workers=2, persistent=True)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=interval, max_keep_ckpts=-1)
     seen = []
 
@@ -231,7 +145,7 @@ def test_resume_within_an_epoch_is_exact(tmp_path, straight):
 
 
 def test_the_seed_of_a_run_without_one_is_resumed(tmp_path):
-    cfg = tiny_config(tmp_path, randomness=dict(_delete_=True, seed=None))
+    cfg = two_stage_config(tmp_path, randomness=dict(_delete_=True, seed=None))
     cfg.randomness = dict(seed=None)
     indices = []
 
@@ -282,7 +196,7 @@ def test_early_stopping_goes_on_counting(tmp_path):
     def config(name):
         # three epochs without a better one end the stage after its fourth of five
         values = [30.0, 20.0, 21.0, 22.0, 0.0, 10.0, 5.0]
-        cfg = tiny_config(
+        cfg = two_stage_config(
             tmp_path / name, val_evaluator=dict(_delete_=True, type='MetricByEpoch', values=values)
         )
         cfg.param_scheduler[0].end = 5
@@ -332,11 +246,6 @@ def fetch_epochs(workers=0, context=None, dataset=None, shuffle_seed=0):
         rows = torch.cat(list(loader))
         epochs.append(rows[rows[:, 0].argsort(stable=True), 1:])
     return torch.stack(epochs)
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def test_augmentation_differs_from_epoch_to_epoch_and_image_to_image():
@@ -391,7 +300,7 @@ def test_skipped_batches_leave_the_rest_of_the_epoch():
 def one_epoch(tmp_path_factory):
     """Checkpoints after iterations 3 and 5 of a run."""
     work_dir = tmp_path_factory.mktemp('one_epoch')
-    cfg = tiny_config(work_dir)
+    cfg = two_stage_config(work_dir)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
     with pytest.raises(Stop):
         train(cfg, hooks=[StopHook(iteration=4)])
@@ -402,7 +311,7 @@ def one_epoch(tmp_path_factory):
 
 
 def test_schedules_move_to_epochs_of_another_length(tmp_path, one_epoch):
-    cfg = tiny_config(tmp_path, **{'train_dataloader.batch_size': BATCH // 2})
+    cfg = two_stage_config(tmp_path, **{'train_dataloader.batch_size': BATCH // 2})
     cfg.load_from = str(one_epoch / 'epoch_1.pth')
     seen = []
 
@@ -420,14 +329,14 @@ def test_schedules_move_to_epochs_of_another_length(tmp_path, one_epoch):
 
 
 def test_a_position_within_an_epoch_of_another_length_is_refused(tmp_path, one_epoch):
-    cfg = tiny_config(tmp_path, **{'train_dataloader.batch_size': BATCH // 2})
+    cfg = two_stage_config(tmp_path, **{'train_dataloader.batch_size': BATCH // 2})
     cfg.load_from = str(one_epoch / 'iter_3.pth')
     with pytest.raises(ValueError, match='epochs of 5 iterations, and this run has 10'):
         train(cfg, resume=True)
 
 
 def test_checkpoints_between_two_steps_of_the_optimizer_are_announced(tmp_path):
-    cfg = tiny_config(tmp_path, **{'optim_wrapper.accumulative_counts': 2})
+    cfg = two_stage_config(tmp_path, **{'optim_wrapper.accumulative_counts': 2})
     with pytest.raises(Stop):
         train(cfg, hooks=[StopHook(iteration=0)])
     (log,) = tmp_path.glob('*/*.log')
@@ -447,14 +356,17 @@ class BankSpy(Hook):
         self.bank, self.prototypes = head.memory_bank.clone(), head.prototypes.detach().clone()
 
 
+@pytest.mark.parametrize('form', ['older', 'named'])
 @pytest.mark.parametrize('rows', [BATCH, BATCH + 1])
-def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows):
+def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows, form):
     checkpoint = torch.load(one_epoch / 'epoch_1.pth', weights_only=False)
     shape = checkpoint['state_dict']['head.memory_bank'].shape
     of_all = torch.randn(BATCH, *shape[1:])
-    checkpoint['rank_buffers'].update(world_size=2, batch_size=BATCH // 2, memory_bank=of_all)
+    bank = dict(memory_bank=of_all) if form == 'older' else dict(rows={'head.memory_bank': of_all})
+    shared = dict(world_size=2, batch_size=BATCH // 2, buffers={})
+    checkpoint['rank_buffers'] = {**shared, **bank}
     torch.save(checkpoint, tmp_path / 'two.pth')
-    cfg = tiny_config(tmp_path / 'one', **{'train_dataloader.batch_size': rows})
+    cfg = two_stage_config(tmp_path / 'one', **{'train_dataloader.batch_size': rows})
     cfg.train_dataloader.dataset.num_images = rows * LENGTH
     cfg.load_from = str(tmp_path / 'two.pth')
     spy = BankSpy()
@@ -472,7 +384,7 @@ def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows):
 def run_on_two(work_dir):
     """Two processes: a straight run, one with two stops, and one process's bank among them."""
     for name, stops in dict(straight=None, stopped=(7, 3 * LENGTH + 1)).items():
-        cfg = tiny_config(Path(work_dir) / name, **{'train_dataloader.batch_size': BATCH // 2})
+        cfg = two_stage_config(Path(work_dir) / name, **{'train_dataloader.batch_size': BATCH // 2})
         cfg.launcher = 'pytorch'
         adapt_to_device(cfg)
         if stops is None:
@@ -496,7 +408,7 @@ def test_resume_on_two_processes_is_exact(tmp_path):
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     stopped, straight = (final_checkpoint(tmp_path / name) for name in ('stopped', 'straight'))
     assert_same_end(stopped, straight)
-    banks = straight['rank_buffers']['memory_bank']  # (B * W, C, D): rank 0's rows are even
+    banks = straight['rank_buffers']['rows']['head.memory_bank']  # rank 0's rows are even
     assert len(banks) == BATCH
     assert torch.equal(banks[::2], straight['state_dict']['head.memory_bank'][: BATCH // 2])
     assert not torch.equal(banks[::2], banks[1::2])

@@ -1,10 +1,8 @@
 """Prediction files, thresholds and the tools that use them."""
 
 import csv
-import importlib.util
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +19,13 @@ from mlic.evaluation.predictions import file_digest, read_predictions, save_pred
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import best_threshold, fit_thresholds, read_thresholds
 from tests import reference_metrics as reference
-from tests.helpers import ROOT
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.helpers import call_tool
+from tests.tiny_runs import tiny_config
 
 NAMES = [f'word {c}' for c in range(8)]
 
 
-def load_tool(name):
-    path = ROOT / 'tools' / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def call(tool, *arguments):
-    """Run a tool's main with a command line; its exit message if it fails."""
-    module, argv = load_tool(tool), sys.argv
-    sys.argv = [tool, *map(str, arguments)]
-    try:
-        module.main()
-    except SystemExit as error:
-        return error.code
-    finally:
-        sys.argv = argv
-    return None
-
-
-EVAL, FIT = 'analysis_tools/eval_metric.py', 'analysis_tools/fit_thresholds.py'
+EVAL, FIT = 'tools/analysis_tools/eval_metric.py', 'tools/analysis_tools/fit_thresholds.py'
 
 
 def make_block(seed=0, images=60, difficult=False):
@@ -355,7 +332,9 @@ def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory):
 
 def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path, capsys):
     out, table = tmp_path / 'new' / 'metrics.json', tmp_path / 'new' / 'classes.csv'
-    assert call(EVAL, saved[0], '--protocols', 'all', '--out', out, '--per-class', table) is None
+    assert (
+        call_tool(EVAL, saved[0], '--protocols', 'all', '--out', out, '--per-class', table) is None
+    )
     block, _ = read_predictions(saved[0])
     expected = {}
     for name in PROTOCOLS:
@@ -377,7 +356,7 @@ def test_eval_predictions_options(difficult, saved, tmp_path):
     (tmp_path / 'some.txt').write_text('word 3\nword 0\nword 1\nword 2\n')
     out = tmp_path / 'metrics.json'
     options = ['--threshold', 0.6, '--topk', 2, '--classes', tmp_path / 'some.txt', '--out', out]
-    assert call(EVAL, saved[0], *options, '--difficult', difficult) is None
+    assert call_tool(EVAL, saved[0], *options, '--difficult', difficult) is None
     block, _ = read_predictions(saved[0])
     target = block.target | (block.difficult & (difficult == 'positive'))
     ignore = block.difficult if difficult == 'ignore' else None
@@ -390,7 +369,7 @@ def test_eval_predictions_options(difficult, saved, tmp_path):
 
 def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
     out, metrics = tmp_path / 'new' / 'thresholds.json', tmp_path / 'metrics.json'
-    assert call(FIT, saved[0], '--out', out, '--eval', saved[1], '--protocol', 'sadcl') is None
+    assert call_tool(FIT, saved[0], '--out', out, '--eval', saved[1], '--protocol', 'sadcl') is None
     printed = capsys.readouterr().out
     block, _ = read_predictions(saved[0])
     levels, overall = fit_thresholds(*block, strict=True)
@@ -415,7 +394,7 @@ def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
     assert printed.splitlines()[-5:-1] == rows
 
     for path, optimistic in zip(saved, (True, False)):
-        call(EVAL, path, '--protocols', 'sadcl', '--threshold', out, '--out', metrics)
+        call_tool(EVAL, path, '--protocols', 'sadcl', '--threshold', out, '--out', metrics)
         assert ('fitted on this very file' in capsys.readouterr().out) == optimistic
     assert json.loads(metrics.read_text())['multi-label/CF1'] == pytest.approx(values['CF1'])
 
@@ -426,7 +405,7 @@ def test_thresholds_are_not_measured_where_they_were_fitted(saved, tmp_path):
         np.savez_compressed(copy, **content)
     out = tmp_path / 'thresholds.json'
     for path in (saved[0], copy):
-        message = call(FIT, saved[0], '--out', out, '--eval', path)
+        message = call_tool(FIT, saved[0], '--out', out, '--eval', path)
         assert 'holds the predictions that the thresholds are fitted on' in message
     assert not out.exists()
 
@@ -449,7 +428,7 @@ def test_tools_end_with_one_line(saved, tmp_path):
         (FIT, [saved[0], *out, '--eval', tmp_path / 'other.npz'], 'the same order'),
         (FIT, [tmp_path, *out], 'Is a directory'),
     ):
-        error = call(tool, *arguments)
+        error = call_tool(tool, *arguments)
         assert error.startswith('error: ') and message in error and '\n' not in error
 
 
@@ -472,12 +451,12 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     config, checkpoint = tiny
     out = tmp_path / 'p.npz'
     arguments = [config, checkpoint.parent, '--work-dir', tmp_path / 'work']
-    assert call('test.py', *arguments) is None
+    assert call_tool('tools/test.py', *arguments) is None
     table = checkpoint.parent / 'best_x_per_class.csv'
     assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
     # beside what --out saves, so that another split's does not replace the test set's
     beside, table = table.read_text(), tmp_path / 'p_per_class.csv'
-    assert call('test.py', *arguments, '--out', out, '--split', 'val') is None
+    assert call_tool('tools/test.py', *arguments, '--out', out, '--split', 'val') is None
     assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
     assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
     block, names = read_predictions(out)
@@ -488,13 +467,13 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
 
     thresholds = tmp_path / 'thresholds.json'
     thresholds.write_text(json.dumps({name: 0.01 * c for c, name in enumerate(names)}))
-    assert call('test.py', *arguments, '--threshold', thresholds) is None
+    assert call_tool('tools/test.py', *arguments, '--threshold', thresholds) is None
     table = checkpoint.parent / 'best_x_per_class.csv'
     with table.open(encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [float(row['threshold']) for row in rows] == [0.01 * c for c in range(10)]
     thresholds.write_text('{"zero": 0.5}')
-    error = call('test.py', *arguments, '--threshold', thresholds)
+    error = call_tool('tools/test.py', *arguments, '--threshold', thresholds)
     assert error.startswith('error: ') and 'no threshold for 9 classes: one, two' in error
 
 
@@ -503,14 +482,14 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     arguments = [checkpoint, '--work-dir', tmp_path / 'work', '--out', tmp_path / 'p.npz']
     sizes = {}
     for split in ('train', 'val', 'test'):
-        assert call('test.py', config, *arguments, '--split', split) is None
+        assert call_tool('tools/test.py', config, *arguments, '--split', split) is None
         sizes[split] = len(read_predictions(tmp_path / 'p.npz')[0].target)
     cfg = Config.fromfile(config)
     expected = {split: cfg[f'{split}_dataloader'].dataset.num_images for split in sizes}
     assert sizes == expected and len(set(sizes.values())) > 1
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.dump(str(tmp_path / 'no_val.py'))
-    error = call('test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')
+    error = call_tool('tools/test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')
     assert error == 'error: --split val: the config has no val_dataloader'
 
 
@@ -546,7 +525,9 @@ def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
         del weights[name]
     content['meta'] = dict(dataset_meta=dict(classes=names))
     torch.save(content, tmp_path / 'other.pth')
-    error = call('test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work')
+    error = call_tool(
+        'tools/test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work'
+    )
     assert error.startswith('error: ') and message in error and '\n' not in error
     assert 'mAP' not in capsys.readouterr().out
 
@@ -566,5 +547,5 @@ def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monk
 def test_bad_threshold_fails_before_the_model_is_built(threshold, tiny, tmp_path):
     config, checkpoint = tiny
     arguments = [config, checkpoint, '--work-dir', tmp_path / 'work', '--dry-run']
-    assert threshold in call('test.py', *arguments, '--threshold', threshold)
+    assert threshold in call_tool('tools/test.py', *arguments, '--threshold', threshold)
     assert not (tmp_path / 'work').exists()

@@ -31,9 +31,8 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, average_precision, get_protocols, topk_mask
 from mlic.evaluation.summary import evaluate_block
 from tests import reference_metrics as reference
-from tests.helpers import RECORDINGS
+from tests.helpers import recorded
 
-FIXTURE = RECORDINGS / 'metrics.npz'
 FIXTURE_THRESHOLDS = ('0', '0.3', '0.5', '0.8', '0.999')
 FIXTURE_CASES = (
     'random',
@@ -293,35 +292,30 @@ def test_mean_of_class_f1_is_never_above_f1_of_the_means(seed):
     assert mean_of_f1['CF1'] < f1_of_means['CF1']
 
 
-@pytest.fixture(scope='module')
-def recorded():
-    if not FIXTURE.exists():
-        pytest.skip('no recorded values of the published code (metrics.npz)')
-    return np.load(FIXTURE, allow_pickle=False)
-
-
 @pytest.mark.parametrize('case', FIXTURE_CASES)
-def test_sadcl_ap_equals_published_code(recorded, case):
-    pred, target = recorded[f'{case}.scores'], recorded[f'{case}.labels']
+def test_sadcl_ap_equals_published_code(case):
+    data = recorded('metrics.npz')
+    pred, target = data[f'{case}.scores'], data[f'{case}.labels']
     result = MLICMetric.calculate_per_class(pred, target, 'sadcl')['ap']
-    if f'{case}.aps_perm_max' in recorded:  # tied scores: the published value is arbitrary
+    if f'{case}.aps_perm_max' in data:  # tied scores: the published value is arbitrary
         lowest = [
             reference.ap_interpolated(pred[:, c].tolist(), target[:, c].tolist())
             for c in range(pred.shape[1])
         ]
         assert_close(result, np.array(lowest))
-        assert (result <= recorded[f'{case}.aps_perm_max'] + 1e-9).all()
-        assert (result <= recorded[f'{case}.aps_perm_min'] + 1e-9).all()
+        assert (result <= data[f'{case}.aps_perm_max'] + 1e-9).all()
+        assert (result <= data[f'{case}.aps_perm_min'] + 1e-9).all()
         return
-    assert_close(result, recorded[f'{case}.aps'], rtol=1e-6, atol=0, equal_nan=True)
+    assert_close(result, data[f'{case}.aps'], rtol=1e-6, atol=0, equal_nan=True)
     mean = MLICMetric.calculate(pred, target, 'sadcl')['mAP']
-    assert_close(mean, float(np.nanmean(recorded[f'{case}.aps'])), rtol=1e-6, atol=0)
+    assert_close(mean, float(np.nanmean(data[f'{case}.aps'])), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize('threshold', FIXTURE_THRESHOLDS)
 @pytest.mark.parametrize('case', FIXTURE_CASES)
-def test_sadcl_means_equal_published_code(recorded, case, threshold):
-    pred, target = recorded[f'{case}.scores'], recorded[f'{case}.labels']
+def test_sadcl_means_equal_published_code(case, threshold):
+    data = recorded('metrics.npz')
+    pred, target = data[f'{case}.scores'], data[f'{case}.labels']
     result = MLICMetric.calculate(pred, target, 'sadcl', threshold=float(threshold))
     fields = dict(overall='')
     ranked = np.sort(pred, axis=1)[:, ::-1]
@@ -329,7 +323,7 @@ def test_sadcl_means_equal_published_code(recorded, case, threshold):
         fields['top3'] = '_top3'
     assert 'top3' in fields or case == 'ties'
     for field, suffix in fields.items():
-        expected = np.nan_to_num(recorded[f'{case}.{field}_{threshold}'])  # NaN: no decision
+        expected = np.nan_to_num(data[f'{case}.{field}_{threshold}'])  # NaN: no decision
         values = np.array([result[name + suffix] for name in SIX])
         assert_close(values, expected, rtol=1e-6, atol=0)
 

@@ -10,9 +10,7 @@ from torch.testing import assert_close
 
 from mlic.models.losses.asymmetric_loss import StopGradAsymmetricLoss
 from tests import reference
-from tests.helpers import RECORDINGS
-
-needs_fixtures = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f'{RECORDINGS} is absent')
+from tests.helpers import recorded
 
 SETTINGS = [
     dict(gamma_neg=gamma_neg, gamma_pos=gamma_pos, clip=clip)
@@ -53,7 +51,6 @@ def test_equals_loops(settings, stop_gradient, dtype):
         assert_close(actual, value_and_grad(elements, logits), **EXACT[dtype])
 
 
-@needs_fixtures
 @pytest.mark.parametrize('shape', ['normal', 'tiny', 'extreme'])
 @pytest.mark.parametrize(
     ('gamma_neg', 'gamma_pos', 'clip', 'gradient'),
@@ -69,11 +66,11 @@ def test_equals_loops(settings, stop_gradient, dtype):
 )
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_equals_published(shape, gamma_neg, gamma_pos, clip, gradient, dtype):
-    with np.load(RECORDINGS / 'asl.npz') as file:
-        name = f'{shape}.gn{gamma_neg}_gp{gamma_pos}_clip{clip}_{gradient}.'
-        expected = [torch.tensor(file[f'{name}{what}_f64']) for what in ('loss', 'grad')]
-        logits = torch.tensor(file[f'{shape}.logits'], dtype=dtype, requires_grad=True)
-        target = torch.tensor(file[f'{shape}.labels'])
+    data = recorded('asl.npz')
+    name = f'{shape}.gn{gamma_neg}_gp{gamma_pos}_clip{clip}_{gradient}.'
+    expected = [torch.tensor(data[f'{name}{what}_f64']) for what in ('loss', 'grad')]
+    logits = torch.tensor(data[f'{shape}.logits'], dtype=dtype, requires_grad=True)
+    target = torch.tensor(data[f'{shape}.labels'])
     module = StopGradAsymmetricLoss(
         gamma_neg=gamma_neg,
         gamma_pos=gamma_pos,

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torchvision
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -34,11 +33,6 @@ LEAVES = [
     'sadcl_efficientnet-v2-s_coco448',
     'sadcl_tresnet-l_coco448',
 ]
-
-
-@pytest.fixture(autouse=True)
-def default_scope():
-    init_default_scope('mmpretrain')
 
 
 def needs_timm():

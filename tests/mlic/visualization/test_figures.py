@@ -3,19 +3,19 @@
 import csv
 import itertools
 import json
-import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from mlic.cli.plot import read_log
+from mlic.datasets.coco import read_superclasses
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.visualization.comparison import choose_bars, draw_comparison
 from mlic.visualization.cooccurrence import (
@@ -31,10 +31,9 @@ from mlic.visualization.embedding import (
     draw_embeddings,
     frequent_groups,
     project_to_map,
-    read_superclasses,
 )
-from mlic.visualization.training import draw_training, read_log
-from tests.helpers import ROOT
+from mlic.visualization.training import arrange_log, draw_training
+from tests.helpers import ROOT, run_tool
 
 TOOLS = ROOT / 'tools' / 'analysis_tools'
 
@@ -54,11 +53,6 @@ def names_of(number):
 
 def no_overlap(boxes):
     return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-
-
-def run_tool(monkeypatch, name, *arguments):
-    monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-    runpy.run_path(str(TOOLS / name), run_name='__main__')
 
 
 # ---------------------------------------------------------------- precision and recall
@@ -279,6 +273,17 @@ def test_damaged_log_is_named(tmp_path, text, message):
         read_log(tmp_path)
 
 
+def test_the_base_rate_is_drawn_and_the_backbone_s_beside_it():
+    def curves(**rates):
+        log = arrange_log([dict(loss=1.0, iter=1, **rates), dict(loss=1.0, iter=2, **rates)], [])
+        lines = draw_training(log).axes[-1].get_lines()
+        return {line.get_label(): line.get_ydata().tolist() for line in lines}
+
+    assert curves(lr=0.1) == {'lr': [0.1, 0.1]}
+    assert curves(lr=0.02, base_lr=0.1) == {'base': [0.1, 0.1], 'first group': [0.02, 0.02]}
+    assert curves(lr=0.1, base_lr=0.1) == {'base': [0.1, 0.1]}
+
+
 # ---------------------------------------------------------------- a map of embeddings
 
 
@@ -376,10 +381,10 @@ def read_table(path):
         return list(csv.DictReader(file))
 
 
-def test_tool_draws_curves(predictions, monkeypatch, capsys):
+def test_tool_draws_curves(predictions, capsys):
     out = predictions / 'new' / 'pr.svg'
     arguments = ('pr', predictions / 'first.npz', '--classes', 'class 3', 'class 0')
-    run_tool(monkeypatch, 'plot.py', *arguments, '--out', out)
+    run_tool(TOOLS / 'plot.py', *arguments, '--out', out)
     assert capsys.readouterr().out.splitlines()[-1] == f'picture: {out}'
     assert '<svg' in out.read_text()
     table = read_table(out.with_suffix('.csv'))
@@ -390,10 +395,10 @@ def test_tool_draws_curves(predictions, monkeypatch, capsys):
     ]
 
 
-def test_tool_compares_two_runs(predictions, monkeypatch, capsys):
+def test_tool_compares_two_runs(predictions, capsys):
     out = predictions / 'compare.png'
     files = predictions / 'first.npz', predictions / 'second.npz'
-    run_tool(monkeypatch, 'plot.py', 'compare', *files, '--out', out)
+    run_tool(TOOLS / 'plot.py', 'compare', *files, '--out', out)
     table = read_table(out.with_suffix('.csv'))
     for row in table:
         c = int(row['class'].split()[1])
@@ -423,20 +428,20 @@ def test_tool_tells_files_of_one_name_apart(predictions, monkeypatch, capsys, fo
         Path(folder).mkdir(parents=True, exist_ok=True)
         Path(f'{name}.npz').rename(Path(folder) / 'test.npz')
     first, second = (Path(folder) / 'test.npz' for folder in folders)
-    run_tool(monkeypatch, 'plot.py', 'compare', first, second, '--out', 'compare.png')
+    run_tool(TOOLS / 'plot.py', 'compare', first, second, '--out', 'compare.png')
     expected[0] = expected[0] or f'{predictions.name}/test'
     line = capsys.readouterr().out.splitlines()[0]
     assert all(f'{run} ' in line for run in expected)
     assert list(read_table(Path('compare.csv'))[0])[2:4] == [f'AP of {run}' for run in expected]
 
 
-def test_tool_draws_cooccurrence_and_training(predictions, monkeypatch):
+def test_tool_draws_cooccurrence_and_training(predictions):
     out = predictions / 'pairs.png'
-    run_tool(monkeypatch, 'plot.py', 'cooccurrence', predictions / 'first.npz', '--out', out)
+    run_tool(TOOLS / 'plot.py', 'cooccurrence', predictions / 'first.npz', '--out', out)
     assert out.exists() and len(read_table(out.with_suffix('.csv'))) == 7 * 6
     write_log(predictions / 'run' / '20250101_000000')
     out = predictions / 'training.pdf'
-    run_tool(monkeypatch, 'plot.py', 'training', predictions / 'run', '--out', out)
+    run_tool(TOOLS / 'plot.py', 'training', predictions / 'run', '--out', out)
     assert out.exists()
     assert [row['part'] for row in read_table(out.with_suffix('.csv'))].count('val') == 4
 
@@ -455,7 +460,7 @@ def test_tool_ends_with_one_line(predictions, monkeypatch, arguments, message):
     saved = dict(np.load('first.npz'))
     np.savez('other.npz', **dict(saved, target=saved['target'][::-1], ignore=saved['ignore'][::-1]))
     with pytest.raises(SystemExit, match=f'^error: .*{message}'):
-        run_tool(monkeypatch, 'plot.py', *arguments)
+        run_tool(TOOLS / 'plot.py', *arguments)
 
 
 MODEL = dict(
@@ -469,20 +474,19 @@ MODEL = dict(
 
 
 @pytest.mark.parametrize('projected', [False, True])
-def test_tool_maps_embeddings(tmp_path, monkeypatch, projected):
+def test_tool_maps_embeddings(tmp_path, projected):
     bases = [
         str(ROOT / f'configs/_base_/{x}.py') for x in ('datasets/digits128', 'default_runtime')
     ]
     (tmp_path / 'config.py').write_text(f'_base_ = {bases!r}\nmodel = {MODEL!r}\n')
     torch.manual_seed(0)
-    init_default_scope('mmpretrain')
     model = MODELS.build(MODEL)
     with torch.no_grad():
         model.head.prototypes[3] = 0
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'best_mAP.pth')
     out = tmp_path / 'map.png'
     options = ['--num', 6, '--out', out, *['--projected'] * projected]
-    run_tool(monkeypatch, 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, *options)
+    run_tool(TOOLS / 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, *options)
     saved = np.load(out.with_suffix('.npz'))
     assert saved['points'].shape == (len(saved['label']), 2)
     assert set(saved['image'].tolist()) == {0, 100, 200, 299, 399, 499}
@@ -490,7 +494,7 @@ def test_tool_maps_embeddings(tmp_path, monkeypatch, projected):
     assert out.exists()
 
 
-def test_map_of_coco_is_coloured_by_superclasses(tmp_path, monkeypatch):
+def test_map_of_coco_is_coloured_by_superclasses(tmp_path):
     (tmp_path / 'images').mkdir()
     for name in ('a.png', 'b.png'):
         Image.new('RGB', (32, 32)).save(tmp_path / 'images' / name)
@@ -520,10 +524,9 @@ def test_map_of_coco_is_coloured_by_superclasses(tmp_path, monkeypatch):
     base = str(ROOT / 'configs/_base_/default_runtime.py')
     text = f'_base_ = {base!r}\nmodel = {model!r}\ntest_dataloader = dict(dataset={dataset!r})\n'
     (tmp_path / 'config.py').write_text(text)
-    init_default_scope('mmpretrain')
     torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'best_mAP.pth')
     out = tmp_path / 'map.png'
-    run_tool(monkeypatch, 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, '--out', out)
+    run_tool(TOOLS / 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, '--out', out)
     saved = np.load(out.with_suffix('.npz'))
     assert saved['groups'].tolist() == [superclass for _, superclass in kinds]
     assert len(saved['label']) == 5 and saved['label'].max() == 2

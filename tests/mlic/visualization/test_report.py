@@ -2,14 +2,11 @@
 
 import json
 import re
-import runpy
-import sys
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
@@ -24,7 +21,7 @@ from mlic.visualization.report import (
     select_mistakes,
     threshold_counts,
 )
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 
 TOOL = ROOT / 'tools/analysis_tools/report.py'
 EVIL = '</script><img src=x onerror="document.title=1">{{data}}&\u2028'
@@ -275,7 +272,7 @@ def test_sliders_start_where_they_are_told_to_and_return(open_page):
     assert page.locator('#reset').inner_text() == 'all at 0.25'
 
 
-def test_saved_thresholds_tell_what_they_were_fitted_on(open_page, tmp_path, monkeypatch, capsys):
+def test_saved_thresholds_tell_what_they_were_fitted_on(open_page, tmp_path, capsys):
     data, pred, target, _ = page_data()
     predictions = tmp_path / 'pred.npz'
     arrays = dict(pred=pred, target=target.astype(np.uint8), classes=np.array(data['classes']))
@@ -292,9 +289,7 @@ def test_saved_thresholds_tell_what_they_were_fitted_on(open_page, tmp_path, mon
     tool = ROOT / 'tools/analysis_tools/eval_metric.py'
     warned = []
     for name in ('start', 'chosen', 'plain'):
-        arguments = [tool, predictions, '--threshold', tmp_path / f'{name}.json']
-        monkeypatch.setattr(sys, 'argv', list(map(str, arguments)))
-        runpy.run_path(str(tool), run_name='__main__')
+        run_tool(tool, predictions, '--threshold', tmp_path / f'{name}.json')
         warned.append('optimistic' in capsys.readouterr().out)
     assert warned == [False, True, False]
 
@@ -429,18 +424,12 @@ def write_run(folder, model):
     bases = [str(ROOT / 'configs/_base_' / file) for file in files]
     (folder / 'config.py').write_text(f'_base_ = {bases!r}\nmodel = {model!r}\n')
     torch.manual_seed(0)
-    init_default_scope('mmpretrain')
     torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'best_mAP.pth')
     return folder / 'config.py', folder
 
 
-def run_tool(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-    runpy.run_path(str(TOOL), run_name='__main__')
-
-
 @pytest.mark.parametrize('model', [MODEL, PLAIN])
-def test_tool_writes_a_page_and_its_predictions(tmp_path, monkeypatch, capsys, model):
+def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     run = write_run(tmp_path, model)
     out = tmp_path / 'new' / 'report.html'
     names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
@@ -448,7 +437,7 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, monkeypatch, capsys, m
     record = dict(fitted_on=dict(sha256='0'), thresholds=dict.fromkeys(names, 0.314))
     thresholds.write_text(json.dumps(record))
     options = ['--num', 3, '--threshold', thresholds, '--cfg-options', *SMALL]
-    run_tool(monkeypatch, *run, '--out', out, '--title', '<b>', *options)
+    run_tool(TOOL, *run, '--out', out, '--title', '<b>', *options)
     assert capsys.readouterr().out.splitlines()[-1].startswith(f'page: {out}')
     page = out.read_text(encoding='utf-8')
     data = embedded(page)
@@ -471,18 +460,18 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, monkeypatch, capsys, m
     # a second page, made of the predictions that were saved, equals the first
     again = tmp_path / 'again.html'
     options = ['--pred', out.with_suffix('.npz'), '--title', '<b>', *options]
-    run_tool(monkeypatch, *run, '--out', again, *options)
+    run_tool(TOOL, *run, '--out', again, *options)
     assert again.read_text(encoding='utf-8') == page
 
 
-def test_tool_refuses_predictions_of_another_test_set(tmp_path, monkeypatch):
+def test_tool_refuses_predictions_of_another_test_set(tmp_path):
     run = write_run(tmp_path, MODEL)
     names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
     for number, message in ((12, 'image 0 has other labels'), (7, '7 images and 10 classes')):
         pred, target = np.full((number, 10), 0.5), np.ones((number, 10), np.uint8)
         np.savez(tmp_path / 'other.npz', pred=pred, target=target, classes=np.array(names))
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):
-            run_tool(monkeypatch, *run, '--pred', tmp_path / 'other.npz', '--cfg-options', *SMALL)
+            run_tool(TOOL, *run, '--pred', tmp_path / 'other.npz', '--cfg-options', *SMALL)
 
 
 def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
@@ -494,4 +483,4 @@ def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for threshold, message in cases:
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):
-            run_tool(monkeypatch, *run, '--pred', 'pred.npz', '--threshold', threshold)
+            run_tool(TOOL, *run, '--pred', 'pred.npz', '--threshold', threshold)

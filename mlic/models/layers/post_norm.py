@@ -1,4 +1,4 @@
-"""Post-norm transformer layers of SARL: ReLU, positions in queries and keys only.
+"""Post-norm layers of DETR and Query2Label: ReLU, positions in queries and keys only.
 
 Shapes in this module: B images, C classes, D embed dims, T tokens.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mlic.models.layers.attention import Attention
+from .attention import Attention
 
 
 class FeedForward(nn.Sequential):

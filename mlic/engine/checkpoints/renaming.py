@@ -1,0 +1,145 @@
+"""Weights of another program: its names and ours, by a table, in both directions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, is_tensor
+
+# what may stand in braces in a table: a layer's number, and how the names of an entry may go on
+PLACEHOLDERS = dict(
+    n=r'\d+',
+    affine='weight|bias',
+    attention=r'in_proj_weight|in_proj_bias|out_proj\.weight|out_proj\.bias',
+    resnet=(
+        r'(?:conv1|bn1|layer[1-4]\.\d+\.(?:conv[1-3]|bn[1-3]|downsample\.[01]))'
+        r'\.(?:weight|bias|running_mean|running_var)'
+    ),
+)
+
+
+class NameTable:
+    """Pairs of names, theirs and ours.
+
+    Args:
+        pairs (Sequence[tuple[str, str]]): Names, with PLACEHOLDERS in braces; the first that fits
+            is taken, in both directions.
+        dropped (tuple[str]): Endings of entries that have no counterpart on the other side.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], dropped: tuple[str, ...] = ()) -> None:
+        self.pairs = pairs
+        self.dropped = dropped
+
+    def ours(self, name: str) -> str:
+        """Our name of an entry of theirs; the name itself if it has none."""
+        return self._rename(name, 1) or name
+
+    def theirs(self, name: str) -> str:
+        """Their name of an entry of ours; the name itself if it has none."""
+        return self._rename(name, 0) or name
+
+    def to_ours(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same tensors under our names, without the dropped ones.
+
+        Raises:
+            ValueError: Naming the keys that are unknown, or stand for the same entry.
+        """
+        return self._rename_all(state_dict, 1)
+
+    def to_theirs(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The reverse of :meth:`to_ours`."""
+        return self._rename_all(state_dict, 0)
+
+    def compare(
+        self,
+        found: Mapping[str, Tensor],
+        expected: Mapping[str, Tensor],
+        kind: str,
+        rename: Callable[[str], str] = str,
+    ) -> None:
+        """Check that all entries are there, and of the right shape; dropped ones do not count.
+
+        Args:
+            found (Mapping): By our names.
+            expected (Mapping): By our names.
+            kind (str): What ``expected`` is, for the message.
+            rename (Callable): The names that the message has. Defaults to ours.
+
+        Raises:
+            ValueError: Listing missing and unknown keys, or else wrong shapes.
+        """
+        found, expected = (
+            {name: tuple(t.shape) for name, t in side.items() if not name.endswith(self.dropped)}
+            for side in (found, expected)
+        )
+        missing = [rename(name) for name in expected if name not in found]
+        unknown = [rename(name) for name in found if name not in expected]
+        if missing or unknown:
+            lists = dict(missing=missing, unknown=unknown)
+            raise ValueError(
+                f'not a complete {kind}; '
+                + '; '.join(
+                    f'{fault}: {listed(keys, 1000)}' for fault, keys in lists.items() if keys
+                )
+            )
+        wrong = [
+            f'{rename(name)} {shape} in place of {expected[name]}'
+            for name, shape in found.items()
+            if shape != expected[name]
+        ]
+        if wrong:
+            raise ValueError(f'shapes do not fit together, as a {kind}: {listed(wrong)}')
+
+    def _rename_all(self, state_dict: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
+        """Rename every entry, once."""
+        names = {
+            name: self._rename(name, side) for name in state_dict if not name.endswith(self.dropped)
+        }
+        unknown = [name for name, renamed in names.items() if renamed is None]
+        if unknown:
+            raise ValueError(f'{len(unknown)} unknown keys: {listed(unknown)}')
+        seen = list(names.values())
+        twice = [old for old, new in names.items() if seen.count(new) > 1]
+        if twice:
+            raise ValueError(f'keys that stand for the same entry: {listed(twice)}')
+        return {new: state_dict[old] for old, new in names.items()}
+
+    def _rename(self, name: str, side: int) -> str | None:
+        """The name on that side, 0 theirs or 1 ours, or None."""
+        groups = {key: f'(?P<{key}>{value})' for key, value in PLACEHOLDERS.items()}
+        for pair in self.pairs:
+            pattern = pair[1 - side].replace('.', r'\.').format(**groups)
+            match = re.fullmatch(pattern, name)
+            if match:
+                return pair[side].format(**match.groupdict())
+        return None
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are."""
+    more = f', … ({len(names)} in all)' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
+
+
+def select_weights(content: Mapping, ema: bool) -> Mapping:
+    """The state dict of another program's checkpoint, by the usual keys.
+
+    Args:
+        content (Mapping): Of the file: a bare state dict, or one with it.
+        ema (bool): Take the averaged weights.
+
+    Raises:
+        ValueError: If there is none of the kind asked for.
+    """
+    is_bare = bool(content) and all(is_tensor(value) for value in content.values())
+    if is_bare and not ema:
+        return content
+    keys = ('state_dict_ema',) if ema else ('state_dict', 'model')
+    for key in keys:
+        if isinstance(content.get(key), Mapping):
+            return content[key]
+    held = 'a bare state dict' if is_bare else ', '.join(sorted(map(str, content))) or 'nothing'
+    hint = " (the published code saves the better of both as 'state_dict')" if ema else ''
+    raise ValueError(f'no {" or ".join(map(repr, keys))} in it, but {held}{hint}')

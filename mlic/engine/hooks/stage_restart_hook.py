@@ -1,0 +1,121 @@
+"""The second stage of a method that trains in two."""
+
+from __future__ import annotations
+
+import torch
+from mmengine import dist
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, load_checkpoint
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+
+@HOOKS.register_module()
+class StageRestartHook(Hook):
+    """Start training anew at an epoch, from the weights of the epochs before.
+
+    At the start of epoch ``begin`` the hook puts the weights that ``start_from`` names into the
+    model, lets :meth:`start_stage` prepare it, and starts optimizer state, EMA and the search for
+    the best checkpoint anew. A method's hook overrides :meth:`start_stage`.
+
+    From then on the message hub, and so each checkpoint, has ``stage`` = 2.
+
+    Args:
+        begin (int): The epoch, counted from 1, that the stage starts with. 1 needs trained
+            weights (``load_from``).
+        start_from (str): 'ema': the averaged weights, where an ``EMAHook`` runs; 'best': those of
+            the first stage's best checkpoint, where there is one. Defaults to 'ema'.
+    """
+
+    priority = 'LOW'
+    first_stage = ''  # how to train it, in brackets, for a message
+
+    def __init__(self, begin: int, start_from: str = 'ema') -> None:
+        if begin < 1:
+            raise ValueError(f'begin counts epochs from 1, got {begin}')
+        if start_from not in ('ema', 'best'):
+            raise ValueError(f"start_from is 'ema' or 'best', got {start_from!r}")
+        self.begin = begin
+        self.start_from = start_from
+
+    def start_stage(self, runner: Runner, model: nn.Module) -> str:
+        """Prepare the model, without its DDP wrapper; returns how the line in the log begins."""
+        return f'Stage 2 starts at epoch {self.begin}'
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that the stage can start.
+
+        Raises:
+            ValueError: If it never starts.
+            RuntimeError: If it starts at once, from weights that nobody trained.
+        """
+        name = type(self).__name__
+        if self.begin > runner.max_epochs:
+            raise ValueError(
+                f'{name}(begin={self.begin}) never starts: the run has {runner.max_epochs} epochs'
+            )
+        if self.begin == 1 and not runner._has_loaded:
+            raise RuntimeError(
+                f'{name}(begin=1) starts from trained weights, and none are given: train the first '
+                f'stage{self.first_stage}, then add --cfg-options load_from=CHECKPOINT'
+            )
+
+    def has_started(self, runner: Runner) -> bool:
+        """Whether a run that was resumed within or after epoch ``begin`` is in the stage."""
+        return runner.iter > self._first_iteration(runner)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the stage if its epoch has come."""
+        # an epoch of which nothing is left, at resume, is at that iteration, too
+        if runner.epoch + 1 != self.begin or runner.iter != self._first_iteration(runner):
+            return
+        model = unwrap(runner.model)
+        ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        self._load_start(runner, model, ema_models)
+        line = self.start_stage(runner, model)
+        for ema_model in ema_models:
+            ema_model.module.load_state_dict(model.state_dict())
+            # not 0: mmengine would copy the weights after the first step, the published average
+            # starts from those before it
+            ema_model.steps.fill_(1)
+        self._forget_best_score(runner)
+        runner.optim_wrapper.optimizer.state.clear()
+        runner.optim_wrapper.zero_grad()  # what accumulation has gathered is of the stage before
+        runner.message_hub.update_info('stage', 2)
+        runner.logger.info(f'{line}, optimizer state and EMA start anew.')
+
+    def _first_iteration(self, runner: Runner) -> int:
+        """Iterations before the stage."""
+        return (self.begin - 1) * len(runner.train_dataloader)
+
+    def _load_start(self, runner: Runner, model: nn.Module, ema_models: list) -> None:
+        """Put the weights to start from into the model."""
+        best = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
+        for hook in runner.hooks:  # of several metrics, the first
+            best += getattr(hook, 'best_ckpt_path_dict', {}).values()
+        best = next(filter(None, best), None)
+        if self.start_from == 'best' and best is not None:
+            dist.barrier()  # rank 0 may still be writing it
+            load_checkpoint(model, best, map_location='cpu', strict=True, logger=runner.logger)
+            return
+        for ema_model in ema_models:
+            with torch.no_grad():
+                for source, average in zip(model.parameters(), ema_model.module.parameters()):
+                    source.copy_(average)
+
+    @staticmethod
+    def _forget_best_score(runner: Runner) -> None:
+        """The stage keeps a best checkpoint of its own, next to that of the stage before."""
+        for name in [key for key in runner.message_hub.runtime_info if key.startswith('best_')]:
+            runner.message_hub.pop_info(name)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and getattr(hook, 'best_ckpt_path', None):
+                hook.best_ckpt_path = None
+            for key in getattr(hook, 'best_ckpt_path_dict', {}):
+                hook.best_ckpt_path_dict[key] = None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DDP wrapper."""
+    return model.module if is_model_wrapper(model) else model

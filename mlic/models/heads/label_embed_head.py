@@ -1,0 +1,92 @@
+"""The head of models that have an embedding for each class in each image.
+
+Shapes in this module: B images, C classes, D embed dims.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample, label_to_onehot
+from torch import Tensor
+
+from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.training_parts import TrainingParts
+
+
+@MODELS.register_module()
+class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
+    """Label embeddings to scores, with one linear map per class (:class:`GroupLinear`).
+
+    A method's head extends it: :meth:`other_losses` is where losses on the embeddings go, and the
+    attributes of ``TrainingParts`` say what of the head they alone need.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D, width of the label embeddings.
+        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
+            cross-entropy, averaged over images and classes.
+        prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        loss_cls: dict | None = None,
+        prior_prob: float | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        # mmpretrain sums over the classes
+        loss_cls = loss_cls or dict(
+            type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1 / num_classes
+        )
+        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.fc = GroupLinear(num_classes, in_channels, prior_prob)
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Label embeddings, the last item (B, C, D), to logits (B, C)."""
+        return self.fc(self.pre_logits(feats))
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """All losses of a batch.
+
+        Args:
+            feats (tuple[Tensor]): The last item is ``label_embeds`` (B, C, D).
+            data_samples (list[DataSample]): B samples with ``gt_score`` (C,) or ``gt_label``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, and those of :meth:`other_losses`.
+        """
+        label_embeds = self.pre_logits(feats)
+        cls_score = self.fc(label_embeds)
+        target = self._target(data_samples, cls_score)
+        losses = dict(loss_cls=self.loss_module(cls_score, target, avg_factor=len(target)))
+        losses.update(self.other_losses(label_embeds, cls_score, target))
+        return losses
+
+    def other_losses(
+        self, label_embeds: Tensor, cls_score: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """A method's losses by name, of (B, C, D), logits (B, C) and a multi-hot (B, C): none."""
+        return {}
+
+    @staticmethod
+    def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
+        """Multi-hot (B, C), in the dtype of the scores."""
+        if 'gt_score' in data_samples[0]:
+            target = [sample.gt_score for sample in data_samples]
+        else:
+            num_classes = cls_score.shape[1]
+            target = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
+        return torch.stack(target).to(cls_score)

@@ -1,0 +1,41 @@
+"""The map of features that a neck or head for label embeddings starts from."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+def as_feature_map(
+    feat: Tensor, channels: int, owner: str, key: str = 'neck.in_channels'
+) -> Tensor:
+    """A map (B, K, h, w) as it is; a transformer's tokens as such a map.
+
+    Args:
+        feat (Tensor): (B, K, h, w), or tokens (B, T, K) that stand row by row over a square grid;
+            a class token before them, (B, 1 + T, K), is dropped.
+        channels (int): K.
+        owner (str): The module that takes it, for a message.
+        key (str): Where the config sets K, for a message. Defaults to 'neck.in_channels'.
+
+    Raises:
+        ValueError: If the channels are others, or tokens fill no square grid.
+    """
+    if feat.dim() == 4 and feat.shape[1] == channels:
+        return feat
+    if feat.dim() != 3 or feat.shape[2] != channels:
+        raise ValueError(
+            f'{owner} takes a feature map (B, {channels}, h, w) or tokens (B, T, {channels}), '
+            f"got {tuple(feat.shape)}; set the config's {key} to the backbone's channels"
+        )
+    count = feat.shape[1]
+    for extra in (0, 1):  # without and with a class token
+        side = math.isqrt(max(count - extra, 0))
+        if side and side**2 == count - extra:
+            return feat[:, extra:].transpose(1, 2).unflatten(2, (side, side))
+    raise ValueError(
+        f'{owner} cannot place {count} tokens, {tuple(feat.shape)}: neither {count} nor '
+        f'{count - 1} (without a class token) is a square; let the backbone give a feature '
+        "map, as out_type='featmap' does in mmpretrain's transformers"
+    )

@@ -1,0 +1,130 @@
+"""The visualizer of multi-label predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmpretrain.registry import VISUALIZERS
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
+from PIL import Image
+
+from .prediction import draw_prediction
+
+
+@VISUALIZERS.register_module()
+class MultiLabelVisualizer(UniversalVisualizer):
+    """mmpretrain's visualizer with :func:`draw_sample` as the picture of a prediction.
+
+    Its arguments are those of mmpretrain's ``UniversalVisualizer``.
+    """
+
+    def visualize_cls(
+        self,
+        image: np.ndarray,
+        data_sample: DataSample,
+        classes: Sequence[str] | None = None,
+        threshold: float | Mapping[str, float] | None = None,
+        draw_gt: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        name: str = '',
+        step: int = 0,
+    ) -> np.ndarray:
+        """Draw a predicted sample, into a file or to the backends.
+
+        Args:
+            image (np.ndarray): (H, W, 3), uint8, RGB.
+            data_sample (DataSample): See :func:`draw_sample`.
+            classes (Sequence[str], optional): C names. Defaults to None: those of the data set,
+                and numbers where it has none.
+            threshold (float | Mapping[str, float], optional): Lowest score of a predicted label,
+                or that of each class by its name. Defaults to None: the sample's ``pred_label``.
+            draw_gt (bool): Say which labels are true. Defaults to True.
+            show (bool): Open a window with it. Defaults to False.
+            wait_time (float): Seconds until the window closes. Defaults to 0: never.
+            out_file (str, optional): File to write, instead of handing the picture to the
+                backends. Defaults to None.
+            name (str): Of the picture in the backends. Defaults to ''.
+            step (int): Of the picture in the backends. Defaults to 0.
+
+        Returns:
+            np.ndarray: The picture, (H', W', 3), uint8, RGB.
+        """
+        classes = classes or (self.dataset_meta or {}).get('classes')
+        drawn = draw_sample(image, data_sample, classes, threshold=threshold, draw_gt=draw_gt)
+        picture = np.asarray(drawn)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is None:
+            self.add_image(name, picture, step=step)
+        else:
+            Path(out_file).parent.mkdir(parents=True, exist_ok=True)
+            drawn.save(out_file, quality=90)
+        return picture
+
+
+def draw_sample(
+    image: np.ndarray,
+    data_sample: DataSample,
+    classes: Sequence[str] | None = None,
+    *,
+    threshold: float | Mapping[str, float] | None = None,
+    draw_gt: bool = True,
+    max_maps: int | None = None,
+    title: str | None = None,
+) -> Image.Image:
+    """Draw a predicted sample of C classes; see :func:`.prediction.draw_prediction`.
+
+    A sample without a predicted label says which is its best, and shows where the model looks for
+    that one.
+
+    Args:
+        image (np.ndarray): (H, W, 3), uint8, RGB: what ``attention`` lies on, if there is one.
+        data_sample (DataSample): With ``pred_score`` (C,) and ``pred_label``; ``gt_label``, if it
+            is known; ``attention`` (C, h, w), to show where the model looks.
+        classes (Sequence[str], optional): C names. Defaults to None: numbers.
+        threshold (float | Mapping[str, float], optional): See
+            :meth:`MultiLabelVisualizer.visualize_cls`.
+        draw_gt (bool): Say which labels are true, if it is known. Defaults to True.
+        max_maps (int, optional): Heat maps at most, the highest scores first. Defaults to None.
+        title (str, optional): Of an image in a sheet of several. Defaults to None.
+    """
+    scores = data_sample.pred_score.detach().float().cpu()
+    names = [str(name) for name in classes or range(len(scores))]
+    if threshold is None:
+        chosen = torch.zeros(len(scores), dtype=torch.bool)
+        chosen[data_sample.pred_label.long().cpu()] = True
+    else:
+        if isinstance(threshold, Mapping):
+            threshold = [threshold[name] for name in names]
+        chosen = scores >= torch.as_tensor(threshold, dtype=scores.dtype)
+    order = scores.argsort(descending=True, stable=True).tolist()
+    predicted = [label for label in order if chosen[label]]
+    missed, looks = [], ['unknown'] * len(predicted)
+    if draw_gt and 'gt_label' in data_sample:
+        true = set(data_sample.gt_label.tolist())
+        missed = [label for label in order if label in true and not chosen[label]]
+        looks = ['true' if label in true else 'false' for label in predicted]
+    note, attention = '', None
+    if not predicted:
+        best = order[0]
+        note = f'no label; the best is {names[best]} {scores[best]:.2f}'
+        if 'attention' in data_sample and best not in missed:
+            predicted, looks = [best], ['unknown']
+    labels = predicted + missed
+    if 'attention' in data_sample:
+        attention = data_sample.attention[(predicted or missed[:1])[:max_maps]]
+    return draw_prediction(
+        image,
+        [names[label] for label in labels],
+        scores[labels].tolist(),
+        attention,
+        note,
+        looks=looks + ['missed'] * len(missed),
+        title=title,
+    )

@@ -1,0 +1,175 @@
+"""Opening a run: one check of weights and of classes in their order, at every door."""
+
+import argparse
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.models.heads import MultiLabelLinearClsHead
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mlic.apis.open_run import data_classes, open_run
+from mlic.cli.publish_model import publish
+from mlic.engine.checkpoints.matching import CheckpointError
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.models.training_parts import TrainingParts
+from tests.mlic.apis.test_inferencer import CLASSES, make_run, run_tool
+
+# a tool names its logger once a process; here several run in one
+pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A tiny run, and a config whose data have its classes from the last to the first."""
+    folder = make_run(tmp_path_factory.mktemp('open') / 'c')
+    (folder / 'reversed.py').write_text(
+        "_base_ = 'config.py'\n"
+        f'data = dict(dataset=dict(metainfo=dict(classes={CLASSES[::-1]})))\n'
+        'train_dataloader = val_dataloader = test_dataloader = data\n'
+    )
+    return folder
+
+
+# the arguments of each tool, C the config and W the work directory
+DOORS = {
+    'test': 'tools/test.py C W --work-dir OUT',
+    'infer': 'tools/infer.py PHOTOS --checkpoint W --config C --out OUT',
+    'compute_prototypes': 'tools/compute_prototypes.py C W --out OUT.npy',
+    'resume': 'tools/train.py C --work-dir W --resume',
+    'report': 'tools/analysis_tools/report.py C W --out OUT.html',
+    'show_attention': 'tools/analysis_tools/show_attention.py C W --out OUT.png',
+    'plot_embeddings': 'tools/analysis_tools/plot_embeddings.py C W --out OUT.png',
+    'export': 'tools/deploy/export.py C W --out OUT.pt2 --format torch-export',
+    'verify': 'tools/deploy/verify.py C W OUT.pt2',
+    'publish': 'tools/publish_model.py W OUT --config C',
+}
+
+
+@pytest.mark.parametrize('door', DOORS)
+def test_reversed_classes_are_refused_in_one_line(run, tmp_path, monkeypatch, door):
+    places = dict(C=run / 'reversed.py', W=run / 'work_dirs/run', PHOTOS=run / 'photos')
+    tool, *arguments = DOORS[door].replace('OUT', str(tmp_path / 'out')).split()
+    message = run_tool(monkeypatch, tool, *(places.get(name, name) for name in arguments))
+    assert message.startswith('error: ') and '\n' not in message
+    assert "in another order than the data: number 0 is 'cat' in the checkpoint" in message
+    assert 'work_dirs/run' in message
+    assert not list(tmp_path.glob('out.*'))
+
+
+def make_runner(run, tmp_path, config, **settings):
+    """mmengine's own Runner, as mmpretrain's train.py and test.py start it."""
+    cfg = Config.fromfile(run / config)
+    cfg.work_dir, cfg.experiment_name = str(tmp_path), f'open_{tmp_path.name}'
+    cfg.update(settings)
+    return Runner.from_cfg(cfg)
+
+
+def test_reversed_classes_are_refused_by_the_hooks_alone(run, tmp_path):
+    checkpoint = str(run / 'work_dirs/run/epoch_1.pth')
+    for start, settings in (('train', dict(resume=True)), ('test', {})):
+        runner = make_runner(run, tmp_path, 'reversed.py', load_from=checkpoint, **settings)
+        with pytest.raises(CheckpointError, match='epoch_1.pth has the classes in another order'):
+            getattr(runner, start)()
+
+
+@pytest.mark.parametrize('config', ['config.py', 'reversed.py'])
+def test_load_from_says_what_it_does_with_other_classes(run, tmp_path, config):
+    checkpoint = str(run / 'work_dirs/run/epoch_1.pth')
+    runner = make_runner(run, tmp_path, config, load_from=checkpoint)
+    runner.train()
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    says_so = 'has the classes in another order than the data' in log
+    assert says_so == ('are taken by position' in log) == (config == 'reversed.py')
+    assert (tmp_path / 'epoch_1.pth').is_file()
+
+
+def test_a_work_directory_opens_with_its_config_or_with_a_file(run):
+    work_dir = run / 'work_dirs/run'
+    stored, given = open_run(work_dir), open_run(work_dir, run / 'config.py')
+    best = next(work_dir.glob('best_*.pth'))
+    for opened in (stored, given):
+        assert opened.checkpoint.path == str(best) and opened.checkpoint.epoch == 1
+        assert opened.classes == CLASSES and not opened.model.training
+        assert opened.meta['dataset_meta']['classes'] == CLASSES
+        assert opened.model.head.projector is None
+    options = {'model.head.topk': 2}
+    whole = open_run(work_dir, run / 'config.py', cfg_options=options, training_parts=True)
+    assert whole.model.head.topk == 2
+    weights = read_checkpoint(best, ours=True)['state_dict']
+    torch.testing.assert_close(dict(whole.model.state_dict()), dict(weights), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    'dataset, expected',
+    [
+        (dict(type='DigitScenes', split='test', num_images=2), 'zero'),
+        (dict(type='COCOMultiLabel', ann_file='absent.json', class_order='alphabetical'), 'airpl'),
+        (dict(type='VG500', ann_file='absent.txt'), 'class_000'),
+        (dict(type='MultiLabelDataset', ann_file='absent.json'), None),
+        (dict(type='MultiLabelDataset', ann_file='absent.json', classes=['b', 'a']), 'b'),
+    ],
+    ids=str,
+)
+def test_classes_of_data_that_are_not_there(dataset, expected):
+    init_default_scope('mmpretrain')
+    for wrapped in (dataset, dict(type='RepeatDataset', times=2, dataset=dataset)):
+        names = data_classes(Config(dict(dataset=wrapped)).dataset)
+        assert names is None if expected is None else names[0].startswith(expected)
+
+
+# ---------------------------------------------------------------- a head of one's own
+
+
+@MODELS.register_module()
+class OwnHead(TrainingParts, MultiLabelLinearClsHead):
+    """A part for training alone, which it names."""
+
+    training_only = ('teacher',)
+    off_in_prediction = ('loss_teacher',)
+
+    def __init__(self, loss_teacher=None, **kwargs):
+        super().__init__(**kwargs)
+        self.teacher = loss_teacher and nn.Linear(2, 2)
+
+
+def published_names(tmp_path, model):
+    """The names of the weights in the published checkpoint of a model."""
+    init_default_scope('mmpretrain')
+    cfg = Config(dict(model=model))
+    weights = MODELS.build(model).state_dict()
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=list('abc')))
+    torch.save(dict(meta=meta, state_dict=weights), tmp_path / 'trained.pth')
+    args = argparse.Namespace(source=tmp_path / 'trained.pth', target=tmp_path, config=None)
+    published = publish(argparse.Namespace(**vars(args), stage='best'))
+    return weights.keys(), read_checkpoint(published)['state_dict'].keys()
+
+
+def test_a_head_of_ones_own_is_published_without_what_only_training_needs(tmp_path):
+    head = dict(type='OwnHead', num_classes=3, in_channels=4, loss_teacher=dict(weight=1.0))
+    backbone = dict(type='LeNet5')
+    trained, published = published_names(
+        tmp_path, dict(type='ImageClassifier', backbone=backbone, head=head)
+    )
+    assert trained - published == {'head.teacher.weight', 'head.teacher.bias'}
+
+
+def test_mulcon_is_published_without_its_projector(tmp_path):
+    import projects.mulcon  # noqa: F401
+
+    model = dict(
+        type='ImageClassifier',
+        backbone=dict(type='LeNet5'),
+        neck=dict(type='MulConNeck', in_channels=4, num_classes=3, embed_dims=8),
+        head=dict(type='MulConHead', num_classes=3, in_channels=8, denominator_size=9),
+    )
+    model['head']['loss_con'] = dict(type='SSCLLoss', anchors='all')
+    trained, published = published_names(tmp_path, model)
+    assert {name.rpartition('.')[0] for name in trained - published} == {
+        'head.projector.0',
+        'head.projector.2',
+    }
+    assert {'head.fc.weight', 'head.fc.bias'} <= published

@@ -1,0 +1,122 @@
+"""Which checkpoint a work directory stands for: by recorded scores, never by times of files."""
+
+import itertools
+import os
+import shutil
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+
+from mlic.cli import train
+from mlic.engine.checkpoints.matching import class_difference
+from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+
+
+def save_best(folder, epoch, score, stage=None, metric=None, others=()):
+    """A best_*.pth as mmengine's CheckpointHook writes it; with a metric, one of several."""
+    name = f'best_{metric or "mAP"}_epoch_{epoch}.pth'
+    suffix = f'_{metric}' if metric else ''
+    info = {**dict(others), f'best_score{suffix}': score, f'best_ckpt{suffix}': f'/old/{name}'}
+    if stage is not None:
+        info['stage'] = stage
+    content = dict(meta=dict(epoch=epoch, iter=10 * epoch), state_dict={})
+    content['message_hub'] = dict(
+        runtime_info=info, log_scalars={'loss': HistoryBuffer([2.0], [1])}
+    )
+    folder.mkdir(exist_ok=True)
+    torch.save(content, folder / name)
+    return name
+
+
+@pytest.fixture
+def two_stages(tmp_path):
+    """70.5 in the first stage, 63 in the second."""
+    save_best(tmp_path / 'run', 7, 70.5)
+    save_best(tmp_path / 'run', 30, 63.0, stage=2)
+    return tmp_path / 'run'
+
+
+@pytest.mark.parametrize('order', itertools.permutations([7, 30]), ids=str)
+def test_a_copy_stands_for_the_same_checkpoint_whenever_its_files_were_written(
+    two_stages, tmp_path, order
+):
+    (tmp_path / 'copy').mkdir()
+    for time, epoch in enumerate(order, 1):
+        name = f'best_mAP_epoch_{epoch}.pth'
+        os.utime(shutil.copy(two_stages / name, tmp_path / 'copy'), (time, time))
+    for stage, epoch in dict(best=7, last=30).items():
+        found = find_checkpoint(tmp_path / 'copy', stage)
+        assert found.path == str(tmp_path / 'copy' / f'best_mAP_epoch_{epoch}.pth')
+
+
+def test_the_line_has_stage_epoch_and_score(two_stages):
+    best, last = (str(find_checkpoint(two_stages, stage)) for stage in ('best', 'last'))
+    assert best.endswith('run/best_mAP_epoch_7.pth (stage 1, epoch 7, validation score 70.5)')
+    assert last.endswith('run/best_mAP_epoch_30.pth (stage 2, epoch 30, validation score 63)')
+
+
+def test_the_last_lines_of_a_training_name_both_where_they_differ(two_stages, capsys):
+    args = Config(dict(config='c.py', cfg_options=None))
+    train.print_end(args, str(two_stages))
+    checkpoint, last_stage, command = capsys.readouterr().out.splitlines()
+    assert checkpoint.startswith('checkpoint: ') and 'epoch 7' in checkpoint
+    assert last_stage.startswith('of the last stage, with --stage last: ')
+    assert 'epoch 30' in last_stage and command.startswith('test it: ')
+    (two_stages / 'best_mAP_epoch_7.pth').unlink()
+    train.print_end(args, str(two_stages))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize('times', [(1, 2, 3), (3, 2, 1)], ids=str)
+def test_a_run_without_recorded_stages_has_its_last_by_epoch(tmp_path, times):
+    names = [save_best(tmp_path, epoch, score) for epoch, score in ((9, 50.0), (10, 40.0))]
+    names.append('best_mAP.pth')  # of another hand: without a record
+    torch.save(dict(state_dict={}), tmp_path / names[2])
+    for time, name in zip(times, names):
+        os.utime(tmp_path / name, (time, time))
+    best, last = (find_checkpoint(tmp_path, stage) for stage in ('best', 'last'))
+    assert best == (str(tmp_path / names[0]), None, 9, 90, 50.0)
+    assert last == (str(tmp_path / names[1]), None, 10, 100, 40.0)
+
+
+def test_the_last_stage_keeps_its_own_best(tmp_path):
+    for epoch, score in ((12, 61.0), (15, 60.0)):  # the folder has had two runs
+        save_best(tmp_path, epoch, score, stage=2)
+    save_best(tmp_path, 3, 70.0)
+    assert find_checkpoint(tmp_path, 'last').epoch == 12
+
+
+def test_of_several_metrics_the_first_decides(tmp_path):
+    save_best(tmp_path, 3, 50.0, metric='mAP')
+    first = {'best_score_mAP': 50.0, 'best_ckpt_mAP': 'best_mAP_epoch_3.pth'}
+    save_best(tmp_path, 5, 90.0, metric='CF1', others=first)
+    for stage in ('best', 'last'):
+        assert find_checkpoint(tmp_path, stage).path == str(tmp_path / 'best_mAP_epoch_3.pth')
+
+
+@pytest.mark.parametrize('times', itertools.permutations([1, 2]), ids=str)
+def test_of_two_that_are_equally_far_resume_does_not_take_the_newer(tmp_path, times):
+    for name, time in zip(('epoch_1.pth', 'iter_10.pth'), times):
+        content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})
+        torch.save(content, tmp_path / name)
+        os.utime(tmp_path / name, (time, time))
+    assert find_resumable(tmp_path, lambda line: None) == str(tmp_path / 'iter_10.pth')
+
+
+@pytest.mark.parametrize(
+    'trained, data, expected',
+    [
+        ('abc', 'cba', "another order than the data: number 0 is 'a' in the checkpoint and 'c'"),
+        ('abc', 'abd', "other classes than the data: number 2 is 'c' in the checkpoint and 'd'"),
+        ('abc', 'abce', "3 classes, the data have 4; only in the data: 'e'"),
+        ('abcd', 'abx', "4 classes, the data have 3; only in the checkpoint: 'c', 'd'; only in"),
+        ('abc', 'abc', None),
+        (None, 'abc', None),
+        ('abc', None, None),
+    ],
+)
+def test_difference_of_classes(trained, data, expected):
+    difference = class_difference(trained and list(trained), data and tuple(data))
+    assert expected is None and difference is None or expected in difference

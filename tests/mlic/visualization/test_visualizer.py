@@ -1,0 +1,266 @@
+"""One look of predictions: draw_sample, the visualizer, the hook, test.py and infer."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import VISUALIZERS
+from mmpretrain.structures import DataSample
+from PIL import Image, ImageColor
+
+from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.cli import test as test_tool
+from mlic.visualization.attention import overlay_attention
+from mlic.visualization.multi_label_visualizer import draw_sample
+from mlic.visualization.page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, TRUE_COLOUR
+from mlic.visualization.prediction import draw_prediction
+from tests.helpers import ROOT
+
+NAMES = ['zero', 'one', 'two', 'three', 'four']
+IMAGE = np.full((300, 480, 3), 90, np.uint8)
+
+
+def make_sample(scores, pred=(), true=None, attention=None):
+    sample = DataSample().set_pred_score(torch.tensor(scores)).set_pred_label(list(pred))
+    if true is not None:
+        sample.set_gt_label(list(true))
+    if attention is not None:
+        sample.set_field(attention, 'attention', dtype=torch.Tensor)
+    return sample
+
+
+def texts(written):
+    lines = [line.text for line in written]
+    written.clear()
+    return lines
+
+
+def outlines(page):
+    """Which colours of outlines are in a picture, in the order of the looks."""
+    pixels = {tuple(pixel) for pixel in np.asarray(page).reshape(-1, 3)}
+    colours = (NEUTRAL_COLOUR, TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR)
+    return [ImageColor.getrgb(colour) in pixels for colour in colours]
+
+
+# ---------------------------------------------------------------- a sample
+
+
+def test_labels_say_whether_they_are_true_false_or_missed(written):
+    scores, true = [0.10, 0.97, 0.60, 0.40, 0.71], [1, 3, 4]
+    page = draw_sample(IMAGE, make_sample(scores, [1, 2, 4], true), NAMES)
+    assert texts(written) == ['✓ one 0.97', '✓ four 0.71', '✗ two 0.60', 'missed: three 0.40']
+    assert outlines(page) == [False, True, True, True]
+    page = draw_sample(IMAGE, make_sample(scores, [1, 2, 4]), NAMES)
+    assert texts(written) == ['one 0.97', 'four 0.71', 'two 0.60']
+    assert outlines(page) == [True, False, False, False]
+    hidden = draw_sample(IMAGE, make_sample(scores, [1, 2, 4], true), NAMES, draw_gt=False)
+    assert hidden == page
+    draw_sample(IMAGE, make_sample(scores, [1], []))  # a data set without names
+    assert texts(written)[-1] == '✗ 1 0.97'
+
+
+@pytest.mark.parametrize(
+    'threshold', [0.5, [0.7, 0.1, 0.5, 0.9, 0.1], dict(zip(NAMES, [0.7, 0.1, 0.5, 0.9, 0.1]))]
+)
+def test_a_threshold_stands_in_for_the_predicted_labels(written, threshold):
+    sample = make_sample([0.6, 0.4, 0.5, 0.8, 0.05], [4])
+    draw_sample(IMAGE, sample, NAMES, threshold=threshold)
+    expected = ['two 0.50', 'one 0.40'] if threshold != 0.5 else ['three 0.80', 'zero 0.60']
+    assert texts(written) == (expected if threshold != 0.5 else [*expected, 'two 0.50'])
+
+
+@pytest.mark.parametrize('true', [None, [], [3], [1, 3]])
+def test_without_a_predicted_label_the_best_is_named_and_looked_at(written, true):
+    sample = make_sample([0.1, 0.3, 0.2, 0.0, 0.1], [], true, torch.ones(5, 2, 2))
+    page = draw_sample(IMAGE, sample, NAMES)
+    lines = texts(written)
+    assert 'no label; the best is one 0.30' in lines
+    others = [line for line in lines if not line.startswith('no label')]
+    best = ['missed: one 0.30' if true == [1, 3] else 'one 0.30']
+    assert others == best + ['missed: three 0.00'] * (true in ([3], [1, 3]))
+    sample.pop('attention')
+    assert page.height - draw_sample(IMAGE, sample, NAMES).height > 140  # one heat map
+
+
+def test_heat_maps_are_those_of_the_predicted_labels_in_their_order(written):
+    attention = torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    sample = make_sample([0.9, 0.8, 0.2, 0.7, 0.1], [0, 1, 3], [0], attention)
+    page = np.asarray(draw_sample(IMAGE, sample, NAMES, max_maps=2))
+    for number, label in enumerate([0, 1]):
+        heat = Image.fromarray(overlay_attention(IMAGE, attention[label]))
+        heat = np.asarray(heat.resize((224, 140), Image.Resampling.BICUBIC))
+        left = 12 + number * 232
+        np.testing.assert_array_equal(page[364 : 364 + 140, left : left + 224], heat)
+    assert texts(written) == ['✓ zero 0.90', '✗ one 0.80', '✗ three 0.70']
+    assert [line.box for line in written] == []
+
+
+@pytest.mark.parametrize('title', [None, 'a very long name of a folder and COCO_000000391895.jpg'])
+@pytest.mark.parametrize('num_maps', [0, 1, 7, 16])
+def test_text_stays_on_the_page_and_apart(written, title, num_maps):
+    names = [f'W{index} ' + 'wide WWW $\\frac$ name ' * (index % 4 + 1) for index in range(16)]
+    sample = make_sample([1 - c / 16 for c in range(16)], range(10), range(0, 16, 2))
+    sample.set_field(torch.ones(16, 2, 2), 'attention', dtype=torch.Tensor)
+    page = draw_sample(IMAGE, sample, names, title=title, max_maps=num_maps)
+    boxes = [line.box for line in written]
+    for index, (left, top, right, bottom) in enumerate(boxes):
+        assert left >= 10 and top >= 0 and right <= page.width - 10 and bottom <= page.height
+        for other in boxes[index + 1 :]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+    if title is not None:
+        assert written[0].text.startswith('…') and written[0].text.endswith('000391895.jpg')
+    assert all(line.text[-5:-2] in (' 1.', ' 0.') for line in written[title is not None :])
+
+
+# ---------------------------------------------------------------- the visualizer and the hook
+
+MODEL = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+    neck=dict(
+        type='SARLNeck', in_channels=64, num_classes=5, embed_dims=16, feedforward_channels=16
+    ),
+    head=dict(type='SADCLHead', num_classes=5, in_channels=16, loss_sscl=None, loss_pscl=None),
+)
+SIZES = [(120, 80), (50, 70), (64, 64)]
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    """A run on three photographs, whose test batches are of two and of one."""
+    init_default_scope('mmpretrain')
+    data_list = []
+    for index, (width, height) in enumerate(SIZES):
+        pixels = np.random.default_rng(index).integers(0, 256, (height // 8, width // 8, 3))
+        picture = Image.fromarray(pixels.astype(np.uint8)).resize((width, height))
+        picture.save(tmp_path / f'photo {index}.png')
+        data_list.append(dict(img_path=f'photo {index}.png', gt_label=[index]))
+    content = dict(metainfo=dict(classes=NAMES), data_list=data_list)
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+    pipeline = [
+        dict(type='LoadImageStrict'),
+        dict(type='Resize', scale=(64, 64)),
+        dict(type='PackInputs'),
+    ]
+    dataset = dict(
+        type='MultiLabelDataset',
+        **dict(data_root=str(tmp_path), ann_file='labels.json', pipeline=pipeline),
+    )
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    cfg = Config.fromfile(ROOT / 'configs/_base_/default_runtime.py')
+    cfg.merge_from_dict(
+        dict(
+            model=MODEL,
+            data_preprocessor=dict(num_classes=5, to_rgb=True, to_onehot=True),
+            **dict(train_dataloader=loader, val_dataloader=loader, test_dataloader=loader),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+            train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+            **dict(val_cfg=dict(), test_cfg=dict()),
+            **dict(val_evaluator=dict(type='MLICMetric'), test_evaluator=dict(type='MLICMetric')),
+            work_dir=str(tmp_path / 'run'),
+            experiment_name=tmp_path.name,
+        )
+    )
+    cfg.env_cfg.cudnn_benchmark = False
+    cfg.default_hooks.visualization.update(enable=True, interval=1)
+    return cfg
+
+
+def test_the_visualizer_draws_into_a_file_or_to_its_backends(tmp_path):
+    backend = dict(type='LocalVisBackend', save_dir=str(tmp_path))
+    visualizer = VISUALIZERS.build(
+        dict(type='MultiLabelVisualizer', name=tmp_path.name, vis_backends=[backend])
+    )
+    visualizer.dataset_meta = dict(classes=NAMES)
+    sample = make_sample([0.9, 0.1, 0.0, 0.0, 0.0], [0], [1])
+    expected = np.asarray(draw_sample(IMAGE, sample, NAMES))
+    picture = visualizer.visualize_cls(IMAGE, sample, name='photo', step=3)
+    np.testing.assert_array_equal(picture, expected)
+    stored = cv2.imread(str(tmp_path / 'vis_image/photo_3.png'))
+    np.testing.assert_array_equal(stored[..., ::-1], expected)
+    visualizer.visualize_cls(IMAGE, sample, out_file=str(tmp_path / 'new/photo.png'), name='other')
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'new/photo.png')), expected)
+    assert not list((tmp_path / 'vis_image').glob('other*'))
+
+
+def test_pictures_of_validation_reach_the_backends_at_each_epoch(cfg, tmp_path):
+    backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    pytest.importorskip('tensorboard')
+    cfg.visualizer.vis_backends = backends
+    cfg.default_hooks.visualization.interval = 2
+    Runner.from_cfg(cfg).train()
+    stored = sorted(file.name for file in (tmp_path / 'run').glob('*/vis_data/vis_image/*'))
+    expected = [f'0000{k}_photo {k}_{epoch}.png' for k in (0, 2) for epoch in (1, 2)]
+    assert stored == expected
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = (tmp_path / 'run').glob('*/vis_data/events.out.tfevents.*')
+    found = EventAccumulator(str(events), size_guidance=dict(images=0))
+    found.Reload()
+    images = {tag: [event.step for event in found.Images(tag)] for tag in found.Tags()['images']}
+    assert images == {'00000_photo 0': [1, 2], '00002_photo 2': [1, 2]}
+
+
+@pytest.mark.parametrize('attention', [False, True])
+def test_testing_and_inference_draw_one_picture(cfg, tmp_path, attention):
+    cfg.default_hooks.visualization.update(attention=attention, draw_args=dict(draw_gt=False))
+    runner = Runner.from_cfg(cfg)
+    torch.manual_seed(0)
+    for parameter in runner.model.head.parameters():
+        torch.nn.init.normal_(parameter)
+    checkpoint = tmp_path / 'model.pth'
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=NAMES))
+    torch.save(dict(state_dict=runner.model.state_dict(), meta=meta), checkpoint)
+    runner.test()
+    inferencer = MultiLabelInferencer(checkpoint, cfg, 'cpu')
+    photos = [str(tmp_path / f'photo {index}.png') for index in range(len(SIZES))]
+    for index, (photo, sample) in enumerate(inferencer.stream(photos, attention=attention)):
+        (file,) = (tmp_path / 'run').glob(f'*/vis_data/vis_image/0000{index}_photo {index}_0.png')
+        stored = cv2.imread(str(file))[..., ::-1].astype(int)
+        drawn = np.asarray(inferencer.draw(photo, sample)).astype(int)
+        np.testing.assert_array_equal(stored[:300], drawn[:300])  # the image itself
+        assert np.abs(stored - drawn).max() <= 3  # a folded BatchNorm rounds otherwise
+
+
+def test_show_dir_draws_in_this_look_whatever_the_config_draws_with(cfg, tmp_path):
+    cfg.visualizer = dict(type='UniversalVisualizer', vis_backends=[])
+    cfg.default_hooks.visualization = dict(type='VisualizationHook', enable=False)
+    cfg.dump(tmp_path / 'config.py')
+    torch.save(dict(state_dict=Runner.from_cfg(cfg).model.state_dict()), tmp_path / 'model.pth')
+    (tmp_path / 'thresholds.json').write_text(json.dumps(dict.fromkeys(NAMES, 0.0)))
+    arguments = [str(tmp_path / 'config.py'), str(tmp_path / 'model.pth')]
+    for option in ('--show-dir', '--work-dir'):
+        arguments += [option, str(tmp_path / option[2:])]
+    arguments += ['--threshold', str(tmp_path / 'thresholds.json')]
+    show_tool(arguments)
+    files = sorted((tmp_path / 'show-dir').iterdir())
+    assert [file.name for file in files] == [f'0000{k}_photo {k}.jpg' for k in range(3)]
+    for file, (width, height) in zip(files, SIZES):
+        photo = np.zeros((height, width, 3), np.uint8)
+        expected = draw_prediction(photo, ['✓ zero'] * 5, [0.5] * 5)
+        assert Image.open(file).size == expected.size  # five labels on a line: threshold 0
+
+
+def show_tool(arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('sys.argv', ['test.py', *arguments])
+        test_tool.main()
+
+
+def test_attention_of_a_model_without_it_is_refused_before_the_first_image(cfg):
+    cfg.default_hooks.visualization.attention = True
+    cfg.model.neck = dict(type='GlobalAveragePooling')
+    cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=64)
+    with pytest.raises(ValueError, match='GlobalAveragePooling, and it has no attention_maps'):
+        Runner.from_cfg(cfg).test()
