@@ -20,11 +20,9 @@ GROUP = 'mlic.commands'  # of entry points: what methods add
 def find_commands() -> dict[str, str]:
     """Name and module of each command: those of the toolkit, then those of the methods."""
     folder = source_of('mlic').parent / 'cli'
-    files = {path.stem: path for path in folder.glob('*.py')}
-    files.update((path.parent.name, path) for path in folder.glob('*/run.py'))
     commands = {
-        name: '.'.join(('mlic', 'cli', *path.relative_to(folder).with_suffix('').parts))
-        for name, path in sorted(files.items())
+        path.stem: f'mlic.cli.{path.stem}'
+        for path in sorted(folder.glob('*.py'))
         if '\ndef main(' in path.read_text(encoding='utf-8')
     }
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
@@ -36,6 +34,8 @@ def source_of(module: str) -> Path | None:
     """A module's file, found without importing its package; None if there is none."""
     top, *rest = module.split('.')
     spec = importlib.util.find_spec(top)
+    if spec and not rest:
+        return Path(spec.origin)
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, *rest)
         for file in (path / '__init__.py', path.with_suffix('.py')):

@@ -43,7 +43,7 @@ def command_words(tool: str) -> list[str]:
     Returns:
         list[str]: ``mlic from_csv``, or ``python tools/dataset_tools/from_csv.py``.
     """
-    if Path(sys.argv[0]).suffix != '.py':
+    if ASSETS.name == '.mim' or Path(sys.argv[0]).suffix != '.py':
         return ['mlic', Path(tool).stem]
     inside = Path.cwd() == ASSETS or ASSETS in Path.cwd().parents
     script = os.path.relpath(ASSETS / 'tools' / tool) if inside else ASSETS / 'tools' / tool

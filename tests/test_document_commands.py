@@ -98,8 +98,8 @@ def names_of(tool):
         sys.path.pop(0)
 
 
-class ParsedError(Exception):
-    """The parser has taken all arguments."""
+class ParsedError(BaseException):
+    """The parser has taken all arguments; no tool catches it."""
 
 
 def parse(tool, arguments, monkeypatch):

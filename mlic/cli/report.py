@@ -113,7 +113,7 @@ def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], pat
     for index in range(len(dataset)):
         labels = set(np.asarray(dataset.get_data_info(index)['gt_label']).tolist())
         if labels != set(np.flatnonzero(target[index]).tolist()):
-            sys.exit(f"error: {path}: image {index} has other labels than the config's test set")
+            sys.exit(f"{path}: image {index} has other labels than the config's test set")
 
 
 def card(

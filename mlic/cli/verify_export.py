@@ -82,6 +82,8 @@ def read_images(args: argparse.Namespace, inferencer: MultiLabelInferencer) -> t
 
 def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
     """A function from images (B, 3, H, W), RGB, to scores (B, C), and the model's metadata."""
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} does not exist')
     if path.suffix == '.pt2':
         extra = dict(classes='', preprocessing='')
         module = torch.export.load(path, extra_files=extra).module()

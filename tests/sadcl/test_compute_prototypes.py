@@ -196,7 +196,7 @@ def test_checkpoint_that_does_not_fit_is_an_error(trained, tmp_path):
 )
 def test_wrong_arguments_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
-        run_tool(TOOL, 'config.py', 'model.pth', *arguments)
+        run_tool(TOOL, 'sadcl_efficientnet-lite0_digits128', 'model.pth', *arguments)
     assert 'error: ' in capsys.readouterr().err
 
 

@@ -199,7 +199,7 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, che
     'arguments, message',
     [
         (['--out', 'model.pt2'], '--format onnx writes a .onnx file'),
-        (['--out', 'model.onnx', '--size', '0', '3'], '--size must be positive, got 0 3'),
+        (['--out', 'model.onnx', '--size', '0', '3'], 'argument --size: must be at least 1, got 0'),
     ],
 )
 def test_export_refuses_options_that_do_not_fit(run, arguments, message, capsys):

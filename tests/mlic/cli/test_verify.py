@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import cv2
@@ -173,7 +172,7 @@ def test_broken_images_are_found_in_processes_and_listed_in_full(capsys):
     Path('photos/train1.png').write_bytes(whole[: len(whole) // 2])
     Path('photos/val3.png').write_text('not an image')
     status = call_tool(VERIFY, 'own.py', '--workers', 2, '--out', 'lists/broken.txt')
-    assert status == '2 things to mend before training, marked WRONG above'
+    assert status == 'error: 2 things to mend before training, marked WRONG above'
     printed = capsys.readouterr().out
     assert '9 of 12 image files decoded' in printed
     assert 'train: of 4 images, 0 missing and 2 unreadable:' in printed
@@ -276,11 +275,9 @@ def sheet(monkeypatch, seed=0, num=4, repeat=1, **options):
 
     sheets = []
     monkeypatch.setattr(tool, 'draw_sheet', lambda *args: sheets.append(args))
-    monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', 'own.py', '--seed', str(seed)])
-    args = tool.parse_args()
-    args.num, args.repeat = num, repeat
-    cfg = tool.load_config('own.py', options)
-    tool.browse(cfg, args)
+    args = tool.parse_args(['own.py', '--seed', str(seed)])
+    args.num, args.repeat, args.cfg_options = num, repeat, options
+    tool.browse(tool.load_config(args), args)
     return sheets[0]
 
 

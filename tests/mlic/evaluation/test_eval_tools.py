@@ -416,7 +416,7 @@ def test_tools_end_with_one_line(saved, tmp_path):
     save_predictions(str(tmp_path / 'other.npz'), block, NAMES[::-1])
     out = ['--out', tmp_path / 'o.json']
     for tool, arguments, message in (
-        (EVAL, [tmp_path / 'no.npz'], 'No such file'),
+        (EVAL, [tmp_path / 'no.npz'], 'no.npz does not exist'),
         (EVAL, [tmp_path / 'other.json'], 'other.json: is not an .npz file'),
         (EVAL, [saved[0], '--protocols', 'coco'], 'known: sadcl, standard, asl, mmpretrain'),
         (EVAL, [saved[0], '--protocols', 'asl', 'asl'], 'one or more different names'),
@@ -490,7 +490,7 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.dump(str(tmp_path / 'no_val.py'))
     error = call_tool('tools/test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')
-    assert error == '--split val: the config has no val_dataloader'
+    assert error == 'error: --split val: the config has no val_dataloader'
 
 
 @pytest.mark.parametrize(
