@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,11 +41,13 @@ def text_width(text: str) -> float:
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
-def fit_text(name: str, width: float, ending: str = '') -> str:
+def fit_text(
+    name: str, width: float, ending: str = '', measure: Callable[[str], float] = text_width
+) -> str:
     """The name and its ending, the name cut at the end if the two are wider than that."""
-    if text_width(name + ending) <= width:
+    if measure(name + ending) <= width:
         return name + ending
-    while name and text_width(f'{name}…{ending}') > width:
+    while name and measure(f'{name}…{ending}') > width:
         name = name[:-1]
     return f'{name.rstrip()}…{ending}'
 
