@@ -32,6 +32,26 @@ GROUP_COLOURS = (
 )  # fmt: skip
 
 
+TEXT = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+
+
+def new_page(width: float, height: float) -> Figure:
+    """A white figure of that size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place of the page, from its lower left corner."""
+    page_width, page_height = figure.get_size_inches()
+    box = (left / page_width, bottom / page_height, width / page_width, height / page_height)
+    return figure.add_axes(box)
+
+
 def text_width(text: str) -> float:
     """Inches that a line takes."""
     from matplotlib.font_manager import FontProperties
