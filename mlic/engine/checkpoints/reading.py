@@ -17,6 +17,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
+from mlic.engine.mmengine_internals import loader_schemes
+
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 NOT_READABLE = 'is not a checkpoint that torch can read'
@@ -74,7 +76,7 @@ def install_safe_loading() -> None:
     it. A download stays mmengine's, and is read as a local file is. Importing ``projects.sadcl``
     calls this once; calling it again changes nothing.
     """
-    for prefix, loader in list(CheckpointLoader._schemes.items()):
+    for prefix, loader in loader_schemes().items():
         if not hasattr(loader, '__wrapped__'):
             safe = load_from_local if prefix == '' else _make_safe(loader)
             CheckpointLoader.register_scheme(prefix, safe, force=True)

@@ -11,6 +11,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import BatchSampler, Sampler
 
+from mlic.engine.mmengine_internals import accumulative_counts, fit_schedule, is_resuming
+
 
 class SkippingSampler(Sampler):
     """A sampler without its first indices, of which it still tells the whole length.
@@ -64,7 +66,7 @@ class MidEpochResumeHook(Hook):
         Raises:
             ValueError: If the checkpoint lies within an epoch of another number of iterations.
         """
-        if runner._resume:
+        if is_resuming(runner):
             _keep_fused(runner, checkpoint)
             self.stored = checkpoint.get('data_order', {})
             length = self.stored.get('epoch_length', len(runner.train_dataloader))
@@ -140,18 +142,13 @@ def _fit_to_length(runner: Runner, checkpoint: dict, length: int) -> None:
     for scheduler, state in zip(
         runner.param_schedulers or [], checkpoint.get('param_schedulers', [])
     ):
-        if scheduler.by_epoch:
-            continue
-        step = state['_global_step'] * now // length
-        # what it counts in iterations is the new run's, what it has done the old one's
-        kept = {name: state[name] for name in ('base_values', '_last_value')}
-        last_step = max(min(step, scheduler.end - 1) - scheduler.begin, -1)
-        state.update(scheduler.state_dict(), _global_step=step, last_step=last_step, **kept)
+        if not scheduler.by_epoch:
+            fit_schedule(scheduler, state, length, now)
 
 
 def _warn_of_partial_gradients(runner: Runner) -> None:
     """Say where a checkpoint falls between two steps of the optimizer."""
-    counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    counts = accumulative_counts(runner.optim_wrapper)
     length = len(runner.train_dataloader)
     for hook in runner.hooks:
         if not isinstance(hook, CheckpointHook) or hook.interval < 1:

@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
+from mlic.engine.mmengine_internals import is_resuming
+
 BANK = 'head.memory_bank'
 
 
@@ -38,7 +40,7 @@ class RankBuffersHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the gathered buffers until the model is loaded."""
-        if runner._resume:
+        if is_resuming(runner):
             self.stored = checkpoint.get('rank_buffers')
 
     def before_train(self, runner: Runner) -> None:

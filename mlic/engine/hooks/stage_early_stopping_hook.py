@@ -8,6 +8,8 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from mlic.engine.mmengine_internals import move_to_epoch
+
 STATE = 'stage_stop'  # in the message hub, which a checkpoint keeps
 
 
@@ -73,18 +75,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
 
     def _skip(self, runner: Runner) -> None:
         """Move epoch, iteration and schedules to the start of the second stage."""
-        loop = runner.train_loop
         runner.logger.info(
-            f'Early stopping ends the first stage after epoch {loop.epoch}: on with epoch '
+            f'Early stopping ends the first stage after epoch {runner.epoch}: on with epoch '
             f'{self.next_stage}.'
         )
-        epochs_left = self.next_stage - 1 - loop.epoch
-        loop._epoch += epochs_left
-        loop._iter += epochs_left * len(loop.dataloader)
-        for scheduler in runner.param_schedulers or []:
-            # the next step of a scheduler is the number of epochs or iterations that are done
-            done = loop._epoch if scheduler.by_epoch else loop._iter
-            scheduler._global_step = done - 1
-            scheduler.step()
-        # a resumed run counts the steps between two updates from here, too
-        runner.optim_wrapper.initialize_count_status(runner.model, loop._iter, loop.max_iters)
+        move_to_epoch(runner, self.next_stage - 1)

@@ -18,6 +18,8 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mlic.engine.mmengine_internals import has_loaded
+
 
 @HOOKS.register_module()
 class PrototypeHook(Hook):
@@ -98,7 +100,7 @@ class PrototypeHook(Hook):
         if not getattr(model.data_preprocessor, 'to_onehot', False):
             raise ValueError('PrototypeHook needs data_preprocessor.to_onehot=True')
         prototype_loader_config(runner.cfg)
-        if self.begin == 1 and not runner._has_loaded:
+        if self.begin == 1 and not has_loaded(runner):
             raise RuntimeError(
                 'PrototypeHook(begin=1) computes prototypes from trained weights, and none are '
                 'given: train the first stage (tools/train.py with the sarl_* config), then add '
