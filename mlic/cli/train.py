@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a name, from the latest in the work directory '
+        help='resume from this checkpoint; without a name, from the latest in the work directory '
         'that can be read',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')

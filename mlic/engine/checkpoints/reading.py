@@ -138,7 +138,7 @@ def _refusal(path: str | Path) -> Iterator[None]:
         if digit_version(torch.__version__) < digit_version('2.6'):
             hint = f' (torch {torch.__version__} cannot read logs safely: 2.6 and later can)'
         raise CheckpointError(
-            f'{path} holds {", ".join(found)} beside its weights, which only code from the file '
+            f'{path} holds {", ".join(found)} next to its weights, which only code from the file '
             f'itself could rebuild{hint}. If you trust the file, set {TRUST}=1 for this command: '
             'the code then runs'
         ) from error

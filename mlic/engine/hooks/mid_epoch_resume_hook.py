@@ -1,4 +1,4 @@
-"""Where a resumed run goes on: at the right batch, after the right validation."""
+"""Where a resumed run continues: at the right batch, after the right validation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SkippingSampler(Sampler):
 
 @HOOKS.register_module()
 class MidEpochResumeHook(Hook):
-    """Go on within an epoch: with the first batch that the checkpoint has not seen.
+    """Resume within an epoch: with the first batch that the checkpoint has not seen.
 
     mmengine repeats the epoch from its beginning. Checkpoints within an epoch are written with
     ``default_hooks.checkpoint=dict(by_epoch=False, interval=ITERATIONS)``; an iteration's batch
@@ -96,7 +96,7 @@ class MidEpochResumeHook(Hook):
                 'skipped batch by batch. Resume from a checkpoint of the end of an epoch'
             )
         runner.logger.info(
-            f'Epoch {runner.epoch + 1} goes on after {done} of {len(loader)} iterations.'
+            f'Epoch {runner.epoch + 1} continues after {done} of {len(loader)} iterations.'
         )
         sampler, run_iter = batch_sampler.sampler, loop.run_iter
         batch_sampler.sampler = SkippingSampler(sampler, done * batch_sampler.batch_size)
@@ -135,8 +135,8 @@ def _fit_to_length(runner: Runner, checkpoint: dict, length: int) -> None:
             'of the end of an epoch, or with the same processes x train_dataloader.batch_size'
         )
     runner.logger.warning(
-        f'{change}: the schedules go on at the end of epoch {meta["epoch"]}. Learning rates stay '
-        'those of the checkpoint.'
+        f'{change}: the schedules continue at the end of epoch {meta["epoch"]}. Learning rates '
+        'stay those of the checkpoint.'
     )
     meta['iter'] = meta['epoch'] * now
     for scheduler, state in zip(

@@ -17,11 +17,11 @@ STATE = 'stage_stop'  # in the message hub, which a checkpoint keeps
 class StageEarlyStoppingHook(EarlyStoppingHook):
     """mmengine's ``EarlyStoppingHook`` for a run of two stages.
 
-    When the monitored metric no longer improves in the first stage, the run goes on with epoch
+    When the monitored metric no longer improves in the first stage, the run continues with epoch
     ``next_stage``: the epochs between are left out, and every schedule is moved there. Each stage
     counts for itself. In the second stage the run ends. Validation runs on the EMA weights where
     an ``EMAHook`` is, so that is what is monitored. Count and best score are in the checkpoint,
-    and a resumed run goes on counting; mmengine's forgets them.
+    and a resumed run continues counting; mmengine's forgets them.
 
     Args:
         next_stage (int): First epoch of the second stage, counted from 1, as
@@ -76,7 +76,7 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
     def _skip(self, runner: Runner) -> None:
         """Move epoch, iteration and schedules to the start of the second stage."""
         runner.logger.info(
-            f'Early stopping ends the first stage after epoch {runner.epoch}: on with epoch '
-            f'{self.next_stage}.'
+            f'Early stopping ends the first stage after epoch {runner.epoch}: continuing with '
+            f'epoch {self.next_stage}.'
         )
         move_to_epoch(runner, self.next_stage - 1)

@@ -174,7 +174,7 @@ def check_complete(state_dict: Mapping[str, Tensor], published: bool = False) ->
             + '; '.join(f'{kind}: {_listed(names, 1000)}' for kind, names in lists.items() if names)
         )
     wrong = [
-        f'{rename(name)} {tuple(shape)} in place of {tuple(expected[name])}'
+        f'{rename(name)} {tuple(shape)} instead of {tuple(expected[name])}'
         for name, shape in have.items()
         if shape != expected[name]
     ]
