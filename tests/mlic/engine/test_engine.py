@@ -275,6 +275,14 @@ def test_loaders_without_workers_keep_none(monkeypatch):
     assert cfg.val_dataloader.persistent_workers is True
 
 
+@pytest.mark.parametrize('has_cuda', [True, False])
+def test_memory_is_pinned_for_a_gpu_only(monkeypatch, has_cuda):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_cuda)
+    cfg = gpu_config(train_dataloader=dict(num_workers=2, pin_memory=True))
+    adapt_to_device(cfg, lambda line: None)
+    assert cfg.train_dataloader.pin_memory is has_cuda
+
+
 def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = gpu_config()
