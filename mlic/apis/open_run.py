@@ -125,7 +125,7 @@ def read_stored_config(meta: Mapping, source: str | Path) -> Config:
     """The config in a checkpoint's ``meta``, read as data.
 
     mmengine writes it as Python, and would execute it. Here it may hold nothing but literals
-    and ``dict(...)``; of its ``custom_imports``, ``mlic`` and packages of ``projects`` are imported.
+    and ``dict(...)``; of its ``custom_imports``, ``mlic`` and what is in ``projects`` is imported.
 
     Raises:
         ValueError: If there is none, or it holds anything else.
