@@ -78,8 +78,10 @@ def open_run(
     cfg = cfg.copy() if isinstance(cfg, Config) else Config.fromfile(cfg)
     if cfg_options:
         cfg.merge_from_dict(dict(cfg_options))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    loader = cfg.get(f'{split}_dataloader') if config is not None else None
+    # a scope is a package that the registries import: never one that a checkpoint names
+    given = {} if config is None else cfg
+    init_default_scope(given.get('default_scope', 'mmpretrain'))
+    loader = given.get(f'{split}_dataloader')
     classes = loader and data_classes(loader.dataset)
     if not training_parts:
         cfg.model = for_prediction(cfg.model)
@@ -123,8 +125,7 @@ def read_stored_config(meta: Mapping, source: str | Path) -> Config:
     """The config in a checkpoint's ``meta``, read as data.
 
     mmengine writes it as Python, and would execute it. Here it may hold nothing but literals
-    and ``dict(...)``; of its ``custom_imports``, ``mlic`` and packages of ``projects`` are
-    imported.
+    and ``dict(...)``; of its ``custom_imports``, ``mlic`` and what is in ``projects`` is imported.
 
     Raises:
         ValueError: If there is none, or it holds anything else.

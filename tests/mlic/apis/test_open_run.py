@@ -1,6 +1,7 @@
 """Opening a run: one check of weights and of classes in their order, at every door."""
 
 import argparse
+import sys
 
 import pytest
 import torch
@@ -136,15 +137,15 @@ class OwnHead(TrainingParts, MultiLabelLinearClsHead):
         self.teacher = loss_teacher and nn.Linear(2, 2)
 
 
-def published_names(tmp_path, model):
+def published_names(tmp_path, model, **settings):
     """The names of the weights in the published checkpoint of a model."""
     init_default_scope('mmpretrain')
-    cfg = Config(dict(model=model))
+    cfg = Config(dict(model=model, **settings))
     weights = MODELS.build(model).state_dict()
     meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=list('abc')))
     torch.save(dict(meta=meta, state_dict=weights), tmp_path / 'trained.pth')
-    args = argparse.Namespace(source=tmp_path / 'trained.pth', target=tmp_path, config=None)
-    published = publish(argparse.Namespace(**vars(args), stage='best'))
+    args = dict(source=tmp_path / 'trained.pth', target=tmp_path, config=None, stage='best')
+    published = publish(argparse.Namespace(**args))
     return weights.keys(), read_checkpoint(published)['state_dict'].keys()
 
 
@@ -155,6 +156,13 @@ def test_a_head_of_ones_own_is_published_without_what_only_training_needs(tmp_pa
         tmp_path, dict(type='ImageClassifier', backbone=backbone, head=head)
     )
     assert trained - published == {'head.teacher.weight', 'head.teacher.bias'}
+
+
+def test_a_scope_that_a_checkpoint_names_is_not_imported(tmp_path):
+    head = dict(type='OwnHead', num_classes=3, in_channels=4)
+    model = dict(type='ImageClassifier', backbone=dict(type='LeNet5'), head=head)
+    published_names(tmp_path, model, default_scope='antigravity')
+    assert 'antigravity' not in sys.modules
 
 
 def test_mulcon_is_published_without_its_projector(tmp_path):

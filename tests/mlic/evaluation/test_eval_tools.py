@@ -493,41 +493,20 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     assert error == 'error: --split val: the config has no val_dataloader'
 
 
-@pytest.mark.parametrize(
-    'change, message',
-    [
-        (dict(classes='swap'), "number 1 is 'two' in the checkpoint and 'one' in the data"),
-        (dict(classes='add'), "has 11 classes, the data have 10; only in the checkpoint: 'x'"),
-        (dict(size=12), 'has weights of another shape: head.fc.weight (12, '),
-        (dict(drop='neck.'), 'lacks weights of the config: neck.'),
-        (dict(extra='head.other.weight'), 'has weights that the config has no place for: head.oth'),
-    ],
-)
+@pytest.mark.parametrize('names, part', [('x', 'labels'), (None, 'neck')])
 def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
-    change, message, tiny, tmp_path, capsys
+    names, part, tiny, tmp_path, capsys
 ):
     """mmengine loads what fits, and a mAP of partly random weights came out."""
     config, checkpoint = tiny
-    content = torch.load(checkpoint, weights_only=True)
-    weights = content['state_dict']
-    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
-    if change.get('classes') == 'swap':
-        names[1], names[2] = names[2], names[1]
-    elif change.get('classes') == 'add':
-        names.append('x')
-    if 'size' in change:
-        weights['head.fc.weight'] = torch.zeros(
-            change['size'], *weights['head.fc.weight'].shape[1:]
-        )
-    if 'extra' in change:
-        weights[change['extra']] = torch.zeros(2)
-    for name in [name for name in weights if name.startswith(change.get('drop', '-'))]:
-        del weights[name]
-    content['meta'] = dict(dataset_meta=dict(classes=names))
+    weights = torch.load(checkpoint, weights_only=True)['state_dict']
+    weights = {name: value for name, value in weights.items() if not name.startswith(part)}
+    content = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=names)))
     torch.save(content, tmp_path / 'other.pth')
     error = call_tool(
         'tools/test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work'
     )
+    message = 'has 1 classes, the data have 10' if names else 'lacks weights of the config: neck.'
     assert error.startswith('error: ') and message in error and '\n' not in error
     assert 'mAP' not in capsys.readouterr().out
 

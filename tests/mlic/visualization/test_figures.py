@@ -200,7 +200,7 @@ def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
 # ---------------------------------------------------------------- a training
 
 
-def write_log(folder, first_epoch=1, last_epoch=4, switch=3, per_epoch=70):
+def write_log(folder, first_epoch=1, last_epoch=4, switch=3, per_epoch=70, loss='loss_sscl'):
     """A log with two rows an epoch, at the iterations 25 and 50 of it, and a validation each."""
     file = folder / 'vis_data' / 'scalars.json'
     file.parent.mkdir(parents=True)
@@ -208,15 +208,16 @@ def write_log(folder, first_epoch=1, last_epoch=4, switch=3, per_epoch=70):
     for epoch in range(first_epoch, last_epoch + 1):
         for place in (25, 50):
             contrastive = 2.0 if epoch >= switch else 0.0
-            row = dict(lr=0.1 / epoch, loss=3.0, loss_cls=1.0 / epoch, loss_sscl=contrastive)
+            row = {'lr': 0.1 / epoch, 'loss': 3.0, 'loss_cls': 1.0 / epoch, loss: contrastive}
             lines.append(dict(row, epoch=epoch, iter=(epoch - 1) * per_epoch + place, step=1))
         lines.append({'multi-label/mAP': 10.0 * epoch, 'time': 1.0, 'step': epoch})
     file.write_text('\n'.join(map(json.dumps, lines)) + '\n')
     return file
 
 
-def test_log_is_placed_by_epochs_and_the_switch_is_found(tmp_path):
-    log = read_log(write_log(tmp_path))
+@pytest.mark.parametrize('loss', ['loss_sscl', 'loss_of_a_user'])
+def test_log_is_placed_by_epochs_and_the_switch_is_found(tmp_path, loss):
+    log = read_log(write_log(tmp_path, loss=loss))
     assert log.unit == 'epoch'
     assert_allclose([row['x'] for row in log.train[:3]], [25 / 70, 50 / 70, 1 + 25 / 70])
     assert [row['x'] for row in log.val] == [1, 2, 3, 4]
