@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from projects.sadcl.models.contrastive_losses import SSCLLoss
+
 
 def unit(vector, eps):
     """The vector over its length, or over eps if that is larger."""
@@ -49,6 +51,13 @@ def sscl(features, target, temperature, anchors='all', eps=0.0, offsets=False):
             offset = _image_pair_maximum(active, row, active[p][0], num_classes, temperature)
             total = total - (similarity[p] - (offset if offsets else 0.0)) / len(partners)
     return total / max(len(active), 1)
+
+
+def sscl_loss(features, target, temperature=0.2, anchors='all'):
+    """The library's loss of this process's batch: features (B, V, C, P), target (B, C)."""
+    image, label = (target > 0).nonzero(as_tuple=True)
+    loss = SSCLLoss(temperature=temperature, anchors=anchors, gather=False)
+    return loss(features[image, :, label].transpose(0, 1), target, image, label)
 
 
 def _image_pair_maximum(active, row, other_row, num_classes, temperature):

@@ -44,15 +44,16 @@ LEFT_OUT = {
     'tools/test.py': 'CONFIG CHECKPOINT',
     'tools/compare.py': 'CONFIG --out DIR',
 }
-EXAMPLE = (ROOT / 'docs' / 'write_a_loss.md').read_text(encoding='utf-8')  # shows its own files
-OTHER_PROGRAMS = {'cd', 'cp', 'mkdir', 'source', 'tensorboard'}
+EXAMPLE = (ROOT / 'docs' / 'write_a_method.md').read_text(encoding='utf-8')  # shows its own files
+OTHER_PROGRAMS = {'cd', 'cp', 'export', 'mkdir', 'source', 'tensorboard'}
 
 
 def lines_of(document):
     """The lines of a document's bash blocks, continued ones joined, without comments."""
     text = document.read_text(encoding='utf-8')
     blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
-    lines = ''.join(blocks).replace('\\\n', ' ').splitlines()
+    # the repository is next to the reader's folder
+    lines = ''.join(blocks).replace('\\\n', ' ').replace('../mlic/', '').splitlines()
     return [line for line in (re.sub(r'(^|\s)#.*', '', line).strip() for line in lines) if line]
 
 
@@ -126,7 +127,7 @@ def parse(tool, arguments, monkeypatch):
 def check_configs(words):
     """Configs of the repository load; others are those that a command before has written."""
     for word in words:
-        if re.match(r'configs/[\w./-]+\.py$', word):
+        if re.match(r'configs/[\w./-]+\.py$', word) and f'`{word}`:' not in EXAMPLE:
             load(word)
 
 

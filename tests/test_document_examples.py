@@ -1,11 +1,11 @@
-"""What the documents show is executed: write_a_loss.md, the tutorial, backbones of own images."""
+"""What the documents show is executed: write_a_method.md, the tutorial, backbones of own images."""
 
-import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -19,61 +19,103 @@ from mmpretrain.structures import DataSample
 from mlic.models.backbones.timm_backbone import LazyTIMMBackbone
 from tests.helpers import ROOT, run_tool
 
-# ---------------------------------------------------------------- write_a_loss.md
+# ---------------------------------------------------------------- write_a_method.md
+
+METHOD = (ROOT / 'docs' / 'write_a_method.md').read_text(encoding='utf-8')
+RUN = 'work_dirs/counting_digits128'
+FEW_IMAGES = [
+    f'{split}_dataloader.{key}'
+    for split in ('train', 'val', 'test')
+    for key in ('dataset.num_images=32', 'num_workers=0', 'persistent_workers=False')
+]
+ONE_EPOCH = [
+    'default_hooks.logger.interval=1',
+    'train_cfg.max_epochs=1',
+    'train_cfg.val_interval=1',
+    'param_scheduler.0.end=1',
+]
 
 
-def own_files():
-    """The files that write_a_loss.md shows: {path: text}."""
-    text = (ROOT / 'docs' / 'write_a_loss.md').read_text(encoding='utf-8')
-    found = re.findall(r'in\s+`([\w/.-]+\.py)`:\n\n```python\n(.*?)```', text, re.DOTALL | re.I)
-    assert text.count('```python') == len(found) == 3
-    return dict(found)
+@pytest.fixture(scope='module')
+def method_folder(tmp_path_factory):
+    """An empty folder next to the repository, with the document's files in it."""
+    folder = tmp_path_factory.mktemp('methods') / 'mine'
+    (folder / 'photos').mkdir(parents=True)
+    (folder.parent / 'mlic').symlink_to(ROOT)
+    files = re.findall(r'In `([\w/.-]+\.py)`:\n\n```python\n(.*?)```', METHOD, re.DOTALL | re.I)
+    assert METHOD.count('```python') == len(files) == 3
+    assert sum(bool(line.strip()) for _, text in files for line in text.splitlines()) <= 80
+    for name, text in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / 'photos' / 'noise.png'), image)
+    return folder
 
 
-@pytest.fixture
-def written_loss(tmp_path, monkeypatch):
-    """The document's files in a checkout that has the repository's configs."""
-    for name, text in own_files().items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for path in (ROOT / 'configs').rglob('*.py'):
-        target = tmp_path / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    for name in ('projects.nearest', 'test_nearest'):
-        sys.modules.pop(name, None)
-    MODELS.module_dict.pop('NearestPrototypeLoss', None)
-
-
-def test_the_loss_of_the_document_passes_its_own_tests(written_loss):
-    path = written_loss / 'tests' / 'test_nearest.py'
-    assert (
-        pytest.main(['-q', '-p', 'no:cacheprovider', f'--rootdir={written_loss}', str(path)]) == 0
+def run_line(line, folder, options=()):
+    """Run a command of the document in the folder: (status, what it prints, errors)."""
+    environment = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=f'{folder}:{ROOT}')
+    environment['PATH'] = f'{Path(sys.executable).parent}:{environment["PATH"]}'
+    if options:
+        line = f'{line.partition(" #")[0]} --cfg-options {" ".join(options)}'
+    done = subprocess.run(
+        ['bash', '-c', line], cwd=folder, env=environment, capture_output=True, text=True
     )
-    tests = [
-        node.name
-        for node in ast.parse(path.read_text()).body
-        if 'test_' in getattr(node, 'name', '')
-    ]
-    assert len(tests) == 4
+    return done.returncode, done.stdout, done.stderr
 
 
-def test_the_config_of_the_document_trains_with_the_loss(written_loss):
-    (name,) = (name for name in own_files() if name.startswith('configs/'))
-    cfg = Config.fromfile(written_loss / name)
-    small = dict(in_channels=16, proj_channels=8, bank_slots=4)
-    head = MODELS.build({**cfg.model.head, **small})
-    embeds = torch.randn(4, 10, 16, requires_grad=True)
-    target = torch.eye(10)[:4]
-    losses = head.loss((embeds,), [DataSample().set_gt_score(row) for row in target])
-    assert type(head.loss_pscl).__name__ == 'NearestPrototypeLoss'
-    assert set(losses) == {'loss_cls', 'loss_sscl', 'loss_pscl'}
-    losses['loss_pscl'].backward()
-    assert head.prototypes.grad.abs().sum() > 0
-    assert embeds.grad.abs().sum() > 0
+@pytest.fixture(scope='module')
+def method_run(method_folder):
+    """What the commands of the document print, in their order."""
+    block = METHOD.split('## From training to use')[1].split('```bash\n')[1].split('```')[0]
+
+    def run(line):
+        options = []
+        if '/train.py' in line or '/test.py' in line or 'show_attention' in line:
+            options = FEW_IMAGES + ONE_EPOCH
+        if '--resume' in line:
+            options = [*options, 'train_cfg.max_epochs=2', 'param_scheduler.0.end=2']
+        status, output, errors = run_line(line, method_folder, options)
+        assert status == 0, f'{line}\n{output}\n{errors}'
+        return output
+
+    tests, train, resume, *others = block.replace('\\\n', '').splitlines()
+    with ThreadPoolExecutor(2) as pool:
+        return [*pool.map(run, (tests, train)), run(resume), *pool.map(run, others)]
+
+
+def test_the_method_of_the_document_trains_and_resumes(method_run, method_folder):
+    tests, train, resumed, tested, *_ = method_run
+    assert re.search(r'^3 passed', tests, re.MULTILINE)
+    assert 'loss_count: ' in train
+    assert 'resumed epoch: 1' in resumed and 'Epoch(val) [2]' in resumed
+    assert re.search(r'mAP \d+\.\d \(standard\)$', tested.strip())
+    state = torch.load(method_folder / RUN / 'epoch_2.pth', weights_only=False)
+    assert {'head.counter.weight', 'neck.attend.weight'} < state['state_dict'].keys()
+
+
+def test_what_only_training_needs_is_not_published(method_run, method_folder):
+    (weights,) = (method_folder / 'published').glob('*.pth')
+    names = torch.load(weights, weights_only=True)['state_dict'].keys()
+    assert 'head.fc.weight' in names
+    assert not [name for name in names if 'counter' in name]
+
+
+def test_the_method_of_the_document_is_exported_and_drawn(method_run, method_folder):
+    for name in ('model.onnx', 'looks.png', 'result/predictions.json', 'result/pictures/noise.jpg'):
+        assert (method_folder / name).stat().st_size > 100, name
+
+
+def test_an_error_of_the_method_is_one_line(method_folder):
+    status, output, errors = run_line(
+        'python ../mlic/tools/train.py configs/counting_digits128.py --work-dir wrong',
+        method_folder,
+        [*FEW_IMAGES, 'model.neck.in_channels=64'],
+    )
+    assert status == 1
+    assert errors.splitlines()[-1] == 'error: ClassPool(in_channels=64): set neck.in_channels=112'
+    assert 'Traceback' not in output + errors
 
 
 # ---------------------------------------------------------------- backbones.md, on own images

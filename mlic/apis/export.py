@@ -11,6 +11,8 @@ from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlic.engine.mmengine_internals import normalises
+
 from .inferencer import LOADERS
 
 
@@ -29,9 +31,9 @@ class ScoreModel(nn.Module):
         self.flip = not preprocessor.to_rgb
         self.divisor = preprocessor.pad_size_divisor
         self.pad_value = preprocessor.pad_value
-        normalises = preprocessor._enable_normalize
-        mean = preprocessor.mean if normalises else torch.zeros(1, 1, 1)
-        std = preprocessor.std if normalises else torch.ones(1, 1, 1)
+        normalised = normalises(preprocessor)
+        mean = preprocessor.mean if normalised else torch.zeros(1, 1, 1)
+        std = preprocessor.std if normalised else torch.ones(1, 1, 1)
         self.register_buffer('mean', mean.clone())
         self.register_buffer('std', std.clone())
 

@@ -68,7 +68,7 @@ def open_run(
         device (str, optional): Defaults to None: the GPU if there is one.
 
     Raises:
-        SystemExit: If there is no such checkpoint.
+        FileNotFoundError: If there is no such checkpoint.
         ValueError: If there is no config, or weights or classes and their order do not fit.
     """
     found = find_checkpoint(checkpoint, stage)

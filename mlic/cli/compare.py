@@ -3,7 +3,7 @@
 Trains and tests each config with each seed, and writes to DIR a table (table.md, table.csv) with
 mean, standard deviation over seeds and the paired bootstrap interval (over test images) of the
 mAP difference to the first config, all numbers (results.json) and the difference of each class
-(per_class.png). Started again, it goes on: what is done is not done again.
+(per_class.png). Started again, it resumes: what is done is not done again.
 """
 
 from __future__ import annotations
@@ -127,6 +127,6 @@ def main(argv: list[str] | None = None) -> None:
     try:
         failed = compare(args)
     except KeyboardInterrupt:
-        sys.exit('stopped; the same command goes on')
+        sys.exit('stopped; the same command resumes')
     if failed:
         sys.exit(f'{failed} runs failed; the same command tries them again')

@@ -21,10 +21,10 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import (
     DIFFICULT_RULES,
     Block,
+    apply_difficult_rule,
     describe_empty,
     empty_classes,
     prepare_matrices,
-    settle_difficult,
 )
 from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, Protocol
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     held_out = read_held_out(args, block, names) if args.eval else None
     protocol = PROTOCOLS[args.protocol]
     pred, target, ignore = prepare_matrices(
-        block.pred, *settle_difficult(block, args.difficult), None
+        block.pred, *apply_difficult_rule(block, args.difficult), None
     )
     thresholds, overall = fit_thresholds(pred, target, ignore, protocol.strict, args.smoothing)
     empty = [names[c] for c in empty_classes(target)]

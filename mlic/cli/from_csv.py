@@ -230,7 +230,7 @@ def read_images(table: Table, folder: Path, sep: str | None, skip_missing: bool)
         raise ValueError(
             f'{len(missing)} of {len(table.rows)} images are not in {folder}: '
             f'{first_names(missing, 5)}. '
-            '--skip-missing goes on without them'
+            '--skip-missing continues without them'
         )
     if missing:
         print(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')

@@ -112,15 +112,15 @@ def from_sidecars(
         split = splits.get(PurePosixPath(file).parts[0])
         images.append(Image(file, labels, str(folder / text), split))
     if not images:
-        raise ValueError(f'none of the {len(files)} images in {folder} has a .txt file beside it')
+        raise ValueError(f'none of the {len(files)} images in {folder} has a .txt file next to it')
     if missing and not skip_missing:
         raise ValueError(
-            f'{len(missing)} of {len(files)} images have no .txt file beside them: '
+            f'{len(missing)} of {len(files)} images have no .txt file next to them: '
             f'{first_names(missing, 5)}. An empty one says that there is no label; --skip-missing '
             'leaves these images out'
         )
     print(
-        f'{len(images)} images with their labels beside them; without: {len(missing)} images '
+        f'{len(images)} images with their labels next to them; without: {len(missing)} images '
         f'(left out); {len(texts - used)} .txt files without an image'
     )
     return images

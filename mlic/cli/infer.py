@@ -34,7 +34,7 @@ from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
 EXIT_STATUS = (
     'The exit status is 1 if any image could not be read, although the others are done: a script '
-    'that goes on would otherwise take a part for the whole. The images that failed are listed '
+    'that continues would otherwise take a part for the whole. The images that failed are listed '
     'at the end and in predictions.json.'
 )
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from mlic.cli.arguments import PICTURES, add_threshold_argument, at_least, out_file
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import class_indices, settle_difficult
+from mlic.evaluation.matrices import apply_difficult_rule, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
@@ -75,7 +75,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def load(path: Path) -> tuple:
     """Scores, truth, ignored entries or None, and class names of a prediction file."""
     block, names = read_predictions(path)
-    return (block.pred, *settle_difficult(block, 'ignore'), names)
+    return (block.pred, *apply_difficult_rule(block, 'ignore'), names)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:

@@ -40,7 +40,7 @@ from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import DIFFICULT_RULES, describe_empty, settle_difficult
+from mlic.evaluation.matrices import DIFFICULT_RULES, apply_difficult_rule, describe_empty
 from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
@@ -168,7 +168,7 @@ def write_report(args: argparse.Namespace) -> None:
         predict(cfg, checkpoint.path, args.pred)
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
-    target, ignore = settle_difficult(block, args.difficult)
+    target, ignore = apply_difficult_rule(block, args.difficult)
     from_file = isinstance(threshold, ThresholdFile)
     start = threshold.of_classes(names) if from_file else threshold
     data = prediction_data(block.pred, target, ignore, names, start)

@@ -154,7 +154,7 @@ def evaluate(args: argparse.Namespace) -> None:
         print(f'saved: {args.out}')
     for metric in own_metrics(cfg)[:1]:
         beside = args.out or Path(metric.per_class_file).parent == Path(cfg.load_from).parent
-        note = '' if beside else ' (not beside the checkpoint)'
+        note = '' if beside else ' (not next to the checkpoint)'
         print(f'of each class: {metric.per_class_file}{note}')
         protocols = metric.get('protocols', 'standard')
         protocol = protocols if isinstance(protocols, str) else protocols[0]

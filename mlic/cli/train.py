@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a name, from the latest in the work directory '
+        help='resume from this checkpoint; without a name, from the latest in the work directory '
         'that can be read',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')

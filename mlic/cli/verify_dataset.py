@@ -249,5 +249,5 @@ def main(argv: list[str] | None = None) -> None:
         print('--out FILE lists all broken images')
     number = len(findings.problems)
     if number:
-        sys.exit(f'{number} thing{"s" * (number > 1)} to mend before training, marked WRONG above')
+        sys.exit(f'{number} problem{"s" * (number > 1)} to fix before training, marked WRONG above')
     print('OK')

@@ -52,7 +52,7 @@ def multi_hot(labels: list, num_classes: int) -> np.ndarray:
     return hot
 
 
-def settle_difficult(block: Block, rule: str) -> tuple:
+def apply_difficult_rule(block: Block, rule: str) -> tuple:
     """``target`` and ``ignore`` (bool or None) when difficult entries are what ``rule`` says.
 
     Args:
@@ -90,7 +90,7 @@ def check_finite(pred: np.ndarray, names: Sequence | None = None) -> None:
     )
 
 
-def refuse_scores(
+def raise_for_scores(
     pred: np.ndarray, data_samples: Sequence[dict], names: Sequence[str], before: int
 ) -> None:
     """ValueError that names the first image and class of a batch with a NaN or infinite score.

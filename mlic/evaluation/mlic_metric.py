@@ -30,8 +30,8 @@ from .matrices import (
     interleave_blocks,
     multi_hot,
     prepare_matrices,
+    raise_for_scores,
     read_class_file,
-    refuse_scores,
     stack_samples,
 )
 from .predictions import save_predictions
@@ -138,7 +138,7 @@ class MLICMetric(BaseMetric):
         pred = stack_samples(data_samples, 'pred_score')  # (N, C)
         names = self._class_names(pred.shape[1])
         if not np.isfinite(pred).all():
-            refuse_scores(pred, data_samples, names, sum(len(b.pred) for b in self.results))
+            raise_for_scores(pred, data_samples, names, sum(len(b.pred) for b in self.results))
         if all('gt_score' in sample for sample in data_samples):
             target = binary(stack_samples(data_samples, 'gt_score'))
         else:

@@ -11,11 +11,11 @@ import numpy as np
 
 from .matrices import (
     Block,
+    apply_difficult_rule,
     class_indices,
     describe_empty,
     empty_classes,
     prepare_matrices,
-    settle_difficult,
 )
 from .protocols import evaluate_protocols
 from .thresholds import ThresholdFile
@@ -127,7 +127,7 @@ def evaluate_block(
     if isinstance(threshold, ThresholdFile):
         threshold = threshold.of_classes(names)
         threshold = threshold if indices is None else threshold[indices]
-    target, ignore = settle_difficult(block, difficult)
+    target, ignore = apply_difficult_rule(block, difficult)
     pred, target, ignore = prepare_matrices(block.pred, target, ignore, indices)
     metrics, per_class = evaluate_protocols(pred, target, protocols, threshold, topk, ignore)
     chosen = [names[c] for c in (range(len(names)) if indices is None else indices)]

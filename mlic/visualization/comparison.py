@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .page import (
-    BETTER_COLOUR,
-    DPI,
-    FONT_SIZE,
-    MARGIN,
-    PLAIN_COLOUR,
-    WORSE_COLOUR,
-    fit_text,
-    text_width,
-)
+from . import page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,9 +60,6 @@ def draw_comparison(
     Raises:
         ValueError: If sizes differ, or no class has positives.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not len(first) == len(second) == len(support) == len(class_names):
         sizes = f'{len(first)}, {len(second)}, {len(support)} and {len(class_names)}'
         raise ValueError(f'both runs, support and names must have one length, got {sizes}')
@@ -79,46 +67,39 @@ def draw_comparison(
     order, shown = choose_bars(difference)
     if not len(order):
         raise ValueError('no class has positives: nothing to compare')
-    labels = [fit_text(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
+    labels = [page.fit_text(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
     numbers = [f'{first[c]:.1f} → {second[c]:.1f}' for c in shown]
-    left = MARGIN + max(map(text_width, labels)) + 0.15
-    right = max(map(text_width, numbers)) + 0.3
+    left = page.MARGIN + max(map(page.text_width, labels)) + 0.15
+    right = max(map(page.text_width, numbers)) + 0.3
     has_strip = len(shown) < len(order)
     bars = len(shown) * ROW
     width = left + BARS_WIDTH + right
     height = TITLE + bars + AXIS + (STRIP_HEIGHT + 0.55 if has_strip else 0)
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
-    FigureCanvasAgg(figure)
-    text = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
-    title = describe_comparison(first, second, run_names)
-    figure.text(
-        MARGIN / width, 1 - 0.12 / height, fit_text(title, width - MARGIN), va='top', **text
-    )
-
-    box = (left / width, AXIS / height, BARS_WIDTH / width, bars / height)
-    axes = figure.add_axes(box)
+    figure = page.new_page(width, height)
+    title = page.fit_text(describe_comparison(first, second, run_names), width - page.MARGIN)
+    figure.text(page.MARGIN / width, 1 - 0.12 / height, title, va='top', **page.TEXT)
+    axes = page.add_axes(figure, left, AXIS, BARS_WIDTH, bars)
     rows = np.arange(len(shown))
     axes.barh(rows, difference[shown], 0.74, color=_colours(difference[shown]))
-    axes.set_yticks(rows, labels, **text)
+    axes.set_yticks(rows, labels, **page.TEXT)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     for row, number in zip(rows, numbers):
         place = (1 + 0.1 / BARS_WIDTH, row)
-        axes.text(*place, number, va='center', transform=axes.get_yaxis_transform(), **text)
+        axes.text(*place, number, va='center', transform=axes.get_yaxis_transform(), **page.TEXT)
     if has_strip:
         axes.axhline(len(shown) / 2 - 0.5, color='#9aa4ae', linewidth=0.8, linestyle=(0, (4, 3)))
-        bottom = (AXIS + bars + 0.45) / height
-        strip = figure.add_axes((left / width, bottom, BARS_WIDTH / width, STRIP_HEIGHT / height))
+        strip = page.add_axes(figure, left, AXIS + bars + 0.45, BARS_WIDTH, STRIP_HEIGHT)
         strip.bar(np.arange(len(order)), difference[order], 1, color=_colours(difference[order]))
         strip.set_xlim(-0.5, len(order) - 0.5)
-        strip.set_xlabel(f'all {len(order)} classes, sorted', labelpad=2, **text)
+        strip.set_xlabel(f'all {len(order)} classes, sorted', labelpad=2, **page.TEXT)
         strip.set_xticks([])
-        strip.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+        strip.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
         strip.spines[['top', 'right', 'bottom']].set_visible(False)
-    axes.set_xlabel('difference of average precision, in points', labelpad=2, **text)
-    axes.axvline(0, color=PLAIN_COLOUR, linewidth=0.8)
+    axes.set_xlabel('difference of average precision, in points', labelpad=2, **page.TEXT)
+    axes.axvline(0, color=page.PLAIN_COLOUR, linewidth=0.8)
     axes.grid(axis='x', color='#d8dee4', linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(axis='x', labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+    axes.tick_params(axis='x', labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
     axes.tick_params(axis='y', length=0)
     axes.spines[['top', 'right', 'left']].set_visible(False)
     return figure
@@ -134,4 +115,4 @@ def describe_comparison(first: np.ndarray, second: np.ndarray, run_names: Sequen
 
 def _colours(difference: np.ndarray) -> list[str]:
     """One for gains, one for losses."""
-    return [BETTER_COLOUR if value >= 0 else WORSE_COLOUR for value in difference]
+    return [page.BETTER_COLOUR if value >= 0 else page.WORSE_COLOUR for value in difference]

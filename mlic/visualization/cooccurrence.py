@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .page import BLANK_COLOUR, DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
+from . import page
 from .prototypes import cluster_order, cosine_matrix
 
 if TYPE_CHECKING:
@@ -63,30 +63,20 @@ def draw_cooccurrence(
         ValueError: If sizes differ, or there is no class.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     if truth.shape != predicted.shape or len(truth) != len(class_names) or not len(order):
         sizes = f'{truth.shape}, {predicted.shape}, {len(class_names)} names, {len(order)} drawn'
         raise ValueError(f'two matrices (C, C), C names and an order are needed, got {sizes}')
     step = -(-len(order) // MAX_TICKS)
     ticks = range(0, len(order), step)
-    labels = [fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
-    names = max(map(text_width, labels)) + 0.12
-    side = max(1, round(PANEL_PIXELS / len(order))) * len(order) / DPI
-    left, bottom = MARGIN + names, MARGIN + names + LEGEND
+    labels = [page.fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
+    names = max(map(page.text_width, labels)) + 0.12
+    side = max(1, round(PANEL_PIXELS / len(order))) * len(order) / page.DPI
+    left, bottom = page.MARGIN + names, page.MARGIN + names + LEGEND
     bar_space = BAR_WIDTH + BAR_LABELS + GAP / 2
     width = left + 3 * side + 2 * GAP + 2 * bar_space + 0.1
     height = bottom + side + TITLE
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
-    FigureCanvasAgg(figure)
-    text = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
-
-    def panel(offset: float, panel_width: float):
-        return figure.add_axes(
-            (offset / width, bottom / height, panel_width / width, side / height)
-        )
-
+    figure = page.new_page(width, height)
     chosen = np.ix_(order, order)
     matrices = [truth[chosen], predicted[chosen]]
     matrices.append(matrices[1] - matrices[0])
@@ -95,23 +85,24 @@ def draw_cooccurrence(
     titles = ('labels', 'predictions', 'predictions − labels')
     offset = left
     for number, (matrix, (colours, low, high)) in enumerate(zip(matrices, scales)):
-        axes = panel(offset, side)
-        colours = colormaps[colours].with_extremes(bad=BLANK_COLOUR)
+        axes = page.add_axes(figure, offset, bottom, side, side)
+        colours = colormaps[colours].with_extremes(bad=page.BLANK_COLOUR)
         image = axes.imshow(
             _off_diagonal(matrix), colours, interpolation='nearest', vmin=low, vmax=high
         )
-        axes.set_xticks(ticks, labels, rotation=90, **text)
-        axes.set_yticks(ticks, labels if number == 0 else [], **text)
+        axes.set_xticks(ticks, labels, rotation=90, **page.TEXT)
+        axes.set_yticks(ticks, labels if number == 0 else [], **page.TEXT)
         axes.tick_params(length=3, pad=3)
-        axes.set_title(titles[number], pad=6, **text)
+        axes.set_title(titles[number], pad=6, **page.TEXT)
         offset += side + GAP
         if number:
-            bar = figure.colorbar(image, cax=panel(offset - GAP / 2, BAR_WIDTH))
-            bar.ax.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+            bar_axes = page.add_axes(figure, offset - GAP / 2, bottom, BAR_WIDTH, side)
+            bar = figure.colorbar(image, cax=bar_axes)
+            bar.ax.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
             offset += bar_space
     note = '' if step == 1 else f'; one class in {step} is named'
     caption = f'share of the images with the row’s class that have the column’s, too{note}'
-    figure.text(MARGIN / width, 1 - 0.1 / height, caption, va='top', **text)
+    figure.text(page.MARGIN / width, 1 - 0.1 / height, caption, va='top', **page.TEXT)
     return figure
 
 

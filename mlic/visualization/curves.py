@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .page import COLOURS, DPI, FONT_SIZE, PLAIN_COLOUR, trim_right
+from .page import COLOURS, FONT_SIZE, PLAIN_COLOUR, add_axes, new_page, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,16 +107,12 @@ def draw_pr_curves(
     Raises:
         ValueError: If there are no curves, or more than can be told apart.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not 1 <= len(curves) <= MAX_CURVES + 1:
         raise ValueError(f'1 to {MAX_CURVES + 1} curves can be drawn, got {len(curves)}')
     is_one = isinstance(threshold, (int, float))
     width, height = LEFT + SIDE + LEGEND, BOTTOM + SIDE + TOP
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((LEFT / width, BOTTOM / height, SIDE / width, SIDE / height))
+    figure = new_page(width, height)
+    axes = add_axes(figure, LEFT, BOTTOM, SIDE, SIDE)
     _equal_f1(axes)
     for number, curve in enumerate(curves):
         style = dict(color='black', linewidth=2.4, zorder=4)

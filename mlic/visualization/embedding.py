@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .page import DPI, FONT_SIZE, GROUP_COLOURS, OTHER_COLOUR, PLAIN_COLOUR, fit_text, trim_right
+from . import page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SHAPES = ('o', '^')
-MAX_GROUPS = len(GROUP_COLOURS) * len(SHAPES)
+MAX_GROUPS = len(page.GROUP_COLOURS) * len(SHAPES)
 OTHER = 'other classes'
 SIDE, MARGIN, LEGEND, TITLE = 8.0, 0.15, 2.4, 0.4  # inches
 NAME_SIZE = 8  # points
@@ -109,23 +109,20 @@ def draw_embeddings(
     Raises:
         ValueError: If there are more groups than can be told apart.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     group_of = np.asarray(groups, dtype=object)
     present, counts = np.unique(group_of[labels], return_counts=True)
     kinds = [kind for kind in present[np.argsort(-counts, kind='stable')] if kind != OTHER]
     if len(kinds) > MAX_GROUPS:
         raise ValueError(f'at most {MAX_GROUPS} groups can be told apart, got {len(kinds)}')
     width, height = SIDE + LEGEND + 2 * MARGIN, SIDE + MARGIN + TITLE
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((MARGIN / width, MARGIN / height, SIDE / width, SIDE / height))
+    figure = page.new_page(width, height)
+    axes = page.add_axes(figure, MARGIN, MARGIN, SIDE, SIDE)
     for number, kind in enumerate([*kinds, OTHER] if OTHER in present else kinds):
         is_other = kind == OTHER
-        colour = OTHER_COLOUR if is_other else GROUP_COLOURS[number % len(GROUP_COLOURS)]
-        shape = SHAPES[0 if is_other else number // len(GROUP_COLOURS)]
-        label = fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
+        shape, colour = divmod(number, len(page.GROUP_COLOURS))
+        colour = page.OTHER_COLOUR if is_other else page.GROUP_COLOURS[colour]
+        shape = SHAPES[0 if is_other else shape]
+        label = page.fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
         style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
         axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)
         star = dict(s=40 if is_other else 100, edgecolors='black', linewidths=0.7, marker='*')
@@ -135,13 +132,13 @@ def draw_embeddings(
     axes.set_yticks([])
     axes.margins(0.04)
     axes.spines[:].set_color('#d1d9e0')
-    axes.set_title(title, fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+    axes.set_title(title, fontsize=page.FONT_SIZE, color=page.PLAIN_COLOUR, parse_math=False)
     if np.isfinite(prototypes).any():
         star = dict(s=90, color='white', marker='*', edgecolors='black', linewidths=0.7)
         axes.scatter([], [], label='prototype', **star)
     place = dict(loc='upper left', bbox_to_anchor=(1.01, 1), borderaxespad=0)
-    axes.legend(**place, frameon=False, fontsize=FONT_SIZE, markerscale=1.4)
-    trim_right(figure, axes)
+    axes.legend(**place, frameon=False, fontsize=page.FONT_SIZE, markerscale=1.4)
+    page.trim_right(figure, axes)
     _name_classes(figure, axes, points, labels, prototypes, class_names)
     return figure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,26 @@ GROUP_COLOURS = (
 )  # fmt: skip
 
 
+TEXT = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+
+
+def new_page(width: float, height: float) -> Figure:
+    """A white figure of that size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place of the page, from its lower left corner."""
+    page_width, page_height = figure.get_size_inches()
+    box = (left / page_width, bottom / page_height, width / page_width, height / page_height)
+    return figure.add_axes(box)
+
+
 def text_width(text: str) -> float:
     """Inches that a line takes."""
     from matplotlib.font_manager import FontProperties
@@ -41,11 +61,13 @@ def text_width(text: str) -> float:
     return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
-def fit_text(name: str, width: float, ending: str = '') -> str:
+def fit_text(
+    name: str, width: float, ending: str = '', measure: Callable[[str], float] = text_width
+) -> str:
     """The name and its ending, the name cut at the end if the two are wider than that."""
-    if text_width(name + ending) <= width:
+    if measure(name + ending) <= width:
         return name + ending
-    while name and text_width(f'{name}…{ending}') > width:
+    while name and measure(f'{name}…{ending}') > width:
         name = name[:-1]
     return f'{name.rstrip()}…{ending}'
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
-from .page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, PLAIN_COLOUR, TRUE_COLOUR
+from .page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, PLAIN_COLOUR, TRUE_COLOUR, fit_text
 
 MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
 MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
@@ -143,11 +143,7 @@ def _fit(photo: Image.Image, largest: int, smallest: int) -> Image.Image:
 def _cut(name: str, ending: str, width: float) -> str:
     """The name and its ending, the name shortened until the two fit."""
     name = ' '.join(name.split())  # a line break would break the line
-    if _font().getlength(name + ending) <= width:
-        return name + ending
-    while name and _font().getlength(f'{name}…{ending}') > width:
-        name = name[:-1]
-    return f'{name.rstrip()}…{ending}'
+    return fit_text(name, width, ending, _font().getlength)
 
 
 def _cut_start(name: str, width: float) -> str:

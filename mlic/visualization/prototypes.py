@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .page import BLANK_COLOUR, DPI, FONT_SIZE, MARGIN, PLAIN_COLOUR, fit_text, text_width
+from . import page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,39 +106,33 @@ def draw_prototypes(
         ValueError: If there is no class, or a number of classes differs.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     order = list(range(len(cosines)) if order is None else order)
     _check(cosines, class_names, order)
     step = math.ceil(len(order) / MAX_TICKS)
     ticks = range(0, len(order), step)
-    labels = [fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
-    names = max(map(text_width, labels)) + TICK_SPACE
-    side = max(1, round(MATRIX_PIXELS / len(order))) * len(order) / DPI
+    labels = [page.fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
+    names = max(map(page.text_width, labels)) + TICK_SPACE
+    side = max(1, round(MATRIX_PIXELS / len(order))) * len(order) / page.DPI
     note = '' if step == 1 else f'one class in {step} is named'
-    left, bottom = MARGIN + names, MARGIN + names + (0.25 if note else 0)
-    width = left + side + BAR_GAP + BAR_WIDTH + BAR_LABELS + MARGIN
+    left, bottom = page.MARGIN + names, page.MARGIN + names + (0.25 if note else 0)
+    width = left + side + BAR_GAP + BAR_WIDTH + BAR_LABELS + page.MARGIN
     height = bottom + side + TITLE_SPACE
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor='white')
-    FigureCanvasAgg(figure)
-
-    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    figure = page.new_page(width, height)
+    axes = page.add_axes(figure, left, bottom, side, side)
     low, high, colours = _scale(off_diagonal(cosines))
-    colours = colormaps[colours].with_extremes(bad=BLANK_COLOUR)
+    colours = colormaps[colours].with_extremes(bad=page.BLANK_COLOUR)
     matrix = cosines[order][:, order].numpy()
     image = axes.imshow(matrix, colours, interpolation='nearest', vmin=low, vmax=high)
-    text = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
-    axes.set_xticks(ticks, labels, rotation=90, **text)
-    axes.set_yticks(ticks, labels, **text)
+    axes.set_xticks(ticks, labels, rotation=90, **page.TEXT)
+    axes.set_yticks(ticks, labels, **page.TEXT)
     axes.tick_params(length=3, pad=3)
-    axes.set_xlabel(note, fontsize=FONT_SIZE, color=PLAIN_COLOUR)
-    axes.set_title(describe(cosines, subject), pad=8, **text)
-    bar_left = (left + side + BAR_GAP) / width
-    bar_axes = figure.add_axes((bar_left, bottom / height, BAR_WIDTH / width, side / height))
+    axes.set_xlabel(note, fontsize=page.FONT_SIZE, color=page.PLAIN_COLOUR)
+    axes.set_title(describe(cosines, subject), pad=8, **page.TEXT)
+    bar_axes = page.add_axes(figure, left + side + BAR_GAP, bottom, BAR_WIDTH, side)
     extend = 'max' if high < 1 else 'neither'
     bar = figure.colorbar(image, cax=bar_axes, extend=extend, extendfrac=0.03)
-    bar.ax.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+    bar.ax.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
     return figure
 
 

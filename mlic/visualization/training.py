@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .page import COLOURS, DPI, FONT_SIZE, PLAIN_COLOUR
+from .page import COLOURS, FONT_SIZE, PLAIN_COLOUR, add_axes, new_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,19 +81,16 @@ def draw_training(log: TrainingLog) -> Figure:
     Returns:
         Figure: 900 px wide at 100 dpi.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
     panels = [(title, curves) for title, curves in _panels(log) if curves]
     height = BOTTOM + len(panels) * PANEL + (len(panels) - 1) * GAP + TOP
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor='white')
-    FigureCanvasAgg(figure)
+    figure = new_page(WIDTH, height)
     last = max(row['x'] for row in log.train + log.val)
     side = WIDTH - LEFT - RIGHT
     for number, (title, curves) in enumerate(panels):
         bottom = BOTTOM + (len(panels) - 1 - number) * (PANEL + GAP)
-        axes = figure.add_axes((LEFT / WIDTH, bottom / height, side / WIDTH, PANEL / height))
+        axes = add_axes(figure, LEFT, bottom, side, PANEL)
         for colour, (label, x, y) in zip(COLOURS, curves):
             marker = 'o' if title.startswith('validation') or len(x) == 1 else None
             axes.plot(x, y, color=colour, linewidth=1.6, marker=marker, markersize=3.5, label=label)

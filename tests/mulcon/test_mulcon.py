@@ -18,7 +18,6 @@ import projects.mulcon  # noqa: F401
 from projects.mulcon.attention_block import AttentionBlock
 from projects.mulcon.hard_negatives import hard_negative_term
 from projects.mulcon.mulcon_neck import MulConNeck
-from projects.sadcl.models.contrastive_losses import sscl_loss
 from tests import reference
 
 # float64, some ten layers of values of order 1
@@ -133,7 +132,6 @@ def test_loss_equals_sscl_over_the_views_and_mean_bce(views):
     head, embeds = make_head(num_views=views), make_embeds(views)
     losses = head.loss((embeds,), make_samples(TARGET, views))
     features = head.projector(embeds).unflatten(0, (views, 3)).transpose(0, 1)  # (B, V, C, P)
-    assert_close(losses['loss_con'], 0.5 * sscl_loss(features, TARGET, 0.2), **EXACT)
     by_loops = reference.sscl(features, TARGET, 0.2)
     assert_close(losses['loss_con'], 0.5 * by_loops, **EXACT)
 

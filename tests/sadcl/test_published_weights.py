@@ -299,7 +299,7 @@ def test_keys_without_a_place_are_listed(complete):
 def test_shapes_that_do_not_fit_are_listed_with_both(complete):
     converted = convert_state_dict(complete)
     converted['head.fc.bias'] = torch.zeros(9)
-    with pytest.raises(ValueError, match=r'head.fc.bias \(9,\) in place of \(10,\)'):
+    with pytest.raises(ValueError, match=r'head.fc.bias \(9,\) instead of \(10,\)'):
         check_complete(converted)
 
 

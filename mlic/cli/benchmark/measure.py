@@ -23,7 +23,7 @@ class Case:
         run (Callable): Does the work once.
         against (Callable, optional): Another way of doing it; its ratio is reported, too.
         against_name (str): What that is.
-        against_is_better_below (float, optional): The limit of that ratio.
+        against_limit (float, optional): The highest ratio of the two times that passes.
         limit (float, optional): At most this many matmuls.
         memory_limit_mb (float, optional): At most this peak.
         growth (tuple, optional): (series, size) for the fitted exponent of time over size.

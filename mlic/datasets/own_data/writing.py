@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--epochs', type=int, help='of training, at least 2 (about 400 iterations, 6 to 40 epochs)'
     )
     parser.add_argument(
-        '--skip-missing', action='store_true', help='go on without what is missing, and count it'
+        '--skip-missing', action='store_true', help='continue without what is missing, and count it'
     )
 
 
@@ -130,7 +130,7 @@ def print_counts(images: list[Image], classes: list[str]) -> None:
         similar = get_close_matches(name, frequent, 1, SIMILAR) if total(name) < FEW else []
         if similar:
             print(
-                f'warning: a slip of the pen? {name!r} ({total(name)}) looks like '
+                f'warning: possible typo: {name!r} ({total(name)}) looks like '
                 f'{similar[0]!r} ({total(similar[0])})'
             )
     odd = [name for name in classes if name.casefold() in NOT_NAMES]
@@ -145,7 +145,8 @@ def print_counts(images: list[Image], classes: list[str]) -> None:
             print(f'{len(lacking)} have none in {split}: {first_names(lacking, 8)}')
         few = [name for name in classes if 0 < counts[split][name] < FEW]
         if few and split != 'train':
-            print(f'{len(few)} have fewer than {FEW} in {split}: their AP hangs on single images')
+            fault = 'their AP depends on a handful of images'
+            print(f'{len(few)} have fewer than {FEW} in {split}: {fault}')
 
 
 def finish(

@@ -16,6 +16,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 
+from mlic.engine.mmengine_internals import loader_schemes
+
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 NOT_READABLE = 'is not a checkpoint that torch can read'
@@ -73,7 +75,7 @@ def install_safe_loading() -> None:
     it. A download stays mmengine's, and is read as a local file is. Importing ``projects.sadcl``
     calls this once; calling it again changes nothing.
     """
-    for prefix, loader in list(CheckpointLoader._schemes.items()):
+    for prefix, loader in loader_schemes().items():
         if not hasattr(loader, '__wrapped__'):
             safe = load_from_local if prefix == '' else _make_safe(loader)
             CheckpointLoader.register_scheme(prefix, safe, force=True)
@@ -135,7 +137,7 @@ def _refusal(path: str | Path) -> Iterator[None]:
         if digit_version(torch.__version__) < digit_version('2.6'):
             hint = f' (torch {torch.__version__} cannot read logs safely: 2.6 and later can)'
         raise CheckpointError(
-            f'{path} holds {", ".join(found)} beside its weights, which only code from the file '
+            f'{path} holds {", ".join(found)} next to its weights, which only code from the file '
             f'itself could rebuild{hint}. If you trust the file, set {TRUST}=1 for this command: '
             'the code then runs'
         ) from error

@@ -40,17 +40,25 @@ class NameTable:
         """Their name of an entry of ours; the name itself if it has none."""
         return self._rename(name, 0) or name
 
-    def to_ours(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same tensors under our names, without the dropped ones.
+    def rename(self, state_dict: Mapping[str, Tensor], back: bool = False) -> dict[str, Tensor]:
+        """The same tensors under our names, without the dropped ones; ``back``: under theirs.
 
         Raises:
             ValueError: Naming the keys that are unknown, or stand for the same entry.
         """
-        return self._rename_all(state_dict, 1)
-
-    def to_theirs(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The reverse of :meth:`to_ours`."""
-        return self._rename_all(state_dict, 0)
+        names = {
+            name: self._rename(name, 0 if back else 1)
+            for name in state_dict
+            if not name.endswith(self.dropped)
+        }
+        unknown = [name for name, renamed in names.items() if renamed is None]
+        if unknown:
+            raise ValueError(f'{len(unknown)} unknown keys: {listed(unknown)}')
+        seen = list(names.values())
+        twice = [old for old, new in names.items() if seen.count(new) > 1]
+        if twice:
+            raise ValueError(f'keys that stand for the same entry: {listed(twice)}')
+        return {new: state_dict[old] for old, new in names.items()}
 
     def compare(
         self,
@@ -59,13 +67,13 @@ class NameTable:
         kind: str,
         rename: Callable[[str], str] = str,
     ) -> None:
-        """Check that all entries are there, and of the right shape; dropped ones do not count.
+        """Check that all entries but the dropped ones are there, and of the right shape.
 
         Args:
-            found (Mapping): By our names.
-            expected (Mapping): By our names.
-            kind (str): What ``expected`` is, for the message.
-            rename (Callable): The names that the message has. Defaults to ours.
+            found (Mapping): By our names, as ``expected``.
+            expected (Mapping): What a ``kind`` of model has; the message names it.
+            kind (str): For the message.
+            rename (Callable): Gives the names that the message has. Defaults to ours.
 
         Raises:
             ValueError: Listing missing and unknown keys, or else wrong shapes.
@@ -91,20 +99,6 @@ class NameTable:
         ]
         if wrong:
             raise ValueError(f'shapes do not fit together, as a {kind}: {listed(wrong)}')
-
-    def _rename_all(self, state_dict: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
-        """Rename every entry, once."""
-        names = {
-            name: self._rename(name, side) for name in state_dict if not name.endswith(self.dropped)
-        }
-        unknown = [name for name, renamed in names.items() if renamed is None]
-        if unknown:
-            raise ValueError(f'{len(unknown)} unknown keys: {listed(unknown)}')
-        seen = list(names.values())
-        twice = [old for old, new in names.items() if seen.count(new) > 1]
-        if twice:
-            raise ValueError(f'keys that stand for the same entry: {listed(twice)}')
-        return {new: state_dict[old] for old, new in names.items()}
 
     def _rename(self, name: str, side: int) -> str | None:
         """The name on that side, 0 theirs or 1 ours, or None."""

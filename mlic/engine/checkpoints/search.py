@@ -54,7 +54,7 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
             highest of the last stage. Defaults to 'best'.
 
     Raises:
-        SystemExit: If there is none.
+        FileNotFoundError: If there is none.
         CheckpointError: If one of those to compare cannot be read.
     """
     path = str(path)
@@ -62,18 +62,17 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     if '://' in path:
         return FoundCheckpoint(path)
     if not given.exists():
-        raise SystemExit(f'checkpoint not found: {path} does not exist')
+        raise FileNotFoundError(f'checkpoint not found: {path} does not exist')
     if not given.is_dir():
         return _read_record(given)
     best = [_read_record(file) for file in sorted(given.glob('best_*.pth'))]
     if best:
         return _choose(best, stage)
-    try:
-        latest = find_resumable(given)
-    except CheckpointError as error:
-        raise SystemExit(f'checkpoint not found: no best_*.pth in {path}; {error}') from error
+    latest = find_resumable(given)
     if latest is None:
-        raise SystemExit(f'checkpoint not found: no best_*.pth and no last_checkpoint in {path}')
+        raise FileNotFoundError(
+            f'checkpoint not found: no best_*.pth and no last_checkpoint in {path}'
+        )
     return _read_record(Path(latest))
 
 

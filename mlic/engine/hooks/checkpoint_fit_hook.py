@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mlic.engine.checkpoints.matching import check_fit
+from mlic.engine.mmengine_internals import source_of_weights
 
 
 class CheckpointFitHook(Hook):
@@ -23,4 +24,4 @@ class CheckpointFitHook(Hook):
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         classes = getattr(runner.test_dataloader.dataset, 'metainfo', {}).get('classes')
-        check_fit(checkpoint, model, classes, runner._load_from)
+        check_fit(checkpoint, model, classes, source_of_weights(runner))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
 from mlic.engine.checkpoints.matching import check_fit, class_difference, class_names_of
+from mlic.engine.mmengine_internals import is_resuming, running_loop, source_of_weights
 from mlic.models.training_parts import parts_of
 
 
@@ -31,19 +32,19 @@ class ClassCountCheckHook(ClassNumCheckHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the checkpoint's classes with the data's."""
-        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
-        loop = next((loop for loop in loops if isinstance(loop, BaseLoop)), None)
+        loop, trains = running_loop(runner)
         if loop is None:  # nothing runs yet
             return
         classes = _innermost(loop.dataloader.dataset).CLASSES
-        if runner._resume or loop is not loops[0]:
+        source = source_of_weights(runner) or runner.work_dir
+        if is_resuming(runner) or not trains:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_fit(checkpoint, model, classes, runner._load_from or runner.work_dir)
+            check_fit(checkpoint, model, classes, source)
             return
         difference = class_difference(class_names_of(checkpoint), classes)
         if difference:
             runner.logger.warning(
-                f'load_from={runner._load_from} has {difference}. Its weights are taken by '
+                f'load_from={source} has {difference}. Its weights are taken by '
                 'position, whatever the names; those of another size are left as they were drawn.'
             )
 

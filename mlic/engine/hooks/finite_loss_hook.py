@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+from mlic.engine.mmengine_internals import count_iteration, mark_as_counted
+
 # of a loss scaler: it starts at 2^16 and halves at each overflow
 SMALLEST_SCALE = 2.0**-14
 
@@ -99,10 +101,11 @@ class FiniteLossHook(Hook):
                     self.in_a_row = 0
             return
         wrapper.zero_grad(**(zero_kwargs or {}))
-        wrapper._inner_count += 1  # the place in its group that this iteration would have had
+        count_iteration(wrapper)  # the place in its group that this iteration would have had
         self.gathered = []
         self._skip(f'loss {loss.item()}', self.images, not math.isfinite(loss.item()))
 
+    @mark_as_counted
     def _guarded_step(self, **kwargs) -> None:
         """``OptimWrapper.step``, of a finite gradient; under DDP all ranks have the same one."""
         groups = self._runner.optim_wrapper.optimizer.param_groups
@@ -114,6 +117,7 @@ class FiniteLossHook(Hook):
         else:
             self._skip(f'gradient norm {norm} of a finite loss', self.gathered, True)
 
+    @mark_as_counted
     def _scaled_step(self, **kwargs) -> None:
         """``AmpOptimWrapper.step``, which skips by itself; overflow never takes it this far."""
         self._step(**kwargs)
@@ -124,9 +128,6 @@ class FiniteLossHook(Hook):
                 f'(iteration {self._runner.iter + 1}; images {", ".join(self.gathered)}). '
                 f'Last checkpoint: {self._runner.message_hub.get_info("last_ckpt") or "none yet"}'
             )
-
-    # mmengine asks whether the steps are counted: both end in the one that it has wrapped
-    _guarded_step._with_counter = _scaled_step._with_counter = True
 
     def _skip(self, what: str, images: list[str], is_mine: bool) -> None:
         """Put the buffers back, count, log, and stop if it is too often."""

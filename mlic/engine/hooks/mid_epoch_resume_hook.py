@@ -1,4 +1,4 @@
-"""Where a resumed run goes on: at the right batch, after the right validation."""
+"""Where a resumed run continues: at the right batch, after the right validation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import BatchSampler, Sampler
+
+from mlic.engine.mmengine_internals import accumulative_counts, fit_schedule, is_resuming
 
 
 class SkippingSampler(Sampler):
@@ -39,7 +41,7 @@ class SkippingSampler(Sampler):
 
 @HOOKS.register_module()
 class MidEpochResumeHook(Hook):
-    """Go on within an epoch: with the first batch that the checkpoint has not seen.
+    """Resume within an epoch: with the first batch that the checkpoint has not seen.
 
     mmengine repeats the epoch from its beginning. Checkpoints within an epoch are written with
     ``default_hooks.checkpoint=dict(by_epoch=False, interval=ITERATIONS)``; an iteration's batch
@@ -64,7 +66,7 @@ class MidEpochResumeHook(Hook):
         Raises:
             ValueError: If the checkpoint lies within an epoch of another number of iterations.
         """
-        if runner._resume:
+        if is_resuming(runner):
             _keep_fused(runner, checkpoint)
             self.stored = checkpoint.get('data_order', {})
             length = self.stored.get('epoch_length', len(runner.train_dataloader))
@@ -94,7 +96,7 @@ class MidEpochResumeHook(Hook):
                 'skipped batch by batch. Resume from a checkpoint of the end of an epoch'
             )
         runner.logger.info(
-            f'Epoch {runner.epoch + 1} goes on after {done} of {len(loader)} iterations.'
+            f'Epoch {runner.epoch + 1} continues after {done} of {len(loader)} iterations.'
         )
         sampler, run_iter = batch_sampler.sampler, loop.run_iter
         batch_sampler.sampler = SkippingSampler(sampler, done * batch_sampler.batch_size)
@@ -133,25 +135,20 @@ def _fit_to_length(runner: Runner, checkpoint: dict, length: int) -> None:
             'of the end of an epoch, or with the same processes x train_dataloader.batch_size'
         )
     runner.logger.warning(
-        f'{change}: the schedules go on at the end of epoch {meta["epoch"]}. Learning rates stay '
-        'those of the checkpoint.'
+        f'{change}: the schedules continue at the end of epoch {meta["epoch"]}. Learning rates '
+        'stay those of the checkpoint.'
     )
     meta['iter'] = meta['epoch'] * now
     for scheduler, state in zip(
         runner.param_schedulers or [], checkpoint.get('param_schedulers', [])
     ):
-        if scheduler.by_epoch:
-            continue
-        step = state['_global_step'] * now // length
-        # what it counts in iterations is the new run's, what it has done the old one's
-        kept = {name: state[name] for name in ('base_values', '_last_value')}
-        last_step = max(min(step, scheduler.end - 1) - scheduler.begin, -1)
-        state.update(scheduler.state_dict(), _global_step=step, last_step=last_step, **kept)
+        if not scheduler.by_epoch:
+            fit_schedule(scheduler, state, length, now)
 
 
 def _warn_of_partial_gradients(runner: Runner) -> None:
     """Say where a checkpoint falls between two steps of the optimizer."""
-    counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    counts = accumulative_counts(runner.optim_wrapper)
     length = len(runner.train_dataloader)
     for hook in runner.hooks:
         if not isinstance(hook, CheckpointHook) or hook.interval < 1:

@@ -6,6 +6,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from mlic.engine.mmengine_internals import validation_interval
+
 
 @HOOKS.register_module()
 class MissedValidationHook(Hook):
@@ -25,8 +27,7 @@ class MissedValidationHook(Hook):
             return
         if runner.val_loop is None or runner.epoch < loop.val_begin:
             return
-        loop._decide_current_val_interval()
-        is_due = runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs
+        is_due = runner.epoch % validation_interval(loop) == 0 or runner.epoch == loop.max_epochs
         if is_due and hub.runtime_info.get('last_validation') != runner.epoch:
             runner.logger.info(
                 f'The checkpoint of epoch {runner.epoch} was not validated: validation first.'

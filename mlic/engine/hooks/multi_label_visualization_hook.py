@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_name, image_to_draw, seen_image
 from mlic.models.attention_maps import attentive_neck
@@ -53,49 +54,38 @@ class MultiLabelVisualizationHook(VisualizationHook):
 
     def before_val(self, runner: Runner) -> None:
         """Refuse what cannot be drawn before the first image is predicted."""
+        self._prepare(runner.model, runner.val_dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        """As before validation."""
+        self._prepare(runner.model, runner.test_dataloader)
+
+    def _prepare(self, model: nn.Module, loader: DataLoader) -> None:
+        self._model = model.module if is_model_wrapper(model) else model
+        self._transforms = getattr(getattr(loader.dataset, 'pipeline', None), 'transforms', ())
         if self.enable and self.attention:
-            attentive_neck(_unwrapped(runner.model))
+            attentive_neck(self._model)
 
-    before_test = before_val
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
+    def _draw_samples(
+        self, batch_idx: int, data_batch: dict, data_samples: Sequence[DataSample], step: int = 0
     ) -> None:
-        """Draw every ``interval``-th image of the validation set."""
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        step = runner.epoch if by_epoch else runner.iter
-        self._draw(runner, runner.val_dataloader, data_batch, outputs, step)
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
-    ) -> None:
-        """Draw every ``interval``-th image of the test set."""
-        self._draw(runner, runner.test_dataloader, data_batch, outputs)
-
-    def _draw(self, runner, loader, data_batch: dict, outputs: Sequence, step: int = 0) -> None:
-        """Draw the samples of a batch whose turn it is."""
-        for position, sample in enumerate(outputs):
+        """Draw the samples of a batch whose turn it is; mmpretrain's methods call this."""
+        for inputs, sample in zip(data_batch['inputs'], data_samples):
             index = sample.get('sample_idx', 0)
             if not self.enable or index % self.interval:
                 continue
-            inputs = data_batch['inputs'][position]
             if self.attention:
-                _add_attention(sample, _unwrapped(runner.model), inputs)
+                _add_attention(sample, self._model, inputs)
             elif isinstance(inputs, Tensor) and inputs.dtype == torch.uint8:
                 sample.set_field(seen_image(inputs), 'view', dtype=np.ndarray)
             file = Path(image_name(sample))
             name = f'{index:05d}_{file.stem}' if file.suffix else f'{index:05d}'
             draw_args = dict(self.draw_args)
             if self.out_dir is not None:
-                file = Path(self.out_dir) / (f'{name}_{step}.jpg' if step else f'{name}.jpg')
-                draw_args['out_file'] = str(file)
-            image = image_to_draw(sample, loader.dataset.pipeline.transforms)
+                file = f'{name}_{step}.jpg' if step else f'{name}.jpg'
+                draw_args['out_file'] = str(Path(self.out_dir) / file)
+            image = image_to_draw(sample, self._transforms)
             self._visualizer.visualize_cls(image, sample, step=step, name=name, **draw_args)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model without what several processes wrap it in."""
-    return model.module if is_model_wrapper(model) else model
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
+from mlic.engine.mmengine_internals import is_resuming
 from mlic.models.training_parts import parts_of
 
 
@@ -38,7 +39,7 @@ class RankBuffersHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the gathered buffers until the model is loaded."""
-        if runner._resume:
+        if is_resuming(runner):
             self.stored = checkpoint.get('rank_buffers')
 
     def before_train(self, runner: Runner) -> None:

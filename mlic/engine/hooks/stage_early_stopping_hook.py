@@ -8,6 +8,8 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from mlic.engine.mmengine_internals import move_to_epoch
+
 STATE = 'stage_stop'  # in the message hub, which a checkpoint keeps
 
 
@@ -15,11 +17,11 @@ STATE = 'stage_stop'  # in the message hub, which a checkpoint keeps
 class StageEarlyStoppingHook(EarlyStoppingHook):
     """mmengine's ``EarlyStoppingHook`` for a run of two stages.
 
-    When the monitored metric no longer improves in the first stage, the run goes on with epoch
+    When the monitored metric no longer improves in the first stage, the run continues with epoch
     ``next_stage``: the epochs between are left out, and every schedule is moved there. Each stage
     counts for itself. In the second stage the run ends. Validation runs on the EMA weights where
     an ``EMAHook`` is, so that is what is monitored. Count and best score are in the checkpoint,
-    and a resumed run goes on counting; mmengine's forgets them.
+    and a resumed run continues counting; mmengine's forgets them.
 
     Args:
         next_stage (int): First epoch of the second stage, counted from 1, as
@@ -73,18 +75,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
 
     def _skip(self, runner: Runner) -> None:
         """Move epoch, iteration and schedules to the start of the second stage."""
-        loop = runner.train_loop
         runner.logger.info(
-            f'Early stopping ends the first stage after epoch {loop.epoch}: on with epoch '
-            f'{self.next_stage}.'
+            f'Early stopping ends the first stage after epoch {runner.epoch}: continuing with '
+            f'epoch {self.next_stage}.'
         )
-        epochs_left = self.next_stage - 1 - loop.epoch
-        loop._epoch += epochs_left
-        loop._iter += epochs_left * len(loop.dataloader)
-        for scheduler in runner.param_schedulers or []:
-            # the next step of a scheduler is the number of epochs or iterations that are done
-            done = loop._epoch if scheduler.by_epoch else loop._iter
-            scheduler._global_step = done - 1
-            scheduler.step()
-        # a resumed run counts the steps between two updates from here, too
-        runner.optim_wrapper.initialize_count_status(runner.model, loop._iter, loop.max_iters)
+        move_to_epoch(runner, self.next_stage - 1)

@@ -10,6 +10,8 @@ from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from mlic.engine.mmengine_internals import has_loaded
+
 
 @HOOKS.register_module()
 class StageRestartHook(Hook):
@@ -55,7 +57,7 @@ class StageRestartHook(Hook):
             raise ValueError(
                 f'{name}(begin={self.begin}) never starts: the run has {runner.max_epochs} epochs'
             )
-        if self.begin == 1 and not runner._has_loaded:
+        if self.begin == 1 and not has_loaded(runner):
             raise RuntimeError(
                 f'{name}(begin=1) starts from trained weights, and none are given: train the first '
                 f'stage{self.first_stage}, then add --cfg-options load_from=CHECKPOINT'

@@ -10,6 +10,8 @@ from collections import Counter
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from mlic.engine.mmengine_internals import log_file
+
 # beginnings of messages that nobody acts upon, of mmengine
 FOR_THE_FILE_ONLY = (
     '\n------------------------------------------------------------\nSystem environment:',
@@ -83,5 +85,5 @@ class ConsoleRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.addFilter(ConsoleFilter(handler, logger._log_file))
+                handler.addFilter(ConsoleFilter(handler, log_file(logger)))
         return logger

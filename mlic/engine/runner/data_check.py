@@ -30,7 +30,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
             if not path.exists():
                 raise SystemExit(
                     f'{split} data not found: {path} does not exist (in {Path.cwd()}). '
-                    f'{DATASETS_DOCUMENT} tells how to get the data and where they go.'
+                    f'{DATASETS_DOCUMENT} says how to get the data and where they go.'
                 )
             if path.suffix in ('.pkl', '.pickle') and not is_trusted():
                 raise SystemExit(

@@ -16,7 +16,8 @@ HANG_TIMEOUT = 600
 def adapt_to_device(cfg: Config, log=print) -> None:
     """Let a config written for GPUs run where there is none; changes ``cfg``.
 
-    Loaders without workers keep none between epochs (torch refuses both).
+    Loaders without workers keep none between epochs (torch refuses both), and without CUDA no
+    memory is pinned.
 
     With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards that have none.
 
@@ -24,7 +25,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
 
     A rank that waits longer than ``env_cfg.dist_cfg.timeout`` seconds (600 if not set) for the
-    others ends with an error, in place of waiting for ever.
+    others ends with an error instead of waiting forever.
 
     Args:
         cfg (Config): With ``launcher`` set.
@@ -40,6 +41,8 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if loader and not loader.get('num_workers'):
             loader.persistent_workers = False
+        if loader and loader.get('pin_memory') and not torch.cuda.is_available():
+            loader.pin_memory = False
     is_first = os.environ.get('RANK', '0') == '0'
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if torch.cuda.is_available():

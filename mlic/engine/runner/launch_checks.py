@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mlic.engine.mmengine_internals import is_resuming, source_of_weights
+
 
 class LaunchError(ValueError):
     """A run that could not train as it was started; the message is one line."""
@@ -21,7 +23,7 @@ def check_launch(runner: Runner) -> None:
         LaunchError: If there are more processes than images, the training loader yields no batch,
             or the processes would start from different checkpoints. All ranks raise it.
     """
-    starts = dist.all_gather_object((runner._resume, Path(runner._load_from or '').name))
+    starts = dist.all_gather_object((is_resuming(runner), Path(source_of_weights(runner)).name))
     if len(set(starts)) > 1:
         raise LaunchError(
             f'the processes would start from different checkpoints, (resume, name) = {starts}: the '

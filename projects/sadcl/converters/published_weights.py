@@ -76,7 +76,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             'the "newattention" variant of the published transformer is not supported (its '
             f'released log and checkpoints are of the other one): {listed(new_attention)}'
         )
-    converted = NAMES.to_ours(bare)
+    converted = NAMES.rename(bare)
     for name, dims in EXPANDED.items():
         if name in converted:
             shape = tuple(converted[name].shape)
@@ -100,7 +100,7 @@ def revert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: Naming the keys that have no published name.
     """
-    reverted = NAMES.to_theirs(state_dict)
+    reverted = NAMES.rename(state_dict, back=True)
     for name in map(NAMES.theirs, EXPANDED):
         if name in reverted:
             reverted[name] = reverted[name][None]

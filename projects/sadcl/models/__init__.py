@@ -1,6 +1,6 @@
 """SADCL's neck, head and losses, registered in mmpretrain's MODELS."""
 
-from .contrastive_losses import PSCLLoss, SSCLLoss, pscl_loss, sscl_loss
+from .contrastive_losses import PSCLLoss, SSCLLoss, pscl_loss
 from .sadcl_head import SADCLHead
 from .sarl_neck import SARLNeck
 
@@ -10,5 +10,4 @@ __all__ = [
     'SARLNeck',
     'SSCLLoss',
     'pscl_loss',
-    'sscl_loss',
 ]

@@ -21,37 +21,6 @@ from mlic.models.losses.supcon_loss import (
 ANCHORS = ('all', 'official')
 
 
-def sscl_loss(
-    features: Tensor, target: Tensor, temperature: float = 0.2, anchors: str = 'all'
-) -> Tensor:
-    """Sample-to-sample contrastive loss (SADCL eq. for L_SSCL): :func:`supcon_loss` of a batch.
-
-    Args:
-        features (Tensor): (B, V, C, P), not normalised.
-        target (Tensor): (B, C), multi-hot.
-        temperature (float): Divides the cosine. Defaults to 0.2, the published value.
-        anchors (str): 'all' is the formula of :func:`supcon_loss`. 'official' sums over the anchors
-            that the published code keeps: row n = v * B + b stays if image n // V has the class,
-            too (a slip of row order there), still divided by all. The gradient is then the
-            published one; the published *value* carries detached offsets that this one has not.
-            Defaults to 'all'.
-
-    Returns:
-        Tensor: A scalar, at least float32. Zero with a graph if no label is positive.
-
-    Raises:
-        ValueError: If the shapes do not fit, or ``anchors`` is unknown.
-    """
-    if features.dim() != 4 or target.shape != (features.shape[0], features.shape[2]):
-        raise ValueError(
-            f'features must be (B, V, C, P) and target (B, C), got {tuple(features.shape)} '
-            f'and {tuple(target.shape)}'
-        )
-    image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
-    z = features[image, :, label].transpose(0, 1)  # (V, K, P)
-    return SSCLLoss(temperature=temperature, anchors=anchors, gather=False)(z, target, image, label)
-
-
 def pscl_loss(
     z: Tensor,
     prototypes: Tensor,
@@ -126,10 +95,14 @@ def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) 
 
 @MODELS.register_module()
 class SSCLLoss(SupConLoss):
-    """Sample-to-sample contrastive loss: ``SupConLoss`` with a choice of anchors.
+    """Sample-to-sample contrastive loss (SADCL eq. for L_SSCL): ``SupConLoss``, choosing anchors.
 
     Args:
-        anchors (str): 'all' or 'official', see :func:`sscl_loss`. Defaults to 'all'.
+        anchors (str): 'all' is the formula of ``supcon_loss``. 'official' sums over the anchors
+            that the published code keeps: row n = v * B + b stays if image n // V has the class,
+            too (a slip of row order there), still divided by all. The gradient is then the
+            published one; the published *value* carries detached offsets that this one has not.
+            Defaults to 'all'.
         temperature, loss_weight, gather: See ``SupConLoss``. The published run has weight 100 with
             'official' anchors, not gathered.
     """

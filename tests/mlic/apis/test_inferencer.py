@@ -18,6 +18,7 @@ from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.open_run import open_run, parse_literals, read_stored_config
+from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.visualization.prediction import draw_prediction
@@ -279,6 +280,17 @@ def test_sources_without_images_are_refused(source, message, tmp_path):
     (tmp_path / 'notes.txt').touch()
     with pytest.raises(FileNotFoundError, match=message):
         collect_images([os.path.join(tmp_path, source)])
+
+
+def test_own_data_and_inference_take_the_same_files(tmp_path):
+    names = [f'a/{k}{suffix}' for k, suffix in enumerate(IMAGE_SUFFIXES)] + ['a/upper.JPG', 'b.jpg']
+    for name in [*names, 'a/notes.txt', '.hidden.jpg', '.hidden/photo.jpg']:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'a/loop').symlink_to(tmp_path)
+    images, others = list_images(tmp_path)
+    assert sorted(images) == sorted(names) and others == ['a/notes.txt']
+    assert collect_images([str(tmp_path)]) == ([str(tmp_path / name) for name in images], 1)
 
 
 # ---------------------------------------------------------------- pictures

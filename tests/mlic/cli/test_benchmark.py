@@ -10,9 +10,10 @@ from torch.testing import assert_close
 
 from mlic.cli.benchmark import measure, network
 from projects.sadcl.cli import benchmark as published
-from projects.sadcl.models.contrastive_losses import pscl_loss, sscl_loss
+from projects.sadcl.models.contrastive_losses import pscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead
 from tests.helpers import ROOT
+from tests.reference import sscl_loss
 
 TOOL = ROOT / 'tools' / 'benchmark'
 

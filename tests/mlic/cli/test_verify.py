@@ -135,7 +135,7 @@ def rename_first(name):
 def test_a_fault_is_named_before_training(capsys, splits, options, message):
     write_own(splits)
     status = verify(*options.split())
-    assert 'to mend before training, marked WRONG above' in status
+    assert 'to fix before training, marked WRONG above' in status
     assert f'  WRONG: {message}' in capsys.readouterr().out
 
 
@@ -172,7 +172,7 @@ def test_broken_images_are_found_in_processes_and_listed_in_full(capsys):
     Path('photos/train1.png').write_bytes(whole[: len(whole) // 2])
     Path('photos/val3.png').write_text('not an image')
     status = call_tool(VERIFY, 'own.py', '--workers', 2, '--out', 'lists/broken.txt')
-    assert status == 'error: 2 things to mend before training, marked WRONG above'
+    assert status == 'error: 2 problems to fix before training, marked WRONG above'
     printed = capsys.readouterr().out
     assert '9 of 12 image files decoded' in printed
     assert 'train: of 4 images, 0 missing and 2 unreadable:' in printed

@@ -381,7 +381,7 @@ def test_labels_beside_the_images(capsys):
     Path('photos/deep/2.txt').write_text('cat')
     Path('photos/3.txt').write_text('')
     Path('photos/5.txt').write_text('cat')
-    with pytest.raises(SystemExit, match=r'1 of 4 images have no .txt file beside them: 4.png'):
+    with pytest.raises(SystemExit, match=r'1 of 4 images have no .txt file next to them: 4.png'):
         from_folder('--sidecar')
     from_folder('--sidecar', '--skip-missing', '--val', '0', '--test', '0.4')
     assert {name: labels for name, (_, labels) in labels_of().items()} == {

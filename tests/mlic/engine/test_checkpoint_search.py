@@ -38,7 +38,7 @@ def two_stages(tmp_path):
     return tmp_path / 'run'
 
 
-@pytest.mark.parametrize('order', itertools.permutations([7, 30]), ids=str)
+@pytest.mark.parametrize('order', list(itertools.permutations([7, 30])), ids=str)
 def test_a_copy_stands_for_the_same_checkpoint_whenever_its_files_were_written(
     two_stages, tmp_path, order
 ):
@@ -96,7 +96,7 @@ def test_of_several_metrics_the_first_decides(tmp_path):
         assert find_checkpoint(tmp_path, stage).path == str(tmp_path / 'best_mAP_epoch_3.pth')
 
 
-@pytest.mark.parametrize('times', itertools.permutations([1, 2]), ids=str)
+@pytest.mark.parametrize('times', list(itertools.permutations([1, 2])), ids=str)
 def test_of_two_that_are_equally_far_resume_does_not_take_the_newer(tmp_path, times):
     for name, time in zip(('epoch_1.pth', 'iter_10.pth'), times):
         content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})

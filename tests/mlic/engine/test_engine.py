@@ -275,6 +275,14 @@ def test_loaders_without_workers_keep_none(monkeypatch):
     assert cfg.val_dataloader.persistent_workers is True
 
 
+@pytest.mark.parametrize('has_cuda', [True, False])
+def test_memory_is_pinned_for_a_gpu_only(monkeypatch, has_cuda):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_cuda)
+    cfg = gpu_config(train_dataloader=dict(num_workers=2, pin_memory=True))
+    adapt_to_device(cfg, lambda line: None)
+    assert cfg.train_dataloader.pin_memory is has_cuda
+
+
 def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     cfg = gpu_config()
@@ -342,7 +350,7 @@ def test_data_that_is_there_passes(tmp_path):
 
 
 def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
-    with pytest.raises(SystemExit, match='no best'):
+    with pytest.raises(FileNotFoundError, match='no best'):
         find_checkpoint(str(tmp_path))
     resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
     torch.save(resumable, tmp_path / 'epoch_2.pth')
@@ -352,7 +360,7 @@ def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
     torch.save(dict(state_dict={}), best)
     assert find_checkpoint(tmp_path).path == str(best)
     assert find_checkpoint(best).path == str(best)
-    with pytest.raises(SystemExit, match='does not exist'):
+    with pytest.raises(FileNotFoundError, match='does not exist'):
         find_checkpoint(str(tmp_path / 'nothing.pth'))
 
 

@@ -399,7 +399,7 @@ def test_nothing_to_resume_from(tmp_path):
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
     with pytest.raises(CheckpointError, match='epoch_1.pth is missing, and no other'):
         find_resumable(tmp_path)
-    with pytest.raises(SystemExit, match='checkpoint not found'):
+    with pytest.raises(CheckpointError, match='nothing to resume from'):
         find_checkpoint(str(tmp_path))
 
 

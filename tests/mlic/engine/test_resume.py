@@ -212,7 +212,7 @@ def test_early_stopping_goes_on_counting(tmp_path):
     assert_same_end(*ends)
     assert ends[1]['message_hub']['runtime_info']['stage_stop']['wait_count'] == 0
     text = ''.join(log.read_text() for log in (tmp_path / 'stopped').glob('*/*.log'))
-    assert 'ends the first stage after epoch 4: on with epoch 6' in text
+    assert 'ends the first stage after epoch 4: continuing with epoch 6' in text
 
 
 # ---------------------------------------------------------------- images

@@ -497,7 +497,7 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     'change, message',
     [
         (dict(classes='swap'), "number 1 is 'two' in the checkpoint and 'one' in the data"),
-        (dict(classes='add'), "has 11 classes, the test data have 10; only in the checkpoint: 'x'"),
+        (dict(classes='add'), "has 11 classes, the data have 10; only in the checkpoint: 'x'"),
         (dict(size=12), 'has weights of another shape: head.fc.weight (12, '),
         (dict(drop='neck.'), 'lacks weights of the config: neck.'),
         (dict(extra='head.other.weight'), 'has weights that the config has no place for: head.oth'),

@@ -1,0 +1,94 @@
+"""What mmengine does not show: the one file that names its private members.
+
+A later mmengine that renames one of them is adapted to here. Tried with 0.10.12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mmengine.logging import MMLogger
+from mmengine.model import ImgDataPreprocessor
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
+
+
+def is_resuming(runner: Runner) -> bool:
+    """Whether the run continues an earlier one."""
+    return runner._resume
+
+
+def source_of_weights(runner: Runner) -> str:
+    """The checkpoint that the run loads; '' without one."""
+    return runner._load_from or ''
+
+
+def has_loaded(runner: Runner) -> bool:
+    """Whether the run has loaded a checkpoint."""
+    return runner._has_loaded
+
+
+def running_loop(runner: Runner) -> tuple[BaseLoop | None, bool]:
+    """The loop that has been built first, None if there is none yet; and whether it trains."""
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    loop = next((loop for loop in loops if isinstance(loop, BaseLoop)), None)
+    return loop, loop is not None and loop is loops[0]
+
+
+def loader_schemes() -> dict[str, Callable]:
+    """The loader of each prefix of a checkpoint's address, such as 'http://'."""
+    return dict(CheckpointLoader._schemes)
+
+
+def validation_interval(loop: EpochBasedTrainLoop) -> int:
+    """Epochs between two validations, at the epoch where the loop is."""
+    loop._decide_current_val_interval()
+    return loop.val_interval
+
+
+def move_to_epoch(runner: Runner, epochs_done: int) -> None:
+    """Set epoch, iteration and every schedule to where ``epochs_done`` epochs are done."""
+    loop = runner.train_loop
+    loop._iter += (epochs_done - loop._epoch) * len(loop.dataloader)
+    loop._epoch = epochs_done
+    for scheduler in runner.param_schedulers or []:
+        # the next step of a scheduler is the number of epochs or iterations that are done
+        scheduler._global_step = (loop._epoch if scheduler.by_epoch else loop._iter) - 1
+        scheduler.step()
+    # a resumed run counts the steps between two updates from here, too
+    runner.optim_wrapper.initialize_count_status(runner.model, loop._iter, loop.max_iters)
+
+
+def fit_schedule(scheduler: _ParamScheduler, state: dict, old: int, new: int) -> None:
+    """Move a schedule's saved ``state`` from epochs of ``old`` iterations to epochs of ``new``."""
+    step = state['_global_step'] * new // old
+    # what it counts in iterations is the new run's, what it has done the old one's
+    kept = {name: state[name] for name in ('base_values', '_last_value')}
+    last_step = max(min(step, scheduler.end - 1) - scheduler.begin, -1)
+    state.update(scheduler.state_dict(), _global_step=step, last_step=last_step, **kept)
+
+
+def accumulative_counts(wrapper: OptimWrapper) -> int:
+    """Iterations between two steps of the optimizer; 1 for a dict of wrappers."""
+    return getattr(wrapper, '_accumulative_counts', 1)
+
+
+def count_iteration(wrapper: OptimWrapper) -> None:
+    """Count an iteration that has not called ``update_params``."""
+    wrapper._inner_count += 1
+
+
+def mark_as_counted(step: Callable) -> Callable:
+    """Tell the schedulers, which count steps, that ``step`` ends in one that is counted."""
+    step._with_counter = True
+    return step
+
+
+def log_file(logger: MMLogger) -> str:
+    """The file that the logger writes."""
+    return logger._log_file
+
+
+def normalises(preprocessor: ImgDataPreprocessor) -> bool:
+    """Whether mean and std are applied."""
+    return preprocessor._enable_normalize

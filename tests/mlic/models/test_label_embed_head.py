@@ -1,0 +1,74 @@
+"""The head that methods on label embeddings extend."""
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+from torch.testing import assert_close
+
+import projects.mulcon
+import projects.sadcl  # noqa: F401
+from mlic.models.heads.label_embed_head import LabelEmbedHead
+from mlic.models.training_parts import for_prediction, is_training_only, parts_of
+
+TARGET = torch.tensor([[1, 0, 1], [0, 0, 0.0]])
+
+
+class NormHead(LabelEmbedHead):
+    """Adds the mean square of the embeddings."""
+
+    def other_losses(self, label_embeds, cls_score, target):
+        assert cls_score.shape == target.shape
+        return dict(loss_norm=label_embeds.square().mean())
+
+
+def test_the_default_loss_is_the_mean_over_images_and_classes():
+    head, embeds = LabelEmbedHead(num_classes=3, in_channels=4), torch.randn(2, 3, 4)
+    losses = head.loss((embeds,), [DataSample().set_gt_score(row) for row in TARGET])
+    expected = nn.functional.binary_cross_entropy_with_logits(head((embeds,)), TARGET)
+    assert losses.keys() == {'loss_cls'}
+    assert_close(losses['loss_cls'], expected)
+
+
+def test_losses_of_a_subclass_are_added_and_indices_stand_for_a_multi_hot_target():
+    head, embeds = NormHead(num_classes=3, in_channels=4), torch.randn(2, 3, 4)
+    multi_hot = head.loss((embeds,), [DataSample().set_gt_score(row) for row in TARGET])
+    indices = head.loss((embeds,), [DataSample().set_gt_label(i) for i in ([0, 2], [])])
+    assert multi_hot == indices
+    assert_close(multi_hot['loss_norm'], embeds.square().mean())
+
+
+def test_heads_declare_what_only_training_needs():
+    parts = dict(SADCLHead={'projector', 'prototypes', 'memory_bank'}, MulConHead={'projector'})
+    for kind, names in parts.items():
+        cfg = dict(type=kind, num_classes=3, in_channels=4)
+        model = nn.ModuleDict(dict(head=MODELS.build(cfg)))
+        lean = nn.ModuleDict(dict(head=MODELS.build(for_prediction(cfg))))
+        left = model.state_dict().keys() - lean.state_dict().keys()
+        assert {name.split('.')[1] for name in left} == names
+        assert all(is_training_only(name, model) for name in left)
+        assert not any(is_training_only(name, model) for name in lean.state_dict())
+
+
+def test_hard_negatives_are_off_in_prediction():
+    cfg = dict(type='MulConHead', num_classes=3, in_channels=4, denominator_size=200)
+    assert MODELS.build(for_prediction(cfg)).projector is None
+
+
+def test_the_bank_starts_again_from_the_prototypes():
+    head = MODELS.build(dict(type='SADCLHead', num_classes=3, in_channels=4, bank_slots=2))
+    (part,) = [module for _, module in parts_of(nn.ModuleDict(dict(head=head)))]
+    head.memory_bank.zero_()
+    assert part.restart_row_buffer(*part.row_buffers) == 'the prototypes'
+    assert torch.equal(head.memory_bank, head.prototypes.expand(2, 3, 4))
+
+
+def test_prototypes_of_zeros_are_named_once_the_losses_are_on():
+    head = MODELS.build(dict(type='SADCLHead', num_classes=3, in_channels=4, bank_slots=2))
+    assert head.start_warnings(['a', 'b', 'c']) == []
+    head.prototypes.data[[0, 2]] = 0
+    (line,) = head.start_warnings(['a', 'b', 'c'])
+    assert line.startswith('2 of 3 classes') and line.endswith(': a, c')
+    assert head.start_warnings(None)[0].endswith(': 0, 2')
+    head.contrastive = False
+    assert head.start_warnings(['a', 'b', 'c']) == []

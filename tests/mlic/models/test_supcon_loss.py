@@ -1,0 +1,73 @@
+"""Supervised contrast: the loops of tests/reference.py, and which vectors are anchors."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch.testing import assert_close
+
+from mlic.models.losses.supcon_loss import SupConLoss, supcon_loss
+from tests import reference
+from tests.helpers import ROOT
+
+TARGET = torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 0, 1.0]])
+IMAGE, LABEL = TARGET.nonzero(as_tuple=True)  # K = 6
+
+
+def make_features(views, dtype=torch.float64):
+    """(B, V, C, P) with gradient."""
+    generator = torch.Generator().manual_seed(views)
+    return torch.randn(3, views, 4, 5, generator=generator).to(dtype).requires_grad_()
+
+
+@pytest.mark.parametrize('views', [1, 2, 3])
+def test_value_and_gradient_are_those_of_the_loops(views):
+    features = make_features(views)
+    loss = supcon_loss(features[IMAGE, :, LABEL].transpose(0, 1), LABEL, 0.3)
+    expected = reference.sscl(features, TARGET, 0.3)
+    assert_close(loss, expected)
+    assert_close(*(torch.autograd.grad(value, features)[0] for value in (loss, expected)))
+
+
+def test_the_terms_of_some_anchors_and_of_the_others_add_up():
+    z = make_features(2)[IMAGE, :, LABEL].transpose(0, 1)
+    chosen = torch.rand(2, len(LABEL), generator=torch.Generator().manual_seed(0)) < 0.5
+    parts = [supcon_loss(z, LABEL, anchors=anchors) for anchors in (chosen, ~chosen)]
+    assert min(parts) > 0
+    assert_close(sum(parts), supcon_loss(z, LABEL))
+
+
+def test_no_active_vector_is_zero_with_a_graph():
+    z = torch.zeros(2, 0, 5, requires_grad=True)
+    loss = MODELS.build(dict(type='SupConLoss'))(z, TARGET * 0, IMAGE[:0], LABEL[:0])
+    loss.backward()
+    assert loss == 0 and z.grad is not None
+
+
+def test_the_module_weighs_and_raises_half_precision():
+    z = make_features(2, torch.bfloat16)[IMAGE, :, LABEL].transpose(0, 1)
+    loss = SupConLoss(temperature=0.1, loss_weight=3.0)(z, TARGET, IMAGE, LABEL)
+    assert loss.dtype == torch.float32
+    assert_close(loss, 3 * supcon_loss(z.float(), LABEL, 0.1))
+
+
+@pytest.mark.parametrize('temperature', [0, -1.0])
+def test_temperature_must_be_positive(temperature):
+    with pytest.raises(ValueError, match=f'temperature must be positive, got {temperature}'):
+        SupConLoss(temperature=temperature)
+
+
+def test_mulcon_and_ml_decoder_do_without_sadcl():
+    code = (
+        'import sys, projects.mulcon, projects.ml_decoder\n'
+        'from mmpretrain.registry import MODELS\n'
+        "print(type(MODELS.build(dict(type='MulConHead', num_classes=3)).loss_con).__name__)\n"
+        "assert not [name for name in sys.modules if name.startswith('projects.sadcl')]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ['SupConLoss']
