@@ -13,10 +13,10 @@ from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
 DIGITS = 'sadcl_efficientnet-lite0_digits128'
-# a tiny epoch of it
+# four tiny epochs: the second stage starts with the fourth
 SHORT = [
-    'train_cfg.max_epochs=1',
-    'train_dataloader.dataset.num_images=64',
+    'train_cfg.max_epochs=4',
+    'train_dataloader.dataset.num_images=32',
     'val_dataloader.dataset.num_images=32',
     'test_dataloader.dataset.num_images=32',
     'default_hooks.logger.interval=1',
