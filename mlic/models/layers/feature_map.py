@@ -35,7 +35,7 @@ def as_feature_map(
         if side and side**2 == count - extra:
             return feat[:, extra:].transpose(1, 2).unflatten(2, (side, side))
     raise ValueError(
-        f'{owner.partition("(")[0]} cannot place {count} tokens, {tuple(feat.shape)}: neither {count} nor '
-        f'{count - 1} (without a class token) is a square; let the backbone give a feature '
-        "map, as out_type='featmap' does in mmpretrain's transformers"
+        f'{owner.partition("(")[0]} cannot place {count} tokens, {tuple(feat.shape)}: neither '
+        f'{count} nor {count - 1} (without a class token) is a square; let the backbone give a '
+        "feature map, as out_type='featmap' does in mmpretrain's transformers"
     )
