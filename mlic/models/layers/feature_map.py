@@ -16,7 +16,7 @@ def as_feature_map(
         feat (Tensor): (B, K, h, w), or tokens (B, T, K) that stand row by row over a square grid;
             a class token before them, (B, 1 + T, K), is dropped.
         channels (int): K.
-        owner (str): The module that takes it, for a message.
+        owner (str): What takes it, for a message, such as 'SARLNeck(in_channels=192)'.
         key (str): Where the config sets K, for a message. Defaults to 'neck.in_channels'.
 
     Raises:
@@ -35,7 +35,7 @@ def as_feature_map(
         if side and side**2 == count - extra:
             return feat[:, extra:].transpose(1, 2).unflatten(2, (side, side))
     raise ValueError(
-        f'{owner} cannot place {count} tokens, {tuple(feat.shape)}: neither {count} nor '
-        f'{count - 1} (without a class token) is a square; let the backbone give a feature '
-        "map, as out_type='featmap' does in mmpretrain's transformers"
+        f'{owner.partition("(")[0]} cannot place {count} tokens, {tuple(feat.shape)}: neither '
+        f'{count} nor {count - 1} (without a class token) is a square; let the backbone give a '
+        "feature map, as out_type='featmap' does in mmpretrain's transformers"
     )

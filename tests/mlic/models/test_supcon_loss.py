@@ -5,7 +5,6 @@ import sys
 
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.models.losses.supcon_loss import SupConLoss, supcon_loss
@@ -39,24 +38,11 @@ def test_the_terms_of_some_anchors_and_of_the_others_add_up():
     assert_close(sum(parts), supcon_loss(z, LABEL))
 
 
-def test_no_active_vector_is_zero_with_a_graph():
-    z = torch.zeros(2, 0, 5, requires_grad=True)
-    loss = MODELS.build(dict(type='SupConLoss'))(z, TARGET * 0, IMAGE[:0], LABEL[:0])
-    loss.backward()
-    assert loss == 0 and z.grad is not None
-
-
 def test_the_module_weighs_and_raises_half_precision():
     z = make_features(2, torch.bfloat16)[IMAGE, :, LABEL].transpose(0, 1)
     loss = SupConLoss(temperature=0.1, loss_weight=3.0)(z, TARGET, IMAGE, LABEL)
     assert loss.dtype == torch.float32
     assert_close(loss, 3 * supcon_loss(z.float(), LABEL, 0.1))
-
-
-@pytest.mark.parametrize('temperature', [0, -1.0])
-def test_temperature_must_be_positive(temperature):
-    with pytest.raises(ValueError, match=f'temperature must be positive, got {temperature}'):
-        SupConLoss(temperature=temperature)
 
 
 def test_mulcon_and_ml_decoder_do_without_sadcl():
