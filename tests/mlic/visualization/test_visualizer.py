@@ -264,3 +264,10 @@ def test_attention_of_a_model_without_it_is_refused_before_the_first_image(cfg):
     cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=64)
     with pytest.raises(ValueError, match='GlobalAveragePooling, and it has no attention_maps'):
         Runner.from_cfg(cfg).test()
+
+
+def test_the_hook_of_mmpretrain_draws_with_this_visualizer(cfg, tmp_path):
+    cfg.default_hooks.visualization = dict(type='VisualizationHook', enable=True, interval=1)
+    Runner.from_cfg(cfg).test()
+    stored = (tmp_path / 'run').glob('*/vis_data/vis_image/*')
+    assert sorted(file.name for file in stored) == [f'photo {k}.png_0.png' for k in range(3)]
