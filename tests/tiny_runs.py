@@ -64,6 +64,24 @@ AUGMENTATION = [
 ]
 
 
+def sarl_model(num_classes):
+    """A ResNet-18 of 64 channels with SARL's neck, untrained."""
+    neck = dict(type='SARLNeck', in_channels=64, embed_dims=16, feedforward_channels=16)
+    head = dict(type='SADCLHead', in_channels=16, loss_sscl=None, loss_pscl=None)
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+        neck=dict(neck, num_classes=num_classes),
+        head=dict(head, num_classes=num_classes),
+    )
+
+
+def plain_model(num_classes):
+    """The same backbone with a linear head on its mean."""
+    head = dict(type='MultiLabelLinearClsHead', in_channels=64, num_classes=num_classes)
+    return dict(sarl_model(1), neck=dict(type='GlobalAveragePooling'), head=head)
+
+
 def tiny_config(tmp_path, begin=2, epochs=2, **changes):
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(DIGITS)

@@ -35,12 +35,7 @@ def test_tools_train_test_and_infer(tmp_path):
     output = run_command(
         sys.executable,
         ROOT / 'tools/test.py',
-        'tiny.py',
-        'run',
-        '--work-dir',
-        'run/test',
-        '--out',
-        'predictions.npz',
+        *['tiny.py', 'run', '--work-dir', 'run/test', '--out', 'predictions.npz'],
         cwd=tmp_path,
     )
     last_line = output.strip().splitlines()[-1]
@@ -267,24 +262,13 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
     assert losses[1][1] > 0 and losses[1][2] > 0
     output = run_command(
         ROOT / 'tools/dist_test.sh',
-        'tiny.py',
-        'run',
-        2,
-        '--work-dir',
-        'run/test',
-        '--out',
-        'two.json',
+        *['tiny.py', 'run', '2', '--work-dir', 'run/test', '--out', 'two.json'],
         cwd=tmp_path,
     )
     run_command(
         sys.executable,
         ROOT / 'tools/test.py',
-        'tiny.py',
-        'run',
-        '--work-dir',
-        'run/test',
-        '--out',
-        'one.json',
+        *['tiny.py', 'run', '--work-dir', 'run/test', '--out', 'one.json'],
         cwd=tmp_path,
     )
     one, two = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'two'))

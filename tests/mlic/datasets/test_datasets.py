@@ -23,13 +23,6 @@ from tests.helpers import DATA, ROOT, needs_data
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
 
 
-@pytest.fixture
-def log(monkeypatch):
-    lines = []
-    monkeypatch.setattr(coco, 'print_log', lambda text, *_: lines.append(text))
-    return lines
-
-
 # ---------------------------------------------------------------- COCOMultiLabel
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mlic.datasets import coco, label_cache, nus_wide, visual_genome, voc
+from mlic.datasets import label_cache
 from mlic.datasets.coco import COCOMultiLabel
 from mlic.datasets.label_cache import digest_file, digest_folder, load_labels
 from mlic.datasets.nus_wide import NUSWIDE
@@ -28,14 +28,6 @@ from tests.dataset_files import (
 )
 
 LABELS = dict(names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], left_out=3)
-
-
-@pytest.fixture
-def log(monkeypatch):
-    lines = []
-    for module in (label_cache, coco, nus_wide, visual_genome, voc):
-        monkeypatch.setattr(module, 'print_log', lambda text, *_: lines.append(text))
-    return lines
 
 
 class Parser:

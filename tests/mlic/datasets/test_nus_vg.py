@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
-from mlic.datasets import nus_wide, visual_genome
+from mlic.datasets import nus_wide
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.visual_genome import VG500
 from tests.dataset_files import (
@@ -22,14 +22,6 @@ from tests.dataset_files import (
 from tests.helpers import DATA, ROOT, needs_data
 
 LABEL_FILES = DATA / 'label_files'
-
-
-@pytest.fixture
-def log(monkeypatch):
-    lines = []
-    for module in (nus_wide, visual_genome):
-        monkeypatch.setattr(module, 'print_log', lambda text, *_: lines.append(text))
-    return lines
 
 
 def infos(dataset):

@@ -23,6 +23,7 @@ from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, r
 from mlic.demo.web_demo import build_demo, serve
 from mlic.visualization.attention import overlay_attention
 from tests.helpers import call_tool
+from tests.tiny_runs import plain_model, sarl_model
 
 EVIL = '<img src=x onerror="document.title=1">${1+1}{{value}}'
 CLASSES = ['cat', 'red fox', EVIL, 'straße', 'tree']
@@ -30,18 +31,7 @@ SCORES = [0.7, 0.1, 0.9, 0.55, 0.3]
 # a tool names its logger once a process; here several run in one
 pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
 
-NECK = dict(type='SARLNeck', in_channels=64, num_classes=5, embed_dims=16, feedforward_channels=16)
-MODEL = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-    neck=NECK,
-    head=dict(type='SADCLHead', num_classes=5, in_channels=16, loss_sscl=None, loss_pscl=None),
-)
-PLAIN = dict(
-    MODEL,
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='MultiLabelLinearClsHead', num_classes=5, in_channels=64),
-)
+MODEL, PLAIN = sarl_model(5), plain_model(5)
 RESIZE = dict(type='Resize', scale=(64, 64))
 CROP = dict(type='CenterCrop', crop_size=48)
 

@@ -1,9 +1,7 @@
 """A run that is stopped and resumed ends bit for bit where the uninterrupted one ends."""
 
 import copy
-import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +22,7 @@ from mlic.datasets.digit_scenes import DigitScenes
 from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused
 from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
 from mlic.engine.runner.device import adapt_to_device
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_command
 from tests.tiny_runs import BATCH, EPOCHS, LENGTH, RUN_NUMBER, assert_same_end, two_stage_config
 
 
@@ -397,15 +395,7 @@ def run_on_two(work_dir):
 def test_resume_on_two_processes_is_exact(tmp_path):
     code = f'from tests.mlic.engine.test_resume import run_on_two; run_on_two({str(tmp_path)!r})'
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    result = subprocess.run(
-        [*command, '--no-python', sys.executable, '-c', code],
-        cwd=ROOT,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    run_command(*command, '--no-python', sys.executable, '-c', code, cwd=ROOT)
     stopped, straight = (final_checkpoint(tmp_path / name) for name in ('stopped', 'straight'))
     assert_same_end(stopped, straight)
     banks = straight['rank_buffers']['rows']['head.memory_bank']  # rank 0's rows are even

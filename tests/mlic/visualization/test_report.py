@@ -22,6 +22,7 @@ from mlic.visualization.report import (
     threshold_counts,
 )
 from tests.helpers import ROOT, run_tool
+from tests.tiny_runs import plain_model, sarl_model
 
 TOOL = ROOT / 'tools/analysis_tools/report.py'
 EVIL = '</script><img src=x onerror="document.title=1">{{data}}&\u2028'
@@ -399,18 +400,7 @@ def test_browser_fits_a_phone(open_page, scheme):
 
 # ---------------------------------------------------------------- the tool
 
-NECK = dict(type='SARLNeck', in_channels=64, num_classes=10, embed_dims=16, feedforward_channels=16)
-MODEL = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-    neck=NECK,
-    head=dict(type='SADCLHead', num_classes=10, in_channels=16, loss_sscl=None, loss_pscl=None),
-)
-PLAIN = dict(
-    MODEL,
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=64),
-)
+MODEL, PLAIN = sarl_model(10), plain_model(10)
 SMALL = [
     'test_dataloader.dataset.num_images=12',
     'test_dataloader.num_workers=0',
