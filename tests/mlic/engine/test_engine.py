@@ -20,7 +20,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
 from mlic.models.heads.label_embed_head import LabelEmbedHead
-from projects.sadcl.engine.prototype_hook import PrototypeHook, class_means
+from projects.sadcl.engine.prototype_hook import PrototypeHook
 from tests.helpers import ROOT, recorded, run_command
 
 # ---------------------------------------------------------------- one cycle
