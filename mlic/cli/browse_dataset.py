@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
-from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, out_file
+from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 
 from .verify_dataset import build_dataset, load_config
@@ -32,22 +32,13 @@ MOST_LINES = 6
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw images after the pipeline, with labels')
-    add_config_argument(parser)
-    parser.add_argument(
-        '--out',
-        type=out_file('.png', '.jpg', '.pdf'),
-        default='sheet.png',
-        help='picture file (%(default)s)',
-    )
+    arguments.add_config_argument(parser)
+    arguments.add_out_argument(parser, 'sheet.png', *arguments.PHOTOS)
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument(
-        '--num', type=at_least(1), default=24, help='images, at random (%(default)s)'
-    )
-    parser.add_argument(
-        '--repeat', type=at_least(1), default=1, help='draws of each image (%(default)s)'
-    )
+    arguments.add_number(parser, '--num', 24, 'images, at random')
+    arguments.add_number(parser, '--repeat', 1, 'draws of each image')
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn (%(default)s)')
-    add_cfg_options(parser)
+    arguments.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
