@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.runner import Runner
+from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, autocast
 from mmpretrain.registry import DATASETS
-from torch import nn
+from rich.progress import track
 
 from mlic.apis.model_outputs import has_label_embeddings, predict_item
 from mlic.apis.open_run import open_run
@@ -38,17 +40,6 @@ from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
-
-TRAINING_KEYS = (
-    'train_dataloader',
-    'train_cfg',
-    'val_dataloader',
-    'val_cfg',
-    'val_evaluator',
-    'optim_wrapper',
-    'param_scheduler',
-    'custom_hooks',
-)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -67,18 +58,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def predict(cfg: Config, checkpoint: str, out_file: Path) -> None:
+@torch.no_grad()
+def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path) -> None:
     """Predict the test set into an ``.npz`` file."""
-    cfg = cfg.copy()
-    cfg.launcher = 'none'
-    cfg.load_from = checkpoint
-    cfg.test_cfg = cfg.get('test_cfg') or dict()
-    for name in TRAINING_KEYS:  # averaged weights are in the checkpoint
-        cfg.pop(name, None)
-    cfg.test_evaluator = dict(type='MLICMetric', out_file=str(out_file))
     adapt_to_device(cfg)
-    with tempfile.TemporaryDirectory() as cfg.work_dir:
-        Runner.from_cfg(cfg).test()
+    loader = Runner.build_dataloader({**cfg.test_dataloader, 'dataset': dataset})
+    evaluator = Evaluator(dict(type='MLICMetric', out_file=str(out_file)))
+    evaluator.dataset_meta = dataset.metainfo
+    with autocast(enabled=(cfg.get('test_cfg') or {}).get('fp16', False)):
+        for data in track(loader, 'test set'):
+            evaluator.process(model.test_step(data), data)
+    evaluator.evaluate(len(dataset))
 
 
 def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], path: Path) -> None:
@@ -97,7 +87,7 @@ def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], pat
 
 def card(
     dataset: BaseDataset,
-    model: nn.Module | None,
+    model: BaseModel | None,
     image: int,
     label: int,
     pred: np.ndarray,
@@ -141,9 +131,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f'checkpoint: {checkpoint}')
     check_data(cfg, ('test',))
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')
-        predict(cfg, checkpoint.path, args.pred)
+        predict(model, dataset, cfg, args.pred)
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
     target, ignore = apply_difficult_rule(block, args.difficult)
@@ -154,7 +145,6 @@ def main(argv: list[str] | None = None) -> None:
     data['fitted_on'] = {**source, 'file': args.pred.name}
     data['start_fitted_on'] = threshold.fitted_on or None if from_file else None
 
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     check_images(dataset, block.target, names, args.pred)
     model = model if has_label_embeddings(model) else None
     chosen = select_mistakes(block.pred, target, ignore, args.num)

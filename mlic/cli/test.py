@@ -79,10 +79,9 @@ def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
     """Draw each prediction, in the toolkit's look, whatever the config draws with."""
     cfg.visualizer.type = 'MultiLabelVisualizer'
     hook = cfg.default_hooks.get('visualization') or {}
-    attention = hook.get('attention', False)
     cfg.default_hooks.visualization = dict(
-        type='MultiLabelVisualizationHook',
-        **dict(enable=True, out_dir=folder, interval=1, attention=attention),
+        dict(type='MultiLabelVisualizationHook', enable=True, out_dir=folder, interval=1),
+        attention=hook.get('attention', False),
         draw_args=dict(threshold=threshold),
     )
 
