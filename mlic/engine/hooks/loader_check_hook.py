@@ -1,4 +1,4 @@
-"""Two switches for speed: memory format of the convolutions, and a word when the loader is slow."""
+"""A line in the log when training waits for its data."""
 
 from __future__ import annotations
 

@@ -67,14 +67,10 @@ class GroupOneCycleLR(OneCycleLR):
     def _set_beta(self) -> None:
         """beta1 falls from its highest to its lowest value and rises again."""
         lowest, highest = self.betas
-        start_step = 0.0
-        for phase, (start, end) in zip(
-            self._schedule_phases, [(highest, lowest), (lowest, highest)]
-        ):
-            if self.last_step <= phase['end_step'] or phase is self._schedule_phases[-1]:
-                progress = (self.last_step - start_step) / (phase['end_step'] - start_step)
-                beta = self.anneal_func(start, end, progress)
-                break
-            start_step = phase['end_step']
+        peak, last = (phase['end_step'] for phase in self._schedule_phases)
+        if self.last_step <= peak:
+            beta = self.anneal_func(highest, lowest, self.last_step / peak)
+        else:
+            beta = self.anneal_func(lowest, highest, (self.last_step - peak) / (last - peak))
         for group in self.optimizer.param_groups:
             group['betas'] = (beta, *group['betas'][1:])
