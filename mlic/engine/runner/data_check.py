@@ -40,7 +40,10 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _paths(dataset: Config) -> list[Path]:
-    """The files and folders that a data set's config names."""
+    """The files and folders that a data set's config names, or those inside a wrapper's."""
+    inner = [*dataset.get('datasets', ()), *filter(None, [dataset.get('dataset')])]
+    if inner:
+        return [path for one in inner for path in _paths(one)]
     if '://' in (dataset.get('data_root') or ''):
         return []
     root = Path(dataset.get('data_root') or '.')

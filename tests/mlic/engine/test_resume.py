@@ -131,10 +131,8 @@ def test_resume_within_an_epoch_is_exact(tmp_path, straight):
     last = final_checkpoint(tmp_path, f'iter_{EPOCHS * LENGTH}.pth')
     if last['meta']['epoch'] == EPOCHS - 1:  # the best score did not save it again
         last['meta']['epoch'] = EPOCHS
-        for info in ('stage_stop', 'last_validation'):
-            last['message_hub']['runtime_info'][info] = straight['message_hub']['runtime_info'][
-                info
-            ]
+        infos, expected = (end['message_hub']['runtime_info'] for end in (last, straight))
+        infos.update({name: expected[name] for name in ('stage_stop', 'last_validation')})
     assert_same_end(last, straight)
     resumed_at = [now for now, before in zip(seen[1:], seen) if now[1] <= before[1]]
     assert resumed_at == [(0, 3, 3), (1, 6, 1), (2, 12, 2)]
@@ -262,10 +260,7 @@ def test_augmentation_does_not_depend_on_workers_or_order(workers, context):
 
 def test_wrapped_data_sets_draw_for_every_place():
     config = dict(type='DigitScenes', num_images=3, image_size=32, pipeline=[dict(type='Draw')])
-    for dataset in (
-        RepeatDataset(config, times=2),
-        ConcatDataset([config, {**config, 'num_images': 3}]),
-    ):
+    for dataset in (RepeatDataset(config, times=2), ConcatDataset([config, config])):
         draws = fetch_epochs(dataset=dataset)
         assert len(draws.unique()) == draws.numel()
 
