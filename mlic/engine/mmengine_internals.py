@@ -3,8 +3,6 @@
 A later mmengine that renames one of them is adapted to here. Tried with 0.10.12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from mmengine.logging import MMLogger

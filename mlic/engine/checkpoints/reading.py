@@ -1,7 +1,5 @@
 """Read checkpoints without running anything that they hold, through every door of mmengine."""
 
-from __future__ import annotations
-
 import functools
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Weights of another program: its names and ours, by a table, in both directions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Which checkpoint of a work directory: the best, the latest, the one to go on from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A test of the right weights against the right labels."""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner

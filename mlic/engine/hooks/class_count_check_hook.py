@@ -1,7 +1,5 @@
 """Do model, data and checkpoint have the same classes?"""
 
-from __future__ import annotations
-
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS

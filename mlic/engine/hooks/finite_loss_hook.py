@@ -1,7 +1,5 @@
 """A loss or a gradient that is not finite costs one iteration, not the run."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """A line in the log when training waits for its data."""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS

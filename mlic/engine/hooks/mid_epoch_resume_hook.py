@@ -1,7 +1,5 @@
 """Where a resumed run continues: at the right batch, after the right validation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import islice
 

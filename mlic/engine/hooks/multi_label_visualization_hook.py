@@ -1,7 +1,5 @@
 """Pictures of predictions in training, validation and testing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Shapes in this module: W processes, B images of a process's batch, C classes, D embed dims.
 """
 
-from __future__ import annotations
-
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, Hook

@@ -5,8 +5,6 @@ functions of the run's seed, the epoch, the iteration, the rank and the index of
 saving, so a resumed run draws what the uninterrupted one draws.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Early stopping that ends a stage of the run, not the run."""
 
-from __future__ import annotations
-
 import math
 
 from mmengine.hooks import EarlyStoppingHook

@@ -1,7 +1,5 @@
 """The second stage of a method that trains in two."""
 
-from __future__ import annotations
-
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, EMAHook, Hook

@@ -1,7 +1,5 @@
 """What a terminal shows of a run: some lines at the start; the log file has everything."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import re

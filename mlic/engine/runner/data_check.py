@@ -1,7 +1,5 @@
 """Are the files of a data set there, and is none of them code?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mmengine.config import Config

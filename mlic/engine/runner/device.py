@@ -1,7 +1,5 @@
 """What a config says of GPUs, adapted to the machine that it runs on."""
 
-from __future__ import annotations
-
 import os
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mmengine import dist

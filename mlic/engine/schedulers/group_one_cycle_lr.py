@@ -1,7 +1,5 @@
 """The one-cycle policy as the published code runs it: every group's own peak, beta1 in step."""
 
-from __future__ import annotations
-
 import math
 
 from mmengine.optim import OneCycleLR
