@@ -17,7 +17,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from tests.helpers import ROOT
-from tests.tiny_runs import make_runner, toy_loader
+from tests.tiny_runs import Toys, make_runner, toy_loader
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
 
@@ -310,18 +310,15 @@ def test_other_errors_keep_their_traceback():
         json.loads('{')  # of a library
 
 
-class Unreadable(torch.utils.data.Dataset):
+class Unreadable(Toys):
     """Its images are not there."""
-
-    def __len__(self):
-        return 1
 
     def __getitem__(self, index):
         return Path(f'image_{index}.jpg').read_bytes()
 
 
 def test_an_error_of_a_worker_is_one_line():
-    workers = torch.utils.data.DataLoader(Unreadable(), num_workers=1)
+    workers = torch.utils.data.DataLoader(Unreadable([0.0]), num_workers=1)
     with pytest.raises(SystemExit) as stop, one_line_errors():
         next(iter(workers))
     assert str(stop.value) == "error: [Errno 2] No such file or directory: 'image_0.jpg'"
