@@ -87,7 +87,7 @@ class NameTable:
         if faults:
             raise ValueError(f'not a complete {kind}; {"; ".join(faults)}')
         wrong = [
-            f'{rename(name)} {shape} in place of {expected[name]}'
+            f'{rename(name)} {shape} instead of {expected[name]}'
             for name, shape in found.items()
             if shape != expected[name]
         ]

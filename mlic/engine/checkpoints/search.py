@@ -1,4 +1,4 @@
-"""Which checkpoint of a work directory: the best, the latest, the one to go on from."""
+"""Which checkpoint of a work directory: the best, the latest, the one to resume from."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
 
     Of the ``best_*.pth`` that a run of several stages leaves, it is the one with the highest
     recorded validation score, or the last stage's; the times of the files say nothing. Without a
-    ``best_*.pth`` it is the one that the run would go on from.
+    ``best_*.pth`` it is the one that the run would resume from.
 
     Args:
         path (str | Path): File, address or work directory.
@@ -110,7 +110,7 @@ def _read_record(path: Path) -> FoundCheckpoint:
 
 
 def find_resumable(work_dir: str | Path, log=print) -> str | None:
-    """The checkpoint that a run in a work directory goes on from.
+    """The checkpoint that a run in a work directory resumes from.
 
     It is the one that ``last_checkpoint`` names; if that is missing or cannot be read, the
     newest other one that can. ``best_*.pth`` has no optimizer state and is no candidate.
@@ -153,7 +153,7 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
 
 
 def _resumable(path: Path) -> int | str:
-    """How many iterations a checkpoint has seen, or what keeps a run from going on with it."""
+    """How many iterations a checkpoint has seen, or what keeps a run from resuming from it."""
     if not path.is_file():
         return f'{path} is missing'
     try:

@@ -122,7 +122,7 @@ def _row_buffers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _batch_size(runner: Runner) -> int | None:
-    """B; None, where the batch sampler does not tell it, stands for every row of a buffer."""
+    """B; None, where the batch sampler does not say it, stands for every row of a buffer."""
     return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
 
 

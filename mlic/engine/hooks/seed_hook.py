@@ -83,7 +83,7 @@ class SeedHook(Hook):
       index: the same for any number of processes and workers, persistent, forked, spawned or none.
 
     Validation may draw what it likes between iterations. Resumed from the end of an epoch, a run
-    goes on as it would have without the stop; see ``MidEpochResumeHook`` for other checkpoints.
+    continues as it would have without the stop; see ``MidEpochResumeHook`` for other checkpoints.
     """
 
     # before every hook that draws (a new layer in StageRestartHook), after StageEarlyStoppingHook,

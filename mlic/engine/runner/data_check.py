@@ -17,7 +17,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         splits (tuple[str]): Of 'train', 'val' and 'test'.
 
     Raises:
-        SystemExit: Naming the missing path and the document that tells how to get it, or a
+        SystemExit: Naming the missing path and the document that says how to get it, or a
             list of images that is a pickle.
     """
     for split in splits:
