@@ -236,21 +236,25 @@ class Weights(Hook):
         self.seen.append({k: v.clone() for k, v in runner.model.state_dict().items()})
 
 
+def toy_loader(extra, batch_size=2, **settings):
+    """The config of a loader of toys, without shuffling."""
+    return dict(
+        batch_size=batch_size,
+        dataset=Toys(list(extra)),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+        **settings,
+    )
+
+
 def make_runner(
     tmp_path, extra=(0.0,) * 4, epochs=1, accumulative_counts=1, max_in_a_row=2, **changes
 ):
     """A run of toys: two images a batch, no shuffling."""
-    loader = dict(
-        batch_size=2,
-        num_workers=0,
-        dataset=Toys(list(extra)),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='pseudo_collate'),
-    )
     settings = dict(
         model=dict(type='ToyModel'),
         work_dir=str(tmp_path / 'work'),
-        train_dataloader=loader,
+        train_dataloader=toy_loader(extra),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(
             type='OptimWrapper',
