@@ -21,16 +21,10 @@ import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlic.cli.own_data import finish, parse_options
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
-from mlic.datasets.own_data.splits import Image
-from mlic.datasets.own_data.writing import (
-    SPLIT_NAMES,
-    add_options,
-    check_options,
-    finish,
-    normalise,
-    read_text,
-)
+from mlic.datasets.own_data.labels import normalise, read_text
+from mlic.datasets.own_data.splits import SPLIT_NAMES, Image
 from mlic.engine.runner.errors import one_line_errors
 from mlic.names import first_names
 
@@ -245,9 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('csv', type=Path, help='table with a header')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
     parser.add_argument('--sep', help='what separates the labels of a cell, such as ";" or " "')
-    add_options(parser)
-    args = parser.parse_args(argv)
-    check_options(parser, args)
+    args = parse_options(parser, argv)
     table = read_table(args.csv)
     images, classes = read_images(table, args.images, args.sep, args.skip_missing)
     finish(args, images, args.images, classes)

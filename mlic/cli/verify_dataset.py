@@ -22,14 +22,14 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, read_config
-from mlic.datasets.own_data import verify_files
-from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files
+from mlic.cli.image_checks import SHOWN, Findings, Split, check_files
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.installation import PACKAGE
 from mlic.names import first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
-KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
+KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
 
 

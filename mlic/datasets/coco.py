@@ -59,17 +59,12 @@ class COCOMultiLabel(MultiLabelDataset):
     Args:
         ann_file (str): Annotation file, relative to ``data_root``.
         data_root (str): Root of ``ann_file`` and ``data_prefix``. Defaults to ''.
-        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='train2014')``.
+        data_prefix (str | dict): Image folder. Defaults to 'train2014'.
         labelled_only (bool): Drop images without an annotation. Defaults to False.
         class_order (str): 'id' or 'alphabetical'. Defaults to 'id'.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
         metainfo (dict, optional): Own classes, as ``dict(classes=...)``, in the order of their
             category ids. Defaults to None.
-        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline`` and ``indices``.
 
     Raises:
         FileNotFoundError: If the annotation file or the image folder is missing, or the folder
@@ -96,16 +91,11 @@ class COCOMultiLabel(MultiLabelDataset):
         self,
         ann_file: str,
         data_root: str = '',
-        data_prefix: str | dict | None = None,
+        data_prefix: str | dict = 'train2014',
         labelled_only: bool = False,
         class_order: str = 'id',
-        pipeline: Sequence = (),
-        test_mode: bool = False,
         metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
-        max_refetch: int = 1000,
+        **kwargs,
     ) -> None:
         if class_order not in CLASS_ORDERS:
             raise ValueError(f'class_order must be one of {CLASS_ORDERS}, but got {class_order!r}')
@@ -118,13 +108,8 @@ class COCOMultiLabel(MultiLabelDataset):
             ann_file=ann_file,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix=dict(img_path='train2014') if data_prefix is None else data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
+            data_prefix=data_prefix,
+            **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:

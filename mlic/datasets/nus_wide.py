@@ -2,7 +2,6 @@
 
 import ast
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -61,14 +60,9 @@ class NUSWIDE(MultiLabelDataset):
             number. Defaults to True.
         ann_file (str): Image list or CSV, relative to ``data_root``. The label matrix lies beside
             the list. Defaults to '': the place shown above.
-        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='Flickr')``.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        metainfo (dict, optional): Own classes, as ``dict(classes=...)``. Defaults to None.
-        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+        data_prefix (str | dict): Image folder. Defaults to 'Flickr'.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline``, or
+            ``metainfo=dict(classes=...)`` for own classes.
 
     Raises:
         FileNotFoundError: If a list, a label file or the image folder is missing, or the folder
@@ -86,14 +80,8 @@ class NUSWIDE(MultiLabelDataset):
         variant: str = 'official',
         labelled_only: bool = True,
         ann_file: str = '',
-        data_prefix: str | dict | None = None,
-        pipeline: Sequence = (),
-        test_mode: bool = False,
-        metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
-        max_refetch: int = 1000,
+        data_prefix: str | dict = 'Flickr',
+        **kwargs,
     ) -> None:
         for value, known, what in (
             (split, ('train', 'test'), 'split'),
@@ -109,15 +97,9 @@ class NUSWIDE(MultiLabelDataset):
             ann_file = 'nus_wid_data.csv' if variant == 'csv' else image_list
         super().__init__(
             ann_file=ann_file,
-            metainfo=metainfo,
             data_root=data_root,
-            data_prefix=dict(img_path='Flickr') if data_prefix is None else data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
+            data_prefix=data_prefix,
+            **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:

@@ -1,7 +1,6 @@
 """Visual Genome with its 500 most frequent categories, as a multi-label data set."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -37,14 +36,9 @@ class VG500(MultiLabelDataset):
             'vg_category_500_labels_index.json'.
         names_file (str): Class names, one a line, relative to ``data_root``. Defaults to '': the
             published files have no names, and the classes are 'class_000' to 'class_499'.
-        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='VG_100K')``.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        data_prefix (str | dict): Image folder. Defaults to 'VG_100K'.
         metainfo (dict, optional): Extra meta information. Defaults to None.
-        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline`` and ``indices``.
 
     Raises:
         FileNotFoundError: If the list, the JSON, the names or the image folder is missing, or the
@@ -61,14 +55,9 @@ class VG500(MultiLabelDataset):
         split: str = 'train',
         ann_file: str = 'vg_category_500_labels_index.json',
         names_file: str = '',
-        data_prefix: str | dict | None = None,
-        pipeline: Sequence = (),
-        test_mode: bool = False,
+        data_prefix: str | dict = 'VG_100K',
         metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
-        max_refetch: int = 1000,
+        **kwargs,
     ) -> None:
         if split not in ('train', 'test'):
             raise ValueError(f"split must be one of ('train', 'test'), but got {split!r}")
@@ -85,13 +74,8 @@ class VG500(MultiLabelDataset):
             ann_file=ann_file,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix=dict(img_path='VG_100K') if data_prefix is None else data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
+            data_prefix=data_prefix,
+            **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:

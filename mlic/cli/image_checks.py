@@ -1,4 +1,4 @@
-"""What ``verify.py`` looks for in image files: missing, broken, or in two splits."""
+"""What verify_dataset looks for in image files: missing, broken, or in two splits."""
 
 from __future__ import annotations
 
