@@ -21,6 +21,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+from mlic.datasets.list_files import read_lines
 from mlic.engine.runner.errors import one_line_errors
 
 MIN_TRAINING_IMAGES = 50  # of a frequent word
@@ -28,9 +29,9 @@ MIN_TRAINING_IMAGES = 50  # of a frequent word
 
 def read_words(path: Path) -> list[str]:
     """The vocabulary, one word a line."""
-    words = _read_text(path).split()
+    words = ' '.join(read_lines(path)).split()
     twice = sorted(word for word, count in Counter(words).items() if count > 1)
-    if not words or twice:
+    if twice:
         raise ValueError(f'{path}: expected unique words, got {len(words)} with {twice} repeated')
     return words
 
@@ -41,13 +42,11 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
     Word numbers count from 1 in the file and from 0 in the result, sorted and unique.
     """
     split: dict[str, list[int]] = {}
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         where = f'{path}, line {number}'
         values = line.split()
-        if not values:
-            continue
         if len(values) < 2 or not all(value.isdecimal() for value in values):
-            raise ValueError(f'{where}: expected "imageid word word ...", got {line.strip()!r}')
+            raise ValueError(f'{where}: expected "imageid word word ...", got {line!r}')
         unknown = [int(value) for value in values[1:] if not 1 <= int(value) <= num_words]
         if unknown:
             raise ValueError(f'{where}: word number {unknown[0]} is not in 1..{num_words}')
@@ -58,15 +57,7 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
         if img_path in split:
             raise ValueError(f'{where}: image {values[0]} is listed for the second time')
         split[img_path] = sorted({int(value) - 1 for value in values[1:]})
-    if not split:
-        raise ValueError(f'{path}: 0 images')
     return split
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} not found; docs/datasets.md shows the expected files')
-    return path.read_text(encoding='utf-8')
 
 
 def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:

@@ -151,9 +151,11 @@ def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
 def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
     """Compare the classes of the splits with one another and with the model."""
     model = cfg.get('model') or {}
-    parts = {'data_preprocessor': cfg.get('data_preprocessor')}
-    for name in ('data_preprocessor', 'neck', 'head'):
-        parts[f'model.{name}'] = model.get(name)
+    names = ('data_preprocessor', 'neck', 'head')
+    parts = {
+        'data_preprocessor': cfg.get('data_preprocessor'),
+        **{f'model.{name}': model.get(name) for name in names},
+    }
     for split in splits:
         if split.classes is None:
             findings.add(f'{split.name}: its classes have no names (metainfo, "classes")')

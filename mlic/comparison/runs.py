@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LINES = 60
 
 
 class RunError(RuntimeError):
-    """A run that failed, or that another process has in hand."""
+    """A run that failed, or that another process is doing."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Run:
 
     @classmethod
     def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> Run:
-        """The run of a config; its folder's name tells config, seed and a hash of all settings."""
+        """The run of a config; its folder's name has config, seed and a hash of all settings."""
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):
             cfg.load_from = cfg.load_from.format(seed=seed)
@@ -167,13 +167,13 @@ def _run_in_slot(run: Run, free: queue.Queue) -> None:
 
 
 def _train_and_test(run: Run, environment: dict) -> None:
-    """Both tools in turn; an interrupted training goes on from its last checkpoint."""
+    """Both tools in turn; an interrupted training resumes from its last checkpoint."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with _locked(run.folder) as lock:
         config = run.folder / 'recipe.py'
         config.write_text(run.text, encoding='utf-8')
         started = time.time()
-        # not beside the recipe: the Runner writes its own copy of it
+        # not next to the recipe: the Runner writes its own copy of it
         work_dirs = {tool: str(run.folder / tool) for tool in ('train', 'test')}
         arguments = [str(config), '--work-dir', work_dirs['train'], '--resume']
         _call(run, 'train', lock, environment, *arguments)

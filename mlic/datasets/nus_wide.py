@@ -4,12 +4,11 @@ import ast
 import csv
 from pathlib import Path
 
-from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_images, read_lines
+from .list_files import read_lines, used_images
 
 NUSWIDE_CONCEPTS = (
     'airport', 'animal', 'beach', 'bear', 'birds', 'boats', 'book', 'bridge', 'buildings', 'cars',
@@ -112,23 +111,12 @@ class NUSWIDE(MultiLabelDataset):
             ),
             self._parse,
         )
-        names, labels = cached['names'], cached['labels']
-        data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name), gt_label=gt_label)
-            for name, gt_label in zip(names, labels)
-            if gt_label or not self.labelled_only
+        items = [
+            dict(img_path=name, gt_label=gt_label)
+            for name, gt_label in zip(cached['names'], cached['labels'])
         ]
-        unlabelled = sum(not gt_label for gt_label in labels)
-        print_log(
-            f'{self.ann_file}: {len(names)} images of NUS-WIDE ({self.variant}, {self.split}), '
-            f'{unlabelled} without a label {"dropped" if self.labelled_only else "kept"}, '
-            f'{len(names) - len(set(names))} listed again, {len(data_list)} used',
-            'current',
-        )
-        if not data_list:
-            raise ValueError(f'{self.ann_file}: found 0 labelled images among {len(names)}')
-        check_images(self.img_prefix, data_list[0]['img_path'], len(data_list), self.ann_file)
-        return data_list
+        of = f' of NUS-WIDE ({self.variant}, {self.split})'
+        return used_images(items, self.img_prefix, self.ann_file, of, self.labelled_only)
 
     def _label_files(self) -> list[Path]:
         """The files with labels that go with the image list."""

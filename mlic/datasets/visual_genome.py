@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_images, read_lines
+from .list_files import check_exists, read_lines, used_images
 
 
 @DATASETS.register_module()
@@ -87,19 +86,11 @@ class VG500(MultiLabelDataset):
             dict(type='VG500', split=self.split, classes=list(self.CLASSES)),
             self._parse,
         )
-        names, labels = cached['names'], cached['labels']
-        data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name), gt_label=gt_label)
-            for name, gt_label in zip(names, labels)
+        items = [
+            dict(img_path=name, gt_label=gt_label)
+            for name, gt_label in zip(cached['names'], cached['labels'])
         ]
-        print_log(
-            f'{list_file}: {len(names)} images of VG500 ({self.split}), '
-            f'{sum(not gt_label for gt_label in labels)} without a label kept, '
-            f'{len(names) - len(set(names))} listed again',
-            'current',
-        )
-        check_images(self.img_prefix, data_list[0]['img_path'], len(names), str(list_file))
-        return data_list
+        return used_images(items, self.img_prefix, list_file, f' of VG500 ({self.split})')
 
     def _list_file(self) -> Path:
         return Path(self.data_root) / f'{self.split}_list_500.txt'
@@ -118,17 +109,14 @@ class VG500(MultiLabelDataset):
 
     def _read_labels(self) -> dict:
         """The JSON of class indices by image name."""
-        path = Path(self.ann_file)
-        if not path.is_file():
-            raise FileNotFoundError(f'{path} not found; docs/datasets.md shows where it belongs')
+        check_exists(self.ann_file)
         try:
-            labels_of = json.loads(path.read_text())
+            labels_of = json.loads(Path(self.ann_file).read_text(encoding='utf-8'))
         except ValueError as error:
-            raise ValueError(f'{path}: not JSON ({error})') from error
+            raise ValueError(f'{self.ann_file}: not JSON ({error})') from error
         if not isinstance(labels_of, dict):
-            raise ValueError(
-                f'{path}: a {type(labels_of).__name__}, expected {{"image": [labels]}}'
-            )
+            kind = type(labels_of).__name__
+            raise ValueError(f'{self.ann_file}: a {kind}, expected {{"image": [labels]}}')
         return labels_of
 
     def _check(self, name: str, labels: list) -> list[int]:

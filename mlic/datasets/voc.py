@@ -11,7 +11,7 @@ from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, digest_folder, load_labels
-from .list_files import read_lines
+from .list_files import check_exists, read_lines
 
 
 @DATASETS.register_module()
@@ -110,8 +110,7 @@ def read_objects(path: Path) -> list[tuple[str, bool]]:
 
 def check_files(folder: str, names: Sequence[str], source: str) -> None:
     """Look for all files in one listing of a folder."""
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f'{folder} not found; docs/datasets.md shows where it belongs')
+    check_exists(folder, Path.is_dir)
     present = set(os.listdir(folder))
     missing = [name for name in names if name not in present]
     if missing:

@@ -96,7 +96,7 @@ def write(name, text):
         ),
         (write('labels/test_label', '12 sky\n'), "got '12 sky'"),
         (write('labels/test_label', '12 1\n12 2\n'), 'line 2: image 12 is listed for the second'),
-        (write('labels/test_label', '\n'), 'test_label: 0 images'),
+        (write('labels/test_label', '\n'), 'test_label: found 0 lines, expected'),
         (write('labels/test_label', '99 1\n'), 'test_label, line 1: image 99 is listed, but'),
         (write('labels/words', 'sky sky sun'), "words: expected unique words, got 3 with ['sky']"),
         (

@@ -17,11 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.logging import MMLogger
-from mmpretrain.registry import (
-    DATASETS,
-    MODELS,
-    TRANSFORMS,
-)
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
@@ -446,8 +442,7 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
     assert Config.fromstring(run.text, '.py').randomness.seed == 3
     assert Run.of('linear', 3, cfg, tmp_path, 'last') == run
     others = [
-        Run.of('linear', 4, cfg, tmp_path, 'last'),
-        Run.of('linear', 3, cfg, tmp_path, 'best'),
+        Run.of('linear', *x) for x in ((4, cfg, tmp_path, 'last'), (3, cfg, tmp_path, 'best'))
     ]
     cfg.optim_wrapper.optimizer.lr = 0.5
     cfg.load_from = 'first/seed{seed}.pth'
@@ -479,7 +474,7 @@ def compare(*arguments, cwd=ROOT):
 
 @pytest.mark.slow
 @pytest.mark.dist
-def test_a_comparison_goes_on_and_tells_its_failures(tmp_path, photos):
+def test_a_comparison_resumes_and_names_its_failures(tmp_path, photos):
     out = tmp_path / 'out'
     data = tmp_path / 'data.py'
     data.write_text(recipe_text(Config(data_config(photos))))
@@ -496,7 +491,7 @@ def test_a_comparison_goes_on_and_tells_its_failures(tmp_path, photos):
     second = compare(*configs, broken, *arguments[2:], '--seeds', '0', '1', '--protocols', 'asl')
     assert second.returncode == 1
     assert '6 runs: 2 done before, 4 to do' in second.stdout
-    assert re.search(r'failed: linear_broken seed 1: tools/train.py: .*no_channels', second.stdout)
+    assert re.search(r'failed: linear_broken seed 1: mlic train: .*no_channels', second.stdout)
     assert 'tries them again' in second.stderr
     assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
 

@@ -35,14 +35,16 @@ def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys
     assert dataset.get_cat_ids(2) == [0, 2]
     assert all(Path(info['img_path']).is_file() for info in infos)
     assert capsys.readouterr().out == ''  # pycocotools prints its progress
-    assert log[-1].endswith('instances.json: 3 images, 1 without a label kept, 3 used')
+    assert log[-1].endswith(
+        'instances.json: 3 images, 1 without a label kept, 0 listed again, 3 used'
+    )
 
 
 def test_coco_labelled_only_drops_the_unlabelled_image(tmp_path, log):
     kwargs = write_coco(tmp_path, coco_content())
     dataset = COCOMultiLabel(labelled_only=True, **kwargs)
     assert [dataset.get_cat_ids(i) for i in range(len(dataset))] == [[1], [0, 2]]
-    assert log[-1].endswith('3 images, 1 without a label dropped, 2 used')
+    assert log[-1].endswith('3 images, 1 without a label dropped, 0 listed again, 2 used')
 
 
 def test_coco_classes_in_alphabetical_order(tmp_path, log):
