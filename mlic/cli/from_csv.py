@@ -170,14 +170,10 @@ class ImageFinder:
         candidates += [
             str(path.relative_to(start)) for start in sorted(starts) if path.is_relative_to(start)
         ]
-        for candidate in candidates:
-            if candidate in self.exact:
-                return self.exact[candidate]
-        for candidate in candidates:
-            similar = self.similar.get(candidate.casefold(), [])
-            if len(similar) == 1:
-                return similar[0]
-        return None
+        found = [self.exact[name] for name in candidates if name in self.exact]
+        similar = [self.similar.get(name.casefold(), []) for name in candidates]
+        found += [files[0] for files in similar if len(files) == 1]
+        return found[0] if found else None
 
 
 def read_splits(table: Table, column: int | None) -> list[str | None]:

@@ -1,7 +1,7 @@
 """Lists of images and labels: of folders, and as text files, read line by line."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -40,6 +40,18 @@ def check_exists(path: str | Path, exists: Callable = Path.is_file) -> None:
     """FileNotFoundError if a file (or a folder, with ``Path.is_dir``) of a data set is missing."""
     if not exists(Path(path)):
         raise FileNotFoundError(f'{path} not found; docs/datasets.md shows where it belongs')
+
+
+def check_files(folder: str | Path, names: Sequence[str], source: str) -> None:
+    """Look for all files in one listing of a folder."""
+    check_exists(folder, Path.is_dir)
+    present = set(os.listdir(folder))
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise FileNotFoundError(
+            f'{folder}: {len(missing)} of the {len(names)} files of {source} not found, such as '
+            f'{missing[0]}'
+        )
 
 
 def read_lines(path: str | Path) -> list[str]:

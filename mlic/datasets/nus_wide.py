@@ -8,7 +8,7 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, load_labels
-from .list_files import read_lines, used_images
+from .list_files import check_files, read_lines, used_images
 
 NUSWIDE_CONCEPTS = (
     'airport', 'animal', 'beach', 'bear', 'birds', 'boats', 'book', 'bridge', 'buildings', 'cars',
@@ -151,12 +151,7 @@ class NUSWIDE(MultiLabelDataset):
     def _read_official(self, num_images: int) -> list[list[int]]:
         """Labels from one file of 0 and 1 per concept."""
         files = self._label_files()
-        missing = [path for path in files if not path.is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f'{missing[0].parent}: {len(missing)} of {len(files)} label files not found, such '
-                f'as {missing[0].name}; docs/datasets.md shows where they belong'
-            )
+        check_files(files[0].parent, [path.name for path in files], self.ann_file)
         labels = [[] for _ in range(num_images)]
         for label, path in enumerate(files):
             for row, value in enumerate(self._read_label_lines(path, num_images)):

@@ -61,6 +61,7 @@ class VG500(MultiLabelDataset):
         if split not in ('train', 'test'):
             raise ValueError(f"split must be one of ('train', 'test'), but got {split!r}")
         self.split = split
+        self.list_file = Path(data_root) / f'{split}_list_500.txt'
         if names_file:
             names = read_lines(Path(data_root) / names_file)
             expected = len(self.METAINFO['classes'])
@@ -79,10 +80,9 @@ class VG500(MultiLabelDataset):
 
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the list."""
-        list_file = self._list_file()
         cached = load_labels(
             self.ann_file,
-            [digest_file(path) for path in (list_file, self.ann_file)],
+            [digest_file(path) for path in (self.list_file, self.ann_file)],
             dict(type='VG500', split=self.split, classes=list(self.CLASSES)),
             self._parse,
         )
@@ -90,20 +90,17 @@ class VG500(MultiLabelDataset):
             dict(img_path=name, gt_label=gt_label)
             for name, gt_label in zip(cached['names'], cached['labels'])
         ]
-        return used_images(items, self.img_prefix, list_file, f' of VG500 ({self.split})')
-
-    def _list_file(self) -> Path:
-        return Path(self.data_root) / f'{self.split}_list_500.txt'
+        return used_images(items, self.img_prefix, self.list_file, f' of VG500 ({self.split})')
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, and labels of the images of the list."""
-        names = read_lines(self._list_file())
+        names = read_lines(self.list_file)
         labels_of = self._read_labels()
         missing = [name for name in names if name not in labels_of]
         if missing:
             raise ValueError(
                 f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
-                f'{self._list_file()}, such as {missing[0]!r}'
+                f'{self.list_file}, such as {missing[0]!r}'
             )
         return dict(names=names, labels=[self._check(name, labels_of[name]) for name in names])
 
