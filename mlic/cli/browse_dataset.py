@@ -20,6 +20,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
 from mlic.cli import arguments
+from mlic.engine.hooks.seed_hook import seed_generators
 from mlic.engine.runner.errors import one_line_errors
 
 from .verify_dataset import build_dataset, load_config
@@ -44,10 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.ndarray, DataSample]:
     """One pass of an image through the pipeline: pixels (H, W, 3) uint8 and the sample."""
-    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    seed_generators(*seeds)
     item = dataset[index]
     inputs = item.get('inputs')
     if not isinstance(inputs, torch.Tensor) or inputs.dtype != torch.uint8:
@@ -58,7 +56,7 @@ def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.nd
 
 def caption(sample: DataSample, classes: list[str] | None) -> str:
     """The labels, wrapped; of very many only the first lines."""
-    labels = [int(label) for label in sample.gt_label] if 'gt_label' in sample else []
+    labels = sample.gt_label.tolist() if 'gt_label' in sample else []
     known = classes or ()
     names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
     # a label stays on its line if it fits
@@ -105,12 +103,12 @@ def browse(cfg: Config, args: argparse.Namespace) -> Figure:
     if not len(dataset):
         raise ValueError(f'{args.split}: 0 images')
     chosen = random.Random(args.seed).sample(range(len(dataset)), min(args.num, len(dataset)))
+    # a model that turns its input into RGB gets BGR
+    is_bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb', False)
     pictures, captions = [], []
     for index in sorted(chosen):
         for draw in range(args.repeat):
             picture, sample = draw_item(dataset, index, [args.seed, index, draw])
-            # a model that turns its input into RGB gets BGR
-            is_bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb', False)
             pictures.append(picture[..., ::-1] if is_bgr else picture)
             captions.append('' if draw else caption(sample, dataset.metainfo.get('classes')))
     columns = args.repeat if args.repeat > 1 else min(6, len(pictures))

@@ -22,15 +22,15 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
-from mlic.datasets.own_data import verify_files
+from mlic.cli.image_checks import SHOWN, Findings, Split, check_files
 from mlic.datasets.own_data.splits import SPLITS
-from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.installation import PACKAGE
 from mlic.names import first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
-KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
+KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
 
 
@@ -152,9 +152,11 @@ def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
 def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
     """Compare the classes of the splits with one another and with the model."""
     model = cfg.get('model') or {}
-    parts = {'data_preprocessor': cfg.get('data_preprocessor')}
-    for name in ('data_preprocessor', 'neck', 'head'):
-        parts[f'model.{name}'] = model.get(name)
+    names = ('data_preprocessor', 'neck', 'head')
+    parts = {
+        'data_preprocessor': cfg.get('data_preprocessor'),
+        **{f'model.{name}': model.get(name) for name in names},
+    }
     for split in splits:
         if split.classes is None:
             findings.add(f'{split.name}: its classes have no names (metainfo, "classes")')
