@@ -17,7 +17,8 @@ from mlic.cli.publish_model import publish
 from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.models.training_parts import TrainingParts
-from tests.mlic.apis.test_inferencer import CLASSES, make_run, run_tool
+from tests.helpers import call_tool
+from tests.photo_run import CLASSES, make_run
 
 # a tool names its logger once a process; here several run in one
 pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
@@ -51,10 +52,10 @@ DOORS = {
 
 
 @pytest.mark.parametrize('door', DOORS)
-def test_reversed_classes_are_refused_in_one_line(run, tmp_path, monkeypatch, door):
+def test_reversed_classes_are_refused_in_one_line(run, tmp_path, door):
     places = dict(C=run / 'reversed.py', W=run / 'work_dirs/run', PHOTOS=run / 'photos')
     tool, *arguments = DOORS[door].replace('OUT', str(tmp_path / 'out')).split()
-    message = run_tool(monkeypatch, tool, *(places.get(name, name) for name in arguments))
+    message = call_tool(tool, *(places.get(name, name) for name in arguments))
     assert message.startswith('error: ') and '\n' not in message
     assert "in another order than the data: number 0 is 'cat' in the checkpoint" in message
     assert 'work_dirs/run' in message
