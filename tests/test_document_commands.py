@@ -17,9 +17,8 @@ import mmpretrain
 import pytest
 from mmengine.config import Config
 
-from tests.helpers import ROOT
+from tests.helpers import DOCUMENTS, ROOT, code_of
 
-DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
 PROJECT = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
 A_CONFIG = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
 # What a reader puts in the place of capitals
@@ -50,10 +49,9 @@ OTHER_PROGRAMS = {'cd', 'cp', 'export', 'mkdir', 'source', 'tensorboard'}
 
 def lines_of(document):
     """The lines of a document's bash blocks, continued ones joined, without comments."""
-    text = document.read_text(encoding='utf-8')
-    blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
     # the repository is next to the reader's folder
-    lines = ''.join(blocks).replace('\\\n', ' ').replace('../mlic/', '').splitlines()
+    text = ''.join(code_of(document, 'bash')).replace('../mlic/', '')
+    lines = text.replace('\\\n', ' ').splitlines()
     return [line for line in (re.sub(r'(^|\s)#.*', '', line).strip() for line in lines) if line]
 
 

@@ -87,9 +87,8 @@ def draw_cooccurrence(
     for number, (matrix, (colours, low, high)) in enumerate(zip(matrices, scales)):
         axes = page.add_axes(figure, offset, bottom, side, side)
         colours = colormaps[colours].with_extremes(bad=page.BLANK_COLOUR)
-        image = axes.imshow(
-            _off_diagonal(matrix), colours, interpolation='nearest', vmin=low, vmax=high
-        )
+        scale = dict(vmin=low, vmax=high, interpolation='nearest')
+        image = axes.imshow(_off_diagonal(matrix), colours, **scale)
         axes.set_xticks(ticks, labels, rotation=90, **page.TEXT)
         axes.set_yticks(ticks, labels if number == 0 else [], **page.TEXT)
         axes.tick_params(length=3, pad=3)
@@ -98,7 +97,7 @@ def draw_cooccurrence(
         if number:
             bar_axes = page.add_axes(figure, offset - GAP / 2, bottom, BAR_WIDTH, side)
             bar = figure.colorbar(image, cax=bar_axes)
-            bar.ax.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
+            bar.ax.tick_params(**page.TICKS)
             offset += bar_space
     note = '' if step == 1 else f'; one class in {step} is named'
     caption = f'share of the images with the row’s class that have the column’s, too{note}'

@@ -108,7 +108,12 @@ def draw_prototypes(
     from matplotlib import colormaps
 
     order = list(range(len(cosines)) if order is None else order)
-    _check(cosines, class_names, order)
+    if len(cosines) == 0:
+        raise ValueError('no classes to draw: got 0')
+    if len(class_names) != len(cosines):
+        raise ValueError(f'{len(cosines)} prototypes, but {len(class_names)} class names')
+    if sorted(order) != list(range(len(cosines))):
+        raise ValueError(f'order must be a permutation of {len(cosines)} classes, got {order}')
     step = math.ceil(len(order) / MAX_TICKS)
     ticks = range(0, len(order), step)
     labels = [page.fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
@@ -127,12 +132,12 @@ def draw_prototypes(
     axes.set_xticks(ticks, labels, rotation=90, **page.TEXT)
     axes.set_yticks(ticks, labels, **page.TEXT)
     axes.tick_params(length=3, pad=3)
-    axes.set_xlabel(note, fontsize=page.FONT_SIZE, color=page.PLAIN_COLOUR)
+    axes.set_xlabel(note, **page.TEXT)
     axes.set_title(describe(cosines, subject), pad=8, **page.TEXT)
     bar_axes = page.add_axes(figure, left + side + BAR_GAP, bottom, BAR_WIDTH, side)
     extend = 'max' if high < 1 else 'neither'
     bar = figure.colorbar(image, cax=bar_axes, extend=extend, extendfrac=0.03)
-    bar.ax.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
+    bar.ax.tick_params(**page.TICKS)
     return figure
 
 
@@ -143,16 +148,6 @@ def describe(cosines: Tensor, subject: str = 'prototypes') -> str:
     if not len(values):
         return line + 'none'
     return line + f'mean {values.mean():.3f}, max {values.max():.3f}'
-
-
-def _check(cosines: Tensor, class_names: Sequence[str], order: list[int]) -> None:
-    """Refuse sizes that do not fit together."""
-    if len(cosines) == 0:
-        raise ValueError('no classes to draw: got 0')
-    if len(class_names) != len(cosines):
-        raise ValueError(f'{len(cosines)} prototypes, but {len(class_names)} class names')
-    if sorted(order) != list(range(len(cosines))):
-        raise ValueError(f'order must be a permutation of {len(cosines)} classes, got {order}')
 
 
 def _scale(values: Tensor) -> tuple[float, float, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .page import COLOURS, FONT_SIZE, PLAIN_COLOUR, add_axes, new_page
+from .page import COLOURS, LEGEND, PLAIN_COLOUR, TEXT, add_axes, new_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,14 +106,13 @@ def draw_training(log: TrainingLog) -> Figure:
                 place = dict(transform=axes.get_xaxis_transform(), va='bottom', fontsize=9)
                 axes.text(log.switch, 1.01, ' stage 2', color=PLAIN_COLOUR, **place)
         axes.set_xlim(0, last * 1.01)
-        axes.set_title(title, loc='left', fontsize=FONT_SIZE, color=PLAIN_COLOUR, pad=5)
+        axes.set_title(title, loc='left', pad=5, **TEXT)
         axes.grid(color='#e3e7eb', linewidth=0.6)
         is_last = number == len(panels) - 1
         axes.tick_params(labelsize=9, labelcolor=PLAIN_COLOUR, labelbottom=is_last)
         axes.spines[['top', 'right']].set_visible(False)
-        place = dict(loc='upper left', bbox_to_anchor=(1.02, 1), borderaxespad=0)
-        axes.legend(**place, frameon=False, fontsize=9)
-    axes.set_xlabel(log.unit, fontsize=FONT_SIZE, color=PLAIN_COLOUR)
+        axes.legend(**LEGEND, bbox_to_anchor=(1.02, 1), fontsize=9)
+    axes.set_xlabel(log.unit, **TEXT)
     return figure
 
 

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import VISUALIZERS
 from mmpretrain.structures import DataSample
 from PIL import Image, ImageColor
 
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.cli import test as test_tool
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, TRUE_COLOUR
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
+from tests.tiny_runs import sarl_model
 
 NAMES = ['zero', 'one', 'two', 'three', 'four']
 IMAGE = np.full((300, 480, 3), 90, np.uint8)
@@ -119,21 +118,12 @@ def test_text_stays_on_the_page_and_apart(written, title, num_maps):
 
 # ---------------------------------------------------------------- the visualizer and the hook
 
-MODEL = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-    neck=dict(
-        type='SARLNeck', in_channels=64, num_classes=5, embed_dims=16, feedforward_channels=16
-    ),
-    head=dict(type='SADCLHead', num_classes=5, in_channels=16, loss_sscl=None, loss_pscl=None),
-)
 SIZES = [(120, 80), (50, 70), (64, 64)]
 
 
 @pytest.fixture
 def cfg(tmp_path):
     """A run on three photographs, whose test batches are of two and of one."""
-    init_default_scope('mmpretrain')
     data_list = []
     for index, (width, height) in enumerate(SIZES):
         pixels = np.random.default_rng(index).integers(0, 256, (height // 8, width // 8, 3))
@@ -142,15 +132,10 @@ def cfg(tmp_path):
         data_list.append(dict(img_path=f'photo {index}.png', gt_label=[index]))
     content = dict(metainfo=dict(classes=NAMES), data_list=data_list)
     (tmp_path / 'labels.json').write_text(json.dumps(content))
-    pipeline = [
-        dict(type='LoadImageStrict'),
-        dict(type='Resize', scale=(64, 64)),
-        dict(type='PackInputs'),
-    ]
-    dataset = dict(
-        type='MultiLabelDataset',
-        **dict(data_root=str(tmp_path), ann_file='labels.json', pipeline=pipeline),
-    )
+    resize = dict(type='Resize', scale=(64, 64))
+    pipeline = [dict(type='LoadImageStrict'), resize, dict(type='PackInputs')]
+    files = dict(data_root=str(tmp_path), ann_file='labels.json')
+    dataset = dict(type='MultiLabelDataset', **files, pipeline=pipeline)
     loader = dict(
         batch_size=2,
         num_workers=0,
@@ -161,7 +146,7 @@ def cfg(tmp_path):
     cfg = Config.fromfile(ROOT / 'configs/_base_/default_runtime.py')
     cfg.merge_from_dict(
         dict(
-            model=MODEL,
+            model=sarl_model(len(NAMES)),
             data_preprocessor=dict(num_classes=5, to_rgb=True, to_onehot=True),
             **dict(train_dataloader=loader, val_dataloader=loader, test_dataloader=loader),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
@@ -239,23 +224,16 @@ def test_show_dir_draws_in_this_look_whatever_the_config_draws_with(cfg, tmp_pat
     cfg.dump(tmp_path / 'config.py')
     torch.save(dict(state_dict=Runner.from_cfg(cfg).model.state_dict()), tmp_path / 'model.pth')
     (tmp_path / 'thresholds.json').write_text(json.dumps(dict.fromkeys(NAMES, 0.0)))
-    arguments = [str(tmp_path / 'config.py'), str(tmp_path / 'model.pth')]
+    arguments = [tmp_path / 'config.py', tmp_path / 'model.pth']
     for option in ('--show-dir', '--work-dir'):
-        arguments += [option, str(tmp_path / option[2:])]
-    arguments += ['--threshold', str(tmp_path / 'thresholds.json')]
-    show_tool(arguments)
+        arguments += [option, tmp_path / option[2:]]
+    run_tool('tools/test.py', *arguments, '--threshold', tmp_path / 'thresholds.json')
     files = sorted((tmp_path / 'show-dir').iterdir())
     assert [file.name for file in files] == [f'0000{k}_photo {k}.jpg' for k in range(3)]
     for file, (width, height) in zip(files, SIZES):
         photo = np.zeros((height, width, 3), np.uint8)
         expected = draw_prediction(photo, ['✓ zero'] * 5, [0.5] * 5)
         assert Image.open(file).size == expected.size  # five labels on a line: threshold 0
-
-
-def show_tool(arguments):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('sys.argv', ['test.py', *arguments])
-        test_tool.main()
 
 
 def test_attention_of_a_model_without_it_is_refused_before_the_first_image(cfg):
