@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
+import projects.sadcl  # noqa: F401, whose model is trained
 from tests.helpers import ROOT
 
 CLASSES = ['cat', 'dog', 'red fox', 'straße', 'tree']

@@ -16,6 +16,7 @@ from mmpretrain.registry import METRICS, MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+import projects.sadcl  # noqa: F401, whose models are trained
 from tests.helpers import ROOT
 
 # runs of the same second would share a name, and with it mmengine's message hub
