@@ -18,15 +18,10 @@ MAX_NAME = 1.8
 
 
 def choose_bars(difference: np.ndarray, max_bars: int = MAX_BARS) -> tuple[np.ndarray, np.ndarray]:
-    """The classes by their difference, the largest first, and which of them get a bar.
+    """The classes by their difference (C,), the largest first, and those of them that get a bar.
 
-    Args:
-        difference (np.ndarray): (C,), NaN for a class without positives.
-        max_bars (int): Defaults to 40.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Indices of all classes with a difference, and of those to
-        name: all, or the first and the last ``max_bars / 2``.
+    A class without positives (NaN) is in neither. Of more than ``max_bars`` classes the first and
+    the last ``max_bars / 2`` get one.
     """
     order = np.argsort(-difference, kind='stable')[: int(np.isfinite(difference).sum())]
     if len(order) <= max_bars:

@@ -21,13 +21,9 @@ GAP, TITLE, BAR_WIDTH, BAR_LABELS, LEGEND = 0.25, 0.65, 0.16, 0.5, 0.3  # inches
 
 
 def conditional_shares(present: np.ndarray) -> np.ndarray:
-    """Of the images with class i, the share that has class j too.
+    """(C, C): of the images (N, C), bool, with class i, the share from 0 to 1 that has j too.
 
-    Args:
-        present (np.ndarray): (N, C) bool.
-
-    Returns:
-        np.ndarray: (C, C) from 0 to 1, its diagonal 1; NaN in the row of a class without images.
+    The diagonal is 1; the row of a class without images is NaN.
     """
     # float32 counts exactly to 2^24 images, and its product is the fast one
     together = (present.T.astype(np.float32) @ present.astype(np.float32)).astype(np.float64)

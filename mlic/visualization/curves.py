@@ -48,13 +48,8 @@ class Curve(NamedTuple):
 def pr_curve(name: str, scores: np.ndarray, positive: np.ndarray) -> Curve | None:
     """The curve of one class, or of all entries at once (the micro average).
 
-    Args:
-        name (str): Its name.
-        scores (np.ndarray): (N,) finite.
-        positive (np.ndarray): (N,) bool.
-
-    Returns:
-        Curve | None: None without positives: recall is undefined.
+    ``scores`` (N,) are finite, ``positive`` (N,) is bool. None without positives: recall is
+    undefined.
     """
     from sklearn.metrics import precision_recall_curve
 

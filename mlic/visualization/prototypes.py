@@ -28,13 +28,9 @@ BAR_GAP, BAR_WIDTH, BAR_LABELS = 0.2, 0.18, 0.5
 
 
 def cosine_matrix(vectors: Tensor) -> Tensor:
-    """Cosines of all pairs of vectors.
+    """Cosines of all pairs of vectors (C, D): (C, C), float64, from -1 to 1.
 
-    Args:
-        vectors (Tensor): (C, D), finite.
-
-    Returns:
-        Tensor: (C, C), float64, from -1 to 1; NaN in the rows and columns of zero vectors.
+    The rows and columns of zero vectors are NaN.
 
     Raises:
         ValueError: If the vectors are no matrix, or not finite.
@@ -56,16 +52,11 @@ def off_diagonal(cosines: Tensor) -> Tensor:
 
 
 def cluster_order(cosines: Tensor) -> list[int]:
-    """An order of the classes in which similar ones are neighbours.
+    """A permutation of the C classes of ``cosines`` (C, C) in which similar ones are neighbours.
 
     It is that of the leaves of a dendrogram (average linkage of 1 - cosine), turned so that the
     sum of the distances of neighbours is the least (Bar-Joseph et al., Bioinformatics 2001).
-
-    Args:
-        cosines (Tensor): (C, C); the classes whose diagonal is NaN come last.
-
-    Returns:
-        list[int]: A permutation of 0 to C - 1.
+    Classes whose diagonal is NaN come last.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform

@@ -74,12 +74,7 @@ def draw_training(log: TrainingLog) -> Figure:
     """Draw losses, metrics of the validation, and learning rate, one panel below the other.
 
     A dashed line marks the switch to the second stage. A loss that is off (zero) is not drawn.
-
-    Args:
-        log (TrainingLog): Of :func:`arrange_log`.
-
-    Returns:
-        Figure: 900 px wide at 100 dpi.
+    The figure is 900 px wide at 100 dpi.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
