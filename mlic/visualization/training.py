@@ -43,13 +43,11 @@ def _iterations_per_epoch(train: list) -> float:
     """From the first rows of two epochs, which lie at the same place in them; 1 without epochs."""
     if 'epoch' not in train[0]:
         return 1
-    firsts = {}
-    for row in train:
-        firsts.setdefault(row['epoch'], row['iter'])
-    epochs = list(firsts)
-    if len(epochs) == 1:
-        return max(row['iter'] for row in train) / epochs[0]
-    return (firsts[epochs[-1]] - firsts[epochs[0]]) / (epochs[-1] - epochs[0])
+    firsts = {row['epoch']: row['iter'] for row in reversed(train)}
+    first, last = min(firsts), max(firsts)
+    if first == last:
+        return max(row['iter'] for row in train) / first
+    return (firsts[last] - firsts[first]) / (last - first)
 
 
 def _stage_switch(train: list) -> float | None:

@@ -19,7 +19,6 @@ from mmengine.config import Config
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
-from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.cli import publish_model
@@ -193,8 +192,7 @@ def test_export_refuses_options_that_do_not_fit(run, arguments, message, capsys)
 # ---------------------------------------------------------------- the example without torch
 
 
-def test_example_predicts_without_torch(run, exported, checkpoint):
-    photos = collect_images([str(run / 'photos')]).images
+def test_example_predicts_without_torch(run, photos, exported, checkpoint):
     code = (
         'import runpy, sys; sys.argv = sys.argv[1:]; '
         "runpy.run_path(sys.argv[0], run_name='__main__'); "
@@ -265,9 +263,9 @@ def test_absolute_paths_are_not_published():
     assert cfg.work_dir == '/home/me/run'  # the original is as it was
 
 
-def test_published_file_gives_the_same_scores_everywhere(run, published, checkpoint, capsys):
-    photos = collect_images([str(run / 'photos')]).images
-
+def test_published_file_gives_the_same_scores_everywhere(
+    run, photos, published, checkpoint, capsys
+):
     def inferred(path):
         stream = MultiLabelInferencer(path, device='cpu').stream(photos, 4)
         return torch.stack([sample.pred_score for _, sample in stream])
@@ -312,7 +310,7 @@ def run_document(name, folder, monkeypatch):
     """Run a document's commands, and then its Python, in a folder."""
     monkeypatch.chdir(folder)
     Path('thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
-    shutil.copy('photos/0.png', 'photo.jpg')
+    shutil.copy('photos/photo 0.png', 'photo.jpg')
     shell = ''.join(code_of(f'docs/{name}', 'bash')).replace('\\\n', '').splitlines()
     commands = list(filter(None, (shlex.split(line, comments=True) for line in shell)))
     assert len(commands) >= 3

@@ -30,11 +30,6 @@ def inferencer(checkpoint):
     return MultiLabelInferencer(checkpoint, device='cpu')
 
 
-@pytest.fixture(scope='module')
-def photos(run):
-    return collect_images([str(run / 'photos')]).images
-
-
 # ---------------------------------------------------------------- scores
 
 
