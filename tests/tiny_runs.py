@@ -47,16 +47,8 @@ TINY = {
         for key, value in dict(num_workers=0, persistent_workers=False).items()
     },
 }
-BACKBONE = dict(
-    type='ResNet',
-    depth=18,
-    num_stages=2,
-    stem_channels=8,
-    base_channels=8,
-    strides=(1, 2),
-    dilations=(1, 1),
-    out_indices=(1,),
-)
+RESNET = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
+BACKBONE = dict(RESNET, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
 AUGMENTATION = [
     dict(type='RandomResizedCrop', scale=32),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -71,7 +63,7 @@ def sarl_model(num_classes, **head):
     neck = dict(type='SARLNeck', in_channels=64, embed_dims=16, feedforward_channels=16)
     return dict(
         type='ImageClassifier',
-        backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+        backbone=RESNET,
         neck=dict(neck, num_classes=num_classes),
         head=dict(type='SADCLHead', in_channels=16, num_classes=num_classes, **head),
     )
