@@ -265,7 +265,9 @@ def test_running_statistics_of_a_timm_backbone_stay_if_asked(norm_eval):
 
 def test_a_missing_timm_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
-    with pytest.raises(ImportError, match=r"timm is not installed.*'\.\[timm\]'"):
+    with pytest.raises(
+        ImportError, match=r"^LazyTIMMBackbone needs the extra 'timm': .*'\.\[timm\]'$"
+    ):
         LazyTIMMBackbone('resnet10t')
 
 
