@@ -135,16 +135,14 @@ class SARLNeck(BaseModule):
     def _feature_maps(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
         """The maps (B, K, h, w) that are used, one for each of ``in_channels``."""
         channels = (self.in_channels,) if isinstance(self.in_channels, int) else self.in_channels
+        owner = f'SARLNeck(in_channels={self.in_channels})'
         if len(feats) < len(channels):
             raise ValueError(
-                f'SARLNeck(in_channels={self.in_channels}) takes {len(channels)} feature maps, '
-                f"got {len(feats)}; set the config's backbone.out_indices to as many stages"
+                f'{owner} takes {len(channels)} feature maps, got {len(feats)}; set the '
+                "config's backbone.out_indices to as many stages"
             )
-        owner = f'SARLNeck(in_channels={self.in_channels})'
-        return [
-            as_feature_map(feat, width, owner)
-            for feat, width in zip(feats[-len(channels) :], channels)
-        ]
+        used = zip(feats[-len(channels) :], channels)
+        return [as_feature_map(feat, width, owner) for feat, width in used]
 
     def _decode(
         self, feature_maps: list[Tensor], need_weights: bool
@@ -154,11 +152,10 @@ class SARLNeck(BaseModule):
         query_pos = self.query_embed.weight[None]  # (1, C, D)
         # the same for every image until the first layer has looked at the features
         label_embeds, attention = torch.zeros_like(query_pos), None
-        for index, layer in enumerate(self.decoder):
-            is_last = index == len(self.decoder) - 1
-            label_embeds, attention = self._run(
-                layer, label_embeds, query_pos, memory, pos, need_weights and is_last
-            )
+        for layer in self.decoder:
+            wanted = need_weights and layer is self.decoder[-1]
+            inputs = label_embeds, query_pos, memory, pos, wanted
+            label_embeds, attention = self._run(layer, *inputs)
         return self.decoder_norm(label_embeds), attention
 
     def _encode(self, feature_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
