@@ -158,10 +158,9 @@ def test_file_equals_loops(trained, tmp_path, capsys, normalise_by):
 
 
 def test_published_threshold_is_the_default(trained, tmp_path):
-    cfg, model = trained
     out = tmp_path / 'new' / 'made.npy'
     run_tool(TOOL, tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', out)
-    expected = plain_prototypes(cfg, model, 0.85, 'positives')
+    expected = plain_prototypes(*trained, 0.85, 'positives')
     assert_close(torch.tensor(np.load(out)).double(), expected, rtol=1e-4, atol=1e-5)
 
 

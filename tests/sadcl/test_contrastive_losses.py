@@ -20,10 +20,7 @@ from tests.helpers import ROOT, recorded, run_command
 from tests.reference import sscl_loss
 
 # Sums of some hundred terms of order 1: rounding of about 100 units in the last place.
-EXACT = {
-    torch.float64: dict(rtol=1e-9, atol=1e-12),
-    torch.float32: dict(rtol=1e-5, atol=1e-5),
-}
+EXACT = {torch.float64: dict(rtol=1e-9, atol=1e-12), torch.float32: dict(rtol=1e-5, atol=1e-5)}
 SSCL_CASES = (
     'mid',
     'no_positive',
@@ -355,12 +352,6 @@ def test_half_precision_is_raised_to_float32(dtype):
             assert grad.isfinite().all()
 
 
-def test_float64_stays_float64():
-    features, target = make_sscl()
-    assert sscl_loss(features, target).dtype == torch.float64
-    assert pscl_loss(*make_pscl()).dtype == torch.float64
-
-
 @pytest.mark.parametrize('anchors', ANCHORS)
 def test_autocast_changes_nothing(anchors):
     features, target = make_sscl(dtype=torch.float32)
@@ -384,20 +375,14 @@ def test_dtype_of_the_target_is_irrelevant(dtype):
     assert_close(loss, pscl_loss(z, prototypes, target), rtol=0, atol=0)
 
 
-def test_prototypes_may_have_a_leading_one():
-    z, prototypes, target = make_pscl()
-    assert_close(pscl_loss(z, prototypes[None], target), pscl_loss(z, prototypes, target))
-
-
 # --- modules and errors ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('anchors', ANCHORS)
 def test_modules_are_weighted_functions(anchors):
     features, target = make_sscl()
-    module = MODELS.build(
-        dict(type='SSCLLoss', temperature=0.3, anchors=anchors, loss_weight=100.0)
-    )
+    settings = dict(temperature=0.3, anchors=anchors, loss_weight=100.0)
+    module = MODELS.build(dict(type='SSCLLoss', **settings))
     image, label = target.nonzero(as_tuple=True)
     z = torch.stack([features[image, view, label] for view in range(2)])  # (V, K, P)
     expected = 100 * sscl_loss(features, target, 0.3, anchors)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.apis import ImageClassificationInferencer
@@ -18,11 +17,19 @@ from mmpretrain.registry import METRICS
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.class_means import class_means
 from tests.helpers import ROOT, run_command
-from tests.tiny_runs import BATCH, logged_losses, tiny_config
+from tests.tiny_runs import BATCH, ToyMetric, logged_losses, tiny_config
 
+TEST = (sys.executable, ROOT / 'tools/test.py', 'tiny.py', 'run', '--work-dir', 'run/test', '--out')
 REPEATED = dict(
     _delete_=True, type='RepeatDataset', times=1, dataset=dict(type='DigitScenes', num_images=8)
 )
+
+
+@METRICS.register_module()
+class ScriptedMetric(ToyMetric):
+    """Says what it is told to say, one value an evaluation."""
+
+    default_prefix = 'multi-label'
 
 
 def before_each_epoch(runner, look):
@@ -44,13 +51,7 @@ def test_tools_train_test_and_infer(tmp_path):
     assert f'checkpoint: {found}' in terminal.splitlines()[-3:]
     command = terminal.splitlines()[-1]
     assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
-    output = run_command(
-        sys.executable,
-        ROOT / 'tools/test.py',
-        *['tiny.py', 'run', '--work-dir', 'run/test', '--out', 'predictions.npz'],
-        cwd=tmp_path,
-    )
-    last_line = output.strip().splitlines()[-1]
+    last_line = run_command(*TEST, 'predictions.npz', cwd=tmp_path).strip().splitlines()[-1]
     assert re.fullmatch(r'mAP \d+\.\d \(standard\)', last_line)
     saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
     assert saved['pred'].shape == saved['target'].shape == (12, 10)
@@ -190,7 +191,7 @@ def test_what_cannot_work_fails_before_the_first_epoch(tmp_path, changes, error,
 def test_second_stage_starts_from_the_best_of_the_first(tmp_path):
     cfg = tiny_config(tmp_path, begin=3, epochs=3)
     cfg.custom_hooks[1].start_from = 'best'
-    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 60.0])  # epoch 1 is best
+    cfg.val_evaluator = dict(type='ScriptedMetric', scores=[50.0, 40.0, 60.0])  # epoch 1 is best
     runner = Runner.from_cfg(cfg)
     seen = []
     before_each_epoch(runner, lambda runner: seen.append(copy.deepcopy(runner.model.state_dict())))
@@ -228,17 +229,9 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
     losses = logged_losses(tmp_path / 'run')
     assert [epoch for epoch, *_ in losses] == [1, 2]  # 16 images / (2 x 8)
     assert losses[1][1] > 0 and losses[1][2] > 0
-    output = run_command(
-        ROOT / 'tools/dist_test.sh',
-        *['tiny.py', 'run', '2', '--work-dir', 'run/test', '--out', 'two.json'],
-        cwd=tmp_path,
-    )
-    run_command(
-        sys.executable,
-        ROOT / 'tools/test.py',
-        *['tiny.py', 'run', '--work-dir', 'run/test', '--out', 'one.json'],
-        cwd=tmp_path,
-    )
+    on_two = (ROOT / 'tools/dist_test.sh', 'tiny.py', 'run', 2)
+    run_command(*on_two, '--work-dir', 'run/test', '--out', 'two.json', cwd=tmp_path)
+    run_command(*TEST, 'one.json', cwd=tmp_path)
     one, two = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'two'))
     assert one.keys() == two.keys()
     for key, value in one.items():
@@ -277,33 +270,13 @@ def test_eight_processes_on_two_cores_train_and_stop_clean(tmp_path):
     assert [epoch for epoch, *_ in logged_losses(tmp_path / 'run')] == [1, 1]
 
 
-@METRICS.register_module()
-class ScriptedMetric(BaseMetric):
-    """Says what it is told to say, one value an evaluation."""
-
-    default_prefix = 'multi-label'
-
-    def __init__(self, values):
-        super().__init__()
-        self.values = list(values)
-
-    def process(self, data_batch, data_samples):
-        self.results.append(0)
-
-    def compute_metrics(self, results):
-        return dict(mAP=self.values.pop(0))
-
-
 def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
     cfg = tiny_config(tmp_path, begin=4, epochs=6)
     one_cycle = {**cfg.param_scheduler[0]}
-    cfg.param_scheduler = [
-        {**one_cycle, 'begin': 0, 'end': 3},
-        {**one_cycle, 'begin': 3, 'end': 6},
-    ]
+    cfg.param_scheduler = [{**one_cycle, 'begin': 0, 'end': 3}, {**one_cycle, 'begin': 3, 'end': 6}]
     cfg.custom_hooks.append(dict(type='StageEarlyStoppingHook', next_stage=4, patience=1))
     # epoch 2 is no better: the stage ends; epoch 4 is worse than both, and the best of its stage
-    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 10.0, 9.0])
+    cfg.val_evaluator = dict(type='ScriptedMetric', scores=[50.0, 40.0, 10.0, 9.0])
     runner = Runner.from_cfg(cfg)
     rates = []
 

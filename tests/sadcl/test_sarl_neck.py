@@ -3,8 +3,8 @@
 Shapes: B images, C classes, K input channels, D embed dims, h x w feature cells.
 """
 
+import copy
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,10 +20,7 @@ from tests import reference
 from tests.helpers import recorded
 
 # Some ten layers of normalised values of order 1, at float64 and float32
-EXACT = {
-    torch.float64: dict(rtol=1e-9, atol=1e-9),
-    torch.float32: dict(rtol=1e-5, atol=1e-5),
-}
+EXACT = {torch.float64: dict(rtol=1e-9, atol=1e-9), torch.float32: dict(rtol=1e-5, atol=1e-5)}
 
 
 def make_neck(dtype=torch.float64, **kwargs):
@@ -170,14 +167,8 @@ def plain_levels(neck, feats):
                 token = token @ projection.weight[:, :, 0, 0].T + projection.bias
             tokens.append(token)
             positions.append(pos[:, i, j] + neck.level_embed.weight[level])
-    joined = SimpleNamespace(
-        in_channels=neck.embed_dims,  # projected already
-        embed_dims=neck.embed_dims,
-        encoder=neck.encoder,
-        decoder=neck.decoder,
-        decoder_norm=neck.decoder_norm,
-        query_embed=neck.query_embed,
-    )
+    joined = copy.deepcopy(neck)
+    joined.in_channels = neck.embed_dims  # projected already
     column = torch.stack(tokens, dim=-1)[..., None]  # (B, D, T, 1)
     embeds, maps = reference.sarl(joined, column, torch.stack(positions, dim=-1)[..., None])
     return embeds, maps[..., 0]  # (B, C, D), (B, C, T)
@@ -198,19 +189,10 @@ def test_several_maps_equal_the_joined_tokens(dtype):
 
 def test_order_of_the_maps_does_not_matter():
     neck, feats = make_levels()
-    order = [2, 0, 1]
-    moved = make_neck(in_channels=[neck.in_channels[level] for level in order])
-    moved.load_state_dict(
-        {
-            **{k: v for k, v in neck.state_dict().items() if not k.startswith('input_proj')},
-            **{
-                f'input_proj.{new}.{name}': value
-                for new, old in enumerate(order)
-                for name, value in neck.input_proj[old].state_dict().items()
-            },
-            'level_embed.weight': neck.level_embed.weight[order],
-        }
-    )
+    moved, order = copy.deepcopy(neck), [2, 0, 1]
+    moved.in_channels = [neck.in_channels[level] for level in order]
+    moved.input_proj = nn.ModuleList(neck.input_proj[level] for level in order)
+    moved.level_embed.weight.data = neck.level_embed.weight.data[order]
     permuted = tuple(feats[level] for level in order)
     assert_close(moved(permuted), neck(feats), **EXACT[torch.float64])
     assert moved.attention_maps(permuted).shape == (2, 5, 1, 2)

@@ -44,15 +44,7 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         eps: float = 1e-5,
         stop_gradient: bool = True,
     ) -> None:
-        super().__init__(
-            gamma_pos=gamma_pos,
-            gamma_neg=gamma_neg,
-            clip=clip,
-            reduction=reduction,
-            loss_weight=loss_weight,
-            use_sigmoid=True,
-            eps=eps,
-        )
+        super().__init__(gamma_pos, gamma_neg, clip, reduction, loss_weight, eps=eps)
         self.stop_gradient = stop_gradient
 
     def forward(

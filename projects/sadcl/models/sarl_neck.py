@@ -79,19 +79,14 @@ class SARLNeck(BaseModule):
         self.embed_dims = embed_dims
         self.with_cp = with_cp
         self._positions: dict[tuple, Tensor] = {}
-        layer = dict(
-            embed_dims=embed_dims,
-            num_heads=num_heads,
-            feedforward_channels=feedforward_channels,
-            dropout=dropout,
-        )
+        layer = embed_dims, num_heads, feedforward_channels, dropout
         projections = [
             nn.Identity() if width == embed_dims else nn.Conv2d(width, embed_dims, 1)
             for width in channels
         ]
         self.input_proj = projections[0] if len(channels) == 1 else nn.ModuleList(projections)
-        self.encoder = nn.ModuleList(EncoderLayer(**layer) for _ in range(num_encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(**layer) for _ in range(num_decoder_layers))
+        self.encoder = nn.ModuleList(EncoderLayer(*layer) for _ in range(num_encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(*layer) for _ in range(num_decoder_layers))
         self.decoder_norm = nn.LayerNorm(embed_dims)
         self.query_embed = nn.Embedding(num_classes, embed_dims)
         self.level_embed = nn.Embedding(len(channels), embed_dims) if len(channels) > 1 else None

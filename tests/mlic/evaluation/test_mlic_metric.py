@@ -89,12 +89,15 @@ def as_lists(pred, target, ignore=None):
     return pred.tolist(), labels
 
 
-def data_samples(pred, target, **meta):
-    """The dicts that the Evaluator hands to a metric."""
+def data_samples(pred, target, difficult=None, **meta):
+    """The dicts that the Evaluator hands to a metric; ``difficult`` is (N, C) bool."""
     samples = []
-    for scores, labels in zip(pred, target):
+    for row, (scores, labels) in enumerate(zip(pred, target)):
         sample = DataSample().set_pred_score(torch.as_tensor(scores))
         sample.set_gt_score(torch.as_tensor(labels)).set_metainfo(meta)
+        if difficult is not None:
+            indices = np.flatnonzero(difficult[row]).tolist()
+            sample.set_metainfo(dict(gt_label_difficult=indices))
         samples.append(sample.to_dict())
     return samples
 
@@ -530,9 +533,7 @@ def test_difficult_labels(difficult):
     pred, target = make_case('normal')
     listed = np.random.default_rng(7).random(pred.shape) < 0.2
     metric = MLICMetric(difficult=difficult)
-    for row in range(len(pred)):
-        indices = np.flatnonzero(listed[row]).tolist()
-        metric.process(None, data_samples(pred[[row]], target[[row]], gt_label_difficult=indices))
+    metric.process(None, data_samples(pred, target, listed))
     only_difficult = listed & (target == 0)  # positive wins where both are listed
     assert (listed & (target == 1)).any()
     if difficult == 'ignore':
@@ -655,10 +656,8 @@ def test_saved_predictions_are_enough_for_every_difficult_rule(difficult, tmp_pa
     saver = MLICMetric(difficult=difficult, out_file=str(tmp_path / 'scores.npz'))
     for rule in ('ignore', 'negative', 'positive'):
         metric = MLICMetric(difficult=rule, protocols=list(PROTOCOLS))
-        for row in range(len(pred)):
-            meta = dict(gt_label_difficult=np.flatnonzero(listed[row]).tolist())
-            for one in (metric, saver):
-                one.process(None, data_samples(pred[[row]], target[[row]], **meta))
+        for one in (metric, saver):
+            one.process(None, data_samples(pred, target, listed))
         saver.evaluate(len(pred))
         block, names = read_predictions(saver.out_file)
         report = evaluate_block(block, names, metric.protocols, difficult=rule)
@@ -764,7 +763,8 @@ DIST_SHARDS = dict(  # image indices of rank 0 and rank 1
 
 def _dist_case():
     pred, target = make_case('normal', seed=8)
-    return pred[:DIST_SIZE], target[:DIST_SIZE]
+    difficult = np.eye(7, dtype=bool) & (np.arange(7) % 2 == 1)  # one of every other image
+    return pred[:DIST_SIZE], target[:DIST_SIZE], difficult
 
 
 def _dist_worker(rank, folder):
@@ -773,7 +773,7 @@ def _dist_worker(rank, folder):
     torch_dist.init_process_group(
         'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
     )
-    pred, target = _dist_case()
+    pred, target, difficult = _dist_case()
     outcomes = {}
     for name, shards in DIST_SHARDS.items():
         for exchange in ('group', 'files'):
@@ -783,9 +783,8 @@ def _dist_worker(rank, folder):
                 collect_dir=f'{folder}/collect' if exchange == 'files' else None,
             )
             for index in shards[rank]:
-                difficult = [index % 7] if index % 2 else []
-                rows = pred[[index]], target[[index]]
-                metric.process(None, data_samples(*rows, gt_label_difficult=difficult))
+                rows = (matrix[[index]] for matrix in (pred, target, difficult))
+                metric.process(None, data_samples(*rows))
             outcomes[f'{name}_{exchange}'] = metric.evaluate(DIST_SIZE)
     metric = MLICMetric()
     metric.process(None, data_samples(pred[:2], np.zeros_like(target[:2])))
@@ -801,10 +800,8 @@ def _dist_worker(rank, folder):
 def test_two_processes_equal_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mp.spawn(_dist_worker, args=(str(tmp_path),), nprocs=2)
-    pred, target = _dist_case()
-    ignore = np.zeros(pred.shape, dtype=bool)
-    for index in range(1, DIST_SIZE, 2):
-        ignore[index, index % 7] = not target[index, index % 7]
+    pred, target, difficult = _dist_case()
+    ignore = difficult & (target == 0)
     expected = prefixed(MLICMetric.calculate(pred, target, ignore=ignore))
     for rank in range(2):
         outcomes = json.loads((tmp_path / f'rank{rank}.json').read_text())
