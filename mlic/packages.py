@@ -1,4 +1,4 @@
-"""Are the packages there that this plugin stands on? Asked before any of them is imported."""
+"""Are the packages there that `mlic` stands on? Asked before any of them is imported."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def check_stack() -> None:
     part of the earlier: that is a warning.
 
     Raises:
-        MissingPackageError: If one is missing, or older than what this plugin was run with.
+        MissingPackageError: If one is missing, or older than what was tried.
     """
     for module, (oldest, packages) in STACK.items():
         installed = {name: version for name in packages if (version := _version(name))}
         if not installed and not _is_importable(module):
             raise MissingPackageError(
-                f'projects.sadcl needs {module}, which is not installed: pip install {packages[0]}'
+                f'mlic needs {module}, which is not installed: pip install {packages[0]}'
             )
         for name, version in installed.items():
             if _numbers(version) < _numbers(oldest):
                 raise MissingPackageError(
-                    f'projects.sadcl needs {module} {oldest} or later, and {name} {version} is '
+                    f'mlic needs {module} {oldest} or later, and {name} {version} is '
                     f"installed: pip install -U '{name}>={oldest}'"
                 )
         if len(installed) > 1:

@@ -44,7 +44,7 @@ from .protocols import (
     topk_mask,
 )
 from .summary import evaluate_block
-from .thresholds import ThresholdFile, parse_threshold
+from .thresholds import of_classes, parse_threshold
 
 
 @METRICS.register_module()
@@ -130,8 +130,8 @@ class MLICMetric(BaseMetric):
         self._dataset_meta = dataset_meta
         names = (dataset_meta or {}).get('classes') or ()
         class_indices(self.classes, names)
-        if names and isinstance(self.threshold, ThresholdFile):
-            self.threshold.of_classes(names)
+        if names:
+            of_classes(self.threshold, names)
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Append one :class:`Block` with the scores and labels of the batch."""
@@ -163,16 +163,15 @@ class MLICMetric(BaseMetric):
         """
         if not self.results:
             print_log('MLICMetric.evaluate before any batch', 'current', logging.WARNING)
-        block = concatenate_blocks(self.results)
+        blocks = self._gather(concatenate_blocks(self.results))
         self.results.clear()
-        blocks = self._gather(block)
         outcome: list = [None]
         if is_main_process():
             try:
                 metrics = self.compute_metrics(interleave_blocks(blocks, size))
-                outcome = [{f'{self.prefix}/{key}': value for key, value in metrics.items()}]
+                outcome[0] = {f'{self.prefix}/{key}': value for key, value in metrics.items()}
             except Exception as error:  # for every rank: they wait for this broadcast
-                outcome = [error]
+                outcome[0] = error
         broadcast_object_list(outcome)
         if isinstance(outcome[0], Exception):
             raise outcome[0]
@@ -191,13 +190,7 @@ class MLICMetric(BaseMetric):
         if self.out_file is not None:
             save_predictions(self.out_file, block, names)
         report = evaluate_block(
-            block,
-            names,
-            self.protocols,
-            self.threshold,
-            self.topk,
-            self.classes,
-            self.difficult,
+            block, names, self.protocols, self.threshold, self.topk, self.classes, self.difficult
         )
         print_log(report.table(), 'current')
         if self.per_class_file is not None:

@@ -38,8 +38,7 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
         ValueError: What is missing or wrong in the file, with its name.
     """
     try:
-        arrays = _read_arrays(path)
-        return _check(arrays)
+        return _check(_read_arrays(path))
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 

@@ -35,25 +35,29 @@ class Protocol:
     Args:
         name (str): The name in :data:`PROTOCOLS` and in logs.
         ap (str): 'plain' (as scikit-learn) or 'interpolated' (as VOC 2010); see
-            :func:`average_precision`.
+            :func:`average_precision`. Defaults to 'plain'.
         threshold (float): In units of the scores, compared in their precision: a float32 score
-            0.8 is not above 0.8.
+            0.8 is not above 0.8. Defaults to 0.5.
         strict (bool): A class is called present for score > threshold (True) or >= (False).
+            Defaults to False.
         mean_f1 (bool): CF1 is the mean of :math:`F_c` (True) or 2 CP CR / (CP + CR) (False).
+            Defaults to True.
         topk_rule (str, optional): 'threshold': the k best classes of an image that also pass the
-            threshold; 'only': the k best, whatever their score; None: no top-k metrics.
+            threshold; 'only': the k best, whatever their score; None: no top-k metrics. Defaults
+            to 'threshold'.
         empty_ap_is_zero (bool): A class without positives has AP 0, or (False) no part in mAP.
-        empty_mean_is_zero (bool): The same for CP, CR and CF1.
+            Defaults to True.
+        empty_mean_is_zero (bool): The same for CP, CR and CF1. Defaults to True.
     """
 
     name: str
-    ap: str
-    threshold: float
-    strict: bool
-    mean_f1: bool
-    topk_rule: str | None
-    empty_ap_is_zero: bool
-    empty_mean_is_zero: bool
+    ap: str = 'plain'
+    threshold: float = 0.5
+    strict: bool = False
+    mean_f1: bool = True
+    topk_rule: str | None = 'threshold'
+    empty_ap_is_zero: bool = True
+    empty_mean_is_zero: bool = True
 
     def decide(
         self,
@@ -119,46 +123,14 @@ class Protocol:
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol(  # SADCL, (AP) Query2Label, SSGRL
-            name='sadcl',
-            ap='interpolated',
-            threshold=0.5,
-            strict=True,
-            mean_f1=True,
-            topk_rule='threshold',
-            empty_ap_is_zero=False,  # the published code: NaN, and mAP with it
-            empty_mean_is_zero=True,
-        ),
-        Protocol(  # ML-GCN, ADD-GCN, TDRG, C-Tran, CSRA, MulCon
-            name='standard',
-            ap='plain',
-            threshold=0.5,
-            strict=False,
-            mean_f1=False,
-            topk_rule='threshold',
-            empty_ap_is_zero=False,
-            empty_mean_is_zero=False,
-        ),
-        Protocol(  # ASL; ML-Decoder with threshold=0.75
-            name='asl',
-            ap='plain',
-            threshold=0.8,
-            strict=True,
-            mean_f1=True,
-            topk_rule=None,
-            empty_ap_is_zero=True,
-            empty_mean_is_zero=True,
-        ),
-        Protocol(  # mmpretrain's AveragePrecision and MultiLabelMetric
-            name='mmpretrain',
-            ap='plain',
-            threshold=0.5,
-            strict=False,
-            mean_f1=True,
-            topk_rule='only',
-            empty_ap_is_zero=True,
-            empty_mean_is_zero=True,
-        ),
+        # SADCL, (AP) Query2Label, SSGRL; the published code has NaN for an empty AP, and so for mAP
+        Protocol('sadcl', ap='interpolated', strict=True, empty_ap_is_zero=False),
+        # ML-GCN, ADD-GCN, TDRG, C-Tran, CSRA, MulCon
+        Protocol('standard', mean_f1=False, empty_ap_is_zero=False, empty_mean_is_zero=False),
+        # ASL; ML-Decoder with threshold=0.75
+        Protocol('asl', threshold=0.8, strict=True, topk_rule=None),
+        # mmpretrain's AveragePrecision and MultiLabelMetric
+        Protocol('mmpretrain', topk_rule='only'),
     )
 }
 

@@ -17,20 +17,8 @@ from .matrices import (
     empty_classes,
     prepare_matrices,
 )
-from .protocols import evaluate_protocols
-from .thresholds import ThresholdFile
-
-PER_CLASS_COLUMNS = (
-    'protocol',
-    'class',
-    'AP',
-    'precision',
-    'recall',
-    'F1',
-    'support',
-    'predicted',
-    'threshold',
-)
+from .protocols import Protocol, evaluate_protocols
+from .thresholds import ThresholdFile, of_classes
 
 
 @dataclass(frozen=True)
@@ -67,10 +55,9 @@ class Report:
         rows = [['', *(protocol.name for protocol in self.protocols)], ['threshold'], ['mAP over']]
         for protocol in self.protocols:
             sign = '>' if protocol.strict else '>='
-            threshold = protocol.threshold if self.threshold is None else self.threshold
-            rows[1].append(
-                f'{sign} {threshold:g}' if np.isscalar(threshold) else f'{sign} by class'
-            )
+            threshold = self._threshold(protocol)
+            is_one = np.isscalar(threshold)
+            rows[1].append(f'{sign} {threshold:g}' if is_one else f'{sign} by class')
             empty = 0 if protocol.empty_ap_is_zero else len(self.empty)
             rows[2].append(str(len(self.names) - empty))
         for key in max(self.metrics, key=len):
@@ -92,15 +79,20 @@ class Report:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open('w', encoding='utf-8', newline='') as file:
             writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(PER_CLASS_COLUMNS)
+            shares = dict(ap='AP', precision='precision', recall='recall', f1='F1')
+            counts = ('support', 'predicted')
+            writer.writerow(['protocol', 'class', *shares.values(), *counts, 'threshold'])
             for protocol, values in zip(self.protocols, self.per_class):
-                threshold = protocol.threshold if self.threshold is None else self.threshold
-                thresholds = np.broadcast_to(threshold, len(self.names))
+                thresholds = np.broadcast_to(self._threshold(protocol), len(self.names))
                 for c, name in enumerate(self.names):
-                    shares = [values[key][c] for key in ('ap', 'precision', 'recall', 'f1')]
-                    cells = ['' if np.isnan(share) else f'{share:.4f}' for share in shares]
-                    counts = [values['support'][c], values['predicted'][c]]
-                    writer.writerow([protocol.name, name, *cells, *counts, f'{thresholds[c]:.6g}'])
+                    row = [values[key][c] for key in shares]
+                    row = ['' if np.isnan(share) else f'{share:.4f}' for share in row]
+                    row += [values[key][c] for key in counts]
+                    writer.writerow([protocol.name, name, *row, f'{thresholds[c]:.6g}'])
+
+    def _threshold(self, protocol: Protocol) -> float | np.ndarray:
+        """What the protocol decides by here: one, or (C,)."""
+        return protocol.threshold if self.threshold is None else self.threshold
 
 
 def evaluate_block(
@@ -124,9 +116,9 @@ def evaluate_block(
         ValueError: As :class:`MLICMetric`.
     """
     indices = class_indices(classes, names)
-    if isinstance(threshold, ThresholdFile):
-        threshold = threshold.of_classes(names)
-        threshold = threshold if indices is None else threshold[indices]
+    threshold = of_classes(threshold, names)
+    if isinstance(threshold, np.ndarray) and indices is not None:
+        threshold = threshold[indices]
     target, ignore = apply_difficult_rule(block, difficult)
     pred, target, ignore = prepare_matrices(block.pred, target, ignore, indices)
     metrics, per_class = evaluate_protocols(pred, target, protocols, threshold, topk, ignore)

@@ -99,15 +99,13 @@ def read_thresholds(path: str | Path) -> ThresholdFile:
 def _read_json(text: str) -> tuple[list, dict]:
     """[(name, value)] and what they were fitted on."""
     content = json.loads(text, object_pairs_hook=_Pairs)
-    fitted_on: dict = {}
-    if isinstance(content, _Pairs) and isinstance(dict(content).get('thresholds'), _Pairs):
-        record = dict(content)
-        content = record['thresholds']
-        if isinstance(record.get('fitted_on'), _Pairs):
-            fitted_on = dict(record['fitted_on'])
     if not isinstance(content, _Pairs):
         raise ValueError('must hold an object {class name: threshold}')
-    return content, fitted_on
+    record = dict(content)
+    if not isinstance(record.get('thresholds'), _Pairs):
+        return content, {}
+    fitted_on = record.get('fitted_on')
+    return record['thresholds'], dict(fitted_on) if isinstance(fitted_on, _Pairs) else {}
 
 
 class _Pairs(list):

@@ -1,9 +1,35 @@
 """Backbones, heads, layers and losses, registered in mmpretrain's MODELS."""
 
-from . import backbones, heads, layers, losses
-from .backbones import *  # noqa: F403
-from .heads import *  # noqa: F403
-from .layers import *  # noqa: F403
-from .losses import *  # noqa: F403
+from .backbones.efficientnet_lite import EfficientNetLite
+from .backbones.stored_features import StoredFeatures
+from .backbones.timm_backbone import LazyTIMMBackbone
+from .heads.label_embed_head import LabelEmbedHead
+from .layers.attention import Attention
+from .layers.feature_map import as_feature_map
+from .layers.gather import gather_active, gather_rows
+from .layers.group_linear import GroupLinear
+from .layers.position_encoding import sine_position_encoding
+from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
+from .layers.projector import Projector
+from .losses.asymmetric_loss import StopGradAsymmetricLoss
+from .losses.supcon_loss import SupConLoss, supcon_loss
 
-__all__ = [*backbones.__all__, *heads.__all__, *layers.__all__, *losses.__all__]
+__all__ = [
+    'Attention',
+    'DecoderLayer',
+    'EfficientNetLite',
+    'EncoderLayer',
+    'FeedForward',
+    'GroupLinear',
+    'LabelEmbedHead',
+    'LazyTIMMBackbone',
+    'Projector',
+    'StopGradAsymmetricLoss',
+    'StoredFeatures',
+    'SupConLoss',
+    'as_feature_map',
+    'gather_active',
+    'gather_rows',
+    'sine_position_encoding',
+    'supcon_loss',
+]

@@ -53,18 +53,17 @@ def is_training_only(name: str, model: nn.Module) -> bool:
 
 
 def for_prediction(model_cfg: ConfigDict) -> ConfigDict:
-    """A copy of a model's config whose parts for training alone are off, at any depth."""
-    return _switch_off(model_cfg)
+    """A copy of a model's config whose parts for training alone are off, at any depth.
 
-
-def _switch_off(value):
-    """The same value with the declared arguments of each registered class set to None."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(_switch_off(item) for item in value)
-    if not isinstance(value, dict):
-        return value
-    copy = type(value)({key: _switch_off(item) for key, item in value.items()})
-    kind = value.get('type')
+    Args:
+        model_cfg (ConfigDict): Or what is in one: lists are followed, other values stay.
+    """
+    if isinstance(model_cfg, (list, tuple)):
+        return type(model_cfg)(map(for_prediction, model_cfg))
+    if not isinstance(model_cfg, dict):
+        return model_cfg
+    copy = type(model_cfg)({key: for_prediction(item) for key, item in model_cfg.items()})
+    kind = copy.get('type')
     cls = MODELS.get(kind) if isinstance(kind, str) else kind
     for argument in getattr(cls, 'off_in_prediction', ()):
         parameters = inspect.signature(cls).parameters

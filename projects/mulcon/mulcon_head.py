@@ -87,10 +87,6 @@ class MulConHead(LabelEmbedHead):
         """
         if self.loss_con is None:
             return {}
-        return dict(loss_con=self._contrast(label_embeds, cls_score, target))
-
-    def _contrast(self, label_embeds: Tensor, cls_score: Tensor, target: Tensor) -> Tensor:
-        """Weighted contrast of (V * B, C, D); the targets of all views must be equal."""
         num_images, rest = divmod(len(target), self.num_views)
         if rest or not torch.equal(target, target[:num_images].repeat(self.num_views, 1)):
             raise ValueError(
@@ -105,7 +101,7 @@ class MulConHead(LabelEmbedHead):
         loss = self.loss_con(z, target, image, label)
         if self.denominator_size:
             loss = loss + self._hard_negatives(z, label_embeds, cls_score, target, image, label)
-        return loss
+        return dict(loss_con=loss)
 
     def _hard_negatives(
         self,

@@ -55,9 +55,8 @@ def make_embeds(views=2, target=TARGET, seed=1):
 
 def block_by_loops(block, queries, keys):
     """MAB of one image, row by row and head by head, from the formula."""
-    q = queries @ block.query_proj.weight.T + block.query_proj.bias
-    k = keys @ block.key_proj.weight.T + block.key_proj.bias
-    v = keys @ block.value_proj.weight.T + block.value_proj.bias
+    projections = (queries, block.query_proj), (keys, block.key_proj), (keys, block.value_proj)
+    q, k, v = (rows @ linear.weight.T + linear.bias for rows, linear in projections)
     width = q.shape[1]
     part = width // block.num_heads
     rows = []
@@ -87,9 +86,7 @@ def test_attention_block_equals_loops(heads):
 
 @pytest.mark.parametrize('token_dims', [None, 4])
 def test_neck_equals_loops(token_dims):
-    neck = randomise(
-        MulConNeck(in_channels=6, num_classes=5, embed_dims=8, token_dims=token_dims, num_heads=2)
-    )
+    neck = randomise(MulConNeck(6, 5, embed_dims=8, token_dims=token_dims, num_heads=2))
     feature_map = torch.randn(2, 6, 3, 2).double()
     expected = []
     for image in feature_map:
@@ -163,9 +160,8 @@ def contrast_by_loops(z, labels, negatives, temperature):
         rest = [unit[a] for a in range(len(unit)) if a != i] + others
         denominator = sum(torch.exp(anchor @ other / temperature) for other in rest)
         for p in partners:
-            total = total + (torch.log(denominator) - anchor @ unit[p] / temperature) / len(
-                partners
-            )
+            term = torch.log(denominator) - anchor @ unit[p] / temperature
+            total = total + term / len(partners)
     return total / len(unit)
 
 
@@ -177,22 +173,14 @@ def test_hard_negatives_enter_denominators_only(denominator_size):
     z, score = head.projector(embeds), head((embeds,))
     target = TARGET.repeat(2, 1)
     active = [(n, c) for n in range(6) for c in range(5) if target[n, c]]
-    inactive = sorted(
-        ((n, c) for n in range(6) for c in range(5) if not target[n, c]),
-        key=lambda entry: -float(score[entry].detach()),
-    )
+    inactive = [(n, c) for n in range(6) for c in range(5) if not target[n, c]]
+    inactive.sort(key=lambda entry: -float(score[entry].detach()))
     chosen = inactive[: max(denominator_size - len(active), 0)]
-    expected = contrast_by_loops(
-        [z[entry] for entry in active],
-        [c for _, c in active],
-        [z[entry] for entry in chosen],
-        0.2,
-    )
-    assert_close(loss, 0.5 * expected, **EXACT)
-    mine, theirs = (
-        torch.autograd.grad(x, embeds, retain_graph=True)[0] for x in (loss, 0.5 * expected)
-    )
-    assert_close(mine, theirs, **EXACT)
+    vectors, negatives = ([z[entry] for entry in entries] for entries in (active, chosen))
+    expected = 0.5 * contrast_by_loops(vectors, [c for _, c in active], negatives, 0.2)
+    assert_close(loss, expected, **EXACT)
+    grads = (torch.autograd.grad(x, embeds, retain_graph=True)[0] for x in (loss, expected))
+    assert_close(*grads, **EXACT)
 
 
 def test_hard_negatives_need_two_views():

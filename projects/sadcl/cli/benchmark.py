@@ -9,7 +9,7 @@ Shapes: B images, C classes, V views, D embed dims, P projection dims.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -53,27 +53,30 @@ def _label(images: int, classes: int, positives: int) -> str:
     return f'B {images}, C {classes}, {positives} positives'
 
 
+def _backward(loss: Callable[[], Tensor], *inputs: Tensor) -> Callable[[], None]:
+    """Work to measure: the loss and its gradients, made anew."""
+
+    def work():
+        for tensor in inputs:
+            tensor.grad = None
+        loss().backward()
+
+    return work
+
+
 def _sscl(bench: Bench, images: int, classes: int, positives: int, published=False, **kwargs):
     """Forward and backward of the core, over active vectors of both views."""
     target = make_target(images, classes, positives, bench.device)
     image, label = target.nonzero(as_tuple=True)
     z = torch.randn(2, positives, PROJECTION, device=bench.device, requires_grad=True)
     loss = SSCLLoss(anchors='official')
-
-    def work():
-        z.grad = None
-        loss(z, target, image, label).backward()
-
+    work = _backward(lambda: loss(z, target, image, label), z)
     name = f'SSCL fwd+bwd, {_label(images, classes, positives)}'
     if not published:
         return Case(name, work, **kwargs)
     shape = (images, 2, classes, PROJECTION)
     features = torch.randn(shape, device=bench.device, requires_grad=True)
-
-    def dense():
-        features.grad = None
-        dense_sscl(features, target).backward()
-
+    dense = _backward(lambda: dense_sscl(features, target), features)
     return Case(name, work, against=dense, against_name='all pairs, masked', **kwargs)
 
 
@@ -82,11 +85,7 @@ def _pscl(bench: Bench, images: int, classes: int, positives: int) -> Case:
     z = torch.randn(images, classes, PROJECTION, device=bench.device, requires_grad=True)
     prototypes = torch.randn(classes, PROJECTION, device=bench.device, requires_grad=True)
     loss = PSCLLoss()
-
-    def work():
-        z.grad = prototypes.grad = None
-        loss(z, prototypes, target).backward()
-
+    work = _backward(lambda: loss(z, prototypes, target), z, prototypes)
     return Case(f'PSCL fwd+bwd, {_label(images, classes, positives)}', work)
 
 

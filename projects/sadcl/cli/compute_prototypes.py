@@ -68,8 +68,10 @@ def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: lis
     return '\n'.join(lines)
 
 
-def compute(args: argparse.Namespace) -> None:
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
     """Compute, write and describe."""
+    args = parse_args(argv)
     options = dict(stage=args.stage, cfg_options=args.cfg_options, split='train')
     run = open_run(args.checkpoint, args.config, **options)
     print(f'checkpoint: {run.checkpoint}')
@@ -86,8 +88,3 @@ def compute(args: argparse.Namespace) -> None:
         np.save(file, prototypes.numpy().astype(np.float32), allow_pickle=False)
     print(describe(prototypes, counts.cpu(), confident.cpu(), run.classes))
     print(f'saved: {args.out}, {tuple(prototypes.shape)} float32')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    compute(parse_args(argv))

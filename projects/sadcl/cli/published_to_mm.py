@@ -51,8 +51,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def convert(args: argparse.Namespace) -> str:
-    """Write DST; returns a line that describes the model."""
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    """Write DST, and a line that describes the model."""
+    args = parse_args(argv)
     content = read_checkpoint(args.source, ours=args.reverse)
     weights = select_weights(content, args.ema)
     if args.reverse:
@@ -68,11 +70,4 @@ def convert(args: argparse.Namespace) -> str:
         result = dict(state_dict=weights, meta=meta)
     with atomic_write(args.target) as file:
         torch.save(result, file)
-    return description
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    description = convert(args)
     print(f'{args.target}: {description}')

@@ -56,9 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 @torch.no_grad()
 def project(prototypes: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """g(prototypes) (C, P) by a checkpoint's projector; a zero prototype stays zero."""
-    projector = {
-        name[len(PREFIX) :]: value for name, value in weights.items() if name.startswith(PREFIX)
-    }
+    ours = [name for name in weights if name.startswith(PREFIX)]
+    projector = {name.removeprefix(PREFIX): weights[name] for name in ours}
     if not projector:
         raise ValueError(f'--projected needs a projector, and there is no {PREFIX}* in SRC')
     network = Projector(prototypes.shape[1], len(projector['2.bias']))
@@ -76,13 +75,13 @@ def load_prototypes(
         return read_prototypes(source), None
     found = find_checkpoint(source, stage)
     print(f'checkpoint: {found}')
-    path = found.path
-    content = read_checkpoint(path, ours=True)
+    content = read_checkpoint(found.path, ours=True)
     weights = content.get('state_dict', content)
     if 'head.prototypes' not in weights:
         raise ValueError(
-            f'{path} has no head.prototypes: SADCLHead with SSCL or PSCL is needed, and published '
-            "files have none; give the checkpoint or the work directory of the model's own training"
+            f'{found.path} has no head.prototypes: SADCLHead with SSCL or PSCL is needed, and '
+            'published files have none; give the checkpoint or the work directory of the '
+            "model's own training"
         )
     prototypes = weights['head.prototypes'].float()
     if projected:
@@ -103,8 +102,10 @@ def report(cosines: Tensor, names: Sequence[str]) -> None:
         print(f'zero, left blank: {", ".join(zero)}')
 
 
-def run(args: argparse.Namespace) -> None:
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
     """Draw, write and report."""
+    args = parse_args(argv)
     prototypes, names = load_prototypes(args.source, args.projected, args.stage)
     if args.names:
         names = args.names.read_text(encoding='utf-8').rstrip().splitlines()
@@ -119,8 +120,3 @@ def run(args: argparse.Namespace) -> None:
     report(cosines, names)
     print(f'table: {args.table}')
     print(f'picture: {args.out}')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    run(parse_args(argv))

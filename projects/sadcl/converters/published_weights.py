@@ -162,10 +162,7 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
 
     num_classes = size('neck.query_embed.weight', 0, 80)
     width = size('neck.query_embed.weight', 1, 2048)
-    layers = dict(
-        num_encoder_layers=count('neck.encoder.'),
-        num_decoder_layers=max(count('neck.decoder.'), 1),
-    )
+    encoder, decoder = count('neck.encoder.'), max(count('neck.decoder.'), 1)
     depth, channels = _resnet_depth(
         tuple(count(f'backbone.layer{stage}.') for stage in range(1, 5)),
         is_bottleneck=(
@@ -176,9 +173,11 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
     contrastive = ('head.projector.', 'head.prototypes', 'head.memory_bank')
     losses, about = dict(loss_sscl=None, loss_pscl=None), 'no contrastive part'
     if any(name.startswith(contrastive) for name in state_dict):
-        losses, slots = {}, size('head.memory_bank', 0, 32)
-        losses['bank_slots'] = slots
-        losses['proj_channels'] = size('head.projector.2.weight', 0, 1024)
+        slots, proj_channels = (
+            size('head.memory_bank', 0, 32),
+            size('head.projector.2.weight', 0, 1024),
+        )
+        losses = dict(bank_slots=slots, proj_channels=proj_channels)
         about = f'contrastive part with a memory bank of {slots} slots'
     with torch.device('meta'):
         neck = SARLNeck(
@@ -187,12 +186,12 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
             embed_dims=width,
             num_heads=1,
             feedforward_channels=size('neck.decoder.0.ffn.0.weight', 0, 8192),
-            **layers,
+            num_encoder_layers=encoder,
+            num_decoder_layers=decoder,
         )
         head = SADCLHead(num_classes, width, **losses)
     # mmpretrain's ResNet cannot be built on the meta device
     parts = nn.ModuleDict(dict(backbone=ResNet(depth), neck=neck, head=head))
-    encoder, decoder = layers.values()
     return parts, (
         f'ResNet-{depth}, {encoder} encoder and {decoder} decoder layers, width {width}, '
         f'{num_classes} classes, {about}'

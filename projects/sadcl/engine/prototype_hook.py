@@ -17,6 +17,7 @@ from mlic.engine.runner.class_means import (
     class_means,
     prototype_loader_config,
 )
+from mlic.names import first_names
 
 
 @HOOKS.register_module()
@@ -65,7 +66,7 @@ class PrototypeHook(StageRestartHook):
         head = model.head
         if getattr(head, 'projector', None) is None:
             raise TypeError(
-                f'PrototypeHook needs an SADCLHead with loss_sscl or loss_pscl, '
+                'PrototypeHook needs an SADCLHead with loss_sscl or loss_pscl, '
                 f'got {type(head).__name__} without them: remove the hook from custom_hooks'
             )
         batch_size = runner.train_dataloader.batch_size
@@ -74,9 +75,8 @@ class PrototypeHook(StageRestartHook):
                 f'train_dataloader.batch_size is {batch_size} and the memory bank has '
                 f'{len(head.memory_bank)} slots: set model.head.bank_slots to the batch size'
             )
-        if dist.get_world_size() > 1 and not getattr(
-            runner.train_dataloader.sampler, 'round_up', True
-        ):
+        sampler = runner.train_dataloader.sampler
+        if dist.get_world_size() > 1 and not getattr(sampler, 'round_up', True):
             raise ValueError(
                 'the contrastive losses gather batches of equal size from all processes: set '
                 'train_dataloader.sampler.round_up=True'
@@ -89,10 +89,8 @@ class PrototypeHook(StageRestartHook):
 
     def start_stage(self, runner: Runner, model: nn.Module) -> str:
         """Give the head its prototypes, which switches its contrastive losses on."""
-        prototypes = model.head.given_prototypes()
-        if prototypes is None:
-            prototypes = self._compute(runner, model)
-        model.head.start_contrastive(prototypes)
+        given = model.head.given_prototypes()
+        model.head.start_contrastive(self._compute(runner, model) if given is None else given)
         for parameter in model.head.parameters():
             dist.broadcast(parameter.data)  # the new projector is drawn on each rank
         return f'Contrastive stage starts at epoch {self.begin}: SSCL and PSCL are on'
@@ -104,11 +102,10 @@ class PrototypeHook(StageRestartHook):
         sums, counts, confident = class_means(model, loader, self.threshold, runner.logger.info)
         prototypes = sums / counts.clamp(min=1)[:, None]
         classes = loader.dataset.metainfo.get('classes') or list(range(len(counts)))
-        empty = [str(name) for name, count in zip(classes, confident.tolist()) if count == 0]
+        empty = [name for name, count in zip(classes, confident.tolist()) if count == 0]
         if empty:
             runner.logger.warning(
                 f'Prototypes: {len(empty)} of {len(classes)} classes have no training image with '
-                f'a score above {self.threshold} and start at zero: {", ".join(empty[:20])}'
-                + (', …' if len(empty) > 20 else '')
+                f'a score above {self.threshold} and start at zero: {first_names(empty, 20)}'
             )
         return prototypes

@@ -12,11 +12,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.models.layers.gather import gather_rows
-from mlic.models.losses.supcon_loss import (
-    SupConLoss,
-    at_least_float32,
-    check_temperature,
-)
+from mlic.models.losses.supcon_loss import SupConLoss, at_least_float32, check_temperature
 
 ANCHORS = ('all', 'official')
 

@@ -122,8 +122,10 @@ class SADCLHead(LabelEmbedHead):
         """
         if self.projector is None:
             return {}
-        if not self.contrastive:
-            return self._zero_losses()
+        if not self.contrastive:  # zero, with a graph for each of their parameters
+            zero = sum(p.sum() * 0.0 for p in (*self.projector.parameters(), self.prototypes))
+            configured = dict(loss_sscl=self.loss_sscl, loss_pscl=self.loss_pscl)
+            return {name: zero for name, loss in configured.items() if loss is not None}
         image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
         losses = self._contrastive_losses(label_embeds, target, image, label)
         if self.training and self.loss_sscl is not None:
@@ -169,7 +171,7 @@ class SADCLHead(LabelEmbedHead):
 
     def restart_row_buffer(self, name: str) -> str:
         """The bank starts from the prototypes again."""
-        self.memory_bank.copy_(self.prototypes.expand_as(self.memory_bank))
+        self.set_prototypes(self.prototypes)
         return 'the prototypes'
 
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
@@ -207,12 +209,6 @@ class SADCLHead(LabelEmbedHead):
             # without PSCL the prototypes have no other gradient, which DDP would wait for
             losses['loss_sscl'] = loss + self.prototypes.sum() * 0.0
         return losses
-
-    def _zero_losses(self) -> dict[str, Tensor]:
-        """The losses before their stage: zero, with a graph for each of their parameters."""
-        zero = sum(p.sum() * 0.0 for p in (*self.projector.parameters(), self.prototypes))
-        names = dict(loss_sscl=self.loss_sscl, loss_pscl=self.loss_pscl)
-        return {name: zero for name, loss in names.items() if loss is not None}
 
     @torch.no_grad()
     def _update_bank(

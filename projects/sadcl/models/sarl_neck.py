@@ -79,19 +79,14 @@ class SARLNeck(BaseModule):
         self.embed_dims = embed_dims
         self.with_cp = with_cp
         self._positions: dict[tuple, Tensor] = {}
-        layer = dict(
-            embed_dims=embed_dims,
-            num_heads=num_heads,
-            feedforward_channels=feedforward_channels,
-            dropout=dropout,
-        )
+        layer = embed_dims, num_heads, feedforward_channels, dropout
         projections = [
             nn.Identity() if width == embed_dims else nn.Conv2d(width, embed_dims, 1)
             for width in channels
         ]
         self.input_proj = projections[0] if len(channels) == 1 else nn.ModuleList(projections)
-        self.encoder = nn.ModuleList(EncoderLayer(**layer) for _ in range(num_encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(**layer) for _ in range(num_decoder_layers))
+        self.encoder = nn.ModuleList(EncoderLayer(*layer) for _ in range(num_encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(*layer) for _ in range(num_decoder_layers))
         self.decoder_norm = nn.LayerNorm(embed_dims)
         self.query_embed = nn.Embedding(num_classes, embed_dims)
         self.level_embed = nn.Embedding(len(channels), embed_dims) if len(channels) > 1 else None
@@ -135,16 +130,14 @@ class SARLNeck(BaseModule):
     def _feature_maps(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
         """The maps (B, K, h, w) that are used, one for each of ``in_channels``."""
         channels = (self.in_channels,) if isinstance(self.in_channels, int) else self.in_channels
+        owner = f'SARLNeck(in_channels={self.in_channels})'
         if len(feats) < len(channels):
             raise ValueError(
-                f'SARLNeck(in_channels={self.in_channels}) takes {len(channels)} feature maps, '
-                f"got {len(feats)}; set the config's backbone.out_indices to as many stages"
+                f'{owner} takes {len(channels)} feature maps, got {len(feats)}; set the '
+                "config's backbone.out_indices to as many stages"
             )
-        owner = f'SARLNeck(in_channels={self.in_channels})'
-        return [
-            as_feature_map(feat, width, owner)
-            for feat, width in zip(feats[-len(channels) :], channels)
-        ]
+        used = zip(feats[-len(channels) :], channels)
+        return [as_feature_map(feat, width, owner) for feat, width in used]
 
     def _decode(
         self, feature_maps: list[Tensor], need_weights: bool
@@ -154,11 +147,10 @@ class SARLNeck(BaseModule):
         query_pos = self.query_embed.weight[None]  # (1, C, D)
         # the same for every image until the first layer has looked at the features
         label_embeds, attention = torch.zeros_like(query_pos), None
-        for index, layer in enumerate(self.decoder):
-            is_last = index == len(self.decoder) - 1
-            label_embeds, attention = self._run(
-                layer, label_embeds, query_pos, memory, pos, need_weights and is_last
-            )
+        for layer in self.decoder:
+            wanted = need_weights and layer is self.decoder[-1]
+            inputs = label_embeds, query_pos, memory, pos, wanted
+            label_embeds, attention = self._run(layer, *inputs)
         return self.decoder_norm(label_embeds), attention
 
     def _encode(self, feature_maps: list[Tensor]) -> tuple[Tensor, Tensor]:

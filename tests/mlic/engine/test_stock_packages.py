@@ -95,7 +95,7 @@ def test_the_import_ends_with_that_line(tmp_path):
     )
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1] == (
-        'mlic.packages.MissingPackageError: projects.sadcl needs mmengine 0.9.1 or '
+        'mlic.packages.MissingPackageError: mlic needs mmengine 0.9.1 or '
         "later, and mmengine 0.8.5 is installed: pip install -U 'mmengine>=0.9.1'"
     )
 

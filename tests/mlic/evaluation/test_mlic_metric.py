@@ -24,7 +24,7 @@ from mmpretrain.structures import DataSample
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 from torch.testing import assert_close
 
-from mlic.evaluation import mlic_metric
+from mlic.evaluation import matrices, mlic_metric
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
@@ -42,6 +42,7 @@ FIXTURE_CASES = (
     'class_all_positive',
     'int_scores',
 )
+NAMES = ('ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat')
 SIX = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 
 
@@ -88,12 +89,15 @@ def as_lists(pred, target, ignore=None):
     return pred.tolist(), labels
 
 
-def data_samples(pred, target, **meta):
-    """The dicts that the Evaluator hands to a metric."""
+def data_samples(pred, target, difficult=None, **meta):
+    """The dicts that the Evaluator hands to a metric; ``difficult`` is (N, C) bool."""
     samples = []
-    for scores, labels in zip(pred, target):
+    for row, (scores, labels) in enumerate(zip(pred, target)):
         sample = DataSample().set_pred_score(torch.as_tensor(scores))
         sample.set_gt_score(torch.as_tensor(labels)).set_metainfo(meta)
+        if difficult is not None:
+            indices = np.flatnonzero(difficult[row]).tolist()
+            sample.set_metainfo(dict(gt_label_difficult=indices))
         samples.append(sample.to_dict())
     return samples
 
@@ -104,6 +108,19 @@ def stream(metric, pred, target, batch_size=16):
         batch = slice(start, start + batch_size)
         metric.process(None, data_samples(pred[batch], target[batch]))
     return metric.evaluate(len(pred))
+
+
+def prefixed(metrics):
+    return {f'multi-label/{key}': value for key, value in metrics.items()}
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """Collects the lines that the metric logs."""
+    lines = []
+    for module in (mlic_metric, matrices):
+        monkeypatch.setattr(module, 'print_log', lambda text, *_: lines.append(text))
+    return lines
 
 
 # ---- against the loops -------------------------------------------------------------------------
@@ -144,12 +161,9 @@ def test_threshold_of_each_class_equals_loops(protocol, dtype):
     result = MLICMetric.calculate(pred, target, protocol, threshold=np.array(levels))
     assert_close(result, expected, rtol=1e-10, atol=1e-10)
     chosen = [6, 0, 2]
-    expected = MLICMetric.calculate(
-        pred[:, chosen], target[:, chosen], protocol, threshold=np.array(levels)[chosen]
-    )
-    result = MLICMetric.calculate(
-        pred, target, protocol, threshold=np.array(levels)[chosen], classes=chosen
-    )
+    levels = dict(threshold=np.array(levels)[chosen])
+    expected = MLICMetric.calculate(pred[:, chosen], target[:, chosen], protocol, **levels)
+    result = MLICMetric.calculate(pred, target, protocol, **levels, classes=chosen)
     assert_close(result, expected, rtol=0, atol=0)
 
 
@@ -181,8 +195,8 @@ def test_topk_ties_take_the_lowest_class():
 def test_topk_counts_no_ignored_entry_even_at_minus_infinity():
     pred = np.array([[0.9, -np.inf, 0.1, -np.inf]])
     ignore = np.array([[True, True, False, False]])
-    assert_close(topk_mask(pred, 2, ignore), np.array([[False, False, True, True]]))
-    assert_close(topk_mask(pred, 3, ignore), np.array([[False, False, True, True]]))
+    for k in (2, 3):
+        assert_close(topk_mask(pred, k, ignore), ~ignore)
 
 
 def test_topk_over_several_row_blocks(monkeypatch):
@@ -332,20 +346,16 @@ def test_sadcl_means_equal_published_code(case, threshold):
 
 
 @pytest.mark.parametrize('protocol', list(PROTOCOLS))
-@pytest.mark.parametrize('kind', ['normal', 'ties', 'integer', 'class_without_positive'])
-def test_order_of_images_changes_nothing(protocol, kind):
-    pred, target = make_case(kind)
-    order = np.random.default_rng(5).permutation(len(pred))
-    result = MLICMetric.calculate(pred[order], target[order], protocol)
-    assert_close(result, MLICMetric.calculate(pred, target, protocol), rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize('protocol', list(PROTOCOLS))
-def test_order_of_classes_changes_nothing(protocol):
-    pred, target = make_case('class_without_positive')
-    order = np.random.default_rng(6).permutation(pred.shape[1])
-    result = MLICMetric.calculate(pred[:, order], target[:, order], protocol)
-    assert_close(result, MLICMetric.calculate(pred, target, protocol), rtol=1e-12, atol=0)
+@pytest.mark.parametrize(
+    ('kind', 'axis'),
+    [(kind, 0) for kind in ('normal', 'ties', 'integer', 'class_without_positive')]
+    + [('class_without_positive', 1)],
+)
+def test_order_of_images_and_classes_changes_nothing(protocol, kind, axis):
+    case = make_case(kind)
+    order = np.random.default_rng(5).permutation(case[0].shape[axis])
+    result = MLICMetric.calculate(*(matrix.take(order, axis) for matrix in case), protocol)
+    assert_close(result, MLICMetric.calculate(*case, protocol), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize('protocol', list(PROTOCOLS))
@@ -374,9 +384,8 @@ def test_threshold_is_compared_in_the_precision_of_the_scores():
 
 def test_strictness_at_the_threshold():
     pred, target = np.full((1, 2), 0.5), np.ones((1, 2), dtype=int)
-    called = {
-        name: MLICMetric.calculate(pred, target, name, threshold=0.5)['OR'] for name in PROTOCOLS
-    }
+    calculate = MLICMetric.calculate
+    called = {name: calculate(pred, target, name, threshold=0.5)['OR'] for name in PROTOCOLS}
     assert called == dict(sadcl=0.0, standard=100.0, asl=0.0, mmpretrain=100.0)
 
 
@@ -425,10 +434,7 @@ def test_no_positive_at_all():
         (dict(ignore=np.zeros((3, 3))), r'pred is \(4, 3\), ignore is \(3, 3\)'),
         (dict(target=np.full((4, 3), 2)), '12 of 12 labels are neither 0 nor 1, such as 2'),
         (dict(target=np.full((4, 3), np.nan)), '12 of 12 labels are neither 0 nor 1'),
-        (
-            dict(pred=np.array([[1, 0, np.nan]] * 4)),
-            '4 of 12 .* image 0 .*class 2',
-        ),
+        (dict(pred=np.array([[1, 0, np.nan]] * 4)), '4 of 12 .* image 0 .*class 2'),
         (dict(pred=np.array([[0, -np.inf, 1]] * 4)), '4 of 12 scores .* class 1'),
         (dict(pred=np.array([[0, 1, np.inf]] * 4), classes=[0, 2]), '4 of 8 scores .* class 2'),
         (dict(pred=np.zeros((0, 3)), target=np.zeros((0, 3))), r'at least 1, got \(0, 3\)'),
@@ -484,7 +490,7 @@ def test_streaming_equals_calculate(protocol, kind):
     expected = MLICMetric.calculate(pred, target, protocol)
     for _ in range(2):  # nothing stays from the first evaluation
         result = stream(metric, pred, target)
-        assert_close(result, {f'multi-label/{k}': v for k, v in expected.items()}, rtol=0, atol=0)
+        assert_close(result, prefixed(expected), rtol=0, atol=0)
         assert metric.results == []
 
 
@@ -527,12 +533,7 @@ def test_difficult_labels(difficult):
     pred, target = make_case('normal')
     listed = np.random.default_rng(7).random(pred.shape) < 0.2
     metric = MLICMetric(difficult=difficult)
-    for row in range(len(pred)):
-        indices = np.flatnonzero(listed[row]).tolist()
-        metric.process(
-            None,
-            data_samples(pred[[row]], target[[row]], gt_label_difficult=indices),
-        )
+    metric.process(None, data_samples(pred, target, listed))
     only_difficult = listed & (target == 0)  # positive wins where both are listed
     assert (listed & (target == 1)).any()
     if difficult == 'ignore':
@@ -541,7 +542,7 @@ def test_difficult_labels(difficult):
         labels = np.where(only_difficult & (difficult == 'positive'), 1, target)
         expected = MLICMetric.calculate(pred, labels)
     result = metric.evaluate(len(pred))
-    assert_close(result, {f'multi-label/{k}': v for k, v in expected.items()}, rtol=0, atol=0)
+    assert_close(result, prefixed(expected), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('form', ['indices', 'names', 'path'])
@@ -551,10 +552,10 @@ def test_classes_by_index_name_and_file(form, tmp_path):
     path.write_text('cat\ndog\n\nowl\n')
     classes = dict(indices=[6, 1, 3], names=['cat', 'dog', 'owl'], path=str(path))[form]
     metric = MLICMetric(classes=classes)
-    metric.dataset_meta = dict(classes=('ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat'))
+    metric.dataset_meta = dict(classes=NAMES)
     expected = MLICMetric.calculate(pred, target, classes=[6, 1, 3])
     result = stream(metric, pred, target)
-    assert_close(result, {f'multi-label/{k}': v for k, v in expected.items()}, rtol=0, atol=0)
+    assert_close(result, prefixed(expected), rtol=0, atol=0)
 
 
 def test_unknown_class_name_fails_before_the_first_batch():
@@ -574,7 +575,7 @@ def test_scores_that_are_not_finite_name_image_and_class():
     pred, target = make_case('normal')
     pred[[20, 31], [3, 5]] = np.nan, np.inf
     metric = MLICMetric()
-    metric.dataset_meta = dict(classes=('ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat'))
+    metric.dataset_meta = dict(classes=NAMES)
     metric.process(None, data_samples(pred[:16], target[:16]))
     message = r"class 'owl' is nan for image number 20 .*\(2 of 24 images of its batch"
     with pytest.raises(ValueError, match=message):
@@ -596,22 +597,18 @@ def test_bad_samples():
         metric.process(None, [dict(pred_score=pred[0])])
 
 
-def test_evaluate_without_images_warns_and_raises(monkeypatch):
-    lines = []
-    monkeypatch.setattr(mlic_metric, 'print_log', lambda text, *_: lines.append(text))
+def test_evaluate_without_images_warns_and_raises(log):
     with pytest.raises(ValueError, match='no image was evaluated'):
         MLICMetric().evaluate(5)
-    assert lines == ['MLICMetric.evaluate before any batch']
+    assert log == ['MLICMetric.evaluate before any batch']
 
 
-def test_table_in_the_log(monkeypatch):
-    lines = []
-    monkeypatch.setattr(mlic_metric, 'print_log', lambda text, *_: lines.append(text))
+def test_table_in_the_log(log):
     pred, target = make_case('class_without_positive')
     metric = MLICMetric(protocols=('sadcl', 'asl'))
-    metric.dataset_meta = dict(classes=('ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat'))
+    metric.dataset_meta = dict(classes=NAMES)
     result = stream(metric, pred, target)
-    (table,) = lines
+    (table,) = log
     header, *rows = table.split('\n')
     assert header == '40 images, 7 classes, 2 without positives (bee, hen); in percent'
     cells = [row.split() for row in rows]
@@ -624,36 +621,32 @@ def test_table_in_the_log(monkeypatch):
     assert len({len(row) for row in rows}) == 1
 
 
-def test_calculate_names_the_classes_left_out(monkeypatch):
-    lines = []
-    monkeypatch.setattr(mlic_metric, 'print_log', lambda text, *_: lines.append(text))
+def test_calculate_names_the_classes_left_out(log):
     pred, target = make_case('class_without_positive')
     MLICMetric.calculate(pred, target, 'standard', classes=[0, 5, 1])
     MLICMetric.calculate(pred, target, 'asl')
-    assert lines == ['left out of mAP: 1 without positives (5)']
+    assert log == ['left out of mAP: 1 without positives (5)']
 
 
-def test_fewer_images_than_the_dataset_warns(monkeypatch):
-    lines = []
-    monkeypatch.setattr('mlic.evaluation.matrices.print_log', lambda text, *_: lines.append(text))
+def test_fewer_images_than_the_dataset_warns(log):
     metric = MLICMetric()
     metric.process(None, data_samples(*make_case('normal')))
     metric.evaluate(50)
-    assert lines[0] == '40 of 50 images evaluated'
+    assert log[0] == '40 of 50 images evaluated'
 
 
 def test_out_file(tmp_path):
     pred, target = make_case('normal', dtype=np.float32)
     path = tmp_path / 'new' / 'scores.npz'
     metric = MLICMetric(out_file=str(path), classes=[1, 2])
-    metric.dataset_meta = dict(classes=('ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat'))
+    metric.dataset_meta = dict(classes=NAMES)
     stream(metric, pred, target)
     with np.load(path, allow_pickle=False) as saved:
         assert sorted(saved.files) == ['classes', 'ignore', 'pred', 'target']
         assert_close(saved['pred'], pred, rtol=0, atol=0)
         assert_close(saved['target'], target.astype(np.uint8))
         assert_close(saved['ignore'], np.zeros_like(target, dtype=bool))
-        assert saved['classes'].tolist() == ['ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat']
+        assert saved['classes'].tolist() == list(NAMES)
 
 
 @pytest.mark.parametrize('difficult', ['ignore', 'negative', 'positive'])
@@ -663,14 +656,12 @@ def test_saved_predictions_are_enough_for_every_difficult_rule(difficult, tmp_pa
     saver = MLICMetric(difficult=difficult, out_file=str(tmp_path / 'scores.npz'))
     for rule in ('ignore', 'negative', 'positive'):
         metric = MLICMetric(difficult=rule, protocols=list(PROTOCOLS))
-        for row in range(len(pred)):
-            meta = dict(gt_label_difficult=np.flatnonzero(listed[row]).tolist())
-            for one in (metric, saver):
-                one.process(None, data_samples(pred[[row]], target[[row]], **meta))
+        for one in (metric, saver):
+            one.process(None, data_samples(pred, target, listed))
         saver.evaluate(len(pred))
         block, names = read_predictions(saver.out_file)
         report = evaluate_block(block, names, metric.protocols, difficult=rule)
-        expected = {f'multi-label/{key}': value for key, value in report.keyed().items()}
+        expected = prefixed(report.keyed())
         assert_close(metric.evaluate(len(pred)), expected, rtol=0, atol=0)
 
 
@@ -708,8 +699,7 @@ def test_per_class_file(tmp_path):
 @pytest.mark.parametrize('form', ['json', 'csv'])
 def test_threshold_file(form, tmp_path):
     pred, target = make_case('normal', dtype=np.float32)
-    names = ('ant', 'dog', 'bee', 'owl', 'fox', 'hen', 'cat')
-    values = dict(zip(names, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)))
+    values = dict(zip(NAMES, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)))
     path = tmp_path / f'thresholds.{form}'
     if form == 'json':
         path.write_text(json.dumps(dict(reversed(values.items()))))
@@ -717,11 +707,11 @@ def test_threshold_file(form, tmp_path):
         path.write_text('class,threshold\n' + ''.join(f'{k},{v}\n' for k, v in values.items()))
     for classes in (None, [3, 0]):
         metric = MLICMetric(threshold=str(path), classes=classes)
-        metric.dataset_meta = dict(classes=names)
+        metric.dataset_meta = dict(classes=NAMES)
         levels = np.array(list(values.values()))[slice(None) if classes is None else classes]
         expected = MLICMetric.calculate(pred, target, threshold=levels, classes=classes)
         result = stream(metric, pred, target)
-        assert_close(result, {f'multi-label/{k}': v for k, v in expected.items()}, rtol=0, atol=0)
+        assert_close(result, prefixed(expected), rtol=0, atol=0)
 
 
 def test_threshold_file_of_other_classes_fails_before_the_first_batch(tmp_path):
@@ -773,7 +763,8 @@ DIST_SHARDS = dict(  # image indices of rank 0 and rank 1
 
 def _dist_case():
     pred, target = make_case('normal', seed=8)
-    return pred[:DIST_SIZE], target[:DIST_SIZE]
+    difficult = np.eye(7, dtype=bool) & (np.arange(7) % 2 == 1)  # one of every other image
+    return pred[:DIST_SIZE], target[:DIST_SIZE], difficult
 
 
 def _dist_worker(rank, folder):
@@ -782,7 +773,7 @@ def _dist_worker(rank, folder):
     torch_dist.init_process_group(
         'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
     )
-    pred, target = _dist_case()
+    pred, target, difficult = _dist_case()
     outcomes = {}
     for name, shards in DIST_SHARDS.items():
         for exchange in ('group', 'files'):
@@ -792,11 +783,8 @@ def _dist_worker(rank, folder):
                 collect_dir=f'{folder}/collect' if exchange == 'files' else None,
             )
             for index in shards[rank]:
-                difficult = [index % 7] if index % 2 else []
-                metric.process(
-                    None,
-                    data_samples(pred[[index]], target[[index]], gt_label_difficult=difficult),
-                )
+                rows = (matrix[[index]] for matrix in (pred, target, difficult))
+                metric.process(None, data_samples(*rows))
             outcomes[f'{name}_{exchange}'] = metric.evaluate(DIST_SIZE)
     metric = MLICMetric()
     metric.process(None, data_samples(pred[:2], np.zeros_like(target[:2])))
@@ -812,12 +800,9 @@ def _dist_worker(rank, folder):
 def test_two_processes_equal_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mp.spawn(_dist_worker, args=(str(tmp_path),), nprocs=2)
-    pred, target = _dist_case()
-    ignore = np.zeros(pred.shape, dtype=bool)
-    for index in range(1, DIST_SIZE, 2):
-        ignore[index, index % 7] = not target[index, index % 7]
-    expected = MLICMetric.calculate(pred, target, ignore=ignore)
-    expected = {f'multi-label/{key}': value for key, value in expected.items()}
+    pred, target, difficult = _dist_case()
+    ignore = difficult & (target == 0)
+    expected = prefixed(MLICMetric.calculate(pred, target, ignore=ignore))
     for rank in range(2):
         outcomes = json.loads((tmp_path / f'rank{rank}.json').read_text())
         assert 'no positive label among 4 images' in outcomes.pop('error')

@@ -17,10 +17,7 @@ SETTINGS = [
     for gamma_neg, gamma_pos, clip in ((0, 0, 0), (4, 0, 0), (2, 1, 0), (4, 1, 0.05), (0, 0, 0.05))
 ]
 # exp, log and two sums: about 100 units in the last place of the largest term
-EXACT = {
-    torch.float64: dict(rtol=1e-9, atol=1e-12),
-    torch.float32: dict(rtol=1e-5, atol=1e-5),
-}
+EXACT = {torch.float64: dict(rtol=1e-9, atol=1e-12), torch.float32: dict(rtol=1e-5, atol=1e-5)}
 
 
 def make_case(seed=0, dtype=torch.float64, shape=(5, 7)):

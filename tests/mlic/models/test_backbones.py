@@ -17,7 +17,6 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
-from mlic.models.backbones.timm_backbone import LazyTIMMBackbone
 from projects.sadcl.models.sarl_neck import SARLNeck
 from tests.helpers import ROOT
 
@@ -263,10 +262,19 @@ def test_running_statistics_of_a_timm_backbone_stay_if_asked(norm_eval):
     assert backbone.training
 
 
-def test_a_missing_timm_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'timm', None)
-    with pytest.raises(ImportError, match=r"timm is not installed.*'\.\[timm\]'"):
-        LazyTIMMBackbone('resnet10t')
+@pytest.mark.parametrize(
+    ('backbone', 'package', 'extra'),
+    [
+        (dict(type='LazyTIMMBackbone', model_name='resnet10t'), 'timm', 'timm'),
+        (dict(type='EfficientNetLite'), 'efficientnet_lite_pytorch', 'pretrained'),
+    ],
+    ids=str,
+)
+def test_a_missing_package_names_the_extra(monkeypatch, backbone, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    message = f"{backbone['type']} needs the extra '{extra}': pip install -e '.[{extra}]'"
+    with pytest.raises(ImportError, match=re.escape(message)):
+        MODELS.build(backbone)
 
 
 # --- docs/backbones.md -----------------------------------------------------------------------

@@ -61,6 +61,7 @@ def test_the_bank_starts_again_from_the_prototypes():
     head.memory_bank.zero_()
     assert part.restart_row_buffer(*part.row_buffers) == 'the prototypes'
     assert torch.equal(head.memory_bank, head.prototypes.expand(2, 3, 4))
+    assert not head.memory_bank.requires_grad
 
 
 def test_prototypes_of_zeros_are_named_once_the_losses_are_on():

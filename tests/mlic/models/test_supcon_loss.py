@@ -1,6 +1,5 @@
 """Supervised contrast: the loops of tests/reference.py, and which vectors are anchors."""
 
-import subprocess
 import sys
 
 import pytest
@@ -9,7 +8,7 @@ from torch.testing import assert_close
 
 from mlic.models.losses.supcon_loss import SupConLoss, supcon_loss
 from tests import reference
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_command
 
 TARGET = torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 0, 1.0]])
 IMAGE, LABEL = TARGET.nonzero(as_tuple=True)  # K = 6
@@ -52,8 +51,5 @@ def test_mulcon_and_ml_decoder_do_without_sadcl():
         "print(type(MODELS.build(dict(type='MulConHead', num_classes=3)).loss_con).__name__)\n"
         "assert not [name for name in sys.modules if name.startswith('projects.sadcl')]\n"
     )
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ['SupConLoss']
+    printed = run_command(sys.executable, '-W', 'ignore', '-c', code, cwd=ROOT)
+    assert printed.splitlines()[-1] == 'SupConLoss'
