@@ -73,6 +73,7 @@ def write_nus(root, newline='\n', last=True):
             csv_split = 'train' if split == 'Train' else 'val'
             rows.append(f'{name.replace(chr(92), "/")},"{concepts}",{csv_split}')
     write_lines(root / 'nus_wid_data.csv', rows, newline, last)
+    return dict(data_root=str(root))
 
 
 def write_vg(root, labels=None, newline='\n', last=True):

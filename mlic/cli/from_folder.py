@@ -42,9 +42,8 @@ def same_pictures(folder: Path, files: list[str]) -> list[list[str]]:
     groups = defaultdict(list)
     for size, members in by_size.items():
         for file in members:
-            digest = file
-            if len(members) > 1:
-                digest = hashlib.blake2b((folder / file).read_bytes()).hexdigest()
+            is_only = len(members) == 1
+            digest = file if is_only else hashlib.blake2b((folder / file).read_bytes()).digest()
             groups[size, digest].append(file)
     return list(groups.values())
 

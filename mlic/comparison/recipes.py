@@ -73,16 +73,11 @@ def replace_data(cfg: Config, data: Config) -> None:
     found = dict(num_classes=num_classes)
     parts = [cfg.model[part] for part in ('neck', 'head') if cfg.model.get(part)]
     if any('prior_prob' in part for part in parts):
-        found['prior_prob'] = labels_per_image(cfg.train_dataloader.dataset) / num_classes
+        dataset = _build_without_pipeline(cfg.train_dataloader.dataset)
+        counts = [len(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
+        found['prior_prob'] = float(np.mean(counts)) / num_classes
     for part in parts:
         part.update({key: value for key, value in found.items() if key in part})
-
-
-def labels_per_image(dataset_cfg: Config) -> float:
-    """Mean number of labels of an image."""
-    dataset = _build_without_pipeline(dataset_cfg)
-    counts = [len(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
-    return float(np.mean(counts))
 
 
 def hold_out(cfg: Config, part: float, seed: int = 0) -> None:

@@ -145,15 +145,16 @@ def commit() -> str:
     """The commit of the working tree, with a + if files differ from it; of a wheel its version."""
     if ASSETS.name == '.mim':
         return f'mlic {__version__}'
-    git = ['git', '-C', str(ASSETS)]
+
+    def git(*arguments: str) -> str:
+        command = ['git', '-C', str(ASSETS), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
     try:
-        name = subprocess.run(
-            [*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
-        )
-        changed = subprocess.run([*git, 'status', '--porcelain'], capture_output=True, text=True)
+        name = git('rev-parse', '--short', 'HEAD') or 'unknown'
+        return name + '+' * bool(git('status', '--porcelain'))
     except OSError:
         return 'unknown'
-    return (name.stdout.strip() or 'unknown') + ('+' if changed.stdout.strip() else '')
 
 
 def _run_in_slot(run: Run, free: queue.Queue) -> None:

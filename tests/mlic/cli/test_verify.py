@@ -10,7 +10,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmpretrain.structures import DataSample
 
+from mlic.cli import browse_dataset, verify_dataset
 from tests.helpers import DATA, ROOT, call_tool, needs_data
 
 VERIFY, BROWSE = (f'tools/dataset_tools/{x}_dataset.py' for x in ('verify', 'browse'))
@@ -63,18 +65,9 @@ def test_sound_data_are_counted_and_pass(capsys):
     assert printed.endswith('12 of 12 image files decoded\nOK\n')
 
 
-def first_label(labels):
-    def change(content):
-        content['data_list'][0]['gt_label'] = labels
-
-    return change
-
-
-def rename_first(name):
-    def change(content):
-        content['data_list'][0]['img_path'] = name
-
-    return change
+def first(**change):
+    """Changes the first image of a split."""
+    return lambda content: content['data_list'][0].update(change)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +75,17 @@ def rename_first(name):
     [
         (
             'train',
-            first_label([3]),
+            first(gt_label=[3]),
             'a label outside 0..2 in 1 of 4 images, such as photos/train0.png: [3]',
         ),
-        ('val', first_label([-1]), 'a label outside 0..2 in 1 of 4'),
-        ('test', first_label([1, 0, 1]), 'a label twice (it would count as 2 in the target) in 1'),
-        ('train', first_label('boat'), 'no list of integers as gt_label in 1 of 4'),
-        ('train', first_label(1), 'no list of integers as gt_label in 1 of 4'),
+        ('val', first(gt_label=[-1]), 'a label outside 0..2 in 1 of 4'),
+        (
+            'test',
+            first(gt_label=[1, 0, 1]),
+            'a label twice (it would count as 2 in the target) in 1',
+        ),
+        ('train', first(gt_label='boat'), 'no list of integers as gt_label in 1 of 4'),
+        ('train', first(gt_label=1), 'no list of integers as gt_label in 1 of 4'),
         ('train', lambda c: c.update(data_list=[]), '0 images'),
         (
             'train',
@@ -97,10 +94,10 @@ def rename_first(name):
         ),
         (
             'train',
-            rename_first('gone.png'),
+            first(img_path='gone.png'),
             'of 4 images, 1 missing and 0 unreadable:\n    photos/gone.png: image not found',
         ),
-        ('val', rename_first('train1.png'), "1 of 4 images also in train: 'photos/train1.png'"),
+        ('val', first(img_path='train1.png'), "1 of 4 images also in train: 'photos/train1.png'"),
     ],
 )
 def test_a_fault_of_a_split_is_named_before_training(capsys, split, change, message):
@@ -227,11 +224,9 @@ def test_what_is_no_config_is_one_line(tool):
 
 
 def test_published_splits_are_told_by_their_counts():
-    from mlic.cli import verify_dataset as tool
-
     def name(dataset_type, *counts):
-        split = tool.Split('train', dataset_type, None, [], ['some.jpg'])
-        return tool.fingerprint(split, *counts)
+        split = verify_dataset.Split('train', dataset_type, None, [], ['some.jpg'])
+        return verify_dataset.fingerprint(split, *counts)
 
     assert name('COCOMultiLabel', 82081, 80, 240_000).startswith(
         'the counts of COCO train2014 (labelled images only)'
@@ -248,8 +243,6 @@ def test_published_splits_are_told_by_their_counts():
 
 @needs_data(VOC_LISTS)
 def test_labels_of_voc_2007_are_those_of_its_fingerprint():
-    from mlic.cli import verify_dataset as tool
-
     folder = DATA / VOC_LISTS
     for part in ('train', 'val', 'trainval', 'test'):
         flags = [
@@ -258,8 +251,8 @@ def test_labels_of_voc_2007_are_those_of_its_fingerprint():
             for line in file.read_text().splitlines()
         ]
         images = len((folder / f'{part}.txt').read_text().split())
-        split = tool.Split(part, 'VOCMultiLabel', None, [], [])
-        name = tool.fingerprint(split, images, 20, flags.count('1'))  # 0 is difficult
+        split = verify_dataset.Split(part, 'VOCMultiLabel', None, [], [])
+        name = verify_dataset.fingerprint(split, images, 20, flags.count('1'))  # 0 is difficult
         assert name.startswith(f'the counts of VOC 2007 {part}')
 
 
@@ -274,13 +267,11 @@ def test_a_sheet_shows_images_and_labels(capsys):
 
 
 def sheet(monkeypatch, seed=0, num=4, repeat=1, **options):
-    from mlic.cli import browse_dataset as tool
-
     sheets = []
-    monkeypatch.setattr(tool, 'draw_sheet', lambda *args: sheets.append(args))
-    args = tool.parse_args(['own.py', '--seed', str(seed)])
+    monkeypatch.setattr(browse_dataset, 'draw_sheet', lambda *args: sheets.append(args))
+    args = browse_dataset.parse_args(['own.py', '--seed', str(seed)])
     args.num, args.repeat, args.cfg_options = num, repeat, options
-    tool.browse(tool.load_config(args), args)
+    browse_dataset.browse(browse_dataset.load_config(args), args)
     return sheets[0]
 
 
@@ -311,23 +302,19 @@ def test_repeated_draws_differ_and_stand_in_one_row(monkeypatch):
 
 
 def test_captions_wrap_and_say_what_they_leave_out():
-    from mmpretrain.structures import DataSample
-
-    from mlic.cli import browse_dataset as tool
-
     names = [f'traffic light ${i}' for i in range(40)]
-    text = tool.caption(DataSample().set_gt_label(list(range(40))), names)
+    text = browse_dataset.caption(DataSample().set_gt_label(list(range(40))), names)
     lines = text.splitlines()
-    assert len(lines) == tool.MOST_LINES and lines[-1] == '… 40 labels in all'
-    assert max(map(len, lines)) <= tool.CHARACTERS + 2  # a backslash before each $
+    assert len(lines) == browse_dataset.MOST_LINES and lines[-1] == '… 40 labels in all'
+    assert max(map(len, lines)) <= browse_dataset.CHARACTERS + 2  # a backslash before each $
     assert all(line.endswith(',') for line in lines[:-1])  # no label is torn
-    figure = tool.draw_sheet([np.zeros((8, 8, 3), np.uint8)] * 7, [text] * 7, 6, 'a $ b')
+    figure = browse_dataset.draw_sheet([np.zeros((8, 8, 3), np.uint8)] * 7, [text] * 7, 6, 'a $ b')
     assert isinstance(figure, Figure)
     figure.savefig('sheet.png')
 
 
 def test_browse_refuses_what_it_cannot_draw():
-    write_own(dict(train=rename_first('gone.png')))
+    write_own(dict(train=first(img_path='gone.png')))
     assert 'gone.png' in call_tool(BROWSE, 'own.py')
     message = call_tool(BROWSE, 'own.py', '--cfg-options', 'train_dataloader=None')
     assert message == 'error: the config has no train_dataloader'

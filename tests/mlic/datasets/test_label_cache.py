@@ -233,45 +233,33 @@ def test_of_several_processes_one_parses_and_all_get_the_labels(tmp_path):
 # ---------------------------------------------------------------- the data sets
 
 
-def make_nus(variant):
-    def make(root):
-        write_nus(root)
-        return NUSWIDE, dict(data_root=str(root), variant=variant)
-
-    return make
-
-
-def make_voc(root):
-    return VOCMultiLabel, dict(metainfo=dict(classes=('car', 'person')), **write_voc(root))
-
-
 def change_coco(root):
     content = coco_content()
     content['annotations'][0]['category_id'] = 18
     (root / 'annotations/instances.json').write_text(json.dumps(content))
 
 
+CSV_LINES = ['filepath,label,split', 'actor/0002_17.jpg,"[\'sky\']",train']
+# class, what writes its files and gives its arguments, other arguments, what changes a label
 DATASETS = {
-    'coco': (lambda root: (COCOMultiLabel, write_coco(root, coco_content())), change_coco),
-    'official': (make_nus('official'), lambda root: write_lines(root / ZEBRA, ['0', '0', '0'])),
+    'coco': (COCOMultiLabel, lambda root: write_coco(root, coco_content()), {}, change_coco),
+    'official': (
+        *(NUSWIDE, write_nus, dict(variant='official')),
+        lambda root: write_lines(root / ZEBRA, ['0', '0', '0']),
+    ),
     'matrix': (
-        make_nus('matrix'),
+        *(NUSWIDE, write_nus, dict(variant='matrix')),
         lambda root: write_lines(root / 'ImageList/Labels_Train.txt', ['1 ' * 81] * 3),
     ),
     'csv': (
-        make_nus('csv'),
-        lambda root: write_lines(
-            root / 'nus_wid_data.csv',
-            ['filepath,label,split', 'actor/0002_17.jpg,"[\'sky\']",train'],
-        ),
+        *(NUSWIDE, write_nus, dict(variant='csv')),
+        lambda root: write_lines(root / 'nus_wid_data.csv', CSV_LINES),
     ),
-    'vg': (
-        lambda root: (VG500, write_vg(root)),
-        lambda root: (root / 'vg_category_500_labels_index.json').write_text(
-            json.dumps({'11.jpg': [4], '7.jpg': []})
-        ),
+    'vg': (VG500, write_vg, {}, lambda root: write_vg(root, {'11.jpg': [4]})),
+    'voc': (
+        *(VOCMultiLabel, write_voc, dict(metainfo=dict(classes=('car', 'person')))),
+        lambda root: write_objects(root, '000002', [('person', '0')]),
     ),
-    'voc': (make_voc, lambda root: write_objects(root, '000002', [('person', '0')])),
 }
 
 
@@ -286,10 +274,10 @@ def read(dataset, log):
 
 @pytest.mark.parametrize('name', DATASETS)
 def test_a_data_set_is_the_same_from_its_cache(tmp_path, log, monkeypatch, name):
-    make, change = DATASETS[name]
+    dataset, write, kwargs, change = DATASETS[name]
     root = tmp_path / 'first'
     root.mkdir()
-    dataset, kwargs = make(root)
+    kwargs = {**kwargs, **write(root)}
     items, lines, cached = read(dataset(**kwargs), log)
     assert items and lines and not cached
     for path in root.rglob('*.labels'):
@@ -322,7 +310,8 @@ def test_a_data_set_is_the_same_from_its_cache(tmp_path, log, monkeypatch, name)
 
 @pytest.mark.parametrize('name', DATASETS)
 def test_a_cache_does_not_hide_a_missing_source(tmp_path, log, name):
-    dataset, kwargs = DATASETS[name][0](tmp_path)
+    dataset, write, kwargs, _ = DATASETS[name]
+    kwargs = {**kwargs, **write(tmp_path)}
     dataset(**kwargs)
     (cache,) = tmp_path.rglob('*.labels')
     source = cache.with_name(cache.name.split('.txt.')[0].split('.json.')[0].split('.csv.')[0])

@@ -53,17 +53,6 @@ def test_nus_variants_read_the_same_images(tmp_path, log, variant, split, newlin
     assert '1 without a label kept' in log[-1]
 
 
-def test_nus_config_builds_items(tmp_path):
-    write_nus(tmp_path)
-    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/nus448.py'))
-    for loader in (cfg.train_dataloader, cfg.test_dataloader):
-        dataset = DATASETS.build({**loader.dataset, 'data_root': str(tmp_path)})
-        item = dataset[0]
-        assert item['inputs'].shape == (3, 448, 448)
-        assert item['data_samples'].gt_label.tolist() == [13, 55, 80]
-        assert dataset.get_cat_ids(1) == [0]
-
-
 MATRIX, CSV = 'ImageList/Labels_Train.txt', 'nus_wid_data.csv'
 VARIANTS = {ZEBRA: 'official', MATRIX: 'matrix', CSV: 'csv'}  # by their files
 HEADER = 'filepath,label,split'
@@ -149,15 +138,6 @@ def test_vg_labels_are_sorted_unique_and_in_list_order(tmp_path, log, newline, l
     assert len(test.metainfo['classes']) == 500
 
 
-def test_vg_config_builds_items(tmp_path):
-    write_vg(tmp_path)
-    cfg = Config.fromfile(str(ROOT / 'configs/_base_/datasets/vg576.py'))
-    for loader, labels in ((cfg.train_dataloader, [3]), (cfg.test_dataloader, [0, 499])):
-        item = DATASETS.build({**loader.dataset, 'data_root': str(tmp_path)})[0]
-        assert item['inputs'].shape == (3, 576, 576)
-        assert item['data_samples'].gt_label.tolist() == labels
-
-
 def test_vg_takes_class_names_from_a_file(tmp_path):
     kwargs = write_vg(tmp_path)
     write_lines(tmp_path / 'names.txt', [f'thing {i}' for i in range(500)], '\r\n', last=False)
@@ -204,7 +184,20 @@ def test_vg_names_what_is_missing(tmp_path):
         VG500(**kwargs)
 
 
-# ---------------------------------------------------------------- the leaves
+# ---------------------------------------------------------------- configs
+
+
+@pytest.mark.parametrize(
+    'name, write, labels',
+    [('nus448', write_nus, [[13, 55, 80]] * 2), ('vg576', write_vg, [[3], [0, 499]])],
+)
+def test_configs_build_items(tmp_path, name, write, labels):
+    write(tmp_path)
+    cfg = Config.fromfile(str(ROOT / f'configs/_base_/datasets/{name}.py'))
+    for loader, expected in zip((cfg.train_dataloader, cfg.test_dataloader), labels):
+        item = DATASETS.build({**loader.dataset, 'data_root': str(tmp_path)})[0]
+        assert item['inputs'].shape == (3, int(name[-3:]), int(name[-3:]))
+        assert item['data_samples'].gt_label.tolist() == expected
 
 
 @pytest.mark.parametrize(
