@@ -8,6 +8,7 @@ import numpy as np
 from mlic.datasets.nus_wide import NUSWIDE
 
 COCO_CLASSES = dict(classes=('person', 'dog', 'zebra'))
+COCO_IDS = (24, 'zebra'), (1, 'person'), (18, 'dog')
 CONCEPTS = NUSWIDE.METAINFO['classes']
 NUS_NAMES = ('actor\\0002_17.jpg', 'zoos\\0005_26.jpg', 'zoos\\0596_39.jpg')
 NUS_LABELS = ([13, 55, 80], [], [0])  # of NUS_NAMES: clouds, sky, zebra; none; airport
@@ -26,11 +27,7 @@ def coco_content():
             dict(id=7, file_name='a.jpg', height=4, width=4),
             dict(id=12, file_name='b.jpg', height=4, width=4),
         ],
-        categories=[
-            dict(id=24, name='zebra'),
-            dict(id=1, name='person'),
-            dict(id=18, name='dog'),
-        ],
+        categories=[dict(id=id, name=name) for id, name in COCO_IDS],
         annotations=[
             dict(id=5, image_id=30, category_id=24, iscrowd=0),
             dict(id=2, image_id=30, category_id=1, iscrowd=0),
@@ -40,11 +37,15 @@ def coco_content():
     )
 
 
+def write_image(path, size=(30, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
+
+
 def write_coco(root, content):
     (root / 'annotations').mkdir()
-    (root / 'train2014').mkdir()
     for name in 'abc':
-        cv2.imwrite(str(root / 'train2014' / f'{name}.jpg'), np.zeros((4, 4, 3), np.uint8))
+        write_image(root / 'train2014' / f'{name}.jpg', (4, 4))
     (root / 'annotations' / 'instances.json').write_text(json.dumps(content))
     return dict(data_root=str(root), ann_file='annotations/instances.json', metainfo=COCO_CLASSES)
 
@@ -52,11 +53,6 @@ def write_coco(root, content):
 def write_lines(path, lines, newline='\n', last=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes((newline.join(lines) + newline * last).encode())
-
-
-def write_image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
 
 
 def write_nus(root, newline='\n', last=True):
@@ -101,11 +97,10 @@ def write_objects(root, name, objects):
 
 
 def write_voc(root, objects=VOC_OBJECTS):
-    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
-        (root / folder).mkdir(parents=True)
+    (root / 'Annotations').mkdir(parents=True)
     for name, items in objects.items():
         write_objects(root, name, items)
-        cv2.imwrite(str(root / 'JPEGImages' / f'{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
+        write_image(root / 'JPEGImages' / f'{name}.jpg')
     for split in ('trainval', 'test'):
-        (root / 'ImageSets/Main' / f'{split}.txt').write_text('\n'.join(objects) + '\n')
+        write_lines(root / 'ImageSets/Main' / f'{split}.txt', objects)
     return dict(data_root=str(root))

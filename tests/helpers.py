@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = Path(os.environ.get('MLIC_RECORDINGS', ROOT / 'tests' / 'recordings'))
 # published data sets and lists of labels, which are not
 DATA = Path(os.environ.get('MLIC_DATA', ROOT / 'data'))
+DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
 
 
 @lru_cache
@@ -52,22 +54,29 @@ def call_tool(tool, *arguments):
     return None
 
 
-def run_command(*command, cwd):
-    """What a command prints in a process of its own, with one thread; it must succeed."""
+def run_process(*command, cwd, **variables):
+    """Run a command in a process of its own, with one thread and the Python that runs pytest."""
     binaries = Path(sys.executable).parent
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
-        'VIRTUAL_ENV': str(binaries.parent),  # the shell scripts take the Python that runs pytest
+        'VIRTUAL_ENV': str(binaries.parent),  # where the shell scripts look
         'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}',
+        **variables,
     }
-    result = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [str(part) for part in command]
+    options = dict(cwd=cwd, env=environment, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def run_command(*command, cwd):
+    """What a command prints in a process of its own; it must succeed."""
+    result = run_process(*command, cwd=cwd)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout + result.stderr
+
+
+def code_of(document, language):
+    """The text of each block of code of a language in a document of the repository."""
+    text = (ROOT / document).read_text(encoding='utf-8')
+    return re.findall(rf'```{language}\n(.*?)```', text, re.DOTALL)

@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 
+import projects.sadcl  # noqa: F401, whose model is trained
 from tests.helpers import ROOT
 
 CLASSES = ['cat', 'dog', 'red fox', 'straße', 'tree']
@@ -46,14 +47,14 @@ def write_images(folder):
     entries = []
     for index in range(NUM_IMAGES):
         coarse = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
-        path = folder / f'{index}.png'
+        path = folder / f'photo {index}.png'
         Image.fromarray(coarse).resize((40 + 9 * index, 70 - 5 * index)).save(path)
         entries.append(dict(img_path=str(path), gt_label=[index % 5, (index + 1) % 5]))
     return dict(metainfo=dict(classes=CLASSES), data_list=entries)
 
 
-def make_run(folder):
-    """A folder with photos/, config.py and work_dirs/run of a real, tiny training."""
+def make_config(folder):
+    """A folder with photos/ and config.py; returns the config, whose work_dirs/run is there."""
     data = write_images(folder / 'photos')
     (folder / 'data.json').write_text(json.dumps(data))
     base = str(ROOT / 'configs/_base_/default_runtime.py')
@@ -63,5 +64,10 @@ def make_run(folder):
     cfg = Config.fromfile(folder / 'config.py')
     cfg.work_dir = str(folder / 'work_dirs/run')
     cfg.experiment_name = f'tiny_{folder.parent.name}-{folder.name}'
-    Runner.from_cfg(cfg).train()
+    return cfg
+
+
+def make_run(folder):
+    """The same folder after a real, tiny training."""
+    Runner.from_cfg(make_config(folder)).train()
     return folder

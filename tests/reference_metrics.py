@@ -93,29 +93,26 @@ def mean_ap(scores, labels, ap, skip_empty):
     return sum(values) / len(values)
 
 
+# AP, whether its mean leaves out empty classes, F1 of the mean CP and CR, whether the other means
+# leave out empty classes, and whether a score must exceed the threshold
+PROTOCOLS = {
+    'sadcl': (ap_interpolated, True, False, False, True),
+    'standard': (ap_plain, True, True, True, False),
+    'asl': (ap_plain, False, False, False, True),
+    'mmpretrain': (ap_plain, False, False, False, False),
+}
+
+
 def protocol_metrics(name, scores, labels, k=3, threshold=None):
     """All metrics of one protocol, written out per protocol as its users define them."""
     level = (0.8 if name == 'asl' else 0.5) if threshold is None else threshold
-    if name == 'sadcl':
-        ap, skip_ap, f1_of_means, skip_means = ap_interpolated, True, False, False
-        plain = decisions(scores, labels, level, strict=True)
-        top = decisions(scores, labels, level, strict=True, k=k)
-    elif name == 'standard':
-        ap, skip_ap, f1_of_means, skip_means = ap_plain, True, True, True
-        plain = decisions(scores, labels, level, strict=False)
-        top = decisions(scores, labels, level, strict=False, k=k)
-    elif name == 'asl':
-        ap, skip_ap, f1_of_means, skip_means = ap_plain, False, False, False
-        plain = decisions(scores, labels, level, strict=True)
-        top = None
-    else:
-        ap, skip_ap, f1_of_means, skip_means = ap_plain, False, False, False
-        plain = decisions(scores, labels, level, strict=False)
-        top = decisions(scores, labels, None, strict=False, k=k)
+    ap, skip_ap, f1_of_means, skip_means, strict = PROTOCOLS[name]
+    plain = decisions(scores, labels, level, strict)
     names = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
     metrics = {'mAP': mean_ap(scores, labels, ap, skip_ap)}
     metrics.update(zip(names, six(plain, labels, f1_of_means, skip_means)))
-    if top is not None:
+    if name != 'asl':  # the k best, and of them those above the threshold but for mmpretrain
+        top = decisions(scores, labels, None if name == 'mmpretrain' else level, strict, k)
         values = six(top, labels, f1_of_means, skip_means)
         metrics.update({f'{n}_top{k}': value for n, value in zip(names, values)})
     return metrics

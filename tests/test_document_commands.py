@@ -8,18 +8,15 @@ import argparse
 import functools
 import os
 import re
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import mmpretrain
 import pytest
 from mmengine.config import Config
 
-from tests.helpers import ROOT
+from tests.helpers import DOCUMENTS, ROOT, code_of, run_tool
 
-DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
 PROJECT = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
 A_CONFIG = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
 # What a reader puts in the place of capitals
@@ -50,10 +47,9 @@ OTHER_PROGRAMS = {'cd', 'cp', 'export', 'mkdir', 'source', 'tensorboard'}
 
 def lines_of(document):
     """The lines of a document's bash blocks, continued ones joined, without comments."""
-    text = document.read_text(encoding='utf-8')
-    blocks = re.findall(r'```bash\n(.*?)```', text, re.DOTALL)
     # the repository is next to the reader's folder
-    lines = ''.join(blocks).replace('\\\n', ' ').replace('../mlic/', '').splitlines()
+    text = ''.join(code_of(document, 'bash')).replace('../mlic/', '')
+    lines = text.replace('\\\n', ' ').splitlines()
     return [line for line in (re.sub(r'(^|\s)#.*', '', line).strip() for line in lines) if line]
 
 
@@ -89,30 +85,15 @@ def fill(command):
     return [PLACEHOLDERS.get(word, word) for word in words]
 
 
-@functools.cache
-def names_of(tool):
-    """A tool's functions; what it imports is found as `python tools/…` finds it."""
-    sys.path.insert(0, str((ROOT / tool).parent))
-    try:
-        return runpy.run_path(str(ROOT / tool), run_name='tool')
-    finally:
-        sys.path.pop(0)
-
-
 class ParsedError(BaseException):
     """The parser has taken all arguments; no tool catches it."""
 
 
 def parse(tool, arguments, monkeypatch):
     """Give the arguments to the tool's own parser; SystemExit if it refuses them."""
-    names = names_of(tool)
     monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setattr(sys, 'argv', [str(tool), *arguments])
     # some configs are written by the documents' commands before
     monkeypatch.setattr('mlic.cli.arguments.find_config', str)
-    if 'parse_args' in names:
-        names['parse_args']()
-        return
     original = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self, *args, **kwargs):
@@ -121,7 +102,7 @@ def parse(tool, arguments, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_and_stop)
     with pytest.raises(ParsedError):
-        names['main']()
+        run_tool(tool, *arguments)
 
 
 def check_configs(words):

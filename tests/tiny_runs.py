@@ -16,6 +16,7 @@ from mmpretrain.registry import METRICS, MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+import projects.sadcl  # noqa: F401, whose models are trained
 from tests.helpers import ROOT
 
 # runs of the same second would share a name, and with it mmengine's message hub
@@ -46,16 +47,8 @@ TINY = {
         for key, value in dict(num_workers=0, persistent_workers=False).items()
     },
 }
-BACKBONE = dict(
-    type='ResNet',
-    depth=18,
-    num_stages=2,
-    stem_channels=8,
-    base_channels=8,
-    strides=(1, 2),
-    dilations=(1, 1),
-    out_indices=(1,),
-)
+RESNET = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
+BACKBONE = dict(RESNET, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
 AUGMENTATION = [
     dict(type='RandomResizedCrop', scale=32),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -64,15 +57,15 @@ AUGMENTATION = [
 ]
 
 
-def sarl_model(num_classes):
-    """A ResNet-18 of 64 channels with SARL's neck, untrained."""
+def sarl_model(num_classes, **head):
+    """A ResNet-18 of 64 channels with SARL's neck, untrained; ``head`` is more of the head's."""
+    head = head or dict(loss_sscl=None, loss_pscl=None)
     neck = dict(type='SARLNeck', in_channels=64, embed_dims=16, feedforward_channels=16)
-    head = dict(type='SADCLHead', in_channels=16, loss_sscl=None, loss_pscl=None)
     return dict(
         type='ImageClassifier',
-        backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+        backbone=RESNET,
         neck=dict(neck, num_classes=num_classes),
-        head=dict(head, num_classes=num_classes),
+        head=dict(type='SADCLHead', in_channels=16, num_classes=num_classes, **head),
     )
 
 
@@ -80,6 +73,18 @@ def plain_model(num_classes):
     """The same backbone with a linear head on its mean."""
     head = dict(type='MultiLabelLinearClsHead', in_channels=64, num_classes=num_classes)
     return dict(sarl_model(1), neck=dict(type='GlobalAveragePooling'), head=head)
+
+
+def write_run(folder, model, bases=('datasets/digits128', 'default_runtime'), **settings):
+    """config.py, and best_mAP.pth of a model of random weights; returns the config's path."""
+    bases = [str(ROOT / 'configs/_base_' / f'{base}.py') for base in bases]
+    settings = dict(_base_=bases, model=model, **settings)
+    text = ''.join(f'{name} = {value!r}\n' for name, value in settings.items())
+    (folder / 'config.py').write_text(text)
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'best_mAP.pth')
+    return folder / 'config.py'
 
 
 def tiny_config(tmp_path, begin=2, epochs=2, **changes):
@@ -236,21 +241,25 @@ class Weights(Hook):
         self.seen.append({k: v.clone() for k, v in runner.model.state_dict().items()})
 
 
+def toy_loader(extra, batch_size=2, **settings):
+    """The config of a loader of toys, without shuffling."""
+    return dict(
+        batch_size=batch_size,
+        dataset=Toys(list(extra)),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+        **settings,
+    )
+
+
 def make_runner(
     tmp_path, extra=(0.0,) * 4, epochs=1, accumulative_counts=1, max_in_a_row=2, **changes
 ):
     """A run of toys: two images a batch, no shuffling."""
-    loader = dict(
-        batch_size=2,
-        num_workers=0,
-        dataset=Toys(list(extra)),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='pseudo_collate'),
-    )
     settings = dict(
         model=dict(type='ToyModel'),
         work_dir=str(tmp_path / 'work'),
-        train_dataloader=loader,
+        train_dataloader=toy_loader(extra),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(
             type='OptimWrapper',

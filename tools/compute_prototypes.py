@@ -1,5 +1,3 @@
-"""See ``python tools/compute_prototypes.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""See ``python tools/demo.py --help``."""
-
 import sys
 from pathlib import Path
 

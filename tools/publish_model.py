@@ -1,5 +1,3 @@
-"""See ``python tools/publish_model.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""See ``python tools/train.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -81,10 +81,9 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
         for transform in cfg.test_dataloader.dataset.pipeline
         if transform['type'] not in (*LOADERS, 'PackInputs')
     ]
-    plain = len(transforms) == 1 and transforms[0]['type'] == 'Resize'
-    plain = plain and 'scale' in transforms[0] and not transforms[0].get('keep_ratio')
-    plain = plain and transforms[0].get('interpolation', 'bilinear') == 'bilinear'
-    plain = plain and transforms[0].get('backend', 'cv2') == 'cv2'
+    expected = dict(type='Resize', keep_ratio=False, interpolation='bilinear', backend='cv2')
+    resize = transforms[0] if len(transforms) == 1 else {}
+    plain = 'scale' in resize and all(resize.get(k, v) == v for k, v in expected.items())
     preprocessor = cfg.get('data_preprocessor') or cfg.model.data_preprocessor
     return dict(
         layout='NCHW',

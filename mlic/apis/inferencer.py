@@ -13,7 +13,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import LOADERS, image_to_draw
 from mlic.datasets.transforms.load_image import ImageReadError, read_image
@@ -102,9 +102,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         self, inputs: Sequence[str | np.ndarray], batch_size: int = 1, num_workers: int = 0
     ) -> Iterator[list]:
         """Batches, as lists of what the pipeline yields, or of :class:`ImageReadError`."""
-        yield from DataLoader(
-            _Prepared(inputs, self.pipeline), batch_size, num_workers=num_workers, collate_fn=list
-        )
+        options = dict(num_workers=num_workers, collate_fn=self.pipeline.read_all)
+        yield from DataLoader(inputs, batch_size, **options)
 
     def forward(
         self,
@@ -217,21 +216,13 @@ class _Pipeline(Compose):
                 results = transform(results)
         return results
 
+    def read_all(self, sources: Sequence[str | np.ndarray]) -> list[dict | ImageReadError]:
+        """Each input through the transforms, or the error that says why it cannot be read."""
+        return [self._read(source) for source in sources]
 
-class _Prepared(Dataset):
-    """Each input through the pipeline, or the error that says why it cannot be read."""
-
-    def __init__(self, inputs: Sequence[str | np.ndarray], pipeline: _Pipeline) -> None:
-        self.inputs = inputs
-        self.pipeline = pipeline
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, index: int) -> dict | ImageReadError:
-        source = self.inputs[index]
+    def _read(self, source: str | np.ndarray) -> dict | ImageReadError:
         try:
-            return self.pipeline(source)
+            return self(source)
         except ImageReadError as error:
             return error
         except Exception:

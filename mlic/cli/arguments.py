@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
+from mlic.evaluation.matrices import DIFFICULT_RULES
 from mlic.installation import find_config
 
-PICTURES = ('.png', '.svg', '.pdf')
+FIGURES = ('.png', '.svg', '.pdf')
+PHOTOS = ('.png', '.jpg', '.pdf')
+SPREAD = 'so many test images, spread evenly over the test set'
 
 
 def at_least(least: float, kind: type = int) -> Callable[[str], float]:
@@ -37,6 +41,20 @@ def out_file(*suffixes: str) -> Callable[[str], Path]:
         return Path(text)
 
     return path
+
+
+def add_number(
+    parser: argparse.ArgumentParser, name: str, default: float, what: str, least: float = 1
+) -> None:
+    """An option that is a number of at least so much, of the default's type."""
+    kind = at_least(least, type(default))
+    parser.add_argument(name, type=kind, default=default, help=f'{what} (%(default)s)')
+
+
+def add_out_argument(parser: argparse.ArgumentParser, default: str, *suffixes: str) -> None:
+    """``--out``, a file of one of these kinds."""
+    what = f'{", ".join(suffixes)} file to write (%(default)s)'
+    parser.add_argument('--out', type=out_file(*suffixes), default=default, help=what)
 
 
 def add_config_argument(parser: argparse.ArgumentParser, name: str = 'config', **kwargs) -> None:
@@ -88,6 +106,32 @@ def add_threshold_argument(
         help=f"{what}: a number, or a .json or .csv file of each class's"
         + (' (%(default)s)' if default else " (the protocol's own)"),
     )
+
+
+def add_difficult_argument(parser: argparse.ArgumentParser) -> None:
+    """``--difficult``."""
+    parser.add_argument(
+        '--difficult',
+        choices=DIFFICULT_RULES,
+        default='ignore',
+        help='what difficult entries count as (%(default)s)',
+    )
+
+
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--work-dir``, ``--launcher`` and what launchers add; for :func:`read_run_config`."""
+    parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def read_run_config(args: argparse.Namespace) -> Config:
+    """The config of the command line, with launcher and work directory."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    return cfg
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,8 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
-from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, out_file
+from mlic.cli import arguments
+from mlic.engine.hooks.seed_hook import seed_generators
 from mlic.engine.runner.errors import one_line_errors
 
 from .verify_dataset import build_dataset, load_config
@@ -32,31 +33,19 @@ MOST_LINES = 6
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw images after the pipeline, with labels')
-    add_config_argument(parser)
-    parser.add_argument(
-        '--out',
-        type=out_file('.png', '.jpg', '.pdf'),
-        default='sheet.png',
-        help='picture file (%(default)s)',
-    )
+    arguments.add_config_argument(parser)
+    arguments.add_out_argument(parser, 'sheet.png', *arguments.PHOTOS)
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument(
-        '--num', type=at_least(1), default=24, help='images, at random (%(default)s)'
-    )
-    parser.add_argument(
-        '--repeat', type=at_least(1), default=1, help='draws of each image (%(default)s)'
-    )
+    arguments.add_number(parser, '--num', 24, 'images, at random')
+    arguments.add_number(parser, '--repeat', 1, 'draws of each image')
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn (%(default)s)')
-    add_cfg_options(parser)
+    arguments.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.ndarray, DataSample]:
     """One pass of an image through the pipeline: pixels (H, W, 3) uint8 and the sample."""
-    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    seed_generators(*seeds)
     item = dataset[index]
     inputs = item.get('inputs')
     if not isinstance(inputs, torch.Tensor) or inputs.dtype != torch.uint8:
@@ -67,7 +56,7 @@ def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.nd
 
 def caption(sample: DataSample, classes: list[str] | None) -> str:
     """The labels, wrapped; of very many only the first lines."""
-    labels = [int(label) for label in sample.gt_label] if 'gt_label' in sample else []
+    labels = sample.gt_label.tolist() if 'gt_label' in sample else []
     known = classes or ()
     names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
     # a label stays on its line if it fits
@@ -114,12 +103,12 @@ def browse(cfg: Config, args: argparse.Namespace) -> Figure:
     if not len(dataset):
         raise ValueError(f'{args.split}: 0 images')
     chosen = random.Random(args.seed).sample(range(len(dataset)), min(args.num, len(dataset)))
+    # a model that turns its input into RGB gets BGR
+    is_bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb', False)
     pictures, captions = [], []
     for index in sorted(chosen):
         for draw in range(args.repeat):
             picture, sample = draw_item(dataset, index, [args.seed, index, draw])
-            # a model that turns its input into RGB gets BGR
-            is_bgr = (cfg.get('data_preprocessor') or {}).get('to_rgb', False)
             pictures.append(picture[..., ::-1] if is_bgr else picture)
             captions.append('' if draw else caption(sample, dataset.metainfo.get('classes')))
     columns = args.repeat if args.repeat > 1 else min(6, len(pictures))

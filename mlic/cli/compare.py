@@ -16,7 +16,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mlic.cli.arguments import add_config_argument
+from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.recipes import hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
@@ -29,7 +29,7 @@ from mlic.evaluation.protocols import PROTOCOLS
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare configs over seeds')
-    add_config_argument(
+    arguments.add_config_argument(
         parser, 'configs', nargs='+', metavar='CONFIG', help='the first is compared with'
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(0)')

@@ -16,11 +16,13 @@ Written to OUT (SRC is only read, it may be a link to a read-only folder):
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections import Counter
 from pathlib import Path
 
+import mmengine
+
+from mlic.datasets.list_files import read_lines
 from mlic.engine.runner.errors import one_line_errors
 
 MIN_TRAINING_IMAGES = 50  # of a frequent word
@@ -28,9 +30,9 @@ MIN_TRAINING_IMAGES = 50  # of a frequent word
 
 def read_words(path: Path) -> list[str]:
     """The vocabulary, one word a line."""
-    words = _read_text(path).split()
+    words = ' '.join(read_lines(path)).split()
     twice = sorted(word for word, count in Counter(words).items() if count > 1)
-    if not words or twice:
+    if twice:
         raise ValueError(f'{path}: expected unique words, got {len(words)} with {twice} repeated')
     return words
 
@@ -41,13 +43,11 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
     Word numbers count from 1 in the file and from 0 in the result, sorted and unique.
     """
     split: dict[str, list[int]] = {}
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         where = f'{path}, line {number}'
         values = line.split()
-        if not values:
-            continue
         if len(values) < 2 or not all(value.isdecimal() for value in values):
-            raise ValueError(f'{where}: expected "imageid word word ...", got {line.strip()!r}')
+            raise ValueError(f'{where}: expected "imageid word word ...", got {line!r}')
         unknown = [int(value) for value in values[1:] if not 1 <= int(value) <= num_words]
         if unknown:
             raise ValueError(f'{where}: word number {unknown[0]} is not in 1..{num_words}')
@@ -58,15 +58,7 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
         if img_path in split:
             raise ValueError(f'{where}: image {values[0]} is listed for the second time')
         split[img_path] = sorted({int(value) - 1 for value in values[1:]})
-    if not split:
-        raise ValueError(f'{path}: 0 images')
     return split
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} not found; docs/datasets.md shows the expected files')
-    return path.read_text(encoding='utf-8')
 
 
 def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:
@@ -77,54 +69,39 @@ def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:
 
     counts = Counter(word for labels in train.values() for word in labels)
     kept = sorted(set(counts) & {word for labels in test.values() for word in labels})
-    frequent = [words[word] for word in kept if counts[word] >= MIN_TRAINING_IMAGES]
+    frequent = [word for word in kept if counts[word] >= MIN_TRAINING_IMAGES]
     print(f'{len(words)} words: {len(counts)} in training, {len(kept)} in both splits')
     print(f'{len(frequent)} frequent words (at least {MIN_TRAINING_IMAGES} training images)')
 
-    index = {word: place for place, word in enumerate(kept)}
-    files = {
-        f'{name}.json': [
-            {'img_path': img_path, 'gt_label': [index[word] for word in labels if word in index]}
-            for img_path, labels in split.items()
-        ]
-        for name, split in (('train', train), ('test', test))
-    }
+    splits = dict(train=train, test=test)
     if val_fraction > 0:
-        everything = files['train.json']
-        count = max(round(val_fraction * len(everything)), 1)
-        held_out = set(random.Random(seed).sample(range(len(everything)), count))
-        files['train_part.json'] = [x for i, x in enumerate(everything) if i not in held_out]
-        files['val.json'] = [x for i, x in enumerate(everything) if i in held_out]
+        count = max(round(val_fraction * len(train)), 1)
+        held_out = set(random.Random(seed).sample(list(train), count))
+        splits['train_part'] = {x: labels for x, labels in train.items() if x not in held_out}
+        splits['val'] = {x: labels for x, labels in train.items() if x in held_out}
 
-    classes = [words[word] for word in kept]
-    write_files(out, files, classes)
-    write_files(out / 'frequent', keep_words(files, classes, frequent), frequent)
-    (out / 'frequent_words.txt').write_text('\n'.join(frequent) + '\n', encoding='utf-8')
+    write_files(out, splits, words, kept)
+    write_files(out / 'frequent', splits, words, frequent)
+    names = '\n'.join(words[word] for word in frequent)
+    (out / 'frequent_words.txt').write_text(names + '\n', encoding='utf-8')
     print(f'{out / "frequent_words.txt"}: {len(frequent)} words')
 
 
-def keep_words(
-    files: dict[str, list[dict]], classes: list[str], kept: list[str]
-) -> dict[str, list[dict]]:
-    """The same images with the labels of some classes, numbered anew; the others are dropped."""
-    index = {classes.index(word): place for place, word in enumerate(kept)}
-    return {
-        name: [
-            {**item, 'gt_label': [index[label] for label in item['gt_label'] if label in index]}
-            for item in data_list
+def write_files(
+    out: Path, splits: dict[str, dict[str, list[int]]], words: list[str], kept: list[int]
+) -> None:
+    """Write the JSON files over some words to OUT, and print the counts; other labels go."""
+    index = {word: place for place, word in enumerate(kept)}
+    for name, split in splits.items():
+        data_list = [
+            dict(img_path=img_path, gt_label=[index[word] for word in labels if word in index])
+            for img_path, labels in split.items()
         ]
-        for name, data_list in files.items()
-    }
-
-
-def write_files(out: Path, files: dict[str, list[dict]], classes: list[str]) -> None:
-    """Write the JSON files over some classes to OUT, and print the counts."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, data_list in files.items():
-        content = {'metainfo': {'classes': classes}, 'data_list': data_list}
-        (out / name).write_text(json.dumps(content), encoding='utf-8')
+        content = dict(metainfo=dict(classes=[words[word] for word in kept]), data_list=data_list)
+        path = out / f'{name}.json'
+        mmengine.dump(content, path)
         empty = sum(not item['gt_label'] for item in data_list)
-        print(f'{out / name}: {len(data_list)} images, {empty} of them without one of the words')
+        print(f'{path}: {len(data_list)} images, {empty} of them without one of the words')
 
 
 @one_line_errors()

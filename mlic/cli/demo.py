@@ -10,12 +10,7 @@ import argparse
 from mmengine.logging import MMLogger
 
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.cli.arguments import (
-    add_checkpoint_arguments,
-    add_config_argument,
-    add_device_argument,
-    add_threshold_argument,
-)
+from mlic.cli import arguments
 from mlic.demo.web_demo import build_demo, import_gradio, serve
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
@@ -23,10 +18,10 @@ from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Serve a page that labels photos')
-    add_checkpoint_arguments(parser)
-    add_config_argument(parser, '--config')
-    add_threshold_argument(parser, 'where the slider starts')
-    add_device_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
+    arguments.add_config_argument(parser, '--config')
+    arguments.add_threshold_argument(parser, 'where the slider starts')
+    arguments.add_device_argument(parser)
     parser.add_argument(
         '--host',
         default='127.0.0.1',

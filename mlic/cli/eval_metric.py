@@ -10,16 +10,17 @@ entries, and classes (C,) names may be left out. Nothing in it is executed.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from mlic.cli.arguments import add_threshold_argument
+import mmengine
+
+from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import DIFFICULT_RULES, read_class_file
+from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, get_protocols
 from mlic.evaluation.summary import evaluate_block
-from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
+from mlic.evaluation.thresholds import parse_threshold
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -32,24 +33,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='NAME',
         help=f'all, or one or more of {", ".join(PROTOCOLS)} (standard)',
     )
-    add_threshold_argument(parser, 'what decides', None)
+    arguments.add_threshold_argument(parser, 'what decides', None)
     parser.add_argument('--topk', type=int, default=3, help='size of the top-k rule (%(default)s)')
     parser.add_argument(
         '--classes', type=Path, metavar='FILE', help='evaluate only these classes, one name a line'
     )
-    parser.add_argument(
-        '--difficult',
-        choices=DIFFICULT_RULES,
-        default='ignore',
-        help='what difficult entries count as (%(default)s)',
-    )
+    arguments.add_difficult_argument(parser)
     parser.add_argument('--per-class', type=Path, metavar='OUT.csv', help='metrics of each class')
     parser.add_argument('--out', type=Path, metavar='OUT.json', help='the metrics')
     return parser.parse_args(argv)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Read, evaluate, write and print."""
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     names = list(PROTOCOLS) if args.protocols == ['all'] else args.protocols
     protocols = get_protocols(names)
     threshold = parse_threshold(args.threshold)
@@ -60,19 +57,12 @@ def run(args: argparse.Namespace) -> None:
         report.write_per_class(args.per_class)
     if args.out:
         metrics = {f'multi-label/{key}': value for key, value in report.keyed().items()}
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+        mmengine.dump(metrics, args.out, 'json', indent=2)
     print(report.table())
-    if isinstance(threshold, ThresholdFile) and threshold.fitted_on.get('sha256') == file_digest(
-        args.predictions
-    ):
+    fitted_on = getattr(threshold, 'fitted_on', {})
+    if fitted_on.get('sha256') == file_digest(args.predictions):
         print(f'optimistic: the thresholds of {threshold.path} were fitted on this very file')
     if args.per_class:
         print(f'of each class: {args.per_class}')
     if args.out:
         print(f'metrics: {args.out}')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    run(parse_args(argv))

@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument, at_least
+from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -29,14 +29,14 @@ LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Export a model for other programs')
-    add_config_argument(parser)
-    add_checkpoint_arguments(parser)
+    arguments.add_config_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
     parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
     parser.add_argument(
         '--size',
-        type=at_least(1),
+        type=arguments.at_least(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help="of the input images (what the config's test pipeline makes)",

@@ -11,15 +11,14 @@ class with P positives. What was fitted on a file says nothing about that file: 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+import mmengine
 import numpy as np
 
-from mlic.cli.arguments import out_file
+from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import (
-    DIFFICULT_RULES,
     Block,
     apply_difficult_rule,
     describe_empty,
@@ -35,9 +34,7 @@ from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Fit decision thresholds on held-out predictions')
     parser.add_argument('predictions', metavar='VAL_PRED.npz', type=Path, help='of test.py --out')
-    parser.add_argument(
-        '--out', type=out_file('.json'), default='thresholds.json', help='thresholds (%(default)s)'
-    )
+    arguments.add_out_argument(parser, 'thresholds.json', '.json')
     parser.add_argument(
         '--protocol',
         choices=PROTOCOLS,
@@ -51,11 +48,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='K',
         help='positives at which a class counts as much as the global one; 0: none (%(default)s)',
     )
-    parser.add_argument('--difficult', choices=DIFFICULT_RULES, default='ignore')
+    arguments.add_difficult_argument(parser)
     parser.add_argument(
         '--eval', type=Path, metavar='TEST_PRED.npz', help='measure on these predictions, too'
     )
     return parser.parse_args(argv)
+
+
+def describe_source(path: Path, block: Block, difficult: str) -> dict:
+    """What thresholds are fitted on."""
+    images, classes = block.pred.shape
+    source = dict(file=str(path), sha256=file_digest(path))
+    return dict(source, images=images, classes=classes, difficult=difficult)
 
 
 def read_held_out(args: argparse.Namespace, fitted: Block, names: list) -> Block:
@@ -82,8 +86,9 @@ def describe(
     return '  '.join(f'{report.metrics[0][key]:6.2f}' for key in ('CF1', 'OF1'))
 
 
-def run(args: argparse.Namespace) -> None:
-    """Fit, write and compare."""
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     block, names = read_predictions(args.predictions)
     if len(set(names)) < len(names):
         raise ValueError(f'{args.predictions}: thresholds go by class name, and names repeat')
@@ -96,13 +101,7 @@ def run(args: argparse.Namespace) -> None:
     empty = [names[c] for c in empty_classes(target)]
     decision = f'score {">" if protocol.strict else ">="} threshold'
     record = dict(
-        fitted_on=dict(
-            file=str(args.predictions),
-            sha256=file_digest(args.predictions),
-            images=len(pred),
-            classes=len(names),
-            difficult=args.difficult,
-        ),
+        fitted_on=describe_source(args.predictions, block, args.difficult),
         decision=decision,
         protocol=protocol.name,
         smoothing=args.smoothing,
@@ -110,8 +109,7 @@ def run(args: argparse.Namespace) -> None:
         classes_without_positives=empty,
         thresholds=dict(zip(names, thresholds.tolist())),
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    mmengine.dump(record, args.out, indent=2, ensure_ascii=False)
     print(f'fitted on {args.predictions}: {len(pred)} images, {len(names)} classes,', end=' ')
     print(describe_empty(empty) + (': these take the global threshold' if empty else ''))
     print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')
@@ -128,8 +126,3 @@ def run(args: argparse.Namespace) -> None:
         print(f'{before}  {part}, before: {own}')
         print(f'{after}  {part}, after{note}')
     print(f'thresholds: {args.out}')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    run(parse_args(argv))

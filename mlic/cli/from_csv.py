@@ -21,16 +21,10 @@ import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlic.cli.own_data import finish, parse_options
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
-from mlic.datasets.own_data.splits import Image
-from mlic.datasets.own_data.writing import (
-    SPLIT_NAMES,
-    add_options,
-    check_options,
-    finish,
-    normalise,
-    read_text,
-)
+from mlic.datasets.own_data.labels import normalise, read_text
+from mlic.datasets.own_data.splits import SPLIT_NAMES, Image
 from mlic.engine.runner.errors import one_line_errors
 from mlic.names import first_names
 
@@ -176,14 +170,10 @@ class ImageFinder:
         candidates += [
             str(path.relative_to(start)) for start in sorted(starts) if path.is_relative_to(start)
         ]
-        for candidate in candidates:
-            if candidate in self.exact:
-                return self.exact[candidate]
-        for candidate in candidates:
-            similar = self.similar.get(candidate.casefold(), [])
-            if len(similar) == 1:
-                return similar[0]
-        return None
+        found = [self.exact[name] for name in candidates if name in self.exact]
+        similar = [self.similar.get(name.casefold(), []) for name in candidates]
+        found += [files[0] for files in similar if len(files) == 1]
+        return found[0] if found else None
 
 
 def read_splits(table: Table, column: int | None) -> list[str | None]:
@@ -245,9 +235,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('csv', type=Path, help='table with a header')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
     parser.add_argument('--sep', help='what separates the labels of a cell, such as ";" or " "')
-    add_options(parser)
-    args = parser.parse_args(argv)
-    check_options(parser, args)
+    args = parse_options(parser, argv)
     table = read_table(args.csv)
     images, classes = read_images(table, args.images, args.sep, args.skip_missing)
     finish(args, images, args.images, classes)

@@ -18,16 +18,10 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from mlic.cli.own_data import finish, parse_options
 from mlic.datasets.list_files import list_images
-from mlic.datasets.own_data.splits import Image
-from mlic.datasets.own_data.writing import (
-    SPLIT_NAMES,
-    add_options,
-    check_options,
-    finish,
-    normalise,
-    read_text,
-)
+from mlic.datasets.own_data.labels import normalise, read_text
+from mlic.datasets.own_data.splits import SPLIT_NAMES, Image
 from mlic.engine.runner.errors import one_line_errors
 from mlic.names import first_names
 
@@ -132,9 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('folder', type=Path, help='folder of the images')
     parser.add_argument('--nested', action='store_true', help='every folder on the way is a label')
     parser.add_argument('--sidecar', action='store_true', help='labels stand in .txt files')
-    add_options(parser)
-    args = parser.parse_args(argv)
-    check_options(parser, args)
+    args = parse_options(parser, argv)
     if args.nested and args.sidecar:
         parser.error('--nested and --sidecar exclude each other')
     files, others = map(sorted, list_images(args.folder))

@@ -21,13 +21,7 @@ from rich.progress import track
 
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.cli.arguments import (
-    add_checkpoint_arguments,
-    add_config_argument,
-    add_device_argument,
-    add_threshold_argument,
-    at_least,
-)
+from mlic.cli import arguments
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
@@ -47,12 +41,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='SRC',
         help='image file, folder (at any depth), quoted pattern such as "a/**/*.jpg", or address',
     )
-    add_checkpoint_arguments(parser, '--checkpoint', required=True)
-    add_config_argument(parser, '--config')
+    arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True)
+    arguments.add_config_argument(parser, '--config')
     decision = parser.add_mutually_exclusive_group()
-    add_threshold_argument(decision, 'lowest score of a predicted label')
+    arguments.add_threshold_argument(decision, 'lowest score of a predicted label')
     decision.add_argument(
-        '--topk', type=at_least(1), help='the best so many labels, whatever their scores'
+        '--topk', type=arguments.at_least(1), help='the best so many labels, whatever their scores'
     )
     parser.add_argument(
         '--out', required=True, help='folder of the results; those of an earlier run are replaced'
@@ -61,13 +55,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--attention', action='store_true', help='pictures show where the model looks, by label'
     )
-    parser.add_argument(
-        '--batch-size', type=at_least(1), default=32, help='images at a time (%(default)s)'
-    )
-    parser.add_argument(
-        '--workers', type=at_least(0), default=2, help='processes that read images (%(default)s)'
-    )
-    add_device_argument(parser)
+    arguments.add_number(parser, '--batch-size', 32, 'images at a time')
+    arguments.add_number(parser, '--workers', 2, 'processes that read images', least=0)
+    arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.attention and args.no_pictures:
         parser.error('--attention is drawn in the pictures, and --no-pictures writes none')

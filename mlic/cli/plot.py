@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlic.cli.arguments import PICTURES, add_threshold_argument, at_least, out_file
+from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import apply_difficult_rule, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
@@ -45,30 +45,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         sub = commands.add_parser(name, help=text, description=text)
         for source in sources:
             sub.add_argument(source.split('.')[0].lower(), metavar=source, type=Path)
-        sub.add_argument(
-            '--out',
-            type=out_file(*PICTURES),
-            default=f'{name}.png',
-            help='.png, .svg or .pdf (%(default)s)',
-        )
+        arguments.add_out_argument(sub, f'{name}.png', *arguments.FIGURES)
         return sub
 
     pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz')
     pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
-    add_threshold_argument(pr, 'of the dots')
+    arguments.add_threshold_argument(pr, 'of the dots')
     compare = command('compare', 'average precision of each class in two runs', 'FIRST', 'SECOND')
     compare.add_argument(
         '--names', nargs=2, help="the runs' names (of files, and folders if needed)"
     )
     compare.add_argument('--protocol', choices=PROTOCOLS, default='standard')
     pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
-    add_threshold_argument(pairs, 'of predictions')
-    pairs.add_argument(
-        '--max-classes', type=at_least(1), default=80, help='the most frequent ones (%(default)s)'
-    )
-    command(
-        'training', 'losses, validation and learning rate of a run', 'RUN'
-    ).epilog = 'RUN is a work directory or its scalars.json'
+    arguments.add_threshold_argument(pairs, 'of predictions')
+    arguments.add_number(pairs, '--max-classes', 80, 'the most frequent ones')
+    training = command('training', 'losses, validation and learning rate of a run', 'RUN')
+    training.epilog = 'RUN is a work directory or its scalars.json'
     return parser.parse_args(argv)
 
 

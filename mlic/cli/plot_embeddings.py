@@ -18,14 +18,7 @@ from torch import Tensor, nn
 
 from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import (
-    PICTURES,
-    add_cfg_options,
-    add_checkpoint_arguments,
-    add_config_argument,
-    at_least,
-    out_file,
-)
+from mlic.cli import arguments
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -39,30 +32,13 @@ from mlic.visualization.embedding import (
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Map the label embeddings of test images')
-    add_config_argument(parser)
-    add_checkpoint_arguments(parser)
-    parser.add_argument(
-        '--out',
-        type=out_file(*PICTURES),
-        default='embeddings.png',
-        help='.png, .svg or .pdf (%(default)s)',
-    )
+    arguments.add_config_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
+    arguments.add_out_argument(parser, 'embeddings.png', *arguments.FIGURES)
     parser.add_argument('--method', choices=('tsne', 'umap'), default='tsne')
-    parser.add_argument(
-        '--perplexity',
-        type=at_least(1, float),
-        default=30,
-        help='of t-SNE; neighbours of UMAP (%(default)s)',
-    )
-    parser.add_argument(
-        '--num',
-        type=at_least(1),
-        default=2000,
-        help='so many test images, spread evenly over the test set (%(default)s)',
-    )
-    parser.add_argument(
-        '--max-points', type=at_least(1), default=3000, help='labels on the map (%(default)s)'
-    )
+    arguments.add_number(parser, '--perplexity', 30.0, 'of t-SNE; neighbours of UMAP')
+    arguments.add_number(parser, '--num', 2000, arguments.SPREAD)
+    arguments.add_number(parser, '--max-points', 3000, 'labels on the map')
     parser.add_argument(
         '--superclasses',
         type=Path,
@@ -73,7 +49,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--projected', action='store_true', help="what the head's projector makes of them"
     )
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
-    add_cfg_options(parser, 'test_dataloader.dataset.split=val')
+    arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
 
 
@@ -96,8 +72,9 @@ def find_prototypes(model: nn.Module, num_classes: int, embeds: Tensor, projecte
     return prototypes.numpy(), embeds.numpy()
 
 
-def plot(args: argparse.Namespace) -> None:
-    """Embed, map, draw and write."""
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
     run = open_run(args.checkpoint, args.config, **options)
     print(f'checkpoint: {run.checkpoint}')
@@ -141,8 +118,3 @@ def plot(args: argparse.Namespace) -> None:
     )
     print(f'places: {table}')
     print(f'picture: {args.out}')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    plot(parse_args(argv))

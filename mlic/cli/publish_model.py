@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mlic.apis.open_run import OpenRun, open_run, read_stored_config
-from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument
+from mlic.cli import arguments
 from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.errors import one_line_errors
 
@@ -30,9 +30,9 @@ KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Strip a checkpoint down to what prediction needs')
-    add_checkpoint_arguments(parser, 'source', metavar='SRC')
+    arguments.add_checkpoint_arguments(parser, 'source', metavar='SRC')
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
-    add_config_argument(parser, '--config')
+    arguments.add_config_argument(parser, '--config')
     return parser.parse_args(argv)
 
 

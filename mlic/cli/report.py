@@ -13,93 +13,62 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.runner import Runner
+from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, autocast
 from mmpretrain.registry import DATASETS
-from torch import nn
+from rich.progress import track
 
-from mlic.apis.model_outputs import (
-    has_label_embeddings,
-    predict_item,
-)
+from mlic.apis.model_outputs import has_label_embeddings, predict_item
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import (
-    add_cfg_options,
-    add_checkpoint_arguments,
-    add_config_argument,
-    add_threshold_argument,
-    at_least,
-    out_file,
-)
+from mlic.cli import arguments
+from mlic.cli.fit_thresholds import describe_source
 from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import DIFFICULT_RULES, apply_difficult_rule, describe_empty
-from mlic.evaluation.predictions import file_digest, read_predictions
+from mlic.evaluation.matrices import apply_difficult_rule, describe_empty
+from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
 
-TRAINING_KEYS = (
-    'train_dataloader',
-    'train_cfg',
-    'val_dataloader',
-    'val_cfg',
-    'val_evaluator',
-    'optim_wrapper',
-    'param_scheduler',
-    'custom_hooks',
-)
-
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a report of a model as one HTML page')
-    add_config_argument(parser)
-    add_checkpoint_arguments(parser)
+    arguments.add_config_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
     parser.add_argument(
         '--pred', type=Path, metavar='PRED.npz', help='predictions of test.py --out (predict now)'
     )
-    parser.add_argument(
-        '--out', type=out_file('.html', '.htm'), default='report.html', help='page (%(default)s)'
-    )
+    arguments.add_out_argument(parser, 'report.html', '.html', '.htm')
     parser.add_argument('--title', help="the page's title (the config's name)")
-    add_threshold_argument(parser, 'where the sliders start')
-    parser.add_argument(
-        '--num',
-        type=at_least(0),
-        default=12,
-        help='pictures of mistakes, and of missed (%(default)s)',
-    )
-    parser.add_argument(
-        '--difficult',
-        choices=DIFFICULT_RULES,
-        default='ignore',
-        help='what difficult entries count as (%(default)s)',
-    )
-    add_cfg_options(parser, 'test_dataloader.batch_size=8')
+    arguments.add_threshold_argument(parser, 'where the sliders start')
+    arguments.add_number(parser, '--num', 12, 'pictures of mistakes, and of missed', least=0)
+    arguments.add_difficult_argument(parser)
+    arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
     return parser.parse_args(argv)
 
 
-def predict(cfg: Config, checkpoint: str, out_file: Path) -> None:
+@torch.no_grad()
+def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path) -> None:
     """Predict the test set into an ``.npz`` file."""
-    cfg = cfg.copy()
-    cfg.launcher = 'none'
-    cfg.load_from = checkpoint
-    cfg.test_cfg = cfg.get('test_cfg') or dict()
-    for name in TRAINING_KEYS:  # averaged weights are in the checkpoint
-        cfg.pop(name, None)
-    cfg.test_evaluator = dict(type='MLICMetric', out_file=str(out_file))
     adapt_to_device(cfg)
-    with tempfile.TemporaryDirectory() as cfg.work_dir:
-        Runner.from_cfg(cfg).test()
+    loader = Runner.build_dataloader({**cfg.test_dataloader, 'dataset': dataset})
+    evaluator = Evaluator(dict(type='MLICMetric', out_file=str(out_file)))
+    evaluator.dataset_meta = dataset.metainfo
+    with autocast(enabled=(cfg.get('test_cfg') or {}).get('fp16', False)):
+        for data in track(loader, 'test set'):
+            evaluator.process(model.test_step(data), data)
+    evaluator.evaluate(len(dataset))
 
 
 def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], path: Path) -> None:
@@ -118,7 +87,7 @@ def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], pat
 
 def card(
     dataset: BaseDataset,
-    model: nn.Module | None,
+    model: BaseModel | None,
     image: int,
     label: int,
     pred: np.ndarray,
@@ -142,51 +111,44 @@ def card(
 
 def protocol_data(report: Report) -> list[dict]:
     """The columns of the page's first table."""
-    columns = []
-    for protocol, metrics in zip(report.protocols, report.metrics):
-        columns.append(
-            dict(
-                name=protocol.name,
-                rule=f'{">" if protocol.strict else "≥"} {protocol.threshold:g}',
-                classes=len(report.names) - (0 if protocol.empty_ap_is_zero else len(report.empty)),
-                metrics=metrics,
-            )
+    return [
+        dict(
+            name=protocol.name,
+            rule=f'{">" if protocol.strict else "≥"} {protocol.threshold:g}',
+            classes=len(report.names) - (0 if protocol.empty_ap_is_zero else len(report.empty)),
+            metrics=metrics,
         )
-    return columns
+        for protocol, metrics in zip(report.protocols, report.metrics)
+    ]
 
 
-def write_report(args: argparse.Namespace) -> None:
-    """Predict if need be, collect, write."""
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     threshold = parse_threshold(args.threshold)
     run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
     cfg, model, checkpoint = run.config, run.model, run.checkpoint
     print(f'checkpoint: {checkpoint}')
     check_data(cfg, ('test',))
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')
-        predict(cfg, checkpoint.path, args.pred)
+        predict(model, dataset, cfg, args.pred)
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
     target, ignore = apply_difficult_rule(block, args.difficult)
     from_file = isinstance(threshold, ThresholdFile)
     start = threshold.of_classes(names) if from_file else threshold
     data = prediction_data(block.pred, target, ignore, names, start)
-    data['fitted_on'] = dict(
-        file=args.pred.name,
-        sha256=file_digest(args.pred),
-        images=len(target),
-        classes=len(names),
-        difficult=args.difficult,
-    )
+    source = describe_source(args.pred, block, args.difficult)
+    data['fitted_on'] = {**source, 'file': args.pred.name}
     data['start_fitted_on'] = threshold.fitted_on or None if from_file else None
 
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
     check_images(dataset, block.target, names, args.pred)
     model = model if has_label_embeddings(model) else None
-    for key, entries in zip(
-        ('mistakes', 'missed'), select_mistakes(block.pred, target, ignore, args.num)
-    ):
+    chosen = select_mistakes(block.pred, target, ignore, args.num)
+    for key, entries in zip(('mistakes', 'missed'), chosen):
         data[key] = [card(dataset, model, *entry, block.pred, target, names) for entry in entries]
     notes = [
         f'{len(target)} images, {len(names)} classes, {describe_empty(report.empty)}',
@@ -198,15 +160,10 @@ def write_report(args: argparse.Namespace) -> None:
         notes.append(f'{entries} difficult entries, {rule}')
     if from_file:
         notes.append(f'the sliders start at {Path(threshold.path).name}, rounded to hundredths')
-        if threshold.fitted_on.get('sha256') == data['fitted_on']['sha256']:
+        if threshold.fitted_on.get('sha256') == source['sha256']:
             notes.append('optimistic: these thresholds were fitted on these very predictions')
     data.update(notes=notes, protocols=protocol_data(report))
     page = render_page(args.title or Path(args.config).stem, data)
     args.out.write_text(page, encoding='utf-8')
     print(f'predictions: {args.pred}')
     print(f'page: {args.out}, {len(page.encode()) / 1e6:.1f} MB')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    write_report(parse_args(argv))

@@ -16,14 +16,7 @@ from torch import nn
 
 from mlic.apis.model_outputs import predict_item
 from mlic.apis.open_run import open_run
-from mlic.cli.arguments import (
-    add_cfg_options,
-    add_checkpoint_arguments,
-    add_config_argument,
-    add_threshold_argument,
-    at_least,
-    out_file,
-)
+from mlic.cli import arguments
 from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -35,28 +28,16 @@ from mlic.visualization.page import stack_pages
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the attention of predicted labels')
-    add_config_argument(parser)
-    add_checkpoint_arguments(parser)
-    parser.add_argument(
-        '--out',
-        type=out_file('.png', '.jpg', '.pdf'),
-        default='predictions.png',
-        help='picture file (%(default)s)',
-    )
-    parser.add_argument(
-        '--num',
-        type=at_least(1),
-        default=6,
-        help='so many test images, spread evenly over the test set (%(default)s)',
-    )
+    arguments.add_config_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
+    arguments.add_out_argument(parser, 'predictions.png', *arguments.PHOTOS)
+    arguments.add_number(parser, '--num', 6, arguments.SPREAD)
     parser.add_argument(
         '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
     )
-    add_threshold_argument(parser, 'lowest score of a predicted label')
-    parser.add_argument(
-        '--max-labels', type=at_least(1), default=4, help='most heat maps per image (%(default)s)'
-    )
-    add_cfg_options(parser, 'test_dataloader.dataset.split=val')
+    arguments.add_threshold_argument(parser, 'lowest score of a predicted label')
+    arguments.add_number(parser, '--max-labels', 4, 'most heat maps per image')
+    arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
 
 
@@ -94,8 +75,9 @@ def draw(
     return stack_pages(pages)
 
 
-def show(args: argparse.Namespace) -> None:
-    """Predict, draw and save."""
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     threshold = parse_score_threshold(args.threshold)
     run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
     print(f'checkpoint: {run.checkpoint}')
@@ -107,8 +89,3 @@ def show(args: argparse.Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(args.out)
     print(f'picture: {args.out}')
-
-
-@one_line_errors()
-def main(argv: list[str] | None = None) -> None:
-    show(parse_args(argv))

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
+import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from mlic.cli.arguments import (
-    add_cfg_options,
-    add_checkpoint_arguments,
-    add_config_argument,
-    add_threshold_argument,
-    out_file,
-    read_config,
-)
+from mlic.cli import arguments
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
 from mlic.engine.runner.console import ConsoleRunner
@@ -29,36 +22,30 @@ from mlic.evaluation.thresholds import parse_threshold
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
-    add_config_argument(parser)
-    add_checkpoint_arguments(parser)
+    arguments.add_config_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='which data (test)'
     )
-    parser.add_argument('--work-dir', help='logs go here (work_dirs/<config>)')
     parser.add_argument(
         '--out',
-        type=out_file('.npz', '.json'),
+        type=arguments.out_file('.npz', '.json'),
         help='save predictions (.npz) or metrics (.json) to this file',
     )
-    add_threshold_argument(parser, 'what decides', None)
+    arguments.add_threshold_argument(parser, 'what decides', None)
     parser.add_argument(
         '--dry-run', action='store_true', help='check config, checkpoint and data, and stop'
     )
     parser.add_argument('--amp', action='store_true', help='predict with mixed precision')
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
-    add_cfg_options(parser, 'test_dataloader.batch_size=8')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
+    arguments.add_launch_arguments(parser)
+    return parser.parse_args(argv)
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
-    cfg = read_config(args)
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg = arguments.read_run_config(args)
     args.found = find_checkpoint(args.checkpoint, args.stage)
     cfg.load_from = args.found.path
     cfg.resume = False  # the config in a resumed run's folder says True
@@ -82,12 +69,9 @@ def load_config(args: argparse.Namespace) -> Config:
         if saves_predictions:
             metrics[0].out_file = str(args.out)
         if not metrics[0].get('per_class_file'):
-            if args.out:
-                metrics[0].per_class_file = str(
-                    args.out.with_name(f'{args.out.stem}_per_class.csv')
-                )
-            else:
-                metrics[0].per_class_file = str(per_class_path(cfg.load_from, cfg.work_dir))
+            beside = args.out and args.out.with_name(f'{args.out.stem}_per_class.csv')
+            beside = beside or per_class_path(cfg.load_from, cfg.work_dir)
+            metrics[0].per_class_file = str(beside)
     return cfg
 
 
@@ -95,10 +79,9 @@ def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
     """Draw each prediction, in the toolkit's look, whatever the config draws with."""
     cfg.visualizer.type = 'MultiLabelVisualizer'
     hook = cfg.default_hooks.get('visualization') or {}
-    attention = hook.get('attention', False)
     cfg.default_hooks.visualization = dict(
-        type='MultiLabelVisualizationHook',
-        **dict(enable=True, out_dir=folder, interval=1, attention=attention),
+        dict(type='MultiLabelVisualizationHook', enable=True, out_dir=folder, interval=1),
+        attention=hook.get('attention', False),
         draw_args=dict(threshold=threshold),
     )
 
@@ -131,11 +114,7 @@ def per_class_path(checkpoint: str, work_dir: str) -> Path:
 
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
-    evaluate(parse_args(argv))
-
-
-def evaluate(args: argparse.Namespace) -> None:
-    """Evaluate and say where things are."""
+    args = parse_args(argv)
     cfg = load_config(args)
     check_data(cfg, ('test',))
     if args.dry_run:
@@ -147,8 +126,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if not is_main_process():
         return
     if args.out and args.out.suffix == '.json':
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(metrics, indent=2) + '\n')
+        mmengine.dump(metrics, args.out, 'json', indent=2)
     print(f'checkpoint: {args.found}')
     if args.out:
         print(f'saved: {args.out}')

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from mlic.cli.arguments import add_cfg_options, add_config_argument, read_config
+from mlic.cli import arguments
 from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumable
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
@@ -22,8 +21,7 @@ from mlic.installation import CONFIGS, command_words
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model')
-    add_config_argument(parser)
-    parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
+    arguments.add_config_argument(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -43,19 +41,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='scale the learning rate by the batch (processes x batch_size x accumulative_counts) '
         'over auto_scale_lr.base_batch_size',
     )
-    add_cfg_options(parser, 'optim_wrapper.optimizer.lr=1e-4')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    arguments.add_cfg_options(parser, 'optim_wrapper.optimizer.lr=1e-4')
+    arguments.add_launch_arguments(parser)
+    return parser.parse_args(argv)
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
-    cfg = read_config(args)
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg = arguments.read_run_config(args)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best', None)

@@ -21,21 +21,22 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
-from mlic.cli.arguments import add_cfg_options, add_config_argument, at_least, read_config
-from mlic.datasets.own_data import verify_files
-from mlic.datasets.own_data.verify_files import SHOWN, Findings, Split, check_files
+from mlic.cli import arguments
+from mlic.cli.image_checks import SHOWN, Findings, Split, check_files
+from mlic.datasets.own_data.splits import SPLITS
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.installation import PACKAGE
 from mlic.names import first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
-KNOWN_SPLITS = Path(verify_files.__file__).with_name('known_splits.csv')
+KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """A config with the command line's changes, its registry scope set."""
-    cfg = read_config(args)
+    cfg = arguments.read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     return cfg
 
@@ -151,9 +152,11 @@ def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
 def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
     """Compare the classes of the splits with one another and with the model."""
     model = cfg.get('model') or {}
-    parts = {'data_preprocessor': cfg.get('data_preprocessor')}
-    for name in ('data_preprocessor', 'neck', 'head'):
-        parts[f'model.{name}'] = model.get(name)
+    names = ('data_preprocessor', 'neck', 'head')
+    parts = {
+        'data_preprocessor': cfg.get('data_preprocessor'),
+        **{f'model.{name}': model.get(name) for name in names},
+    }
     for split in splits:
         if split.classes is None:
             findings.add(f'{split.name}: its classes have no names (metainfo, "classes")')
@@ -221,24 +224,18 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Check a config's data before training")
-    add_config_argument(parser)
-    parser.add_argument(
-        '--splits', nargs='+', choices=('train', 'val', 'test'), default=('train', 'val', 'test')
-    )
+    arguments.add_config_argument(parser)
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
     parser.add_argument(
         '--decode',
         action=argparse.BooleanOptionalAction,
         default=True,
         help='read every image to its end, rather than look whether it is there (%(default)s)',
     )
-    parser.add_argument(
-        '--workers',
-        type=at_least(0),
-        default=min(os.cpu_count() or 1, 16),
-        help='processes that decode (%(default)s)',
-    )
+    cores = min(os.cpu_count() or 1, 16)
+    arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)
     parser.add_argument('--out', type=Path, help='text file for the full list of broken images')
-    add_cfg_options(parser)
+    arguments.add_cfg_options(parser)
     args = parser.parse_args(argv)
     findings = verify(load_config(args), args)
     if args.out:

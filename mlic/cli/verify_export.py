@@ -24,7 +24,7 @@ from mmpretrain.registry import DATASETS
 from mlic.apis.export import describe_input
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.cli.arguments import add_checkpoint_arguments, add_config_argument, at_least, out_file
+from mlic.cli import arguments
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -35,20 +35,18 @@ REPETITIONS = 5
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare an exported model with PyTorch')
-    add_config_argument(parser)
-    add_checkpoint_arguments(parser)
+    arguments.add_config_argument(parser)
+    arguments.add_checkpoint_arguments(parser)
     parser.add_argument(
-        'model', type=out_file('.onnx', '.pt2'), help='.onnx or .pt2 file of export.py'
+        'model', type=arguments.out_file('.onnx', '.pt2'), help='.onnx or .pt2 file of export.py'
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--images', help='folder or pattern of images')
     source.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='(%(default)s)'
     )
-    parser.add_argument('--num', type=at_least(1), default=16, help='so many images (%(default)s)')
-    parser.add_argument(
-        '--tolerance', type=float, default=1e-4, help='largest difference (%(default)s)'
-    )
+    arguments.add_number(parser, '--num', 16, 'so many images')
+    arguments.add_number(parser, '--tolerance', 1e-4, 'largest difference', least=0)
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap over test images, by weights in place of copies.
+"""Bootstrap over test images, by weights instead of copies.
 
 Shapes in this module: N images, C classes, R resamples, P positives of a class.
 """
@@ -90,7 +90,7 @@ def paired_interval(
 
     Returns:
         tuple[float, float]: Lower and upper end. The seeds are taken as they are: the interval
-        tells what other test images would change, not what other seeds would.
+        says what other test images would change, not what other seeds would.
     """
     difference = np.mean([v - o for v, o in zip(values, others)], axis=0)  # (R,)
     low, high = np.quantile(difference, [(1 - level) / 2, (1 + level) / 2])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -57,11 +57,10 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor})
     if torch.cuda.is_available():
         backbone, preprocess = backbone.cuda(), preprocess.cuda()
-    datasets = []
-    for split in ('train', 'val', 'test'):
-        dataset_cfg = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
-        dataset_cfg.pipeline = test_pipeline
-        datasets.append(DATASETS.build(dataset_cfg))
+    datasets = [
+        DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': test_pipeline})
+        for split in ('train', 'val', 'test')
+    ]
     batch = preprocess(default_collate([datasets[0][0], datasets[0][1]]))
     check_frozen(backbone, batch['inputs'], cfg.model.backbone.type)
     for dataset in datasets:
@@ -96,10 +95,9 @@ def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
 
 
 def _read_features(cfg: Config, folder: str, views: int) -> None:
-    """Read features in place of images."""
+    """Read features instead of images."""
     cfg.model.backbone = dict(type='StoredFeatures')
-    kept = {key: value for key, value in cfg.data_preprocessor.items() if key in LABEL_KEYS}
-    cfg.data_preprocessor = kept
+    cfg.data_preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k in LABEL_KEYS}
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         mirror = 'never'
@@ -114,12 +112,6 @@ def _read_features(cfg: Config, folder: str, views: int) -> None:
 
 def _digest(*parts: object) -> str:
     """A short name for what features depend on."""
-    text = recipe_text(Config(dict(parts=[_plain(part) for part in parts])))
+    plain = json.loads(json.dumps(parts))  # a tuple means the same as a list
+    text = recipe_text(Config(dict(parts=plain)))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _plain(part: object) -> object:
-    """Dicts and lists without mmengine's wrappers."""
-    if isinstance(part, dict):
-        return {key: _plain(value) for key, value in part.items()}
-    return [_plain(item) for item in part] if isinstance(part, (list, tuple)) else part

@@ -118,16 +118,12 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
 
 def recipe_text(cfg: Config) -> str:
     """A config file with all entries of ``cfg``; equal configs have equal texts."""
-    entries = cfg.to_dict()
-    lines = [
-        f'{key} = {pprint.pformat(value, width=100, compact=True, sort_dicts=True)}\n'
-        for key, value in sorted(entries.items())
-    ]
-    return ''.join(lines)
+    return ''.join(
+        f'{key} = {pprint.pformat(value, width=100, compact=True)}\n'
+        for key, value in sorted(cfg.to_dict().items())
+    )
 
 
 def _build_without_pipeline(dataset_cfg: Config):
     """A data set for its labels alone."""
-    dataset_cfg = copy.deepcopy(dataset_cfg)
-    dataset_cfg.pipeline = []
-    return DATASETS.build(dataset_cfg)
+    return DATASETS.build({**dataset_cfg, 'pipeline': []})

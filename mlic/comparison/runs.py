@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LINES = 60
 
 
 class RunError(RuntimeError):
-    """A run that failed, or that another process has in hand."""
+    """A run that failed, or that another process is doing."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Run:
 
     @classmethod
     def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> Run:
-        """The run of a config; its folder's name tells config, seed and a hash of all settings."""
+        """The run of a config; its folder's name has config, seed and a hash of all settings."""
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):
             cfg.load_from = cfg.load_from.format(seed=seed)
@@ -167,23 +167,17 @@ def _run_in_slot(run: Run, free: queue.Queue) -> None:
 
 
 def _train_and_test(run: Run, environment: dict) -> None:
-    """Both tools in turn; an interrupted training goes on from its last checkpoint."""
+    """Both tools in turn; an interrupted training resumes from its last checkpoint."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with _locked(run.folder) as lock:
         config = run.folder / 'recipe.py'
         config.write_text(run.text, encoding='utf-8')
         started = time.time()
-        # not beside the recipe: the Runner writes its own copy of it
-        work_dirs = {tool: str(run.folder / tool) for tool in ('train', 'test')}
-        arguments = [str(config), '--work-dir', work_dirs['train'], '--resume']
-        _call(run, 'train', lock, environment, *arguments)
-        trained = time.time()
-        if run.checkpoint == 'best':
-            checkpoint = find_checkpoint(work_dirs['train']).path
-        else:
-            checkpoint = str(find_resumable(work_dirs['train']))
-        arguments = [str(config), checkpoint, '--work-dir', work_dirs['test']]
-        _call(run, 'test', lock, environment, *arguments, '--out', str(run.predictions))
+        _call(run, 'train', lock, environment, config, '--resume')
+        trained, work_dir = time.time(), str(run.folder / 'train')
+        best = run.checkpoint == 'best'
+        checkpoint = find_checkpoint(work_dir).path if best else str(find_resumable(work_dir))
+        _call(run, 'test', lock, environment, config, checkpoint, '--out', run.predictions)
         record = dict(
             name=run.name,
             seed=run.seed,
@@ -196,9 +190,13 @@ def _train_and_test(run: Run, environment: dict) -> None:
         run.record.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
 
 
-def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: str) -> None:
-    """A tool in a process that holds the lock; RunError with the last line of what it printed."""
+def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: object) -> None:
+    """A tool in a process that holds the lock; RunError with the last line of what it printed.
+
+    Its work directory is not next to the recipe: the Runner writes its own copy of that.
+    """
     output = run.folder / f'{tool}.out'
+    arguments = [*map(str, arguments), '--work-dir', str(run.folder / tool)]
     with output.open('wb') as file:
         code = subprocess.run(
             [sys.executable, '-m', 'mlic', tool, *arguments],

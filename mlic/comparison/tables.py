@@ -136,17 +136,8 @@ def table_rows(summaries: Sequence[Summary]) -> list:
             if summary.paired < len(summary.seeds):
                 difference += f' ({summary.paired} seeds)'
         values = [_mean_and_deviation(summary.metrics[key]) for key in keys]
-        rows.append(
-            [
-                summary.name,
-                str(len(summary.seeds)),
-                *values,
-                difference,
-                interval,
-                f'{summary.minutes:.1f}',
-                ' '.join(summary.commits),
-            ]
-        )
+        start = [summary.name, str(len(summary.seeds)), *values, difference, interval]
+        rows.append([*start, f'{summary.minutes:.1f}', ' '.join(summary.commits)])
     return rows
 
 
@@ -161,22 +152,19 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
     """Write ``table.md``, ``table.csv`` and ``results.json`` (every number, per seed and class)."""
     rows = table_rows(summaries)
     widths = [max(map(len, column)) for column in zip(*rows)]
-    rows_of_cells = [[cell.ljust(w) for cell, w in zip(row, widths)] for row in rows]
-    rows_of_cells.insert(1, ['-' * w for w in widths])
-    lines = [f'| {" | ".join(cells)} |' for cells in rows_of_cells]
+    lines = [
+        f'| {" | ".join(cell.ljust(w) for cell, w in zip(row, widths))} |'
+        for row in (rows[0], ['-' * w for w in widths], *rows[1:])
+    ]
     (out / 'table.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
     with (out / 'table.csv').open('w', encoding='utf-8', newline='') as file:
         csv.writer(file, lineterminator='\n').writerows(rows)
     results = []
     for summary in summaries:
         class_ap = [None if np.isnan(ap) else round(float(ap), 4) for ap in summary.class_ap]
-        results.append(
-            {
-                **asdict(summary),
-                'class_ap': dict(zip(names, class_ap)),
-                'support': dict(zip(names, summary.support)),
-            }
-        )
+        by_name = dict(class_ap=class_ap, support=summary.support)
+        by_name = {key: dict(zip(names, values)) for key, values in by_name.items()}
+        results.append({**asdict(summary), **by_name})
     text = json.dumps(results, indent=2, ensure_ascii=False) + '\n'
     (out / 'results.json').write_text(text, encoding='utf-8')
 

@@ -1,10 +1,11 @@
 """Data sets and transforms, registered in mmpretrain."""
 
+from . import transforms
 from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
 from .nus_wide import NUSWIDE
-from .transforms import ImageReadError, LoadImageStrict, MultiScaleCrop, read_image
+from .transforms import *  # noqa: F403
 from .visual_genome import VG500
 from .voc import VOCMultiLabel
 
@@ -12,12 +13,9 @@ __all__ = [
     'COCOMultiLabel',
     'DigitScenes',
     'FeatureCache',
-    'ImageReadError',
     'LoadFeature',
-    'LoadImageStrict',
-    'MultiScaleCrop',
     'NUSWIDE',
     'VG500',
     'VOCMultiLabel',
-    'read_image',
+    *transforms.__all__,
 ]

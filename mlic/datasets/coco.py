@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_images
+from .list_files import check_exists, used_images
 
 COCO_CATEGORIES = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
@@ -59,17 +58,12 @@ class COCOMultiLabel(MultiLabelDataset):
     Args:
         ann_file (str): Annotation file, relative to ``data_root``.
         data_root (str): Root of ``ann_file`` and ``data_prefix``. Defaults to ''.
-        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='train2014')``.
+        data_prefix (str | dict): Image folder. Defaults to 'train2014'.
         labelled_only (bool): Drop images without an annotation. Defaults to False.
         class_order (str): 'id' or 'alphabetical'. Defaults to 'id'.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
         metainfo (dict, optional): Own classes, as ``dict(classes=...)``, in the order of their
             category ids. Defaults to None.
-        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline`` and ``indices``.
 
     Raises:
         FileNotFoundError: If the annotation file or the image folder is missing, or the folder
@@ -96,16 +90,11 @@ class COCOMultiLabel(MultiLabelDataset):
         self,
         ann_file: str,
         data_root: str = '',
-        data_prefix: str | dict | None = None,
+        data_prefix: str | dict = 'train2014',
         labelled_only: bool = False,
         class_order: str = 'id',
-        pipeline: Sequence = (),
-        test_mode: bool = False,
         metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
-        max_refetch: int = 1000,
+        **kwargs,
     ) -> None:
         if class_order not in CLASS_ORDERS:
             raise ValueError(f'class_order must be one of {CLASS_ORDERS}, but got {class_order!r}')
@@ -118,41 +107,25 @@ class COCOMultiLabel(MultiLabelDataset):
             ann_file=ann_file,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix=dict(img_path='train2014') if data_prefix is None else data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
+            data_prefix=data_prefix,
+            **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the image ids."""
-        for path, exists in ((self.ann_file, Path.is_file), (self.img_prefix, Path.is_dir)):
-            if not exists(Path(path)):  # before half a minute of parsing
-                raise FileNotFoundError(
-                    f'{path} not found; docs/datasets.md shows where COCO comes from and goes'
-                )
+        check_exists(self.ann_file)
+        check_exists(self.img_prefix, Path.is_dir)  # before half a minute of parsing
         cached = load_labels(
             self.ann_file,
             [digest_file(self.ann_file)],
             dict(type='COCOMultiLabel', order=self.class_order, classes=list(self.CLASSES)),
             self._parse,
         )
-        data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name), img_id=img_id, gt_label=gt_label)
+        items = [
+            dict(img_path=name, img_id=img_id, gt_label=gt_label)
             for name, img_id, gt_label in zip(cached['names'], cached['ids'], cached['labels'])
-            if gt_label or not self.labelled_only
         ]
-        unlabelled = sum(not gt_label for gt_label in cached['labels'])
-        print_log(
-            f'{self.ann_file}: {len(cached["names"])} images, {unlabelled} without a label '
-            f'{"dropped" if self.labelled_only else "kept"}, {len(data_list)} used',
-            'current',
-        )
-        check_images(self.img_prefix, data_list[0]['img_path'], len(data_list), self.ann_file)
-        return data_list
+        return used_images(items, self.img_prefix, self.ann_file, labelled_only=self.labelled_only)
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, ids and labels of all images."""
@@ -191,8 +164,8 @@ class COCOMultiLabel(MultiLabelDataset):
     def _check(self, coco) -> None:
         """Compare the file with itself and with the classes."""
         annotations = coco.dataset.get('annotations', [])
-        for items, what in ((coco.imgs, 'images'), (annotations, 'annotations')):
-            if not items:
+        for what in ('images', 'annotations'):
+            if not coco.dataset.get(what):
                 raise ValueError(f'{self.ann_file}: found 0 {what}, expected at least 1')
         for what in ('images', 'categories'):
             items = coco.dataset.get(what, [])
@@ -203,7 +176,17 @@ class COCOMultiLabel(MultiLabelDataset):
                     f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {what} are there '
                     f'more than once, such as id {repeated[0]}'
                 )
-        self._check_classes([coco.cats[cat_id]['name'] for cat_id in sorted(coco.cats)])
+        found = [coco.cats[cat_id]['name'] for cat_id in sorted(coco.cats)]
+        expected = list(self.CLASSES)
+        if self.class_order == 'alphabetical':
+            found.sort()
+        if found != expected:
+            raise ValueError(
+                f'{self.ann_file}: its {len(found)} categories are not the {len(expected)} '
+                f'classes of the data set; only in the file: {sorted(set(found) - set(expected))}'
+                f', only in the data set: {sorted(set(expected) - set(found))}. '
+                'Own classes go into metainfo=dict(classes=...), in the order of their ids'
+            )
         for key, known, what in (
             ('category_id', coco.cats, 'categories'),
             ('image_id', coco.imgs, 'images'),
@@ -214,19 +197,6 @@ class COCOMultiLabel(MultiLabelDataset):
                     f'{self.ann_file}: {len(unknown)} of {len(annotations)} annotations are of '
                     f'{what} that the file does not list, such as {key} {unknown[0]}'
                 )
-
-    def _check_classes(self, found: list[str]) -> None:
-        """Compare the names of the categories, in the order of their ids, with the classes."""
-        expected = list(self.CLASSES)
-        if self.class_order == 'alphabetical':
-            found = sorted(found)
-        if found != expected:
-            raise ValueError(
-                f'{self.ann_file}: its {len(found)} categories are not the {len(expected)} '
-                f'classes of the data set; only in the file: {sorted(set(found) - set(expected))}'
-                f', only in the data set: {sorted(set(expected) - set(found))}. '
-                'Own classes go into metainfo=dict(classes=...), in the order of their ids'
-            )
 
 
 def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:

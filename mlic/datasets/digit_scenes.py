@@ -48,12 +48,7 @@ class DigitScenes(MultiLabelDataset):
         num_images (int): Number of scenes. Defaults to 1000.
         image_size (int): Side of the canvas in pixels, at least 32. Defaults to 128.
         seed (int): Seed of the scenes; the pools do not depend on it. Defaults to 0.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        metainfo (dict, optional): Extra meta information. Defaults to None.
-        indices (int | Sequence[int], optional): Use these scenes only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline`` and ``indices``.
 
     Raises:
         ValueError: If ``split`` is unknown, or ``num_images`` or ``image_size`` is too small.
@@ -69,12 +64,7 @@ class DigitScenes(MultiLabelDataset):
         num_images: int = 1000,
         image_size: int = 128,
         seed: int = 0,
-        pipeline: Sequence = (),
-        test_mode: bool = False,
-        metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
+        **kwargs,
     ) -> None:
         if split not in POOLS:
             raise ValueError(f'split must be one of {tuple(POOLS)}, but got {split!r}')
@@ -87,15 +77,7 @@ class DigitScenes(MultiLabelDataset):
         self.num_images = num_images
         self.image_size = image_size
         self.seed = seed
-        super().__init__(
-            ann_file='',
-            metainfo=metainfo,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-        )
+        super().__init__(ann_file='', **kwargs)
 
     def _generator(self, scene: int, purpose: int) -> np.random.Generator:
         """The random numbers of one scene; purpose 0 is its layout, 1 its rendering."""

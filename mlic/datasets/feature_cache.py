@@ -1,4 +1,4 @@
-"""Train on stored feature maps of a frozen backbone in place of images.
+"""Train on stored feature maps of a frozen backbone instead of images.
 
 Shapes in this module: N images, V = 2 stored views (the image, its mirror image), K channels of the
 feature map, h x w cells.
@@ -128,7 +128,7 @@ class FeatureCache:
 
 @TRANSFORMS.register_module()
 class LoadFeature(BaseTransform):
-    """Stored features in place of an image: ``img`` is a (K, h, w) float16 tensor, or two.
+    """Stored features instead of an image: ``img`` is a (K, h, w) float16 tensor, or two.
 
     Args:
         folder (str): Of a :class:`FeatureCache`.

@@ -2,15 +2,13 @@
 
 import ast
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_images, read_lines
+from .list_files import check_files, read_lines, used_images
 
 NUSWIDE_CONCEPTS = (
     'airport', 'animal', 'beach', 'bear', 'birds', 'boats', 'book', 'bridge', 'buildings', 'cars',
@@ -61,14 +59,9 @@ class NUSWIDE(MultiLabelDataset):
             number. Defaults to True.
         ann_file (str): Image list or CSV, relative to ``data_root``. The label matrix lies beside
             the list. Defaults to '': the place shown above.
-        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='Flickr')``.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        metainfo (dict, optional): Own classes, as ``dict(classes=...)``. Defaults to None.
-        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+        data_prefix (str | dict): Image folder. Defaults to 'Flickr'.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline``, or
+            ``metainfo=dict(classes=...)`` for own classes.
 
     Raises:
         FileNotFoundError: If a list, a label file or the image folder is missing, or the folder
@@ -86,14 +79,8 @@ class NUSWIDE(MultiLabelDataset):
         variant: str = 'official',
         labelled_only: bool = True,
         ann_file: str = '',
-        data_prefix: str | dict | None = None,
-        pipeline: Sequence = (),
-        test_mode: bool = False,
-        metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
-        max_refetch: int = 1000,
+        data_prefix: str | dict = 'Flickr',
+        **kwargs,
     ) -> None:
         for value, known, what in (
             (split, ('train', 'test'), 'split'),
@@ -109,15 +96,9 @@ class NUSWIDE(MultiLabelDataset):
             ann_file = 'nus_wid_data.csv' if variant == 'csv' else image_list
         super().__init__(
             ann_file=ann_file,
-            metainfo=metainfo,
             data_root=data_root,
-            data_prefix=dict(img_path='Flickr') if data_prefix is None else data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
+            data_prefix=data_prefix,
+            **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:
@@ -130,23 +111,12 @@ class NUSWIDE(MultiLabelDataset):
             ),
             self._parse,
         )
-        names, labels = cached['names'], cached['labels']
-        data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name), gt_label=gt_label)
-            for name, gt_label in zip(names, labels)
-            if gt_label or not self.labelled_only
+        items = [
+            dict(img_path=name, gt_label=gt_label)
+            for name, gt_label in zip(cached['names'], cached['labels'])
         ]
-        unlabelled = sum(not gt_label for gt_label in labels)
-        print_log(
-            f'{self.ann_file}: {len(names)} images of NUS-WIDE ({self.variant}, {self.split}), '
-            f'{unlabelled} without a label {"dropped" if self.labelled_only else "kept"}, '
-            f'{len(names) - len(set(names))} listed again, {len(data_list)} used',
-            'current',
-        )
-        if not data_list:
-            raise ValueError(f'{self.ann_file}: found 0 labelled images among {len(names)}')
-        check_images(self.img_prefix, data_list[0]['img_path'], len(data_list), self.ann_file)
-        return data_list
+        of = f' of NUS-WIDE ({self.variant}, {self.split})'
+        return used_images(items, self.img_prefix, self.ann_file, of, self.labelled_only)
 
     def _label_files(self) -> list[Path]:
         """The files with labels that go with the image list."""
@@ -181,12 +151,7 @@ class NUSWIDE(MultiLabelDataset):
     def _read_official(self, num_images: int) -> list[list[int]]:
         """Labels from one file of 0 and 1 per concept."""
         files = self._label_files()
-        missing = [path for path in files if not path.is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f'{missing[0].parent}: {len(missing)} of {len(files)} label files not found, such '
-                f'as {missing[0].name}; docs/datasets.md shows where they belong'
-            )
+        check_files(files[0].parent, [path.name for path in files], self.ann_file)
         labels = [[] for _ in range(num_images)]
         for label, path in enumerate(files):
             for row, value in enumerate(self._read_label_lines(path, num_images)):

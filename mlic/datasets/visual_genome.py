@@ -1,15 +1,13 @@
 """Visual Genome with its 500 most frequent categories, as a multi-label data set."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_images, read_lines
+from .list_files import check_exists, read_lines, used_images
 
 
 @DATASETS.register_module()
@@ -37,14 +35,9 @@ class VG500(MultiLabelDataset):
             'vg_category_500_labels_index.json'.
         names_file (str): Class names, one a line, relative to ``data_root``. Defaults to '': the
             published files have no names, and the classes are 'class_000' to 'class_499'.
-        data_prefix (str | dict): Image folder. Defaults to ``dict(img_path='VG_100K')``.
-        pipeline (Sequence): Processing pipeline. Defaults to ().
-        test_mode (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
+        data_prefix (str | dict): Image folder. Defaults to 'VG_100K'.
         metainfo (dict, optional): Extra meta information. Defaults to None.
-        indices (int | Sequence[int], optional): Use these images only. Defaults to None.
-        serialize_data (bool): See mmpretrain's ``BaseDataset``. Defaults to True.
-        lazy_init (bool): See mmpretrain's ``BaseDataset``. Defaults to False.
-        max_refetch (int): See mmpretrain's ``BaseDataset``. Defaults to 1000.
+        **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline`` and ``indices``.
 
     Raises:
         FileNotFoundError: If the list, the JSON, the names or the image folder is missing, or the
@@ -61,18 +54,14 @@ class VG500(MultiLabelDataset):
         split: str = 'train',
         ann_file: str = 'vg_category_500_labels_index.json',
         names_file: str = '',
-        data_prefix: str | dict | None = None,
-        pipeline: Sequence = (),
-        test_mode: bool = False,
+        data_prefix: str | dict = 'VG_100K',
         metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
-        lazy_init: bool = False,
-        max_refetch: int = 1000,
+        **kwargs,
     ) -> None:
         if split not in ('train', 'test'):
             raise ValueError(f"split must be one of ('train', 'test'), but got {split!r}")
         self.split = split
+        self.list_file = Path(data_root) / f'{split}_list_500.txt'
         if names_file:
             names = read_lines(Path(data_root) / names_file)
             expected = len(self.METAINFO['classes'])
@@ -85,66 +74,46 @@ class VG500(MultiLabelDataset):
             ann_file=ann_file,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix=dict(img_path='VG_100K') if data_prefix is None else data_prefix,
-            indices=indices,
-            serialize_data=serialize_data,
-            pipeline=pipeline,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            max_refetch=max_refetch,
+            data_prefix=data_prefix,
+            **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the list."""
-        list_file = self._list_file()
         cached = load_labels(
             self.ann_file,
-            [digest_file(path) for path in (list_file, self.ann_file)],
+            [digest_file(path) for path in (self.list_file, self.ann_file)],
             dict(type='VG500', split=self.split, classes=list(self.CLASSES)),
             self._parse,
         )
-        names, labels = cached['names'], cached['labels']
-        data_list = [
-            dict(img_path=str(Path(self.img_prefix) / name), gt_label=gt_label)
-            for name, gt_label in zip(names, labels)
+        items = [
+            dict(img_path=name, gt_label=gt_label)
+            for name, gt_label in zip(cached['names'], cached['labels'])
         ]
-        print_log(
-            f'{list_file}: {len(names)} images of VG500 ({self.split}), '
-            f'{sum(not gt_label for gt_label in labels)} without a label kept, '
-            f'{len(names) - len(set(names))} listed again',
-            'current',
-        )
-        check_images(self.img_prefix, data_list[0]['img_path'], len(names), str(list_file))
-        return data_list
-
-    def _list_file(self) -> Path:
-        return Path(self.data_root) / f'{self.split}_list_500.txt'
+        return used_images(items, self.img_prefix, self.list_file, f' of VG500 ({self.split})')
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, and labels of the images of the list."""
-        names = read_lines(self._list_file())
+        names = read_lines(self.list_file)
         labels_of = self._read_labels()
         missing = [name for name in names if name not in labels_of]
         if missing:
             raise ValueError(
                 f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
-                f'{self._list_file()}, such as {missing[0]!r}'
+                f'{self.list_file}, such as {missing[0]!r}'
             )
         return dict(names=names, labels=[self._check(name, labels_of[name]) for name in names])
 
     def _read_labels(self) -> dict:
         """The JSON of class indices by image name."""
-        path = Path(self.ann_file)
-        if not path.is_file():
-            raise FileNotFoundError(f'{path} not found; docs/datasets.md shows where it belongs')
+        check_exists(self.ann_file)
         try:
-            labels_of = json.loads(path.read_text())
+            labels_of = json.loads(Path(self.ann_file).read_text(encoding='utf-8'))
         except ValueError as error:
-            raise ValueError(f'{path}: not JSON ({error})') from error
+            raise ValueError(f'{self.ann_file}: not JSON ({error})') from error
         if not isinstance(labels_of, dict):
-            raise ValueError(
-                f'{path}: a {type(labels_of).__name__}, expected {{"image": [labels]}}'
-            )
+            kind = type(labels_of).__name__
+            raise ValueError(f'{self.ann_file}: a {kind}, expected {{"image": [labels]}}')
         return labels_of
 
     def _check(self, name: str, labels: list) -> list[int]:

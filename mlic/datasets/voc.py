@@ -1,7 +1,6 @@
 """Pascal VOC as a multi-label data set, with its faults named."""
 
 import logging
-import os
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from .label_cache import digest_file, digest_folder, load_labels
-from .list_files import read_lines
+from .list_files import check_files, read_lines
 
 
 @DATASETS.register_module()
@@ -106,16 +105,3 @@ def read_objects(path: Path) -> list[tuple[str, bool]]:
             )
         objects.append((name, difficult == '1'))
     return objects
-
-
-def check_files(folder: str, names: Sequence[str], source: str) -> None:
-    """Look for all files in one listing of a folder."""
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f'{folder} not found; docs/datasets.md shows where it belongs')
-    present = set(os.listdir(folder))
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise FileNotFoundError(
-            f'{folder}: {len(missing)} of the {len(names)} files of {source} not found, such as '
-            f'{missing[0]}'
-        )

@@ -57,16 +57,10 @@ def draw_label(prediction: Prediction, label: int) -> np.ndarray:
 def describe_labels(
     pred_score: Tensor, classes: Sequence[str], thr: float | Sequence[float], num: int
 ) -> tuple[dict[str, float], str]:
-    """The labels to show, and a line that says how many there are.
+    """The scores of the labels to show by their names, and a line that says how many there are.
 
-    Args:
-        pred_score (Tensor): (C,).
-        classes (Sequence[str]): C names.
-        thr (float | Sequence[float]): Lowest score of a label, for all or for each of C.
-        num (int): Labels at most, the highest scores first.
-
-    Returns:
-        tuple[dict[str, float], str]: Scores by name, and the line.
+    Labels are the classes (C names) whose score in ``pred_score`` (C,) is at least ``thr``, one for
+    all or one for each; at most ``num`` are shown, the highest scores first.
     """
     labels = decide(pred_score, thr, None).tolist()
     if not labels:

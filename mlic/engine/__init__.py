@@ -1,18 +1,65 @@
 """What the Runner lacks: hooks, schedule, CPU start-up, files that are not trusted."""
 
-from . import checkpoints, hooks, optimizers, runner, schedulers
-from .checkpoints import *  # noqa: F403
-from .hooks import *  # noqa: F403
-from .optimizers import *  # noqa: F403
-from .runner import *  # noqa: F403
-from .schedulers import *  # noqa: F403
+from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
+from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
+from .checkpoints.writing import CheckpointWriteError, atomic_write
+from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
+from .hooks.channels_last_hook import ChannelsLastHook
+from .hooks.checkpoint_fit_hook import CheckpointFitHook
+from .hooks.class_count_check_hook import ClassCountCheckHook
+from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .hooks.loader_check_hook import LoaderCheckHook
+from .hooks.mid_epoch_resume_hook import MidEpochResumeHook
+from .hooks.missed_validation_hook import MissedValidationHook
+from .hooks.multi_label_visualization_hook import MultiLabelVisualizationHook
+from .hooks.rank_buffers_hook import RankBuffersHook
+from .hooks.seed_hook import SeedHook, seed_generators
+from .hooks.stage_early_stopping_hook import StageEarlyStoppingHook
+from .hooks.stage_restart_hook import StageRestartHook
+from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
+from .runner.class_means import build_prototype_loader, class_means
+from .runner.console import ConsoleRunner
+from .runner.data_check import check_data
+from .runner.device import adapt_to_device
+from .runner.errors import one_line_errors
+from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
+from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
-checkpoints.install_safe_loading()
+install_safe_loading()
 
 __all__ = [
-    *checkpoints.__all__,
-    *hooks.__all__,
-    *optimizers.__all__,
-    *runner.__all__,
-    *schedulers.__all__,
+    'AtomicCheckpointHook',
+    'AutocastOptimWrapper',
+    'ChannelsLastHook',
+    'CheckpointError',
+    'CheckpointFitHook',
+    'CheckpointWriteError',
+    'ClassCountCheckHook',
+    'ConsoleRunner',
+    'FiniteLossHook',
+    'FoundCheckpoint',
+    'GroupOneCycleLR',
+    'LaunchError',
+    'LoaderCheckHook',
+    'MidEpochResumeHook',
+    'MissedValidationHook',
+    'MultiLabelVisualizationHook',
+    'NonFiniteLossError',
+    'RankBuffersHook',
+    'SeedHook',
+    'StageEarlyStoppingHook',
+    'StageRestartHook',
+    'adapt_to_device',
+    'atomic_write',
+    'build_prototype_loader',
+    'check_data',
+    'check_launch',
+    'class_means',
+    'find_checkpoint',
+    'find_resumable',
+    'install_safe_loading',
+    'one_line_errors',
+    'read_checkpoint',
+    'scale_for_accumulation',
+    'seed_generators',
 ]

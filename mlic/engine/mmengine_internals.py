@@ -1,16 +1,20 @@
-"""What mmengine does not show: the one file that names its private members.
+"""What mmengine does not show or have: the one file that names its private members.
 
 A later mmengine that renames one of them is adapted to here. Tried with 0.10.12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from mmengine.logging import MMLogger
-from mmengine.model import ImgDataPreprocessor
+from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
+from torch import nn
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DDP wrapper."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def is_resuming(runner: Runner) -> bool:

@@ -9,16 +9,10 @@ from torch.nn import functional as F
 
 
 def heat_map(attention: Tensor, size: tuple[int, int]) -> Tensor:
-    """Enlarge attention maps smoothly, and scale each to a peak of 1.
+    """Enlarge attention maps (B, h, w), not negative, smoothly to (B, H, W), float32.
 
-    Zero stays zero, so that an attention that is spread over the whole image looks spread.
-
-    Args:
-        attention (Tensor): (B, h, w), not negative.
-        size (tuple[int, int]): H and W.
-
-    Returns:
-        Tensor: (B, H, W), float32, from 0 to 1; all zero where the attention is.
+    Each is scaled to a peak of 1, unless it is all zero. Zero stays zero, so that an attention
+    that is spread over the whole image looks spread.
     """
     enlarged = F.interpolate(
         attention.detach().float()[:, None], size=size, mode='bicubic', align_corners=False
@@ -31,12 +25,9 @@ def overlay_attention(image: np.ndarray, attention: Tensor, opacity: float = 0.6
     """Blend a heat map into a grey version of an image: the hotter, the more it covers.
 
     Args:
-        image (np.ndarray): (H, W, 3), uint8, RGB.
+        image (np.ndarray): (H, W, 3), uint8, RGB, as the picture that is returned.
         attention (Tensor): (h, w), not negative.
         opacity (float): Of the heat map at its peak. Defaults to 0.65.
-
-    Returns:
-        np.ndarray: (H, W, 3), uint8, RGB.
     """
     from matplotlib import colormaps
 

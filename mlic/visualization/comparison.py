@@ -18,15 +18,10 @@ MAX_NAME = 1.8
 
 
 def choose_bars(difference: np.ndarray, max_bars: int = MAX_BARS) -> tuple[np.ndarray, np.ndarray]:
-    """The classes by their difference, the largest first, and which of them get a bar.
+    """The classes by their difference (C,), the largest first, and those of them that get a bar.
 
-    Args:
-        difference (np.ndarray): (C,), NaN for a class without positives.
-        max_bars (int): Defaults to 40.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Indices of all classes with a difference, and of those to
-        name: all, or the first and the last ``max_bars / 2``.
+    A class without positives (NaN) is in neither. Of more than ``max_bars`` classes the first and
+    the last ``max_bars / 2`` get one.
     """
     order = np.argsort(-difference, kind='stable')[: int(np.isfinite(difference).sum())]
     if len(order) <= max_bars:
@@ -93,13 +88,13 @@ def draw_comparison(
         strip.set_xlim(-0.5, len(order) - 0.5)
         strip.set_xlabel(f'all {len(order)} classes, sorted', labelpad=2, **page.TEXT)
         strip.set_xticks([])
-        strip.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
+        strip.tick_params(**page.TICKS)
         strip.spines[['top', 'right', 'bottom']].set_visible(False)
     axes.set_xlabel('difference of average precision, in points', labelpad=2, **page.TEXT)
     axes.axvline(0, color=page.PLAIN_COLOUR, linewidth=0.8)
     axes.grid(axis='x', color='#d8dee4', linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(axis='x', labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
+    axes.tick_params(axis='x', **page.TICKS)
     axes.tick_params(axis='y', length=0)
     axes.spines[['top', 'right', 'left']].set_visible(False)
     return figure

@@ -21,13 +21,9 @@ GAP, TITLE, BAR_WIDTH, BAR_LABELS, LEGEND = 0.25, 0.65, 0.16, 0.5, 0.3  # inches
 
 
 def conditional_shares(present: np.ndarray) -> np.ndarray:
-    """Of the images with class i, the share that has class j too.
+    """(C, C): of the images (N, C), bool, with class i, the share from 0 to 1 that has j too.
 
-    Args:
-        present (np.ndarray): (N, C) bool.
-
-    Returns:
-        np.ndarray: (C, C) from 0 to 1, its diagonal 1; NaN in the row of a class without images.
+    The diagonal is 1; the row of a class without images is NaN.
     """
     # float32 counts exactly to 2^24 images, and its product is the fast one
     together = (present.T.astype(np.float32) @ present.astype(np.float32)).astype(np.float64)
@@ -87,9 +83,8 @@ def draw_cooccurrence(
     for number, (matrix, (colours, low, high)) in enumerate(zip(matrices, scales)):
         axes = page.add_axes(figure, offset, bottom, side, side)
         colours = colormaps[colours].with_extremes(bad=page.BLANK_COLOUR)
-        image = axes.imshow(
-            _off_diagonal(matrix), colours, interpolation='nearest', vmin=low, vmax=high
-        )
+        scale = dict(vmin=low, vmax=high, interpolation='nearest')
+        image = axes.imshow(_off_diagonal(matrix), colours, **scale)
         axes.set_xticks(ticks, labels, rotation=90, **page.TEXT)
         axes.set_yticks(ticks, labels if number == 0 else [], **page.TEXT)
         axes.tick_params(length=3, pad=3)
@@ -98,7 +93,7 @@ def draw_cooccurrence(
         if number:
             bar_axes = page.add_axes(figure, offset - GAP / 2, bottom, BAR_WIDTH, side)
             bar = figure.colorbar(image, cax=bar_axes)
-            bar.ax.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
+            bar.ax.tick_params(**page.TICKS)
             offset += bar_space
     note = '' if step == 1 else f'; one class in {step} is named'
     caption = f'share of the images with the row’s class that have the column’s, too{note}'

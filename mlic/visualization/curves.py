@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .page import COLOURS, FONT_SIZE, PLAIN_COLOUR, add_axes, new_page, trim_right
+from .page import COLOURS, FONT_SIZE, LEGEND, TEXT, TICKS, add_axes, new_page, trim_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DASHES = ('solid', (0, (4, 1.5)))
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
 MAX_CURVES = len(COLOURS) * len(DASHES)
-SIDE, LEFT, BOTTOM, TOP, LEGEND = 5.2, 0.65, 0.6, 0.4, 3.7  # inches
+SIDE, LEFT, BOTTOM, TOP, LEGEND_WIDTH = 5.2, 0.65, 0.6, 0.4, 3.7  # inches
 LEGEND_LETTERS = 24
 
 
@@ -48,13 +48,8 @@ class Curve(NamedTuple):
 def pr_curve(name: str, scores: np.ndarray, positive: np.ndarray) -> Curve | None:
     """The curve of one class, or of all entries at once (the micro average).
 
-    Args:
-        name (str): Its name.
-        scores (np.ndarray): (N,) finite.
-        positive (np.ndarray): (N,) bool.
-
-    Returns:
-        Curve | None: None without positives: recall is undefined.
+    ``scores`` (N,) are finite, ``positive`` (N,) is bool. None without positives: recall is
+    undefined.
     """
     from sklearn.metrics import precision_recall_curve
 
@@ -76,11 +71,8 @@ def thin(curve: Curve, points: int) -> Curve:
     first = np.searchsorted(curve.recall, wanted)
     last = np.searchsorted(curve.recall, curve.recall[first], side='right') - 1
     kept = np.unique(np.concatenate([first, last]))
-    return curve._replace(
-        recall=curve.recall[kept],
-        precision=curve.precision[kept],
-        threshold=curve.threshold[kept],
-    )
+    names = 'recall', 'precision', 'threshold'
+    return curve._replace(**{name: getattr(curve, name)[kept] for name in names})
 
 
 def at_threshold(curve: Curve, threshold: float) -> tuple[float, float] | None:
@@ -110,7 +102,7 @@ def draw_pr_curves(
     if not 1 <= len(curves) <= MAX_CURVES + 1:
         raise ValueError(f'1 to {MAX_CURVES + 1} curves can be drawn, got {len(curves)}')
     is_one = isinstance(threshold, (int, float))
-    width, height = LEFT + SIDE + LEGEND, BOTTOM + SIDE + TOP
+    width, height = LEFT + SIDE + LEGEND_WIDTH, BOTTOM + SIDE + TOP
     figure = new_page(width, height)
     axes = add_axes(figure, LEFT, BOTTOM, SIDE, SIDE)
     _equal_f1(axes)
@@ -129,22 +121,14 @@ def draw_pr_curves(
             axes.plot(*dot, 'o', color=style['color'], markersize=6, zorder=5, markeredgecolor='w')
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.005)
-    axes.set_xlabel('recall', fontsize=FONT_SIZE, color=PLAIN_COLOUR)
-    axes.set_ylabel('precision', fontsize=FONT_SIZE, color=PLAIN_COLOUR)
+    axes.set_xlabel('recall', **TEXT)
+    axes.set_ylabel('precision', **TEXT)
     least = f'{threshold:g}' if is_one else "each class's threshold"
     axes.set_title(f'precision and recall; dots: score ≥ {least}', fontsize=FONT_SIZE)
-    axes.tick_params(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+    axes.tick_params(**TICKS)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(
-        loc='upper left',
-        bbox_to_anchor=(1.06, 1),
-        borderaxespad=0,
-        frameon=False,
-        fontsize=FONT_SIZE,
-        title='average precision (positives)',
-        title_fontsize=FONT_SIZE,
-        alignment='left',
-    )
+    title = dict(title='average precision (positives)', title_fontsize=FONT_SIZE, alignment='left')
+    axes.legend(**LEGEND, bbox_to_anchor=(1.06, 1), fontsize=FONT_SIZE, **title)
     trim_right(figure, axes)
     return figure
 
@@ -154,6 +138,4 @@ def _equal_f1(axes: Axes) -> None:
     for f1 in F1_LINES:
         recall = np.linspace(f1 / 2 + 1e-3, 1, 200)
         axes.plot(recall, f1 * recall / (2 * recall - f1), color='#c6ccd2', linewidth=0.8, zorder=1)
-        text = f'F1 {f1:g}'
-        place = dict(fontsize=8, color='#6b7280', va='center', ha='left')
-        axes.text(1.005, f1 / (2 - f1), text, **place)
+        axes.text(1.005, f1 / (2 - f1), f'F1 {f1:g}', fontsize=8, color='#6b7280', va='center')

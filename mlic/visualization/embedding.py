@@ -132,52 +132,34 @@ def draw_embeddings(
     axes.set_yticks([])
     axes.margins(0.04)
     axes.spines[:].set_color('#d1d9e0')
-    axes.set_title(title, fontsize=page.FONT_SIZE, color=page.PLAIN_COLOUR, parse_math=False)
+    axes.set_title(title, **page.TEXT)
     if np.isfinite(prototypes).any():
         star = dict(s=90, color='white', marker='*', edgecolors='black', linewidths=0.7)
         axes.scatter([], [], label='prototype', **star)
-    place = dict(loc='upper left', bbox_to_anchor=(1.01, 1), borderaxespad=0)
-    axes.legend(**place, frameon=False, fontsize=page.FONT_SIZE, markerscale=1.4)
+    axes.legend(**page.LEGEND, bbox_to_anchor=(1.01, 1), fontsize=page.FONT_SIZE, markerscale=1.4)
     page.trim_right(figure, axes)
-    _name_classes(figure, axes, points, labels, prototypes, class_names)
+    named, counts = np.unique(labels, return_counts=True)
+    named = named[np.argsort(-counts, kind='stable')].tolist()
+    centres = [np.median(points[labels == c], axis=0) for c in named]
+    stars = prototypes[named]
+    places = np.where(np.isfinite(stars).all(axis=1, keepdims=True), stars, centres)
+    _write_names(axes, [class_names[c] for c in named], places)
     return figure
 
 
-def _name_classes(
-    figure: Figure,
-    axes: Axes,
-    points: np.ndarray,
-    labels: np.ndarray,
-    prototypes: np.ndarray,
-    class_names: Sequence[str],
-) -> None:
-    """Write the names of the classes, the frequent ones first, where none is there yet."""
+def _write_names(axes: Axes, names: Sequence[str], places: np.ndarray) -> None:
+    """Write each name at its place (2,) unless it would leave the map or cover one before it."""
     from matplotlib.patheffects import withStroke
 
-    counts = np.bincount(labels, minlength=len(class_names))
+    halo = [withStroke(linewidth=2.2, foreground='white')]
+    style = dict(fontsize=NAME_SIZE, color='black', zorder=5, parse_math=False, path_effects=halo)
     taken = []
-    renderer = figure.canvas.get_renderer()
-    inside = axes.get_window_extent(renderer)
-    for c in np.argsort(-counts, kind='stable'):
-        if not counts[c]:
-            break
-        place = prototypes[c]
-        if not np.isfinite(place).all():
-            place = np.median(points[labels == c], axis=0)
-        text = axes.annotate(
-            class_names[c],
-            place,
-            xytext=(5, 4),
-            textcoords='offset points',
-            fontsize=NAME_SIZE,
-            color='black',
-            zorder=5,
-            parse_math=False,
-            path_effects=[withStroke(linewidth=2.2, foreground='white')],
-        )
-        box = text.get_window_extent(renderer)
+    inside = axes.get_window_extent()
+    for name, place in zip(names, places):
+        text = axes.annotate(name, place, (5, 4), textcoords='offset points', **style)
+        box = text.get_window_extent()
         fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
-        if not fits or any(box.overlaps(other) for other in taken):
+        if fits and not any(box.overlaps(other) for other in taken):
+            taken.append(box)
+        else:
             text.remove()
-            continue
-        taken.append(box)

@@ -38,13 +38,9 @@ class MultiLabelVisualizer(UniversalVisualizer):
         """Draw a predicted sample, into a file or to the backends.
 
         Args:
-            image (np.ndarray): (H, W, 3), uint8, RGB.
-            data_sample (DataSample): See :func:`draw_sample`.
+            image, data_sample, threshold, draw_gt: See :func:`draw_sample`.
             classes (Sequence[str], optional): C names. Defaults to None: those of the data set,
                 and numbers where it has none.
-            threshold (float | Mapping[str, float], optional): Lowest score of a predicted label,
-                or that of each class by its name. Defaults to None: the sample's ``pred_label``.
-            draw_gt (bool): Say which labels are true. Defaults to True.
             show (bool): Open a window with it. Defaults to False.
             wait_time (float): Seconds until the window closes. Defaults to 0: never.
             out_file (str, optional): File to write, instead of handing the picture to the
@@ -88,8 +84,8 @@ def draw_sample(
         data_sample (DataSample): With ``pred_score`` (C,) and ``pred_label``; ``gt_label``, if it
             is known; ``attention`` (C, h, w), to show where the model looks.
         classes (Sequence[str], optional): C names. Defaults to None: numbers.
-        threshold (float | Mapping[str, float], optional): See
-            :meth:`MultiLabelVisualizer.visualize_cls`.
+        threshold (float | Mapping[str, float], optional): Lowest score of a predicted label, or
+            that of each class by its name. Defaults to None: the sample's ``pred_label``.
         draw_gt (bool): Say which labels are true, if it is known. Defaults to True.
         max_maps (int, optional): Heat maps at most, the highest scores first. Defaults to None.
         title (str, optional): Of an image in a sheet of several. Defaults to None.

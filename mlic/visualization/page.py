@@ -16,12 +16,8 @@ DPI = 100
 MARGIN = 0.15
 FONT_SIZE = 10  # points
 PLAIN_COLOUR = '#24292f'  # of text
-NEUTRAL_COLOUR, TRUE_COLOUR, FALSE_COLOUR, MISSED_COLOUR = (
-    '#0969da',
-    '#1a7f37',
-    '#cf222e',
-    '#9a5b00',
-)
+NEUTRAL_COLOUR, TRUE_COLOUR = '#0969da', '#1a7f37'
+FALSE_COLOUR, MISSED_COLOUR = '#cf222e', '#9a5b00'
 BLANK_COLOUR, OTHER_COLOUR = '#d8dee4', '#c3c8ce'  # of a cell without a value, of other classes
 # Okabe and Ito's colours, which colour-blind readers tell apart
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8a7a00')
@@ -31,8 +27,9 @@ GROUP_COLOURS = (
     '#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255'
 )  # fmt: skip
 
-
 TEXT = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
+TICKS = dict(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
+LEGEND = dict(loc='upper left', borderaxespad=0, frameon=False)  # to the right of the axes
 
 
 def new_page(width: float, height: float) -> Figure:

@@ -28,13 +28,9 @@ BAR_GAP, BAR_WIDTH, BAR_LABELS = 0.2, 0.18, 0.5
 
 
 def cosine_matrix(vectors: Tensor) -> Tensor:
-    """Cosines of all pairs of vectors.
+    """Cosines of all pairs of vectors (C, D): (C, C), float64, from -1 to 1.
 
-    Args:
-        vectors (Tensor): (C, D), finite.
-
-    Returns:
-        Tensor: (C, C), float64, from -1 to 1; NaN in the rows and columns of zero vectors.
+    The rows and columns of zero vectors are NaN.
 
     Raises:
         ValueError: If the vectors are no matrix, or not finite.
@@ -56,16 +52,11 @@ def off_diagonal(cosines: Tensor) -> Tensor:
 
 
 def cluster_order(cosines: Tensor) -> list[int]:
-    """An order of the classes in which similar ones are neighbours.
+    """A permutation of the C classes of ``cosines`` (C, C) in which similar ones are neighbours.
 
     It is that of the leaves of a dendrogram (average linkage of 1 - cosine), turned so that the
     sum of the distances of neighbours is the least (Bar-Joseph et al., Bioinformatics 2001).
-
-    Args:
-        cosines (Tensor): (C, C); the classes whose diagonal is NaN come last.
-
-    Returns:
-        list[int]: A permutation of 0 to C - 1.
+    Classes whose diagonal is NaN come last.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -108,7 +99,12 @@ def draw_prototypes(
     from matplotlib import colormaps
 
     order = list(range(len(cosines)) if order is None else order)
-    _check(cosines, class_names, order)
+    if len(cosines) == 0:
+        raise ValueError('no classes to draw: got 0')
+    if len(class_names) != len(cosines):
+        raise ValueError(f'{len(cosines)} prototypes, but {len(class_names)} class names')
+    if sorted(order) != list(range(len(cosines))):
+        raise ValueError(f'order must be a permutation of {len(cosines)} classes, got {order}')
     step = math.ceil(len(order) / MAX_TICKS)
     ticks = range(0, len(order), step)
     labels = [page.fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
@@ -127,12 +123,12 @@ def draw_prototypes(
     axes.set_xticks(ticks, labels, rotation=90, **page.TEXT)
     axes.set_yticks(ticks, labels, **page.TEXT)
     axes.tick_params(length=3, pad=3)
-    axes.set_xlabel(note, fontsize=page.FONT_SIZE, color=page.PLAIN_COLOUR)
+    axes.set_xlabel(note, **page.TEXT)
     axes.set_title(describe(cosines, subject), pad=8, **page.TEXT)
     bar_axes = page.add_axes(figure, left + side + BAR_GAP, bottom, BAR_WIDTH, side)
     extend = 'max' if high < 1 else 'neither'
     bar = figure.colorbar(image, cax=bar_axes, extend=extend, extendfrac=0.03)
-    bar.ax.tick_params(labelsize=page.FONT_SIZE, labelcolor=page.PLAIN_COLOUR)
+    bar.ax.tick_params(**page.TICKS)
     return figure
 
 
@@ -143,16 +139,6 @@ def describe(cosines: Tensor, subject: str = 'prototypes') -> str:
     if not len(values):
         return line + 'none'
     return line + f'mean {values.mean():.3f}, max {values.max():.3f}'
-
-
-def _check(cosines: Tensor, class_names: Sequence[str], order: list[int]) -> None:
-    """Refuse sizes that do not fit together."""
-    if len(cosines) == 0:
-        raise ValueError('no classes to draw: got 0')
-    if len(class_names) != len(cosines):
-        raise ValueError(f'{len(cosines)} prototypes, but {len(class_names)} class names')
-    if sorted(order) != list(range(len(cosines))):
-        raise ValueError(f'order must be a permutation of {len(cosines)} classes, got {order}')
 
 
 def _scale(values: Tensor) -> tuple[float, float, str]:

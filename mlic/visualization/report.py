@@ -50,39 +50,9 @@ def threshold_counts(
     decisions, hits = np.zeros((2, pred.shape[1], STEPS), dtype=np.int64)
     for c in range(pred.shape[1]):
         counted = slice(None) if ignore is None else ~ignore[:, c]
-        for counts, scores in (
-            (decisions, pred[counted, c]),
-            (hits, pred[target[:, c], c]),
-        ):
+        for counts, scores in ((decisions, pred[counted, c]), (hits, pred[target[:, c], c])):
             counts[c] = len(scores) - np.searchsorted(np.sort(scores), thresholds)
     return decisions, hits
-
-
-def select_hardest(hardness: np.ndarray, num: int, per_class: int) -> list[tuple[int, int]]:
-    """The entries of the highest value: one per image, and at most so many of a class.
-
-    Args:
-        hardness (np.ndarray): (N, C); -inf where an entry cannot be chosen. The score of what is
-            not true gives the most confident mistakes, 1 - score of what is true the missed ones.
-        num (int): Entries at most.
-        per_class (int): Entries of a class at most.
-
-    Returns:
-        list[tuple[int, int]]: (image, class), the hardest first.
-    """
-    entries, images, used = [], set(), np.zeros(hardness.shape[1], dtype=int)
-    candidates = np.flatnonzero(hardness > -np.inf)
-    order = candidates[np.argsort(-hardness.ravel()[candidates], kind='stable')]
-    for place in order:
-        image, label = divmod(int(place), hardness.shape[1])
-        if len(entries) == num:
-            break
-        if image in images or used[label] >= per_class:
-            continue
-        entries.append((image, label))
-        images.add(image)
-        used[label] += 1
-    return entries
 
 
 def select_mistakes(
@@ -92,11 +62,24 @@ def select_mistakes(
 
     An image is there once in each list, a class at most twice (more often with few classes).
     """
-    per_class = max(2, math.ceil(num / pred.shape[1]))
     absent = ~target if ignore is None else ~target & ~ignore
-    wrong = np.where(absent, pred, -np.inf)
-    missed = np.where(target, 1 - pred.astype(np.float64), -np.inf)
-    return select_hardest(wrong, num, per_class), select_hardest(missed, num, per_class)
+    return _highest(pred, absent, num), _highest(-pred, target, num)
+
+
+def _highest(values: np.ndarray, allowed: np.ndarray, num: int) -> list[tuple[int, int]]:
+    """(image, class) of at most ``num`` allowed entries (N, C), the highest value first."""
+    per_class = max(2, math.ceil(num / values.shape[1]))
+    entries, images, used = [], set(), np.zeros(values.shape[1], dtype=int)
+    candidates = np.flatnonzero(allowed)
+    for place in candidates[np.argsort(-values.ravel()[candidates], kind='stable')]:
+        if len(entries) == num:
+            break
+        image, label = divmod(int(place), values.shape[1])
+        if image not in images and used[label] < per_class:
+            entries.append((image, label))
+            images.add(image)
+            used[label] += 1
+    return entries
 
 
 def picture_uri(picture: np.ndarray, side: int = 224) -> str:

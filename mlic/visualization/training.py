@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .page import COLOURS, FONT_SIZE, PLAIN_COLOUR, add_axes, new_page
+from .page import COLOURS, LEGEND, PLAIN_COLOUR, TEXT, add_axes, new_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,13 +43,11 @@ def _iterations_per_epoch(train: list) -> float:
     """From the first rows of two epochs, which lie at the same place in them; 1 without epochs."""
     if 'epoch' not in train[0]:
         return 1
-    firsts = {}
-    for row in train:
-        firsts.setdefault(row['epoch'], row['iter'])
-    epochs = list(firsts)
-    if len(epochs) == 1:
-        return max(row['iter'] for row in train) / epochs[0]
-    return (firsts[epochs[-1]] - firsts[epochs[0]]) / (epochs[-1] - epochs[0])
+    firsts = {row['epoch']: row['iter'] for row in reversed(train)}
+    first, last = min(firsts), max(firsts)
+    if first == last:
+        return max(row['iter'] for row in train) / first
+    return (firsts[last] - firsts[first]) / (last - first)
 
 
 def _stage_switch(train: list) -> float | None:
@@ -74,12 +72,7 @@ def draw_training(log: TrainingLog) -> Figure:
     """Draw losses, metrics of the validation, and learning rate, one panel below the other.
 
     A dashed line marks the switch to the second stage. A loss that is off (zero) is not drawn.
-
-    Args:
-        log (TrainingLog): Of :func:`arrange_log`.
-
-    Returns:
-        Figure: 900 px wide at 100 dpi.
+    The figure is 900 px wide at 100 dpi.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -106,14 +99,13 @@ def draw_training(log: TrainingLog) -> Figure:
                 place = dict(transform=axes.get_xaxis_transform(), va='bottom', fontsize=9)
                 axes.text(log.switch, 1.01, ' stage 2', color=PLAIN_COLOUR, **place)
         axes.set_xlim(0, last * 1.01)
-        axes.set_title(title, loc='left', fontsize=FONT_SIZE, color=PLAIN_COLOUR, pad=5)
+        axes.set_title(title, loc='left', pad=5, **TEXT)
         axes.grid(color='#e3e7eb', linewidth=0.6)
         is_last = number == len(panels) - 1
         axes.tick_params(labelsize=9, labelcolor=PLAIN_COLOUR, labelbottom=is_last)
         axes.spines[['top', 'right']].set_visible(False)
-        place = dict(loc='upper left', bbox_to_anchor=(1.02, 1), borderaxespad=0)
-        axes.legend(**place, frameon=False, fontsize=9)
-    axes.set_xlabel(log.unit, fontsize=FONT_SIZE, color=PLAIN_COLOUR)
+        axes.legend(**LEGEND, bbox_to_anchor=(1.02, 1), fontsize=9)
+    axes.set_xlabel(log.unit, **TEXT)
     return figure
 
 

@@ -1,5 +1,3 @@
-"""See ``python tools/analysis_tools/eval_metric.py --help``."""
-
 import sys
 from pathlib import Path
 

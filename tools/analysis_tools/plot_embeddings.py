@@ -1,5 +1,3 @@
-"""See ``python tools/analysis_tools/plot_embeddings.py --help``."""
-
 import sys
 from pathlib import Path
 

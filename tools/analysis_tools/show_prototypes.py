@@ -1,5 +1,3 @@
-"""See ``python tools/analysis_tools/show_prototypes.py --help``."""
-
 import sys
 from pathlib import Path
 

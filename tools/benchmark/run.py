@@ -1,5 +1,3 @@
-"""See ``python tools/benchmark/run.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""See ``python tools/dataset_tools/browse_dataset.py --help``."""
-
 import sys
 from pathlib import Path
 

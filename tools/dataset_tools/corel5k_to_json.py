@@ -1,5 +1,3 @@
-"""See ``python tools/dataset_tools/corel5k_to_json.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""See ``python tools/dataset_tools/from_csv.py --help``."""
-
 import sys
 from pathlib import Path
 

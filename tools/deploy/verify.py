@@ -1,5 +1,3 @@
-"""See ``python tools/deploy/verify.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""See ``python tools/model_converters/published_to_mm.py --help``."""
-
 import sys
 from pathlib import Path
 

@@ -160,10 +160,6 @@ def exponents(results: list[Result]) -> dict[str, float]:
         if result.growth:
             name, size = result.growth
             series.setdefault(name, []).append((math.log(size), math.log(result.matmuls)))
-    slopes = {}
-    for name, points in series.items():
-        mean_x = statistics.mean(x for x, _ in points)
-        mean_y = statistics.mean(y for _, y in points)
-        covariance = sum((x - mean_x) * (y - mean_y) for x, y in points)
-        slopes[name] = covariance / sum((x - mean_x) ** 2 for x, _ in points)
-    return slopes
+    return {
+        name: statistics.linear_regression(*zip(*points)).slope for name, points in series.items()
+    }

@@ -1,17 +1,14 @@
-"""The config that fits a user's own images, and what to type next."""
+"""The config that fits a user's own images."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
-import re
-import shlex
-import sys
-from collections import Counter
 from pathlib import Path
 
-from mlic.installation import ASSETS, command_words, find_config
+from mlic.installation import ASSETS, find_config
+
+from .splits import Image
 
 CONFIG = """\
 # {sizes[train]} images to train, {sizes[val]} to choose the best checkpoint, {sizes[test]} to test.
@@ -55,65 +52,58 @@ VALIDATION = (
 )
 
 
-def write_config(
-    args: argparse.Namespace, folder: Path, sizes: Counter, num_classes: int, num_labels: int
-) -> Path:
-    """A config that inherits the leaf and fits the images; an edited one is kept aside."""
-    stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
-    path = args.config or args.out / f'{stem}.py'
+def config_text(
+    path: Path,
+    labels: Path,
+    images: Path,
+    splits: dict[str, list[Image]],
+    num_classes: int,
+    epochs: int | None,
+    tool: str,
+) -> str:
+    """A config that inherits the leaf for own images and fits these.
+
+    Args:
+        path (Path): Where it will be.
+        labels (Path): Folder of the JSON files.
+        images (Path): Folder of the images.
+        splits (dict[str, list[Image]]): Images of 'train', 'val' and 'test'.
+        num_classes (int): Number of classes.
+        epochs (int, optional): Of training. None: about 400 iterations, 6 to 40 epochs.
+        tool (str): What writes it.
+    """
+    sizes = {split: len(members) for split, members in splits.items()}
     # at least 8 batches an epoch, and about 400 in all
     batch_size = next((size for size in (32, 16, 8, 4, 2) if sizes['train'] >= 8 * size), 1)
     batches = sizes['train'] // batch_size
+    per_image = sum(len(image.labels) for image in splits['train']) / sizes['train']
     inside = ASSETS in path.resolve().parents
     leaf = Path(find_config('sadcl_efficientnet-lite0_own224'))
     base = os.path.relpath(leaf, path.resolve().parent) if inside else leaf
-    run = (path.parent / 'run').as_posix()
-    text = CONFIG.format(
-        tool=Path(sys.argv[0]).name,
+    run = work_dir(path).as_posix()
+    return CONFIG.format(
+        tool=tool,
         sizes=sizes,
         base=Path(base).as_posix(),
         num_classes=num_classes,
-        labels=args.out.as_posix(),
-        images=folder.as_posix(),
-        epochs=args.epochs or min(max(math.ceil(400 / batches), 6), 40),
+        labels=labels.as_posix(),
+        images=images.as_posix(),
+        epochs=epochs or min(max(math.ceil(400 / batches), 6), 40),
         batches=batches,
         batch_size=batch_size,
-        per_image=num_labels / sizes['train'],
-        prior_prob=min(max(num_labels / sizes['train'] / num_classes, 0.001), 0.5),
+        per_image=per_image,
+        prior_prob=min(max(per_image / num_classes, 0.001), 0.5),
         validation=VALIDATION[0 if sizes['val'] else 1],
         test='test' if sizes['test'] else 'val',
-        work_dir=f'work_dir = {run!r}  # a run leaves a config there\n'
-        if in_work_dir(path)
-        else '',
+        work_dir=f'work_dir = {run!r}  # a run leaves a config there\n' * in_work_dir(path),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_text(encoding='utf-8') != text:
-        kept = path.with_name(path.name + '.old')
-        path.replace(kept)
-        print(f'{path} was there with other contents: kept as {kept}')
-    path.write_text(text, encoding='utf-8')
-    return path
 
 
 def in_work_dir(config: Path) -> bool:
-    """Does training put its files beside this config, unless told otherwise?"""
+    """Whether training puts its files next to this config, unless told otherwise."""
     return config.resolve().parent == Path('work_dirs', config.stem).resolve()
 
 
 def work_dir(config: Path) -> Path:
     """Where training puts its files."""
     return config.parent / 'run' if in_work_dir(config) else Path('work_dirs', config.stem)
-
-
-def next_commands(config: Path) -> list[str]:
-    """What to type next, in the directory the tool was started in."""
-    picture = config.with_suffix('.png')
-    return [
-        shlex.join([*command_words(tool), *map(str, arguments)])
-        for tool, *arguments in (
-            ('dataset_tools/verify_dataset.py', config),
-            ('dataset_tools/browse_dataset.py', config, '--out', picture),
-            ('train.py', config),
-            ('test.py', config, work_dir(config)),
-        )
-    ]

@@ -7,13 +7,18 @@ from collections import Counter
 from dataclasses import dataclass
 
 SPLITS = ('train', 'val', 'test')
+SPLIT_NAMES = {  # by which columns and folders call them
+    **dict.fromkeys(('train', 'training'), 'train'),
+    **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
+    **dict.fromkeys(('test', 'testing'), 'test'),
+}
 
 
 @dataclass
 class Image:
     """An image and its labels.
 
-    ``path`` is relative to the image folder, ``where`` tells a reader where it was listed, and
+    ``path`` is relative to the image folder, ``where`` says where it was listed, and
     ``split`` is None where it is still to be chosen.
     """
 

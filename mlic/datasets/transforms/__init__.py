@@ -3,9 +3,4 @@
 from .load_image import ImageReadError, LoadImageStrict, read_image
 from .multi_scale_crop import MultiScaleCrop
 
-__all__ = [
-    'ImageReadError',
-    'LoadImageStrict',
-    'MultiScaleCrop',
-    'read_image',
-]
+__all__ = ['ImageReadError', 'LoadImageStrict', 'MultiScaleCrop', 'read_image']

@@ -1,7 +1,5 @@
 """Whether a checkpoint belongs to a model and to its data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Read checkpoints without running anything that they hold, through every door of mmengine."""
 
-from __future__ import annotations
-
 import functools
 import os
 import pickle
@@ -20,7 +18,6 @@ from mlic.engine.mmengine_internals import loader_schemes
 
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-NOT_READABLE = 'is not a checkpoint that torch can read'
 
 
 class CheckpointError(ValueError):
@@ -50,7 +47,9 @@ def read_checkpoint(
         OSError: If there is no such file, or it cannot be opened.
     """
     path = Path(path)
-    mmap = mmap and _is_zip(path)
+    if mmap:  # torch maps its zip format only
+        with path.open('rb') as file:
+            mmap = file.read(4) == b'PK\x03\x04'
     with _refusal(path), _allow_log() if ours else nullcontext():
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
@@ -72,7 +71,7 @@ def install_safe_loading() -> None:
     """Let every scheme of mmengine's ``CheckpointLoader`` read without running code.
 
     ``load_from``, ``--resume``, ``init_cfg``, ``get_model`` and the inferencers all go through
-    it. A download stays mmengine's, and is read as a local file is. Importing ``projects.sadcl``
+    it. A download stays mmengine's, and is read as a local file is. Importing ``mlic.engine``
     calls this once; calling it again changes nothing.
     """
     for prefix, loader in loader_schemes().items():
@@ -129,10 +128,13 @@ def _refusal(path: str | Path) -> Iterator[None]:
     """Turn whatever torch says of a file into one line for people."""
     try:
         yield
-    except pickle.UnpicklingError as error:
-        found = _other_objects(path, str(error))
+    except (OSError, CheckpointError):
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        refused = isinstance(error, pickle.UnpicklingError)
+        found = _other_objects(path, str(error)) if refused else []
         if not found:
-            raise CheckpointError(f'{path} {NOT_READABLE}') from error
+            raise CheckpointError(f'{path} is not a checkpoint that torch can read') from error
         hint = ''
         if digit_version(torch.__version__) < digit_version('2.6'):
             hint = f' (torch {torch.__version__} cannot read logs safely: 2.6 and later can)'
@@ -141,10 +143,6 @@ def _refusal(path: str | Path) -> Iterator[None]:
             f'itself could rebuild{hint}. If you trust the file, set {TRUST}=1 for this command: '
             'the code then runs'
         ) from error
-    except (OSError, CheckpointError):
-        raise
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise CheckpointError(f'{path} {NOT_READABLE}') from error
 
 
 def _other_objects(path: str | Path, message: str) -> list[str]:
@@ -156,12 +154,6 @@ def _other_objects(path: str | Path, message: str) -> list[str]:
         names = []
     # torch's message names the first it meets, in every format
     return sorted(names) or re.findall(r'GLOBAL ([\w.]+)', message)[:1]
-
-
-def _is_zip(path: Path) -> bool:
-    """Whether a file has the format that torch can map into memory."""
-    with path.open('rb') as file:
-        return file.read(4) == b'PK\x03\x04'
 
 
 def _allow_log() -> AbstractContextManager:

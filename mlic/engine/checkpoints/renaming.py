@@ -1,7 +1,5 @@
 """Weights of another program: its names and ours, by a table, in both directions."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -84,16 +82,12 @@ class NameTable:
         )
         missing = [rename(name) for name in expected if name not in found]
         unknown = [rename(name) for name in found if name not in expected]
-        if missing or unknown:
-            lists = dict(missing=missing, unknown=unknown)
-            raise ValueError(
-                f'not a complete {kind}; '
-                + '; '.join(
-                    f'{fault}: {listed(keys, 1000)}' for fault, keys in lists.items() if keys
-                )
-            )
+        lists = dict(missing=missing, unknown=unknown)
+        faults = [f'{fault}: {listed(keys, 1000)}' for fault, keys in lists.items() if keys]
+        if faults:
+            raise ValueError(f'not a complete {kind}; {"; ".join(faults)}')
         wrong = [
-            f'{rename(name)} {shape} in place of {expected[name]}'
+            f'{rename(name)} {shape} instead of {expected[name]}'
             for name, shape in found.items()
             if shape != expected[name]
         ]

@@ -1,6 +1,4 @@
-"""Which checkpoint of a work directory: the best, the latest, the one to go on from."""
-
-from __future__ import annotations
+"""Which checkpoint of a work directory: the best, the latest, the one to resume from."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +44,7 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
 
     Of the ``best_*.pth`` that a run of several stages leaves, it is the one with the highest
     recorded validation score, or the last stage's; the times of the files say nothing. Without a
-    ``best_*.pth`` it is the one that the run would go on from.
+    ``best_*.pth`` it is the one that the run would resume from.
 
     Args:
         path (str | Path): File, address or work directory.
@@ -112,7 +110,7 @@ def _read_record(path: Path) -> FoundCheckpoint:
 
 
 def find_resumable(work_dir: str | Path, log=print) -> str | None:
-    """The checkpoint that a run in a work directory goes on from.
+    """The checkpoint that a run in a work directory resumes from.
 
     It is the one that ``last_checkpoint`` names; if that is missing or cannot be read, the
     newest other one that can. ``best_*.pth`` has no optimizer state and is no candidate.
@@ -133,32 +131,29 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
     files = [file for file in work_dir.glob('*.pth') if not file.name.startswith('best_')]
     if not named and not files and not pointer.exists():
         return None
-    wanted = _moved(Path(named), work_dir) if named else None
-    if wanted is None:
-        reason = f'{pointer} is missing or empty'
-    else:
-        reason = _why_not_resumable(wanted)
-        if reason is None:
+    wanted, reason = None, f'{pointer} is missing or empty'
+    if named:
+        here = work_dir / Path(named).name  # the work directory may have been moved or copied
+        wanted = here if here.is_file() else Path(named)
+        reason = _resumable(wanted)
+        if not isinstance(reason, str):
             return str(wanted)
-    readable = [file for file in files if file != wanted and _why_not_resumable(file) is None]
+    others = {file: _resumable(file) for file in files if file != wanted}
+    readable = [
+        (done, file.name, file) for file, done in others.items() if not isinstance(done, str)
+    ]
     if not readable:
         raise CheckpointError(
             f'nothing to resume from in {work_dir}: {reason}, and no other checkpoint there can '
             'be used. Remove last_checkpoint to start anew'
         )
-    newest = max(readable, key=lambda file: (_iterations(file), file.name))
+    newest = max(readable)[-1]
     log(f'{reason}: going on from {newest}, the newest checkpoint that can be read.')
     return str(newest)
 
 
-def _moved(named: Path, work_dir: Path) -> Path:
-    """Where a checkpoint is now, if its work directory has been moved or copied."""
-    here = work_dir / named.name
-    return here if here.is_file() else named
-
-
-def _why_not_resumable(path: Path) -> str | None:
-    """What keeps a run from going on with a file, or None."""
+def _resumable(path: Path) -> int | str:
+    """How many iterations a checkpoint has seen, or what keeps a run from resuming from it."""
     if not path.is_file():
         return f'{path} is missing'
     try:
@@ -166,9 +161,4 @@ def _why_not_resumable(path: Path) -> str | None:
     except (CheckpointError, OSError) as error:
         return str(error)
     absent = [key for key in RESUMABLE if key not in content]
-    return f'{path} has no {", ".join(absent)}' if absent else None
-
-
-def _iterations(path: Path) -> int:
-    """How many iterations a checkpoint has seen."""
-    return read_checkpoint(path, ours=True, mmap=True)['meta'].get('iter', 0)
+    return f'{path} has no {", ".join(absent)}' if absent else content['meta'].get('iter', 0)

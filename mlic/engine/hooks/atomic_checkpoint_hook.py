@@ -1,7 +1,5 @@
 """Checkpoints that a crash or a full disk leaves whole."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mmengine.dist import is_main_process

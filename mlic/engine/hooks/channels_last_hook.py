@@ -1,7 +1,5 @@
 """Convolutions in the memory format that tensor cores prefer."""
 
-from __future__ import annotations
-
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

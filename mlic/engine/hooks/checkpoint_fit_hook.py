@@ -1,7 +1,5 @@
 """A test of the right weights against the right labels."""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -13,7 +11,7 @@ from mlic.engine.mmengine_internals import source_of_weights
 class CheckpointFitHook(Hook):
     """Refuse to test weights of another model, or against labels of other classes.
 
-    mmengine loads what fits, logs the rest, and goes on with random weights.
+    mmengine loads what fits, logs the rest, and continues with random weights.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

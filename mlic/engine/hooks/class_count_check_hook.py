@@ -1,15 +1,17 @@
 """Do model, data and checkpoint have the same classes?"""
 
-from __future__ import annotations
-
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
 from mlic.engine.checkpoints.matching import check_fit, class_difference, class_names_of
-from mlic.engine.mmengine_internals import is_resuming, running_loop, source_of_weights
+from mlic.engine.mmengine_internals import (
+    is_resuming,
+    running_loop,
+    source_of_weights,
+    unwrap,
+)
 from mlic.models.training_parts import parts_of
 
 
@@ -38,8 +40,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
         classes = _innermost(loop.dataloader.dataset).CLASSES
         source = source_of_weights(runner) or runner.work_dir
         if is_resuming(runner) or not trains:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_fit(checkpoint, model, classes, source)
+            check_fit(checkpoint, unwrap(runner.model), classes, source)
             return
         difference = class_difference(class_names_of(checkpoint), classes)
         if difference:

@@ -1,19 +1,16 @@
 """A loss or a gradient that is not finite costs one iteration, not the run."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from mmengine import dist
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
-from mlic.engine.mmengine_internals import count_iteration, mark_as_counted
+from mlic.engine.mmengine_internals import count_iteration, mark_as_counted, unwrap
 
 # of a loss scaler: it starts at 2^16 and halves at each overflow
 SMALLEST_SCALE = 2.0**-14
@@ -69,7 +66,7 @@ class FiniteLossHook(Hook):
         wrapper.update_params = self._guarded_update
         scaled = hasattr(wrapper, 'loss_scaler')
         wrapper.step = self._scaled_step if scaled else self._guarded_step
-        self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._model = unwrap(runner.model)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

@@ -1,6 +1,4 @@
-"""Two switches for speed: memory format of the convolutions, and a word when the loader is slow."""
-
-from __future__ import annotations
+"""A line in the log when training waits for its data."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

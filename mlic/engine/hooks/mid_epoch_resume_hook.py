@@ -1,7 +1,5 @@
 """Where a resumed run continues: at the right batch, after the right validation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import islice
 
@@ -15,7 +13,7 @@ from mlic.engine.mmengine_internals import accumulative_counts, fit_schedule, is
 
 
 class SkippingSampler(Sampler):
-    """A sampler without its first indices, of which it still tells the whole length.
+    """A sampler without its first indices, but with its whole length.
 
     Args:
         sampler (Sampler): Whose order is kept.

@@ -1,7 +1,5 @@
 """The validation that a killed run has missed."""
 
-from __future__ import annotations
-
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS

@@ -1,13 +1,10 @@
 """Pictures of predictions in training, validation and testing."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.registry import HOOKS
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_name, image_to_draw, seen_image
+from mlic.engine.mmengine_internals import unwrap
 from mlic.models.attention_maps import attentive_neck
 
 
@@ -61,7 +59,7 @@ class MultiLabelVisualizationHook(VisualizationHook):
         self._prepare(runner.model, runner.test_dataloader)
 
     def _prepare(self, model: nn.Module, loader: DataLoader) -> None:
-        self._model = model.module if is_model_wrapper(model) else model
+        self._model = unwrap(model)
         self._transforms = getattr(getattr(loader.dataset, 'pipeline', None), 'transforms', ())
         if self.enable and self.attention:
             attentive_neck(self._model)

@@ -3,17 +3,14 @@
 Shapes in this module: W processes, B images of a process's batch, C classes, D embed dims.
 """
 
-from __future__ import annotations
-
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
-from mlic.engine.mmengine_internals import is_resuming
+from mlic.engine.mmengine_internals import is_resuming, unwrap
 from mlic.models.training_parts import parts_of
 
 
@@ -74,7 +71,7 @@ class RankBuffersHook(Hook):
         self.gathered = dict(world_size=world_size, batch_size=rows, buffers={}, rows={})
         if world_size == 1:
             return
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         row_buffers = _row_buffers(model)
         for name, buffer in _saved_buffers(model).items():
             own = buffer[:rows] if name in row_buffers else buffer
@@ -90,7 +87,7 @@ class RankBuffersHook(Hook):
     def _restore(self, runner: Runner, stored: dict) -> None:
         """Set this process's buffers from those of all."""
         rank, world_size = dist.get_dist_info()
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         buffers = _saved_buffers(model)
         if world_size == stored['world_size']:
             for name in stored['buffers'].keys() & buffers.keys():
@@ -125,7 +122,7 @@ def _row_buffers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _batch_size(runner: Runner) -> int | None:
-    """B; None, where the batch sampler does not tell it, stands for every row of a buffer."""
+    """B; None, where the batch sampler does not say it, stands for every row of a buffer."""
     return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
 
 
@@ -133,8 +130,3 @@ def _saved_buffers(model: nn.Module) -> dict[str, Tensor]:
     """The buffers that are in a checkpoint, by name."""
     saved = model.state_dict().keys()
     return {name: buffer for name, buffer in model.named_buffers() if name in saved}
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a DDP wrapper."""
-    return model.module if is_model_wrapper(model) else model

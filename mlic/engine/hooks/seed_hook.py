@@ -5,11 +5,8 @@ functions of the run's seed, the epoch, the iteration, the rank and the index of
 saving, so a resumed run draws what the uninterrupted one draws.
 """
 
-from __future__ import annotations
-
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -55,11 +52,16 @@ class SeededFetch:
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __call__(self, indices: Sequence[int]) -> list:
-        """Images of the current epoch."""
+        """Images of the current epoch; the process's own CPU generators stay as they are."""
         if get_worker_info() is not None:
             return self._fetch(indices)
-        with _kept_generators():
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        try:
             return self._fetch(indices)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
 
     def _fetch(self, indices: Sequence[int]) -> list:
         epoch, images = self.epoch.item(), []
@@ -81,10 +83,10 @@ class SeedHook(Hook):
       index: the same for any number of processes and workers, persistent, forked, spawned or none.
 
     Validation may draw what it likes between iterations. Resumed from the end of an epoch, a run
-    goes on as it would have without the stop; see ``MidEpochResumeHook`` for other checkpoints.
+    continues as it would have without the stop; see ``MidEpochResumeHook`` for other checkpoints.
     """
 
-    # before every hook that draws (PrototypeHook's projector), after StageEarlyStoppingHook,
+    # before every hook that draws (a new layer in StageRestartHook), after StageEarlyStoppingHook,
     # which decides which epoch comes next
     priority = 'VERY_HIGH'
 
@@ -113,15 +115,3 @@ class SeedHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Seed what the model draws."""
         seed_generators(runner.seed, OF_ITERATION, runner.iter, runner.rank)
-
-
-@contextmanager
-def _kept_generators() -> Iterator[None]:
-    """Leave the process's CPU generators as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

@@ -1,7 +1,5 @@
 """Early stopping that ends a stage of the run, not the run."""
 
-from __future__ import annotations
-
 import math
 
 from mmengine.hooks import EarlyStoppingHook
@@ -25,7 +23,7 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
 
     Args:
         next_stage (int): First epoch of the second stage, counted from 1, as
-            ``PrototypeHook``'s ``begin``. 1: there is one stage only.
+            ``StageRestartHook``'s ``begin``. 1: there is one stage only.
         monitor (str): Key of the metric. Defaults to 'multi-label/mAP'.
         patience (int): Validations without improvement that end a stage. Defaults to 8, the
             published value.
@@ -52,7 +50,11 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Move to the second stage if the first has ended, and count afresh where it begins."""
         if self.skip_to_next_stage:
-            self._skip(runner)
+            runner.logger.info(
+                f'Early stopping ends the first stage after epoch {runner.epoch}: continuing with '
+                f'epoch {self.next_stage}.'
+            )
+            move_to_epoch(runner, self.next_stage - 1)
         if runner.epoch + 1 == self.next_stage:
             self.skip_to_next_stage = False
             self.wait_count, self.best_score = 0, -math.inf
@@ -72,11 +74,3 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         state = dict(wait_count=self.wait_count, best_score=float(self.best_score))
         state['skip_to_next_stage'] = self.skip_to_next_stage
         runner.message_hub.update_info(STATE, state)
-
-    def _skip(self, runner: Runner) -> None:
-        """Move epoch, iteration and schedules to the start of the second stage."""
-        runner.logger.info(
-            f'Early stopping ends the first stage after epoch {runner.epoch}: continuing with '
-            f'epoch {self.next_stage}.'
-        )
-        move_to_epoch(runner, self.next_stage - 1)

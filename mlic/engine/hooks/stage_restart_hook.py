@@ -1,16 +1,13 @@
 """The second stage of a method that trains in two."""
 
-from __future__ import annotations
-
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from mlic.engine.mmengine_internals import has_loaded
+from mlic.engine.mmengine_internals import has_loaded, unwrap
 
 
 @HOOKS.register_module()
@@ -116,8 +113,3 @@ class StageRestartHook(Hook):
                 hook.best_ckpt_path = None
             for key in getattr(hook, 'best_ckpt_path_dict', {}):
                 hook.best_ckpt_path_dict[key] = None
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a DDP wrapper."""
-    return model.module if is_model_wrapper(model) else model

@@ -1,7 +1,1 @@
 """Optimizer wrappers."""
-
-from .autocast_optim_wrapper import AutocastOptimWrapper
-
-__all__ = [
-    'AutocastOptimWrapper',
-]

@@ -1,7 +1,5 @@
 """Mixed precision on the CPU, where mmengine's AmpOptimWrapper refuses to start."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 
 import torch

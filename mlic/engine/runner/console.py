@@ -1,7 +1,5 @@
 """What a terminal shows of a run: some lines at the start; the log file has everything."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import re
@@ -51,7 +49,8 @@ class ConsoleFilter(logging.Filter):
         if self.parameters and record.levelno >= self.handler.level:
             summary = copy.copy(record)
             summary.levelno, summary.levelname, summary.args = logging.INFO, 'INFO', None
-            summary.msg = self._summary()
+            parts = [f'{part} {what} ({n})' for (part, what), n in self.parameters.items()]
+            summary.msg = f'Parameters with settings of their own (tensors): {"; ".join(parts)}'
             self.parameters.clear()
             self.handler.emit(summary)
         if message.startswith('Config:\n'):
@@ -70,11 +69,6 @@ class ConsoleFilter(logging.Filter):
         if option and not option[2].endswith('_mult'):  # the product is told, too
             self.parameters[option[1], f'{option[2]} {option[3]}'] += 1
         return option is not None
-
-    def _summary(self) -> str:
-        """Of all counted parameters, in the order of the model."""
-        parts = [f'{part} {what} ({count})' for (part, what), count in self.parameters.items()]
-        return f'Parameters with settings of their own (tensors): {"; ".join(parts)}'
 
 
 class ConsoleRunner(Runner):

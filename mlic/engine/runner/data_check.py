@@ -1,7 +1,5 @@
 """Are the files of a data set there, and is none of them code?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,7 +17,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         splits (tuple[str]): Of 'train', 'val' and 'test'.
 
     Raises:
-        SystemExit: Naming the missing path and the document that tells how to get it, or a
+        SystemExit: Naming the missing path and the document that says how to get it, or a
             list of images that is a pickle.
     """
     for split in splits:
@@ -40,7 +38,10 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _paths(dataset: Config) -> list[Path]:
-    """The files and folders that a data set's config names."""
+    """The files and folders that a data set's config names, or those inside a wrapper's."""
+    inner = [*dataset.get('datasets', ()), *filter(None, [dataset.get('dataset')])]
+    if inner:
+        return [path for one in inner for path in _paths(one)]
     if '://' in (dataset.get('data_root') or ''):
         return []
     root = Path(dataset.get('data_root') or '.')

@@ -1,6 +1,4 @@
-"""What the command line tools share: start-up on CPU, checks of the data, errors in one line."""
-
-from __future__ import annotations
+"""What a config says of GPUs, adapted to the machine that it runs on."""
 
 import os
 from datetime import timedelta
@@ -43,22 +41,20 @@ def adapt_to_device(cfg: Config, log=print) -> None:
             loader.persistent_workers = False
         if loader and loader.get('pin_memory') and not torch.cuda.is_available():
             loader.pin_memory = False
-    is_first = os.environ.get('RANK', '0') == '0'
+    say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if torch.cuda.is_available():
         if optim_wrapper.get('optimizer', {}).get('type') == 'AdamW':
             optim_wrapper.optimizer.setdefault('fused', True)
         if optim_wrapper.get('dtype') == 'bfloat16' and not _has_bfloat16():
             optim_wrapper.dtype = 'float16'
-            if is_first:
-                log('This GPU has no bfloat16: mixed precision in float16.')
+            say('This GPU has no bfloat16: mixed precision in float16.')
         return
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
         optim_wrapper.type = 'AutocastOptimWrapper'
         for name in ('loss_scale', 'dtype'):
             optim_wrapper.pop(name, None)
-        if is_first:
-            log('No CUDA: mixed precision falls back to bfloat16 autocast on the CPU.')
+        say('No CUDA: mixed precision falls back to bfloat16 autocast on the CPU.')
     if launcher == 'none':
         return
     if launcher != 'pytorch':
@@ -68,8 +64,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     )
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     if not torch_dist.is_initialized():
-        if is_first:
-            log(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
+        say(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
         timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)
         torch_dist.init_process_group('gloo', timeout=timeout)
 

@@ -1,7 +1,5 @@
 """Errors in one line, where the message was made for people."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import sys

@@ -1,13 +1,10 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import is_resuming, source_of_weights
 
@@ -33,7 +30,19 @@ def check_launch(runner: Runner) -> None:
     if runner.val_loop is not None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
-        _check_loader(split, loader, runner.world_size)
+        num_images = len(loader.dataset)
+        if num_images < runner.world_size:
+            raise LaunchError(
+                f'{split}_dataloader has {num_images} images for {runner.world_size} processes, '
+                f'so that some would have none: start at most {num_images}, or check the list of '
+                'images'
+            )
+        if len(loader) == 0:
+            raise LaunchError(
+                f'{split}_dataloader yields 0 batches: {num_images} images on {runner.world_size} '
+                f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
+                'leaves out what does not fill a batch. Lower the batch size'
+            )
     _check_batch(runner)
 
 
@@ -44,22 +53,6 @@ def scale_for_accumulation(cfg: Config) -> None:
     is that of the images between two steps; changes ``cfg``.
     """
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
-
-
-def _check_loader(split: str, loader: DataLoader, world_size: int) -> None:
-    """Every process must have something to do."""
-    num_images = len(loader.dataset)
-    if num_images < world_size:
-        raise LaunchError(
-            f'{split}_dataloader has {num_images} images for {world_size} processes, so that some '
-            f'would have none: start at most {num_images}, or check the list of images'
-        )
-    if len(loader) == 0:
-        raise LaunchError(
-            f'{split}_dataloader yields 0 batches: {num_images} images on {world_size} processes '
-            f'are fewer than batch_size={loader.batch_size} each, and drop_last=True leaves out '
-            'what does not fill a batch. Lower the batch size'
-        )
 
 
 def _check_batch(runner: Runner) -> None:

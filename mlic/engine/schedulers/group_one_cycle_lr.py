@@ -1,7 +1,5 @@
 """The one-cycle policy as the published code runs it: every group's own peak, beta1 in step."""
 
-from __future__ import annotations
-
 import math
 
 from mmengine.optim import OneCycleLR
@@ -48,11 +46,19 @@ class GroupOneCycleLR(OneCycleLR):
         super().__init__(optimizer, *args, eta_max=eta_max, **kwargs)
 
     def step(self) -> None:
-        """Set learning rate and beta1 of the next iteration."""
+        """Set learning rate and beta1 of the next iteration; the one falls as the other rises."""
         super().step()
         # last_step counts the calls; inside [begin, end) it is this cycle's iteration
-        if self.betas is not None and self.begin <= self._global_step < self.end:
-            self._set_beta()
+        if self.betas is None or not self.begin <= self._global_step < self.end:
+            return
+        lowest, highest = self.betas
+        peak, last = (phase['end_step'] for phase in self._schedule_phases)
+        if self.last_step <= peak:
+            beta = self.anneal_func(highest, lowest, self.last_step / peak)
+        else:
+            beta = self.anneal_func(lowest, highest, (self.last_step - peak) / (last - peak))
+        for group in self.optimizer.param_groups:
+            group['betas'] = (beta, *group['betas'][1:])
 
     def state_dict(self) -> dict:
         """mmengine's, without the annealing function."""
@@ -63,18 +69,3 @@ class GroupOneCycleLR(OneCycleLR):
         if param is None:
             return [group.get(name, group['lr']) for group in optimizer.param_groups]
         return super()._format_param(name, optimizer, param)
-
-    def _set_beta(self) -> None:
-        """beta1 falls from its highest to its lowest value and rises again."""
-        lowest, highest = self.betas
-        start_step = 0.0
-        for phase, (start, end) in zip(
-            self._schedule_phases, [(highest, lowest), (lowest, highest)]
-        ):
-            if self.last_step <= phase['end_step'] or phase is self._schedule_phases[-1]:
-                progress = (self.last_step - start_step) / (phase['end_step'] - start_step)
-                beta = self.anneal_func(start, end, progress)
-                break
-            start_step = phase['end_step']
-        for group in self.optimizer.param_groups:
-            group['betas'] = (beta, *group['betas'][1:])

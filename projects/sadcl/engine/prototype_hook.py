@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
-from mlic.engine.hooks.stage_restart_hook import StageRestartHook, unwrap
+from mlic.engine.hooks.stage_restart_hook import StageRestartHook
+from mlic.engine.mmengine_internals import unwrap
 from mlic.engine.runner.class_means import (
     build_prototype_loader,
     class_means,

@@ -19,32 +19,18 @@ from mmengine.config import Config
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
-from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.cli import publish_model
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.checkpoints.search import find_checkpoint
-from tests.helpers import ROOT, call_tool
-from tests.photo_run import CLASSES, SIZE, make_run
+from tests.helpers import ROOT, call_tool, code_of
+from tests.photo_run import CLASSES, SIZE
 
 onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
 
-# a tool names its logger once a process; here several run in one
-pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
 DEMO = ROOT / 'mlic/demo/onnx_predict.py'
 TRAINING_ONLY = ('projector', 'prototypes', 'memory_bank')
-
-
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp('deploy') / 'b')
-
-
-@pytest.fixture(scope='module')
-def checkpoint(run):
-    return find_checkpoint(run / 'work_dirs/run').path
 
 
 @pytest.fixture(scope='module')
@@ -89,12 +75,7 @@ def scores_of(model, batch):
 
 @pytest.mark.parametrize(
     'preprocessor',
-    [
-        dict(),
-        dict(to_rgb=False),
-        dict(mean=None, std=None),
-        dict(pad_size_divisor=24, pad_value=3),
-    ],
+    [{}, dict(to_rgb=False), dict(mean=None, std=None), dict(pad_size_divisor=24, pad_value=3)],
     ids=['plain', 'bgr', 'not-normalised', 'padded'],
 )
 def test_score_model_takes_rgb_and_gives_the_scores_of_the_model(
@@ -211,8 +192,7 @@ def test_export_refuses_options_that_do_not_fit(run, arguments, message, capsys)
 # ---------------------------------------------------------------- the example without torch
 
 
-def test_example_predicts_without_torch(run, exported, checkpoint):
-    photos = collect_images([str(run / 'photos')]).images
+def test_example_predicts_without_torch(run, photos, exported, checkpoint):
     code = (
         'import runpy, sys; sys.argv = sys.argv[1:]; '
         "runpy.run_path(sys.argv[0], run_name='__main__'); "
@@ -252,9 +232,9 @@ def test_example_refuses_a_size_that_it_cannot_make(tmp_path):
 # ---------------------------------------------------------------- publish
 
 
-def test_published_file_holds_averaged_weights_and_names_its_hash(published, checkpoint):
+def test_published_file_holds_averaged_weights_and_names_its_hash(run, published, checkpoint):
     digest = hashlib.sha256(published.read_bytes()).hexdigest()
-    assert published.stem.endswith('-' + digest[:8]) and published.stem[:-9] == 'tiny_deploy0-b'
+    assert published.stem == f'tiny_{run.parent.name}-run-{digest[:8]}'
     content = read_checkpoint(published)  # nothing but tensors and plain values
     assert set(content) == {'meta', 'state_dict'}
     before = read_checkpoint(checkpoint, ours=True)
@@ -274,19 +254,18 @@ def test_published_file_holds_averaged_weights_and_names_its_hash(published, che
 
 
 def test_absolute_paths_are_not_published():
-    tool = vars(publish_model)
     data = dict(ann_file='data/pets/test.json', data_prefix='/home/me/photos')
     cfg = Config(dict(work_dir='/home/me/run', test_dataloader=dict(dataset=data), scale=(2, 3)))
-    kept = tool['without_private'](cfg)
+    kept = publish_model.without_private(cfg)
     assert '/home' not in kept.pretty_text
     assert kept.test_dataloader.dataset == dict(data, data_prefix='photos')
     assert kept.scale == (2, 3)
     assert cfg.work_dir == '/home/me/run'  # the original is as it was
 
 
-def test_published_file_gives_the_same_scores_everywhere(run, published, checkpoint, capsys):
-    photos = collect_images([str(run / 'photos')]).images
-
+def test_published_file_gives_the_same_scores_everywhere(
+    run, photos, published, checkpoint, capsys
+):
     def inferred(path):
         stream = MultiLabelInferencer(path, device='cpu').stream(photos, 4)
         return torch.stack([sample.pred_score for _, sample in stream])
@@ -327,31 +306,23 @@ def test_publishing_is_reproducible_and_overwrites_nothing(run, published, tmp_p
 # ---------------------------------------------------------------- the documents
 
 
-def commands(name):
-    """The shell commands and the Python of a document."""
-    text = (ROOT / 'docs' / name).read_text()
-    shell = ''.join(re.findall(r'```bash\n(.*?)```', text, re.S)).replace('\\\n', '')
-    lines = [line.split(' #')[0].strip() for line in shell.splitlines()]
-    return [line for line in lines if line], re.findall(r'```python\n(.*?)```', text, re.S)
-
-
 def run_document(name, folder, monkeypatch):
     """Run a document's commands, and then its Python, in a folder."""
     monkeypatch.chdir(folder)
     Path('thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
-    shutil.copy('photos/0.png', 'photo.jpg')
-    shell, snippets = commands(name)
-    assert len(shell) >= 3
-    for line in shell:
-        words = shlex.split(line)
+    shutil.copy('photos/photo 0.png', 'photo.jpg')
+    shell = ''.join(code_of(f'docs/{name}', 'bash')).replace('\\\n', '').splitlines()
+    commands = list(filter(None, (shlex.split(line, comments=True) for line in shell)))
+    assert len(commands) >= 3
+    for words in commands:
         if words[0] == 'pip':
             assert words[1] == 'install'
             continue
-        assert words[0] == 'python', line
+        assert words[0] == 'python', words
         words = ['config.py' if word == 'CONFIG' else word for word in words]
         words = [next(Path().glob(word)) if '*' in word else word for word in words]
-        assert call_tool(*words[1:]) is None, line
-    for snippet in snippets:
+        assert call_tool(*words[1:]) is None, words
+    for snippet in code_of(f'docs/{name}', 'python'):
         exec(snippet, {})
 
 

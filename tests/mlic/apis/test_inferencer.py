@@ -11,32 +11,18 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.registry import MODELS
 from PIL import Image
 
 from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.apis.open_run import open_run, parse_literals, read_stored_config
+from mlic.apis.open_run import build_model, open_run, parse_literals, read_stored_config
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.datasets.transforms.load_image import ImageReadError
-from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.visualization.prediction import draw_prediction
 from tests.helpers import ROOT, call_tool
-from tests.photo_run import CLASSES, SIZE, make_run
-
-# a tool names its logger once a process; here several run in one
-pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
-
-
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp('inferencer') / 'a')
-
-
-@pytest.fixture(scope='module')
-def checkpoint(run):
-    return find_checkpoint(run / 'work_dirs/run').path
+from tests.photo_run import CLASSES, SIZE
+from tests.tiny_runs import plain_model
 
 
 @pytest.fixture(scope='module')
@@ -44,18 +30,13 @@ def inferencer(checkpoint):
     return MultiLabelInferencer(checkpoint, device='cpu')
 
 
-@pytest.fixture(scope='module')
-def photos(run):
-    return collect_images([str(run / 'photos')]).images
-
-
 # ---------------------------------------------------------------- scores
 
 
 def test_scores_are_those_of_the_test_tool(run, photos, inferencer):
     saved = run / 'test.npz'
-    work_dir = ['--work-dir', run / 'test']
-    arguments = [run / 'config.py', run / 'work_dirs/run', '--out', saved, *work_dir]
+    arguments = [run / 'config.py', run / 'work_dirs/run', '--out', saved]
+    arguments += ['--work-dir', run / 'test']
     assert call_tool('tools/test.py', *arguments) is None
     pred = torch.from_numpy(np.load(saved)['pred'])
     assert (pred.std(dim=0) > 1e-3).all()  # or the tests could not tell one image from another
@@ -313,10 +294,9 @@ def test_pictures_hold_their_text_whatever_the_image(size, num_labels):
 def test_every_label_has_its_heat_map_up_to_twelve():
     image = np.zeros((100, 100, 3), np.uint8)
 
-    def rows(num_labels, abreast=3):
-        attention = torch.ones(num_labels, 2, 2)
-        arguments = (image, ['x'] * num_labels, [0.9] * num_labels)
-        height = draw_prediction(*arguments, attention).height
+    def rows(num_labels):
+        labels = ['x'] * num_labels, [0.9] * num_labels
+        height = draw_prediction(image, *labels, torch.ones(num_labels, 2, 2)).height
         text = -(-num_labels // 9) * 40
         return round((height - 456 - 36 - text) / (224 + 40))
 
@@ -402,25 +382,16 @@ def test_tool_refuses_in_one_line(run, arguments, message, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize(
-    'backbone',
-    [dict(type='ResNet', depth=18), dict(type='EfficientNetLite', pretrained=False)],
-    ids=lambda backbone: backbone['type'],
+    'backbone, channels',
+    [(dict(type='ResNet', depth=18), 512), (dict(type='EfficientNetLite', pretrained=False), 1280)],
+    ids=['ResNet', 'EfficientNetLite'],
 )
-def test_batch_norm_is_folded_into_the_convolutions(backbone, tmp_path):
+def test_batch_norm_is_folded_into_the_convolutions(backbone, channels, tmp_path):
     torch.manual_seed(0)
-    cfg = Config(
-        dict(
-            model=dict(
-                type='ImageClassifier',
-                backbone=backbone,
-                neck=dict(type='GlobalAveragePooling'),
-                head=dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=1280),
-            ),
-            data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3),
-        )
-    )
-    cfg.model.head.in_channels = 512 if backbone['type'] == 'ResNet' else 1280
-    model = MODELS.build({'data_preprocessor': cfg.data_preprocessor, **cfg.model})
+    head = dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=channels)
+    network = dict(plain_model(2), backbone=backbone, head=head)
+    cfg = Config(dict(model=network, data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3)))
+    model = build_model(cfg)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # at 0 and 1, nothing would show
             torch.nn.init.normal_(module.running_mean, std=0.1)

@@ -17,22 +17,19 @@ from mlic.cli.publish_model import publish
 from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.models.training_parts import TrainingParts
-from tests.mlic.apis.test_inferencer import CLASSES, make_run, run_tool
-
-# a tool names its logger once a process; here several run in one
-pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
+from tests.helpers import call_tool
+from tests.photo_run import CLASSES
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
+def run(run):
     """A tiny run, and a config whose data have its classes from the last to the first."""
-    folder = make_run(tmp_path_factory.mktemp('open') / 'c')
-    (folder / 'reversed.py').write_text(
+    (run / 'reversed.py').write_text(
         "_base_ = 'config.py'\n"
         f'data = dict(dataset=dict(metainfo=dict(classes={CLASSES[::-1]})))\n'
         'train_dataloader = val_dataloader = test_dataloader = data\n'
     )
-    return folder
+    return run
 
 
 # the arguments of each tool, C the config and W the work directory
@@ -51,10 +48,10 @@ DOORS = {
 
 
 @pytest.mark.parametrize('door', DOORS)
-def test_reversed_classes_are_refused_in_one_line(run, tmp_path, monkeypatch, door):
+def test_reversed_classes_are_refused_in_one_line(run, tmp_path, door):
     places = dict(C=run / 'reversed.py', W=run / 'work_dirs/run', PHOTOS=run / 'photos')
     tool, *arguments = DOORS[door].replace('OUT', str(tmp_path / 'out')).split()
-    message = run_tool(monkeypatch, tool, *(places.get(name, name) for name in arguments))
+    message = call_tool(tool, *(places.get(name, name) for name in arguments))
     assert message.startswith('error: ') and '\n' not in message
     assert "in another order than the data: number 0 is 'cat' in the checkpoint" in message
     assert 'work_dirs/run' in message
@@ -137,6 +134,13 @@ class OwnHead(TrainingParts, MultiLabelLinearClsHead):
         self.teacher = loss_teacher and nn.Linear(2, 2)
 
 
+OWN_MODEL = dict(
+    type='ImageClassifier',
+    backbone=dict(type='LeNet5'),
+    head=dict(type='OwnHead', num_classes=3, in_channels=4),
+)
+
+
 def published_names(tmp_path, model, **settings):
     """The names of the weights in the published checkpoint of a model."""
     init_default_scope('mmpretrain')
@@ -150,34 +154,23 @@ def published_names(tmp_path, model, **settings):
 
 
 def test_a_head_of_ones_own_is_published_without_what_only_training_needs(tmp_path):
-    head = dict(type='OwnHead', num_classes=3, in_channels=4, loss_teacher=dict(weight=1.0))
-    backbone = dict(type='LeNet5')
-    trained, published = published_names(
-        tmp_path, dict(type='ImageClassifier', backbone=backbone, head=head)
-    )
+    head = dict(OWN_MODEL['head'], loss_teacher=dict(weight=1.0))
+    trained, published = published_names(tmp_path, dict(OWN_MODEL, head=head))
     assert trained - published == {'head.teacher.weight', 'head.teacher.bias'}
 
 
 def test_a_scope_that_a_checkpoint_names_is_not_imported(tmp_path):
-    head = dict(type='OwnHead', num_classes=3, in_channels=4)
-    model = dict(type='ImageClassifier', backbone=dict(type='LeNet5'), head=head)
-    published_names(tmp_path, model, default_scope='antigravity')
+    published_names(tmp_path, OWN_MODEL, default_scope='antigravity')
     assert 'antigravity' not in sys.modules
 
 
 def test_mulcon_is_published_without_its_projector(tmp_path):
     import projects.mulcon  # noqa: F401
 
-    model = dict(
-        type='ImageClassifier',
-        backbone=dict(type='LeNet5'),
-        neck=dict(type='MulConNeck', in_channels=4, num_classes=3, embed_dims=8),
-        head=dict(type='MulConHead', num_classes=3, in_channels=8, denominator_size=9),
-    )
-    model['head']['loss_con'] = dict(type='SSCLLoss', anchors='all')
-    trained, published = published_names(tmp_path, model)
-    assert {name.rpartition('.')[0] for name in trained - published} == {
-        'head.projector.0',
-        'head.projector.2',
-    }
+    neck = dict(type='MulConNeck', in_channels=4, num_classes=3, embed_dims=8)
+    head = dict(type='MulConHead', num_classes=3, in_channels=8, denominator_size=9)
+    head['loss_con'] = dict(type='SSCLLoss', anchors='all')
+    trained, published = published_names(tmp_path, dict(OWN_MODEL, neck=neck, head=head))
+    unpublished = {name.rpartition('.')[0] for name in trained - published}
+    assert unpublished == {'head.projector.0', 'head.projector.2'}
     assert {'head.fc.weight', 'head.fc.bias'} <= published

@@ -53,18 +53,17 @@ def test_words_of_both_splits_become_the_classes(corel5k, tmp_path, capsys):
 
 
 def test_held_out_part_is_disjoint_and_seeded(corel5k, tmp_path):
-    tool = corel5k_to_json
     held_out = []
     for number, seed in enumerate((0, 0, 1, 2, 3)):
         out = tmp_path / str(number)
-        tool.convert(corel5k, out, val_fraction=0.25, seed=seed)
+        corel5k_to_json.convert(corel5k, out, val_fraction=0.25, seed=seed)
         part, val = items(out / 'train_part.json'), items(out / 'val.json')
         assert (len(part), len(val)) == (3, 1)
         assert sorted(part + val, key=str) == sorted(items(out / 'train.json'), key=str)
         held_out.append(val)
     assert held_out[0] == held_out[1]
     assert any(val != held_out[0] for val in held_out)
-    tool.convert(corel5k, tmp_path / 'all', val_fraction=0, seed=0)
+    corel5k_to_json.convert(corel5k, tmp_path / 'all', val_fraction=0, seed=0)
     assert not (tmp_path / 'all' / 'val.json').exists()
 
 
@@ -78,35 +77,24 @@ def test_json_is_read_by_multilabel_dataset_through_a_link(corel5k, tmp_path):
     assert dataset.get_cat_ids(2) == []
 
 
-def write(name, text):
-    def damage(source):
-        (source / name).write_text(text)
-
-    return damage
-
-
 @pytest.mark.parametrize(
-    'damage, message',
+    'name, text, message',
     [
-        (write('labels/training_label', '10 1\n11 6\n'), 'line 2: word number 6 is not in 1..5'),
-        (write('labels/training_label', '10 0\n'), 'line 1: word number 0 is not in 1..5'),
-        (
-            write('labels/test_label', '12\n'),
-            """line 1: expected "imageid word word ...", got '12'""",
-        ),
-        (write('labels/test_label', '12 sky\n'), "got '12 sky'"),
-        (write('labels/test_label', '12 1\n12 2\n'), 'line 2: image 12 is listed for the second'),
-        (write('labels/test_label', '\n'), 'test_label: 0 images'),
-        (write('labels/test_label', '99 1\n'), 'test_label, line 1: image 99 is listed, but'),
-        (write('labels/words', 'sky sky sun'), "words: expected unique words, got 3 with ['sky']"),
-        (
-            lambda source: (source / 'labels' / 'words').unlink(),
-            'words not found; docs/datasets.md',
-        ),
+        ('training_label', '10 1\n11 6\n', 'line 2: word number 6 is not in 1..5'),
+        ('training_label', '10 0\n', 'line 1: word number 0 is not in 1..5'),
+        ('test_label', '12\n', """line 1: expected "imageid word word ...", got '12'"""),
+        ('test_label', '12 sky\n', "got '12 sky'"),
+        ('test_label', '12 1\n12 2\n', 'line 2: image 12 is listed for the second'),
+        ('test_label', '\n', 'test_label: found 0 lines, expected'),
+        ('test_label', '99 1\n', 'test_label, line 1: image 99 is listed, but'),
+        ('words', 'sky sky sun', "words: expected unique words, got 3 with ['sky']"),
+        ('words', None, 'words not found; docs/datasets.md'),
     ],
 )
-def test_bad_input_is_named_with_file_line_and_value(corel5k, tmp_path, damage, message):
-    damage(corel5k)
+def test_bad_input_is_named_with_file_line_and_value(corel5k, tmp_path, name, text, message):
+    (corel5k / 'labels' / name).unlink()
+    if text is not None:
+        (corel5k / 'labels' / name).write_text(text)
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         corel5k_to_json.convert(corel5k, tmp_path / 'out', val_fraction=0.1, seed=0)
     assert message in str(error.value)
@@ -134,9 +122,9 @@ def test_real_corel5k_has_the_customary_counts(tmp_path, capsys):
     words = (tmp_path / 'frequent_words.txt').read_text().split('\n')[:-1]
     assert len(words) == 74
     # the frequent words alone: the same images and the same words of each
-    whole, frequent = (json.loads((tmp_path / name).read_text()) for name in (
-        'test.json', 'frequent/test.json'
-    ))  # fmt: skip
+    whole, frequent = (
+        json.loads((tmp_path / folder / 'test.json').read_text()) for folder in ('', 'frequent')
+    )
     assert frequent['metainfo']['classes'] == words
     for item, few in zip(whole['data_list'], frequent['data_list']):
         assert few['img_path'] == item['img_path']

@@ -78,63 +78,66 @@ def rename_first(name):
 
 
 @pytest.mark.parametrize(
-    'splits, options, message',
+    'split, change, message',
     [
         (
-            dict(train=first_label([3])),
-            '',
-            'train: a label outside 0..2 in 1 of 4 images, such as photos/train0.png: [3]',
+            'train',
+            first_label([3]),
+            'a label outside 0..2 in 1 of 4 images, such as photos/train0.png: [3]',
         ),
-        (dict(val=first_label([-1])), '', 'val: a label outside 0..2 in 1 of 4'),
+        ('val', first_label([-1]), 'a label outside 0..2 in 1 of 4'),
+        ('test', first_label([1, 0, 1]), 'a label twice (it would count as 2 in the target) in 1'),
+        ('train', first_label('boat'), 'no list of integers as gt_label in 1 of 4'),
+        ('train', first_label(1), 'no list of integers as gt_label in 1 of 4'),
+        ('train', lambda c: c.update(data_list=[]), '0 images'),
         (
-            dict(test=first_label([1, 0, 1])),
-            '',
-            'test: a label twice (it would count as 2 in the target) in 1 of 4',
-        ),
-        (dict(train=first_label('boat')), '', 'train: no list of integers as gt_label in 1 of 4'),
-        (dict(train=first_label(1)), '', 'train: no list of integers as gt_label in 1 of 4'),
-        (
-            dict(train=lambda c: c.update(data_list=[])),
-            '',
-            'train: 0 images',
+            'train',
+            lambda c: c['metainfo'].clear(),
+            'its classes have no names (metainfo, "classes")',
         ),
         (
-            dict(train=lambda c: c['metainfo'].clear()),
-            '',
-            'train: its classes have no names (metainfo, "classes")',
+            'train',
+            rename_first('gone.png'),
+            'of 4 images, 1 missing and 0 unreadable:\n    photos/gone.png: image not found',
         ),
+        ('val', rename_first('train1.png'), "1 of 4 images also in train: 'photos/train1.png'"),
+    ],
+)
+def test_a_fault_of_a_split_is_named_before_training(capsys, split, change, message):
+    write_own({split: change})
+    assert 'to fix before training, marked WRONG above' in verify('--no-decode')
+    assert f'  WRONG: {split}: {message}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'splits, option, message',
+    [
         (
             dict(test=lambda c: c['metainfo'].update(classes=['Beach', 'boat', 'person'])),
-            '',
+            'model.head.num_classes=3',
             "train and test have different classes, or in another order: only in one: 'Beach', ",
         ),
-        (dict(val=lambda c: c.pop('metainfo')), '', 'val (val.json) cannot be read: ValueError: '),
-        ({}, '--cfg-options model.head.num_classes=4', 'model.head.num_classes is 4, but the data'),
+        (
+            dict(val=lambda c: c.pop('metainfo')),
+            'model.head.num_classes=3',
+            'val (val.json) cannot be read: ValueError: ',
+        ),
+        ({}, 'model.head.num_classes=4', 'model.head.num_classes is 4, but the data'),
         (
             {},
-            '--cfg-options data_preprocessor.num_classes=4',
+            'data_preprocessor.num_classes=4',
             'data_preprocessor.num_classes is 4, but the data have 3 classes',
         ),
         (
-            dict(train=rename_first('gone.png')),
-            '--no-decode',
-            'train: of 4 images, 1 missing and 0 unreadable:\n    photos/gone.png: image not found',
-        ),
-        (
             {},
-            '--cfg-options train_dataloader.dataset.data_prefix=elsewhere',
+            'train_dataloader.dataset.data_prefix=elsewhere',
             'train (train.json) cannot be read: train data not found: elsewhere does not exist',
-        ),
-        (
-            dict(val=rename_first('train1.png')),
-            '--no-decode',
-            "val: 1 of 4 images also in train: 'photos/train1.png'",
         ),
     ],
 )
-def test_a_fault_is_named_before_training(capsys, splits, options, message):
+def test_what_does_not_fit_is_named_before_training(capsys, splits, option, message):
     write_own(splits)
-    status = verify(*options.split())
+    status = verify('--cfg-options', option)
     assert 'to fix before training, marked WRONG above' in status
     assert f'  WRONG: {message}' in capsys.readouterr().out
 

@@ -17,11 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.logging import MMLogger
-from mmpretrain.registry import (
-    DATASETS,
-    MODELS,
-    TRANSFORMS,
-)
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
@@ -139,38 +135,32 @@ def photos(tmp_path_factory):
 
 def data_config(photos):
     """As a file of configs/_base_/datasets: 32 px, the flip as the only augmentation."""
-    load, pack = dict(type='LoadImageStrict'), dict(type='PackInputs')
-    resize = dict(type='Resize', scale=(32, 32))
-    flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
-    loader = dict(
-        batch_size=4,
-        num_workers=0,
-        dataset=dict(
+
+    def loader(split, *augmentations):
+        resize = dict(type='Resize', scale=(32, 32))
+        steps = [dict(type='LoadImageStrict'), resize, *augmentations, dict(type='PackInputs')]
+        dataset = dict(
             type='MultiLabelDataset',
-            ann_file=str(photos / 'train.json'),
+            ann_file=str(photos / f'{split}.json'),
             data_prefix=str(photos),
-            pipeline=[load, resize, flip, pack],
-        ),
-        sampler=dict(type='DefaultSampler', shuffle=True),
-        collate_fn=dict(type='default_collate'),
-    )
-    test = dict(
-        loader,
-        dataset=dict(
-            loader['dataset'],
-            ann_file=str(photos / 'test.json'),
-            pipeline=[load, resize, pack],
-            test_mode=True,
-        ),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
+            pipeline=steps,
+            test_mode=split == 'test',
+        )
+        return dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=dataset,
+            sampler=dict(type='DefaultSampler', shuffle=split == 'train'),
+            collate_fn=dict(type='default_collate'),
+        )
+
     return dict(
         data_preprocessor=dict(
             num_classes=4, mean=[127.0] * 3, std=[128.0] * 3, to_rgb=True, to_onehot=True
         ),
-        train_dataloader=loader,
-        val_dataloader=test,
-        test_dataloader=test,
+        train_dataloader=loader('train', dict(type='RandomFlip', prob=0.5)),
+        val_dataloader=loader('test'),
+        test_dataloader=loader('test'),
         val_evaluator=[dict(type='MLICMetric')],
         test_evaluator=[dict(type='MLICMetric')],
     )
@@ -249,10 +239,8 @@ def test_replaced_data_keep_views_and_fit_the_classes(tmp_path, photos):
     assert [t.type for t in pipeline] == ['LoadImageStrict', 'MultiView', 'PackInputs']
     assert [t.type for t in pipeline[1].transforms[0]] == ['Resize', 'RandomFlip']
     assert cfg.model.neck.num_classes == cfg.model.head.num_classes == 4
-    labels = [
-        item['gt_label'] for item in json.loads((photos / 'train.json').read_text())['data_list']
-    ]
-    assert cfg.model.head.prior_prob == np.mean([len(row) for row in labels]) / 4
+    items = json.loads((photos / 'train.json').read_text())['data_list']
+    assert cfg.model.head.prior_prob == np.mean([len(item['gt_label']) for item in items]) / 4
 
     linear = load_recipe(str(write_config(tmp_path, 'linear', photos)))
     replace_data(linear, data)
@@ -265,12 +253,9 @@ def test_replaced_data_keep_views_and_fit_the_classes(tmp_path, photos):
 def test_held_out_images_are_training_images_that_are_not_trained_on(tmp_path, photos):
     cfg = linear_recipe(tmp_path, photos)
     hold_out(cfg, 0.75)
-    trained, tested = (
-        DATASETS.build(loader.dataset) for loader in (cfg.train_dataloader, cfg.test_dataloader)
-    )
     kept, held_out = (
-        {dataset.get_data_info(i)['img_path'] for i in range(len(dataset))}
-        for dataset in (trained, tested)
+        {info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))}
+        for dataset in (DATASETS.build(cfg[f'{x}_dataloader'].dataset) for x in ('train', 'test'))
     )
     assert len(kept) == 12 and len(held_out) == 4 and not kept & held_out
     assert cfg.test_dataloader.dataset.ann_file == cfg.train_dataloader.dataset.ann_file
@@ -370,23 +355,27 @@ def test_training_draws_the_image_or_its_mirror_image(two_recipes):
 
 def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos):
     lines = []
+
+    def store(cfg):
+        store_features(cfg, tmp_path / 'features', lines.append)
+
     cfg = linear_recipe(tmp_path, photos)
     cfg.test_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = [0]
-    store_features(cfg, tmp_path / 'features', lines.append)
+    store(cfg)
     (folder,) = (tmp_path / 'features').iterdir()
     assert len(FeatureCache(folder).places) == 17
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    store_features(linear_recipe(tmp_path, photos), tmp_path / 'features', lines.append)
+    store(linear_recipe(tmp_path, photos))
     assert len(FeatureCache(folder).places) == 24
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     count = len(lines)
-    store_features(linear_recipe(tmp_path, photos), tmp_path / 'features', lines.append)
+    store(linear_recipe(tmp_path, photos))
     assert len(lines) == count and list((tmp_path / 'features').iterdir()) == [folder]
     # another size is another cache
     other = linear_recipe(tmp_path, photos)
     for loader in (other.val_dataloader, other.test_dataloader):
         loader.dataset.pipeline[1].scale = (64, 64)
-    store_features(other, tmp_path / 'features', lines.append)
+    store(other)
     assert len(list((tmp_path / 'features').iterdir())) == 2
 
 
@@ -446,8 +435,7 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
     assert Config.fromstring(run.text, '.py').randomness.seed == 3
     assert Run.of('linear', 3, cfg, tmp_path, 'last') == run
     others = [
-        Run.of('linear', 4, cfg, tmp_path, 'last'),
-        Run.of('linear', 3, cfg, tmp_path, 'best'),
+        Run.of('linear', *x) for x in ((4, cfg, tmp_path, 'last'), (3, cfg, tmp_path, 'best'))
     ]
     cfg.optim_wrapper.optimizer.lr = 0.5
     cfg.load_from = 'first/seed{seed}.pth'
@@ -479,7 +467,7 @@ def compare(*arguments, cwd=ROOT):
 
 @pytest.mark.slow
 @pytest.mark.dist
-def test_a_comparison_goes_on_and_tells_its_failures(tmp_path, photos):
+def test_a_comparison_resumes_and_names_its_failures(tmp_path, photos):
     out = tmp_path / 'out'
     data = tmp_path / 'data.py'
     data.write_text(recipe_text(Config(data_config(photos))))
@@ -496,7 +484,7 @@ def test_a_comparison_goes_on_and_tells_its_failures(tmp_path, photos):
     second = compare(*configs, broken, *arguments[2:], '--seeds', '0', '1', '--protocols', 'asl')
     assert second.returncode == 1
     assert '6 runs: 2 done before, 4 to do' in second.stdout
-    assert re.search(r'failed: linear_broken seed 1: tools/train.py: .*no_channels', second.stdout)
+    assert re.search(r'failed: linear_broken seed 1: mlic train: .*no_channels', second.stdout)
     assert 'tries them again' in second.stderr
     assert all(file.stat().st_mtime_ns == time for file, time in kept.items())
 

@@ -20,6 +20,7 @@ from mlic.datasets.voc import VOCMultiLabel
 from tests.dataset_files import coco_content, write_coco
 from tests.helpers import DATA, ROOT, needs_data
 
+NOT_COCO = r"not a file of COCO's form \("
 CONFIGS = sorted((ROOT / 'configs' / '_base_' / 'datasets').glob('*.py'))
 
 
@@ -35,14 +36,16 @@ def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys
     assert dataset.get_cat_ids(2) == [0, 2]
     assert all(Path(info['img_path']).is_file() for info in infos)
     assert capsys.readouterr().out == ''  # pycocotools prints its progress
-    assert log[-1].endswith('instances.json: 3 images, 1 without a label kept, 3 used')
+    assert log[-1].endswith(
+        'instances.json: 3 images, 1 without a label kept, 0 listed again, 3 used'
+    )
 
 
 def test_coco_labelled_only_drops_the_unlabelled_image(tmp_path, log):
     kwargs = write_coco(tmp_path, coco_content())
     dataset = COCOMultiLabel(labelled_only=True, **kwargs)
     assert [dataset.get_cat_ids(i) for i in range(len(dataset))] == [[1], [0, 2]]
-    assert log[-1].endswith('3 images, 1 without a label dropped, 2 used')
+    assert log[-1].endswith('3 images, 1 without a label dropped, 0 listed again, 2 used')
 
 
 def test_coco_classes_in_alphabetical_order(tmp_path, log):
@@ -90,13 +93,8 @@ def test_coco_of_both_years(tmp_path, log, year, name):
 def test_coco_has_the_published_classes():
     classes = COCOMultiLabel.METAINFO['classes']
     assert len(classes) == len(set(classes)) == 80
-    assert [classes[i] for i in (0, 11, 24, 60, 79)] == [
-        'person',
-        'stop sign',
-        'backpack',
-        'dining table',
-        'toothbrush',
-    ]
+    names = ['person', 'stop sign', 'backpack', 'dining table', 'toothbrush']
+    assert [classes[i] for i in (0, 11, 24, 60, 79)] == names
 
 
 def test_coco_builds_from_the_registry_with_a_pipeline(tmp_path):
@@ -113,50 +111,48 @@ def test_coco_builds_from_the_registry_with_a_pipeline(tmp_path):
     assert Path(item['data_samples'].img_path).name == 'c.jpg'
 
 
+def annotation(**keys):
+    return dict(dict(id=1, image_id=7, category_id=1), **keys)
+
+
 @pytest.mark.parametrize(
-    'change, message',
+    'part, items, message',
     [
-        (dict(images=[]), r'instances.json: found 0 images'),
-        (dict(annotations=[]), r'instances.json: found 0 annotations'),
+        ('images', [], 'found 0 images'),
+        ('annotations', [], 'found 0 annotations'),
         (
-            dict(categories=[dict(id=1, name='person'), dict(id=2, name='cat')]),
-            r"2 categories are not the 3 classes .* in the file: \['cat'\], .*\['dog', 'zebra'\]",
+            'categories',
+            [dict(id=1, name='person'), dict(id=2, name='cat')],
+            r".* 2 categories are not the 3 classes .* file: \['cat'\], .*\['dog', 'zebra'\]",
         ),
         (
-            dict(
-                annotations=[
-                    dict(id=1, image_id=7, category_id=3),
-                    dict(id=2, image_id=7, category_id=1),
-                ]
-            ),
-            r'instances.json: 1 of 2 annotations are of categories .* such as category_id 3',
+            'annotations',
+            [annotation(category_id=3), annotation(id=2)],
+            r'1 of 2 annotations are of categories .* such as category_id 3',
         ),
         (
-            dict(annotations=[dict(id=1, image_id=8, category_id=1)]),
-            r'instances.json: 1 of 1 annotations are of images .* such as image_id 8',
+            'annotations',
+            [annotation(image_id=8)],
+            r'1 of 1 annotations are of images .* such as image_id 8',
         ),
         (
-            dict(images=[dict(id=i, file_name='a.jpg') for i in (7, 30, 9, 7)]),
-            r'instances.json: 1 ids of its 4 images are there more than once, such as id 7',
+            'images',
+            [dict(id=i, file_name='a.jpg') for i in (7, 30, 9, 7)],
+            r'1 ids of its 4 images are there more than once, such as id 7',
         ),
         (
-            dict(categories=[dict(id=i, name='dog') for i in (24, 1, 1)]),
-            r'instances.json: 1 ids of its 3 categories are there more than once, such as id 1',
+            'categories',
+            [dict(id=i, name='dog') for i in (24, 1, 1)],
+            r'1 ids of its 3 categories are there more than once, such as id 1',
         ),
-        (
-            dict(images=[dict(id=i) for i in (7, 12, 30)]),
-            r"instances.json: not a file of COCO's form \(KeyError: 'file_name'\)",
-        ),
-        (
-            dict(annotations=[dict(id=1, image_id=7)]),
-            r"instances.json: not a file of COCO's form \(KeyError: 'category_id'\)",
-        ),
-        (dict(images=['a.jpg']), r"instances.json: not a file of COCO's form \(TypeError: "),
+        ('images', [dict(id=i) for i in (7, 12, 30)], NOT_COCO + r"KeyError: 'file_name'\)"),
+        ('annotations', [dict(id=1, image_id=7)], NOT_COCO + r"KeyError: 'category_id'\)"),
+        ('images', ['a.jpg'], NOT_COCO + 'TypeError: '),
     ],
 )
-def test_coco_names_the_file_and_the_count_of_bad_annotations(tmp_path, change, message):
-    kwargs = write_coco(tmp_path, {**coco_content(), **change})
-    with pytest.raises(ValueError, match=message):
+def test_coco_names_the_file_and_the_count_of_bad_annotations(tmp_path, part, items, message):
+    kwargs = write_coco(tmp_path, {**coco_content(), part: items})
+    with pytest.raises(ValueError, match=f'instances.json: {message}'):
         COCOMultiLabel(**kwargs)
 
 
@@ -176,8 +172,7 @@ def test_coco_names_what_is_missing(tmp_path):
         ('[1]', r"AssertionError: .*class 'list'"),
     ):
         (tmp_path / 'annotations' / 'instances.json').write_text(text)
-        message = rf"instances.json: not a file of COCO's form \({fault}"
-        with pytest.raises(ValueError, match=message) as error:
+        with pytest.raises(ValueError, match=f'instances.json: {NOT_COCO}{fault}') as error:
             COCOMultiLabel(**kwargs)
         assert '\n' not in str(error.value)
 
@@ -241,9 +236,7 @@ def test_digit_scenes_splits_share_no_scan():
         split: {
             scan
             for seed in (0, 1)
-            for info in DigitScenes(
-                split, num_images=400, seed=seed, serialize_data=False
-            ).data_list
+            for info in DigitScenes(split, 400, seed=seed, serialize_data=False).data_list
             for scan in info['digits'][:, 0].tolist()
         }
         for split in POOLS
@@ -375,6 +368,10 @@ def test_dataset_configs_load_and_agree_with_themselves(path):
     assert train.sampler.shuffle and not test.sampler.shuffle
     assert cfg.data_preprocessor.to_onehot and cfg.data_preprocessor.to_rgb
     assert test.dataset.test_mode and not train.dataset.get('test_mode', False)
+    for pipeline in (cfg.get('stage1_pipeline', []), cfg.train_pipeline, cfg.test_pipeline):
+        kinds = [step.type for step in pipeline]
+        assert 'LoadImageFromFile' not in kinds
+        assert not kinds or ('LoadImageStrict' in kinds) == (path.stem != 'digits128')
     image = np.zeros((60, 90, 3), np.uint8)
     for dataset in (train.dataset, test.dataset):
         assert dataset.type in DATASETS

@@ -50,6 +50,11 @@ class Parser:
         return path
 
 
+@pytest.fixture
+def parser(tmp_path):
+    return Parser(tmp_path)
+
+
 def rewrite(path, content):
     """Change a file, but neither its size nor its time."""
     stat = path.stat()
@@ -58,8 +63,7 @@ def rewrite(path, content):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def test_labels_are_parsed_once_and_come_back_equal(tmp_path, log):
-    parser = Parser(tmp_path)
+def test_labels_are_parsed_once_and_come_back_equal(tmp_path, parser, log):
     assert [parser.load(split='train') for _ in range(3)] == [LABELS] * 3
     assert parser.calls == 1
     assert log == [f'{parser.source}: labels from cache {parser.cache()}'] * 2
@@ -67,30 +71,21 @@ def test_labels_are_parsed_once_and_come_back_equal(tmp_path, log):
     assert parser.cache().stat().st_mode & 0o777 == parser.source.stat().st_mode & 0o777
 
 
-def test_every_setting_has_its_own_cache(tmp_path, log):
-    parser = Parser(tmp_path)
-    variants = [
-        dict(split='a'),
-        dict(split='b'),
-        dict(classes=['a', 'b']),
-        dict(classes=['b', 'a']),
-    ]
-    for _ in range(2):
-        for settings in variants:
-            parser.load(**settings)
+def test_every_setting_has_its_own_cache(tmp_path, parser, log):
+    classes = ['a', 'b'], ['b', 'a']
+    for settings in 2 * [*({'split': s} for s in 'ab'), *({'classes': c} for c in classes)]:
+        parser.load(**settings)
     assert parser.calls == len(list(tmp_path.glob('*.labels'))) == 4
 
 
-def test_another_format_of_the_labels_is_parsed_again(tmp_path, log, monkeypatch):
-    parser = Parser(tmp_path)
+def test_another_format_of_the_labels_is_parsed_again(parser, log, monkeypatch):
     parser.load()
     monkeypatch.setattr(label_cache, 'FORMAT', label_cache.FORMAT + 1)
     parser.load()
     assert parser.calls == 2
 
 
-def test_a_changed_source_is_parsed_again(tmp_path, log):
-    parser = Parser(tmp_path)
+def test_a_changed_source_is_parsed_again(parser, log):
     parser.load()
     rewrite(parser.source, b'1 2 4')
     parser.load()
@@ -150,8 +145,7 @@ def test_a_folder_is_known_by_names_sizes_and_times(tmp_path):
         lambda content: b'\x80\x04\x95pickle',
     ],
 )
-def test_a_damaged_cache_is_replaced(tmp_path, log, damage):
-    parser = Parser(tmp_path)
+def test_a_damaged_cache_is_replaced(parser, log, damage):
     parser.load()
     content = parser.cache().read_bytes()
     parser.cache().write_bytes(damage(content))
@@ -160,8 +154,7 @@ def test_a_damaged_cache_is_replaced(tmp_path, log, damage):
     assert parser.cache().read_bytes() == content
 
 
-def test_a_folder_in_the_place_of_the_cache_is_no_error(tmp_path, log):
-    parser = Parser(tmp_path)
+def test_a_folder_in_the_place_of_the_cache_is_no_error(tmp_path, parser, log):
     parser.load()
     path = parser.cache()
     path.unlink()
@@ -171,8 +164,7 @@ def test_a_folder_in_the_place_of_the_cache_is_no_error(tmp_path, log):
     assert sorted(tmp_path.iterdir()) == sorted([parser.source, path])
 
 
-def test_a_read_only_folder_has_no_cache_and_one_line_of_notice(tmp_path, log):
-    parser = Parser(tmp_path)
+def test_a_read_only_folder_has_no_cache_and_one_line_of_notice(tmp_path, parser, log):
     tmp_path.chmod(0o555)
     try:
         assert parser.load() == parser.load() == LABELS
@@ -186,11 +178,10 @@ def test_a_read_only_folder_has_no_cache_and_one_line_of_notice(tmp_path, log):
 
 
 @pytest.mark.parametrize('call', ['fsync', 'replace'])
-def test_a_full_disk_leaves_nothing_behind(tmp_path, log, monkeypatch, call):
+def test_a_full_disk_leaves_nothing_behind(tmp_path, parser, log, monkeypatch, call):
     def fail(*args):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    parser = Parser(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
         assert parser.load() == LABELS
@@ -200,11 +191,10 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, log, monkeypatch, call):
     assert parser.calls == 2
 
 
-def test_an_error_of_the_parser_is_not_cached(tmp_path, log):
+def test_an_error_of_the_parser_is_not_cached(parser, log):
     def fail():
         raise ValueError('line 7')
 
-    parser = Parser(tmp_path)
     for _ in range(2):
         with pytest.raises(ValueError, match='line 7'):
             load_labels(parser.source, [digest_file(parser.source)], {}, fail)
@@ -243,20 +233,12 @@ def test_of_several_processes_one_parses_and_all_get_the_labels(tmp_path):
 # ---------------------------------------------------------------- the data sets
 
 
-def make_coco(root):
-    return COCOMultiLabel, write_coco(root, coco_content())
-
-
 def make_nus(variant):
     def make(root):
         write_nus(root)
         return NUSWIDE, dict(data_root=str(root), variant=variant)
 
     return make
-
-
-def make_vg(root):
-    return VG500, write_vg(root)
 
 
 def make_voc(root):
@@ -270,7 +252,7 @@ def change_coco(root):
 
 
 DATASETS = {
-    'coco': (make_coco, change_coco),
+    'coco': (lambda root: (COCOMultiLabel, write_coco(root, coco_content())), change_coco),
     'official': (make_nus('official'), lambda root: write_lines(root / ZEBRA, ['0', '0', '0'])),
     'matrix': (
         make_nus('matrix'),
@@ -284,7 +266,7 @@ DATASETS = {
         ),
     ),
     'vg': (
-        make_vg,
+        lambda root: (VG500, write_vg(root)),
         lambda root: (root / 'vg_category_500_labels_index.json').write_text(
             json.dumps({'11.jpg': [4], '7.jpg': []})
         ),

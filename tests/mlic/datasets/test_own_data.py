@@ -62,6 +62,13 @@ def write_table(text, names=None):
     write_images(names or ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'])
 
 
+def write_rows(rows, columns='image,labels'):
+    """A CSV of what follows the names of its images, 0.jpg and so on; the names."""
+    names = [f'{i}.jpg' for i in range(len(rows))]
+    write_table('\n'.join([columns, *(f'{n},{row}' for n, row in zip(names, rows))]), names)
+    return names
+
+
 def labels_of(out='out'):
     """{image: (split, its labels in words)} of what a tool has written."""
     found = {}
@@ -76,56 +83,43 @@ def labels_of(out='out'):
     return found
 
 
+def words_of():
+    """{image: its labels in words}."""
+    return {name: labels for name, (_, labels) in labels_of().items()}
+
+
 WANTED = {'a.jpg': ['cat', 'dog'], 'b.jpg': ['cat'], 'c.jpg': [], 'd.jpg': ['dog']}
 
 
-@pytest.mark.parametrize(
-    'table',
-    [
-        'image,labels\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,\nd.jpg,dog\n',
-        'image,labels\na.jpg,dog|cat|dog\nb.jpg,cat|\nc.jpg,\nd.jpg,dog',  # no final newline
-        'image,labels\na.jpg,"cat, dog"\nb.jpg,"cat"\nc.jpg,""\nd.jpg,dog\n',
-        '\ufeffimage,labels\r\na.jpg,cat;dog\r\n\r\nb.jpg,cat\r\nc.jpg,\r\nd.jpg,dog\r\n',
-        'filename;tags\na.jpg;cat,dog\nb.jpg;cat\nc.jpg;\nd.jpg;dog\n',
-        "image,labels\na.jpg,\"['cat', 'dog']\"\nb.jpg,['cat']\nc.jpg,[]\nd.jpg,['dog']\n",
-        'image\tlabels\na.jpg\tcat;dog\nb.jpg\tcat\nc.jpg\t\nd.jpg\tdog\n',
-        'image,cat,dog\na.jpg,1,1\nb.jpg,1,0\nc.jpg,0,0\nd.jpg,0,1\n',
-        ',Image Name,cat,dog\n0,a.jpg,1.0,1\n1,b.jpg,1,0\n2,c.jpg,0,0\n3,d.jpg,0,1\n',
-        'image,labels\na,cat;dog\nphotos/b.jpg,cat\n./c.jpg,\nD.JPG,dog\n',
-        'labels,image,comment\ncat;dog,a.jpg,x\ncat,b.jpg,\n,c.jpg,\ndog,d.jpg,\n',
-    ],
-    ids=[
-        'semicolon',
-        'bar',
-        'quoted',
-        'bom-crlf',
-        'european',
-        'list',
-        'tab',
-        'matrix',
-        'index-column',
-        'names',
-        'order',
-    ],
-)
-def test_usual_forms_of_a_table_mean_the_same(table):
-    write_table(table)
+FORMS = {
+    'semicolon': 'image,labels\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,\nd.jpg,dog\n',
+    'bar': 'image,labels\na.jpg,dog|cat|dog\nb.jpg,cat|\nc.jpg,\nd.jpg,dog',  # no final newline
+    'quoted': 'image,labels\na.jpg,"cat, dog"\nb.jpg,"cat"\nc.jpg,""\nd.jpg,dog\n',
+    'bom-crlf': '\ufeffimage,labels\r\na.jpg,cat;dog\r\n\r\nb.jpg,cat\r\nc.jpg,\r\nd.jpg,dog\r\n',
+    'european': 'filename;tags\na.jpg;cat,dog\nb.jpg;cat\nc.jpg;\nd.jpg;dog\n',
+    'list': "image,labels\na.jpg,\"['cat', 'dog']\"\nb.jpg,['cat']\nc.jpg,[]\nd.jpg,['dog']\n",
+    'tab': 'image\tlabels\na.jpg\tcat;dog\nb.jpg\tcat\nc.jpg\t\nd.jpg\tdog\n',
+    'matrix': 'image,cat,dog\na.jpg,1,1\nb.jpg,1,0\nc.jpg,0,0\nd.jpg,0,1\n',
+    'index-column': ',Image Name,cat,dog\n0,a.jpg,1.0,1\n1,b.jpg,1,0\n2,c.jpg,0,0\n3,d.jpg,0,1\n',
+    'names': 'image,labels\na,cat;dog\nphotos/b.jpg,cat\n./c.jpg,\nD.JPG,dog\n',
+    'order': 'labels,image,comment\ncat;dog,a.jpg,x\ncat,b.jpg,\n,c.jpg,\ndog,d.jpg,\n',
+}
+
+
+@pytest.mark.parametrize('name', FORMS)
+def test_usual_forms_of_a_table_mean_the_same(name):
+    write_table(FORMS[name])
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
-    assert {name: labels for name, (_, labels) in labels_of().items()} == WANTED
+    assert words_of() == WANTED
     assert Path('out/classes.txt').read_text() == 'cat\ndog\n'
 
 
 def test_blanks_separate_labels_only_where_words_come_again(capsys):
-    names = [f'{i}.jpg' for i in range(4)]
     for cells, classes in (
         (['clear road', 'clear', 'road', 'haze clear road'], ['clear', 'haze', 'road']),
-        (
-            ['traffic light', 'stop sign', 'car', 'car'],
-            ['car', 'stop sign', 'traffic light'],
-        ),
+        (['traffic light', 'stop sign', 'car', 'car'], ['car', 'stop sign', 'traffic light']),
     ):
-        rows = [f'{name},{cell}\n' for name, cell in zip(names, cells)]
-        write_table('image,labels\n' + ''.join(rows), names)
+        write_rows(cells)
         from_csv('--out', 'out', '--val', '0', '--test', '0.3')
         assert Path('out/classes.txt').read_text().splitlines() == classes
     assert 'separated by blanks' in capsys.readouterr().out
@@ -143,10 +137,8 @@ def test_names_beyond_ascii_are_one_name_in_either_normal_form(capsys):
 
 
 def test_given_splits_are_kept_and_validation_is_cut_from_training():
-    names = [f'{i}.jpg' for i in range(20)]
-    rows = [f'{n},{"cat" if i % 2 else "dog"},{"Train" if i < 15 else "testing"}\n'
-            for i, n in enumerate(names)]  # fmt: skip
-    write_table('image,labels,split\n' + ''.join(rows), names)
+    rows = [f'{("dog", "cat")[i % 2]},{"Train" if i < 15 else "testing"}' for i in range(20)]
+    names = write_rows(rows, 'image,labels,split')
     from_csv('--out', 'out', '--val', '0.2')
     splits = {name: split for name, (split, _) in labels_of().items()}
     assert {name for name, split in splits.items() if split == 'test'} == set(names[15:])
@@ -164,9 +156,7 @@ def test_what_looks_odd_is_said(capsys):
 
 
 def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
-    names = [f'{i}.jpg' for i in range(30)]
-    labels = ['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow']
-    write_table('image,labels\n' + ''.join(f'{n},{c}\n' for n, c in zip(names, labels)), names)
+    write_rows(['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow'])
     from_csv('--out', 'out')
     printed = capsys.readouterr().out
     assert "'treee' (1) looks like 'tree' (14)" in printed
@@ -174,8 +164,7 @@ def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
 
 
 def test_checkpoints_of_other_labels_are_named(capsys):
-    names = [f'{i}.jpg' for i in range(10)]
-    write_table('image,labels\n' + ''.join(f'{name},cat\n' for name in names), names)
+    write_rows(['cat'] * 10)
     from_csv('--out', 'data/pets')
     assert 'has checkpoints' not in capsys.readouterr().out
     Path('work_dirs/pets').mkdir(parents=True)
@@ -186,9 +175,7 @@ def test_checkpoints_of_other_labels_are_named(capsys):
 
 
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
-    names = [f'{i}.jpg' for i in range(40)]
-    rows = [f'{n},{"cat;dog" if i % 2 else "cat"}\n' for i, n in enumerate(names)]
-    write_table('image,labels\n' + ''.join(rows), names)
+    write_rows(['cat', 'cat;dog'] * 20)
     from_csv('--out', 'out', '--val', '0.1', '--test', '0.2')
     printed = capsys.readouterr().out
     assert '2 have fewer than 5 in val' in printed  # 4 images in all
@@ -296,14 +283,13 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
     @hypothesis.settings(max_examples=60, deadline=None)
     @hypothesis.given(strategies.one_of(cell, table), strategies.booleans())
     def check(content, quoted):
-        text = content
         if not isinstance(content, str):
             with open('labels.csv', 'w', newline='', encoding='utf-8') as file:
                 writer = csv.writer(file, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
                 writer.writerow(['image', 'labels'])
                 writer.writerows(content)
         else:
-            Path('labels.csv').write_text(text, encoding='utf-8')
+            Path('labels.csv').write_text(content, encoding='utf-8')
         try:
             table = tool.read_table(Path('labels.csv'))
             images, _ = tool.read_images(table, Path('photos'), None, skip_missing=True)
@@ -327,7 +313,7 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     Path('photos/bird/link.png').symlink_to('../dog/3.png')
     Path('photos/cat/notes.md').write_text('no image')
     from_folder('--val', '0')
-    assert {name: labels for name, (_, labels) in labels_of().items()} == {
+    assert words_of() == {
         'bird/copy.png': ['bird', 'cat'],
         'bird/link.png': ['bird', 'dog'],
         'cat/2.png': ['cat'],
@@ -384,7 +370,7 @@ def test_labels_beside_the_images(capsys):
     with pytest.raises(SystemExit, match=r'1 of 4 images have no .txt file next to them: 4.png'):
         from_folder('--sidecar')
     from_folder('--sidecar', '--skip-missing', '--val', '0', '--test', '0.4')
-    assert {name: labels for name, (_, labels) in labels_of().items()} == {
+    assert words_of() == {
         '1.png': ['big dog', 'cat'],
         'deep/2.png': ['cat'],
         '3.png': [],
@@ -404,14 +390,10 @@ def test_a_folder_without_images_is_an_error():
 # ---------------------------------------------------------------- config and tutorial
 
 
-def holiday_images(number=16):
-    labels = [['beach', 'boat'], ['person'], [], ['beach', 'person']]
-    return {f'{i:04d}.png': labels[i % 4] for i in range(number)}
-
-
 def write_holiday():
     """The images of the tutorial, as a table and as folders."""
-    images = holiday_images()
+    labels = 4 * [['beach', 'boat'], ['person'], [], ['beach', 'person']]
+    images = {f'{i:04d}.png': names for i, names in enumerate(labels)}
     write_images(images)
     rows = [f'{name},{";".join(labels)}' for name, labels in images.items()]
     Path('labels.csv').write_text('\n'.join(['image,labels', *rows]) + '\n')
@@ -427,9 +409,8 @@ def test_the_config_fits_its_data():
     from_csv('--out', 'data/my holiday', '--epochs', '3')
     cfg = Config.fromfile('data/my holiday/my_holiday.py')
     model = cfg.model
-    assert (
-        cfg.data_preprocessor.num_classes == model.neck.num_classes == model.head.num_classes == 3
-    )
+    for part in (cfg.data_preprocessor, model.neck, model.head):
+        assert part.num_classes == 3
     assert cfg.train_dataloader.dataset.ann_file == 'data/my holiday/train.json'
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1
     assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs == 3
@@ -492,7 +473,7 @@ def test_every_command_of_the_tutorial_runs(capfd):
         printed = capfd.readouterr().out.strip().splitlines()
         if tool.endswith('from_csv.py'):  # it ends with the next four commands
             assert [line.split()[2:] for line in printed[-4:]] == [c[2:] for c in commands[1:5]]
-        if tool.endswith('verify.py'):
+        if tool.endswith('verify_dataset.py'):
             assert printed[-1] == 'OK'
         if tool.endswith('test.py'):
             assert re.fullmatch(r'mAP \d+\.\d \(standard\)', printed[-1])

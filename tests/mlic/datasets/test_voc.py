@@ -131,9 +131,15 @@ def test_voc_names_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['voc224', 'voc448', 'voc12_448'])
-def test_voc_configs_pack_difficult_labels_beside_the_target(tmp_path, log, name):
+def test_voc_configs_name_their_splits_and_pack_difficult_labels(tmp_path, log, name):
     write_voc(tmp_path)
     cfg = Config.fromfile(str(ROOT / f'configs/_base_/datasets/{name}.py'))
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    year = 2012 if '12' in name else 2007
+    assert (train.data_root, train.split) == (f'data/VOCdevkit/VOC{year}/', 'trainval')
+    assert (test.data_root, test.split) == ('data/VOCdevkit/VOC2007/', 'test')
+    assert cfg.val_dataloader == cfg.test_dataloader
+    assert 'ann_file' not in train and 'ann_file' not in test
     test = DATASETS.build({**cfg.test_dataloader.dataset, 'data_root': str(tmp_path)})
     assert isinstance(test, VOCMultiLabel)
     samples = [test[i]['data_samples'] for i in range(2)]

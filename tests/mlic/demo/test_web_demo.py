@@ -28,18 +28,14 @@ from tests.tiny_runs import plain_model, sarl_model
 EVIL = '<img src=x onerror="document.title=1">${1+1}{{value}}'
 CLASSES = ['cat', 'red fox', EVIL, 'straße', 'tree']
 SCORES = [0.7, 0.1, 0.9, 0.55, 0.3]
-# a tool names its logger once a process; here several run in one
-pytestmark = pytest.mark.filterwarnings('ignore:.*MMLogger.*instance named of')
 
-MODEL, PLAIN = sarl_model(5), plain_model(5)
 RESIZE = dict(type='Resize', scale=(64, 64))
 CROP = dict(type='CenterCrop', crop_size=48)
 
 
-def write_checkpoint(path, model, transform=RESIZE, num_classes=5):
+def write_checkpoint(path, model, transform=RESIZE):
     """A checkpoint with its config inside; the scores are about SCORES, whatever the photo."""
-    neck, head = (dict(model[part], num_classes=num_classes) for part in ('neck', 'head'))
-    model = dict(model, neck=neck if 'num_classes' in model['neck'] else model['neck'], head=head)
+    num_classes = model['head']['num_classes']
     pipeline = [dict(type='LoadImageStrict'), transform, dict(type='PackInputs')]
     cfg = Config(
         dict(
@@ -52,9 +48,7 @@ def write_checkpoint(path, model, transform=RESIZE, num_classes=5):
     init_default_scope('mmpretrain')
     weights = MODELS.build(model).state_dict()
     weights['head.fc.weight'] *= 1e-3
-    weights['head.fc.bias'] = (
-        torch.tensor(SCORES[:num_classes]).logit().view_as(weights['head.fc.bias'])
-    )
+    weights['head.fc.bias'].copy_(torch.tensor(SCORES[:num_classes]).logit())
     meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES[:num_classes]))
     torch.save(dict(state_dict=weights, meta=meta), path)
     return path
@@ -64,10 +58,10 @@ def write_checkpoint(path, model, transform=RESIZE, num_classes=5):
 def folder(tmp_path_factory):
     """Checkpoints, a photo of 90 x 60 pixels, a huge one, and a file that is none."""
     folder = tmp_path_factory.mktemp('demo')
-    write_checkpoint(folder / 'sarl.pth', MODEL)
-    write_checkpoint(folder / 'cropped.pth', MODEL, CROP)
-    write_checkpoint(folder / 'baseline.pth', PLAIN)
-    write_checkpoint(folder / 'single.pth', MODEL, num_classes=1)
+    write_checkpoint(folder / 'sarl.pth', sarl_model(5))
+    write_checkpoint(folder / 'cropped.pth', sarl_model(5), CROP)
+    write_checkpoint(folder / 'baseline.pth', plain_model(5))
+    write_checkpoint(folder / 'single.pth', sarl_model(1))
     colours = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     photo = Image.fromarray(colours).resize((90, 60))
     photo.save(folder / 'photo.png')
@@ -89,8 +83,7 @@ def inferencers(folder):
 def test_prediction_is_that_of_the_inferencer(name, inferencers, folder):
     path = str(folder / 'photo.png')
     found = predict_photo(inferencers[name], path)
-    options = dict(attention=name != 'baseline')
-    ((_, expected),) = inferencers[name].stream([path], **options)
+    ((_, expected),) = inferencers[name].stream([path], attention=name != 'baseline')
     torch.testing.assert_close(found.pred_score, expected.pred_score)
     whole = cv2.imread(path)[..., ::-1]
     assert_array_equal(found.photo, whole)

@@ -5,6 +5,7 @@ import os
 import pickle
 import tarfile
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,7 @@ class Recorder:
         return os.mkdir, (self.trace,)
 
 
-def save_zip(content, path):
-    torch.save(content, path)
-
-
-def save_legacy(content, path):
-    torch.save(content, path, _use_new_zipfile_serialization=False)
+save_legacy = partial(torch.save, _use_new_zipfile_serialization=False)
 
 
 def save_pickle(content, path):
@@ -71,17 +67,17 @@ def save_tar(content, path):
 
 
 FORMATS = [
-    ('evil.pth', save_zip),
+    ('evil.pth', torch.save),
     ('evil.pth', save_legacy),
     ('evil.pkl', save_pickle),
-    ('evil.pth.tar', save_zip),
+    ('evil.pth.tar', torch.save),
     ('evil.pth.tar', save_tar),
 ]
 
 
-def make_runner(tmp_path, **changes):
-    """A Runner that reads its checkpoint before it trains."""
-    return Runner(
+def through_runner(path, tmp_path, resume):
+    """A Runner reads its checkpoint before it trains."""
+    Runner(
         model=SMALL,
         work_dir=str(tmp_path / 'work'),
         train_dataloader=torch.utils.data.DataLoader([0]),
@@ -89,23 +85,13 @@ def make_runner(tmp_path, **changes):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         experiment_name=f'door_{tmp_path.name}',
         default_scope='mmpretrain',
-        **changes,
-    )
+        load_from=str(path),
+        resume=resume,
+    ).train()
 
 
-def through_runner(path, tmp_path, resume):
-    runner = make_runner(tmp_path, load_from=str(path), resume=resume)
-    runner.train()
-
-
-def through_init_cfg(path, tmp_path):
-    init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    head = dict(type='LinearClsHead', num_classes=2, in_channels=2, init_cfg=init_cfg)
-    MODELS.build(head).init_weights()
-
-
-def through_init_cfg_with_prefix(path, tmp_path):
-    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone')
+def through_init_cfg(path, tmp_path, **prefix):
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), **prefix)
     head = dict(type='LinearClsHead', num_classes=2, in_channels=2, init_cfg=init_cfg)
     MODELS.build(head).init_weights()
 
@@ -142,10 +128,10 @@ def through_object_store(path, tmp_path):
 
 
 DOORS = {
-    'load_from': lambda path, tmp_path: through_runner(path, tmp_path, resume=False),
-    'resume': lambda path, tmp_path: through_runner(path, tmp_path, resume=True),
+    'load_from': partial(through_runner, resume=False),
+    'resume': partial(through_runner, resume=True),
     'init_cfg': through_init_cfg,
-    'init_cfg_with_prefix': through_init_cfg_with_prefix,
+    'init_cfg_with_prefix': partial(through_init_cfg, prefix='backbone'),
     'get_model': lambda path, tmp_path: get_model(Config(dict(model=SMALL)), pretrained=str(path)),
     'inferencer': lambda path, tmp_path: ImageClassificationInferencer(
         Config(dict(model=SMALL)), pretrained=str(path), device='cpu'
@@ -170,7 +156,7 @@ def test_nothing_in_a_checkpoint_is_executed(door, name, save, tmp_path):
     assert 'evil' in str(stop.value) and '\n' not in str(stop.value)
 
 
-@pytest.mark.parametrize('save', [save_zip, save_legacy], ids=['zip', 'legacy'])
+@pytest.mark.parametrize('save', [torch.save, save_legacy], ids=['zip', 'legacy'])
 def test_the_refusal_says_what_is_inside_and_what_to_do(save, tmp_path):
     save(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
     with pytest.raises(CheckpointError, match=rf'evil.pth holds \w+\.mkdir .*{TRUST}=1'):
@@ -180,7 +166,7 @@ def test_the_refusal_says_what_is_inside_and_what_to_do(save, tmp_path):
 @pytest.mark.parametrize('door', ['load_checkpoint', 'read_checkpoint', 'https'])
 def test_one_variable_opens_every_door(door, tmp_path, monkeypatch):
     trace = tmp_path / 'executed'
-    save_zip(dict(state_dict={}, extra=Recorder(trace)), tmp_path / 'own.pth')
+    torch.save(dict(state_dict={}, extra=Recorder(trace)), tmp_path / 'own.pth')
     monkeypatch.setenv(TRUST, '1')
     DOORS[door](tmp_path / 'own.pth', tmp_path)
     assert trace.exists()
@@ -191,7 +177,7 @@ def test_one_variable_opens_every_door(door, tmp_path, monkeypatch):
 
 def test_the_environment_is_as_before_a_download(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
-    save_zip(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
+    torch.save(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
     before = dict(os.environ)
     with pytest.raises(CheckpointError):
         through_http(tmp_path / 'evil.pth', tmp_path)
@@ -231,7 +217,7 @@ def test_what_our_runs_save_is_read(tmp_path):
         optimizer=dict(state={0: dict(step=torch.tensor(1.0))}, param_groups=[dict(lr=0.1)]),
         rank_states=[dict(generator=torch.get_rng_state()) for _ in range(2)],
     )
-    for save in (save_zip, save_legacy):
+    for save in (torch.save, save_legacy):
         save(content, tmp_path / 'ours.pth')
         loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'ours.pth'), map_location='cpu')
         hub = loaded['message_hub']
@@ -248,17 +234,12 @@ def test_arrays_written_under_the_other_numpy_are_read(tmp_path):
     content = pickle.dumps(dict(score=np.float64(1.5), array=np.ones(2)), protocol=2)
     renamed = content.replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
     assert renamed != content
-    write_as_torch_does(tmp_path / 'old.pth', renamed)
+    writer = torch._C.PyTorchFileWriter(str(tmp_path / 'old.pth'))  # a torch file around a pickle
+    writer.write_record('data.pkl', renamed, len(renamed))
+    writer.write_end_of_file()
     loaded = read_checkpoint(tmp_path / 'old.pth', ours=True)
     assert loaded['score'] == 1.5
     np.testing.assert_array_equal(loaded['array'], np.ones(2))
-
-
-def write_as_torch_does(path, pickled):
-    """A torch file in zip format around a pickle."""
-    writer = torch._C.PyTorchFileWriter(str(path))
-    writer.write_record('data.pkl', pickled, len(pickled))
-    writer.write_end_of_file()
 
 
 def test_a_stock_schedule_is_refused_by_name(tmp_path):
@@ -296,9 +277,18 @@ def test_installing_twice_changes_nothing():
     assert dict(CheckpointLoader._schemes) == before
 
 
-def test_a_pickled_list_of_images_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dataset,
+        lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
+        lambda dataset: dict(type='ConcatDataset', datasets=[dict(type='DigitScenes'), dataset]),
+    ],
+    ids=['plain', 'repeated', 'concatenated'],
+)
+def test_a_pickled_list_of_images_is_refused(tmp_path, monkeypatch, wrap):
     (tmp_path / 'train.pkl').write_bytes(pickle.dumps({}))
-    dataset = dict(data_root=str(tmp_path), ann_file='train.pkl')
+    dataset = wrap(dict(data_root=str(tmp_path), ann_file='train.pkl'))
     cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
     with pytest.raises(SystemExit, match='train.pkl is a pickle.*JSON'):
         check_data(cfg, ('train',))

@@ -66,14 +66,16 @@ def test_classes_without_a_prototype_are_named(caplog):
     assert '2 of 3 classes' in record.message and record.message.endswith(': boat, person')
 
 
-@pytest.mark.parametrize('head', [None, nn.Identity()], ids=['prototypes', 'no head of ours'])
-def test_nothing_is_said_where_nothing_is_wrong(head, caplog):
+@pytest.mark.parametrize(
+    'head, classes, expected',
+    [
+        (None, NAMES, []),
+        (nn.Identity(), NAMES, []),
+        (None, None, ['SimpleNamespace names no classes (metainfo)']),
+    ],
+    ids=['prototypes', 'no head of ours', 'no names'],
+)
+def test_only_data_without_class_names_are_said(head, classes, expected, caplog):
     with caplog.at_level(logging.WARNING, 'class_check'):
-        ClassCountCheckHook().before_train(make_runner(make_model(head=head), data()))
-    assert not caplog.records
-
-
-def test_data_without_class_names_is_said(caplog):
-    with caplog.at_level(logging.WARNING, 'class_check'):
-        ClassCountCheckHook().before_train(make_runner(make_model(), data(None)))
-    assert 'names no classes' in caplog.text
+        ClassCountCheckHook().before_train(make_runner(make_model(head=head), data(classes)))
+    assert caplog.messages == expected

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
+from mmpretrain.structures import DataSample
 from torch import nn
 
 from mlic.engine.checkpoints.search import find_checkpoint
@@ -50,13 +51,8 @@ def test_one_cycle_equals_torch_for_every_group(steps, pct_start):
         theirs, max_lr=[1e-3, 2e-4], total_steps=steps, pct_start=pct_start
     )
     # torch counts its steps from the first of the cycle, and so does mmengine
-    expected = []
-    for step in range(steps):
-        expected.append([(group['lr'], group['betas'][0]) for group in theirs.param_groups])
-        theirs.step()
-        if step < steps - 1:
-            reference.step()
-    np.testing.assert_allclose(run_schedule(ours, scheduler, steps), np.array(expected), rtol=1e-12)
+    expected = run_schedule(theirs, reference, steps)
+    np.testing.assert_allclose(run_schedule(ours, scheduler, steps), expected, rtol=1e-12)
 
 
 def test_one_cycle_of_a_rise_of_one_step_does_not_divide_by_zero():
@@ -84,12 +80,8 @@ def test_second_cycle_has_the_peaks_of_the_first():
     kwargs = dict(pct_start=0.2, by_epoch=False)
     first = GroupOneCycleLR(optimizer, begin=0, end=20, **kwargs)
     second = GroupOneCycleLR(optimizer, begin=20, end=40, **kwargs)
-    rates = []
-    for _ in range(40):
-        rates.append([group['lr'] for group in optimizer.param_groups])
-        optimizer.step()
-        first.step()
-        second.step()
+    both = SimpleNamespace(step=lambda: (first.step(), second.step()))
+    rates = run_schedule(optimizer, both, 40)[..., 0]
     np.testing.assert_allclose(rates[:20], rates[20:], rtol=1e-12)
     np.testing.assert_allclose(np.max(rates, axis=0), [1e-3, 2e-4])
 
@@ -122,14 +114,14 @@ def test_three_phases_are_refused():
 # ---------------------------------------------------------------- early stopping of a stage
 
 
-class StoppableRunner:
+def stoppable_runner(epochs_done):
     """As much of a Runner as StageEarlyStoppingHook reads after a validation."""
-
-    def __init__(self, epoch):
-        self.epoch = epoch  # how many are done
-        self.train_loop = SimpleNamespace(stop_training=False)
-        self.message_hub = MessageHub.get_instance('stoppable')
-        self.logger = logging.getLogger('stoppable')
+    return SimpleNamespace(
+        epoch=epochs_done,
+        train_loop=SimpleNamespace(stop_training=False),
+        message_hub=MessageHub.get_instance('stoppable'),
+        logger=logging.getLogger('stoppable'),
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +131,7 @@ class StoppableRunner:
 )
 def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
     hook = StageEarlyStoppingHook(next_stage=5, patience=1)
-    runner = StoppableRunner(epoch)
+    runner = stoppable_runner(epoch)
     hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
     hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
     assert hook.skip_to_next_stage == skips
@@ -148,17 +140,14 @@ def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
 
 def test_early_stopping_takes_up_its_count():
     hook = StageEarlyStoppingHook(next_stage=1, patience=3)
-    runner = StoppableRunner(epoch=3)
+    runner = stoppable_runner(3)
     for score in (50.0, 40.0, 41.0):
         hook.after_val_epoch(runner, {'multi-label/mAP': score})
-    resumed = StageEarlyStoppingHook(next_stage=1, patience=3)
-    runner.iter = 30
-    resumed.before_train(runner)
-    assert (resumed.wait_count, resumed.best_score) == (2, 50.0)
-    runner.iter = 0  # a new run of the same process
-    fresh = StageEarlyStoppingHook(next_stage=1, patience=3)
-    fresh.before_train(runner)
-    assert (fresh.wait_count, fresh.best_score) == (0, -np.inf)
+    # resumed, and a new run of the same process
+    for runner.iter, expected in ((30, (2, 50.0)), (0, (0, -np.inf))):
+        hook = StageEarlyStoppingHook(next_stage=1, patience=3)
+        hook.before_train(runner)
+        assert (hook.wait_count, hook.best_score) == expected
 
 
 # ---------------------------------------------------------------- CPU mixed precision
@@ -197,8 +186,6 @@ class TinyClassifier(nn.Module):
 
 
 def make_batches(seed, num_batches, num_classes, embed_dims):
-    from mmpretrain.structures import DataSample
-
     generator = torch.Generator().manual_seed(seed)
     batches = []
     for index in range(num_batches):
@@ -312,20 +299,14 @@ def test_the_stage_starts_at_the_first_iteration_of_its_own_epoch_only(epoch, it
         PrototypeHook(begin=3).before_train_epoch(runner)
 
 
+def train_config(dataset):
+    return Config(dict(train_dataloader=dict(dataset=dataset)))
+
+
 def test_missing_data_is_one_line_with_path_and_document(tmp_path):
-    cfg = Config(
-        dict(
-            train_dataloader=dict(
-                dataset=dict(
-                    type='COCOMultiLabel',
-                    data_root=str(tmp_path / 'coco'),
-                    ann_file='annotations/instances_train2014.json',
-                )
-            )
-        )
-    )
+    dataset = dict(data_root=str(tmp_path / 'coco'), ann_file='instances_train2014.json')
     with pytest.raises(SystemExit) as stop:
-        check_data(cfg, ('train', 'val'))
+        check_data(train_config(dataset), ('train', 'val'))
     message = str(stop.value)
     assert str(tmp_path / 'coco') in message
     assert 'docs/datasets.md' in message and message.startswith('train data')
@@ -335,16 +316,11 @@ def test_missing_data_is_one_line_with_path_and_document(tmp_path):
 def test_data_that_is_there_passes(tmp_path):
     (tmp_path / 'images').mkdir()
     (tmp_path / 'train.json').write_text('{}')
-    dataset = dict(
-        type='MultiLabelDataset',
-        data_root=str(tmp_path),
-        ann_file='train.json',
-        data_prefix='images',
-    )
-    check_data(Config(dict(train_dataloader=dict(dataset=dataset))), ('train',))
+    dataset = dict(data_root=str(tmp_path), ann_file='train.json', data_prefix='images')
+    check_data(train_config(dataset), ('train',))
     dataset['data_prefix'] = dict(img_path='pictures')
     with pytest.raises(SystemExit, match='pictures'):
-        check_data(Config(dict(train_dataloader=dict(dataset=dataset))), ('train',))
+        check_data(train_config(dataset), ('train',))
 
 
 def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):

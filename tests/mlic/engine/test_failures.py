@@ -20,7 +20,7 @@ from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.checkpoints.writing import CheckpointWriteError, atomic_write
 from mlic.engine.hooks import atomic_checkpoint_hook as atomic_checkpoint
 from mlic.engine.hooks.finite_loss_hook import NonFiniteLossError
-from tests.tiny_runs import Toys, make_runner
+from tests.tiny_runs import Toys, make_runner, toy_loader
 
 NAN, INF = math.nan, math.inf
 
@@ -30,15 +30,27 @@ def assert_same(state, other):
         torch.testing.assert_close(state[name], other[name], rtol=0, atol=0, msg=name)
 
 
+def call(runner, point, function):
+    """Have a hook call ``function(runner)`` at a point of the run."""
+    methods = {point: lambda hook, runner: function(runner)}
+    runner.register_hook(type('Caller', (Hook,), methods)())
+
+
 # ---------------------------------------------------------------- loss and gradient
 
 
-@pytest.mark.parametrize('value', [NAN, INF, -INF])
+@pytest.mark.parametrize(
+    'value, reason', [*((x, 'loss nan') for x in (NAN, INF, -INF)), (1.0, 'of a finite loss')]
+)
 @pytest.mark.parametrize('wrapper', ['OptimWrapper', 'AutocastOptimWrapper'])
-def test_non_finite_loss_leaves_weights_statistics_and_bank_alone(tmp_path, value, wrapper):
-    extra = [0.0, 0.0, 0.0, value, 0.0, 0.0]
-    optim_wrapper = dict(type=wrapper, optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
-    runner, weights = make_runner(tmp_path, extra, optim_wrapper=optim_wrapper)
+def test_what_is_not_finite_leaves_weights_statistics_and_bank_alone(
+    tmp_path, value, reason, wrapper
+):
+    changes = dict(
+        optim_wrapper=dict(type=wrapper, optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
+        model=dict(type='ToyModel', grows=reason == 'of a finite loss'),
+    )
+    runner, weights = make_runner(tmp_path, [0.0, 0.0, 1.0, value, 0.0, 0.0], **changes)
     runner.train()
     start, good, skipped, end = weights.seen
     assert not torch.equal(start['linear.weight'], good['linear.weight'])
@@ -49,7 +61,7 @@ def test_non_finite_loss_leaves_weights_statistics_and_bank_alone(tmp_path, valu
     assert runner.message_hub.get_info('skipped_iterations') == 1
     log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
     assert 'Iteration 2 is skipped, 1 in a row, 1 in all' in log
-    assert 'images image_2.jpg, image_3.jpg' in log
+    assert f'{reason}, images image_2.jpg, image_3.jpg' in log
 
 
 def test_a_run_without_faults_is_the_run_without_the_hook(tmp_path):
@@ -62,18 +74,6 @@ def test_a_run_without_faults_is_the_run_without_the_hook(tmp_path):
         assert_same(ours, theirs)
     (hook,) = [hook for hook in runs[0].hooks if type(hook).__name__ == 'FiniteLossHook']
     assert hook.gathered == [] and 'update_params' not in vars(runs[0].optim_wrapper)
-
-
-def test_non_finite_gradient_of_a_finite_loss_is_skipped(tmp_path):
-    extra = [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
-    runner, weights = make_runner(tmp_path, extra, model=dict(type='ToyModel', grows=True))
-    runner.train()
-    assert runner.message_hub.get_info('skipped_iterations') == 1
-    _, good, skipped, end = weights.seen
-    assert_same(skipped, good)
-    assert not torch.equal(end['linear.weight'], good['linear.weight'])
-    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
-    assert 'of a finite loss, images image_2.jpg, image_3.jpg' in log
 
 
 @pytest.mark.parametrize('bad', [0, 1, 2, 3])
@@ -115,11 +115,10 @@ def test_too_many_in_a_row_end_the_run_with_images_and_checkpoint(tmp_path):
 def test_the_last_checkpoint_is_named_when_training_stops(tmp_path):
     runner, _ = make_runner(tmp_path, extra=[0.0] * 4, epochs=3)
 
-    class Spoil(Hook):
-        def after_train_epoch(self, runner):
-            runner.train_dataloader.dataset.extra = [NAN] * 4
+    def spoil(runner):
+        runner.train_dataloader.dataset.extra = [NAN] * 4
 
-    runner.register_hook(Spoil())
+    call(runner, 'after_train_epoch', spoil)
     with pytest.raises(NonFiniteLossError, match=r'Last checkpoint: .*epoch_1\.pth\.'):
         runner.train()
     saved = read_checkpoint(Path(runner.work_dir) / 'epoch_1.pth', ours=True)
@@ -187,26 +186,19 @@ def test_atomic_write_is_all_or_nothing(tmp_path):
     assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
 
 
-def full_disk(monkeypatch):
-    """Writing a checkpoint fails after some bytes."""
+def test_a_full_disk_is_named_and_the_previous_checkpoint_is_whole(tmp_path, monkeypatch):
+    runner, weights = make_runner(tmp_path, epochs=3)
 
     def put(self, obj, filepath):
         with atomic_write(filepath) as file:
             file.write(obj[: len(obj) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic_checkpoint.AtomicBackend, 'put', put)
+    def fill_disk(runner):
+        if runner.epoch == 1:
+            monkeypatch.setattr(atomic_checkpoint.AtomicBackend, 'put', put)
 
-
-def test_a_full_disk_is_named_and_the_previous_checkpoint_is_whole(tmp_path, monkeypatch):
-    runner, weights = make_runner(tmp_path, epochs=3)
-
-    class FillDisk(Hook):
-        def before_train_epoch(self, runner):
-            if runner.epoch == 1:
-                full_disk(monkeypatch)
-
-    runner.register_hook(FillDisk())
+    call(runner, 'before_train_epoch', fill_disk)
     with pytest.raises(CheckpointWriteError, match=r'epoch_2\.pth was not written \(No space'):
         runner.train()
     work_dir = Path(runner.work_dir)
@@ -275,12 +267,11 @@ def test_kill_while_saving_leaves_a_checkpoint_that_resume_finds(tmp_path, monke
             torch.set_num_threads(1)
             runner, _ = make_runner(tmp_path, epochs=4)
 
-            class Kill(Hook):
-                def before_train_epoch(self, runner):
-                    if runner.epoch == 2:
-                        die_at(place, monkeypatch)
+            def kill(runner):
+                if runner.epoch == 2:
+                    die_at(place, monkeypatch)
 
-            runner.register_hook(Kill())
+            call(runner, 'before_train_epoch', kill)
             runner.train()
         finally:
             os._exit(99)
@@ -297,20 +288,12 @@ def test_kill_while_saving_leaves_a_checkpoint_that_resume_finds(tmp_path, monke
 
 
 def test_the_order_of_saving(tmp_path, monkeypatch):
+    checkpoint = dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='mAP')
     runner, _ = make_runner(
         tmp_path,
         epochs=3,
-        default_hooks=dict(
-            checkpoint=dict(
-                type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='mAP'
-            )
-        ),
-        val_dataloader=dict(
-            batch_size=2,
-            dataset=Toys([0.0, 0.0]),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate'),
-        ),
+        default_hooks=dict(checkpoint=checkpoint),
+        val_dataloader=toy_loader([0.0, 0.0]),
         val_cfg=dict(),
         val_evaluator=dict(type='ToyMetric', scores=[10.0, 20.0, 15.0]),
     )
@@ -417,14 +400,9 @@ def test_data_that_vanish_in_mid_run_are_named_and_the_checkpoint_is_whole(tmp_p
             Image.open(folder / f'{index}.png').load()
             return super().__getitem__(index)
 
-    runner, weights = make_runner(tmp_path, epochs=3)
-    runner._train_dataloader['dataset'] = Files([0.0] * 4)
-
-    class Unmount(Hook):
-        def after_train_epoch(self, runner):
-            shutil.rmtree(folder)
-
-    runner.register_hook(Unmount())
+    loader = dict(toy_loader([]), dataset=Files([0.0] * 4))
+    runner, _ = make_runner(tmp_path, epochs=3, train_dataloader=loader)
+    call(runner, 'after_train_epoch', lambda runner: shutil.rmtree(folder))
     with pytest.raises(FileNotFoundError, match='images/0.png'):
         runner.train()
     assert find_resumable(runner.work_dir).endswith('epoch_1.pth')

@@ -17,7 +17,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from tests.helpers import ROOT
-from tests.tiny_runs import Toys, make_runner
+from tests.tiny_runs import Toys, make_runner, toy_loader
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
 
@@ -95,6 +95,18 @@ def finish(process):
     return output
 
 
+def run_on_two_nodes(tmp_path, kind, first_port):
+    """Exit statuses and outputs of two nodes of one process each, both on this machine."""
+    nodes = []
+    for rank in ('0', '1'):
+        (tmp_path / rank).mkdir()
+        settings = dict(NNODES='2', NODE_RANK=rank, MASTER_ADDR='127.0.0.1')
+        settings['PORT'] = str(first_port + os.getpid() % 1000)
+        nodes.append(start(tmp_path / rank, kind, 1, **settings))
+    outputs = [finish(node) for node in nodes]
+    return [node.returncode for node in nodes], outputs
+
+
 # ---------------------------------------------------------------- several ranks
 
 
@@ -139,15 +151,8 @@ def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path):
 def test_two_nodes_train_what_one_node_trains(tmp_path):
     (tmp_path / 'one').mkdir()
     one = finish(start(tmp_path / 'one', 'none', 2))
-    port = str(29500 + os.getpid() % 1000)
-    nodes = []
-    for rank in (0, 1):
-        folder = tmp_path / f'node{rank}'
-        folder.mkdir()
-        settings = dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=port)
-        nodes.append(start(folder, 'none', 1, **settings))
-    outputs = [finish(node) for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], outputs[0][-2000:] + outputs[1][-2000:]
+    statuses, outputs = run_on_two_nodes(tmp_path, 'none', 29500)
+    assert statuses == [0, 0], outputs[0][-2000:] + outputs[1][-2000:]
     (expected,) = re.findall('2 ranks agree.*', one)
     assert re.findall('2 ranks agree.*', outputs[0]) == [expected]
     assert 'ranks agree' not in outputs[1]
@@ -156,16 +161,9 @@ def test_two_nodes_train_what_one_node_trains(tmp_path):
 @pytest.mark.dist
 @pytest.mark.slow
 def test_a_killed_node_ends_the_other_within_a_minute(tmp_path):
-    port = str(28500 + os.getpid() % 1000)
-    nodes = []
-    for rank in (0, 1):
-        folder = tmp_path / f'node{rank}'
-        folder.mkdir()
-        settings = dict(NNODES='2', NODE_RANK=str(rank), MASTER_ADDR='127.0.0.1', PORT=port)
-        nodes.append(start(folder, 'kill', 1, **settings))
-    outputs = [finish(node) for node in nodes]
+    statuses, outputs = run_on_two_nodes(tmp_path, 'kill', 28500)
     ended = time.time()
-    assert all(node.returncode != 0 for node in nodes)
+    assert 0 not in statuses
     assert ended - float(re.search(r'fault at ([\d.]+)', outputs[1])[1]) < 60
     assert 'SIGKILL' in outputs[1]
 
@@ -235,13 +233,7 @@ def test_slurm_without_cuda_is_an_error():
 
 
 def loader(images, drop_last=False):
-    return dict(
-        batch_size=4,
-        dataset=Toys([0.0] * images),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='pseudo_collate'),
-        drop_last=drop_last,
-    )
+    return toy_loader([0.0] * images, batch_size=4, drop_last=drop_last)
 
 
 def test_a_loader_without_batches_is_an_error(tmp_path):
@@ -254,20 +246,20 @@ def test_a_loader_without_batches_is_an_error(tmp_path):
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_more_processes_than_images_is_an_error(tmp_path, split):
-    parts = dict(train_dataloader=loader(8))
-    if split == 'val':
-        parts.update(
-            val_dataloader=loader(2),
-            val_cfg=dict(),
-            val_evaluator=dict(type='ToyMetric', scores=[]),
-        )
-    else:
-        parts.update(train_dataloader=loader(2))
-    runner, _ = make_runner(tmp_path, **parts)
+    images = dict(dict(train=8, val=8), **{split: 2})
+    validation = dict(val_cfg=dict(), val_evaluator=dict(type='ToyMetric', scores=[]))
+    loaders = {f'{name}_dataloader': loader(number) for name, number in images.items()}
+    runner, _ = make_runner(tmp_path, **loaders, **validation)
     check_launch(runner)
     runner._world_size = 3
     with pytest.raises(LaunchError, match=f'{split}_dataloader has 2 images for 3 processes'):
         check_launch(runner)
+
+
+def accumulating(counts, **scaling):
+    """A config with gradient accumulation and a learning rate for a batch size."""
+    optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=counts)
+    return Config(dict(optim_wrapper=optim_wrapper, auto_scale_lr=scaling))
 
 
 @pytest.mark.parametrize(
@@ -277,14 +269,8 @@ def test_more_processes_than_images_is_an_error(tmp_path, split):
 def test_another_batch_than_the_rate_was_made_for_is_a_warning(
     tmp_path, base, accumulated, world_size, warns
 ):
-    optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=accumulated)
-    runner, _ = make_runner(
-        tmp_path,
-        train_dataloader=loader(8),
-        auto_scale_lr=dict(base_batch_size=base),
-        optim_wrapper=optim_wrapper,
-        cfg=dict(optim_wrapper=optim_wrapper),
-    )
+    cfg = accumulating(accumulated, base_batch_size=base)
+    runner, _ = make_runner(tmp_path, train_dataloader=loader(8), cfg=cfg, **cfg)
     runner._world_size = world_size
     check_launch(runner)
     log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
@@ -295,19 +281,9 @@ def test_another_batch_than_the_rate_was_made_for_is_a_warning(
 
 
 def test_the_scaled_rate_counts_accumulated_batches(tmp_path):
-    cfg = Config(
-        dict(
-            auto_scale_lr=dict(enable=True, base_batch_size=64),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2),
-        )
-    )
+    cfg = accumulating(2, enable=True, base_batch_size=64)
     scale_for_accumulation(cfg)
-    runner, _ = make_runner(
-        tmp_path,
-        train_dataloader=loader(8),
-        auto_scale_lr=cfg.auto_scale_lr,
-        optim_wrapper=cfg.optim_wrapper,
-    )
+    runner, _ = make_runner(tmp_path, train_dataloader=loader(8), **cfg)
     runner.train()
     (group,) = runner.optim_wrapper.optimizer.param_groups
     assert group['lr'] == pytest.approx(0.1 * (4 * 2) / 64)
@@ -334,18 +310,15 @@ def test_other_errors_keep_their_traceback():
         json.loads('{')  # of a library
 
 
-class Unreadable(torch.utils.data.Dataset):
+class Unreadable(Toys):
     """Its images are not there."""
-
-    def __len__(self):
-        return 1
 
     def __getitem__(self, index):
         return Path(f'image_{index}.jpg').read_bytes()
 
 
 def test_an_error_of_a_worker_is_one_line():
-    workers = torch.utils.data.DataLoader(Unreadable(), num_workers=1)
+    workers = torch.utils.data.DataLoader(Unreadable([0.0]), num_workers=1)
     with pytest.raises(SystemExit) as stop, one_line_errors():
         next(iter(workers))
     assert str(stop.value) == "error: [Errno 2] No such file or directory: 'image_0.jpg'"

@@ -56,16 +56,11 @@ def test_a_slow_loader_is_named_once(caplog):
     assert '0.400 of 1.000 s' in record.message and 'num_workers is 2' in record.message
 
 
-@pytest.mark.parametrize('waiting', [0.0, 0.25])
-def test_a_fast_loader_is_not(caplog, waiting):
+@pytest.mark.parametrize('waiting, is_timed', [(0.0, True), (0.25, True), (0.9, False)])
+def test_of_a_fast_loader_and_without_times_nothing_is_said(caplog, waiting, is_timed):
+    runner = make_runner(waiting)
+    if not is_timed:
+        runner.message_hub.log_scalars = {}
     with caplog.at_level(logging.WARNING, 'loader_check'):
-        LoaderCheckHook(limit=0.25).after_train_epoch(make_runner(waiting))
-    assert not caplog.records
-
-
-def test_without_times_nothing_is_said(caplog):
-    runner = make_runner(0.9)
-    runner.message_hub.log_scalars = {}
-    with caplog.at_level(logging.WARNING, 'loader_check'):
-        LoaderCheckHook().after_train_epoch(runner)
+        LoaderCheckHook(limit=0.25).after_train_epoch(runner)
     assert not caplog.records

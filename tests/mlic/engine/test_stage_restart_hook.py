@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
-from tests.sadcl.test_end_to_end import tiny_config
+from tests.tiny_runs import tiny_config
 
 
 @HOOKS.register_module()

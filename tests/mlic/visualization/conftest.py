@@ -3,8 +3,6 @@ from typing import NamedTuple
 import pytest
 from PIL import ImageDraw
 
-import projects.sadcl  # noqa: F401, whose models the tests draw
-
 
 class Written(NamedTuple):
     """A line of text and the pixels that it takes."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmpretrain.registry import MODELS
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
@@ -34,6 +33,7 @@ from mlic.visualization.embedding import (
 )
 from mlic.visualization.training import arrange_log, draw_training
 from tests.helpers import ROOT, run_tool
+from tests.tiny_runs import sarl_model, write_run
 
 TOOLS = ROOT / 'tools' / 'analysis_tools'
 
@@ -184,11 +184,8 @@ def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
     truth, predicted = conditional_shares(target), conditional_shares(pred >= 0.5)
     figure = draw_cooccurrence(truth, predicted, names_of(number), order)
     panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
-    assert [axes.get_title() for axes in panels] == [
-        'labels',
-        'predictions',
-        'predictions − labels',
-    ]
+    titles = ['labels', 'predictions', 'predictions − labels']
+    assert [axes.get_title() for axes in panels] == titles
     drawn = panels[2].images[0].get_array()
     expected = (predicted - truth)[np.ix_(order, order)]
     off = ~np.eye(number, dtype=bool) & ~np.isnan(expected)
@@ -240,11 +237,8 @@ def test_log_without_epochs_counts_iterations(tmp_path):
     file.write_text('\n'.join(map(json.dumps, rows)))
     log = read_log(file)
     assert log.unit == 'iteration' and [row['x'] for row in log.train] == [10, 20]
-    assert [axes.get_title(loc='left') for axes in draw_training(log).axes] == [
-        'losses',
-        'validation: multi-label, in percent',
-        'learning rate',
-    ]
+    titles = ['losses', 'validation: multi-label, in percent', 'learning rate']
+    assert [axes.get_title(loc='left') for axes in draw_training(log).axes] == titles
 
 
 def test_drawn_training_marks_the_stage_and_leaves_out_losses_that_are_off(tmp_path):
@@ -388,12 +382,8 @@ def test_tool_draws_curves(predictions, capsys):
     run_tool(TOOLS / 'plot.py', *arguments, '--out', out)
     assert capsys.readouterr().out.splitlines()[-1] == f'picture: {out}'
     assert '<svg' in out.read_text()
-    table = read_table(out.with_suffix('.csv'))
-    assert list(dict.fromkeys(row['curve'] for row in table)) == [
-        'micro average',
-        'class 3',
-        'class 0',
-    ]
+    names = [row['curve'] for row in read_table(out.with_suffix('.csv'))]
+    assert list(dict.fromkeys(names)) == ['micro average', 'class 3', 'class 0']
 
 
 def test_tool_compares_two_runs(predictions, capsys):
@@ -464,30 +454,15 @@ def test_tool_ends_with_one_line(predictions, monkeypatch, arguments, message):
         run_tool(TOOLS / 'plot.py', *arguments)
 
 
-MODEL = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-    neck=dict(
-        type='SARLNeck', in_channels=64, num_classes=10, embed_dims=16, feedforward_channels=16
-    ),
-    head=dict(type='SADCLHead', num_classes=10, in_channels=16, proj_channels=8, bank_slots=2),
-)
-
-
 @pytest.mark.parametrize('projected', [False, True])
 def test_tool_maps_embeddings(tmp_path, projected):
-    bases = [
-        str(ROOT / f'configs/_base_/{x}.py') for x in ('datasets/digits128', 'default_runtime')
-    ]
-    (tmp_path / 'config.py').write_text(f'_base_ = {bases!r}\nmodel = {MODEL!r}\n')
-    torch.manual_seed(0)
-    model = MODELS.build(MODEL)
-    with torch.no_grad():
-        model.head.prototypes[3] = 0
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'best_mAP.pth')
+    config = write_run(tmp_path, sarl_model(10, proj_channels=8, bank_slots=2))
+    checkpoint = torch.load(tmp_path / 'best_mAP.pth')
+    checkpoint['state_dict']['head.prototypes'][3] = 0
+    torch.save(checkpoint, tmp_path / 'best_mAP.pth')
     out = tmp_path / 'map.png'
     options = ['--num', 6, '--out', out, *['--projected'] * projected]
-    run_tool(TOOLS / 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, *options)
+    run_tool(TOOLS / 'plot_embeddings.py', config, tmp_path, *options)
     saved = np.load(out.with_suffix('.npz'))
     assert saved['points'].shape == (len(saved['label']), 2)
     assert set(saved['image'].tolist()) == {0, 100, 200, 299, 399, 499}
@@ -508,12 +483,8 @@ def test_map_of_coco_is_coloured_by_superclasses(tmp_path):
         ],
     )
     (tmp_path / 'instances.json').write_text(json.dumps(content))
-    model = dict(
-        MODEL,
-        neck=dict(MODEL['neck'], num_classes=3),
-        head=dict(MODEL['head'], num_classes=3),
-        data_preprocessor=dict(num_classes=3, to_onehot=True),
-    )
+    model = sarl_model(3, proj_channels=8, bank_slots=2)
+    model['data_preprocessor'] = dict(num_classes=3, to_onehot=True)
     dataset = dict(
         type='COCOMultiLabel',
         data_root=str(tmp_path),
@@ -522,12 +493,10 @@ def test_map_of_coco_is_coloured_by_superclasses(tmp_path):
         metainfo=dict(classes=[name for name, _ in kinds]),
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
     )
-    base = str(ROOT / 'configs/_base_/default_runtime.py')
-    text = f'_base_ = {base!r}\nmodel = {model!r}\ntest_dataloader = dict(dataset={dataset!r})\n'
-    (tmp_path / 'config.py').write_text(text)
-    torch.save(dict(state_dict=MODELS.build(model).state_dict()), tmp_path / 'best_mAP.pth')
+    loader = dict(dataset=dataset)
+    config = write_run(tmp_path, model, ['default_runtime'], test_dataloader=loader)
     out = tmp_path / 'map.png'
-    run_tool(TOOLS / 'plot_embeddings.py', tmp_path / 'config.py', tmp_path, '--out', out)
+    run_tool(TOOLS / 'plot_embeddings.py', config, tmp_path, '--out', out)
     saved = np.load(out.with_suffix('.npz'))
     assert saved['groups'].tolist() == [superclass for _, superclass in kinds]
     assert len(saved['label']) == 5 and saved['label'].max() == 2

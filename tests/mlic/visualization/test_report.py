@@ -6,11 +6,10 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-import torch
-from mmpretrain.registry import MODELS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
 
+from mlic.datasets.digit_scenes import DigitScenes
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest
 from mlic.evaluation.thresholds import read_thresholds
@@ -22,7 +21,7 @@ from mlic.visualization.report import (
     threshold_counts,
 )
 from tests.helpers import ROOT, run_tool
-from tests.tiny_runs import plain_model, sarl_model
+from tests.tiny_runs import plain_model, sarl_model, write_run
 
 TOOL = ROOT / 'tools/analysis_tools/report.py'
 EVIL = '</script><img src=x onerror="document.title=1">{{data}}&\u2028'
@@ -123,12 +122,7 @@ def embedded(page):
     return json.loads(text)
 
 
-def test_page_holds_the_data_as_it_is():
-    data = page_data()[0]
-    assert embedded(render_page('a title', data)) == data
-
-
-def test_names_cannot_become_markup():
+def test_page_holds_the_data_as_it_is_and_names_cannot_become_markup():
     data = page_data([EVIL, 'b', 'c', 'd', EVIL + 'e'])[0]
     page = render_page(EVIL, data)
     assert '<img' not in page and page.count('</script>') == 2
@@ -179,6 +173,11 @@ def column(page, number):
     return page.locator(f'#classes tbody td:nth-child({number})').all_inner_texts()
 
 
+def by_class(page, number):
+    """The cells of a column by the names of their classes."""
+    return dict(zip(column(page, 1), column(page, number)))
+
+
 def shown_metrics(page, panel):
     return {
         cell.get_attribute('data-metric'): float(cell.inner_text())
@@ -188,6 +187,11 @@ def shown_metrics(page, panel):
 
 def slide(page, slider, value):
     page.locator(f'#{slider}').fill(str(value))
+
+
+def save(page, path):
+    path.write_text(unquote(page.locator('#save').get_attribute('href').partition(',')[2]))
+    return read_thresholds(path)
 
 
 def test_browser_sorts_and_filters_the_classes(open_page):
@@ -220,7 +224,7 @@ def test_browser_recomputes_what_the_metric_says(open_page):
             assert shown[key] == pytest.approx(expected[key], abs=0.0051)  # two decimals are shown
         per_class = MLICMetric.calculate_per_class(pred, target, **options)
         assert shown['mean F1'] == pytest.approx(np.nanmean(per_class['f1']), abs=0.0051)
-        called = dict(zip(column(page, 1), column(page, 7)))
+        called = by_class(page, 7)
         assert [int(called[name]) for name in data['classes']] == per_class['predicted'].tolist()
 
 
@@ -235,23 +239,15 @@ def test_browser_has_a_threshold_for_each_class(open_page, tmp_path):
     expected = MLICMetric.calculate(pred, target, threshold=thresholds, topk=None, ignore=ignore)
     assert shown_metrics(page, 'means')['OF1'] == pytest.approx(expected['OF1'], abs=0.0051)
     assert page.locator('#all-value').inner_text() == 'by class'
-    link = page.locator('#save').get_attribute('href')
-    saved = tmp_path / 'thresholds.json'
-    saved.write_text(unquote(link.partition(',')[2]))
-    assert_array_equal(read_thresholds(saved).of_classes(data['classes']), thresholds)
+    saved = save(page, tmp_path / 'thresholds.json').of_classes(data['classes'])
+    assert_array_equal(saved, thresholds)
 
     page.locator('#best').click()
     decisions, hits = np.array(data['predicted']), np.array(data['hits'])
     f1 = 200 * hits / np.maximum(decisions + np.array(data['support'])[:, None], 1)
-    shown = dict(zip(column(page, 1), column(page, 5)))
-    assert_allclose(
-        [float(shown[f'class {c}']) for c in range(4)], f1[:4, 1:].max(axis=1), atol=0.051
-    )  # one decimal is shown
-
-
-def save(page, path):
-    path.write_text(unquote(page.locator('#save').get_attribute('href').partition(',')[2]))
-    return read_thresholds(path)
+    shown = by_class(page, 5)
+    found = [float(shown[f'class {c}']) for c in range(4)]
+    assert_allclose(found, f1[:4, 1:].max(axis=1), atol=0.051)  # one decimal is shown
 
 
 def test_sliders_start_where_they_are_told_to_and_return(open_page):
@@ -264,7 +260,7 @@ def test_sliders_start_where_they_are_told_to_and_return(open_page):
     slide(page, 'all', 90)
     assert set(column(page, 8)) == {'0.90'}
     page.get_by_role('button', name='back to the start').click()
-    shown = dict(zip(column(page, 1), column(page, 8)))
+    shown = by_class(page, 8)
     assert [float(shown[name]) for name in data['classes']] == start.tolist()
 
     data.update(prediction_data(pred, target, ignore, data['classes'], 0.25))
@@ -302,7 +298,7 @@ def test_best_f1_never_calls_everything_present(open_page):
     data.update(prediction_data(pred, target, ignore, data['classes']))
     page = open_page(data)
     page.locator('#best').click()
-    shown = dict(zip(column(page, 1), column(page, 8)))
+    shown = by_class(page, 8)
     assert shown['class 0'] == '0.50' and shown['class 4'] == '0.50'
     assert 0 < float(shown['class 1']) != 0.5
 
@@ -334,10 +330,8 @@ def test_lists_of_mistakes_say_what_they_are(open_page):
     (entry,) = data['mistakes']
     data['missed'] = [dict(entry, overlay=entry['picture'])]
     page = open_page(data)
-    assert page.locator('#pictures h3').all_inner_texts() == [
-        'Wrong labels with the highest scores',
-        'True labels with the lowest scores',
-    ]
+    titles = ['Wrong labels with the highest scores', 'True labels with the lowest scores']
+    assert page.locator('#pictures h3').all_inner_texts() == titles
     caption = page.locator('#pictures > p').inner_text()
     for words in ('whatever the threshold', 'not how sure it is', 'not the place of the object'):
         assert words in caption
@@ -401,6 +395,7 @@ def test_browser_fits_a_phone(open_page, scheme):
 # ---------------------------------------------------------------- the tool
 
 MODEL, PLAIN = sarl_model(10), plain_model(10)
+NAMES = DigitScenes.METAINFO['classes']
 SMALL = [
     'test_dataloader.dataset.num_images=12',
     'test_dataloader.num_workers=0',
@@ -408,23 +403,12 @@ SMALL = [
 ]
 
 
-def write_run(folder, model):
-    """config.py and a checkpoint of random weights."""
-    files = 'datasets/digits128.py', 'default_runtime.py'
-    bases = [str(ROOT / 'configs/_base_' / file) for file in files]
-    (folder / 'config.py').write_text(f'_base_ = {bases!r}\nmodel = {model!r}\n')
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(model).state_dict()), folder / 'best_mAP.pth')
-    return folder / 'config.py', folder
-
-
 @pytest.mark.parametrize('model', [MODEL, PLAIN])
 def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
-    run = write_run(tmp_path, model)
+    run = write_run(tmp_path, model), tmp_path
     out = tmp_path / 'new' / 'report.html'
-    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
     thresholds = tmp_path / 'thresholds.json'
-    record = dict(fitted_on=dict(sha256='0'), thresholds=dict.fromkeys(names, 0.314))
+    record = dict(fitted_on=dict(sha256='0'), thresholds=dict.fromkeys(NAMES, 0.314))
     thresholds.write_text(json.dumps(record))
     options = ['--num', 3, '--threshold', thresholds, '--cfg-options', *SMALL]
     run_tool(TOOL, *run, '--out', out, '--title', '<b>', *options)
@@ -455,17 +439,16 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
 
 
 def test_tool_refuses_predictions_of_another_test_set(tmp_path):
-    run = write_run(tmp_path, MODEL)
-    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    run = write_run(tmp_path, MODEL), tmp_path
     for number, message in ((12, 'image 0 has other labels'), (7, '7 images and 10 classes')):
         pred, target = np.full((number, 10), 0.5), np.ones((number, 10), np.uint8)
-        np.savez(tmp_path / 'other.npz', pred=pred, target=target, classes=np.array(names))
+        np.savez(tmp_path / 'other.npz', pred=pred, target=target, classes=np.array(NAMES))
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):
             run_tool(TOOL, *run, '--pred', tmp_path / 'other.npz', '--cfg-options', *SMALL)
 
 
 def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
-    run = write_run(tmp_path, MODEL)
+    run = write_run(tmp_path, MODEL), tmp_path
     pred, target = np.full((12, 10), 0.5), np.ones((12, 10), np.uint8)
     np.savez(tmp_path / 'pred.npz', pred=pred, target=target, classes=np.array(list('abcdefghij')))
     (tmp_path / 'short.json').write_text(json.dumps(dict.fromkeys('abcdefghi', 0.5)))

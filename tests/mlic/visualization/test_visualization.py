@@ -1,3 +1,5 @@
+"""Attention as a picture: heat maps, show_attention.py, and the images of a report."""
+
 import base64
 import io
 import json
@@ -6,20 +8,18 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS
 from PIL import Image
 
 from mlic.apis.open_run import open_run
 from mlic.cli import report, show_attention
 from mlic.datasets.digit_scenes import DigitScenes
 from mlic.datasets.pictures import image_to_draw, seen_image
-from mlic.visualization.attention import (
-    heat_map,
-    overlay_attention,
-)
-from mlic.visualization.multi_label_visualizer import draw_sample as draw
+from mlic.visualization.attention import heat_map, overlay_attention
+from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.prediction import INK, draw_prediction
 from tests.helpers import ROOT, run_tool
+from tests.tiny_runs import plain_model, sarl_model, write_run
 
 TOOL = ROOT / 'tools/analysis_tools/show_attention.py'
 
@@ -78,26 +78,11 @@ def test_attention_without_contrast(dtype):
 
 # ---------------------------------------------------------------- the tool
 
-MODEL = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
-    neck=dict(
-        type='SARLNeck', in_channels=64, num_classes=10, embed_dims=16, feedforward_channels=16
-    ),
-    head=dict(type='SADCLHead', num_classes=10, in_channels=16, loss_sscl=None, loss_pscl=None),
-)
-
 
 @pytest.fixture
 def run_dir(tmp_path):
     """A work directory: config.py and the checkpoint of a model with random weights."""
-    base = ROOT / 'configs/_base_/datasets/digits128.py'
-    runtime = ROOT / 'configs/_base_/default_runtime.py'
-    text = f'_base_ = [{str(base)!r}, {str(runtime)!r}]\nmodel = {MODEL!r}\n'
-    (tmp_path / 'config.py').write_text(text)
-    torch.manual_seed(0)
-    torch.save(dict(state_dict=MODELS.build(MODEL).state_dict()), tmp_path / 'best_mAP.pth')
-    return tmp_path
+    return write_run(tmp_path, sarl_model(10)).parent
 
 
 def test_tool_writes_a_picture(run_dir, capsys):
@@ -112,11 +97,12 @@ def test_tool_writes_a_picture(run_dir, capsys):
 
 def test_drawn_images_and_attention_are_those_of_the_data_set_and_the_model(run_dir, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        show_attention,
-        'draw_sample',
-        lambda *args, **kw: [drawn.append(args), draw(*args, **kw)][1],
-    )
+
+    def spy(*args, **kwargs):
+        drawn.append(args)
+        return draw_sample(*args, **kwargs)
+
+    monkeypatch.setattr(show_attention, 'draw_sample', spy)
     cfg = Config.fromfile(run_dir / 'config.py')
     cfg.data_preprocessor.pad_size_divisor = 96  # 128 px become 192
     model = open_run(run_dir / 'best_mAP.pth', cfg).model
@@ -149,8 +135,7 @@ def files_of_one_image(folder, *transforms):
 
 def test_tool_names_files_and_shows_them_in_their_proportions(run_dir, written):
     dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
-    cfg = Config.fromfile(run_dir / 'config.py')
-    model = open_run(run_dir / 'best_mAP.pth', cfg).model
+    model = open_run(run_dir, run_dir / 'config.py').model
     page = np.asarray(show_attention.draw(model, dataset, [0], 0.0, 2))
     assert written[0].text == 'a cat.png'
     teal = (np.abs(page.astype(int) - (0, 128, 128)) < 9).all(axis=-1)
@@ -160,12 +145,10 @@ def test_tool_names_files_and_shows_them_in_their_proportions(run_dir, written):
 
 @pytest.mark.parametrize('has_maps', [True, False])
 def test_report_shows_files_in_their_proportions(run_dir, has_maps):
-    card = report.card
     dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
-    cfg = Config.fromfile(run_dir / 'config.py')
-    model = open_run(run_dir / 'best_mAP.pth', cfg).model if has_maps else None
+    model = open_run(run_dir, run_dir / 'config.py').model if has_maps else None
     pred, target = np.full((1, 10), 0.5), np.eye(10, dtype=bool)[1:2]
-    entry = card(dataset, model, 0, 1, pred, target, dataset.metainfo['classes'])
+    entry = report.card(dataset, model, 0, 1, pred, target, dataset.metainfo['classes'])
     assert entry['image'] == 'a cat.png' and ('overlay' in entry) == has_maps
     for key in ('picture', 'overlay')[: 1 + has_maps]:
         content = base64.b64decode(entry[key].partition(',')[2])
@@ -192,32 +175,21 @@ def test_attention_on_a_part_is_drawn_on_that_part(tmp_path):
 
 
 def test_tool_spreads_images_evenly():
-    choose_images = show_attention.choose_images
-    assert choose_images(11, 3, None) == [0, 5, 10]
-    assert choose_images(2, 6, None) == [0, 1]
-    assert choose_images(11, 3, [4, 4, 0]) == [4, 4, 0]
+    assert show_attention.choose_images(11, 3, None) == [0, 5, 10]
+    assert show_attention.choose_images(2, 6, None) == [0, 1]
+    assert show_attention.choose_images(11, 3, [4, 4, 0]) == [4, 4, 0]
 
 
-def test_tool_refuses_a_model_without_attention(run_dir):
-    cfg = Config.fromfile(run_dir / 'config.py')
-    cfg.model.neck = dict(type='GlobalAveragePooling')
-    cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=64)
-    cfg.dump(run_dir / 'baseline.py')
-    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), run_dir / 'baseline.pth')
+def test_tool_refuses_a_model_without_attention(tmp_path):
+    config = write_run(tmp_path, plain_model(10))
     with pytest.raises(SystemExit, match='GlobalAveragePooling, and it has no attention_maps'):
-        run_tool(TOOL, run_dir / 'baseline.py', run_dir / 'baseline.pth')
+        run_tool(TOOL, config, tmp_path)
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (['--indices', '500'], '--indices 500: the test set has images 0 to 499'),
-        (['--indices', '-1'], '--indices -1: the test set has images 0 to 499'),
-    ],
-)
-def test_tool_refuses_indices_outside_the_test_set(run_dir, arguments, message):
-    with pytest.raises(SystemExit, match=message):
-        run_tool(TOOL, run_dir / 'config.py', run_dir, *arguments)
+@pytest.mark.parametrize('index', [500, -1])
+def test_tool_refuses_indices_outside_the_test_set(run_dir, index):
+    with pytest.raises(SystemExit, match=f'--indices {index}: the test set has images 0 to 499'):
+        run_tool(TOOL, run_dir / 'config.py', run_dir, '--indices', index)
 
 
 @pytest.mark.parametrize(

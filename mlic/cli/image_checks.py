@@ -1,4 +1,4 @@
-"""What ``verify.py`` looks for in image files: missing, broken, or in two splits."""
+"""What verify_dataset looks for in image files: missing, broken, or in two splits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -61,15 +62,9 @@ def inspect(path: str, decode: bool) -> tuple[str | None, str | None]:
     return None, digest
 
 
-def _inspect_task(task: tuple[str, bool]) -> tuple[str | None, str | None]:
-    cv2.setNumThreads(0)
-    return inspect(*task)
-
-
 def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple]:
     """{path: what :func:`inspect` returns}, in parallel."""
-    tasks = [(path, decode) for path in paths]
-    bar = ProgressBar(len(tasks), bar_width=30, file=sys.stderr) if sys.stderr.isatty() else None
+    bar = ProgressBar(len(paths), bar_width=30, file=sys.stderr) if sys.stderr.isatty() else None
 
     def collect(outcomes) -> dict[str, tuple]:
         found = {}
@@ -81,10 +76,11 @@ def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple
             print(file=sys.stderr)
         return found
 
+    check = partial(inspect, decode=decode)
     if not decode or not workers:
-        return collect(map(_inspect_task, tasks))
-    with ProcessPoolExecutor(workers) as pool:
-        return collect(pool.map(_inspect_task, tasks, chunksize=CHUNK))
+        return collect(map(check, paths))
+    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+        return collect(pool.map(check, paths, chunksize=CHUNK))
 
 
 def check_files(splits: list[Split], decode: bool, workers: int, findings: Findings) -> None:

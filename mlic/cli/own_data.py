@@ -1,0 +1,80 @@
+"""What from_csv and from_folder share: options, and all that follows once the labels are read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from mlic.cli.arguments import at_least
+from mlic.datasets.own_data.config import config_text, work_dir
+from mlic.datasets.own_data.labels import describe_counts, order_classes, write_labels
+from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits
+from mlic.installation import command_words
+
+
+def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Parse with the options that all tools of this kind have."""
+    parser.add_argument('--out', type=Path, required=True, help='the files are written here')
+    parser.add_argument('--val', type=float, default=0.1, help='share for validation (%(default)s)')
+    parser.add_argument('--test', type=float, default=0.2, help='share for testing (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the split (%(default)s)')
+    parser.add_argument(
+        '--classes', type=Path, help='the labels there are, one a line, in this order'
+    )
+    parser.add_argument('--config', type=Path, help='config to write (OUT/<name of OUT>.py)')
+    parser.add_argument(
+        '--epochs',
+        type=at_least(2),
+        help='of training, one for each stage or more (about 400 iterations, 6 to 40 epochs)',
+    )
+    parser.add_argument(
+        '--skip-missing', action='store_true', help='continue without what is missing, and count it'
+    )
+    args = parser.parse_args(argv)
+    if not (args.val >= 0 and args.test >= 0 and args.val + args.test < 1):
+        parser.error(
+            f'--val and --test are shares that leave some for training: {args.val}, {args.test}'
+        )
+    return args
+
+
+def finish(
+    args: argparse.Namespace, images: list[Image], folder: Path, classes: list[str] | None = None
+) -> None:
+    """Choose the splits, write the files, print the counts and what to do next."""
+    if args.classes or not classes:
+        classes = order_classes(images, args.classes)
+    words = choose_splits(images, args.val, args.test, args.seed)
+    splits = {split: [image for image in images if image.split == split] for split in SPLITS}
+    if not splits['val'] and not splits['test']:
+        raise ValueError('all images are for training: give --val or --test a share')
+    print(f'split: {words}', *describe_counts(images, classes), sep='\n')
+    write_labels(args.out, splits, classes)
+    stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
+    config = args.config or args.out / f'{stem}.py'
+    tool = Path(sys.argv[0]).name
+    text = config_text(config, args.out, folder, splits, len(classes), args.epochs, tool)
+    config.parent.mkdir(parents=True, exist_ok=True)
+    if config.exists() and config.read_text(encoding='utf-8') != text:
+        kept = config.with_name(config.name + '.old')
+        config.replace(kept)
+        print(f'{config} was there with other contents: kept as {kept}')
+    config.write_text(text, encoding='utf-8')
+    print(f'written: {config}, and the labels in {args.out}')
+    run = work_dir(config)
+    if any(run.glob('*.pth')):
+        print(
+            f'warning: {run} has checkpoints of other labels: remove it, or train with '
+            f'--work-dir {run}_2'
+        )
+    print('\nnext:')
+    for tool, *arguments in (
+        ('dataset_tools/verify_dataset.py', config),
+        ('dataset_tools/browse_dataset.py', config, '--out', config.with_suffix('.png')),
+        ('train.py', config),
+        ('test.py', config, run),
+    ):
+        print(f'  {shlex.join([*command_words(tool), *map(str, arguments)])}')

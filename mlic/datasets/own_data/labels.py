@@ -1,0 +1,127 @@
+"""The labels of a user's own images: read, put in order, counted and written."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from mlic.names import first_names
+
+from .splits import SPLITS, Image
+
+RARE = 10  # training images of a class, below which it is named
+FEW = 5  # the same of the other splits
+SIMILAR = 0.8  # of difflib: 'treee' and 'tree' have 0.89, 'cat' and 'cow' 0.33
+NOT_NAMES = {'nan', 'none', 'null', 'n/a', 'na', '?', '-', 'unknown'}
+
+
+def normalise(text: str) -> str:
+    """One spelling for each name: accents may come as one character or as two."""
+    return unicodedata.normalize('NFC', text.strip())
+
+
+def read_text(path: Path) -> str:
+    """A text file, with or without a byte order mark."""
+    content = path.read_bytes()
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b'\n') + 1
+        raise ValueError(
+            f'{path}, line {line}: not UTF-8; save the file as UTF-8 ("CSV UTF-8" in a spreadsheet)'
+        ) from error
+
+
+def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
+    """The classes of a file in its order, or those that occur, sorted.
+
+    Raises:
+        ValueError: If there is none, one comes twice, or an image has a label that the file lacks.
+    """
+    first = {}
+    for image in images:
+        for label in image.labels:
+            first.setdefault(label, image)
+    if not first:
+        raise ValueError(f'none of the {len(images)} images has a label')
+    if classes_file is None:
+        return sorted(first)
+    classes = [normalise(line) for line in read_text(classes_file).splitlines() if line.strip()]
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise ValueError(f'{classes_file}: {twice[0]!r} is there twice')
+    unknown = sorted(set(first) - set(classes))
+    if unknown:
+        raise ValueError(
+            f'{len(unknown)} labels are not in {classes_file}, such as {unknown[0]!r} '
+            f'({first[unknown[0]].where})'
+        )
+    return classes
+
+
+def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
+    """Lines with the images per class and split, and with what looks odd."""
+    splits = [split for split in SPLITS if any(image.split == split for image in images)]
+    counts = {split: Counter() for split in splits}
+    for image in images:
+        counts[image.split].update(image.labels)
+    total = sum(counts.values(), Counter())
+    sizes = Counter(image.split for image in images)
+    empty = Counter(image.split for image in images if not image.labels)
+    width = min(max(map(len, [*classes, 'without a label'])), 40)
+    for name, values in (
+        ('', splits),
+        *((name, [count[name] for count in counts.values()]) for name in classes),
+        ('images', [sizes[split] for split in splits]),
+        ('without a label', [empty[split] for split in splits]),
+    ):
+        yield f'  {name:{width}}' + ''.join(f'{value:>8}' for value in values)
+
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(' '.join(name.casefold().split()), []).append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
+    frequent = [name for name in classes if total[name] >= RARE]
+    for name in classes:
+        for other in get_close_matches(name, frequent, 1, SIMILAR) if total[name] < FEW else ():
+            yield (
+                f'warning: possible typo: {name!r} ({total[name]}) looks like '
+                f'{other!r} ({total[other]})'
+            )
+    odd = [name for name in classes if name.casefold() in NOT_NAMES]
+    if odd:
+        yield f'warning: is this a label? {", ".join(map(repr, odd))}'
+    rare = [name for name in classes if counts['train'][name] < RARE]
+    if rare:
+        yield f'{len(rare)} of {len(classes)} classes have fewer than {RARE} training images'
+    for split in splits:
+        lacking = [name for name in classes if not counts[split][name]]
+        if lacking:
+            yield f'{len(lacking)} have none in {split}: {first_names(lacking, 8)}'
+        few = [name for name in classes if 0 < counts[split][name] < FEW]
+        if few and split != 'train':
+            fault = 'their AP depends on a handful of images'
+            yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
+
+
+def write_labels(out: Path, splits: dict[str, list[Image]], classes: list[str]) -> None:
+    """Write ``classes.txt`` and the JSON file of each split that has images."""
+    out.mkdir(parents=True, exist_ok=True)
+    index = {name: label for label, name in enumerate(classes)}
+    for split, members in splits.items():
+        file = out / f'{split}.json'
+        file.unlink(missing_ok=True)  # of an earlier run, with other splits
+        if members:
+            data_list = [
+                dict(img_path=image.path, gt_label=sorted(index[name] for name in image.labels))
+                for image in sorted(members, key=lambda image: image.path)
+            ]
+            content = dict(metainfo=dict(classes=classes), data_list=data_list)
+            file.write_text(json.dumps(content, ensure_ascii=False) + '\n', encoding='utf-8')
+    (out / 'classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
