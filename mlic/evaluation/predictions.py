@@ -66,10 +66,10 @@ def _check(arrays: dict) -> tuple[Block, list]:
             raise ValueError(f'has no array {key!r}')
     pred, target = arrays['pred'], arrays['target']
     ignore = arrays.get('ignore', np.zeros(target.shape, dtype=bool))
-    wanted = dict(pred='numbers', target='0 and 1', ignore='booleans')
-    for key, array in dict(pred=pred, target=target, ignore=ignore).items():
-        if array.dtype.kind not in ('b' if key == 'ignore' else 'fiu' if key == 'pred' else 'biuf'):
-            raise ValueError(f'{key} must hold {wanted[key]}, not {array.dtype}')
+    wanted = dict(pred=('fiu', 'numbers'), target=('biuf', '0 and 1'), ignore=('b', 'booleans'))
+    for (key, (kinds, name)), array in zip(wanted.items(), (pred, target, ignore)):
+        if array.dtype.kind not in kinds:
+            raise ValueError(f'{key} must hold {name}, not {array.dtype}')
         if array.shape != pred.shape:
             raise ValueError(f'pred is {pred.shape}, {key} is {array.shape}')
     if pred.ndim != 2 or not pred.size:
@@ -80,9 +80,8 @@ def _check(arrays: dict) -> tuple[Block, list]:
             f'classes must hold {pred.shape[1]} names, got {names.dtype} of shape {names.shape}'
         )
     check_finite(pred, names)
-    if not ignore.any():
-        return Block(pred, binary(target), None), names.tolist()
-    return Block(pred, binary(np.where(ignore, 0, target)), ignore), names.tolist()
+    target = binary(np.where(ignore, 0, target))
+    return Block(pred, target, ignore if ignore.any() else None), names.tolist()
 
 
 def file_digest(path: str | Path) -> str:

@@ -4,7 +4,7 @@
     python tools/analysis_tools/show_prototypes.py prototypes.npy --names classes.txt
 
 SRC is a checkpoint of a model with SADCLHead, a work directory, or a .npy file (C, D). The
-picture is the matrix of all cosines; the numbers are written beside it, as .csv, in its order.
+picture is the matrix of all cosines; the numbers are written next to it, as .csv, in its order.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SADCLHead(LabelEmbedHead):
     """Scores of ``LabelEmbedHead``, and SADCL's losses on the label embeddings (ECAI 2023).
 
     Training: ``loss_cls`` on the scores; ``loss_sscl`` on the projected embeddings of the
-    positive labels beside those that the memory bank holds for the same rows; ``loss_pscl`` on
+    positive labels next to those that the memory bank holds for the same rows; ``loss_pscl`` on
     all projected embeddings against the projected prototypes. After the losses, each positive
     label with a score above ``bank_threshold`` overwrites its slot of the bank (``FiniteLossHook``
     takes that back where a loss is not finite). Prediction uses none of projector, prototypes and

