@@ -3,8 +3,6 @@
 A module of its own: listing the commands imports nothing of ``mlic``, whose import takes seconds.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import importlib

@@ -1,7 +1,5 @@
 """What lies beside the code, in a checkout or in the wheel: configs, tools, model index."""
 
-from __future__ import annotations
-
 import difflib
 import importlib.util
 import os

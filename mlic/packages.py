@@ -1,7 +1,5 @@
 """Are the packages there that `mlic` stands on? Asked before any of them is imported."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import warnings

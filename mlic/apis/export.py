@@ -1,7 +1,5 @@
 """A model for other runtimes: B images (3, H, W) to scores of C classes, nothing else needed."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from mmengine.config import Config

@@ -1,7 +1,5 @@
 """BatchNorm as a part of the convolution before it: the same scores with less work."""
 
-from __future__ import annotations
-
 from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.model import BaseModel
 from mmpretrain.models import ResNet

@@ -1,7 +1,5 @@
 """Which images a user means: files, folders, patterns and addresses become a list."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Sequence

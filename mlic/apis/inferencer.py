@@ -1,7 +1,5 @@
 """Predict the labels of images: B images, C classes, h x w attention cells."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Shapes in this module: B images, C classes, D embed dims, h x w attention cells.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, default_collate

@@ -3,8 +3,6 @@
 Neither a checkpoint's weights nor its config are ever executed; a config file is.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 import json

@@ -1,7 +1,5 @@
 """The arguments that several tools share."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Callable

@@ -5,8 +5,6 @@
 ``--repeat 4`` draws each image four times, side by side: what random augmentation does to it.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random

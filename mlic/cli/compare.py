@@ -6,8 +6,6 @@ mAP difference to the first config, all numbers (results.json) and the differenc
 (per_class.png). Started again, it resumes: what is done is not done again.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -13,8 +13,6 @@ Written to OUT (SRC is only read, it may be a link to a read-only folder):
 - ``frequent/``: the JSON files once more, over the frequent words alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 from collections import Counter

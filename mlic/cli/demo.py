@@ -3,8 +3,6 @@
 Needs the extra 'demo': pip install -e '.[demo]'
 """
 
-from __future__ import annotations
-
 import argparse
 
 from mmengine.logging import MMLogger

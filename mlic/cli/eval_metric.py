@@ -7,8 +7,6 @@ PRED.npz holds pred (N, C) scores and target (N, C) 0 or 1; ignore (N, C) bool, 
 entries, and classes (C,) names may be left out. Nothing in it is executed.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

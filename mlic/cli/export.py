@@ -5,8 +5,6 @@ The exported model takes RGB images (B, 3, H, W), uint8, any B, and gives scores
 are in its metadata. What only training needs is not in the file.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

@@ -8,8 +8,6 @@ drawn towards the one of the highest F1 over all entries: (P t_class + K t_globa
 class with P positives. What was fitted on a file says nothing about that file: measure elsewhere.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -13,8 +13,6 @@ Names of images count from ``--images``; a missing suffix is found. Written to O
 ``val.json``, ``test.json`` (of mmpretrain's MultiLabelDataset), ``classes.txt``, and a config.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import io

@@ -11,8 +11,6 @@ Folders called ``train``, ``val`` or ``test`` at the top are splits, if there ar
 are followed. Written to OUT: what ``from_csv.py`` writes.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """What verify_dataset looks for in image files: missing, broken, or in two splits."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

@@ -6,8 +6,6 @@ Writes to the folder of --out:
     pictures/           each image with its labels and scores (--no-pictures: none)
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -1,7 +1,5 @@
 """What from_csv and from_folder share: options, and all that follows once the labels are read."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import shlex

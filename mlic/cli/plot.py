@@ -8,8 +8,6 @@
 PRED.npz is what tools/test.py writes with --out. docs/figures.md shows when to use which.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

@@ -5,8 +5,6 @@ COCO's classes are coloured by their 12 superclasses, others by the most frequen
 places are written beside the picture, as .npz.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ absolute paths of the machine are not. Writes <config>-<first 8 digits of the fi
 and beside it, with the same name, the config for prediction (.py).
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import io

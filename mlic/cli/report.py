@@ -9,8 +9,6 @@ curves, sliders for the thresholds, and the worst mistakes as pictures, with att
 model has SARLNeck. Without --pred the test set is predicted, and saved beside the page (.npz).
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ A row per test image: the image with its true labels, and a heat map of the labe
 for each predicted label.
 """
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Evaluate a checkpoint: tools/test.py CONFIG CHECKPOINT [--out FILE.npz | FILE.json] …"""
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path

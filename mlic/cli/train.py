@@ -1,7 +1,5 @@
 """Train a model: tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp] …"""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from pathlib import Path

@@ -7,8 +7,6 @@ published split the counts belong to. It exits with 1 if something is wrong; its
 or what to do.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import os

@@ -5,8 +5,6 @@ after another of 1 and of 8. The exit status is 0 if no score differs by more th
 1 if one does. Times are medians of the same run, with the same number of threads.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import json

@@ -3,8 +3,6 @@
 Shapes in this module: N images, C classes, R resamples, P positives of a class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A config whose frozen backbone is replaced by its stored features."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A config as it is run: with other data, other settings, or a part of the training set."""
 
-from __future__ import annotations
-
 import copy
 import pprint
 

@@ -1,7 +1,5 @@
 """What a comparison says: a table with intervals, and the differences of each class."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Shapes in this module: N images, V = 2 stored views (the image, its mirror image
 feature map, h x w cells.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

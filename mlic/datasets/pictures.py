@@ -1,7 +1,5 @@
 """The image of a sample as its user knows it. H x W pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

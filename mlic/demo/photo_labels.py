@@ -4,8 +4,6 @@ The model runs once for a photo; the rest is worked out from its scores and its 
 in this module: C classes, h x w attention cells, H x W pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Matrices of scores and labels: making, checking and joining them. N images, C classes."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

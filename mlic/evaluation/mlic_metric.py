@@ -1,7 +1,5 @@
 """The metric of multi-label image classification. N images, C classes, W processes."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files of predictions: all that metrics need, without pickled objects. N images, C classes."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from pathlib import Path

@@ -5,8 +5,6 @@ N images, C classes, P positives of a class. ``pred`` (N, C) float scores withou
 is numpy and returns fractions; :class:`MLICMetric` checks the inputs and turns them into percent.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor

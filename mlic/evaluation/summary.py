@@ -1,7 +1,5 @@
 """One evaluation of a block of predictions, as numbers, as a table and as a CSV file."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass

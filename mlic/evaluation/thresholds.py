@@ -1,7 +1,5 @@
 """Decision thresholds: read from a file, or fitted. N images, C classes, P positives."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """The seam for pictures of attention: a neck that has it says where each class looks."""
 
-from __future__ import annotations
-
 from torch import nn
 
 

@@ -3,8 +3,6 @@
 Publishing, export, testing, resuming and exact multi-process checkpoints ask; they know no method.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Label-wise attention as a picture. Shapes: B maps, h x w attention cells, H x W pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

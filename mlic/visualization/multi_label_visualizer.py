@@ -1,7 +1,5 @@
 """The visualizer of multi-label predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Lengths are in pixels; every image is scaled to a size at which the text can be 
 is imported only when one is drawn.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from pathlib import Path

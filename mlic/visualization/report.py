@@ -4,8 +4,6 @@ N images, C classes, T = 101 thresholds. The page is ``report_template.html``, w
 finds in one JSON object and computes precision, recall and F1 of any thresholds from counts.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

@@ -1,7 +1,5 @@
 """TensorBoard and Weights & Biases: mmengine's backends, which say what to install."""
 
-from __future__ import annotations
-
 from mmengine import visualization
 from mmengine.config import Config
 from mmpretrain.registry import VISBACKENDS

@@ -4,8 +4,6 @@ Shapes in this module: B images, C classes, K input channels, D embed dims, T = 
 G queries, S = ceil(C / G) classes of a query.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

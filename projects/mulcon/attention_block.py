@@ -3,8 +3,6 @@
 Shapes in this module: B images, Q query rows, T key rows, D width.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch.nn.functional as F

@@ -4,8 +4,6 @@ Shapes in this module: V views, B images, C classes, K active vectors of each vi
 dims, N negatives.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -4,8 +4,6 @@ Shapes in this module: V views, B images, C classes, D embed dims, P projection 
 (image, class) pairs of the batch, N hard negatives.
 """
 
-from __future__ import annotations
-
 import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor

@@ -3,8 +3,6 @@
 Shapes in this module: B images, C classes, K input channels, D embed dims, T = h * w tokens.
 """
 
-from __future__ import annotations
-
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS

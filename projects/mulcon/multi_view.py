@@ -1,7 +1,5 @@
 """Several augmented views of each image as one batch. V views, B images."""
 
-from __future__ import annotations
-
 import torch
 from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS

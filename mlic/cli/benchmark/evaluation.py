@@ -1,7 +1,5 @@
 """The metric, from scores to table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

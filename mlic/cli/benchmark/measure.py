@@ -1,7 +1,5 @@
 """Time as a ratio to a matrix product of the same run, and the peak of memory."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

@@ -1,7 +1,5 @@
 """Neck, whole training step and inference."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The training pipeline beside plain OpenCV, one core."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path

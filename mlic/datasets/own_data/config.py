@@ -1,7 +1,5 @@
 """The config that fits a user's own images."""
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

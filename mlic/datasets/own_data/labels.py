@@ -1,7 +1,5 @@
 """The labels of a user's own images: read, put in order, counted and written."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from collections import Counter

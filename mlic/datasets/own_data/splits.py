@@ -1,7 +1,5 @@
 """Which of a user's own images are for training, validation and testing."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Shapes in this module: B images, K channels of the feature map, h x w cells.
 """
 
-from __future__ import annotations
-
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor

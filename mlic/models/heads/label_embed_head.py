@@ -3,8 +3,6 @@
 Shapes in this module: B images, C classes, D embed dims.
 """
 
-from __future__ import annotations
-
 import torch
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS

@@ -3,8 +3,6 @@
 Shapes in this module: B images, L queries, T tokens, D embed dims, H heads.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """The map of features that a neck or head for label embeddings starts from."""
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor

@@ -4,8 +4,6 @@ Shapes in this module: W processes, B images on each, N = W * B images in all, C
 P projection dims, K active vectors (of one process, or of all).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.distributed as torch_dist
 from mmengine.dist import get_rank, get_world_size

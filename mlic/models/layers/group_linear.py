@@ -3,8 +3,6 @@
 Shapes in this module: B images, C classes, D embed dims.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Sine position encoding of a feature map, as DETR defines it."""
 
-from __future__ import annotations
-
 import math
 
 import torch

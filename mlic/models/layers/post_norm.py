@@ -3,8 +3,6 @@
 Shapes in this module: B images, C classes, D embed dims, T tokens.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from .attention import Attention

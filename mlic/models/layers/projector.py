@@ -1,7 +1,5 @@
 """From label embeddings to the space of a contrastive loss."""
 
-from __future__ import annotations
-
 from torch import nn
 
 

@@ -1,7 +1,5 @@
 """Asymmetric loss with the focal weight taken as a constant, as SADCL and ASL train with it."""
 
-from __future__ import annotations
-
 import torch
 from mmpretrain.models.losses import AsymmetricLoss
 from mmpretrain.models.losses.utils import weight_reduce_loss

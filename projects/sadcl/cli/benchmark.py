@@ -7,8 +7,6 @@ bank projected and loops, from its description (docs/reproduction.md), not from 
 Shapes: B images, C classes, V views, D embed dims, P projection dims.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -6,8 +6,6 @@ number of all images that have it (what the published files look like) or of tho
 threshold. ``SADCLHead(prototypes='FILE.npy')`` starts from the result, (C, D) float32.
 """
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

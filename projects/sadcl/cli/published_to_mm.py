@@ -9,8 +9,6 @@ A memory bank is made for one batch size: a model with another ``bank_slots`` le
 a warning when it loads DST, as the published code does.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -7,8 +7,6 @@ SRC is a checkpoint of a model with SADCLHead, a work directory, or a .npy file 
 picture is the matrix of all cosines; the numbers are written next to it, as .csv, in its order.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Shapes in this module: C classes, D embed dims, P projection dims, S slots of the memory bank.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -3,8 +3,6 @@
 Shapes in this module: B images, C classes, D embed dims.
 """
 
-from __future__ import annotations
-
 from mmengine import dist
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS

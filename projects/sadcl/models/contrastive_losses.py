@@ -4,8 +4,6 @@ Shapes in this module: B images, C classes, V views, P projection dims, K positi
 pairs of the batch, M = V * K active (view, image, class) vectors.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS

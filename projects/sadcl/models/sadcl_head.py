@@ -4,8 +4,6 @@ Shapes in this module: B images, C classes, D embed dims, P projection dims, S s
 memory bank, K positive (image, class) pairs of the batch.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Shapes in this module: B images, C classes, K input channels, D embed dims, h x 
 T tokens: h * w, and with several feature maps the sum of theirs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
