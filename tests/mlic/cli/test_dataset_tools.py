@@ -53,18 +53,17 @@ def test_words_of_both_splits_become_the_classes(corel5k, tmp_path, capsys):
 
 
 def test_held_out_part_is_disjoint_and_seeded(corel5k, tmp_path):
-    tool = corel5k_to_json
     held_out = []
     for number, seed in enumerate((0, 0, 1, 2, 3)):
         out = tmp_path / str(number)
-        tool.convert(corel5k, out, val_fraction=0.25, seed=seed)
+        corel5k_to_json.convert(corel5k, out, val_fraction=0.25, seed=seed)
         part, val = items(out / 'train_part.json'), items(out / 'val.json')
         assert (len(part), len(val)) == (3, 1)
         assert sorted(part + val, key=str) == sorted(items(out / 'train.json'), key=str)
         held_out.append(val)
     assert held_out[0] == held_out[1]
     assert any(val != held_out[0] for val in held_out)
-    tool.convert(corel5k, tmp_path / 'all', val_fraction=0, seed=0)
+    corel5k_to_json.convert(corel5k, tmp_path / 'all', val_fraction=0, seed=0)
     assert not (tmp_path / 'all' / 'val.json').exists()
 
 
@@ -92,17 +91,14 @@ def write(name, text):
         (write('labels/training_label', '10 0\n'), 'line 1: word number 0 is not in 1..5'),
         (
             write('labels/test_label', '12\n'),
-            """line 1: expected "imageid word word ...", got '12'""",
+            'line 1: expected "imageid word word ...", got \'12\'',
         ),
         (write('labels/test_label', '12 sky\n'), "got '12 sky'"),
         (write('labels/test_label', '12 1\n12 2\n'), 'line 2: image 12 is listed for the second'),
         (write('labels/test_label', '\n'), 'test_label: found 0 lines'),
         (write('labels/test_label', '99 1\n'), 'test_label, line 1: image 99 is listed, but'),
         (write('labels/words', 'sky sky sun'), "words: expected unique words, got 3 with ['sky']"),
-        (
-            lambda source: (source / 'labels' / 'words').unlink(),
-            'words not found; docs/datasets.md',
-        ),
+        (lambda source: (source / 'labels/words').unlink(), 'words not found; docs/datasets.md'),
     ],
 )
 def test_bad_input_is_named_with_file_line_and_value(corel5k, tmp_path, damage, message):
@@ -134,9 +130,8 @@ def test_real_corel5k_has_the_customary_counts(tmp_path, capsys):
     words = (tmp_path / 'frequent_words.txt').read_text().split('\n')[:-1]
     assert len(words) == 74
     # the frequent words alone: the same images and the same words of each
-    whole, frequent = (json.loads((tmp_path / name).read_text()) for name in (
-        'test.json', 'frequent/test.json'
-    ))  # fmt: skip
+    files = (tmp_path / 'test.json', tmp_path / 'frequent' / 'test.json')
+    whole, frequent = (json.loads(path.read_text()) for path in files)
     assert frequent['metainfo']['classes'] == words
     for item, few in zip(whole['data_list'], frequent['data_list']):
         assert few['img_path'] == item['img_path']
