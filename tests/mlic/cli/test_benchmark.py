@@ -1,7 +1,6 @@
 """The benchmark measures what it says, and its plain rival computes the same thing."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -12,10 +11,10 @@ from mlic.cli.benchmark import measure, network
 from projects.sadcl.cli import benchmark as published
 from projects.sadcl.models.contrastive_losses import pscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_command
 from tests.reference import sscl_loss
 
-TOOL = ROOT / 'tools' / 'benchmark'
+TOOL = ROOT / 'tools' / 'benchmark' / 'run.py'
 
 
 def make_target():
@@ -94,9 +93,8 @@ def test_limits_and_ratios():
 
 
 def test_exponents_are_the_slopes_of_the_logarithms():
-    results = [
-        measure.Result('', 0.0, 7 * size**1.5, growth=('series', size)) for size in (10, 30, 90)
-    ]
+    points = {size: 7 * size**1.5 for size in (10, 30, 90)}
+    results = [measure.Result('', 0.0, y, growth=('series', x)) for x, y in points.items()]
     assert measure.exponents(results) == {'series': pytest.approx(1.5)}
 
 
@@ -105,14 +103,9 @@ def test_flops_count_multiplications_and_additions():
 
 
 def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path):
-    command = [TOOL / 'run.py', '--only', 'data', '--repeats', '1', '--out', tmp_path / 'b.json']
-    done = subprocess.run(
-        [sys.executable, *map(str, command)], capture_output=True, text=True, check=True
-    )
-    assert '| pipeline stage2, 20 JPEGs of 640 x 480 |' in done.stdout
-    saved = json.loads((tmp_path / 'b.json').read_text())
-    assert [r['name'].split(',')[0] for r in saved['results']] == [
-        'pipeline stage2',
-        'pipeline stage1',
-    ]
-    assert all(r['ratio'] > 0 for r in saved['results'])
+    options = ['--only', 'data', '--repeats', 1, '--out', tmp_path / 'b.json']
+    printed = run_command(sys.executable, TOOL, *options, cwd=tmp_path)
+    assert '| pipeline stage2, 20 JPEGs of 640 x 480 |' in printed
+    results = json.loads((tmp_path / 'b.json').read_text())['results']
+    assert [r['name'].split(',')[0] for r in results] == ['pipeline stage2', 'pipeline stage1']
+    assert all(r['ratio'] > 0 for r in results)

@@ -1,10 +1,12 @@
 """The command ``mlic``: what it lists, how it is typed, how errors end, which configs it finds."""
 
+import json
 import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
 from mmpretrain.registry import MODELS
 
@@ -12,8 +14,9 @@ import mlic_command
 from mlic import __version__
 from mlic.engine.runner.errors import one_line_errors
 from mlic.installation import CONFIGS, find_config
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 
+EVAL = 'tools/analysis_tools/eval_metric.py'
 DIGITS = 'sadcl_efficientnet-lite0_digits128'
 
 
@@ -156,6 +159,24 @@ def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():
         with pytest.raises(SystemExit) as end, one_line_errors():
             sys.exit(code)
         assert end.value.code == expected
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys):
+    """Such as head: the tool ends quietly, and has written its files."""
+    np.savez(tmp_path / 'p.npz', pred=np.random.default_rng(0).random((8, 3)), target=np.eye(8, 3))
+    arguments = ['p.npz', '--out', 'metrics.json', '--per-class', 'classes.csv']
+    monkeypatch.chdir(tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, 'w')
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, 'stdout', stream)
+        run_tool(EVAL, *arguments)
+    stream.close()  # what is left goes nowhere, without an error
+    assert end.value.code == 1  # no message
+    assert capsys.readouterr().err == ''
+    assert 'multi-label/mAP' in json.loads((tmp_path / 'metrics.json').read_text())
+    assert (tmp_path / 'classes.csv').read_text().startswith('protocol,class,')
 
 
 def test_a_method_registers_its_models_and_imports_no_tool():

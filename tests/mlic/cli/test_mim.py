@@ -71,14 +71,14 @@ def test_mmpretrains_test_py_runs_no_code_of_a_checkpoint(elsewhere, monkeypatch
 
 @pytest.mark.slow
 def test_processes_as_mim_starts_them_score_as_our_tools_do(elsewhere):
-    arguments = ('../tiny.py', '--launcher', 'none')
-    run_command(sys.executable, TOOLS / 'train.py', *arguments, cwd=elsewhere)
+    def start(tool, *arguments):
+        command = (sys.executable, tool, '../tiny.py', *arguments, '--launcher', 'none')
+        return run_command(*command, cwd=elsewhere)
+
+    start(TOOLS / 'train.py')
     run = elsewhere / 'work_dirs' / 'tiny'
     check_run(run)
     best = find_checkpoint(run).path
-    theirs = run_command(
-        sys.executable, TOOLS / 'test.py', '../tiny.py', best, '--launcher', 'none', cwd=elsewhere
-    )
-    ours = run_command(sys.executable, ROOT / 'tools/test.py', '../tiny.py', best, cwd=elsewhere)
-    scores = [re.findall(r'Epoch\(test\).*mAP: ([\d.]+)', text) for text in (theirs, ours)]
-    assert scores[0] == scores[1] and float(scores[0][0]) > 0
+    printed = [start(folder / 'test.py', best) for folder in (TOOLS, ROOT / 'tools')]
+    theirs, ours = (re.findall(r'Epoch\(test\).*mAP: ([\d.]+)', text) for text in printed)
+    assert theirs == ours and float(ours[0]) > 0

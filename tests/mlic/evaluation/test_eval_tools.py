@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from hypothesis.extra import numpy as numpy_strategies
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
@@ -23,9 +26,14 @@ from tests.helpers import call_tool
 from tests.tiny_runs import tiny_config
 
 NAMES = [f'word {c}' for c in range(8)]
+EVAL, FIT = (f'tools/analysis_tools/{name}.py' for name in ('eval_metric', 'fit_thresholds'))
+SAME_EXAMPLES = settings(deadline=None, derandomize=True, database=None)
 
 
-EVAL, FIT = 'tools/analysis_tools/eval_metric.py', 'tools/analysis_tools/fit_thresholds.py'
+def read_rows(path):
+    """The rows of a CSV file."""
+    with path.open(encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
 
 
 def make_block(seed=0, images=60, difficult=False):
@@ -116,7 +124,7 @@ def test_what_is_wrong_in_a_prediction_file_is_named(changes, message, tmp_path)
 
 
 def is_refused_in_one_line(path):
-    """True if the file is refused by name in one line, False if it is read as a block."""
+    """Whether a file is refused by name in one line, rather than read as a block."""
     try:
         block, names = read_predictions(path)
     except ValueError as error:
@@ -136,55 +144,39 @@ def test_every_truncated_file_is_refused(tmp_path):
         assert is_refused_in_one_line(path)
 
 
-def test_damaged_and_random_files_are_refused_or_read(tmp_path_factory):
-    hypothesis = pytest.importorskip('hypothesis')
-    some = hypothesis.strategies
-    path = tmp_path_factory.mktemp('fuzz') / 'p.npz'
-    buffers = []
-    for save in (np.savez, np.savez_compressed):
-        buffers.append(io.BytesIO())
-        save(buffers[-1], **arrays())
-
-    @hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(
-        some.sampled_from(buffers),
-        some.lists(some.tuples(some.integers(0, 2000), some.integers(0, 255)), max_size=5),
-        some.binary(max_size=60),
-    )
-    def damage(buffer, changes, inserted):
-        content = bytearray(buffer.getvalue())
-        for position, value in changes:
-            content[position % len(content)] = value
-        if changes:
-            position = changes[0][0] % len(content)
-            content[position:position] = inserted
-        path.write_bytes(bytes(content) if changes else inserted)
-        is_refused_in_one_line(path)
-
-    damage()
+@settings(SAME_EXAMPLES, max_examples=150)
+@given(
+    some.sampled_from((np.savez, np.savez_compressed)),
+    some.lists(some.tuples(some.integers(0, 2000), some.integers(0, 255)), max_size=5),
+    some.binary(max_size=60),
+)
+def test_damaged_and_random_files_are_refused_or_read(tmp_path_factory, save, changes, inserted):
+    buffer = io.BytesIO()
+    save(buffer, **arrays())
+    content = bytearray(buffer.getvalue())
+    for position, value in changes:
+        content[position % len(content)] = value
+    if changes:
+        position = changes[0][0] % len(content)
+        content[position:position] = inserted
+    path = tmp_path_factory.getbasetemp() / 'damaged.npz'
+    path.write_bytes(bytes(content) if changes else inserted)
+    is_refused_in_one_line(path)
 
 
-def test_any_arrays_are_refused_or_read(tmp_path_factory):
-    hypothesis = pytest.importorskip('hypothesis')
-    numpy = pytest.importorskip('hypothesis.extra.numpy')
-    some = hypothesis.strategies
-    path = tmp_path_factory.mktemp('fuzz') / 'p.npz'
-    array = numpy.arrays(
-        some.one_of(numpy.scalar_dtypes(), numpy.unicode_string_dtypes(max_len=3)),
-        some.one_of(some.just((2, 2)), numpy.array_shapes(min_dims=0, max_side=3)),
-    )
+ARRAYS = numpy_strategies.arrays(
+    numpy_strategies.scalar_dtypes() | numpy_strategies.unicode_string_dtypes(max_len=3),
+    some.just((2, 2)) | numpy_strategies.array_shapes(min_dims=0, max_side=3),
+)
+KEYS = some.sampled_from(('pred', 'target', 'ignore', 'classes', 'more'))
 
-    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(
-        some.dictionaries(
-            some.sampled_from(('pred', 'target', 'ignore', 'classes', 'more')), array, min_size=1
-        )
-    )
-    def write(content):
-        np.savez(path, **content)
-        is_refused_in_one_line(path)
 
-    write()
+@settings(SAME_EXAMPLES, max_examples=100)
+@given(some.dictionaries(KEYS, ARRAYS, min_size=1))
+def test_any_arrays_are_refused_or_read(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / 'any.npz'
+    np.savez(path, **content)
+    is_refused_in_one_line(path)
 
 
 # ---- thresholds --------------------------------------------------------------------------------
@@ -209,9 +201,8 @@ def test_threshold_lies_midway_between_the_scores_it_separates():
     for strict in (False, True):
         assert_close(best_threshold(scores, positive, strict), 0.4)
     # of equal F1 the highest: 2/3 for the first alone and for all
-    assert_close(
-        best_threshold(np.array([0.2, 0.4, 0.6, 0.8]), np.array([1, 0, 0, 1], bool), False), 0.7
-    )
+    scores, positive = np.array([0.2, 0.4, 0.6, 0.8]), np.array([1, 0, 0, 1], bool)
+    assert_close(best_threshold(scores, positive, False), 0.7)
 
 
 @pytest.mark.parametrize('strict', [False, True])
@@ -292,39 +283,31 @@ def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
     assert read_thresholds(path).values == {'fox, red': 0.25, 'café': 0.001}
 
 
-def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory):
-    hypothesis = pytest.importorskip('hypothesis')
-    some = hypothesis.strategies
-    folder = tmp_path_factory.mktemp('fuzz')
-    values = some.recursive(
-        some.none() | some.booleans() | some.floats() | some.integers() | some.text(max_size=3),
-        lambda inner: some.lists(inner, max_size=2)
-        | some.dictionaries(some.sampled_from(('thresholds', 'fitted_on', 'a')), inner),
-        max_leaves=6,
-    )
+JSON_VALUES = some.recursive(
+    some.none() | some.booleans() | some.floats() | some.integers() | some.text(max_size=3),
+    lambda inner: some.lists(inner, max_size=2)
+    | some.dictionaries(some.sampled_from(('thresholds', 'fitted_on', 'a')), inner),
+    max_leaves=6,
+)
+CSV_ROWS = some.text(alphabet='class,threod\n"\r1.e', max_size=40)
 
-    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(
-        some.sampled_from(('t.json', 't.csv')),
-        some.one_of(
-            some.binary(max_size=40),
-            values.map(lambda value: json.dumps(value).encode()),
-            some.text(alphabet='class,threod\n"\r1.e', max_size=40).map(
-                lambda text: ('class,threshold\n' + text).encode()
-            ),
-        ),
-    )
-    def write(name, content):
-        path = folder / name
-        path.write_bytes(content)
-        try:
-            thresholds = read_thresholds(path)
-        except ValueError as error:
-            assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
-        else:
-            assert thresholds.values and all(map(np.isfinite, thresholds.values.values()))
 
-    write()
+@settings(SAME_EXAMPLES, max_examples=100)
+@given(
+    some.sampled_from(('t.json', 't.csv')),
+    some.binary(max_size=40)
+    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
+    | CSV_ROWS.map(lambda text: f'class,threshold\n{text}'.encode()),
+)
+def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory, name, content):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    try:
+        thresholds = read_thresholds(path)
+    except ValueError as error:
+        assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
+    else:
+        assert thresholds.values and all(map(np.isfinite, thresholds.values.values()))
 
 
 # ---- the tools ---------------------------------------------------------------------------------
@@ -332,9 +315,8 @@ def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory):
 
 def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path, capsys):
     out, table = tmp_path / 'new' / 'metrics.json', tmp_path / 'new' / 'classes.csv'
-    assert (
-        call_tool(EVAL, saved[0], '--protocols', 'all', '--out', out, '--per-class', table) is None
-    )
+    options = ['--protocols', 'all', '--out', out, '--per-class', table]
+    assert call_tool(EVAL, saved[0], *options) is None
     block, _ = read_predictions(saved[0])
     expected = {}
     for name in PROTOCOLS:
@@ -347,8 +329,7 @@ def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path
     assert printed[1].split() == list(PROTOCOLS)
     assert printed[4].split()[1] == f'{expected["multi-label/mAP"]:.2f}'
     assert printed[-2:] == [f'of each class: {table}', f'metrics: {out}']
-    with table.open(encoding='utf-8', newline='') as file:
-        assert [row['class'] for row in csv.DictReader(file)] == NAMES * 4
+    assert [row['class'] for row in read_rows(table)] == NAMES * 4
 
 
 @pytest.mark.parametrize('difficult', ['ignore', 'negative', 'positive'])
@@ -460,17 +441,14 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
     assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
     block, names = read_predictions(out)
-    with table.open(encoding='utf-8', newline='') as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(table)
     assert [row['class'] for row in rows] == names
     assert [int(row['support']) for row in rows] == block.target.sum(axis=0).tolist()
 
     thresholds = tmp_path / 'thresholds.json'
     thresholds.write_text(json.dumps({name: 0.01 * c for c, name in enumerate(names)}))
     assert call_tool('tools/test.py', *arguments, '--threshold', thresholds) is None
-    table = checkpoint.parent / 'best_x_per_class.csv'
-    with table.open(encoding='utf-8', newline='') as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(checkpoint.parent / 'best_x_per_class.csv')
     assert [float(row['threshold']) for row in rows] == [0.01 * c for c in range(10)]
     thresholds.write_text('{"zero": 0.5}')
     error = call_tool('tools/test.py', *arguments, '--threshold', thresholds)
@@ -503,23 +481,21 @@ def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
     weights = {name: value for name, value in weights.items() if not name.startswith(part)}
     content = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=names)))
     torch.save(content, tmp_path / 'other.pth')
-    error = call_tool(
-        'tools/test.py', config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work'
-    )
+    arguments = [config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work']
+    error = call_tool('tools/test.py', *arguments)
     message = 'has 1 classes, the data have 10' if names else 'lacks weights of the config: neck.'
     assert error.startswith('error: ') and message in error and '\n' not in error
     assert 'mAP' not in capsys.readouterr().out
 
 
 def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monkeypatch, tmp_path):
-    tool = test_tool
-    path = tool.per_class_path('https://host/net.pth', str(tmp_path / 'work'))
+    path = test_tool.per_class_path('https://host/net.pth', str(tmp_path / 'work'))
     assert path == tmp_path / 'work' / 'net_per_class.csv'
     checkpoint = str(tmp_path / 'best.pth')
-    assert tool.per_class_path(checkpoint, 'work') == tmp_path / 'best_per_class.csv'
+    assert test_tool.per_class_path(checkpoint, 'work') == tmp_path / 'best_per_class.csv'
     # patched, because a superuser may write anywhere
-    monkeypatch.setattr(tool.os, 'access', lambda path, mode: False)
-    assert tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')
+    monkeypatch.setattr(test_tool.os, 'access', lambda path, mode: False)
+    assert test_tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')
 
 
 @pytest.mark.parametrize('threshold', ['nan', 'missing.json', 'thresholds.txt'])
