@@ -1,5 +1,7 @@
 """What the data sets say in the log."""
 
+import logging
+
 import pytest
 
 from mlic.datasets import label_cache, list_files, voc
@@ -7,8 +9,12 @@ from mlic.datasets import label_cache, list_files, voc
 
 @pytest.fixture
 def log(monkeypatch):
-    """The lines, in order."""
+    """The lines, in order; what is more than information has its level before it."""
     lines = []
+
+    def keep(text, _, level=logging.INFO):
+        lines.append(text if level == logging.INFO else f'{logging.getLevelName(level)}: {text}')
+
     for module in (label_cache, list_files, voc):
-        monkeypatch.setattr(module, 'print_log', lambda text, *_, **__: lines.append(text))
+        monkeypatch.setattr(module, 'print_log', keep)
     return lines

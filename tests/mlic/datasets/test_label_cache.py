@@ -172,7 +172,7 @@ def test_a_read_only_folder_has_no_cache_and_one_line_of_notice(tmp_path, parser
     finally:
         tmp_path.chmod(0o755)
     assert parser.calls == len(log) == 2
-    assert log[0].startswith(f'{tmp_path}: no label cache, so every run parses') and (
+    assert log[0].startswith(f'WARNING: {tmp_path}: no label cache, so every run parses') and (
         'read-only' in log[0] and '\n' not in log[0]
     )
 
