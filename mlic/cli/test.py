@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 
 from mlic.cli import arguments
 from mlic.engine.checkpoints.search import find_checkpoint
-from mlic.engine.hooks.checkpoint_fit_hook import CheckpointFitHook
+from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     adapt_to_device(cfg)
     runner = ConsoleRunner.from_cfg(cfg)
-    runner.register_hook(CheckpointFitHook())
+    runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
     metrics = runner.test()
     if not is_main_process():
         return

@@ -5,7 +5,6 @@ from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .checkpoints.writing import CheckpointWriteError, atomic_write
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.channels_last_hook import ChannelsLastHook
-from .hooks.checkpoint_fit_hook import CheckpointFitHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .hooks.loader_check_hook import LoaderCheckHook
@@ -32,7 +31,6 @@ __all__ = [
     'AutocastOptimWrapper',
     'ChannelsLastHook',
     'CheckpointError',
-    'CheckpointFitHook',
     'CheckpointWriteError',
     'ClassCountCheckHook',
     'ConsoleRunner',

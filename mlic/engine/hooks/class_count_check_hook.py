@@ -37,7 +37,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
         loop, trains = running_loop(runner)
         if loop is None:  # nothing runs yet
             return
-        classes = _innermost(loop.dataloader.dataset).CLASSES
+        classes = getattr(_innermost(loop.dataloader.dataset), 'CLASSES', None)
         source = source_of_weights(runner) or runner.work_dir
         if is_resuming(runner) or not trains:
             check_fit(checkpoint, unwrap(runner.model), classes, source)
@@ -80,6 +80,6 @@ class ClassCountCheckHook(ClassNumCheckHook):
 
 def _innermost(dataset: Dataset) -> Dataset:
     """The data set inside wrappers; the first of several."""
-    while not hasattr(dataset, 'CLASSES'):
+    while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
         dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset
     return dataset
