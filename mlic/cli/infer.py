@@ -8,11 +8,11 @@ Writes to the folder of --out:
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 from typing import TextIO
 
+import mmengine
 from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
 from rich.progress import track
@@ -127,8 +127,7 @@ def run(args: argparse.Namespace) -> list[ImageReadError]:
         images=results.images,
         classes=inferencer.classes,
     )
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    (out / 'predictions.json').write_text(text + '\n', encoding='utf-8')
+    mmengine.dump(record, out / 'predictions.json', indent=1, ensure_ascii=False)
     labelled = sum(bool(entry['labels']) for entry in results.images)
     print(f'{len(results.images)} images, {labelled} of them with a label: {out}')
     return faults

@@ -86,18 +86,17 @@ def plot_pr(args: argparse.Namespace, table: Path):
     if chosen is None:
         chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
     threshold = of_classes(parse_threshold(args.threshold), names)
-    is_one = isinstance(threshold, float)
-    curves = [pr_curve('micro average', pred[counted], target[counted])]
-    dots = [threshold if is_one else None, *(threshold if is_one else threshold[c] for c in chosen)]
-    for c in chosen:
-        curves.append(pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c]))
-        if curves[-1] is None and args.classes:
-            sys.exit(f'class {names[c]!r} has no positives in {args.pred}: no curve')
-    dots = [dot for dot, curve in zip(dots, curves) if curve is not None]
-    curves = [curve for curve in curves if curve is not None]
-    if not curves:
+    if not target[counted].any():
         sys.exit(f'{args.pred} has no positive label: no curves')
-    figure = draw_pr_curves(curves, threshold if is_one else dots)
+    curves, dots = [pr_curve('micro average', pred[counted], target[counted])], [None]
+    for c in chosen:
+        curve = pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c])
+        if curve is not None:
+            curves.append(curve)
+            dots.append(np.broadcast_to(threshold, len(names))[c])
+        elif args.classes:
+            sys.exit(f'class {names[c]!r} has no positives in {args.pred}: no curve')
+    figure = draw_pr_curves(curves, threshold if isinstance(threshold, float) else dots)
     points = ((c.name, *p) for c in curves for p in zip(*thin(c, 1000)[1:4]))
     write_table(table, ('curve', 'recall', 'precision', 'threshold'), points)
     return figure

@@ -55,18 +55,17 @@ def read_images(args: argparse.Namespace, inferencer: MultiLabelInferencer) -> t
         ValueError: If one cannot be read, or their sizes differ.
     """
     if args.images:
-        sources = collect_images([args.images]).images
-        chosen = np.linspace(0, len(sources) - 1, min(args.num, len(sources))).astype(int)
-        batches = inferencer.preprocess([sources[index] for index in chosen])
-        items = [item for batch in batches for item in batch]
+        source = collect_images([args.images]).images
     else:
         cfg = inferencer.config
         check_data(cfg, (args.split,))
-        dataset_cfg = {**cfg[f'{args.split}_dataloader'].dataset}
-        dataset_cfg['pipeline'] = cfg.test_dataloader.dataset.pipeline
-        dataset = DATASETS.build(dataset_cfg)
-        chosen = np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int)
-        items = [dataset[index] for index in chosen.tolist()]
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        dataset_cfg = cfg[f'{args.split}_dataloader'].dataset
+        source = DATASETS.build({**dataset_cfg, 'pipeline': pipeline})
+    chosen = np.linspace(0, len(source) - 1, min(args.num, len(source))).astype(int)
+    items = [source[index] for index in chosen.tolist()]
+    if args.images:
+        items = [item for batch in inferencer.preprocess(items) for item in batch]
     for item in items:
         if isinstance(item, ImageReadError):
             raise item
@@ -118,8 +117,8 @@ def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 def compare(args: argparse.Namespace) -> bool:
     """Print differences and times; returns whether all scores agree."""
-    device = 'cpu'  # where both can run
-    inferencer = MultiLabelInferencer(args.checkpoint, args.config, device, args.stage)
+    # on the CPU both can run
+    inferencer = MultiLabelInferencer(args.checkpoint, args.config, 'cpu', args.stage)
     print(f'checkpoint: {inferencer.checkpoint}')
     images = read_images(args, inferencer)
     exported, metadata = open_model(args.model)

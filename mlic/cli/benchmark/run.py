@@ -2,15 +2,14 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import platform
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
 
 import cv2
+import mmengine
 import torch
 from mmengine.registry import init_default_scope
 
@@ -113,8 +112,7 @@ def run(
             results=[dataclasses.asdict(result) for result in results],
             growth=slopes,
         )
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(content, indent=2) + '\n')
+        mmengine.dump(content, args.out, 'json', indent=2)
         print(f'saved: {args.out}')
     missed = [result.name for result in results if result.missed]
     print('all limits met' if not missed else f'limits missed by: {"; ".join(missed)}')
