@@ -1,7 +1,5 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
@@ -53,7 +51,7 @@ class Run:
     checkpoint: str
 
     @classmethod
-    def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> Run:
+    def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> 'Run':
         """The run of a config; its folder's name has config, seed and a hash of all settings."""
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):

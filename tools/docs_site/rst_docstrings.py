@@ -4,8 +4,6 @@ Docstrings here follow mmpretrain: roles such as ``:class:`X```, formulas as ``:
 ``.. math::``, links, and examples after ``::``.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 

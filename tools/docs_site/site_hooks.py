@@ -5,8 +5,6 @@ such file is a page under ``source/``: code as it is, Markdown with links of its
 GitHub's form, ``$`x`$`` and fences named math, become MathML, which browsers draw themselves.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path, PurePosixPath
 

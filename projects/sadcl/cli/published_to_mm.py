@@ -1,12 +1,11 @@
-"""Turn a checkpoint of the published SADCL or Query2Label code into one of this project, or back.
+"""Turn a checkpoint of the published code into one of this project, or back.
 
     python tools/model_converters/published_to_mm.py checkpoint.pth.tar sadcl_r101.pth
     python tools/test.py configs/sadcl/sadcl_r101_coco448.py sadcl_r101.pth
 
-SRC is a dict with 'state_dict' (and 'state_dict_ema', taken with --ema) or a bare state dict, of
-ResNet, Query2Label's transformer and, for SADCL, projection head, prototypes and memory bank.
-A memory bank is made for one batch size: a model with another ``bank_slots`` leaves it out with
-a warning when it loads DST, as the published code does.
+SRC, of SADCL's or Query2Label's code, is a dict with 'state_dict' (and 'state_dict_ema', taken with
+--ema) or a bare state dict. A memory bank is made for one batch size: a model with another
+``bank_slots`` leaves it out with a warning when it loads DST, as the published code does.
 """
 
 import argparse

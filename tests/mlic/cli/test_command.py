@@ -36,7 +36,7 @@ def test_the_list_imports_neither_torch_nor_mlic():
     )
     *lines, imported = python('-c', code).stdout.splitlines()
     assert imported == 'set()'
-    assert '  train            Train a model' in lines
+    assert ['train', 'Train', 'a', 'model'] in [line.split() for line in lines]
 
 
 def test_every_tool_is_a_command_with_a_summary_of_one_line():
