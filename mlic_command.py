@@ -76,8 +76,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     module = commands.get(name.replace('-', '_'))
     if module is None:
-        close = difflib.get_close_matches(name.replace('-', '_'), commands, n=1, cutoff=0)
-        print(f'mlic: no command {name!r}; did you mean {close[0]}?', file=sys.stderr)
+        close = difflib.get_close_matches(name.replace('-', '_'), commands, n=1)
+        hint = f'did you mean {close[0]}?' if close else 'mlic alone lists them'
+        print(f'mlic: no command {name!r}; {hint}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f'mlic {name}', *arguments]  # the name that help texts show
     from mlic.engine.runner.errors import one_line_errors

@@ -1,16 +1,11 @@
 """Average precision of each class in two runs, side by side. C classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from . import page
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_BARS = 40
 ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.5, 0.5  # inches

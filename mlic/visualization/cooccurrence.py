@@ -1,18 +1,13 @@
 """Which labels come together, in the truth and in the predictions. N images, C classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from . import page
 from .prototypes import cluster_order, cosine_matrix
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PANEL_PIXELS = 440  # about; a class takes a whole number of pixels
 MAX_TICKS = 24

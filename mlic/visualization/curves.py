@@ -3,19 +3,15 @@
 N images, C classes, K points of a curve.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .page import COLOURS, FONT_SIZE, LEGEND, TEXT, TICKS, add_axes, new_page, trim_right
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DASHES = ('solid', (0, (4, 1.5)))
 F1_LINES = (0.2, 0.4, 0.6, 0.8)

@@ -3,18 +3,13 @@
 Shapes in this module: K label embeddings, C classes, D embed dims, G groups of classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from . import page
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SHAPES = ('o', '^')
 MAX_GROUPS = len(page.GROUP_COLOURS) * len(SHAPES)

@@ -1,7 +1,5 @@
 """What all figures share: measures, colours, and text that fits its place. Lengths in inches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,7 +30,7 @@ TICKS = dict(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
 LEGEND = dict(loc='upper left', borderaxespad=0, frameon=False)  # to the right of the axes
 
 
-def new_page(width: float, height: float) -> Figure:
+def new_page(width: float, height: float) -> 'Figure':
     """A white figure of that size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +40,7 @@ def new_page(width: float, height: float) -> Figure:
     return figure
 
 
-def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+def add_axes(figure: 'Figure', left: float, bottom: float, width: float, height: float) -> 'Axes':
     """Axes at a place of the page, from its lower left corner."""
     page_width, page_height = figure.get_size_inches()
     box = (left / page_width, bottom / page_height, width / page_width, height / page_height)
@@ -69,7 +67,7 @@ def fit_text(
     return f'{name.rstrip()}…{ending}'
 
 
-def trim_right(figure: Figure, axes: Axes) -> None:
+def trim_right(figure: 'Figure', axes: 'Axes') -> None:
     """Make the page as wide as the axes and the legend to their right need; heights stay."""
     renderer = figure.canvas.get_renderer()
     ends = [axes.get_window_extent(renderer).x1, axes.get_legend().get_window_extent(renderer).x1]
@@ -80,7 +78,7 @@ def trim_right(figure: Figure, axes: Axes) -> None:
     axes.set_position((box.x0 * old / width, box.y0, box.width * old / width, box.height))
 
 
-def picture_of(figure: Figure) -> Image.Image:
+def picture_of(figure: 'Figure') -> Image.Image:
     """A figure as pixels, RGB; it must have an Agg canvas."""
     figure.canvas.draw()
     return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert('RGB')

@@ -3,22 +3,17 @@
 Shapes in this module: C classes, D embed dims. Lengths of the page are in inches.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
 from . import page
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MATRIX_PIXELS = 760  # about; a class takes a whole number of pixels
 MAX_TICKS = 40  # names of 10 points beside so many rows do not touch

@@ -1,13 +1,10 @@
 """The course of a training, from the rows that mmengine's LoggerHook writes."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
+from matplotlib.figure import Figure
 
 from .page import COLOURS, LEGEND, PLAIN_COLOUR, TEXT, add_axes, new_page
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.0, 1.9, 0.42, 0.75, 1.7, 0.55, 0.35  # inches
 VAL_METRICS = ('mAP', 'CF1', 'OF1')

@@ -2,10 +2,12 @@
 
 import atexit
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from urllib.error import HTTPError, URLError
 
 import mmpretrain.registry
@@ -17,6 +19,7 @@ from mlic.installation import methods_hidden_by
 
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
+UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
 INSTEAD_OF_A_DOWNLOAD = (
     'Without a network, get it elsewhere and give its path: init_cfg.checkpoint for a backbone, '
     'load_from for a model'
@@ -92,17 +95,20 @@ def _leave_process_group() -> None:
 
 def _is_for_people(error: Exception, raised_in: str) -> bool:
     """Whether the message alone says what to do."""
-    if isinstance(error, (ImportError, OSError, SyntaxError)):
+    if isinstance(error, (ImportError, OSError, SyntaxError)) or UNREGISTERED.search(str(error)):
         return True
-    registries = (x for x in vars(mmpretrain.registry).values() if isinstance(x, Registry))
-    registered = (
-        cls.__module__ for registry in registries for cls in registry.module_dict.values()
-    )
+    registered = (cls.__module__ for cls in _registered().values())
     packages = {'mlic', 'projects', *(name.split('.')[0] for name in registered)} - LIBRARIES
     if type(error).__module__.split('.')[0] in packages:
         return True
     kinds = (AssertionError, RuntimeError, TypeError, ValueError)
     return raised_in.split('.')[0] in packages and isinstance(error, kinds) and bool(str(error))
+
+
+def _registered() -> dict[str, object]:
+    """All that is registered with mmpretrain, by name."""
+    registries = (x for x in vars(mmpretrain.registry).values() if isinstance(x, Registry))
+    return {name: cls for registry in registries for name, cls in registry.module_dict.items()}
 
 
 def _one_line(text: str) -> str:
@@ -118,6 +124,27 @@ def _describe(error: Exception) -> str:
     """The message; of a file that is not there or not reached, what it is and what to do."""
     if isinstance(error, ImportError) and 'projects' in str(error) and methods_hidden_by():
         return f'{methods_hidden_by()} hides the methods of mlic: take its folder off the path'
+    cause = error
+    while cause.__context__:
+        cause = cause.__context__
+    if isinstance(cause, ModuleNotFoundError) and 'projects' in str(error):
+        return (
+            f'{cause.name} cannot be imported: set PYTHONPATH to the folder that has projects/, or '
+            'correct custom_imports'
+        )
+    if isinstance(error, SyntaxError):  # mmengine parses a config without its name
+        frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+        names = [str(frame.get('filename')) for frame in frames]
+        file = next((name for name in reversed(names) if name.endswith('.py')), error.filename)
+        return f'{file}, line {error.lineno}: {error.msg}'
+    unknown = UNREGISTERED.search(str(error))
+    if unknown:
+        close = get_close_matches(unknown[1], _registered())
+        similar = f'; similar names: {", ".join(close)}' if close else ''
+        return (
+            f'{unknown[1]!r} is no registered {unknown[2]}{similar}. Is the package that has it in '
+            "the config's custom_imports?"
+        )
     if isinstance(error, HTTPError):
         return f'{error.url} could not be downloaded: {error}. {INSTEAD_OF_A_DOWNLOAD}'
     if isinstance(error, URLError):

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
-from tests.helpers import ROOT
+from tests.helpers import ROOT, call_tool
 from tests.tiny_runs import Toys, make_runner, toy_loader
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
@@ -354,3 +354,25 @@ def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
         raise error
     assert str(ended.value).startswith(message)
     assert ('get it elsewhere and give its path' in str(ended.value)) == isinstance(error, URLError)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (
+            "model = dict(neck=dict(type='SARLNek'))",
+            "'SARLNek' is no registered model; similar names: ",
+        ),
+        ('model = dict(', 'leaf.py, line 2: '),
+        (
+            "custom_imports = dict(imports=['projects.no'])",
+            'projects.no cannot be imported: set PYTHON',
+        ),
+    ],
+)
+def test_typical_mistakes_in_a_config_end_in_one_line(empty_folder, text, message):
+    """A type that nobody has registered, a bracket, and a package that is not on the path."""
+    base = ROOT / 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
+    Path('leaf.py').write_text(f'_base_ = {str(base)!r}\n{text}\n')
+    error = call_tool('tools/train.py', 'leaf.py')
+    assert error.startswith('error: ') and message in error and '\n' not in error
