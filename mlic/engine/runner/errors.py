@@ -127,7 +127,9 @@ def _describe(error: Exception) -> str:
     cause = error
     while cause.__context__:
         cause = cause.__context__
-    if isinstance(cause, ModuleNotFoundError) and 'projects' in str(error):
+    if isinstance(error, ImportError) and isinstance(cause, ModuleNotFoundError):
+        if not str(cause.name).startswith('projects'):  # what a method itself imports
+            return str(cause) if cause is error else f'{cause}: is it installed?'
         return (
             f'{cause.name} cannot be imported: set PYTHONPATH to the folder that has projects/, or '
             'correct custom_imports'

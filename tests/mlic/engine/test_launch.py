@@ -368,6 +368,10 @@ def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
             "custom_imports = dict(imports=['projects.no'])",
             'projects.no cannot be imported: set PYTHON',
         ),
+        (
+            'custom_imports = dict(imports=["no_such"])',
+            "No module named 'no_such': is it installed?",
+        ),
     ],
 )
 def test_typical_mistakes_in_a_config_end_in_one_line(empty_folder, text, message):
