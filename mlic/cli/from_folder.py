@@ -18,9 +18,10 @@ from pathlib import Path, PurePosixPath
 
 from mlic.cli.own_data import finish, parse_options
 from mlic.datasets.list_files import list_images
-from mlic.datasets.own_data.labels import normalise, read_text
+from mlic.datasets.own_data.labels import normalise
 from mlic.datasets.own_data.splits import SPLIT_NAMES, Image
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import read_text
 from mlic.names import first_names
 
 

@@ -19,8 +19,8 @@ from mmengine.logging import MMLogger
 
 from mlic.apis.open_run import OpenRun, open_run, read_stored_config
 from mlic.cli import arguments
-from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import atomic_write
 
 PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')

@@ -2,7 +2,6 @@
 
 from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
-from .checkpoints.writing import CheckpointWriteError, atomic_write
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.channels_last_hook import ChannelsLastHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
@@ -31,7 +30,6 @@ __all__ = [
     'AutocastOptimWrapper',
     'ChannelsLastHook',
     'CheckpointError',
-    'CheckpointWriteError',
     'ClassCountCheckHook',
     'ConsoleRunner',
     'FiniteLossHook',
@@ -48,7 +46,6 @@ __all__ = [
     'StageEarlyStoppingHook',
     'StageRestartHook',
     'adapt_to_device',
-    'atomic_write',
     'build_prototype_loader',
     'check_data',
     'check_launch',

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+from mlic.files import read_text
 from mlic.names import first_names
 
 from .splits import SPLITS, Image
@@ -20,18 +21,6 @@ NOT_NAMES = {'nan', 'none', 'null', 'n/a', 'na', '?', '-', 'unknown'}
 def normalise(text: str) -> str:
     """One spelling for each name: accents may come as one character or as two."""
     return unicodedata.normalize('NFC', text.strip())
-
-
-def read_text(path: Path) -> str:
-    """A text file, with or without a byte order mark."""
-    content = path.read_bytes()
-    try:
-        return content.decode('utf-8-sig')
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b'\n') + 1
-        raise ValueError(
-            f'{path}, line {line}: not UTF-8; save the file as UTF-8 ("CSV UTF-8" in a spreadsheet)'
-        ) from error
 
 
 def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .reading import CheckpointError, read_checkpoint
-from .writing import LAST
 
+LAST = 'last_checkpoint'  # mmengine's file with the name of one
 # what --resume needs; a best_*.pth has no optimizer
 RESUMABLE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 STAGES = ('best', 'last')

@@ -8,7 +8,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from mlic.engine.checkpoints.writing import LAST, PARTIAL, atomic_write
+from mlic.engine.checkpoints.search import LAST
+from mlic.files import PARTIAL, atomic_write
 
 
 @register_backend('mlic_atomic')

@@ -19,10 +19,10 @@ from mlic.cli.arguments import (
     add_config_argument,
     out_file,
 )
-from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import atomic_write
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

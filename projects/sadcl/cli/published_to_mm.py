@@ -15,8 +15,8 @@ import torch
 
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.renaming import select_weights
-from mlic.engine.checkpoints.writing import atomic_write
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import atomic_write
 from projects.sadcl.converters.published_weights import (
     check_complete,
     convert_state_dict,

@@ -17,9 +17,9 @@ from PIL import Image
 
 from mlic.engine.checkpoints.reading import CheckpointError, read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
-from mlic.engine.checkpoints.writing import CheckpointWriteError, atomic_write
 from mlic.engine.hooks import atomic_checkpoint_hook as atomic_checkpoint
 from mlic.engine.hooks.finite_loss_hook import NonFiniteLossError
+from mlic.files import FileWriteError, atomic_write
 from tests.tiny_runs import Toys, make_runner, toy_loader
 
 NAN, INF = math.nan, math.inf
@@ -199,7 +199,7 @@ def test_a_full_disk_is_named_and_the_previous_checkpoint_is_whole(tmp_path, mon
             monkeypatch.setattr(atomic_checkpoint.AtomicBackend, 'put', put)
 
     call(runner, 'before_train_epoch', fill_disk)
-    with pytest.raises(CheckpointWriteError, match=r'epoch_2\.pth was not written \(No space'):
+    with pytest.raises(FileWriteError, match=r'epoch_2\.pth was not written \(No space'):
         runner.train()
     work_dir = Path(runner.work_dir)
     assert [file.name for file in work_dir.glob('*.pth*')] == ['epoch_1.pth']
@@ -217,7 +217,7 @@ def test_a_really_full_disk(tmp_path):
         with atomic_write(tmp_path / 'file') as file:
             file.write(b'before')
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        refusal = pytest.raises(CheckpointWriteError, match='file was not written .*is kept')
+        refusal = pytest.raises(FileWriteError, match='file was not written .*is kept')
         with refusal, atomic_write(tmp_path / 'file') as file:
             file.write(bytes(1_000_000))
     finally:
