@@ -20,6 +20,7 @@ from mmpretrain.structures import DataSample
 from mlic.cli import arguments
 from mlic.engine.hooks.seed_hook import seed_generators
 from mlic.engine.runner.errors import one_line_errors
+from mlic.visualization.fonts import readable
 
 from .verify_dataset import build_dataset, load_config
 
@@ -58,7 +59,7 @@ def caption(sample: DataSample, classes: list[str] | None) -> str:
     known = classes or ()
     names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
     # a label stays on its line if it fits
-    text = ', '.join(names).replace(' ', '\xa0').replace(',\xa0', ', ') or '(no label)'
+    text = readable(', '.join(names)).replace(' ', '\xa0').replace(',\xa0', ', ') or '(no label)'
     lines = textwrap.wrap(text, CHARACTERS)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f'… {len(names)} labels in all']
@@ -75,7 +76,9 @@ def draw_sheet(pictures: list[np.ndarray], captions: list[str], columns: int, ti
     heights = [SIDE + LINE * lines + 0.2 for lines in row_lines]
     width, height = columns * (SIDE + 0.15) + 0.15, sum(heights) + 0.4
     figure = Figure((width, height), dpi=110)
-    figure.text(0.15 / width, 1 - 0.2 / height, title, va='center', fontsize=9, parse_math=False)
+    figure.text(
+        0.15 / width, 1 - 0.2 / height, readable(title), va='center', fontsize=9, parse_math=False
+    )
     for place, (picture, text) in enumerate(zip(pictures, captions)):
         row, column = divmod(place, columns)
         left = 0.15 + column * (SIDE + 0.15)

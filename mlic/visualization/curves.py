@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .fonts import readable
 from .page import COLOURS, FONT_SIZE, LEGEND, TEXT, TICKS, add_axes, new_page, trim_right
 
 DASHES = ('solid', (0, (4, 1.5)))
@@ -107,7 +108,7 @@ def draw_pr_curves(
         if number:
             colour, dash = (number - 1) % len(COLOURS), (number - 1) // len(COLOURS)
             style = dict(color=COLOURS[colour], linestyle=DASHES[dash], linewidth=1.5, zorder=3)
-        name = textwrap.shorten(curve.name, LEGEND_LETTERS, placeholder='…') or '…'
+        name = textwrap.shorten(readable(curve.name), LEGEND_LETTERS, placeholder='…') or '…'
         label = f'{name.replace("$", chr(92) + "$")}  AP {100 * curve.ap:.1f}  ({curve.support})'
         curve_shown = thin(curve, 1000)
         axes.step(curve_shown.recall, curve_shown.precision, where='pre', label=label, **style)

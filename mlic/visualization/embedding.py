@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import page
+from .fonts import readable
 
 SHAPES = ('o', '^')
 MAX_GROUPS = len(page.GROUP_COLOURS) * len(SHAPES)
@@ -151,7 +152,7 @@ def _write_names(axes: Axes, names: Sequence[str], places: np.ndarray) -> None:
     taken = []
     inside = axes.get_window_extent()
     for name, place in zip(names, places):
-        text = axes.annotate(name, place, (5, 4), textcoords='offset points', **style)
+        text = axes.annotate(readable(name), place, (5, 4), textcoords='offset points', **style)
         box = text.get_window_extent()
         fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
         if fits and not any(box.overlaps(other) for other in taken):

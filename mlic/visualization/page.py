@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from .fonts import readable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -60,6 +62,7 @@ def fit_text(
     name: str, width: float, ending: str = '', measure: Callable[[str], float] = text_width
 ) -> str:
     """The name and its ending, the name cut at the end if the two are wider than that."""
+    name = readable(name)
     if measure(name + ending) <= width:
         return name + ending
     while name and measure(f'{name}…{ending}') > width:

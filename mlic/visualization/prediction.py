@@ -4,15 +4,14 @@ Lengths are in pixels; every image is scaled to a size at which the text can be 
 is imported only when one is drawn.
 """
 
-import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
+from . import fonts
 from .page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, PLAIN_COLOUR, TRUE_COLOUR, fit_text
 
 MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
@@ -119,15 +118,6 @@ def _heat_maps(photo: Image.Image, attention: Tensor) -> list[Image.Image]:
     return [_fit(Image.fromarray(picture), PANEL, 0) for picture in pictures]
 
 
-@functools.cache
-def _font() -> ImageFont.FreeTypeFont:
-    """matplotlib's DejaVu Sans: Latin, Greek and Cyrillic, on every system."""
-    import matplotlib
-
-    file = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'
-    return ImageFont.truetype(str(file), FONT_SIZE)
-
-
 def _fit(photo: Image.Image, largest: int, smallest: int) -> Image.Image:
     """Scaled so that the longer side is from ``smallest`` to ``largest``."""
     side = max(photo.size)
@@ -141,13 +131,13 @@ def _fit(photo: Image.Image, largest: int, smallest: int) -> Image.Image:
 def _cut(name: str, ending: str, width: float) -> str:
     """The name and its ending, the name shortened until the two fit."""
     name = ' '.join(name.split())  # a line break would break the line
-    return fit_text(name, width, ending, _font().getlength)
+    return fit_text(name, width, ending, _length)
 
 
 def _cut_start(name: str, width: float) -> str:
     """The end of a name that is too wide: names of files differ at their ends."""
     text = name = ' '.join(name.split())
-    while name and _font().getlength(text) > width:
+    while name and _length(text) > width:
         name = name[1:]
         text = f'…{name}'
     return text
@@ -158,7 +148,7 @@ def _wrap(chips: list[Chip], width: int) -> list[list[Chip]]:
     lines: list[list[Chip]] = []
     left = width + 1.0
     for chip in chips:
-        taken = _font().getlength(chip.text(width - 2 * PADDING)) + 2 * PADDING
+        taken = _length(chip.text(width - 2 * PADDING)) + 2 * PADDING
         if left + taken > width:
             lines.append([])
             left = 0.0
@@ -170,7 +160,7 @@ def _wrap(chips: list[Chip], width: int) -> list[list[Chip]]:
 def _draw_chip(pen: ImageDraw.ImageDraw, left: float, top: int, chip: Chip, width: int) -> float:
     """Draw one label, no wider than that; returns where the next one starts."""
     text = chip.text(width - 2 * PADDING)
-    right = left + _font().getlength(text) + 2 * PADDING
+    right = left + _length(text) + 2 * PADDING
     outline, deepest, _ = LOOKS[chip.look]
     strength = min(max(chip.score, 0.0), 1.0) ** 2
     fill = tuple(round(a + strength * (b - a)) for a, b in zip(PAPER, deepest))
@@ -181,4 +171,9 @@ def _draw_chip(pen: ImageDraw.ImageDraw, left: float, top: int, chip: Chip, widt
 
 def _write(pen: ImageDraw.ImageDraw, left: float, top: int, text: str) -> None:
     """A line of text."""
-    pen.text((left, top + LINE // 2), text, INK, _font(), anchor='lm')
+    fonts.write_text(pen, left, top + LINE // 2, text, INK, FONT_SIZE)
+
+
+def _length(text: str) -> float:
+    """Pixels that a line of text takes."""
+    return fonts.text_length(text, FONT_SIZE)
