@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import LOADERS, image_to_draw
-from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.image_reader import ImageReadError, read_image
 from mlic.visualization.multi_label_visualizer import draw_sample
 
 from .folding import fold_batch_norm

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 from mmengine.utils import ProgressBar
 
-from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.image_reader import ImageReadError, read_image
 from mlic.names import first_names
 
 SHOWN = 10  # broken images or names on the screen

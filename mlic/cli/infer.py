@@ -20,9 +20,9 @@ from rich.progress import track
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import arguments
-from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
+from mlic.image_reader import ImageReadError
 
 EXIT_STATUS = (
     'The exit status is 1 if any image could not be read, although the others are done: a script '

@@ -120,6 +120,7 @@ def test_onnx_file_holds_what_prediction_needs_and_no_more(exported, model, chec
         dtype='uint8',
         channels='RGB',
         size=[SIZE, SIZE],
+        reduce_to=None,
         resize='bilinear',
         transforms=[dict(type='Resize', scale=[SIZE, SIZE])],
         mean=[120.0, 110.0, 100.0],
@@ -196,7 +197,7 @@ def test_example_predicts_without_torch(run, photos, exported, checkpoint):
     code = (
         'import runpy, sys; sys.argv = sys.argv[1:]; '
         "runpy.run_path(sys.argv[0], run_name='__main__'); "
-        "assert not {'torch', 'cv2', 'mmengine', 'projects'} & set(sys.modules)"
+        "assert not {'torch', 'mmcv', 'mmengine', 'mlic', 'projects'} & set(sys.modules)"
     )
     command = [sys.executable, '-c', code, str(DEMO), str(exported), *photos, '--threshold', '0.0']
     result = subprocess.run(command, capture_output=True, text=True, cwd=run, timeout=120)

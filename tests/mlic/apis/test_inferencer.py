@@ -18,7 +18,7 @@ from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.open_run import build_model, open_run, parse_literals, read_stored_config
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
-from mlic.datasets.transforms.load_image import ImageReadError
+from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
 from tests.helpers import ROOT, call_tool
 from tests.photo_run import CLASSES, SIZE

@@ -18,9 +18,9 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, rank_labels
 from mlic.demo.web_demo import build_demo, serve
+from mlic.image_reader import ImageReadError
 from mlic.visualization.attention import overlay_attention
 from tests.helpers import call_tool
 from tests.tiny_runs import plain_model, sarl_model
