@@ -1,16 +1,12 @@
 """Images: read within limits and decoded right, or an error of one line that names the file.
 
-Needs OpenCV, numpy and Pillow alone, and nothing else of this project: a program without torch
-takes this file along, as ``mlic/demo/onnx_predict.py`` does. H x W pixels.
+Needs OpenCV, numpy and Pillow alone, and for files nothing else of this project: a program without
+torch takes this file along, as ``mlic/demo/onnx_predict.py`` does. H x W pixels.
 """
 
 import io
 import os
 import stat
-import threading
-import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +17,6 @@ from PIL import Image, ImageFile, ImageOps
 LIMIT = 'MLIC_MAX_PIXELS'  # the environment variable
 MAX_PIXELS = 178_956_970  # H x W; Pillow's own limit. Three bytes each: 0.5 GB
 MAX_FILE = 2**31  # bytes
-MAX_DOWNLOAD = 2**28  # bytes
-MAX_SILENCE = 20  # seconds until a server must say something
-MAX_SECONDS = 120  # for one whole download
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # segments that hold the size
@@ -35,9 +28,7 @@ REDUCED = {
 }
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 HEIF_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
-# of files that begin with another kind of box than an image's; both are decoded by Pillow, which
-# knows their rotation
-BY_PILLOW = {
+BY_PILLOW = {  # which knows their rotation, too
     'AVIF': "Pillow 11.3 or later decodes it: pip install -U 'Pillow>=11.3'",
     'HEIF': 'pillow-heif decodes it: pip install pillow-heif',
 }
@@ -69,9 +60,8 @@ def read_image(
 
     Limits: the size is read before anything is decoded, and an image of more than 178,956,970
     pixels (or what the environment variable ``MLIC_MAX_PIXELS`` says) is refused; so are files of
-    more than 2 GiB, and what is no regular file. An answer from an address (``http://``,
-    ``https://``) may have 256 MiB and take 120 seconds, of which none of silence longer than 20;
-    it may redirect to other such addresses only.
+    more than 2 GiB, and what is no regular file. For those of an address (``http://``,
+    ``https://``) see :func:`mlic.downloads.download`.
 
     Args:
         path (str | Path): BMP, GIF, JPEG, JPEG 2000, PNG, PBM to PPM, TIFF, WebP; AVIF with
@@ -108,7 +98,9 @@ def _fetch(path: str, backend_args: dict | None) -> bytes:
     scheme = path.partition('://')[0].lower() if '://' in path else ''
     try:
         if scheme in ('http', 'https'):
-            return _download(path)
+            from mlic.downloads import download
+
+            return download(path)
         if scheme == 'file':
             raise _Fault('addresses of files are not read: give the path alone')
         if not scheme and not backend_args:
@@ -120,7 +112,7 @@ def _fetch(path: str, backend_args: dict | None) -> bytes:
         raise
     except FileNotFoundError as error:
         raise _Fault('image not found') from error
-    except Exception as error:  # of urllib, http.client and mmengine: dozens of kinds
+    except Exception as error:  # of urllib, http.client and mmengine: of dozens of kinds
         text = _one_line(error) or type(error).__name__
         raise _Fault(f'cannot be opened ({text})') from error
 
@@ -134,61 +126,6 @@ def _read_file(path: str) -> bytes:
         raise _Fault(f'a file of {status.st_size} bytes, more than the {MAX_FILE} that are read')
     with open(path, 'rb') as file:
         return file.read()
-
-
-def _download(address: str) -> bytes:
-    """The answer of an ``http(s)://`` address; a thread of its own can be left, whatever it does.
-
-    A server that sends a byte now and then would keep every single wait short for ever.
-    """
-    outcome = []
-    deadline = time.monotonic() + MAX_SECONDS
-
-    def work() -> None:
-        try:
-            outcome.append(_read_answer(address, deadline))
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(MAX_SECONDS)
-    if not outcome:
-        raise _Fault(f'the server did not send all of it within {MAX_SECONDS} seconds')
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
-
-
-def _read_answer(address: str, deadline: float) -> bytes:
-    opener = urllib.request.OpenerDirector()  # no file:, ftp: or data:, not even by a redirect
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    opener.addheaders = [('User-Agent', 'mlic')]
-    address = urllib.parse.quote(address, safe="%/:=&?~#+!$,;'@()*[]")  # blanks and other letters
-    content = bytearray()
-    with opener.open(address, timeout=MAX_SILENCE) as answer:
-        expected = answer.length
-        too_long = _Fault(f'an answer of more than the {MAX_DOWNLOAD} bytes that are read')
-        if expected is not None and expected > MAX_DOWNLOAD:
-            raise too_long
-        while chunk := answer.read1(2**16):
-            content += chunk
-            if len(content) > MAX_DOWNLOAD:
-                raise too_long
-            if time.monotonic() > deadline:
-                raise TimeoutError('too slow')
-    if expected is not None and len(content) < expected:
-        raise _Fault(f'the answer was cut off after {len(content)} of {expected} bytes')
-    return bytes(content)
 
 
 # ---------------------------------------------------------------- pixels
