@@ -8,6 +8,7 @@ import urllib.request
 MAX_BYTES = 2**28
 MAX_SILENCE = 20  # seconds until a server must say something
 MAX_SECONDS = 120  # for all of it
+LATE = 'not all of it came in time'
 
 
 def download(address: str) -> bytes:
@@ -35,7 +36,7 @@ def download(address: str) -> bytes:
     thread.start()
     thread.join(MAX_SECONDS)
     if not outcome:
-        raise TimeoutError(f'not there within {MAX_SECONDS} seconds')
+        raise TimeoutError(LATE)
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
@@ -65,7 +66,7 @@ def _read_answer(address: str, deadline: float) -> bytes:
             if len(content) > MAX_BYTES:
                 raise OSError(f'more than the {MAX_BYTES} bytes that are read')
             if time.monotonic() > deadline:  # for the thread that was left
-                return b''
+                raise TimeoutError(LATE)
     if expected is not None and len(content) < expected:
         raise OSError(f'cut off after {len(content)} of {expected} bytes')
     return bytes(content)

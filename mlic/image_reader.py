@@ -32,7 +32,7 @@ BY_PILLOW = {  # which knows their rotation, too
     'AVIF': "Pillow 11.3 or later decodes it: pip install -U 'Pillow>=11.3'",
     'HEIF': 'pillow-heif decodes it: pip install pillow-heif',
 }
-FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')  # Pillow's names
+FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF')  # Pillow's names
 
 
 class ImageReadError(ValueError):
@@ -48,7 +48,8 @@ def read_image(
 ) -> np.ndarray:
     """Read a whole image as colours, turned upright as its EXIF orientation says.
 
-    Grey and CMYK images become colours, 16 bits are scaled to 8 by their upper byte, and an alpha
+    Grey and CMYK images become colours, 16 bits are scaled to 8 by their upper byte (of a TIFF in
+    colours, OpenCV rounds), and an alpha
     channel is dropped, not blended: the colours under transparent pixels appear, as with Pillow's
     ``convert('RGB')``, with which the published methods read their images. (In a GIF, transparent
     pixels are black.) Of several images in a file the first one counts. Bytes after the end of an
@@ -203,8 +204,24 @@ def _find_size(content: bytes) -> tuple[int, int] | None:
             if kind in JPEG_FRAMES:
                 size = content[position + 5 : position + 9]
                 return int.from_bytes(size[2:], 'big'), int.from_bytes(size[:2], 'big')
+    if content.startswith(b'RIFF') and content[8:12] == b'WEBP':
+        return _webp_size(content)
     image = _open(content, FORMATS)
     return image.size if image else None
+
+
+def _webp_size(content: bytes) -> tuple[int, int] | None:
+    """Without Pillow, which sets up a decoder to see it."""
+    kind, head = content[12:16], content[20:30]
+    if kind == b'VP8X':
+        return int.from_bytes(head[4:7], 'little') + 1, int.from_bytes(head[7:10], 'little') + 1
+    if kind == b'VP8L' and head[0] == 0x2F:
+        bits = int.from_bytes(head[1:5], 'little')
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b'VP8 ' and head[3:6] == b'\x9d\x01\x2a':
+        sides = int.from_bytes(head[6:8], 'little'), int.from_bytes(head[8:10], 'little')
+        return sides[0] & 0x3FFF, sides[1] & 0x3FFF
+    return None
 
 
 def _open(content: bytes, formats: tuple[str] | list[str]) -> ImageFile.ImageFile | None:
