@@ -125,7 +125,7 @@ def _read_file(path: str) -> bytes:
         raise _Fault('not a regular file, expected an image')
     if status.st_size > MAX_FILE:
         raise _Fault(f'a file of {status.st_size} bytes, more than the {MAX_FILE} that are read')
-    with open(path, 'rb') as file:
+    with open(path, 'rb', buffering=0) as file:
         return file.read()
 
 

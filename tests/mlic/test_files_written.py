@@ -123,7 +123,7 @@ def written_in(path):
         name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
         texts = [value.value for value in values if isinstance(value, ast.Constant)]
-        opened = name == 'open' and any(str(text)[:1] in 'wxa' for text in texts)
+        opened = name == 'open' and any(str(text).startswith(('w', 'x', 'a')) for text in texts)
         to_name = name == 'save' and 'file' not in [getattr(value, 'id', '') for value in values]
         if opened or to_name or (name in WRITING and isinstance(node.func, ast.Attribute)):
             yield node.lineno
