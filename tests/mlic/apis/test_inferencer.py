@@ -3,7 +3,10 @@
 import csv
 import json
 import os
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -450,6 +453,25 @@ def test_results_are_whole_whatever_ends_the_run(run, photos, tmp_path, monkeypa
     record, rows = read_results(out)
     assert rows == photos[:2] == [entry['image'] for entry in record['images']]
     assert record['finished'] is False
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_whole_results(run, photos, tmp_path):
+    out = tmp_path / 'out'
+    with socket.create_server(('127.0.0.1', 0)) as silent:  # the sixth image never comes
+        address = f'http://127.0.0.1:{silent.getsockname()[1]}/a.jpg'
+        command = [ROOT / 'tools/infer.py', *photos[:5], address, '--batch-size', 1, '--workers', 0]
+        command += ['--checkpoint', run / 'work_dirs/run', '--out', out]
+        process = subprocess.Popen([sys.executable, *map(str, command)])
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (
+            (out / 'scores.csv').exists() and len(read_results(out)[1]) == 5
+        ):
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    record, rows = read_results(out)
+    assert rows == photos[:5] and record['finished'] is False
 
 
 def test_predictions_are_written_again_and_again(run, photos, tmp_path, monkeypatch):
