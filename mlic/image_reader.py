@@ -113,8 +113,12 @@ def _fetch(path: str, backend_args: dict | None) -> bytes:
         raise
     except FileNotFoundError as error:
         raise _Fault('image not found') from error
+    except KeyError as error:
+        raise _Fault(f'no file backend of mmengine reads {scheme}://') from error
     except Exception as error:  # of urllib, http.client and mmengine: of dozens of kinds
-        text = _one_line(error) or type(error).__name__
+        text = _one_line(error)
+        if not text or not isinstance(error, OSError):
+            text = f'{type(error).__name__} {text}'.strip()
         raise _Fault(f'cannot be opened ({text})') from error
 
 

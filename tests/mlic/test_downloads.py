@@ -106,7 +106,7 @@ def test_what_a_server_sends_is_read_whole(server, path, expected):
     [
         ('/cut', r'cut off after 5120 of 9000 bytes'),
         ('/chunks-cut', 'IncompleteRead'),
-        ('/no-status', 'nonsense'),
+        ('/no-status', 'BadStatusLine nonsense'),
         ('/nothing', 'closed connection'),
         ('/missing', 'HTTP Error 404'),
         ('/broken', 'HTTP Error 500'),

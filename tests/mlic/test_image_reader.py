@@ -417,7 +417,7 @@ def test_only_regular_files_are_read(tmp_path):
     [
         ('file:///etc/hostname', 'addresses of files are not read'),
         ('FILE:///etc/hostname', 'addresses of files are not read'),
-        ('gopher://host/a.jpg', 'cannot be opened'),
+        ('gopher://host/a.jpg', 'no file backend of mmengine reads gopher://'),
         ('a\x00b.jpg', 'cannot be opened .*null'),
         ('a\nb.jpg', '^a b.jpg: image not found'),
         ('x' * 5000, 'cannot be opened .*too long'),

@@ -309,6 +309,21 @@ def test_own_data_and_inference_take_the_same_files(tmp_path):
     assert collect_images([str(tmp_path)]) == ([str(tmp_path / name) for name in images], 1)
 
 
+def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(tmp_path, monkeypatch):
+    (tmp_path / 'open').mkdir()
+    (tmp_path / 'closed').mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('closed'):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(PermissionError, match='closed'):
+        list_images(tmp_path)
+
+
 # ---------------------------------------------------------------- pictures
 
 
@@ -460,13 +475,13 @@ def test_a_kill_leaves_whole_results(run, photos, tmp_path):
     out = tmp_path / 'out'
     with socket.create_server(('127.0.0.1', 0)) as silent:  # the sixth image never comes
         address = f'http://127.0.0.1:{silent.getsockname()[1]}/a.jpg'
-        command = [ROOT / 'tools/infer.py', *photos[:5], address, '--batch-size', 1, '--workers', 0]
-        command += ['--checkpoint', run / 'work_dirs/run', '--out', out]
-        process = subprocess.Popen([sys.executable, *map(str, command)])
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not (
-            (out / 'scores.csv').exists() and len(read_results(out)[1]) == 5
-        ):
+        code = 'import projects.sadcl; from mlic.cli.infer import main; main()'
+        command = [sys.executable, '-c', code, *photos[:5], address, '--out', out]
+        command += ['--checkpoint', run / 'work_dirs/run', '--batch-size', 1, '--workers', 0]
+        process = subprocess.Popen([*map(str, command)], cwd=ROOT)
+        while process.poll() is None:
+            if (out / 'scores.csv').exists() and len(read_results(out)[1]) == 5:
+                break
             time.sleep(0.1)
         process.kill()
         process.wait()
