@@ -10,12 +10,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image, ImageFile, ImageOps
-
 LIMIT = 'MLIC_MAX_PIXELS'  # the environment variable
 MAX_PIXELS = 178_956_970  # H x W; Pillow's own limit. Three bytes each: 0.5 GB
+# OpenCV reads its own limit when it is loaded: for a header that it understands in another way
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', os.environ.get(LIMIT) or str(MAX_PIXELS))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image, ImageFile, ImageOps  # noqa: E402
+
 MAX_FILE = 2**31  # bytes
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'

@@ -391,6 +391,19 @@ def test_the_limit_of_pixels_can_be_set(tmp_path, name, monkeypatch):
         read_image(path)
 
 
+def test_opencv_has_the_limit_too(tmp_path):
+    """A header may be damaged so that two programs see two sizes in it."""
+    put(tmp_path / 'bomb.png', BOMBS['png'])
+    code = (
+        "import mlic, cv2, sys\ntry: cv2.imread('bomb.png')\n"
+        "except cv2.error as error: sys.exit('pixels' in str(error).lower() and 7)"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith('OPENCV')}
+    environment = dict(kept, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    command = [sys.executable, '-c', code]
+    assert subprocess.run(command, cwd=tmp_path, env=environment).returncode == 7
+
+
 def test_the_limit_of_pillow_and_ours_are_apart(tmp_path, monkeypatch):
     """Another part of a process may have set Pillow's, which holds for all of it."""
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
