@@ -13,7 +13,9 @@ from pathlib import Path
 LIMIT = 'MLIC_MAX_PIXELS'  # the environment variable
 MAX_PIXELS = 178_956_970  # H x W; Pillow's own limit. Three bytes each: 0.5 GB
 # OpenCV reads its own limit when it is loaded: for a header that it understands in another way
-os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', os.environ.get(LIMIT) or str(MAX_PIXELS))
+_given = os.environ.get(LIMIT, '')
+_limit = _given if _given.isdecimal() else str(MAX_PIXELS)
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', _limit)
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
@@ -52,11 +54,11 @@ def read_image(
     """Read a whole image as colours, turned upright as its EXIF orientation says.
 
     Grey and CMYK images become colours, 16 bits are scaled to 8 by their upper byte (of a TIFF in
-    colours, OpenCV rounds), and an alpha
-    channel is dropped, not blended: the colours under transparent pixels appear, as with Pillow's
-    ``convert('RGB')``, with which the published methods read their images. (In a GIF, transparent
-    pixels are black.) Of several images in a file the first one counts. Bytes after the end of an
-    image are ignored, as cameras and servers leave some.
+    colours, OpenCV rounds), and an alpha channel is dropped, not blended: the colours under
+    transparent pixels appear, as with Pillow's ``convert('RGB')``, with which the published
+    methods read their images. (In a GIF, transparent pixels are black.) Of several images in a
+    file the first one counts. Bytes after the end of an image are ignored, as cameras and servers
+    leave some.
 
     A file that was cut off would decode to an image with a grey rest in many releases of OpenCV.
     Its end marker is missing, which costs no time to see. Damage before an end marker is not
