@@ -7,6 +7,7 @@ import contextlib
 import io
 import warnings
 
+from . import image_reader  # noqa: F401  (first: OpenCV takes its limit when it is loaded)
 from .packages import check_stack
 
 check_stack()

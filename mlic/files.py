@@ -1,13 +1,22 @@
 """Files: read whole or refused in one line, written whole or not at all."""
 
+import csv
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTIAL = '.partial'
+ESCAPED = 'backslashreplace'  # what becomes of half characters, see write_text
 
 
 class FileWriteError(OSError):
@@ -47,14 +56,45 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text as UTF-8 by :func:`atomic_write`, its line ends as they are."""
+    """Write a text as UTF-8 by :func:`atomic_write`, its line ends as they are.
+
+    A file name may hold bytes that are not UTF-8. Python keeps such a byte as half a character,
+    which is written as its escape, such as ``\\udce9``; in JSON this reads back to the same name.
+    """
     with atomic_write(path) as file:
-        file.write(text.encode('utf-8'))
+        file.write(text.encode('utf-8', ESCAPED))
 
 
 def write_json(path: str | Path, content: object, indent: int | None = 2) -> None:
     """Write what JSON can hold by :func:`atomic_write`; names keep their characters."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + '\n')
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence]) -> None:
+    """Write a table by :func:`atomic_write`; its first row is the header."""
+    text = io.StringIO(newline='')
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_arrays(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write an ``.npz`` file by :func:`atomic_write`."""
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+def write_picture(path: str | Path, picture: 'Image.Image | Figure') -> None:
+    """Write a picture of Pillow or a figure of matplotlib by :func:`atomic_write`.
+
+    The file's name says the format: ``.png``, ``.jpg`` (quality 90), ``.pdf``; a figure's also
+    ``.svg``.
+    """
+    kind = Path(path).suffix[1:].lower()
+    with atomic_write(path) as file:
+        if isinstance(picture, Image.Image):
+            picture.save(file, 'JPEG' if kind == 'jpg' else kind, quality=90)
+        else:
+            picture.savefig(file, format=kind)
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -70,15 +70,14 @@ def input_size(cfg: Config) -> tuple[int, int]:
 def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     """What a program must do to an image before a :class:`ScoreModel`, as plain values.
 
+    ``reduce_to`` is that of :func:`mlic.datasets.read_image` in the pipeline, or None.
     ``resize`` is 'bilinear' where the pipeline is one ``Resize`` to ``size`` with OpenCV's
     bilinear interpolation (which does not smooth when it shrinks); else None, and ``transforms``
     tells the pipeline.
     """
-    transforms = [
-        dict(transform)
-        for transform in cfg.test_dataloader.dataset.pipeline
-        if transform['type'] not in (*LOADERS, 'PackInputs')
-    ]
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]
+    loaders = [step for step in pipeline if step['type'] in LOADERS]
     expected = dict(type='Resize', keep_ratio=False, interpolation='bilinear', backend='cv2')
     resize = transforms[0] if len(transforms) == 1 else {}
     plain = 'scale' in resize and all(resize.get(k, v) == v for k, v in expected.items())
@@ -88,6 +87,7 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
         dtype='uint8',
         channels='RGB',
         size=list(size),
+        reduce_to=loaders[0].get('reduce_to') if loaders else None,
         resize='bilinear' if plain else None,
         transforms=transforms,
         # done in the graph; for the record

@@ -1,5 +1,6 @@
 """Predict the labels of images: B images, C classes, h x w attention cells."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import LOADERS, image_to_draw
-from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.files import write_picture
+from mlic.image_reader import ImageReadError, read_image
 from mlic.visualization.multi_label_visualizer import draw_sample
 
 from .folding import fold_batch_norm
@@ -73,7 +75,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         topk: int | None = None,
         attention: bool = False,
     ) -> Iterator[tuple[str | np.ndarray, DataSample | ImageReadError]]:
-        """Predict image after image; one that cannot be read yields its error.
+        """Predict image after image; whatever fails with one is that one's error.
 
         Args:
             inputs (Sequence[str | np.ndarray]): Paths, addresses, or BGR arrays (H, W, 3), uint8.
@@ -87,7 +89,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
 
         Yields:
             tuple: The input, and a sample with ``pred_score`` (C,) and ``pred_label``, highest
-            score first, on the CPU; or an :class:`ImageReadError`.
+            score first, on the CPU; or an :class:`ImageReadError`, one line that names the image:
+            it cannot be read, or the pipeline or the model fails with it.
         """
         inputs = list(inputs)
         start = 0
@@ -110,11 +113,12 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         topk: int | None = None,
         attention: bool = False,
     ) -> list[DataSample]:
-        """Predict a batch; raises the error of an image that could not be read."""
-        for item in batch:
-            if isinstance(item, ImageReadError):
-                raise item
-        return self._forward(batch, thr, topk, attention)
+        """Predict a batch; raises the first error of an image."""
+        outcomes = self._forward(batch, thr, topk, attention)
+        for outcome in outcomes:
+            if isinstance(outcome, ImageReadError):
+                raise outcome
+        return outcomes
 
     @torch.no_grad()
     def _forward(
@@ -127,13 +131,22 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             if not isinstance(item, ImageReadError):
                 groups.setdefault(tuple(item['inputs'].shape), []).append(index)
         for indices in groups.values():
-            data = default_collate([batch[index] for index in indices])
-            predict = predict_with_attention if attention else type(self.model).test_step
-            for index, sample in zip(indices, predict(self.model, data)):
-                sample = sample.cpu()
-                sample.set_pred_label(decide(sample.pred_score, thr, topk))
+            samples = self._predict([batch[index] for index in indices], attention)
+            for index, sample in zip(indices, samples):
+                if isinstance(sample, DataSample):
+                    sample.set_pred_label(decide(sample.pred_score, thr, topk))
                 outcomes[index] = sample
         return outcomes
+
+    def _predict(self, items: list[dict], attention: bool) -> list[DataSample | ImageReadError]:
+        """Images of one size; where the model fails with all of them together, one by one."""
+        predict = predict_with_attention if attention else type(self.model).test_step
+        try:
+            return [sample.cpu() for sample in predict(self.model, default_collate(items))]
+        except Exception as error:
+            if len(items) > 1:
+                return [self._predict([item], attention)[0] for item in items]
+            return [_as_its_own(items[0]['data_samples'].get('img_path'), error)]
 
     def visualize(
         self,
@@ -144,12 +157,10 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         """Pictures (H, W, 3), RGB, of the predictions, written to ``show_dir``; None without."""
         if show_dir is None:
             return None
-        Path(show_dir).mkdir(parents=True, exist_ok=True)
         pictures = []
         for index, (source, sample) in enumerate(zip(inputs, preds)):
-            name = Path(source).stem if isinstance(source, str) else 'image'
             picture = self.draw(source, sample)
-            picture.save(Path(show_dir) / f'{index:05d}_{name}.jpg', quality=90)
+            write_picture(Path(show_dir) / f'{index:05d}_{picture_name(source)}.jpg', picture)
             pictures.append(np.asarray(picture))
         return pictures
 
@@ -223,11 +234,25 @@ class _Pipeline(Compose):
             return self(source)
         except ImageReadError as error:
             return error
-        except Exception:
-            # mmcv's loader fails in many ways: a file that cannot be read is told from a mistake
+        except Exception as error:
             if isinstance(source, str):
-                try:
+                try:  # mmcv's loader fails in many ways, and this one says what it is
                     read_image(source)
-                except ImageReadError as error:
-                    return error
-            raise
+                except ImageReadError as fault:
+                    return fault
+            return _as_its_own(source, error)
+
+
+def _as_its_own(source: str | np.ndarray | None, error: Exception) -> ImageReadError:
+    """What went wrong with an image, whatever it was, as one line with its name."""
+    name = source if isinstance(source, str) else 'an image'
+    text = ' '.join(str(error).split())
+    fault = ImageReadError(f'{name}: not predicted ({type(error).__name__}: {text})')
+    fault.__cause__ = error
+    return fault
+
+
+def picture_name(source: str | np.ndarray) -> str:
+    """A name for a picture of an image, without extension, that every file system takes."""
+    stem = Path(source).stem if isinstance(source, str) else 'image'
+    return re.sub(r'[^\w .,()+-]', '_', stem)[:60]  # 240 bytes, as an address may be long

@@ -20,6 +20,7 @@ from mmpretrain.structures import DataSample
 from mlic.cli import arguments
 from mlic.engine.hooks.seed_hook import seed_generators
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import write_picture
 from mlic.visualization.fonts import readable
 
 from .verify_dataset import build_dataset, load_config
@@ -121,6 +122,5 @@ def browse(cfg: Config, args: argparse.Namespace) -> Figure:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     figure = browse(load_config(args), args)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out)
+    write_picture(args.out, figure)
     print(f'picture: {args.out}')

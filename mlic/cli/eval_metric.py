@@ -10,8 +10,6 @@ entries, and classes (C,) names may be left out. Nothing in it is executed.
 import argparse
 from pathlib import Path
 
-import mmengine
-
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
@@ -19,6 +17,7 @@ from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, get_protocols
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import parse_threshold
+from mlic.files import write_json
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         report.write_per_class(args.per_class)
     if args.out:
         metrics = {f'multi-label/{key}': value for key, value in report.keyed().items()}
-        mmengine.dump(metrics, args.out, 'json', indent=2)
+        write_json(args.out, metrics)
     print(report.table())
     fitted_on = getattr(threshold, 'fitted_on', {})
     if fitted_on.get('sha256') == file_digest(args.predictions):

@@ -9,7 +9,9 @@ import argparse
 import importlib.util
 import json
 import logging
+import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import atomic_write
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the weights
@@ -59,7 +62,6 @@ def export(args: argparse.Namespace) -> str:
     scores = ScoreModel(run.model).eval()
     example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
     shapes = dict(images={0: torch.export.Dim('batch')})
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of torch's own code
         # strict: the other mode takes len(tensor) for a constant, and the batch with it
@@ -67,7 +69,8 @@ def export(args: argparse.Namespace) -> str:
         if args.format == 'onnx':
             write_onnx(program, metadata, args.out, args.opset)
         else:
-            torch.export.save(program, args.out, extra_files=metadata)
+            with atomic_write(args.out) as file:
+                torch.export.save(program, file, extra_files=metadata)
     megabytes = args.out.stat().st_size / 1e6
     return f'{size[0]} x {size[1]} px, {len(run.classes)} classes, {megabytes:.1f} MB'
 
@@ -90,7 +93,13 @@ def write_onnx(
     for node in onnx_program.model.graph.all_nodes():
         node.metadata_props.clear()  # where it stands in the Python files of this machine
     onnx_program.model.metadata_props.update(metadata)
-    onnx_program.save(str(out), external_data=num_bytes > LARGEST_FILE)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}-') as folder:
+        # ONNX writes by name alone, and a large model's weights to a second file
+        onnx_program.save(f'{folder}/{out.name}', external_data=num_bytes > LARGEST_FILE)
+        for path in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the model
+            with path.open('rb') as source, atomic_write(out.parent / path.name) as file:
+                shutil.copyfileobj(source, file)
 
 
 @one_line_errors()

@@ -11,7 +11,6 @@ class with P positives. What was fitted on a file says nothing about that file: 
 import argparse
 from pathlib import Path
 
-import mmengine
 import numpy as np
 
 from mlic.cli import arguments
@@ -27,6 +26,7 @@ from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, Protocol
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
+from mlic.files import write_json
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         classes_without_positives=empty,
         thresholds=dict(zip(names, thresholds.tolist())),
     )
-    mmengine.dump(record, args.out, indent=2, ensure_ascii=False)
+    write_json(args.out, record)
     print(f'fitted on {args.predictions}: {len(pred)} images, {len(names)} classes,', end=' ')
     print(describe_empty(empty) + (': these take the global threshold' if empty else ''))
     print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 from mmengine.utils import ProgressBar
 
-from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.image_reader import ImageReadError, read_image
 from mlic.names import first_names
 
 SHOWN = 10  # broken images or names on the screen
@@ -47,7 +47,8 @@ class Findings:
 def inspect(path: str, decode: bool) -> tuple[str | None, str | None]:
     """(fault, digest of the bytes) of an image file; no digest without decoding."""
     if '://' not in path and not os.path.isfile(path):
-        return f'{path}: image not found', None
+        found = os.path.exists(path)
+        return f'{path}: {"not a regular file" if found else "image not found"}', None
     if not decode:
         return None, None
     try:

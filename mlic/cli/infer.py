@@ -1,33 +1,36 @@
 """Predict the labels of images: tools/infer.py photos/ --checkpoint work_dirs/run --out result
 
 Writes to the folder of --out:
-    predictions.json    the labels of each image with their scores, and the images that failed
-    scores.csv          a row per image: its labels, and the score of every class
+    predictions.json    the labels of each image with their scores, and the images that failed;
+                        written anew every few seconds, "finished" says whether it is the last time
+    scores.csv          a row per image, at once: its labels, and the score of every class
     pictures/           each image with its labels and scores (--no-pictures: none)
 """
 
 import argparse
 import csv
 import sys
+import time
 from pathlib import Path
-from typing import TextIO
 
-import mmengine
 from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
 from rich.progress import track
 
 from mlic.apis.image_sources import collect_images
-from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.apis.inferencer import MultiLabelInferencer, picture_name
 from mlic.cli import arguments
-from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
+from mlic.files import ESCAPED, write_json, write_picture
+from mlic.image_reader import ImageReadError
+
+SECONDS = 10  # from one writing of predictions.json to the next, at least
 
 EXIT_STATUS = (
-    'The exit status is 1 if any image could not be read, although the others are done: a script '
-    'that continues would otherwise take a part for the whole. The images that failed are listed '
-    'at the end and in predictions.json.'
+    'The exit status is 1 if anything went wrong with an image, although the others are done: a '
+    'script that continues would otherwise take a part for the whole. The images that failed are '
+    'listed at the end and in predictions.json.'
 )
 
 
@@ -63,30 +66,80 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 class Results:
-    """Takes predictions one by one; scores and pictures are on the disk at once."""
+    """Takes predictions one by one; they are on the disk before the next.
 
-    def __init__(self, out: Path, inferencer: MultiLabelInferencer, pictures: bool, file: TextIO):
-        self.out, self.inferencer, self.pictures = out, inferencer, pictures
-        self.table = csv.writer(file)
-        self.table.writerow(['image', 'labels', *inferencer.classes])
+    Args:
+        out (Path): The folder.
+        inferencer (MultiLabelInferencer): For the classes and the pictures.
+        pictures (bool): Whether to draw.
+        about (dict): What ``predictions.json`` says of all images.
+    """
+
+    def __init__(self, out: Path, inferencer: MultiLabelInferencer, pictures: bool, about: dict):
+        self.out, self.inferencer, self.pictures, self.about = out, inferencer, pictures, about
         self.images: list[dict] = []
+        self.failed: list[str] = []
         self.names: set[str] = set()
 
-    def add(self, source: str, sample: DataSample) -> None:
-        """Write one image's row and picture."""
+    def __enter__(self) -> 'Results':
+        if self.pictures:
+            (self.out / 'pictures').mkdir(parents=True, exist_ok=True)
+        self.write(finished=False)  # that of an earlier run says nothing any more
+        # each row is written as a whole: what ends the run leaves no part of one
+        self.file = open(  # noqa: SIM115
+            self.out / 'scores.csv', 'w', newline='', encoding='utf-8', errors=ESCAPED, buffering=1
+        )
+        self.table = csv.writer(self.file)
+        self.table.writerow(['image', 'labels', *self.inferencer.classes])
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        self.file.close()
+        self.write(finished=error is None)
+
+    def write(self, finished: bool) -> None:
+        """Write ``predictions.json`` as it is now."""
+        started = time.monotonic()
+        record = dict(
+            self.about,
+            finished=finished,
+            failed=self.failed,
+            images=self.images,
+            classes=self.inferencer.classes,
+        )
+        write_json(self.out / 'predictions.json', record, indent=1)
+        self.written = time.monotonic()
+        # of a long list no more than a twentieth of the time
+        self.pause = max(SECONDS, 20 * (self.written - started))
+
+    def add(self, source: str, outcome: DataSample | ImageReadError) -> None:
+        """Write one image's row and picture, or keep what went wrong."""
+        if isinstance(outcome, ImageReadError):
+            self.failed.append(str(outcome))
+        else:
+            self._add_labels(source, outcome)
+        if time.monotonic() - self.written > self.pause:
+            self.write(finished=False)
+
+    def _add_labels(self, source: str, sample: DataSample) -> None:
         classes = self.inferencer.classes
         scores = [round(score, 6) for score in sample.pred_score.tolist()]
         labels = [dict(label=classes[k], score=scores[k]) for k in sample.pred_label.tolist()]
         entry = dict(image=source, labels=labels)
-        if self.pictures:
-            entry['picture'] = f'pictures/{self._unique_name(source)}.jpg'
-            self.inferencer.draw(source, sample).save(self.out / entry['picture'], quality=90)
         self.table.writerow([source, '; '.join(entry['label'] for entry in labels), *scores])
         self.images.append(entry)
+        if self.pictures:
+            name = f'pictures/{self._unique_name(source)}.jpg'
+            try:
+                write_picture(self.out / name, self.inferencer.draw(source, sample))
+                entry['picture'] = name
+            except Exception as error:
+                text = ' '.join(str(error).split())
+                self.failed.append(f'{source}: without a picture ({type(error).__name__}: {text})')
 
     def _unique_name(self, source: str) -> str:
         """The file's name without extension; numbered where folders have the same one."""
-        stem = name = Path(source).stem
+        stem = name = picture_name(source)
         number = 1
         while name.lower() in self.names:  # some file systems take a.jpg and A.jpg for one
             number += 1
@@ -95,51 +148,43 @@ class Results:
         return name
 
 
-def run(args: argparse.Namespace) -> list[ImageReadError]:
-    """Predict, write, and return what could not be read."""
+def run(args: argparse.Namespace) -> list[str]:
+    """Predict, write, and return what went wrong, a line for each."""
     images, num_others = collect_images(args.sources)
     if num_others:
-        print(f'{num_others} files in the folders are no images by their extension: left out')
+        print(
+            f'{num_others} files in the folders are no images by their extension, or no regular '
+            'files: left out'
+        )
     threshold = parse_score_threshold(args.threshold)
     inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
     print(f'checkpoint: {inferencer.checkpoint}')
     thr = of_classes(threshold, inferencer.classes)
     if args.topk and args.topk > len(inferencer.classes):
         raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
-    out = Path(args.out)
-    (out / ('' if args.no_pictures else 'pictures')).mkdir(parents=True, exist_ok=True)
-    faults: list[ImageReadError] = []
-    with open(out / 'scores.csv', 'w', newline='', encoding='utf-8') as file:
-        results = Results(out, inferencer, not args.no_pictures, file)
+    about = dict(
+        checkpoint=inferencer.checkpoint.path,
+        decision=f'the best {args.topk}' if args.topk else f'score >= {args.threshold}',
+        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thr is not threshold else {}),
+    )
+    with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
         stream = inferencer.stream(
             images, args.batch_size, args.workers, thr, args.topk, args.attention
         )
         for source, outcome in track(stream, 'images', total=len(images)):
-            if isinstance(outcome, ImageReadError):
-                faults.append(outcome)
-            else:
-                results.add(source, outcome)
-    record = dict(
-        checkpoint=inferencer.checkpoint.path,
-        decision=f'the best {args.topk}' if args.topk else f'score >= {args.threshold}',
-        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thr is not threshold else {}),
-        failed=[str(fault) for fault in faults],
-        images=results.images,
-        classes=inferencer.classes,
-    )
-    mmengine.dump(record, out / 'predictions.json', indent=1, ensure_ascii=False)
+            results.add(source, outcome)
     labelled = sum(bool(entry['labels']) for entry in results.images)
-    print(f'{len(results.images)} images, {labelled} of them with a label: {out}')
-    return faults
+    print(f'{len(results.images)} images, {labelled} of them with a label: {args.out}')
+    return results.failed
 
 
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     MMLogger.get_instance('infer', log_level='WARNING')
-    faults = run(args)
-    if faults:
-        print(f'{len(faults)} images could not be read:', file=sys.stderr)
-        for fault in faults:
-            print(f'  {fault}', file=sys.stderr)
+    failed = run(args)
+    if failed:
+        print(f'{len(failed)} images could not be read or drawn:', file=sys.stderr)
+        for line in failed:
+            print(f'  {line}', file=sys.stderr)
         sys.exit(1)

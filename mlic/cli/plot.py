@@ -9,7 +9,6 @@ PRED.npz is what tools/test.py writes with --out. docs/figures.md shows when to 
 """
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import of_classes, parse_threshold
+from mlic.files import write_csv, write_picture
 from mlic.visualization.comparison import describe_comparison, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -70,12 +70,11 @@ def load(path: Path) -> tuple:
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """A CSV file; NaN is empty."""
-    with path.open('w', encoding='utf-8', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(header)
-        for row in rows:
-            cells = [f'{v:.6g}' if isinstance(v, (float, np.floating)) else v for v in row]
-            writer.writerow(['' if cell == 'nan' else cell for cell in cells])
+    table = [header]
+    for row in rows:
+        cells = [f'{v:.6g}' if isinstance(v, (float, np.floating)) else v for v in row]
+        table.append(['' if cell == 'nan' else cell for cell in cells])
+    write_csv(path, table)
 
 
 def plot_pr(args: argparse.Namespace, table: Path):
@@ -211,9 +210,8 @@ COMMANDS = dict(
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     table = args.out.with_suffix('.csv')
     figure = COMMANDS[args.command](args, table)
-    figure.savefig(args.out)
+    write_picture(args.out, figure)
     print(f'table: {table}')
     print(f'picture: {args.out}')

@@ -20,6 +20,7 @@ from mlic.cli import arguments
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import write_arrays, write_picture
 from mlic.visualization.embedding import (
     choose_points,
     draw_embeddings,
@@ -102,10 +103,9 @@ def main(argv: list[str] | None = None) -> None:
         groups = frequent_groups(labels, names)
     title = f'{len(embeds)} label embeddings of {number} images{", projected" * args.projected}'
     figure = draw_embeddings(points, labels, star_places, names, groups, title=title)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out)
+    write_picture(args.out, figure)
     table = args.out.with_suffix('.npz')
-    np.savez(
+    write_arrays(
         table,
         points=points,
         label=labels,

@@ -36,6 +36,7 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
+from mlic.files import write_text
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
 
@@ -128,7 +129,6 @@ def main(argv: list[str] | None = None) -> None:
     cfg, model, checkpoint = run.config, run.model, run.checkpoint
     print(f'checkpoint: {checkpoint}')
     check_data(cfg, ('test',))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')
@@ -162,6 +162,6 @@ def main(argv: list[str] | None = None) -> None:
             notes.append('optimistic: these thresholds were fitted on these very predictions')
     data.update(notes=notes, protocols=protocol_data(report))
     page = render_page(args.title or Path(args.config).stem, data)
-    args.out.write_text(page, encoding='utf-8')
+    write_text(args.out, page)
     print(f'predictions: {args.pred}')
     print(f'page: {args.out}, {len(page.encode()) / 1e6:.1f} MB')

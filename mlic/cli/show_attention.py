@@ -19,6 +19,7 @@ from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
+from mlic.files import write_picture
 from mlic.models.attention_maps import attentive_neck
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import stack_pages
@@ -84,6 +85,5 @@ def main(argv: list[str] | None = None) -> None:
     dataset = DATASETS.build(run.config.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num, args.indices)
     picture = draw(run.model, dataset, indices, threshold, args.max_labels)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(args.out)
+    write_picture(args.out, picture)
     print(f'picture: {args.out}')

@@ -4,7 +4,6 @@ import argparse
 import os
 from pathlib import Path
 
-import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
@@ -16,6 +15,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import parse_threshold
+from mlic.files import write_json
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     if not is_main_process():
         return
     if args.out and args.out.suffix == '.json':
-        mmengine.dump(metrics, args.out, 'json', indent=2)
+        write_json(args.out, metrics)
     print(f'checkpoint: {args.found}')
     if args.out:
         print(f'saved: {args.out}')

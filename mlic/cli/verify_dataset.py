@@ -24,6 +24,7 @@ from mlic.cli.image_checks import SHOWN, Findings, Split, check_files
 from mlic.datasets.own_data.splits import SPLITS
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import write_text
 from mlic.installation import PACKAGE
 from mlic.names import first_names
 
@@ -237,8 +238,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     findings = verify(load_config(args), args)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(''.join(f'{line}\n' for line in findings.broken), encoding='utf-8')
+        write_text(args.out, ''.join(f'{line}\n' for line in findings.broken))
         print(f'{len(findings.broken)} broken images listed in {args.out}')
     elif len(findings.broken) > SHOWN:
         print('--out FILE lists all broken images')

@@ -23,9 +23,9 @@ from mlic.apis.export import describe_input
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import arguments
-from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.image_reader import ImageReadError
 
 BATCHES = (1, 8)
 REPETITIONS = 5

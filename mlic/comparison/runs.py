@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import os
 import queue
 import re
@@ -20,6 +19,7 @@ from mmengine.config import Config
 
 from mlic import __version__
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.files import write_json, write_text
 from mlic.installation import ASSETS, PACKAGE
 
 from .recipes import recipe_text
@@ -170,7 +170,7 @@ def _train_and_test(run: Run, environment: dict) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     with _locked(run.folder) as lock:
         config = run.folder / 'recipe.py'
-        config.write_text(run.text, encoding='utf-8')
+        write_text(config, run.text)
         started = time.time()
         _call(run, 'train', lock, environment, config, '--resume')
         trained, work_dir = time.time(), str(run.folder / 'train')
@@ -186,7 +186,7 @@ def _train_and_test(run: Run, environment: dict) -> None:
             test_seconds=round(time.time() - trained, 1),
             threads=environment.get('OMP_NUM_THREADS', ''),
         )
-        run.record.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+        write_json(run.record, record)
 
 
 def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: object) -> None:

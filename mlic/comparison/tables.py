@@ -1,6 +1,5 @@
 """What a comparison says: a table with intervals, and the differences of each class."""
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
+from mlic.files import write_csv, write_json, write_picture, write_text
 from mlic.visualization.comparison import draw_comparison
 from mlic.visualization.page import picture_of, stack_pages
 
@@ -154,17 +154,15 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
         f'| {" | ".join(cell.ljust(w) for cell, w in zip(row, widths))} |'
         for row in (rows[0], ['-' * w for w in widths], *rows[1:])
     ]
-    (out / 'table.md').write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    with (out / 'table.csv').open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file, lineterminator='\n').writerows(rows)
+    write_text(out / 'table.md', '\n'.join(lines) + '\n')
+    write_csv(out / 'table.csv', rows)
     results = []
     for summary in summaries:
         class_ap = [None if np.isnan(ap) else round(float(ap), 4) for ap in summary.class_ap]
         by_name = dict(class_ap=class_ap, support=summary.support)
         by_name = {key: dict(zip(names, values)) for key, values in by_name.items()}
         results.append({**asdict(summary), **by_name})
-    text = json.dumps(results, indent=2, ensure_ascii=False) + '\n'
-    (out / 'results.json').write_text(text, encoding='utf-8')
+    write_json(out / 'results.json', results)
 
 
 def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:
@@ -175,4 +173,4 @@ def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], p
         runs = first.name, other.name
         figure = draw_comparison(first.class_ap, other.class_ap, first.support, names, runs)
         pages.append(picture_of(figure))
-    stack_pages(pages).save(path)
+    write_picture(path, stack_pages(pages))

@@ -7,7 +7,8 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 IMAGE_SUFFIXES = (
-    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'
+    '.avif', '.bmp', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm',
+    '.pgm', '.png', '.pnm', '.ppm', '.tif', '.tiff', '.webp',
 )  # fmt: skip
 
 
@@ -15,15 +16,17 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
     """Images by their extension, and other files, at any depth, relative to the folder.
 
     They are in the order of the names, folder by folder, with ``/`` between. Links to folders are
-    followed, each folder is visited once, and hidden files and folders are left out.
+    followed, each folder is visited once, and hidden files and folders are left out. What is no
+    regular file (a pipe, a link to a device) is no image; a link to nothing is a missing one.
 
     Raises:
         FileNotFoundError: If it is not a folder.
+        OSError: If a folder cannot be listed.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'{folder} is not a folder')
     images, others, seen = [], [], set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link to one of its parents
             folders.clear()
@@ -31,9 +34,17 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         for name in sorted(name for name in files if not name.startswith('.')):
-            path = (Path(place) / name).relative_to(folder).as_posix()
-            (images if path.lower().endswith(IMAGE_SUFFIXES) else others).append(path)
+            full = os.path.join(place, name)
+            path = Path(full).relative_to(folder).as_posix()
+            is_image = path.lower().endswith(IMAGE_SUFFIXES)
+            is_image = is_image and (os.path.isfile(full) or not os.path.exists(full))
+            (images if is_image else others).append(path)
     return images, others
+
+
+def _fail(error: OSError) -> None:
+    """For os.walk, which would leave out a folder that it cannot list."""
+    raise error
 
 
 def check_exists(path: str | Path, exists: Callable = Path.is_file) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from .transforms.load_image import read_image
+from mlic.image_reader import read_image
 
 LOADERS = ('LoadImageFromFile', 'LoadImageStrict')  # a pipeline without them starts from pixels
 

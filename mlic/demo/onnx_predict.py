@@ -1,30 +1,36 @@
-"""Labels of images by an exported model, with onnxruntime, numpy and Pillow alone.
+"""Labels of images by an exported model, with onnxruntime, numpy, OpenCV and Pillow alone.
 
 python onnx_predict.py model.onnx photo.jpg … [--threshold 0.5]
+
+Elsewhere it needs the file image_reader.py next to it: images are read as for the training.
 """
 
 import argparse
 import json
+import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE), str(HERE.parent)]  # the reader lies in one of them
+from image_reader import ImageReadError, read_image  # noqa: E402
 
 
-def read(path, size, resize):
+def read(path, size, resize, reduce_to=None):
     """An image as the model takes it: RGB (3, H, W), uint8."""
     height, width = size
-    image = ImageOps.exif_transpose(Image.open(path)).convert('RGB')
-    if image.size == (width, height):
-        return np.asarray(image).transpose(2, 0, 1)
-    if resize != 'bilinear':
-        raise SystemExit(f'{path}: this model takes images of {width} x {height} pixels')
-    # As OpenCV, with which the model was trained: Pillow's resize() would smooth what it shrinks,
-    # and would round down.
-    scale = (image.width / width, 0, 0, 0, image.height / height, 0)
-    how = (Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR)
-    bands = [band.convert('F').transform((width, height), *how) for band in image.split()]
-    return np.rint(np.stack(bands)).astype(np.uint8)
+    try:
+        image = read_image(path, reduce_to=reduce_to)
+    except ImageReadError as error:
+        raise SystemExit(f'error: {error}') from error
+    if image.shape[:2] != (height, width):
+        if resize != 'bilinear':
+            raise SystemExit(f'{path}: this model takes images of {width} x {height} pixels')
+        image = cv2.resize(image, (width, height))
+    return image[..., ::-1].transpose(2, 0, 1)
 
 
 def main():
@@ -37,7 +43,7 @@ def main():
     metadata = session.get_modelmeta().custom_metadata_map
     classes, recipe = json.loads(metadata['classes']), json.loads(metadata['preprocessing'])
     for path in args.images:
-        image = read(path, recipe['size'], recipe['resize'])
+        image = read(path, recipe['size'], recipe['resize'], recipe.get('reduce_to'))
         (scores,) = session.run(['scores'], {'images': image[None]})[0]
         labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= args.threshold]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)

@@ -15,7 +15,7 @@ from torch import Tensor
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.model_outputs import has_label_embeddings
 from mlic.datasets.pictures import image_to_draw
-from mlic.datasets.transforms.load_image import ImageReadError, read_image
+from mlic.image_reader import ImageReadError, read_image
 from mlic.visualization.attention import overlay_attention
 
 MAX_SIDE = 960  # px, of the pictures in the page
@@ -40,10 +40,11 @@ def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
     ((_, sample),) = inferencer.stream([path], attention=has_attention)
     if isinstance(sample, ImageReadError):
         raise ImageReadError(str(sample).replace(path, Path(path).name))
-    photo = _shrink(read_image(path)[..., ::-1])
+    image = read_image(path, reduce_to=MAX_SIDE)
+    photo = _shrink(image[..., ::-1])
     if not has_attention:
         return Prediction(sample.pred_score, None, photo, photo)
-    view = _shrink(image_to_draw(sample, inferencer.pipeline.transforms))
+    view = _shrink(image_to_draw(sample, inferencer.pipeline.transforms, image))
     return Prediction(sample.pred_score, sample.attention, photo, view)
 
 

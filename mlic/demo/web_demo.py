@@ -14,7 +14,7 @@ import torch
 
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.model_outputs import has_label_embeddings
-from mlic.datasets.transforms.load_image import ImageReadError
+from mlic.image_reader import ImageReadError
 from mlic.packages import MissingPackageError, require
 
 from .photo_labels import describe_labels, draw_label, predict_photo, rank_labels

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from mlic.files import write_arrays
+
 from .matrices import Block, binary, check_finite
 
 
@@ -16,11 +18,12 @@ def save_predictions(out_file: str, block: Block, names: list) -> None:
     ``pred`` (N, C) are the scores as the model gave them, ``target`` (N, C) uint8 the truth,
     ``ignore`` (N, C) bool the difficult entries (0 in ``target``), ``classes`` (C,) the names.
     """
-    Path(out_file).parent.mkdir(parents=True, exist_ok=True)
     pred, target, difficult = block
     ignore = np.zeros_like(target) if difficult is None else difficult
     classes = np.array(names, dtype=np.str_)
-    np.savez(out_file, pred=pred, target=target.astype(np.uint8), ignore=ignore, classes=classes)
+    write_arrays(
+        out_file, pred=pred, target=target.astype(np.uint8), ignore=ignore, classes=classes
+    )
     print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
 
 

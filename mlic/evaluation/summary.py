@@ -1,11 +1,12 @@
 """One evaluation of a block of predictions, as numbers, as a table and as a CSV file."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from mlic.files import write_csv
 
 from .matrices import (
     Block,
@@ -74,19 +75,17 @@ class Report:
         AP, precision, recall and F1 in percent, empty where the protocol leaves the class out;
         support is the number of positives, predicted that of decisions (score and threshold).
         """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with Path(path).open('w', encoding='utf-8', newline='') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            shares = dict(ap='AP', precision='precision', recall='recall', f1='F1')
-            counts = ('support', 'predicted')
-            writer.writerow(['protocol', 'class', *shares.values(), *counts, 'threshold'])
-            for protocol, values in zip(self.protocols, self.per_class):
-                thresholds = np.broadcast_to(self._threshold(protocol), len(self.names))
-                for c, name in enumerate(self.names):
-                    row = [values[key][c] for key in shares]
-                    row = ['' if np.isnan(share) else f'{share:.4f}' for share in row]
-                    row += [values[key][c] for key in counts]
-                    writer.writerow([protocol.name, name, *row, f'{thresholds[c]:.6g}'])
+        shares = dict(ap='AP', precision='precision', recall='recall', f1='F1')
+        counts = ('support', 'predicted')
+        rows = [['protocol', 'class', *shares.values(), *counts, 'threshold']]
+        for protocol, values in zip(self.protocols, self.per_class):
+            thresholds = np.broadcast_to(self._threshold(protocol), len(self.names))
+            for c, name in enumerate(self.names):
+                row = [values[key][c] for key in shares]
+                row = ['' if np.isnan(share) else f'{share:.4f}' for share in row]
+                row += [values[key][c] for key in counts]
+                rows.append([protocol.name, name, *row, f'{thresholds[c]:.6g}'])
+        write_csv(path, rows)
 
     def _threshold(self, protocol: Protocol) -> float | np.ndarray:
         """What the protocol decides by here: one, or (C,)."""

@@ -1,7 +1,6 @@
 """The visualizer of multi-label predictions."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +8,8 @@ from mmpretrain.registry import VISUALIZERS
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from PIL import Image
+
+from mlic.files import write_picture
 
 from .prediction import draw_prediction
 
@@ -57,8 +58,7 @@ class MultiLabelVisualizer(UniversalVisualizer):
         if out_file is None:
             self.add_image(name, picture, step=step)
         else:
-            Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-            drawn.save(out_file, quality=90)
+            write_picture(out_file, drawn)
         return picture
 
 

@@ -3,7 +3,6 @@
 Shapes in this module: C classes, D embed dims. Lengths of the page are in inches.
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
+
+from mlic.files import write_csv
 
 from . import page
 
@@ -149,10 +150,8 @@ def _scale(values: Tensor) -> tuple[float, float, str]:
 
 def write_table(path: Path, cosines: Tensor, names: Sequence[str], order: Sequence[int]) -> None:
     """The matrix with names in the first row and column, in the picture's order; NaN is empty."""
-    with path.open('w', encoding='utf-8', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['class', *(names[label] for label in order)])
-        for label in order:
-            row = cosines[label, order].tolist()
-            cells = ['' if value != value else f'{value:.6f}' for value in row]
-            writer.writerow([names[label], *cells])
+    rows = [['class', *(names[label] for label in order)]]
+    for label in order:
+        row = cosines[label, order].tolist()
+        rows.append([names[label], *('' if value != value else f'{value:.6f}' for value in row)])
+    write_csv(path, rows)

@@ -6,10 +6,11 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 
+from mlic.files import write_json
+
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
 
 import cv2
-import mmengine
 import torch
 from mmengine.registry import init_default_scope
 
@@ -112,7 +113,7 @@ def run(
             results=[dataclasses.asdict(result) for result in results],
             growth=slopes,
         )
-        mmengine.dump(content, args.out, 'json', indent=2)
+        write_json(args.out, content)
         print(f'saved: {args.out}')
     missed = [result.name for result in results if result.missed]
     print('all limits met' if not missed else f'limits missed by: {"; ".join(missed)}')

@@ -1,6 +1,8 @@
 """Transforms, registered in mmpretrain's TRANSFORMS."""
 
-from .load_image import ImageReadError, LoadImageStrict, read_image
+from mlic.image_reader import ImageReadError, read_image
+
+from .load_image import LoadImageStrict
 from .multi_scale_crop import MultiScaleCrop
 
 __all__ = ['ImageReadError', 'LoadImageStrict', 'MultiScaleCrop', 'read_image']

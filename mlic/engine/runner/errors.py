@@ -43,6 +43,8 @@ def one_line_errors() -> Iterator[None]:
     Raises:
         SystemExit: With the message, and the rank where there are several.
     """
+    if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         yield
         sys.stdout.flush()

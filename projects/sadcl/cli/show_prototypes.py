@@ -18,6 +18,7 @@ from mlic.cli.arguments import add_checkpoint_arguments, out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import write_picture
 from mlic.models.layers.projector import Projector
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes, write_table
 from projects.sadcl.models.sadcl_head import read_prototypes
@@ -112,8 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     order = cluster_order(cosines) if args.order == 'cluster' else list(range(len(cosines)))
     subject = 'projected prototypes' if args.projected else 'prototypes'
     figure = draw_prototypes(cosines, names, order, subject=subject)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out)
+    write_picture(args.out, figure)
     write_table(args.table, cosines, names, order)
     report(cosines, names)
     print(f'table: {args.table}')

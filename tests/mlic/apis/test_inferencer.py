@@ -3,7 +3,10 @@
 import csv
 import json
 import os
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -17,8 +20,9 @@ from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.open_run import build_model, open_run, parse_literals, read_stored_config
+from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
-from mlic.datasets.transforms.load_image import ImageReadError
+from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
 from tests.helpers import ROOT, call_tool
 from tests.photo_run import CLASSES, SIZE
@@ -93,6 +97,37 @@ def test_a_mistake_in_the_pipeline_is_no_fault_of_the_image(run, photos, checkpo
     cfg.test_dataloader.dataset.pipeline[1] = dict(type='CenterCrop', crop_size=(-1, -1))
     with pytest.raises(AssertionError):
         list(MultiLabelInferencer(checkpoint, cfg, 'cpu').stream(photos))
+
+
+def test_what_fails_with_one_image_is_that_images(run, photos, checkpoint, tmp_path, monkeypatch):
+    """In the pipeline, and in the model, which has several at a time."""
+    white, wide = str(tmp_path / 'white.png'), str(tmp_path / 'wide.png')
+    Image.new('RGB', (40, 30), 'white').save(white)
+    Image.new('RGB', (5000, 1)).save(wide)
+    cfg = Config.fromfile(run / 'config.py')
+    # 5000 x 1 pixels become 640 x 0
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='ResizeEdge', scale=32, edge='long')
+    cfg.test_dataloader.dataset.pipeline.insert(2, dict(type='Resize', scale=(32, 32)))
+    own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
+    expected = [sample.pred_score for _, sample in own.stream(photos, batch_size=1)]
+    original = type(own.model).test_step
+
+    def test_step(model, data):
+        if (torch.stack(list(data['inputs'])) == 255).flatten(1).all(1).any():
+            raise RuntimeError('too\nwhite')
+        return original(model, data)
+
+    monkeypatch.setattr(type(own.model), 'test_step', test_step)
+    inputs = [photos[0], white, *photos[1:3], wide, *photos[3:]]
+    outcomes = [outcome for _, outcome in own.stream(inputs, batch_size=len(inputs))]
+    faults = outcomes.pop(4), outcomes.pop(1)
+    assert str(faults[0]).startswith(f'{wide}: not predicted (')
+    assert str(faults[1]) == f'{white}: not predicted (RuntimeError: too white)'
+    found = [sample.pred_score for sample in outcomes]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    for path in (white, wide):
+        with pytest.raises(ImageReadError, match=f'{path}: not predicted'):
+            own([photos[0], path])
 
 
 def test_images_that_stay_of_different_sizes_are_predicted_one_by_one(run, photos, checkpoint):
@@ -274,6 +309,21 @@ def test_own_data_and_inference_take_the_same_files(tmp_path):
     assert collect_images([str(tmp_path)]) == ([str(tmp_path / name) for name in images], 1)
 
 
+def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(tmp_path, monkeypatch):
+    (tmp_path / 'open').mkdir()
+    (tmp_path / 'closed').mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('closed'):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(PermissionError, match='closed'):
+        list_images(tmp_path)
+
+
 # ---------------------------------------------------------------- pictures
 
 
@@ -339,6 +389,120 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
         assert row[1] == '; '.join(CLASSES[k] for k in expected)
         with Image.open(out / entry['picture']) as picture:
             assert picture.format == 'JPEG'
+
+
+def read_results(out):
+    """The record, and the rows of the table by their images."""
+    record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
+    with open(out / 'scores.csv', newline='', encoding='utf-8') as file:
+        header, *rows = csv.reader(file)
+    assert all(len(row) == len(header) for row in rows)
+    return record, [row[0] for row in rows]
+
+
+def test_no_file_name_and_no_address_ends_the_tool(run, photos, tmp_path, capsys):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    name = os.fsdecode(b'caf\xe9\n.png')
+    names = ['a.png', 'x' * 240 + '.png', name, 'quote".png', '%s.png']
+    for good in names:
+        (folder / good).write_bytes(Path(photos[0]).read_bytes())
+    os.mkfifo(folder / 'pipe.jpg')
+    (folder / 'endless.png').symlink_to('/dev/zero')
+    (folder / 'gone.png').symlink_to('nowhere')
+    bad = ['http://127.0.0.1:1/a.jpg', 'http://a b/c.jpg', 'file:///etc/hostname', 'x://y/z.jpg']
+    bad += ['http://[/', str(folder / 'pipe.jpg')]
+    arguments = [*bad, folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
+    assert call_tool('tools/infer.py', *arguments) == 1
+    output = capsys.readouterr()
+    assert '2 files in the folders are no images' in output.out
+    record, rows = read_results(out)
+    assert record['finished'] is True
+    assert sorted(entry['image'] for entry in record['images']) == sorted(
+        str(folder / good) for good in names
+    )
+    assert len(rows) == len(names) and str(folder / 'caf\\udce9\n.png') in rows
+    bad.append(str(folder / 'gone.png'))
+    assert [line.startswith(source) for line, source in zip(record['failed'], bad)] == [True] * 7
+    assert all(source in output.err for source in bad)
+    for entry in record['images']:
+        with Image.open(out / entry['picture']) as picture:
+            picture.load()
+
+
+def test_a_picture_that_fails_takes_no_labels_with_it(run, photos, tmp_path, monkeypatch, capsys):
+    draw = MultiLabelInferencer.draw
+
+    def fail_once(self, source, sample):
+        if source == photos[1]:
+            raise RuntimeError('no ink')
+        return draw(self, source, sample)
+
+    monkeypatch.setattr(MultiLabelInferencer, 'draw', fail_once)
+    common = ['--checkpoint', run / 'work_dirs/run', '--out', tmp_path / 'out', '--workers', 0]
+    assert call_tool('tools/infer.py', *photos[:3], *common) == 1
+    assert 'without a picture (RuntimeError: no ink)' in capsys.readouterr().err
+    record, rows = read_results(tmp_path / 'out')
+    assert rows == photos[:3] == [entry['image'] for entry in record['images']]
+    assert ['picture' in entry for entry in record['images']] == [True, False, True]
+
+
+@pytest.mark.parametrize('end', [KeyboardInterrupt, RuntimeError])
+def test_results_are_whole_whatever_ends_the_run(run, photos, tmp_path, monkeypatch, end):
+    out = tmp_path / 'out'
+    original = MultiLabelInferencer.stream
+
+    def stop_after_two(self, *arguments):
+        for index, pair in enumerate(original(self, *arguments)):
+            if index == 2:
+                record, rows = read_results(out)  # what a kill here would leave
+                assert record['finished'] is False and record['images'] == []
+                assert rows == photos[:2]
+                raise end
+            yield pair
+
+    monkeypatch.setattr(MultiLabelInferencer, 'stream', stop_after_two)
+    common = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
+    with pytest.raises(end):
+        call_tool('tools/infer.py', *photos, *common, '--no-pictures')
+    record, rows = read_results(out)
+    assert rows == photos[:2] == [entry['image'] for entry in record['images']]
+    assert record['finished'] is False
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_whole_results(run, photos, tmp_path):
+    out = tmp_path / 'out'
+    with socket.create_server(('127.0.0.1', 0)) as silent:  # the sixth image never comes
+        address = f'http://127.0.0.1:{silent.getsockname()[1]}/a.jpg'
+        code = 'import projects.sadcl; from mlic.cli.infer import main; main()'
+        command = [sys.executable, '-c', code, *photos[:5], address, '--out', out]
+        command += ['--checkpoint', run / 'work_dirs/run', '--batch-size', 1, '--workers', 0]
+        process = subprocess.Popen([*map(str, command)], cwd=ROOT)
+        while process.poll() is None:
+            if (out / 'scores.csv').exists() and len(read_results(out)[1]) == 5:
+                break
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    record, rows = read_results(out)
+    assert rows == photos[:5] and record['finished'] is False
+
+
+def test_predictions_are_written_again_and_again(run, photos, tmp_path, monkeypatch):
+    now, seen = [0], []
+    add = infer.Results.add
+
+    def six_seconds_later(self, *outcome):
+        now[0] += 6
+        add(self, *outcome)
+        seen.append(len(read_results(self.out)[0]['images']))
+
+    monkeypatch.setattr(infer.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(infer.Results, 'add', six_seconds_later)
+    common = ['--checkpoint', run / 'work_dirs/run', '--out', tmp_path / 'out', '--workers', 0]
+    assert call_tool('tools/infer.py', *photos, *common, '--no-pictures') is None
+    assert seen == [0, 2, 2, 4, 4, 6]  # every ten seconds
 
 
 def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):

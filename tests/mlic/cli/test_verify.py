@@ -1,6 +1,7 @@
 """The tools that look at a config's data: what they count, find and draw."""
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
-from mlic.cli import browse_dataset, verify_dataset
+from mlic.cli import browse_dataset, image_checks, verify_dataset
 from tests.helpers import DATA, ROOT, call_tool, needs_data
 
 VERIFY, BROWSE = (f'tools/dataset_tools/{x}_dataset.py' for x in ('verify', 'browse'))
@@ -323,3 +324,14 @@ def test_browse_refuses_what_it_cannot_draw():
     cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile')]
     cfg.dump('own.py')
     assert 'must end in PackInputs' in call_tool(BROWSE, 'own.py', '--split', 'train')
+
+
+@pytest.mark.parametrize('decode', [False, True])
+def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path, decode):
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    (tmp_path / 'zero.jpg').symlink_to('/dev/zero')
+    for name in ('pipe.jpg', 'zero.jpg'):
+        path = str(tmp_path / name)
+        assert image_checks.inspect(path, decode) == (f'{path}: not a regular file', None)
+    path = str(tmp_path / 'none.jpg')
+    assert image_checks.inspect(path, decode) == (f'{path}: image not found', None)

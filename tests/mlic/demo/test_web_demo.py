@@ -1,6 +1,7 @@
 """The web demo: what it works out of a prediction, and its page in a browser."""
 
 import contextlib
+import http.client
 import importlib.machinery
 import importlib.util
 import socket
@@ -18,13 +19,14 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, rank_labels
 from mlic.demo.web_demo import build_demo, serve
+from mlic.image_reader import ImageReadError
 from mlic.visualization.attention import overlay_attention
 from tests.helpers import call_tool
 from tests.tiny_runs import plain_model, sarl_model
 
+MEGABYTES = 2**20
 EVIL = '<img src=x onerror="document.title=1">${1+1}{{value}}'
 CLASSES = ['cat', 'red fox', EVIL, 'straße', 'tree']
 SCORES = [0.7, 0.1, 0.9, 0.55, 0.3]
@@ -158,6 +160,50 @@ def test_tool_refuses_an_older_gradio(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', older)
     message = call_tool('tools/demo.py', 'nothing.pth')
     assert 'gradio 6 or later, and 5.49.1 is installed' in message and '\n' not in message
+
+
+def test_a_decompression_bomb_is_refused_and_no_image_is_decoded_by_others(
+    inferencers, folder, monkeypatch
+):
+    path = str(folder / 'huge.png')
+    expected = predict_photo(inferencers['sarl'], path).pred_score
+    opened = []
+    original = cv2.imdecode
+    monkeypatch.setattr(cv2, 'imdecode', lambda *a: opened.append(a) or original(*a))
+    monkeypatch.setattr(Image, 'open', lambda *_: pytest.fail('Pillow opened it'))
+    torch.testing.assert_close(predict_photo(inferencers['sarl'], path).pred_score, expected)
+    assert len(opened) == 2  # for the model, and for the page
+    monkeypatch.setenv('MLIC_MAX_PIXELS', str(2000 * 1000 - 1))
+    with pytest.raises(ImageReadError, match='^huge.png: 2000 x 1000 pixels, more than'):
+        predict_photo(inferencers['sarl'], path)
+    assert len(opened) == 2
+
+
+def test_a_file_of_too_many_bytes_is_not_taken(inferencers, tmp_path, monkeypatch):
+    pytest.importorskip('gradio', reason="needs pip install -e '.[demo]'")
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path))
+    demo = build_demo(inferencers['baseline'])
+    try:
+        address = serve(demo, port=free_port()).removeprefix('http://').rstrip('/')
+        sizes = 1000, 2 * MEGABYTES, 52 * MEGABYTES
+        assert [upload(address, size) for size in sizes] == [200, 200, 413]
+    finally:
+        demo.close()
+
+
+def upload(address, size):
+    """The status with which the server answers a file, of which it need not read all."""
+    head = b'--X\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    connection = http.client.HTTPConnection(address, timeout=60)
+    connection.putrequest('POST', '/gradio_api/upload')
+    connection.putheader('Content-Type', 'multipart/form-data; boundary=X')
+    connection.putheader('Content-Length', str(len(head) + size + 9))
+    connection.endheaders(head)
+    with contextlib.suppress(OSError):  # it has closed its end
+        for start in range(0, size, MEGABYTES):
+            connection.send(bytes(min(MEGABYTES, size - start)))
+        connection.send(b'\r\n--X--\r\n')
+    return connection.getresponse().status
 
 
 # ---------------------------------------------------------------- in a browser

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 import warnings
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 
 from mlic.engine.hooks.finite_loss_hook import FiniteLossHook
 from mlic.engine.runner.console import ConsoleFilter
+from mlic.engine.runner.errors import one_line_errors
 
 BATCH_NORM = 'Distributed training is not used, all SyncBatchNorm (SyncBN) layers in the model will'
 LINES = [
@@ -81,3 +83,11 @@ def test_guarded_steps_are_counted_steps():
         warnings.simplefilter('error')
         wrapper.step()
         schedule.step()
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_tool(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    with one_line_errors():
+        print('caf\udce9 日本.png')  # noqa: T201
+    assert terminal.buffer.getvalue().split() == [rb'caf\udce9', rb'\u65e5\u672c.png']

@@ -1,0 +1,288 @@
+"""Images: read within limits and decoded right, or an error of one line that names the file.
+
+Needs OpenCV, numpy and Pillow alone, and for files nothing else of this project: a program without
+torch takes this file along, as ``mlic/demo/onnx_predict.py`` does. H x W pixels.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+LIMIT = 'MLIC_MAX_PIXELS'  # the environment variable
+MAX_PIXELS = 178_956_970  # H x W; Pillow's own limit. Three bytes each: 0.5 GB
+# OpenCV reads its own limit when it is loaded: for a header that it understands in another way
+_given = os.environ.get(LIMIT, '')
+_limit = _given if _given.isdecimal() else str(MAX_PIXELS)
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', _limit)
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image, ImageFile, ImageOps  # noqa: E402
+
+MAX_FILE = 2**31  # bytes
+
+JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # segments that hold the size
+JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # segments of two bytes, without a length
+REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+}
+PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
+HEIF_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
+BY_PILLOW = {  # which knows their rotation, too
+    'AVIF': "Pillow 11.3 or later decodes it: pip install -U 'Pillow>=11.3'",
+    'HEIF': 'pillow-heif decodes it: pip install pillow-heif',
+}
+FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF')  # Pillow's names
+
+
+class ImageReadError(ValueError):
+    """An image that cannot be read; its message is one line with the file and the fault."""
+
+
+class _Fault(Exception):
+    """What is wrong with an image, without its name."""
+
+
+def read_image(
+    path: str | Path, backend_args: dict | None = None, reduce_to: int | None = None
+) -> np.ndarray:
+    """Read a whole image as colours, turned upright as its EXIF orientation says.
+
+    Grey and CMYK images become colours, 16 bits are scaled to 8 by their upper byte (of a TIFF in
+    colours, OpenCV rounds), and an alpha channel is dropped, not blended: the colours under
+    transparent pixels appear, as with Pillow's ``convert('RGB')``, with which the published
+    methods read their images. (In a GIF, transparent pixels are black.) Of several images in a
+    file the first one counts. Bytes after the end of an image are ignored, as cameras and servers
+    leave some.
+
+    A file that was cut off would decode to an image with a grey rest in many releases of OpenCV.
+    Its end marker is missing, which costs no time to see. Damage before an end marker is not
+    seen: decoders conceal it.
+
+    Limits: the size is read before anything is decoded, and an image of more than 178,956,970
+    pixels (or what the environment variable ``MLIC_MAX_PIXELS`` says) is refused; so are files of
+    more than 2 GiB, and what is no regular file. For those of an address (``http://``,
+    ``https://``) see :func:`mlic.downloads.download`.
+
+    Args:
+        path (str | Path): BMP, GIF, JPEG, JPEG 2000, PNG, PBM to PPM, TIFF, WebP; AVIF with
+            Pillow 11.3 or later; HEIC with pillow-heif. A file, whatever its name, or an address;
+            those of other schemes (``s3://``) go to mmengine's file backends.
+        backend_args (dict, optional): See ``mmengine.fileio.get``. Defaults to None.
+        reduce_to (int, optional): A JPEG of at least twice this many pixels on its shorter side is
+            decoded at 1/2, 1/4 or 1/8 of its size, the smallest that still has them: several times
+            faster for photographs of today's cameras. Defaults to None: at its full size.
+
+    Returns:
+        np.ndarray: BGR, uint8, (H, W, 3).
+
+    Raises:
+        ImageReadError: If the file is missing, cannot be opened, is empty, cut off, or not an
+            image, and for all else that goes wrong with it.
+    """
+    path = str(path)
+    try:
+        return _decode(_fetch(path, backend_args), reduce_to)
+    except _Fault as fault:
+        raise ImageReadError(f'{_one_line(path)}: {fault}') from fault.__cause__
+
+
+def _one_line(text: object) -> str:
+    return ' '.join(str(text).splitlines())
+
+
+# ---------------------------------------------------------------- bytes
+
+
+def _fetch(path: str, backend_args: dict | None) -> bytes:
+    """All bytes of a file, or of an address."""
+    scheme = path.partition('://')[0].lower() if '://' in path else ''
+    try:
+        if scheme in ('http', 'https'):
+            from mlic.downloads import download
+
+            return download(path)
+        if scheme == 'file':
+            raise _Fault('addresses of files are not read: give the path alone')
+        if not scheme and not backend_args:
+            return _read_file(path)
+        import mmengine.fileio
+
+        return bytes(mmengine.fileio.get(path, backend_args=backend_args))
+    except _Fault:
+        raise
+    except FileNotFoundError as error:
+        raise _Fault('image not found') from error
+    except KeyError as error:
+        raise _Fault(f'no file backend of mmengine reads {scheme}://') from error
+    except Exception as error:  # of urllib, http.client and mmengine: of dozens of kinds
+        text = _one_line(error)
+        if not text or not isinstance(error, OSError):
+            text = f'{type(error).__name__} {text}'.strip()
+        raise _Fault(f'cannot be opened ({text})') from error
+
+
+def _read_file(path: str) -> bytes:
+    """Never of a pipe or device, which may have no end."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise _Fault('not a regular file, expected an image')
+    if status.st_size > MAX_FILE:
+        raise _Fault(f'a file of {status.st_size} bytes, more than the {MAX_FILE} that are read')
+    with open(path, 'rb', buffering=0) as file:
+        return file.read()
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
+    """The image in a file's content: BGR, uint8, (H, W, 3)."""
+    if not content:
+        raise _Fault('an empty file, expected an image')
+    if not _is_whole(content):
+        raise _Fault(f'the image is cut off: its end is missing after {len(content)} bytes')
+    try:
+        name = _container(content)
+        image = _open(content, [name]) if name else None
+        size = image.size if image else _find_size(content)
+        if size is None:
+            raise _Fault(
+                'not an image of a known format, or a damaged one '
+                f'({len(content)} bytes that start with {content[:8]!r})'
+            )
+        _check_size(*size)
+        if image:
+            return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
+        flag = _flag(size, reduce_to) if content.startswith(JPEG_START) else cv2.IMREAD_COLOR
+        img = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    except _Fault:
+        raise
+    except Exception as error:  # of OpenCV, Pillow and its plug-ins; or no memory
+        text = _one_line(error) or type(error).__name__
+        raise _Fault(f'cannot be decoded ({text})') from error
+    if img is None:
+        raise _Fault(f'not an image that OpenCV decodes, or a damaged one ({len(content)} bytes)')
+    return img
+
+
+def _check_size(width: int, height: int) -> None:
+    limit = os.environ.get(LIMIT) or str(MAX_PIXELS)
+    if not limit.isdecimal():
+        raise _Fault(f'{LIMIT} must be a number of pixels, got {limit!r}')
+    if width * height > int(limit):
+        raise _Fault(
+            f'{width} x {height} pixels, more than the {limit} that are decoded; set '
+            f'{LIMIT}={width * height} if it is what it seems and memory suffices'
+        )
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a JPEG or PNG has its end marker; True for the other formats."""
+    if content.startswith(JPEG_START):
+        # An EXIF thumbnail is a JPEG with an end of its own: search after the header. Image data
+        # cannot contain the marker, since 0xFF is stuffed there.
+        return content.endswith(JPEG_END) or content.find(JPEG_END, _find_scan(content)) >= 0
+    if content.startswith(PNG_START):
+        return content.endswith(PNG_END) or content.rfind(PNG_END) >= 0
+    return True
+
+
+def _container(content: bytes) -> str | None:
+    """'AVIF' or 'HEIF' by the brands of an ISO media file; None of other files."""
+    if content[4:8] != b'ftyp':
+        return None
+    box = content[8 : min(int.from_bytes(content[:4], 'big'), 256)]
+    brands = {box[place : place + 4] for place in range(0, len(box), 4)}
+    if brands & {b'avif', b'avis'}:
+        return 'AVIF'
+    return 'HEIF' if brands & HEIF_BRANDS else None
+
+
+def _find_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height by the header alone; None if there is none of a format that is decoded."""
+    if content.startswith(PNG_START) and content[12:16] == b'IHDR':
+        return int.from_bytes(content[16:20], 'big'), int.from_bytes(content[20:24], 'big')
+    if content.startswith(JPEG_START):
+        for kind, position in _segments(content):
+            if kind in JPEG_FRAMES:
+                size = content[position + 5 : position + 9]
+                return int.from_bytes(size[2:], 'big'), int.from_bytes(size[:2], 'big')
+    if content.startswith(b'RIFF') and content[8:12] == b'WEBP':
+        return _webp_size(content)
+    image = _open(content, FORMATS)
+    return image.size if image else None
+
+
+def _webp_size(content: bytes) -> tuple[int, int] | None:
+    """Without Pillow, which sets up a decoder to see it."""
+    kind, head = content[12:16], content[20:30]
+    if kind == b'VP8X':
+        return int.from_bytes(head[4:7], 'little') + 1, int.from_bytes(head[7:10], 'little') + 1
+    if kind == b'VP8L' and head[0] == 0x2F:
+        bits = int.from_bytes(head[1:5], 'little')
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b'VP8 ' and head[3:6] == b'\x9d\x01\x2a':
+        sides = int.from_bytes(head[6:8], 'little'), int.from_bytes(head[8:10], 'little')
+        return sides[0] & 0x3FFF, sides[1] & 0x3FFF
+    return None
+
+
+def _open(content: bytes, formats: tuple[str] | list[str]) -> ImageFile.ImageFile | None:
+    """The image by Pillow, of which no more than the header is read; None if it is of no format.
+
+    Image.open would apply Pillow's limit, which is the same for all of a process.
+    """
+    if 'HEIF' in formats and 'HEIF' not in Image.OPEN:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise _Fault(f'a HEIF image, and {BY_PILLOW["HEIF"]}') from error
+        pillow_heif.register_heif_opener()
+    Image.init()
+    for name in formats:
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        if factory is None or isinstance(accepts(content[:16]), str):
+            raise _Fault(f'a {name} image, and {BY_PILLOW[name]}')
+        if accepts(content[:16]):
+            try:
+                return factory(io.BytesIO(content), '')
+            except (SyntaxError, EOFError):  # Pillow's way to say that it is damaged
+                continue
+    return None
+
+
+def _flag(size: tuple[int, int], reduce_to: int | None) -> int:
+    """How to decode a JPEG: in full, or at the smallest size that has ``reduce_to`` pixels."""
+    if reduce_to is None:
+        return cv2.IMREAD_COLOR
+    fitting = (factor for factor in REDUCED if min(size) >= factor * reduce_to)
+    return REDUCED.get(next(fitting, 1), cv2.IMREAD_COLOR)
+
+
+def _find_scan(content: bytes) -> int:
+    """Where the image data of a JPEG begin, or its segments end."""
+    return [*_segments(content)][-1][1]
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int]]:
+    """Kind and place of a JPEG's segments (0xFF, kind, length, ...); last its data, or kind 0."""
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        kind = content[position + 1]
+        if kind == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if kind in JPEG_BARE:
+            position += 2
+            continue
+        yield kind, position
+        if kind == JPEG_SCAN:
+            return
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    yield 0, position
