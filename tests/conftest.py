@@ -1,9 +1,16 @@
 """What tests of several modules need."""
 
+import os
 import shutil
 
 import pytest
 from mmengine.registry import init_default_scope
+
+
+def pytest_configure(config):
+    """Tests see no GPU, but those with the mark ``gpu`` where they are asked for."""
+    if 'gpu' not in config.option.markexpr.replace('not gpu', ''):
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 
 @pytest.fixture(autouse=True)

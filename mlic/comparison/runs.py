@@ -131,7 +131,12 @@ def device_slots(jobs: int | None) -> list[dict]:
     """
     num_gpus = torch.cuda.device_count()
     if num_gpus:
-        return [{'CUDA_VISIBLE_DEVICES': str(i % num_gpus)} for i in range(jobs or num_gpus)]
+        # numbers, UUIDs or MIG slices that this process was given, by the names it was given them
+        given = os.environ.get('CUDA_VISIBLE_DEVICES')
+        names = given.split(',') if given else list(map(str, range(num_gpus)))
+        return [
+            {'CUDA_VISIBLE_DEVICES': names[i % num_gpus].strip()} for i in range(jobs or num_gpus)
+        ]
     cores = len(os.sched_getaffinity(0))
     return [ONE_THREAD] * (jobs or max(1, cores - round(os.getloadavg()[0])))
 

@@ -3,7 +3,6 @@
 from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
-from .hooks.channels_last_hook import ChannelsLastHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .hooks.loader_check_hook import LoaderCheckHook
@@ -28,7 +27,6 @@ install_safe_loading()
 __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
-    'ChannelsLastHook',
     'CheckpointError',
     'ClassCountCheckHook',
     'ConsoleRunner',

@@ -6,6 +6,7 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import weights_to_cpu
 from mmpretrain.registry import HOOKS
 
 from mlic.engine.checkpoints.search import LAST
@@ -58,6 +59,12 @@ class AtomicCheckpointHook(CheckpointHook):
                 for file in Path(self.out_dir).glob(name):
                     file.unlink()
                     runner.logger.warning(f'{file} is of an interrupted run and was removed')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Weights of the GPU, such as those that EMAHook puts in, are saved as the CPU's."""
+        for key in ('state_dict', 'ema_state_dict'):
+            if key in checkpoint:
+                checkpoint[key] = weights_to_cpu(checkpoint[key])
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to the new checkpoint, and only then delete those it replaces."""

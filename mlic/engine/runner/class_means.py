@@ -67,7 +67,8 @@ def class_means(
     was_training = model.training
     model.eval()
     weight = model.head.fc.weight  # (C, D)
-    total = weight.new_zeros(len(weight), weight.shape[1] + 2, dtype=torch.float64)
+    exact = torch.float32 if weight.device.type == 'mps' else torch.float64  # MPS has no float64
+    total = weight.new_zeros(len(weight), weight.shape[1] + 2, dtype=exact)
     started = time.time()
     every = max(1, len(loader) // 10)
     for index, batch in enumerate(loader, start=1):
@@ -76,7 +77,7 @@ def class_means(
         score = model.head(feats).sigmoid()  # (B, C)
         target = torch.stack([sample.gt_score for sample in batch['data_samples']]) > 0
         chosen = target & (score > threshold)
-        sums = torch.einsum('bc,bcd->cd', chosen.double(), feats[-1].double())
+        sums = torch.einsum('bc,bcd->cd', chosen.to(exact), feats[-1].to(exact))
         total += torch.cat([sums, target.sum(0)[:, None], chosen.sum(0)[:, None]], dim=1)
         if index % every == 0 or index == len(loader):
             left = (time.time() - started) / index * (len(loader) - index)

@@ -9,6 +9,8 @@ from mmengine.config import Config
 
 # seconds that a rank waits for the others; between epochs rank 0 alone writes and averages
 HANG_TIMEOUT = 600
+# backbones of plain convolutions, which tensor cores compute faster with the channels last
+CHANNELS_LAST = ('ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNeXt', 'SEResNet', 'SEResNeXt', 'RegNet')
 
 
 def adapt_to_device(cfg: Config, log=print) -> None:
@@ -17,7 +19,9 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     Loaders without workers keep none between epochs (torch refuses both), and without CUDA no
     memory is pinned.
 
-    With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards that have none.
+    With CUDA, AdamW runs fused, bfloat16 becomes float16 on cards that have none, and
+    ``channels_last`` is True for ResNet-like backbones unless the config says something else.
+    Where ``randomness.deterministic`` is True, cuBLAS is told so.
 
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
@@ -46,6 +50,10 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     if torch.cuda.is_available():
         if optim_wrapper.get('optimizer', {}).get('type') == 'AdamW':
             optim_wrapper.optimizer.setdefault('fused', True)
+        backbone = (cfg.get('model') or {}).get('backbone') or {}
+        cfg.setdefault('channels_last', backbone.get('type') in CHANNELS_LAST)
+        if cfg.get('randomness', {}).get('deterministic'):
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         if optim_wrapper.get('dtype') == 'bfloat16' and not _has_bfloat16():
             optim_wrapper.dtype = 'float16'
             say('This GPU has no bfloat16: mixed precision in float16.')

@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.recipes import hold_out, load_recipe, recipe_text, replace_data
-from mlic.comparison.runs import Run, RunError, _locked, run_all
+from mlic.comparison.runs import Run, RunError, _locked, device_slots, run_all
 from mlic.datasets.feature_cache import FeatureCache
 from tests.helpers import ROOT
 
@@ -516,3 +516,23 @@ def test_wrong_commands_end_in_one_line(tmp_path, photos):
     trained = compare(config, '--out', tmp_path / 'out', '--cache-features')
     assert trained.returncode == 1
     assert trained.stderr.strip().splitlines()[-1].startswith('error: --cache-features needs')
+
+
+# --- devices ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'given, num_gpus, jobs, expected',
+    [
+        ('4,5', 2, None, ['4', '5']),
+        ('4, 5', 2, 3, ['4', '5', '4']),
+        ('GPU-8f2,MIG-11c', 2, None, ['GPU-8f2', 'MIG-11c']),
+        (None, 3, 2, ['0', '1']),
+    ],
+)
+def test_runs_stay_on_the_gpus_that_were_given(monkeypatch, given, num_gpus, jobs, expected):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: num_gpus)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    if given is not None:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', given)
+    assert [slot['CUDA_VISIBLE_DEVICES'] for slot in device_slots(jobs)] == expected

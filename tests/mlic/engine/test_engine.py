@@ -1,6 +1,7 @@
 """Schedule, CPU mixed precision, prototype stage and the tools' start-up checks."""
 
 import logging
+import os
 import sys
 from types import SimpleNamespace
 
@@ -268,9 +269,33 @@ def test_memory_is_pinned_for_a_gpu_only(monkeypatch, has_cuda):
     assert cfg.train_dataloader.pin_memory is has_cuda
 
 
+@pytest.mark.parametrize(
+    'model, expected', [('ResNet', True), ('TResNet', False), ('SwinTransformer', False)]
+)
+def test_channels_come_last_for_resnets_on_a_gpu(monkeypatch, model, expected):
+    cfg = gpu_config(model=dict(backbone=dict(type=model)))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    adapt_to_device(cfg, lambda line: None)
+    assert 'channels_last' not in cfg
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    adapt_to_device(cfg)
+    assert cfg.channels_last is expected
+    cfg.channels_last = not expected
+    adapt_to_device(cfg)
+    assert cfg.channels_last is not expected
+
+
+@pytest.mark.parametrize('deterministic', [True, False])
+def test_cublas_is_told_of_deterministic_runs(monkeypatch, deterministic):
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    adapt_to_device(gpu_config(randomness=dict(seed=0, deterministic=deterministic)))
+    assert os.environ.pop('CUBLAS_WORKSPACE_CONFIG', None) == (':4096:8' if deterministic else None)
+
+
 def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = gpu_config()
+    cfg = gpu_config(channels_last=False)
     before = cfg.to_dict()
     adapt_to_device(cfg, pytest.fail)
     assert cfg.to_dict() == before

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import signal
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from PIL import Image
+from torch._subclasses import FakeTensorMode
 
 from mlic.engine.checkpoints.reading import CheckpointError, read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
@@ -184,6 +186,18 @@ def test_atomic_write_is_all_or_nothing(tmp_path):
         file.write(b'second')
         raise KeyError
     assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
+
+
+def test_weights_of_a_gpu_are_saved_as_the_cpus(tmp_path):
+    hook = atomic_checkpoint.AtomicCheckpointHook()
+    with FakeTensorMode():
+        checkpoint = {
+            key: OrderedDict(weight=torch.empty(2, device='cuda'), steps=torch.tensor(3))
+            for key in ('state_dict', 'ema_state_dict')
+        }
+        hook.before_save_checkpoint(None, checkpoint)
+    tensors = [value for weights in checkpoint.values() for value in weights.values()]
+    assert [tensor.device.type for tensor in tensors] == ['cpu'] * 4
 
 
 def test_a_full_disk_is_named_and_the_previous_checkpoint_is_whole(tmp_path, monkeypatch):
