@@ -78,15 +78,12 @@ def pack(run: OpenRun, trained: Config) -> dict:
     kept = {key: run.meta[key] for key in KEPT_META if key in run.meta}
     dataset_meta = {**kept.get('dataset_meta', {}), 'classes': run.classes}
     state_dict = {name: value.contiguous() for name, value in run.model.state_dict().items()}
-    return dict(
-        meta=dict(
-            kept, dataset_meta=dataset_meta, cfg=config_text(cfg), training_cfg=config_text(trained)
-        ),
-        state_dict=state_dict,
-    )
+    what = run.checkpoint.path
+    texts = dict(cfg=config_text(cfg, what), training_cfg=config_text(trained, what))
+    return dict(meta=dict(kept, dataset_meta=dataset_meta, **texts), state_dict=state_dict)
 
 
-def config_text(config: Config) -> str:
+def config_text(config: Config, source: str) -> str:
     """A config as Python, in mmengine's form, of plain values only.
 
     Raises:
@@ -95,8 +92,9 @@ def config_text(config: Config) -> str:
     try:
         text = config.pretty_text
     except Exception as error:  # the formatter's, of what is no Python
-        raise ValueError(f'the config cannot be written as Python: {error}') from error
-    return check_literals(text, config.to_dict(), 'the config')
+        reason = type(error).__name__
+        raise ValueError(f'the config of {source} is no Python when written ({reason})') from error
+    return check_literals(text, config.to_dict(), f'the config of {source}')
 
 
 def without_private(config: Config) -> Config:

@@ -29,8 +29,11 @@ def registered_names_only() -> Iterator[None]:
             raise ImportError(name)  # which mmengine takes for: there is none
         return importlib.import_module(name)
 
+    def import_unknown(name: str):
+        raise LookupError(f'{name} is not registered')
+
     with patch.multiple(
-        registry, get_object_from_string=lambda name: None, import_module=import_listed
+        registry, get_object_from_string=import_unknown, import_module=import_listed
     ):
         yield
 
