@@ -134,14 +134,14 @@ def _import_packages(custom_imports: object, allowed: Sequence[str]) -> None:
     imports = custom_imports.get('imports') if isinstance(custom_imports, dict) else custom_imports
     imports = [imports] if isinstance(imports, str) else imports or []
     if not isinstance(imports, (list, tuple)):
-        raise ValueError(f'has custom_imports that are no names: {imports!r}')
+        raise ValueError(f'has custom_imports that are no names: {imports!r:.99}')
     for name in imports:
         if not isinstance(name, str) or not all(map(str.isidentifier, name.split('.'))):
-            raise ValueError(f'imports {name!r}, which is no name of a package')
+            raise ValueError(f'imports {name!r:.99}, which is no name of a package')
         if not (_is_below(name, ('mlic', *allowed)) or is_method_here(name)):
             raise ValueError(
-                f'imports {name!r}, no package of this installation; if you trust it, add '
-                f'--allow-import {name} (in Python allow_imports=[{name!r}]); otherwise'
+                f'imports {name!r:.99}, no package of this installation (if you trust it, add '
+                f'--allow-import {name:.99}, in Python allow_imports=[{name!r:.99}])'
             )
     for name in imports:
         importlib.import_module(name)
@@ -157,15 +157,15 @@ def _check(value: object, place: str | None, packages: Sequence[str]) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if key in ('_scope_', 'default_scope') and item not in (SCOPE, None):
-                raise ValueError(f'has {key}={item!r}, and only {SCOPE!r} is known')
+                raise ValueError(f'has {key}={item!r:.99}, and only {SCOPE!r} is known')
             if key == '_base_':
                 raise ValueError(f'has {key}, which a config file executes')
             if key in ('backend_args', 'file_client_args') and not _is_local(item):
-                raise ValueError(f'has {key}={item!r}, which is not a file of this machine')
+                raise ValueError(f'has {key}={item!r:.99}, which is not a file of this machine')
             if key == 'type' or (key in NAMES and isinstance(item, str)):
                 _check_class(item, NAMES.get(key, place), packages)
             elif key == 'checkpoint_path' and item:
-                raise ValueError(f'has {key}={item!r}, while its weights are in the checkpoint')
+                raise ValueError(f'has {key}={item!r:.99}, while its weights are in the checkpoint')
             else:
                 if key == 'default_hooks' and isinstance(item, dict):
                     item = [*item.values()]  # its keys are names, such as param_scheduler
@@ -174,7 +174,7 @@ def _check(value: object, place: str | None, packages: Sequence[str]) -> None:
         for item in value:
             _check(item, place, packages)
     elif isinstance(value, str) and place in BUILT and ':' in value:
-        raise ValueError(f'names {value!r}, which may be an address')
+        raise ValueError(f'names {value!r:.99}, which may be an address')
 
 
 def _is_local(args: object) -> bool:
@@ -187,20 +187,23 @@ def _is_local(args: object) -> bool:
 def _check_class(name: object, place: str | None, packages: Sequence[str]) -> None:
     """Refuse a type that is not registered there (anywhere, where the place is not known)."""
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f'has type {name!r}, which is not the name of a registered class')
+        raise ValueError(f'has type {name!r:.99}, which is not the name of a registered class')
     places = REGISTRIES.values() if place is None else [REGISTRIES[place]]
     found = [item for item in (find_registered(registry, name) for registry in places) if item]
     if not found:
         where = f' in {place}' if place else ''
         raise ValueError(
-            f'has type {name!r}, which is not the name of a registered class{where}; if a package '
-            'that you trust has it, add --allow-import PACKAGE; otherwise'
+            f'has type {name!r:.99}, which is not the name of a registered class{where} (if a '
+            'package that you trust has it, name it in custom_imports and with --allow-import)'
         )
+    if name in REFUSED:
+        raise ValueError(f'has type {name!r}, which may fetch a file or run what is in one')
     for item in found:
-        if name in REFUSED or not _is_below(getattr(item, '__module__', ''), packages):
+        module = getattr(item, '__module__', 'nowhere')
+        if not _is_below(module, packages):
             raise ValueError(
-                f'has type {name!r}, of {getattr(item, "__module__", "unknown origin")}, which a '
-                'stored config may not name'
+                f'has type {name!r}, of {module}, and only some packages are trusted '
+                '(--allow-import PACKAGE adds one)'
             )
 
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
@@ -80,23 +80,35 @@ def written(write, values):
         return None
 
 
-@pytest.mark.parametrize('write', [publish_text, recipe_text])
-@given(
-    values=st.dictionaries(st.text(max_size=4) | st.sampled_from(['a', 'model']), VALUES).filter(
-        lambda values: not {'filename', 'text', 'pretty_text', 'env_variables'} & {*values}
-    )
-)
-@settings(deadline=None)
-@example(HOSTILE[0])
-@example(HOSTILE[9])
-def test_a_written_config_reads_back_with_equal_values_or_is_refused(write, values):
+CONFIGS = st.dictionaries(
+    st.text(max_size=4) | st.sampled_from(['a', 'model']), VALUES, max_size=4
+).filter(lambda values: not {'filename', 'text', 'pretty_text', 'env_variables'} & {*values})
+WRITERS = pytest.mark.parametrize('write', [publish_text, recipe_text])
+
+
+def reads_back_or_is_refused(write, values):
     text = written(write, values)
     if text is not None:
         assert same(parse_literals(text), Config(values).to_dict())
         assert '{{' not in text and '_base_' not in values
 
 
-@pytest.mark.parametrize('write', [publish_text, recipe_text])
+@WRITERS
+@given(values=CONFIGS)
+@settings(deadline=None)
+def test_a_written_config_reads_back_with_equal_values_or_is_refused(write, values):
+    reads_back_or_is_refused(write, values)
+
+
+@pytest.mark.slow
+@WRITERS
+@given(values=CONFIGS)
+@settings(deadline=None, max_examples=2000)
+def test_many_written_configs_read_back_or_are_refused(write, values):
+    reads_back_or_is_refused(write, values)
+
+
+@WRITERS
 @pytest.mark.parametrize('values', HOSTILE, ids=str)
 def test_a_written_config_runs_nothing_and_is_what_mmengine_reads(
     write, values, tmp_path, monkeypatch
