@@ -91,7 +91,7 @@ def open_run(
         cfg.model = for_prediction(cfg.model)
     with refuse_stored(found.path) if stored else nullcontext():
         model = build_model(cfg)
-        if stored:  # what a reader of its config would build without that guard
+        if stored:  # what others build from its config has then been built with that guard, too
             test = cfg.get('test_dataloader') or {}
             for transform in test.get('dataset', {}).get('pipeline', ()):
                 TRANSFORMS.build(transform)

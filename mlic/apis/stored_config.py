@@ -46,8 +46,8 @@ PLACES = dict(
     log_processor='LOG_PROCESSORS',
     model_wrapper_cfg='MODEL_WRAPPERS',
 )
-# arguments that are the name of a registered class, as `type` is; of what a model or a pipeline
-# is built of, refuse_stored sees to them
+# other arguments that are the name of a registered class; those of models and transforms, which
+# are many, fail in refuse_stored
 NAMES = dict(
     ema_type='MODELS',
     constructor='OPTIM_WRAPPER_CONSTRUCTORS',
