@@ -60,6 +60,20 @@ def methods_hidden_by() -> str | None:
     return spec.origin if spec else None
 
 
+def is_method_here(name: str) -> bool:
+    """Whether ``projects.METHOD`` (or a module in it) is of this installation.
+
+    Not of another ``projects`` folder on the path, such as one in the working directory. Nothing
+    of a folder that is not ours is imported to find out.
+    """
+    package, *parts = name.split('.')
+    if package != 'projects' or not parts or methods_hidden_by():
+        return False
+    spec = importlib.util.find_spec(f'projects.{parts[0]}')
+    ours = PACKAGE.parent / 'projects' / parts[0]
+    return bool(spec and spec.origin) and Path(spec.origin).resolve().parent == ours.resolve()
+
+
 def register_models(method: str) -> None:
     """Tell mmpretrain's ``get_model`` and ``list_models`` the models of a method's metafile."""
     from mmpretrain.apis.model import ModelHub

@@ -41,6 +41,8 @@ WITH_STAGE = {
     *('deploy/export.py', 'deploy/verify.py'),
     *('compute_prototypes.py', 'demo.py', 'infer.py', 'publish_model.py', 'test.py'),
 }
+# which packages the config inside a checkpoint may import
+WITH_STORED_CONFIG = {'demo.py', 'infer.py', 'publish_model.py'}
 TOOLS = {RENAMED_TOOLS.get(tool, tool): options for tool, options in BEFORE['tools'].items()}
 
 
@@ -92,4 +94,5 @@ def test_options_of_a_tool_are_those_of_before_but_for_the_renamed(tool, monkeyp
         call_tool(f'tools/{tool}')
     expected = {RENAMED_OPTIONS.get(name, name) for name in TOOLS[tool]}
     expected |= {'--stage'} if tool in WITH_STAGE else set()
+    expected |= {'--allow-import'} if tool in WITH_STORED_CONFIG else set()
     assert options_of(found.value.args[0]) == expected

@@ -4,7 +4,8 @@ from .export import ScoreModel, describe_input, input_size
 from .image_sources import collect_images
 from .inferencer import MultiLabelInferencer
 from .model_outputs import has_label_embeddings, label_embeddings, predict_with_attention
-from .open_run import OpenRun, open_run, read_stored_config
+from .open_run import OpenRun, open_run
+from .stored_config import read_stored_config
 
 __all__ = [
     'MultiLabelInferencer',

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from mlic.visualization.multi_label_visualizer import draw_sample
 from .folding import fold_batch_norm
 from .model_outputs import predict_with_attention
 from .open_run import open_run
+from .stored_config import refuse_stored
 
 
 class MultiLabelInferencer(ImageClassificationInferencer):
@@ -38,12 +40,15 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         device (str, optional): Defaults to None: the GPU if there is one.
         stage (str): Of a work directory: 'best' or 'last', see :func:`open_run`. Defaults to
             'best'.
+        allow_imports (Sequence[str]): Packages that the config in the checkpoint may import
+            beside those of this installation. Defaults to none.
 
     Attributes:
         checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
 
     Raises:
-        ValueError: If there is no config, or weights or classes do not fit.
+        ValueError: If there is no config, or a stored one that is refused; or weights or classes
+            do not fit.
 
     Example:
         >>> inferencer = MultiLabelInferencer('work_dirs/run/best.pth')
@@ -61,10 +66,13 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         config: str | Path | Config | None = None,
         device: str | None = None,
         stage: str = 'best',
+        allow_imports: Sequence[str] = (),
     ) -> None:
-        run = open_run(checkpoint, config, stage=stage, device=device)
+        options = dict(stage=stage, device=device, allow_imports=allow_imports)
+        run = open_run(checkpoint, config, **options)
         self.checkpoint = run.checkpoint
-        super().__init__(fold_batch_norm(run.model), pretrained=False)
+        with refuse_stored(run.checkpoint.path) if config is None else nullcontext():
+            super().__init__(fold_batch_norm(run.model), pretrained=False)
 
     def stream(
         self,

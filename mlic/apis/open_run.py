@@ -3,10 +3,9 @@
 Neither a checkpoint's weights nor its config are ever executed; a config file is.
 """
 
-import ast
-import importlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +15,13 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
 from mlic.models.training_parts import for_prediction
+
+from .stored_config import read_stored_config, refuse_stored
 
 
 class OpenRun(NamedTuple):
@@ -51,39 +52,49 @@ def open_run(
     split: str = 'test',
     training_parts: bool = False,
     device: str | None = None,
+    allow_imports: Sequence[str] = (),
 ) -> OpenRun:
     """Build a model and load its weights.
 
     Args:
         checkpoint (str | Path): File, address or work directory.
         config (str | Path | Config, optional): Config file, which is executed. Defaults to None:
-            the config that the checkpoint holds, which is not.
+            the config that the checkpoint holds, see :func:`read_stored_config`.
         stage (str): Of a work directory, see :func:`find_checkpoint`. Defaults to 'best'.
         cfg_options (Mapping, optional): Config entries to replace. Defaults to None.
         split (str): Of a given config, the data whose classes are compared. Defaults to 'test'.
         training_parts (bool): Keep what only training needs, such as projectors. Defaults to
             False.
         device (str, optional): Defaults to None: the GPU if there is one.
+        allow_imports (Sequence[str]): Packages that a stored config may import beside those of
+            this installation. Defaults to none.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If there is no config, or weights or classes and their order do not fit.
+        ValueError: If there is no config, or a stored one that is refused or gives no model; or
+            weights or classes and their order do not fit.
     """
     found = find_checkpoint(checkpoint, stage)
     content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')
     meta = content.get('meta') or {}
-    cfg = read_stored_config(meta, found.path) if config is None else config
+    stored = config is None
+    cfg = read_stored_config(meta, found.path, allow_imports) if stored else config
     cfg = cfg.copy() if isinstance(cfg, Config) else Config.fromfile(cfg)
     if cfg_options:
         cfg.merge_from_dict(dict(cfg_options))
     # a scope is a package that the registries import: never one that a checkpoint names
-    given = {} if config is None else cfg
+    given = {} if stored else cfg
     init_default_scope(given.get('default_scope', 'mmpretrain'))
     loader = given.get(f'{split}_dataloader')
     classes = loader and data_classes(loader.dataset)
     if not training_parts:
         cfg.model = for_prediction(cfg.model)
-    model = build_model(cfg)
+    with refuse_stored(found.path) if stored else nullcontext():
+        model = build_model(cfg)
+        if stored:  # what others build from its config has then been built with that guard, too
+            test = cfg.get('test_dataloader') or {}
+            for transform in test.get('dataset', {}).get('pipeline', ()):
+                TRANSFORMS.build(transform)
     # but for parts of training and counters of batch norm, all is there
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
     names = class_names(cfg, class_names_of(content) or classes, found.path)
@@ -115,83 +126,17 @@ def data_classes(dataset: ConfigDict) -> Sequence[str] | None:
     return names
 
 
-def read_stored_config(meta: Mapping, source: str | Path) -> Config:
-    """The config in a checkpoint's ``meta``, read as data.
-
-    mmengine writes it as Python, and would execute it. Here it may hold nothing but literals
-    and ``dict(...)``; of its ``custom_imports``, ``mlic`` and what is in ``projects`` is imported.
-
-    Raises:
-        ValueError: If there is none, or it holds anything else.
-    """
-    text = meta.get('cfg')
-    if not isinstance(text, str):
-        raise ValueError(f'{source} holds no config: give its config file')
-    try:
-        cfg = Config(parse_literals(text))
-    except (ValueError, SyntaxError, RecursionError, TypeError) as error:
-        raise ValueError(
-            f'the config in {source} is more than plain values ({error}), and is not executed: '
-            'give its config file'
-        ) from error
-    imports = (cfg.get('custom_imports') or {}).get('imports') or []
-    for name in [imports] if isinstance(imports, str) else imports:
-        if name != 'mlic' and not str(name).startswith('projects.'):
-            raise ValueError(f'the config in {source} imports {name!r}: give its config file')
-        importlib.import_module(name)
-    return cfg
-
-
-def parse_literals(text: str) -> dict:
-    """The values of a text of assignments; ValueError if one is not a literal or a ``dict``."""
-    values = {}
-    for statement in ast.parse(text).body:
-        if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-            raise ValueError(f'line {statement.lineno} is not an assignment')
-        (target,) = statement.targets
-        if not isinstance(target, ast.Name):
-            raise ValueError(f'line {statement.lineno} does not assign to a name')
-        values[target.id] = ast.literal_eval(_DictCalls().visit(statement.value))
-    _check_types(values)
-    return values
-
-
-class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` becomes ``{'a': 1}``, which is a literal."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        keys = [keyword.arg for keyword in node.keywords]
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or None in keys:
-            raise ValueError(f'line {node.lineno} calls something')
-        values = [self.visit(keyword.value) for keyword in node.keywords]
-        if not node.args:
-            return ast.Dict([ast.Constant(key) for key in keys], values)
-        if len(node.args) > 1 or keys or not isinstance(node.args[0], ast.Dict):
-            raise ValueError(f'line {node.lineno} calls dict with a value')
-        return self.visit(node.args[0])
-
-
-def _check_types(value: object) -> None:
-    """Refuse a type that is a path: a registry would import it, and call it."""
-    if isinstance(value, dict):
-        kind = value.get('type')
-        if isinstance(kind, str) and not kind.isidentifier():
-            raise ValueError(f'type {kind!r} is not the name of a registered class')
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            _check_types(item)
-
-
 def class_names(cfg: Config, names: Sequence[str] | None, source: str | Path) -> list[str]:
     """The known names, else those of the type of the config's data, else numbers with a notice.
 
     Raises:
         ValueError: If there are not as many as the head has classes.
     """
-    number = (cfg.model.get('head') or {}).get('num_classes')
-    if not names and 'test_dataloader' in cfg:
-        dataset_class = DATASETS.get(cfg.test_dataloader.dataset.type)
+    head = cfg.model.get('head')
+    number = head.get('num_classes') if isinstance(head, dict) else None
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    if not names and isinstance(dataset, dict) and 'type' in dataset:
+        dataset_class = DATASETS.get(dataset.type)
         names = getattr(dataset_class, 'METAINFO', {}).get('classes')
     if not names:
         print_log(f'{source} names no classes: they are numbers from 0', logger='current')

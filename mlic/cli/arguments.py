@@ -57,9 +57,22 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str, *suffixes: s
 
 def add_config_argument(parser: argparse.ArgumentParser, name: str = 'config', **kwargs) -> None:
     """A config, by its path or by the name of one of those here."""
-    inside = ' (the config inside the checkpoint)' if name.startswith('-') else ''
-    kwargs.setdefault('help', f'config file, or the name of one{inside}')
+    kwargs.setdefault('help', 'config file, or the name of one')
     parser.add_argument(name, type=find_config, **kwargs)
+
+
+def add_stored_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config``, and ``--allow-import`` for where the config inside the checkpoint is used."""
+    what = 'config file, or the name of one (the config inside the checkpoint)'
+    add_config_argument(parser, '--config', help=what)
+    parser.add_argument(
+        '--allow-import',
+        action='append',
+        default=[],
+        metavar='PACKAGE',
+        help='a package that the config inside the checkpoint may import; may be repeated '
+        '(only those of this installation)',
+    )
 
 
 def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.topk=3') -> None:

@@ -17,7 +17,7 @@ from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Serve a page that labels photos')
     arguments.add_checkpoint_arguments(parser)
-    arguments.add_config_argument(parser, '--config')
+    arguments.add_stored_config_arguments(parser)
     arguments.add_threshold_argument(parser, 'where the slider starts')
     arguments.add_device_argument(parser)
     parser.add_argument(
@@ -35,7 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     MMLogger.get_instance('demo', log_level='WARNING')
     import_gradio()  # before the time that a model takes
     threshold = parse_score_threshold(args.threshold)
-    inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
+    inferencer = MultiLabelInferencer(
+        args.checkpoint, args.config, args.device, args.stage, args.allow_import
+    )
     print(f'checkpoint: {inferencer.checkpoint}')
     demo = build_demo(inferencer, of_classes(threshold, inferencer.classes))
     print(f'page: {serve(demo, args.host, args.port)} (Ctrl+C ends it)', flush=True)

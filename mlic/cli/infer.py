@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='image file, folder (at any depth), quoted pattern such as "a/**/*.jpg", or address',
     )
     arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True)
-    arguments.add_config_argument(parser, '--config')
+    arguments.add_stored_config_arguments(parser)
     decision = parser.add_mutually_exclusive_group()
     arguments.add_threshold_argument(decision, 'lowest score of a predicted label')
     decision.add_argument(
@@ -157,7 +157,9 @@ def run(args: argparse.Namespace) -> list[str]:
             'files: left out'
         )
     threshold = parse_score_threshold(args.threshold)
-    inferencer = MultiLabelInferencer(args.checkpoint, args.config, args.device, args.stage)
+    inferencer = MultiLabelInferencer(
+        args.checkpoint, args.config, args.device, args.stage, args.allow_import
+    )
     print(f'checkpoint: {inferencer.checkpoint}')
     thr = of_classes(threshold, inferencer.classes)
     if args.topk and args.topk > len(inferencer.classes):

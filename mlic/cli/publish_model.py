@@ -17,10 +17,12 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mlic.apis.open_run import OpenRun, open_run, read_stored_config
+from mlic.apis.open_run import OpenRun, open_run
+from mlic.apis.stored_config import read_stored_config
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
+from mlic.literals import check_literals
 
 PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
@@ -30,7 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Strip a checkpoint down to what prediction needs')
     arguments.add_checkpoint_arguments(parser, 'source', metavar='SRC')
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
-    arguments.add_config_argument(parser, '--config')
+    arguments.add_stored_config_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -39,12 +41,16 @@ def publish(args: argparse.Namespace) -> Path:
 
     Raises:
         FileExistsError: If one of them is there.
+        ValueError: If a config cannot be written as plain values.
     """
-    run = open_run(args.source, args.config, stage=args.stage, device='cpu')
+    options = dict(stage=args.stage, device='cpu', allow_imports=args.allow_import)
+    run = open_run(args.source, args.config, **options)
     source = run.checkpoint.path
     print(f'checkpoint: {run.checkpoint}')
-    stored = args.config is None
-    trained = read_stored_config(run.meta, source) if stored else Config.fromfile(args.config)
+    if args.config is None:
+        trained = read_stored_config(run.meta, source, args.allow_import)
+    else:
+        trained = Config.fromfile(args.config)
     name = config_name(args.config, run.meta, source)
     content = pack(run, without_private(trained))
     buffer = io.BytesIO()
@@ -72,12 +78,23 @@ def pack(run: OpenRun, trained: Config) -> dict:
     kept = {key: run.meta[key] for key in KEPT_META if key in run.meta}
     dataset_meta = {**kept.get('dataset_meta', {}), 'classes': run.classes}
     state_dict = {name: value.contiguous() for name, value in run.model.state_dict().items()}
-    return dict(
-        meta=dict(
-            kept, dataset_meta=dataset_meta, cfg=cfg.pretty_text, training_cfg=trained.pretty_text
-        ),
-        state_dict=state_dict,
-    )
+    what = run.checkpoint.path
+    texts = dict(cfg=config_text(cfg, what), training_cfg=config_text(trained, what))
+    return dict(meta=dict(kept, dataset_meta=dataset_meta, **texts), state_dict=state_dict)
+
+
+def config_text(config: Config, source: str) -> str:
+    """A config as Python, in mmengine's form, of plain values only.
+
+    Raises:
+        ValueError: If it would not read back as the same values.
+    """
+    try:
+        text = config.pretty_text
+    except Exception as error:  # the formatter's, of what is no Python
+        reason = type(error).__name__
+        raise ValueError(f'the config of {source} is no Python when written ({reason})') from error
+    return check_literals(text, config.to_dict(), f'the config of {source}')
 
 
 def without_private(config: Config) -> Config:
@@ -107,7 +124,8 @@ def config_name(config: str | None, meta: dict, source: str) -> str:
     """Of the config file, else of the run (without its time), else of the checkpoint file."""
     if config:
         return Path(config).stem
-    name = re.sub(r'_\d{8}_\d{6}$', '', meta.get('experiment_name') or Path(source).stem)
+    name = str(meta.get('experiment_name') or Path(source).stem)
+    name = re.sub(r'_\d{8}_\d{6}$', '', name)
     return re.sub(r'[^\w.-]', '_', name)
 
 

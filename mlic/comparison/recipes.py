@@ -7,6 +7,8 @@ import numpy as np
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
+from mlic.literals import check_literals
+
 DATA_KEYS = (
     'data_preprocessor',
     'train_dataloader',
@@ -110,11 +112,17 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
 
 
 def recipe_text(cfg: Config) -> str:
-    """A config file with all entries of ``cfg``; equal configs have equal texts."""
-    return ''.join(
+    """A config file with all entries of ``cfg``; equal configs have equal texts.
+
+    Raises:
+        ValueError: If an entry is no plain value.
+    """
+    values = cfg.to_dict()
+    text = ''.join(
         f'{key} = {pprint.pformat(value, width=100, compact=True)}\n'
-        for key, value in sorted(cfg.to_dict().items())
+        for key, value in sorted(values.items())
     )
+    return check_literals(text, values, cfg.filename or 'the config')
 
 
 def _build_without_pipeline(dataset_cfg: Config):

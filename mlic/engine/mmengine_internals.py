@@ -3,13 +3,39 @@
 A later mmengine that renames one of them is adapted to here. Tried with 0.10.12.
 """
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
 
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.registry import registry
 from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
 from torch import nn
+
+
+@contextmanager
+def registered_names_only() -> Iterator[None]:
+    """While this holds, a registry builds what is registered, and imports no other name.
+
+    A class may take the name of another in any argument (``padding_mode``, ``conv_type``), and
+    mmengine imports a name that is not registered, or the part before a dot in it.
+    """
+
+    def import_listed(name: str):
+        if name.split('.')[0] not in ('mmengine', 'mmcv', 'mmpretrain'):
+            raise ImportError(name)  # which mmengine takes for: there is none
+        return importlib.import_module(name)
+
+    def import_unknown(name: str):
+        raise LookupError(f'{name} is not registered')
+
+    with patch.multiple(
+        registry, get_object_from_string=import_unknown, import_module=import_listed
+    ):
+        yield
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -10,6 +10,8 @@ from mmengine.config import ConfigDict
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from mlic.registries import find_registered
+
 
 class TrainingParts:
     """Mixin of a neck, head or other module that has parts for its losses alone.
@@ -62,7 +64,9 @@ def for_prediction(model_cfg: ConfigDict) -> ConfigDict:
         return model_cfg
     copy = type(model_cfg)({key: for_prediction(item) for key, item in model_cfg.items()})
     kind = copy.get('type')
-    cls = MODELS.get(kind) if isinstance(kind, str) else kind
+    cls = kind
+    if isinstance(kind, str):  # 'package.Class' of a config file, or one of another registry
+        cls = MODELS.get(kind) if '.' in kind else find_registered(MODELS, kind)
     for argument in getattr(cls, 'off_in_prediction', ()):
         parameters = inspect.signature(cls).parameters
         if argument in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -69,6 +69,9 @@ def config_text(
         num_classes (int): Number of classes.
         epochs (int, optional): Of training. None: about 400 iterations, 6 to 40 epochs.
         tool (str): What writes it.
+
+    Raises:
+        ValueError: If a path has a pair of braces, for which mmengine puts in something else.
     """
     sizes = {split: len(members) for split, members in splits.items()}
     # at least 8 batches an epoch, and about 400 in all
@@ -79,6 +82,9 @@ def config_text(
     leaf = Path(find_config('sadcl_efficientnet-lite0_own224'))
     base = os.path.relpath(leaf, path.resolve().parent) if inside else leaf
     run = work_dir(path).as_posix()
+    for place in (base, labels, images, run):
+        if '{{' in str(place):
+            raise ValueError(f"{place}: '{{{{' in a path means something else in a config file")
     return CONFIG.format(
         tool=tool,
         sizes=sizes,

@@ -19,12 +19,12 @@ from PIL import Image
 from mlic.apis.folding import fold_batch_norm
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.apis.open_run import build_model, open_run, parse_literals, read_stored_config
+from mlic.apis.open_run import build_model, open_run
 from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import ROOT, call_tool
+from tests.helpers import call_tool
 from tests.photo_run import CLASSES, SIZE
 from tests.tiny_runs import plain_model
 
@@ -180,47 +180,6 @@ def test_a_cropped_image_is_drawn_as_the_model_sees_it(run, photos, checkpoint):
     picture = np.asarray(own.draw(photos[0], sample))
     square = draw_prediction(sample.view, [], [])
     np.testing.assert_array_equal(picture[12:400, 150:300], np.asarray(square)[12:400, 150:300])
-
-
-# ---------------------------------------------------------------- the config in a checkpoint
-
-
-@pytest.mark.parametrize(
-    'name', ['sadcl_r101_coco448', 'sadcl_r101_voc448', 'sadcl_efficientnet-lite0_corel5k160']
-)
-def test_a_dumped_config_is_read_without_executing_it(name):
-    cfg = Config.fromfile(ROOT / 'configs/sadcl' / f'{name}.py')
-    assert parse_literals(cfg.pretty_text) == cfg.to_dict()
-
-
-@pytest.mark.parametrize(
-    'text, reason',
-    [
-        ("__import__('pathlib').Path('executed').touch()", 'line 1 is not an assignment'),
-        ("a = __import__('pathlib').Path('executed').touch()", 'line 1 calls something'),
-        ("a = dict(b=dict, c=[open('executed', 'w')])", 'malformed|calls'),
-        ("a = dict(**{'b': open('executed', 'w')})", 'calls something'),
-        ('a = dict([(1, 2)])', 'calls dict with a value'),
-        ("import os\nos.mkdir('executed')", 'line 1 is not'),
-        ("a = f'{open(chr(101))}'", 'calls something'),
-        ("model = dict(type='os.mkdir', name='executed')", "type 'os.mkdir'"),
-        ("a = [dict(b=(dict(type='pathlib.Path'),))]", 'not the name'),
-        ('a.b = 1', 'does not assign to a name'),
-        ('a = (', 'never closed|EOF'),
-        ("custom_imports = dict(imports=['antigravity'])", "imports 'antigravity'"),
-    ],
-)
-def test_a_config_that_would_run_code_is_refused(text, reason, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f'run.pth.*({reason}).*give its config file|{reason}'):
-        read_stored_config(dict(cfg=text), 'run.pth')
-    assert not (tmp_path / 'executed').exists()
-    assert 'antigravity' not in sys.modules
-
-
-def test_a_checkpoint_without_config_says_so():
-    with pytest.raises(ValueError, match='run.pth holds no config: give its config file'):
-        read_stored_config({}, 'run.pth')
 
 
 def test_prediction_needs_no_training_part_and_does_not_build_it(inferencer):

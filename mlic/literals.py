@@ -1,0 +1,72 @@
+"""Python text that holds plain values only: read without executing it, written to read back."""
+
+import ast
+import pprint
+
+MAX_LENGTH = 1_000_000  # characters; the longest config here has 20,000
+
+
+def parse_literals(text: str) -> dict:
+    """The values of a text of assignments, which is not executed.
+
+    Raises:
+        ValueError: If one is neither a literal nor a ``dict(...)``, or the text is no Python, too
+            long or nested too deeply.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f'it has {len(text)} characters, more than {MAX_LENGTH}')
+    values = {}
+    try:
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+                raise ValueError(f'line {statement.lineno} is not an assignment')
+            (target,) = statement.targets
+            if not isinstance(target, ast.Name):
+                raise ValueError(f'line {statement.lineno} does not assign to a name')
+            values[target.id] = ast.literal_eval(_DictCalls().visit(statement.value))
+    except (MemoryError, RecursionError) as error:  # the first is the parser's word for it
+        raise ValueError('it is nested too deeply') from error
+    except (SyntaxError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return values
+
+
+def check_literals(text: str, values: dict, what: str) -> str:
+    """The text, if it is a config file that holds exactly these values and does nothing else.
+
+    mmengine's own text of a config does not escape the keys of dicts, and writes a number that is
+    not finite by its name.
+
+    Args:
+        text (str): What is to be written.
+        values (dict): What it was made of.
+        what (str): What the text is, for the message.
+
+    Raises:
+        ValueError: If :func:`parse_literals` reads anything else; or mmengine, when it loads the
+            file, would read another one (``_base_``) or put something in (``{{…}}``).
+    """
+    if '_base_' in values or '{{' in text:
+        raise ValueError(f"{what}: '_base_' and '{{{{' mean something else in a config file")
+    try:
+        same = pprint.pformat(parse_literals(text)) == pprint.pformat(values)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{what} holds more than plain values: {error}') from error
+    if not same:
+        raise ValueError(f'{what} cannot be written as Python: read back, it has other values')
+    return text
+
+
+class _DictCalls(ast.NodeTransformer):
+    """``dict(a=1)`` becomes ``{'a': 1}``, which is a literal."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        keys = [keyword.arg for keyword in node.keywords]
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or None in keys:
+            raise ValueError(f'line {node.lineno} calls something')
+        values = [self.visit(keyword.value) for keyword in node.keywords]
+        if not node.args:
+            return ast.Dict([ast.Constant(key) for key in keys], values)
+        if len(node.args) > 1 or keys or not isinstance(node.args[0], ast.Dict):
+            raise ValueError(f'line {node.lineno} calls dict with a value')
+        return self.visit(node.args[0])
