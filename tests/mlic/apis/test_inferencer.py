@@ -24,7 +24,7 @@ from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import call_tool
+from tests.helpers import ROOT, call_tool
 from tests.photo_run import CLASSES, SIZE
 from tests.tiny_runs import plain_model
 
