@@ -1,5 +1,6 @@
 """Checkpoints that a crash or a full disk leaves whole."""
 
+import time
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -8,7 +9,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from mlic.engine.checkpoints.search import LAST
+from mlic.engine.checkpoints.search import LAST, LAUNCHES, launches_of
+from mlic.engine.mmengine_internals import is_resuming
 from mlic.files import PARTIAL, atomic_write
 
 
@@ -32,7 +34,9 @@ class AtomicCheckpointHook(CheckpointHook):
       renamed, in this order;
     - the previous checkpoint, and the previous best one, are deleted only after that
       (mmengine's deletes them first);
-    - what an interrupted run left half-written is removed at the start.
+    - what an interrupted run left half-written is removed at the start;
+    - a checkpoint records the launches of its run, by which ``find_resumable`` tells runs apart,
+      and a new run takes an older one's ``last_checkpoint`` away.
 
     Only for checkpoints on a file system; in an object store mmengine's way is kept.
 
@@ -53,11 +57,16 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path = self._here(self.best_ckpt_path)
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[key] = path and self._here(path)
+        # the first launch stands for the run; a clock that was set back changes no order
+        before = launches_of(runner.message_hub.runtime_info)
+        before = before or ([0.0] if is_resuming(runner) else [])
+        now = max([time.time(), *(launch + 1 for launch in before[-1:])])
+        runner.message_hub.update_info(LAUNCHES, [*before, now])
         if is_main_process():
-            for name in (f'*.pth{PARTIAL}', LAST + PARTIAL):
+            for name in (f'*.pth{PARTIAL}', LAST + PARTIAL, *([] if before else [LAST])):
                 for file in Path(self.out_dir).glob(name):
                     file.unlink()
-                    runner.logger.warning(f'{file} is of an interrupted run and was removed')
+                    runner.logger.warning(f'{file} is of an earlier run and was removed')
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to the new checkpoint, and only then delete those it replaces."""

@@ -73,7 +73,7 @@ def load_prototypes(
         return read_prototypes(source), None
     found = find_checkpoint(source, stage)
     print(f'checkpoint: {found}')
-    content = read_checkpoint(found.path, ours=True)
+    content = read_checkpoint(found.path)
     weights = content.get('state_dict', content)
     if 'head.prototypes' not in weights:
         raise ValueError(

@@ -137,7 +137,7 @@ DOORS = {
         Config(dict(model=SMALL)), pretrained=str(path), device='cpu'
     ),
     'load_checkpoint': lambda path, tmp_path: load_checkpoint(nn.Linear(1, 1), str(path)),
-    'read_checkpoint': lambda path, tmp_path: read_checkpoint(path, ours=True),
+    'read_checkpoint': lambda path, tmp_path: read_checkpoint(path),
     'https': through_http,
     'open-mmlab': through_zoo,
     's3': through_object_store,
@@ -237,7 +237,7 @@ def test_arrays_written_under_the_other_numpy_are_read(tmp_path):
     writer = torch._C.PyTorchFileWriter(str(tmp_path / 'old.pth'))  # a torch file around a pickle
     writer.write_record('data.pkl', renamed, len(renamed))
     writer.write_end_of_file()
-    loaded = read_checkpoint(tmp_path / 'old.pth', ours=True)
+    loaded = read_checkpoint(tmp_path / 'old.pth')
     assert loaded['score'] == 1.5
     np.testing.assert_array_equal(loaded['array'], np.ones(2))
 
@@ -247,7 +247,7 @@ def test_a_stock_schedule_is_refused_by_name(tmp_path):
     schedule = OneCycleLR(optimizer, eta_max=1.0, total_steps=10)
     torch.save(dict(param_schedulers=[schedule.state_dict()]), tmp_path / 'stock.pth')
     with pytest.raises(CheckpointError, match='OneCycleParamScheduler'):
-        read_checkpoint(tmp_path / 'stock.pth', ours=True)
+        read_checkpoint(tmp_path / 'stock.pth')
 
 
 @pytest.mark.parametrize(

@@ -103,14 +103,14 @@ def run_to_end(config):
 
 def end_of(folder):
     """The last checkpoint of a run."""
-    return read_checkpoint((folder / 'run' / 'last_checkpoint').read_text(), ours=True)
+    return read_checkpoint((folder / 'run' / 'last_checkpoint').read_text())
 
 
 def saved_iteration(folder):
     """Iterations in the newest checkpoint, 0 without one; each under its own name is whole."""
     numbers = [0]
     for path in (folder / 'run').glob('[ei]*.pth'):
-        numbers.append(read_checkpoint(path, ours=True)['meta']['iter'])
+        numbers.append(read_checkpoint(path)['meta']['iter'])
     return max(numbers)
 
 
