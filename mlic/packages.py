@@ -5,7 +5,7 @@ import re
 import warnings
 from importlib import metadata
 
-# module: the oldest version that was run (torch: that is safe), and the packages that bring it, ours first
+# module: the oldest version that was run, of torch that is safe; and what brings it, ours first
 STACK = {
     # its weights_only=True could be made to run code up to 2.5.1 (CVE-2025-32434)
     'torch': ('2.6', ('torch',)),

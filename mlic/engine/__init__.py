@@ -1,5 +1,6 @@
 """What the Runner lacks: hooks, schedule, CPU start-up, files that are not trusted."""
 
+from .annotation_files import UntrustedFileError, install_safe_handlers
 from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
@@ -24,6 +25,7 @@ from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulat
 from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
 install_safe_loading()
+install_safe_handlers()
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -45,6 +47,7 @@ __all__ = [
     'SeedHook',
     'StageEarlyStoppingHook',
     'StageRestartHook',
+    'UntrustedFileError',
     'adapt_to_device',
     'build_prototype_loader',
     'check_data',
@@ -52,6 +55,7 @@ __all__ = [
     'class_means',
     'find_checkpoint',
     'find_resumable',
+    'install_safe_handlers',
     'install_safe_loading',
     'one_line_errors',
     'read_checkpoint',

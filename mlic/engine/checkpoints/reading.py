@@ -24,6 +24,9 @@ PARTS = {
     'meta.iter': int,
     'meta.dataset_meta': dict,
     'meta.dataset_meta.classes': (list, tuple),
+    'ema_state_dict': dict,
+    'data_order': dict,
+    'rank_buffers': list,
     'message_hub': dict,
     'message_hub.runtime_info': dict,
 }

@@ -104,14 +104,15 @@ def _read_record(path: Path) -> FoundCheckpoint:
     meta = content.get('meta') or {}
     info = (content.get('message_hub') or {}).get('runtime_info') or {}
     # mmengine: best_score and best_ckpt, or best_score_<metric> and so on if there are several
-    key = next((name for name in info if name.startswith('best_score')), None)
-    is_scored = key and Path(info.get(key.replace('score', 'ckpt', 1)) or '').name == path.name
+    key = next((name for name in info if str(name).startswith('best_score')), '')
+    score, stage = info.get(key), info.get('stage')
+    is_its_own = Path(str(info.get(key.replace('score', 'ckpt', 1)))).name == path.name
     return FoundCheckpoint(
         str(path),
-        info.get('stage'),
+        stage if isinstance(stage, int) else None,
         meta.get('epoch'),
         meta.get('iter'),
-        float(info[key]) if is_scored else None,
+        float(score) if is_its_own and isinstance(score, (int, float)) else None,
     )
 
 
@@ -148,9 +149,10 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
         run = state.launches[0]
         readable = {file: one for file, one in readable.items() if one.launches[0] == run}
     elif not readable:
+        others = [reason for file, reason in found.items() if file != wanted]
         raise CheckpointError(
-            f'nothing to resume from in {work_dir}: {state}, and no other checkpoint there can '
-            'be used. Remove last_checkpoint to start anew'
+            f'nothing to resume from in {work_dir}: {"; ".join([state, *others][:3])}. Without '
+            '--resume a new run starts there'
         )
 
     def age(file: Path) -> tuple:
@@ -202,6 +204,8 @@ def _resumable(path: Path) -> _State | str:
     except (CheckpointError, OSError) as error:
         return str(error)
     absent = [key for key in RESUMABLE if not isinstance(content.get(key), Mapping)]
+    if not isinstance(content.get('param_schedulers', []), (dict, list)):
+        absent.append('param_schedulers')
     if absent:
         return f'{path} has no {", ".join(absent)}'
     info = content['message_hub'].get('runtime_info') or {}

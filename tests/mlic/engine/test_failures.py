@@ -470,7 +470,7 @@ def test_nothing_to_resume_from(tmp_path):
     assert find_resumable(tmp_path) is None
     assert find_resumable(tmp_path / 'absent') is None
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    with pytest.raises(CheckpointError, match='epoch_1.pth is missing, and no other'):
+    with pytest.raises(CheckpointError, match='epoch_1.pth is missing. Without --resume'):
         find_resumable(tmp_path)
     with pytest.raises(CheckpointError, match='nothing to resume from'):
         find_checkpoint(str(tmp_path))

@@ -4,11 +4,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-import tomllib
 import warnings
 from importlib import metadata
 
 import pytest
+import tomllib
 
 from mlic import packages
 from mlic.packages import MissingPackageError, check_stack, require
