@@ -14,7 +14,7 @@ from mlic.engine.checkpoints.search import (
     find_checkpoint,
     find_resumable,
 )
-from mlic.engine.runner.console import ConsoleRunner
+from mlic.engine.runner.console import TrainingRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.dry_run:
         return
     adapt_to_device(cfg)
-    runner = ConsoleRunner.from_cfg(cfg)
+    runner = TrainingRunner.from_cfg(cfg)
     check_launch(runner)
     runner.train()
     if is_main_process():

@@ -124,11 +124,11 @@ def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 def compare(args: argparse.Namespace) -> bool:
     """Print differences and times; returns whether all scores agree."""
-    exported, metadata = open_model(args.model)
     # on the CPU both can run
     inferencer = MultiLabelInferencer(args.checkpoint, args.config, 'cpu', args.stage)
     print(f'checkpoint: {inferencer.checkpoint}')
     images = read_images(args, inferencer)
+    exported, metadata = open_model(args.model)
     check_metadata(metadata, inferencer, list(images.shape[-2:]))
 
     @torch.no_grad()

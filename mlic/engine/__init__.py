@@ -17,10 +17,11 @@ from .hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from .hooks.stage_restart_hook import StageRestartHook
 from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from .runner.class_means import build_prototype_loader, class_means
-from .runner.console import ConsoleRunner
+from .runner.console import ConsoleRunner, TrainingRunner
 from .runner.data_check import check_data
 from .runner.device import adapt_to_device
 from .runner.errors import one_line_errors
+from .runner.folder_lock import FolderInUseError, lock_folder
 from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
@@ -35,6 +36,7 @@ __all__ = [
     'ClassCountCheckHook',
     'ConsoleRunner',
     'FiniteLossHook',
+    'FolderInUseError',
     'FoundCheckpoint',
     'GroupOneCycleLR',
     'LaunchError',
@@ -47,6 +49,7 @@ __all__ = [
     'SeedHook',
     'StageEarlyStoppingHook',
     'StageRestartHook',
+    'TrainingRunner',
     'UntrustedFileError',
     'adapt_to_device',
     'build_prototype_loader',
@@ -57,6 +60,7 @@ __all__ = [
     'find_resumable',
     'install_safe_handlers',
     'install_safe_loading',
+    'lock_folder',
     'one_line_errors',
     'read_checkpoint',
     'scale_for_accumulation',

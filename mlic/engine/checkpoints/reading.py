@@ -26,7 +26,7 @@ PARTS = {
     'meta.dataset_meta.classes': (list, tuple),
     'ema_state_dict': dict,
     'data_order': dict,
-    'rank_buffers': list,
+    'rank_buffers': dict,
     'message_hub': dict,
     'message_hub.runtime_info': dict,
 }
@@ -144,7 +144,7 @@ def _check_parts(content: object, path: str | Path) -> None:
         for key in name.split('.'):
             part = (part or {}).get(key)
         if part is not None and not isinstance(part, kind):
-            wanted = 'dict' if kind is dict else 'list' if kind == (list, tuple) else 'number'
+            wanted = {dict: 'dict', int: 'number'}.get(kind, 'list')
             raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
 
 
