@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from mlic.engine.checkpoints.search import LAST, LAUNCHES, launches_of
-from mlic.engine.mmengine_internals import is_resuming
+from mlic.engine.mmengine_internals import is_resuming, source_of_weights
 from mlic.files import PARTIAL, atomic_write
 
 
@@ -50,6 +50,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._is_local = type(self.file_backend) is LocalBackend and not self.backend_args
         if not self._is_local:
             return
+        self._work_dir = runner.work_dir
         self.backend_args = dict(backend='mlic_atomic')
         self.file_backend = _PatientBackend(Path(self.out_dir))
         # the best checkpoints are those of this folder, also if the run was moved or copied here
@@ -67,6 +68,15 @@ class AtomicCheckpointHook(CheckpointHook):
                 for file in Path(self.out_dir).glob(name):
                     file.unlink()
                     runner.logger.warning(f'{file} is of an earlier run and was removed')
+
+            source = Path(source_of_weights(runner))
+            if is_resuming(runner) and source.parent.resolve() == Path(self.out_dir).resolve():
+                self._point_to(source)  # a kill may have come before the pointer was moved
+
+    def _point_to(self, checkpoint: str | Path) -> None:
+        """Let ``last_checkpoint`` name a checkpoint."""
+        with atomic_write(Path(self._work_dir, LAST)) as file:
+            file.write(str(checkpoint).encode())
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to the new checkpoint, and only then delete those it replaces."""
@@ -95,8 +105,7 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            with atomic_write(Path(runner.work_dir) / LAST) as file:
-                file.write(self.last_ckpt.encode())
+            self._point_to(self.last_ckpt)
             self.file_backend.remove_waiting(self._in_use())
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

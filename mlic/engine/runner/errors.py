@@ -35,13 +35,13 @@ INSTEAD_OF_A_DOWNLOAD = (
 def one_line_errors() -> Iterator[None]:
     """The way in which every tool ends; a decorator of its ``main``.
 
-    The exit status is 0 if all was done, 1 if something was wrong, 2 (argparse's) for usage, and 130
-    after Ctrl+C.
-    What was wrong is one line on stderr, ``error: …``, where the message was made for people:
-    errors that were raised in ``mlic``, ``projects`` or another package that has registered
-    something with mmpretrain, such as a user's own method; errors of the system about files;
-    modules that cannot be imported; a config's syntax; a loader's workers that were killed. What else goes wrong keeps its traceback.
-    A reader that has read enough, such as head, ends a tool without a message.
+    The exit status is 0 if all was done, 1 if something was wrong, 2 (argparse's) for usage, and
+    130 after Ctrl+C. What was wrong is one line on stderr, ``error: …``, where the message was
+    made for people: errors that were raised in ``mlic``, ``projects`` or another package that has
+    registered something with mmpretrain, such as a user's own method; errors of the system about
+    files; modules that cannot be imported; a config's syntax; a loader's workers that were killed.
+    What else goes wrong keeps its traceback. A reader that has read enough, such as head, ends a
+    tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
     went wrong, the process group is left in order.

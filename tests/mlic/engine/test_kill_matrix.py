@@ -36,8 +36,8 @@ class KillHook(Hook):
         iteration (int): Counted from 0.
         where (str): 'before_iter'; 'during_save': after the first bytes of the first checkpoint
             that is written after the iteration; 'before_pointer': with that checkpoint in its
-            place, before ``last_checkpoint`` names it; 'after_epoch': all that the epoch's end saves is
-            there, and nothing that follows; 'in_validation'.
+            place, before ``last_checkpoint`` names it; 'after_epoch': all that the epoch's end
+            saves is there, and nothing that follows; 'in_validation'.
     """
 
     priority = 'LOWEST'
