@@ -68,10 +68,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 for file in Path(self.out_dir).glob(name):
                     file.unlink()
                     runner.logger.warning(f'{file} is of an earlier run and was removed')
-
             source = Path(source_of_weights(runner))
             if is_resuming(runner) and source.parent.resolve() == Path(self.out_dir).resolve():
-                self._point_to(source)  # a kill may have come before the pointer was moved
+                # a kill may have come before the pointer was moved
+                self._point_to(Path(self.out_dir, source.name))
 
     def _point_to(self, checkpoint: str | Path) -> None:
         """Let ``last_checkpoint`` name a checkpoint."""
