@@ -21,7 +21,7 @@ from .runner.console import ConsoleRunner, TrainingRunner
 from .runner.data_check import check_data
 from .runner.device import adapt_to_device
 from .runner.errors import one_line_errors
-from .runner.folder_lock import FolderInUseError, lock_folder
+from .runner.folder_lock import FolderInUseError
 from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
@@ -58,9 +58,7 @@ __all__ = [
     'class_means',
     'find_checkpoint',
     'find_resumable',
-    'install_safe_handlers',
     'install_safe_loading',
-    'lock_folder',
     'one_line_errors',
     'read_checkpoint',
     'scale_for_accumulation',

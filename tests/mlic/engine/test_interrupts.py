@@ -59,6 +59,20 @@ def test_ctrl_c_ends_in_one_line_with_status_130():
     assert process.returncode == 130 and errors == 'interrupted\n'
 
 
+@pytest.mark.parametrize('tool', ['tools/train.py', 'mlic_command.py'])
+def test_ctrl_c_while_a_tool_is_imported_ends_in_one_line(tool, tmp_path):
+    """Imports take seconds, in which most people press it."""
+    (tmp_path / 'torch.py').write_text('import os, time\nos.write(1, b"ready\\n")\ntime.sleep(60)')
+    name = ['train'] if tool == 'mlic_command.py' else []
+    code = f'import runpy, sys; sys.path.insert(0, {str(tmp_path)!r}); '
+    code += f'sys.argv = {[tool, *name]!r}; runpy.run_path({tool!r}, run_name="__main__")'
+    with python(code) as process:
+        assert process.stdout.readline() == 'ready\n'
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == 'interrupted\n'
+
+
 def test_a_killed_worker_is_named_with_what_to_do():
     with python(KILL) as process:
         _, errors = process.communicate(timeout=120)
