@@ -81,10 +81,24 @@ def main(argv: list[str] | None = None) -> None:
         print(f'mlic: no command {name!r}; {hint}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f'mlic {name}', *arguments]  # the name that help texts show
-    from mlic.engine.runner.errors import one_line_errors
+    run(module, arguments)
 
-    with one_line_errors():
-        importlib.import_module(module).main(arguments)
+
+def run(module: str, arguments: list[str] | None = None) -> None:
+    """Import a tool's module, which takes seconds, and call its ``main``.
+
+    Args:
+        module (str): Such as 'mlic.cli.train'.
+        arguments (list[str], optional): Defaults to None: those of the process.
+    """
+    try:
+        from mlic.engine.runner.errors import one_line_errors
+
+        with one_line_errors():
+            importlib.import_module(module).main(arguments)
+    except KeyboardInterrupt:  # before one_line_errors was there
+        sys.stderr.write('interrupted\n')
+        sys.exit(130)
 
 
 if __name__ == '__main__':

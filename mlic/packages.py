@@ -5,8 +5,10 @@ import re
 import warnings
 from importlib import metadata
 
-# module: the oldest version that was run, and the packages that bring it, ours first
+# module: the oldest version that was run, of torch that is safe; and what brings it, ours first
 STACK = {
+    # its weights_only=True could be made to run code up to 2.5.1 (CVE-2025-32434)
+    'torch': ('2.6', ('torch',)),
     'mmengine': ('0.9.1', ('onedl-mmengine', 'mmengine')),
     'mmcv': ('2.0.0', ('onedl-mmcv', 'mmcv', 'mmcv-lite', 'mmcv-full')),
     'mmpretrain': ('1.0.2', ('onedl-mmpretrain', 'mmpretrain')),
@@ -18,7 +20,7 @@ class MissingPackageError(ImportError):
 
 
 def check_stack() -> None:
-    """Ask for mmengine, mmcv and mmpretrain, in the onedl-* or the stock edition.
+    """Ask for torch, and for mmengine, mmcv and mmpretrain in the onedl-* or the stock edition.
 
     Two editions of one module share its folder, so that the later installation has overwritten
     part of the earlier: that is a warning.

@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from unittest import mock
@@ -80,3 +81,19 @@ def code_of(document, language):
     """The text of each block of code of a language in a document of the repository."""
     text = (ROOT / document).read_text(encoding='utf-8')
     return re.findall(rf'```{language}\n(.*?)```', text, re.DOTALL)
+
+
+@contextmanager
+def locked_elsewhere(folder):
+    """Another process has the folder locked; it is killed at the end, as by ``kill -9``."""
+    script = (
+        'import sys, time\nfrom mlic.engine.runner.folder_lock import lock_folder\n'
+        f'lock = lock_folder({str(folder)!r})\nprint(1, flush=True)\ntime.sleep(600)'
+    )
+    command = [sys.executable, '-c', script]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == '1\n'
+            yield process
+        finally:
+            process.kill()

@@ -8,8 +8,13 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mlic.cli import arguments
-from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumable
-from mlic.engine.runner.console import ConsoleRunner
+from mlic.engine.checkpoints.search import (
+    STAGES,
+    check_resumable,
+    find_checkpoint,
+    find_resumable,
+)
+from mlic.engine.runner.console import TrainingRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -84,10 +89,12 @@ def main(argv: list[str] | None = None) -> None:
     check_data(cfg, ('train', 'val'))
     if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
         raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
+    if cfg.get('resume') and cfg.load_from and '://' not in cfg.load_from:
+        check_resumable(cfg.load_from)
     if args.dry_run:
         return
     adapt_to_device(cfg)
-    runner = ConsoleRunner.from_cfg(cfg)
+    runner = TrainingRunner.from_cfg(cfg)
     check_launch(runner)
     runner.train()
     if is_main_process():

@@ -2,7 +2,8 @@
 
 Both score the same images, of a folder (--images) or of the config's data (--split), as one batch
 after another of 1 and of 8. The exit status is 0 if no score differs by more than --tolerance, and
-1 if one does. Times are medians of the same run, with the same number of threads.
+1 if one does. Times are medians of the same run, with the same number of threads. A .pt2 file is a
+program, which is opened only if the variable SADCL_TRUST_CHECKPOINTS is 1.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from mlic.apis.export import describe_input
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import arguments
+from mlic.engine.checkpoints.reading import TRUST, is_trusted
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.image_reader import ImageReadError
@@ -80,6 +82,11 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
     if not path.is_file():
         raise FileNotFoundError(f'{path} does not exist')
     if path.suffix == '.pt2':
+        if not is_trusted():
+            raise ValueError(
+                f'{path} is a program, and torch runs what is in it: if it is your own export, set '
+                f'{TRUST}=1 for this command'
+            )
         extra = dict(classes='', preprocessing='')
         module = torch.export.load(path, extra_files=extra).module()
 

@@ -1,6 +1,5 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
-import fcntl
 import hashlib
 import os
 import queue
@@ -8,9 +7,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mmengine.config import Config
 
 from mlic import __version__
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.engine.runner.folder_lock import lock_folder
 from mlic.files import write_json, write_text
 from mlic.installation import ASSETS, PACKAGE
 
@@ -29,7 +29,7 @@ SECONDS_BETWEEN_LINES = 60
 
 
 class RunError(RuntimeError):
-    """A run that failed, or that another process is doing."""
+    """A run that failed."""
 
 
 @dataclass(frozen=True)
@@ -172,16 +172,15 @@ def _run_in_slot(run: Run, free: queue.Queue) -> None:
 
 def _train_and_test(run: Run, environment: dict) -> None:
     """Both tools in turn; an interrupted training resumes from its last checkpoint."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(run.folder) as lock:
+    with lock_folder(run.folder) or nullcontext():
         config = run.folder / 'recipe.py'
         write_text(config, run.text)
         started = time.time()
-        _call(run, 'train', lock, environment, config, '--resume')
+        _call(run, 'train', environment, config, '--resume')
         trained, work_dir = time.time(), str(run.folder / 'train')
         best = run.checkpoint == 'best'
         checkpoint = find_checkpoint(work_dir).path if best else str(find_resumable(work_dir))
-        _call(run, 'test', lock, environment, config, checkpoint, '--out', run.predictions)
+        _call(run, 'test', environment, config, checkpoint, '--out', run.predictions)
         record = dict(
             name=run.name,
             seed=run.seed,
@@ -194,8 +193,8 @@ def _train_and_test(run: Run, environment: dict) -> None:
         write_json(run.record, record)
 
 
-def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: object) -> None:
-    """A tool in a process that holds the lock; RunError with the last line of what it printed.
+def _call(run: Run, tool: str, environment: dict, *arguments: object) -> None:
+    """A tool in a process of its own; RunError with the last line of what it printed.
 
     Its work directory is not next to the recipe: the Runner writes its own copy of that.
     """
@@ -207,22 +206,10 @@ def _call(run: Run, tool: str, lock: int, environment: dict, *arguments: object)
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
-            pass_fds=[lock],
         ).returncode
     if code:
         lines = output.read_text(errors='replace').strip().splitlines()
         raise RunError(f'mlic {tool}: {lines[-1] if lines else f"status {code}"} ({output})')
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """A lock that lives as long as a process of the run: two never write the same files."""
-    with (folder / '.lock').open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f'another process has this run in hand ({folder})') from error
-        yield file.fileno()
 
 
 def _progress(runs: Sequence[Run]) -> str:

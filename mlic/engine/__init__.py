@@ -1,5 +1,6 @@
 """What the Runner lacks: hooks, schedule, CPU start-up, files that are not trusted."""
 
+from .annotation_files import UntrustedFileError, install_safe_handlers
 from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
@@ -15,14 +16,16 @@ from .hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from .hooks.stage_restart_hook import StageRestartHook
 from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from .runner.class_means import build_prototype_loader, class_means
-from .runner.console import ConsoleRunner
+from .runner.console import ConsoleRunner, TrainingRunner
 from .runner.data_check import check_data
 from .runner.device import adapt_to_device
 from .runner.errors import one_line_errors
+from .runner.folder_lock import FolderInUseError
 from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
 install_safe_loading()
+install_safe_handlers()
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -31,6 +34,7 @@ __all__ = [
     'ClassCountCheckHook',
     'ConsoleRunner',
     'FiniteLossHook',
+    'FolderInUseError',
     'FoundCheckpoint',
     'GroupOneCycleLR',
     'LaunchError',
@@ -43,6 +47,8 @@ __all__ = [
     'SeedHook',
     'StageEarlyStoppingHook',
     'StageRestartHook',
+    'TrainingRunner',
+    'UntrustedFileError',
     'adapt_to_device',
     'build_prototype_loader',
     'check_data',

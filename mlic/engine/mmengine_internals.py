@@ -4,10 +4,12 @@ A later mmengine that renames one of them is adapted to here. Tried with 0.10.12
 """
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import mmengine
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
@@ -68,6 +70,16 @@ def running_loop(runner: Runner) -> tuple[BaseLoop | None, bool]:
 def loader_schemes() -> dict[str, Callable]:
     """The loader of each prefix of a checkpoint's address, such as 'http://'."""
     return dict(CheckpointLoader._schemes)
+
+
+def file_being_loaded() -> str:
+    """What ``mmengine.load`` was called with; its handlers get the content without the name."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is mmengine.load.__code__:
+            return str(frame.f_locals['file'])
+        frame = frame.f_back
+    return 'a file'
 
 
 def validation_interval(loop: EpochBasedTrainLoop) -> int:

@@ -246,7 +246,10 @@ def test_pickled_objects_are_refused_in_one_line(tmp_path):
     trace = tmp_path / 'executed'
     np.save(tmp_path / 'bad.npy', np.array([Recorder(trace)], dtype=object), allow_pickle=True)
     torch.save(dict(state_dict={}, extra=Recorder(trace)), tmp_path / 'bad.pth')
-    for name, message in (('bad.npy', 'allow_pickle=False'), ('bad.pth', 'If you trust the file')):
+    for name, message in (
+        ('bad.npy', 'bad.npy must be a whole .npy file'),
+        ('bad.pth', 'If you trust the file'),
+    ):
         with pytest.raises(SystemExit, match='error: .*' + message) as stop:
             run_tool(TOOL, tmp_path / name, '--out', tmp_path / 'p.png')
         assert '\n' not in str(stop.value)
@@ -262,6 +265,14 @@ def test_pickled_objects_are_refused_in_one_line(tmp_path):
         (np.full((5, 4), np.nan), [], 'not finite'),
         (dict(state_dict={'head.fc.bias': torch.ones(5)}), [], 'no head.prototypes'),
         (dict(state_dict={'head.prototypes': two_groups()}), ['--projected'], 'needs a projector'),
+        (dict(state_dict={'head.prototypes': 'x'}), [], 'no head.prototypes'),
+        (dict(state_dict=None, meta=None), [], 'no head.prototypes'),
+        (dict(state_dict=[1]), [], 'state_dict must be a dict, got list'),
+        (
+            {'head.prototypes': two_groups(), 'head.projector.2.bias': torch.ones(3)},
+            ['--projected'],
+            'the projector in SRC does not fit',
+        ),
     ],
 )
 def test_wrong_sources_are_refused_in_one_line(tmp_path, content, options, message):

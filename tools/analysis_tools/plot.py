@@ -2,7 +2,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from mlic.cli.plot import main
+from mlic_command import run
 
 if __name__ == '__main__':
-    main()
+    run('mlic.cli.plot')

@@ -2,7 +2,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from projects.sadcl.cli.published_to_mm import main
+from mlic_command import run
 
 if __name__ == '__main__':
-    main()
+    run('projects.sadcl.cli.published_to_mm')

@@ -35,8 +35,8 @@ def check_fit(
             f'{source} has {difference}. Take the labels that it was trained on, in their order'
         )
     weights = {
-        name.removeprefix('module.'): value
-        for name, value in checkpoint.get('state_dict', checkpoint).items()
+        str(name).removeprefix('module.'): value
+        for name, value in (checkpoint.get('state_dict') or checkpoint).items()
     }
     places = model.state_dict()
     needed = {name: value for name, value in places.items() if not is_training_only(name, model)}
@@ -44,9 +44,9 @@ def check_fit(
     missing = [name for name in needed if name not in weights and not name.endswith(COUNTER)]
     unknown = [name for name in weights if name not in places and not is_training_only(name, model)]
     shapes = [
-        f'{name} {tuple(weights[name].shape)} for {tuple(value.shape)}'
+        f'{name} {_shape(weights[name])} for {_shape(value)}'
         for name, value in needed.items()
-        if name in weights and weights[name].shape != value.shape
+        if name in weights and _shape(weights[name]) != _shape(value)
     ]
     for fault, names in (
         ('lacks weights of the config', missing),
@@ -59,8 +59,13 @@ def check_fit(
     return {
         name: weights[name]
         for name, value in places.items()
-        if name in weights and weights[name].shape == value.shape
+        if name in weights and _shape(weights[name]) == _shape(value)
     }
+
+
+def _shape(value: object) -> tuple[int, ...] | str:
+    """A tensor's shape; of anything else its type."""
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
 def class_names_of(checkpoint: Mapping) -> Sequence[str] | None:

@@ -5,18 +5,31 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
-from mmengine.utils import digit_version
 
 from mlic.engine.mmengine_internals import loader_schemes
 
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
+# what readers rely on; each may be missing, or None
+PARTS = {
+    'state_dict': dict,
+    'meta': dict,
+    'meta.epoch': int,
+    'meta.iter': int,
+    'meta.dataset_meta': dict,
+    'meta.dataset_meta.classes': (list, tuple),
+    'ema_state_dict': dict,
+    'data_order': dict,
+    'rank_buffers': dict,
+    'message_hub': dict,
+    'message_hub.runtime_info': dict,
+}
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
 
@@ -26,36 +39,34 @@ class CheckpointError(ValueError):
 
 def read_checkpoint(
     path: str | Path,
-    ours: bool = False,
     map_location: object = 'cpu',
     mmap: bool = False,
 ) -> Mapping:
-    """A file's dict of tensors and plain values; nothing in the file is ever executed.
+    """A file's dict of tensors, plain values and mmengine's log; nothing in it is ever executed.
 
     The environment variable ``SADCL_TRUST_CHECKPOINTS=1`` switches this off: then the file is
     loaded as a pickle, which may run any code.
 
     Args:
         path (str | Path): The checkpoint, in torch's zip format or in the one before it.
-        ours (bool): Accept the log that mmengine's checkpoints carry, too. Defaults to False.
         map_location (object): torch.load's. Defaults to 'cpu'.
         mmap (bool): Leave the tensors on the disk until they are used, where the format allows.
             Defaults to False.
 
     Raises:
-        CheckpointError: If the file is no checkpoint, or holds other objects.
+        CheckpointError: If the file is no checkpoint, or holds other objects, or a part of it
+            (see ``PARTS``) is of another type.
         OSError: If there is no such file, or it cannot be opened.
     """
     path = Path(path)
     if mmap:  # torch maps its zip format only
         with path.open('rb') as file:
             mmap = file.read(4) == b'PK\x03\x04'
-    with _refusal(path), _allow_log() if ours else nullcontext():
+    with _refusal(path), _allow_log():
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
         )
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f'{path} must hold a dict, got {type(content).__name__}')
+    _check_parts(content, path)
     return content
 
 
@@ -90,7 +101,7 @@ def load_from_local(filename: str, map_location: object = None) -> dict:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint not found: {path} is not a file')
-    return _without_config(read_checkpoint(path, ours=True, map_location=map_location))
+    return _without_config(read_checkpoint(path, map_location=map_location))
 
 
 load_from_local.__wrapped__ = None  # it needs no further wrapping
@@ -107,7 +118,9 @@ def _make_safe(loader: Callable) -> Callable:
         os.environ[FORCE] = '1'
         try:
             with _refusal(filename), _allow_log():
-                return _without_config(loader(filename, map_location))
+                content = loader(filename, map_location)
+                _check_parts(content, filename)
+                return _without_config(content)
         finally:
             del os.environ[FORCE]
             os.environ.update({name: value for name, value in before.items() if value is not None})
@@ -117,10 +130,22 @@ def _make_safe(loader: Callable) -> Callable:
 
 def _without_config(content: Mapping) -> Mapping:
     """Without the old place of a run's config: mmengine executes it as Python when it resumes."""
-    meta = content.get('meta') if isinstance(content, Mapping) else None
-    if isinstance(meta, dict) and not is_trusted():
-        meta.pop('config', None)
+    if content.get('meta') and not is_trusted():
+        content['meta'].pop('config', None)
     return content
+
+
+def _check_parts(content: object, path: str | Path) -> None:
+    """Refuse a checkpoint, a part of which is not what all who read it take it for."""
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f'{path} must hold a dict, got {type(content).__name__}')
+    for name, kind in PARTS.items():
+        part = content
+        for key in name.split('.'):
+            part = (part or {}).get(key)
+        if part is not None and not isinstance(part, kind):
+            wanted = {dict: 'dict', int: 'number'}.get(kind, 'list')
+            raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
 
 
 @contextmanager
@@ -135,12 +160,9 @@ def _refusal(path: str | Path) -> Iterator[None]:
         found = _other_objects(path, str(error)) if refused else []
         if not found:
             raise CheckpointError(f'{path} is not a checkpoint that torch can read') from error
-        hint = ''
-        if digit_version(torch.__version__) < digit_version('2.6'):
-            hint = f' (torch {torch.__version__} cannot read logs safely: 2.6 and later can)'
         raise CheckpointError(
             f'{path} holds {", ".join(found)} next to its weights, which only code from the file '
-            f'itself could rebuild{hint}. If you trust the file, set {TRUST}=1 for this command: '
+            f'itself could rebuild. If you trust the file, set {TRUST}=1 for this command: '
             'the code then runs'
         ) from error
 
@@ -150,22 +172,24 @@ def _other_objects(path: str | Path, message: str) -> list[str]:
     try:
         with _allow_log():
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # a download, the old format, or a torch that cannot list them
+    except Exception:  # a download, or the old format
         names = []
     # torch's message names the first it meets, in every format
     return sorted(names) or re.findall(r'GLOBAL ([\w.]+)', message)[:1]
 
 
+def _get_statistic(owner: type, name: str) -> Callable:
+    """What ``getattr`` is to a checkpoint: one of four methods of mmengine's log."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError(f'GLOBAL getattr of {name}')
+    return getattr(owner, name)
+
+
 def _allow_log() -> AbstractContextManager:
-    """Let torch.load rebuild mmengine's log: numbers, arrays and four methods by their names."""
-    if digit_version(torch.__version__) < digit_version('2.6'):
-        return nullcontext()
+    """Let torch.load rebuild mmengine's log, too: numbers, arrays and four methods.
 
-    def get_statistic(owner: type, name: str):
-        if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-            raise pickle.UnpicklingError(f'GLOBAL getattr of {name}')
-        return getattr(owner, name)
-
+    For the time of one call: mmengine takes what both allow off torch's list after its own.
+    """
     array = np.zeros(1)
     rebuild = (array.__reduce__()[0], array[0].__reduce__()[0])
     # written by numpy 1, read by numpy 2, and the other way round
@@ -178,7 +202,5 @@ def _allow_log() -> AbstractContextManager:
         type(np.dtype(name))
         for name in ('float64', 'float32', 'float16', 'int64', 'int32', 'uint32', 'uint8', 'bool')
     }
-    return torch.serialization.safe_globals(
-        [*renamed, np.ndarray, np.dtype, *dtypes, HistoryBuffer]
-        + [(get_statistic, 'builtins.getattr')]
-    )
+    log = [HistoryBuffer, (_get_statistic, 'builtins.getattr')]
+    return torch.serialization.safe_globals([*renamed, np.ndarray, np.dtype, *dtypes, *log])

@@ -108,7 +108,7 @@ class NameTable:
 def listed(names: Sequence[str], most: int = 10) -> str:
     """The first names, and how many more there are."""
     more = f', … ({len(names)} in all)' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
+    return ', '.join(map(str, names[:most])) + more
 
 
 def select_weights(content: Mapping, ema: bool) -> Mapping:
@@ -119,14 +119,19 @@ def select_weights(content: Mapping, ema: bool) -> Mapping:
         ema (bool): Take the averaged weights.
 
     Raises:
-        ValueError: If there is none of the kind asked for.
+        ValueError: If there is none of the kind asked for, or it holds more than tensors by name.
     """
-    is_bare = bool(content) and all(is_tensor(value) for value in content.values())
+    is_bare = bool(content) and all(
+        isinstance(name, str) and is_tensor(value) for name, value in content.items()
+    )
     if is_bare and not ema:
         return content
     keys = ('state_dict_ema',) if ema else ('state_dict', 'model')
     for key in keys:
         if isinstance(content.get(key), Mapping):
+            odd = [k for k, v in content[key].items() if not (isinstance(k, str) and is_tensor(v))]
+            if odd:
+                raise ValueError(f'{key!r} holds more than tensors by name: {listed(odd, 3)}')
             return content[key]
     held = 'a bare state dict' if is_bare else ', '.join(sorted(map(str, content))) or 'nothing'
     hint = " (the published code saves the better of both as 'state_dict')" if ema else ''

@@ -1,11 +1,17 @@
 """Which checkpoint of a work directory: the best, the latest, the one to resume from."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from mlic.files import read_text
 
 from .reading import CheckpointError, read_checkpoint
 
 LAST = 'last_checkpoint'  # mmengine's file with the name of one
+# in the message hub: when each process that led to a checkpoint began to train, in seconds
+LAUNCHES = 'launches'
 # what --resume needs; a best_*.pth has no optimizer
 RESUMABLE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 STAGES = ('best', 'last')
@@ -94,30 +100,35 @@ def _choose(best: list[FoundCheckpoint], stage: str) -> FoundCheckpoint:
 
 def _read_record(path: Path) -> FoundCheckpoint:
     """What a file says of itself."""
-    content = read_checkpoint(path, ours=True, mmap=True)
+    content = read_checkpoint(path, mmap=True)
     meta = content.get('meta') or {}
     info = (content.get('message_hub') or {}).get('runtime_info') or {}
     # mmengine: best_score and best_ckpt, or best_score_<metric> and so on if there are several
-    key = next((name for name in info if name.startswith('best_score')), None)
-    is_scored = key and Path(info.get(key.replace('score', 'ckpt', 1)) or '').name == path.name
+    key = next((name for name in info if str(name).startswith('best_score')), '')
+    score, stage = info.get(key), info.get('stage')
+    is_its_own = Path(str(info.get(key.replace('score', 'ckpt', 1)))).name == path.name
     return FoundCheckpoint(
         str(path),
-        info.get('stage'),
+        stage if isinstance(stage, int) else None,
         meta.get('epoch'),
         meta.get('iter'),
-        float(info[key]) if is_scored else None,
+        float(score) if is_its_own and isinstance(score, (int, float)) else None,
     )
 
 
 def find_resumable(work_dir: str | Path, log=print) -> str | None:
     """The checkpoint that a run in a work directory resumes from.
 
-    It is the one that ``last_checkpoint`` names; if that is missing or cannot be read, the
-    newest other one that can. ``best_*.pth`` has no optimizer state and is no candidate.
+    It is the newest whole one of the run that ``last_checkpoint`` points to: of those that the
+    run's latest launch has saved, the one with most iterations. A run killed after a checkpoint
+    was written and before the pointer was moved loses nothing, and what an older run has left in
+    the directory is not taken. Checkpoints that record no launches (mmengine's) count as one run,
+    of which the pointer chooses. Without a pointer, or where it points to nothing that can be
+    read, it is the newest of all. ``best_*.pth`` has no optimizer state and is no candidate.
 
     Args:
         work_dir (str | Path): Of the run.
-        log (callable): Takes a line of notice. Defaults to print.
+        log (callable): Takes a line of notice, if it is not the one pointed to. Defaults to print.
 
     Returns:
         str: A path, or None if the run has saved nothing yet.
@@ -127,38 +138,82 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
     """
     work_dir = Path(work_dir)
     pointer = work_dir / LAST
-    named = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
-    files = [file for file in work_dir.glob('*.pth') if not file.name.startswith('best_')]
-    if not named and not files and not pointer.exists():
+    files = {file for file in work_dir.glob('*.pth') if not file.name.startswith('best_')}
+    if not files and not os.path.lexists(pointer):
         return None
-    wanted, reason = None, f'{pointer} is missing or empty'
-    if named:
-        here = work_dir / Path(named).name  # the work directory may have been moved or copied
-        wanted = here if here.is_file() else Path(named)
-        reason = _resumable(wanted)
-        if not isinstance(reason, str):
-            return str(wanted)
-    others = {file: _resumable(file) for file in files if file != wanted}
-    readable = [
-        (done, file.name, file) for file, done in others.items() if not isinstance(done, str)
-    ]
-    if not readable:
+    wanted = _follow(pointer)
+    found = {file: _resumable(file) for file in files | ({wanted} - {None})}
+    readable = {file: state for file, state in found.items() if not isinstance(state, str)}
+    state = found.get(wanted, f'{pointer} is missing, or names no file')
+    if wanted in readable:
+        run = state.launches[0]
+        readable = {file: one for file, one in readable.items() if one.launches[0] == run}
+    elif not readable:
+        others = [reason for file, reason in found.items() if file != wanted]
         raise CheckpointError(
-            f'nothing to resume from in {work_dir}: {reason}, and no other checkpoint there can '
-            'be used. Remove last_checkpoint to start anew'
+            f'nothing to resume from in {work_dir}: {"; ".join([state, *others][:3])}. Without '
+            '--resume a new run starts there'
         )
-    newest = max(readable)[-1]
-    log(f'{reason}: going on from {newest}, the newest checkpoint that can be read.')
+
+    def age(file: Path) -> tuple:
+        launch, iterations = readable[file].launches[-1], readable[file].iterations
+        return launch, not launch and file == wanted, iterations, file == wanted, file.name
+
+    newest = max(readable, key=age)
+    if newest != wanted:
+        reason = f'{pointer} names {wanted}, which is older' if wanted in readable else state
+        log(f'{reason}: resuming from {newest}, the newest checkpoint that can be read.')
     return str(newest)
 
 
-def _resumable(path: Path) -> int | str:
-    """How many iterations a checkpoint has seen, or what keeps a run from resuming from it."""
-    if not path.is_file():
-        return f'{path} is missing'
+def check_resumable(path: str | Path) -> None:
+    """CheckpointError, saying why, if a run cannot resume from this file."""
+    state = _resumable(Path(path))
+    if isinstance(state, str):
+        raise CheckpointError(f'cannot resume: {state}')
+
+
+class _State(NamedTuple):
+    """Where a run stood: the times of the launches that led there, and iterations done."""
+
+    launches: list[float]
+    iterations: int
+
+
+def _follow(pointer: Path) -> Path | None:
+    """What ``last_checkpoint`` names, preferably in its own folder; None if that is no name.
+
+    The folder may have been moved or copied since.
+    """
     try:
-        content = read_checkpoint(path, ours=True, mmap=True)
+        named = read_text(pointer).strip()
+        if not named or not named.isprintable():
+            return None
+        here = pointer.parent / Path(named).name
+        return here if here.is_file() or not Path(named).is_file() else Path(named)
+    except (OSError, ValueError):  # missing, a folder, not UTF-8, too long for a name
+        return None
+
+
+def _resumable(path: Path) -> _State | str:
+    """Where a checkpoint's run stood, or what keeps a run from resuming from it."""
+    try:
+        if not path.is_file():
+            return f'{path} is missing'
+        content = read_checkpoint(path, mmap=True)
     except (CheckpointError, OSError) as error:
         return str(error)
-    absent = [key for key in RESUMABLE if key not in content]
-    return f'{path} has no {", ".join(absent)}' if absent else content['meta'].get('iter', 0)
+    absent = [key for key in RESUMABLE if not isinstance(content.get(key), Mapping)]
+    if not isinstance(content.get('param_schedulers', []), (dict, list)):
+        absent.append('param_schedulers')
+    if absent:
+        return f'{path} has no {", ".join(absent)}'
+    info = content['message_hub'].get('runtime_info') or {}
+    return _State(launches_of(info) or [0.0], content['meta'].get('iter') or 0)
+
+
+def launches_of(runtime_info: Mapping) -> list[float]:
+    """When the processes of a run began to train; [] if that is not recorded."""
+    launches = runtime_info.get(LAUNCHES)
+    is_known = isinstance(launches, list) and all(isinstance(time, float) for time in launches)
+    return launches if is_known else []

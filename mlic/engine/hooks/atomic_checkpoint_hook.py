@@ -1,5 +1,6 @@
 """Checkpoints that a crash or a full disk leaves whole."""
 
+import time
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -9,7 +10,8 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmpretrain.registry import HOOKS
 
-from mlic.engine.checkpoints.search import LAST
+from mlic.engine.checkpoints.search import LAST, LAUNCHES, launches_of
+from mlic.engine.mmengine_internals import is_resuming, source_of_weights
 from mlic.files import PARTIAL, atomic_write
 
 
@@ -33,7 +35,9 @@ class AtomicCheckpointHook(CheckpointHook):
       renamed, in this order;
     - the previous checkpoint, and the previous best one, are deleted only after that
       (mmengine's deletes them first);
-    - what an interrupted run left half-written is removed at the start.
+    - what an interrupted run left half-written is removed at the start;
+    - a checkpoint records the launches of its run, by which ``find_resumable`` tells runs apart,
+      and a new run takes an older one's ``last_checkpoint`` away.
 
     Only for checkpoints on a file system; in an object store mmengine's way is kept.
 
@@ -47,6 +51,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self._is_local = type(self.file_backend) is LocalBackend and not self.backend_args
         if not self._is_local:
             return
+        self._work_dir = runner.work_dir
         self.backend_args = dict(backend='mlic_atomic')
         self.file_backend = _PatientBackend(Path(self.out_dir))
         # the best checkpoints are those of this folder, also if the run was moved or copied here
@@ -54,11 +59,25 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path = self._here(self.best_ckpt_path)
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[key] = path and self._here(path)
+        # the first launch stands for the run; a clock that was set back changes no order
+        before = launches_of(runner.message_hub.runtime_info)
+        before = before or ([0.0] if is_resuming(runner) else [])
+        now = max([time.time(), *(launch + 1 for launch in before[-1:])])
+        runner.message_hub.update_info(LAUNCHES, [*before, now])
         if is_main_process():
-            for name in (f'*.pth{PARTIAL}', LAST + PARTIAL):
+            for name in (f'*.pth{PARTIAL}', LAST + PARTIAL, *([] if before else [LAST])):
                 for file in Path(self.out_dir).glob(name):
                     file.unlink()
-                    runner.logger.warning(f'{file} is of an interrupted run and was removed')
+                    runner.logger.warning(f'{file} is of an earlier run and was removed')
+            source = Path(source_of_weights(runner))
+            if is_resuming(runner) and source.parent.resolve() == Path(self.out_dir).resolve():
+                # a kill may have come before the pointer was moved
+                self._point_to(Path(self.out_dir, source.name))
+
+    def _point_to(self, checkpoint: str | Path) -> None:
+        """Let ``last_checkpoint`` name a checkpoint."""
+        with atomic_write(Path(self._work_dir, LAST)) as file:
+            file.write(str(checkpoint).encode())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Weights of the GPU, such as those that EMAHook puts in, are saved as the CPU's."""
@@ -93,8 +112,7 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            with atomic_write(Path(runner.work_dir) / LAST) as file:
-                file.write(self.last_ckpt.encode())
+            self._point_to(self.last_ckpt)
             self.file_backend.remove_waiting(self._in_use())
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

@@ -6,11 +6,14 @@ import re
 from collections import Counter
 
 import torch
+from mmengine import dist
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
 from mlic.engine.mmengine_internals import log_file
+
+from .folder_lock import FolderInUseError, lock_folder
 
 # beginnings of messages that nobody acts upon, of mmengine
 FOR_THE_FILE_ONLY = (
@@ -94,3 +97,24 @@ class ConsoleRunner(Runner):
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(ConsoleFilter(handler, log_file(logger)))
         return logger
+
+
+class TrainingRunner(ConsoleRunner):
+    """A :class:`ConsoleRunner` that has its work directory for itself: see :func:`lock_folder`.
+
+    Raises:
+        FolderInUseError: On all ranks, before anything is written, if another run is there.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Start the processes, as mmengine does, and lock the work directory on rank 0."""
+        super().setup_env(env_cfg)
+        refusal = [None]
+        if dist.is_main_process():
+            try:
+                self._lock = lock_folder(self.work_dir)
+            except FolderInUseError as error:
+                refusal = [f'{error}: wait until it ends, or choose another --work-dir']
+        dist.broadcast_object_list(refusal)
+        if refusal[0]:
+            raise FolderInUseError(refusal[0])

@@ -1,24 +1,21 @@
-"""Are the files of a data set there, and is none of them code?"""
+"""Are the files of a data set there?"""
 
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mlic.engine.checkpoints.reading import TRUST, is_trusted
-
 DATASETS_DOCUMENT = 'docs/datasets.md'
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Stop with one line if a data set's files are not there, or would run code when read.
+    """Stop with one line if a data set's files are not there.
 
     Args:
         cfg (Config): With ``<split>_dataloader`` for each split.
         splits (tuple[str]): Of 'train', 'val' and 'test'.
 
     Raises:
-        SystemExit: Naming the missing path and the document that says how to get it, or a
-            list of images that is a pickle.
+        SystemExit: Naming the missing path and the document that says how to get it.
     """
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
@@ -29,11 +26,6 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                 raise SystemExit(
                     f'{split} data not found: {path} does not exist (in {Path.cwd()}). '
                     f'{DATASETS_DOCUMENT} says how to get the data and where they go.'
-                )
-            if path.suffix in ('.pkl', '.pickle') and not is_trusted():
-                raise SystemExit(
-                    f'{split} data: {path} is a pickle, and reading one can run any code: give a '
-                    f'JSON file, or set {TRUST}=1 if you trust it'
                 )
 
 

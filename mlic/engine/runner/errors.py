@@ -17,6 +17,11 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from mlic.installation import methods_hidden_by
 
+# what torch says of a loader's worker that has ended, and of memory that workers cannot share
+WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by signal|exited)')
+NO_SHARED_MEMORY = re.compile(r'DataLoader worker .* Bus error|unable to .{1,40} </torch_\w+>')
+FEWER_WORKERS = 'fewer workers (num_workers, or 0 for none)'
+INTERRUPTED = 130  # the exit status that shells give Ctrl+C
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
 UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
@@ -30,12 +35,13 @@ INSTEAD_OF_A_DOWNLOAD = (
 def one_line_errors() -> Iterator[None]:
     """The way in which every tool ends; a decorator of its ``main``.
 
-    The exit status is 0 if all was done, 1 if something was wrong, and 2 (argparse's) for usage.
-    What was wrong is one line on stderr, ``error: …``, where the message was made for people:
-    errors that were raised in ``mlic``, ``projects`` or another package that has registered
-    something with mmpretrain, such as a user's own method; errors of the system about files;
-    modules that cannot be imported; a config's syntax. What else goes wrong keeps its traceback.
-    A reader that has read enough, such as head, ends a tool without a message.
+    The exit status is 0 if all was done, 1 if something was wrong, 2 (argparse's) for usage, and
+    130 after Ctrl+C. What was wrong is one line on stderr, ``error: …``, where the message was
+    made for people: errors that were raised in ``mlic``, ``projects`` or another package that has
+    registered something with mmpretrain, such as a user's own method; errors of the system about
+    files; modules that cannot be imported; a config's syntax; a loader's workers that were killed.
+    What else goes wrong keeps its traceback. A reader that has read enough, such as head, ends a
+    tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
     went wrong, the process group is left in order.
@@ -52,6 +58,9 @@ def one_line_errors() -> Iterator[None]:
         if not isinstance(end.code, str) or end.code.startswith('error'):
             raise
         sys.exit(_one_line(end.code))
+    except KeyboardInterrupt:
+        sys.stderr.write('interrupted\n')
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(1)
@@ -61,11 +70,36 @@ def one_line_errors() -> Iterator[None]:
         is_victim = raised_in.startswith('torch.distributed.')
         if 'TORCHELASTIC_ERROR_FILE' in os.environ and not is_victim:
             get_error_handler().record_exception(error)
+        workers = _what_ended_workers(error)
+        if workers:
+            sys.exit(_one_line(workers))
         if not _is_for_people(error, raised_in):
             raise
         sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
         _leave_process_group()
+
+
+def _what_ended_workers(error: BaseException | None) -> str | None:
+    """Why a loader's workers ended, if they did; torch says so anywhere in the main process.
+
+    Its signal handler raises in whatever runs then, which may raise something else over it.
+    """
+    while error is not None:
+        text = str(error)
+        ended = WORKER_ENDED.search(text)
+        if NO_SHARED_MEMORY.search(text):
+            return (
+                'the workers of a data loader have no shared memory left (/dev/shm): take '
+                f'{FEWER_WORKERS}, or give the container more (docker run --shm-size=8g)'
+            )
+        if ended:
+            return (
+                f'a worker of a data loader (process {ended[1]}) was killed, probably because '
+                f'memory or shared memory (/dev/shm) ran out: take {FEWER_WORKERS}'
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _nobody_reads() -> bool:

@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write DST, and a line that describes the model."""
     args = parse_args(argv)
-    content = read_checkpoint(args.source, ours=args.reverse)
+    content = read_checkpoint(args.source)
     weights = select_weights(content, args.ema)
     if args.reverse:
         description = check_complete(weights)

@@ -55,12 +55,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 @torch.no_grad()
 def project(prototypes: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """g(prototypes) (C, P) by a checkpoint's projector; a zero prototype stays zero."""
-    ours = [name for name in weights if name.startswith(PREFIX)]
+    ours = [name for name in weights if str(name).startswith(PREFIX)]
     projector = {name.removeprefix(PREFIX): weights[name] for name in ours}
     if not projector:
         raise ValueError(f'--projected needs a projector, and there is no {PREFIX}* in SRC')
-    network = Projector(prototypes.shape[1], len(projector['2.bias']))
-    network.load_state_dict(projector)
+    try:
+        network = Projector(prototypes.shape[1], len(projector['2.bias']))
+        network.load_state_dict(projector)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f'the projector in SRC does not fit its prototypes: {error}') from error
     return network(prototypes) * prototypes.any(dim=1, keepdim=True)
 
 
@@ -74,9 +77,9 @@ def load_prototypes(
         return read_prototypes(source), None
     found = find_checkpoint(source, stage)
     print(f'checkpoint: {found}')
-    content = read_checkpoint(found.path, ours=True)
-    weights = content.get('state_dict', content)
-    if 'head.prototypes' not in weights:
+    content = read_checkpoint(found.path)
+    weights = content.get('state_dict') or content
+    if not isinstance(weights.get('head.prototypes'), Tensor):
         raise ValueError(
             f'{found.path} has no head.prototypes: SADCLHead with SSCL or PSCL is needed, and '
             'published files have none; give the checkpoint or the work directory of the '

@@ -6,6 +6,7 @@ memory bank, K positive (image, class) pairs of the batch.
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.projector import Projector
 
+MOST_VALUES = 2**28  # of a file of prototypes, 2 GB as float64
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
 PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)
 
@@ -232,16 +234,25 @@ class SADCLHead(LabelEmbedHead):
 
 
 def read_prototypes(path: str) -> Tensor:
-    """Prototypes (C, D), float64, of a ``.npy`` file; no pickled object is ever loaded."""
+    """Prototypes (C, D), float64, of a ``.npy`` file; no pickled object is ever loaded.
+
+    Raises:
+        OSError: If it cannot be opened.
+        ValueError: If it is no file of finite floats; names the file.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f'{path}: not a regular file')
     try:
-        array = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise ValueError(
-            f'{path} must be a .npy file of floats (it is read with allow_pickle=False): {error}'
-        ) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != 'f':
-        kind = getattr(array, 'dtype', type(array).__name__)
-        raise ValueError(f'{path} must hold one array of floats, got {kind}')
+        # mapped: a header that claims more than the file has takes no memory
+        array = np.lib.format.open_memmap(path, mode='r')
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises nearly anything over a damaged header
+        raise ValueError(f'{path} must be a whole .npy file of floats: {error}') from error
+    if array.size > MOST_VALUES:
+        raise ValueError(f'{path} must hold prototypes (C, D), got {array.shape}')
+    if array.dtype.kind != 'f':
+        raise ValueError(f'{path} must hold one array of floats, got {array.dtype}')
     if not np.isfinite(array).all():
         raise ValueError(f'{path} holds values that are not finite')
     if array.ndim == 3 and len(array) == 1:

@@ -1,6 +1,8 @@
 """Exported and published models: the same scores without what only training needs."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -9,7 +11,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -22,7 +26,8 @@ from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.cli import export, publish_model
-from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.cli.verify_export import open_model
+from mlic.engine.checkpoints.reading import TRUST, read_checkpoint
 from tests.helpers import ROOT, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
 
@@ -139,7 +144,7 @@ def test_weights_of_a_large_model_are_next_to_it(run, model, batch, tmp_path, mo
     torch.testing.assert_close(found, scores_of(model, batch), rtol=0, atol=1e-5)
 
 
-def test_torch_export_agrees(documented, model, batch, capsys):
+def test_torch_export_agrees(documented, model, batch, capsys, monkeypatch):
     path = documented / 'model.pt2'
     extra = dict(classes='', preprocessing='')
     program = torch.export.load(path, extra_files=extra)
@@ -148,8 +153,69 @@ def test_torch_export_agrees(documented, model, batch, capsys):
         found = program.module()(batch[:size].flip(1))
         torch.testing.assert_close(found, scores_of(model, batch[:size]), rtol=0, atol=1e-5)
     verify = [documented / 'config.py', documented / 'work_dirs/run', path, '--num', 2]
+    refusal = call_tool('tools/deploy/verify.py', *verify)
+    assert refusal.startswith(f'error: {path} is a program') and f'{TRUST}=1' in refusal
+    monkeypatch.setenv(TRUST, '1')
     assert call_tool('tools/deploy/verify.py', *verify) is None
     assert 'torch.export' in capsys.readouterr().out
+
+
+def repack(source, target, ending, change):
+    """A copy of a zip archive, in which the content of the members with this ending is changed."""
+    changed = 0
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, 'w') as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith(ending):
+                content, changed = change(content), changed + 1
+            new.writestr(name, content)
+    assert changed == 1
+
+
+class Recorder:
+    """Leaves a folder behind if it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+@pytest.mark.parametrize('member', ['pickle', 'expression'])
+def test_code_in_an_exported_program_is_not_executed(tmp_path, monkeypatch, member):
+    monkeypatch.delenv(TRUST, raising=False)
+    dynamic = dict(x={0: torch.export.Dim('batch')})
+    program = torch.export.export(Double(), (torch.ones(2, 3),), dynamic_shapes=dynamic)
+    torch.export.save(program, tmp_path / 'good.pt2')
+    trace, evil = tmp_path / 'executed', tmp_path / 'evil.pt2'
+
+    def as_pickle(content):
+        buffer = io.BytesIO()
+        torch.save(Recorder(trace), buffer)
+        return buffer.getvalue()
+
+    def as_expression(content):
+        code = f'__import__("os").mkdir({str(trace)!r})'
+        text, number = re.subn(rb'"expr_str":\s*"[^"]*"', b'"expr_str": "@"', content)
+        assert number
+        return text.replace(b'"@"', json.dumps(code).encode())
+
+    if member == 'pickle':
+        repack(tmp_path / 'good.pt2', evil, 'sample_inputs/model.pt', as_pickle)
+    else:
+        repack(tmp_path / 'good.pt2', evil, 'models/model.json', as_expression)
+    with pytest.raises(ValueError, match=f'evil.pt2 is a program.*{TRUST}=1'):
+        open_model(evil)
+    assert not trace.exists()
+    with contextlib.suppress(Exception):  # what the refusal is for
+        torch.export.load(evil)
+    assert trace.exists()
+
+
+class Double(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
 
 
 def test_a_size_that_depends_on_the_image_must_be_given(run):
@@ -247,7 +313,7 @@ def test_published_file_holds_averaged_weights_and_names_its_hash(run, published
     assert published.stem == f'tiny_{run.parent.name}-run-{digest[:8]}'
     content = read_checkpoint(published)  # nothing but tensors and plain values
     assert set(content) == {'meta', 'state_dict'}
-    before = read_checkpoint(checkpoint, ours=True)
+    before = read_checkpoint(checkpoint)
     assert 'message_hub' in before
     raw = before['ema_state_dict']  # mmengine saves the averages as state_dict and swaps these
     changed = 0
@@ -328,10 +394,14 @@ def run_document(name, folder, monkeypatch):
         if words[0] == 'pip':
             assert words[1] == 'install'
             continue
+        variables = {}
+        while '=' in words[0]:
+            variables.update([words.pop(0).split('=')])
         assert words[0] == 'python', words
         words = ['config.py' if word == 'CONFIG' else word for word in words]
         words = [next(Path().glob(word)) if '*' in word else word for word in words]
-        assert call_tool(*words[1:]) is None, words
+        with mock.patch.dict(os.environ, variables):
+            assert call_tool(*words[1:]) is None, words
     for snippet in code_of(f'docs/{name}', 'python'):
         exec(snippet, {})
 

@@ -97,7 +97,7 @@ def test_a_work_directory_opens_with_its_config_or_with_a_file(run):
     options = {'model.head.topk': 2}
     whole = open_run(work_dir, run / 'config.py', cfg_options=options, training_parts=True)
     assert whole.model.head.topk == 2
-    weights = read_checkpoint(best, ours=True)['state_dict']
+    weights = read_checkpoint(best)['state_dict']
     torch.testing.assert_close(dict(whole.model.state_dict()), dict(weights), rtol=0, atol=0)
 
 

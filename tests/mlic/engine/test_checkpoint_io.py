@@ -19,13 +19,13 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from mlic.engine.checkpoints.matching import check_fit
 from mlic.engine.checkpoints.reading import (
     TRUST,
     CheckpointError,
     install_safe_loading,
     read_checkpoint,
 )
-from mlic.engine.runner.data_check import check_data
 
 SMALL = dict(
     type='ImageClassifier',
@@ -137,7 +137,7 @@ DOORS = {
         Config(dict(model=SMALL)), pretrained=str(path), device='cpu'
     ),
     'load_checkpoint': lambda path, tmp_path: load_checkpoint(nn.Linear(1, 1), str(path)),
-    'read_checkpoint': lambda path, tmp_path: read_checkpoint(path, ours=True),
+    'read_checkpoint': lambda path, tmp_path: read_checkpoint(path),
     'https': through_http,
     'open-mmlab': through_zoo,
     's3': through_object_store,
@@ -237,7 +237,7 @@ def test_arrays_written_under_the_other_numpy_are_read(tmp_path):
     writer = torch._C.PyTorchFileWriter(str(tmp_path / 'old.pth'))  # a torch file around a pickle
     writer.write_record('data.pkl', renamed, len(renamed))
     writer.write_end_of_file()
-    loaded = read_checkpoint(tmp_path / 'old.pth', ours=True)
+    loaded = read_checkpoint(tmp_path / 'old.pth')
     assert loaded['score'] == 1.5
     np.testing.assert_array_equal(loaded['array'], np.ones(2))
 
@@ -247,7 +247,7 @@ def test_a_stock_schedule_is_refused_by_name(tmp_path):
     schedule = OneCycleLR(optimizer, eta_max=1.0, total_steps=10)
     torch.save(dict(param_schedulers=[schedule.state_dict()]), tmp_path / 'stock.pth')
     with pytest.raises(CheckpointError, match='OneCycleParamScheduler'):
-        read_checkpoint(tmp_path / 'stock.pth', ours=True)
+        read_checkpoint(tmp_path / 'stock.pth')
 
 
 @pytest.mark.parametrize(
@@ -277,20 +277,53 @@ def test_installing_twice_changes_nothing():
     assert dict(CheckpointLoader._schemes) == before
 
 
+PARTS = {
+    'state_dict': dict(state_dict=[1]),
+    'meta': dict(meta=['x']),
+    'meta.epoch': dict(meta=dict(epoch='7')),
+    'meta.iter': dict(meta=dict(iter=[7])),
+    'meta.dataset_meta': dict(meta=dict(dataset_meta='cat, dog')),
+    'meta.dataset_meta.classes': dict(meta=dict(dataset_meta=dict(classes=3))),
+    'ema_state_dict': dict(ema_state_dict=[1]),
+    'data_order': dict(data_order=3),
+    'rank_buffers': dict(rank_buffers='x'),
+    'message_hub': dict(message_hub=3),
+    'message_hub.runtime_info': dict(message_hub=dict(runtime_info='x')),
+}
+
+
+@pytest.mark.parametrize('door', DOORS)
+@pytest.mark.parametrize('part', PARTS)
+def test_a_part_of_another_type_is_named_at_every_door(door, part, tmp_path):
+    torch.save(dict(dict(state_dict={}), **PARTS[part]), tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match=rf'evil\S*: {part} must be a \w+, got \w+$'):
+        DOORS[door](tmp_path / 'evil.pth', tmp_path)
+
+
+@pytest.mark.parametrize('value', [None, 'absent'])
+@pytest.mark.parametrize('part', PARTS)
+def test_a_part_may_be_missing_or_none(part, value, tmp_path):
+    content = dict(weight=torch.ones(1))
+    *parents, key = part.split('.')
+    place = content
+    for name in parents:
+        place = place.setdefault(name, {})
+    if value is None:
+        place[key] = None
+    torch.save(content, tmp_path / 'bare.pth')
+    assert read_checkpoint(tmp_path / 'bare.pth').keys() == content.keys()
+
+
 @pytest.mark.parametrize(
-    'wrap',
+    'state_dict, message',
     [
-        lambda dataset: dataset,
-        lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
-        lambda dataset: dict(type='ConcatDataset', datasets=[dict(type='DigitScenes'), dataset]),
+        ({'weight': 'text', 'bias': torch.ones(1)}, r'weight str for \(1, 2\)'),
+        ({'weight': torch.ones(1, 2), 'bias': None}, r'bias NoneType for \(1,\)'),
+        ({0: torch.ones(1), 'weight': torch.ones(1, 2), 'bias': torch.ones(1)}, 'no place for: 0'),
     ],
-    ids=['plain', 'repeated', 'concatenated'],
 )
-def test_a_pickled_list_of_images_is_refused(tmp_path, monkeypatch, wrap):
-    (tmp_path / 'train.pkl').write_bytes(pickle.dumps({}))
-    dataset = wrap(dict(data_root=str(tmp_path), ann_file='train.pkl'))
-    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
-    with pytest.raises(SystemExit, match='train.pkl is a pickle.*JSON'):
-        check_data(cfg, ('train',))
-    monkeypatch.setenv(TRUST, '1')
-    check_data(cfg, ('train',))
+@pytest.mark.parametrize('is_bare', [False, True])
+def test_weights_that_are_none_are_named(state_dict, message, is_bare):
+    content = state_dict if is_bare else dict(state_dict=state_dict)
+    with pytest.raises(CheckpointError, match=f'run.pth has weights .*{message}'):
+        check_fit(content, nn.Linear(2, 1), None, 'run.pth')

@@ -11,7 +11,8 @@ from mmengine.logging import HistoryBuffer
 
 from mlic.cli import train
 from mlic.engine.checkpoints.matching import class_difference
-from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.engine.checkpoints.reading import CheckpointError
+from mlic.engine.checkpoints.search import check_resumable, find_checkpoint, find_resumable
 
 
 def save_best(folder, epoch, score, stage=None, metric=None, others=()):
@@ -94,6 +95,31 @@ def test_of_several_metrics_the_first_decides(tmp_path):
     save_best(tmp_path, 5, 90.0, metric='CF1', others=first)
     for stage in ('best', 'last'):
         assert find_checkpoint(tmp_path, stage).path == str(tmp_path / 'best_mAP_epoch_3.pth')
+
+
+@pytest.mark.parametrize(
+    'info',
+    [
+        {3: 'x', 'best_score': 'high', 'best_ckpt': 'best_mAP.pth'},
+        {'best_score': [1], 'best_ckpt': ['best_mAP.pth'], 'stage': 'two'},
+        {'best_score': 50.0, 'best_ckpt': 7, 'stage': None},
+    ],
+    ids=str,
+)
+def test_records_of_another_type_count_as_unknown(tmp_path, info):
+    torch.save(dict(state_dict={}, message_hub=dict(runtime_info=info)), tmp_path / 'best_mAP.pth')
+    assert find_checkpoint(tmp_path)[1:] == (None, None, None, None)
+
+
+@pytest.mark.parametrize('key', ['meta', 'state_dict', 'message_hub', 'optimizer'])
+@pytest.mark.parametrize('value', [None, [1], 'text', 3], ids=str)
+def test_what_lacks_a_part_is_not_resumed(tmp_path, key, value):
+    content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})
+    torch.save({**content, key: value}, tmp_path / 'epoch_1.pth')
+    for find in (find_resumable, lambda folder: check_resumable(folder / 'epoch_1.pth')):
+        with pytest.raises(CheckpointError, match=f'epoch_1.pth.* {key}') as error:
+            find(tmp_path)
+        assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize('times', list(itertools.permutations([1, 2])), ids=str)

@@ -123,7 +123,7 @@ def test_the_last_checkpoint_is_named_when_training_stops(tmp_path):
     call(runner, 'after_train_epoch', spoil)
     with pytest.raises(NonFiniteLossError, match=r'Last checkpoint: .*epoch_1\.pth\.'):
         runner.train()
-    saved = read_checkpoint(Path(runner.work_dir) / 'epoch_1.pth', ours=True)
+    saved = read_checkpoint(Path(runner.work_dir) / 'epoch_1.pth')
     assert all(tensor.isfinite().all() for tensor in saved['state_dict'].values())
 
 
@@ -218,7 +218,7 @@ def test_a_full_disk_is_named_and_the_previous_checkpoint_is_whole(tmp_path, mon
     work_dir = Path(runner.work_dir)
     assert [file.name for file in work_dir.glob('*.pth*')] == ['epoch_1.pth']
     assert find_resumable(work_dir) == str(work_dir / 'epoch_1.pth')
-    assert_same(read_checkpoint(work_dir / 'epoch_1.pth', ours=True)['state_dict'], weights.seen[2])
+    assert_same(read_checkpoint(work_dir / 'epoch_1.pth')['state_dict'], weights.seen[2])
 
 
 def test_a_really_full_disk(tmp_path):
@@ -291,7 +291,7 @@ def test_kill_while_saving_leaves_a_checkpoint_that_resume_finds(tmp_path, monke
             os._exit(99)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    epoch = 3 if place == 'before_the_removal' else 2
+    epoch = 2 if place in ('in_the_write', 'before_the_rename') else 3
     found = find_resumable(work_dir)
     assert found == str(work_dir / f'epoch_{epoch}.pth')
     runner, _ = make_runner(tmp_path, epochs=4, load_from=found, resume=True)
@@ -341,9 +341,11 @@ def test_the_order_of_saving(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- finding
 
 
-def save(path, iterations, **more):
-    content = dict(meta=dict(iter=iterations), state_dict={}, message_hub={}, optimizer={}, **more)
-    torch.save(content, path)
+def save(path, iterations, launches=None):
+    """A checkpoint that a run can resume from; without launches as mmengine's own hook writes."""
+    hub = dict(runtime_info=dict(launches=launches) if launches else {})
+    meta = dict(iter=iterations)
+    torch.save(dict(meta=meta, state_dict={}, message_hub=hub, optimizer={}), path)
     return str(path)
 
 
@@ -382,6 +384,94 @@ def test_resume_takes_what_the_pointer_names_without_a_word(tmp_path):
     assert lines == []
 
 
+def test_the_newest_of_the_run_counts_and_the_pointer_is_a_hint(tmp_path):
+    pointed = save(tmp_path / 'epoch_1.pth', 10, [5.0])
+    (tmp_path / 'last_checkpoint').write_text(pointed)
+    newest = save(tmp_path / 'epoch_2.pth', 20, [5.0])
+    lines = []
+    assert find_resumable(tmp_path, lines.append) == newest
+    (line,) = lines
+    assert pointed in line and newest in line
+    # killed again, before the pointer was moved
+    newest = save(tmp_path / 'epoch_3.pth', 30, [5.0, 6.0])
+    assert find_resumable(tmp_path, lines.append) == newest
+
+
+def test_what_an_older_run_left_in_the_directory_is_not_resumed(tmp_path):
+    for epoch in (1, 2, 3):
+        save(tmp_path / f'epoch_{epoch}.pth', 10 * epoch, [5.0])
+    newer = save(tmp_path / 'epoch_1.pth', 10, [9.0])
+    (tmp_path / 'last_checkpoint').write_text(newer)
+    assert find_resumable(tmp_path) == newer
+    (tmp_path / 'last_checkpoint').unlink()
+    assert find_resumable(tmp_path, lambda line: None) == newer
+
+
+def test_what_a_run_left_before_it_was_set_back_is_not_resumed(tmp_path):
+    """``--resume epoch_1.pth`` while epochs 2 and 3 lie there, killed after its epoch 2."""
+    for epoch in (1, 2, 3):
+        save(tmp_path / f'epoch_{epoch}.pth', 10 * epoch, [5.0])
+    again = save(tmp_path / 'epoch_2.pth', 20, [5.0, 7.0])
+    for pointer in (again, str(tmp_path / 'epoch_1.pth')):
+        (tmp_path / 'last_checkpoint').write_text(pointer)
+        assert find_resumable(tmp_path, lambda line: None) == again
+
+
+@pytest.mark.parametrize('launches', ['x', [], ['1'], [None], {}], ids=str)
+def test_launches_of_another_hand_count_as_unknown(tmp_path, launches):
+    save(tmp_path / 'epoch_2.pth', 20, launches)
+    (tmp_path / 'last_checkpoint').write_text(save(tmp_path / 'epoch_1.pth', 10))
+    assert find_resumable(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_run_records_its_launches_whatever_the_clock_says(tmp_path, monkeypatch):
+    def end_of(folder):
+        content = read_checkpoint((folder / 'last_checkpoint').read_text())
+        return content['message_hub']['runtime_info']['launches']
+
+    runner, _ = make_runner(tmp_path)
+    runner.train()
+    work_dir = Path(runner.work_dir)
+    (first,) = end_of(work_dir)
+    monkeypatch.setattr(atomic_checkpoint.time, 'time', lambda: 100.0)  # set back
+    resumed = dict(load_from=find_resumable(work_dir), resume=True)
+    runner, _ = make_runner(tmp_path, epochs=2, **resumed)
+    runner.train()
+    assert end_of(work_dir) == [first, first + 1]
+    monkeypatch.undo()
+    # a new run in the same directory: from its first checkpoint on, it is the one
+    runner, _ = make_runner(tmp_path)
+    pointers = []
+    call(
+        runner,
+        'before_train_epoch',
+        lambda runner: pointers.extend(work_dir.glob('last_checkpoint')),
+    )
+    call(runner, 'after_train', lambda runner: pointers.extend(work_dir.glob('last_checkpoint')))
+    runner.train()
+    assert pointers == [work_dir / 'last_checkpoint']
+    assert find_resumable(work_dir) == str(work_dir / 'epoch_1.pth')
+    assert len(end_of(work_dir)) == 1 and (work_dir / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'x' * 5000, b'a\0b', b'one\ntwo', b'\xff\xfe', b'..', b'/', b'/dev/zero', 'folder'],
+    ids=str,
+)
+def test_a_pointer_that_names_nothing_is_no_obstacle(tmp_path, content):
+    good = save(tmp_path / 'epoch_1.pth', 10)
+    pointer = tmp_path / 'last_checkpoint'
+    pointer.mkdir() if content == 'folder' else pointer.write_bytes(content)
+    lines = []
+    assert find_resumable(tmp_path, lines.append) == good
+    (line,) = lines
+    assert good in line and line.isprintable()
+    (tmp_path / 'epoch_1.pth').unlink()
+    with pytest.raises(CheckpointError, match='nothing to resume from'):
+        find_resumable(tmp_path)
+
+
 def test_a_work_directory_may_be_moved(tmp_path):
     old = tmp_path / 'old'
     old.mkdir()
@@ -394,7 +484,7 @@ def test_nothing_to_resume_from(tmp_path):
     assert find_resumable(tmp_path) is None
     assert find_resumable(tmp_path / 'absent') is None
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    with pytest.raises(CheckpointError, match='epoch_1.pth is missing, and no other'):
+    with pytest.raises(CheckpointError, match='epoch_1.pth is missing. Without --resume'):
         find_resumable(tmp_path)
     with pytest.raises(CheckpointError, match='nothing to resume from'):
         find_checkpoint(str(tmp_path))

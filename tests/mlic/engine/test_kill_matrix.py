@@ -35,8 +35,9 @@ class KillHook(Hook):
     Args:
         iteration (int): Counted from 0.
         where (str): 'before_iter'; 'during_save': after the first bytes of the first checkpoint
-            that is written after the iteration; 'after_epoch': all that the epoch's end saves is
-            there, and nothing that follows; 'in_validation'.
+            that is written after the iteration; 'before_pointer': with that checkpoint in its
+            place, before ``last_checkpoint`` names it; 'after_epoch': all that the epoch's end
+            saves is there, and nothing that follows; 'in_validation'.
     """
 
     priority = 'LOWEST'
@@ -61,9 +62,19 @@ class KillHook(Hook):
             log = max(path.stat().st_size for path in Path(runner.work_dir).rglob('*.log'))
             resource.setrlimit(resource.RLIMIT_FSIZE, (log + 20_000, log + 20_000))
 
+        if self.where == 'before_pointer' and runner.iter >= self.iteration:
+            os.replace = replace_or_die
+
     def _kill_if(self, where, iteration):
         if (where, iteration) == (self.where, self.iteration):
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def replace_or_die(source, target, replace=os.replace):
+    """``os.replace`` of any file but the pointer."""
+    if Path(target).name == 'last_checkpoint':
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
 
 
 def write_config(folder, kill=None, save_every=None):
@@ -103,14 +114,14 @@ def run_to_end(config):
 
 def end_of(folder):
     """The last checkpoint of a run."""
-    return read_checkpoint((folder / 'run' / 'last_checkpoint').read_text(), ours=True)
+    return read_checkpoint((folder / 'run' / 'last_checkpoint').read_text())
 
 
 def saved_iteration(folder):
     """Iterations in the newest checkpoint, 0 without one; each under its own name is whole."""
     numbers = [0]
     for path in (folder / 'run').glob('[ei]*.pth'):
-        numbers.append(read_checkpoint(path, ours=True)['meta']['iter'])
+        numbers.append(read_checkpoint(path)['meta']['iter'])
     return max(numbers)
 
 
@@ -128,6 +139,9 @@ def straight(request, tmp_path_factory):
         dict(iteration=LENGTH + 1, where='before_iter'),
         dict(iteration=LENGTH - 1, where='during_save'),
         dict(iteration=2 * LENGTH - 1, where='during_save'),
+        dict(iteration=LENGTH - 1, where='before_pointer'),
+        dict(iteration=2 * LENGTH - 1, where='before_pointer'),
+        dict(iteration=LAST - 1, where='before_pointer'),
         dict(iteration=SWITCH, where='after_epoch'),
         dict(iteration=SWITCH, where='in_validation'),
         dict(iteration=SWITCH, where='before_iter'),

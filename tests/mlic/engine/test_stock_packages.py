@@ -8,13 +8,20 @@ import warnings
 from importlib import metadata
 
 import pytest
+import tomllib
 
 from mlic import packages
 from mlic.packages import MissingPackageError, check_stack, require
 from tests.helpers import ROOT
 
-STOCK = {'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0'}
-OURS = {'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmpretrain': '1.3.6'}
+TORCH = {'torch': '2.6.0+cu124'}
+STOCK = {**TORCH, 'mmengine': '0.10.7', 'mmcv-lite': '2.2.0', 'mmpretrain': '1.2.0'}
+OURS = {
+    **TORCH,
+    'onedl-mmengine': '0.10.12',
+    'onedl-mmcv': '2.3.6',
+    'onedl-mmpretrain': '1.3.6',
+}
 
 
 def pretend(monkeypatch, installed):
@@ -39,6 +46,7 @@ def test_either_edition_passes_without_a_word(monkeypatch, installed):
 @pytest.mark.parametrize(
     'package, version, command',
     [
+        ('torch', '2.5.1+cpu', "pip install -U 'torch>=2.6'"),
         ('mmengine', '0.9.0', "pip install -U 'mmengine>=0.9.1'"),
         ('mmcv-full', '1.7.2', "pip install -U 'mmcv-full>=2.0.0'"),
         ('mmpretrain', '1.0.0rc8', "pip install -U 'mmpretrain>=1.0.2'"),
@@ -98,6 +106,16 @@ def test_the_import_ends_with_that_line(tmp_path):
         'mlic.packages.MissingPackageError: mlic needs mmengine 0.9.1 or '
         "later, and mmengine 0.8.5 is installed: pip install -U 'mmengine>=0.9.1'"
     )
+
+
+def test_what_pip_installs_is_not_older_than_what_the_import_asks_for():
+    asked = {name: version for version, names in packages.STACK.values() for name in names}
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+    bounds = dict(line.split('>=') for line in project['dependencies'] if '>=' in line)
+    assert bounds['torch'] == asked['torch']
+    shared = asked.keys() & bounds
+    assert {'torch', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'} <= shared
+    assert all(packages._numbers(bounds[name]) >= packages._numbers(asked[name]) for name in shared)
 
 
 def test_a_folder_is_no_package(tmp_path, monkeypatch):

@@ -1,0 +1,124 @@
+"""What ends a tool from outside: Ctrl+C, a killed loader's worker, shared memory that is full."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mlic.engine.runner.errors import one_line_errors
+from tests.helpers import ROOT
+
+WAIT = """
+import sys, time
+from mlic.engine import one_line_errors
+with one_line_errors():
+    print('ready', flush=True)
+    time.sleep(60)
+"""
+KILL = """
+import os, signal
+from torch.utils.data import DataLoader, Dataset
+from mlic.engine import one_line_errors
+
+class Deadly(list):
+    def __getitem__(self, index):
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+with one_line_errors():
+    for batch in DataLoader(Deadly(range(8)), batch_size=1, num_workers=1):
+        pass
+"""
+FILL = """
+import torch
+from torch.utils.data import DataLoader
+from mlic.engine import one_line_errors
+with one_line_errors():
+    images = torch.zeros(16, 3, 1000, 1000)
+    for batch in DataLoader(images, batch_size=4, num_workers=1):
+        pass
+"""
+
+
+def python(code, **options):
+    return subprocess.Popen(
+        [sys.executable, '-c', code], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT)}, **options,
+    )  # fmt: skip
+
+
+def test_ctrl_c_ends_in_one_line_with_status_130():
+    with python(WAIT) as process:
+        assert process.stdout.readline() == 'ready\n'
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == 'interrupted\n'
+
+
+@pytest.mark.parametrize('tool', ['tools/train.py', 'mlic_command.py'])
+def test_ctrl_c_while_a_tool_is_imported_ends_in_one_line(tool, tmp_path):
+    """Imports take seconds, in which most people press it."""
+    (tmp_path / 'torch.py').write_text('import os, time\nos.write(1, b"ready\\n")\ntime.sleep(60)')
+    name = ['train'] if tool == 'mlic_command.py' else []
+    code = f'import runpy, sys; sys.path.insert(0, {str(tmp_path)!r}); '
+    code += f'sys.argv = {[tool, *name]!r}; runpy.run_path({tool!r}, run_name="__main__")'
+    with python(code) as process:
+        assert process.stdout.readline() == 'ready\n'
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == 'interrupted\n'
+
+
+def test_a_killed_worker_is_named_with_what_to_do():
+    with python(KILL) as process:
+        _, errors = process.communicate(timeout=120)
+    (line,) = errors.strip().splitlines()
+    assert process.returncode == 1
+    assert line.startswith('error: a worker of a data loader (process ')
+    assert 'was killed' in line and 'num_workers' in line
+
+
+def test_an_error_raised_over_that_of_a_worker_does_not_hide_it():
+    """torch's signal handler raises in whatever runs, which may raise something else over it."""
+    with pytest.raises(SystemExit, match='was killed.*num_workers'), one_line_errors():
+        try:
+            raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+        except RuntimeError:
+            raise IndexError('too many indices for tensor of dimension 1')  # noqa: B904
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        'unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device',
+        'unable to open shared memory object </torch_1_2> in read-write mode: Too many open files',
+        'unable to write to file </torch_1_2_0>: No space left on device (28)',
+        'DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that …',
+    ],
+)
+def test_every_word_of_torch_for_full_shared_memory_has_the_hint(message):
+    with pytest.raises(SystemExit, match='no shared memory.*num_workers, or 0'), one_line_errors():
+        raise RuntimeError(f'Caught RuntimeError in DataLoader worker process 0.\n{message}')
+
+
+def test_other_words_about_shared_memory_are_left_alone():
+    with pytest.raises(RuntimeError, match='triton'), one_line_errors():
+        raise RuntimeError('triton is out of resource: shared memory')
+
+
+def test_small_shared_memory_ends_in_one_line():
+    mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
+    inside = ['unshare', '-rm', 'sh', '-c', mount, 'sh']
+    if not shutil.which('unshare') or subprocess.run([*inside, 'true'], check=False).returncode:
+        pytest.skip('this machine allows no mounts')
+    result = subprocess.run(
+        [*inside, sys.executable, '-c', FILL], cwd=ROOT, text=True, capture_output=True,
+        timeout=120, env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith('error: the workers of a data loader have no shared memory left')
