@@ -5,7 +5,6 @@ Neither a checkpoint's weights nor its config are ever executed; a config file i
 
 import ast
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
+from mlic.files import read_json
 from mlic.models.training_parts import for_prediction
 
 
@@ -108,8 +108,7 @@ def data_classes(dataset: ConfigDict) -> Sequence[str] | None:
         built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
         names = built.metainfo.get('classes')
         if not names and str(built.ann_file).endswith('.json'):
-            content = json.loads(Path(built.ann_file).read_text(encoding='utf-8'))
-            names = content['metainfo']['classes']
+            names = read_json(built.ann_file)['metainfo']['classes']
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         return None
     return names

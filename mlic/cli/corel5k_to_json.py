@@ -44,7 +44,7 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
     for number, line in enumerate(read_lines(path), 1):
         where = f'{path}, line {number}'
         values = line.split()
-        if len(values) < 2 or not all(value.isdecimal() for value in values):
+        if len(values) < 2 or not all(value.isdecimal() and len(value) < 10 for value in values):
             raise ValueError(f'{where}: expected "imageid word word ...", got {line!r}')
         unknown = [int(value) for value in values[1:] if not 1 <= int(value) <= num_words]
         if unknown:

@@ -145,9 +145,17 @@ def annotation(**keys):
             [dict(id=i, name='dog') for i in (24, 1, 1)],
             r'1 ids of its 3 categories are there more than once, such as id 1',
         ),
-        ('images', [dict(id=i) for i in (7, 12, 30)], NOT_COCO + r"KeyError: 'file_name'\)"),
-        ('annotations', [dict(id=1, image_id=7)], NOT_COCO + r"KeyError: 'category_id'\)"),
-        ('images', ['a.jpg'], NOT_COCO + 'TypeError: '),
+        (
+            'images',
+            [dict(id=i) for i in (7, 12, 30)],
+            NOT_COCO + r"images\[0\] has no 'file_name'\)",
+        ),
+        (
+            'annotations',
+            [dict(id=1, image_id=7)],
+            NOT_COCO + r"annotations\[0\] has no 'category_id'\)",
+        ),
+        ('images', ['a.jpg'], NOT_COCO + r"images\[0\] is 'a.jpg', not an object\)"),
     ],
 )
 def test_coco_names_the_file_and_the_count_of_bad_annotations(tmp_path, part, items, message):
@@ -166,13 +174,13 @@ def test_coco_names_what_is_missing(tmp_path):
         COCOMultiLabel(data_prefix=dict(img_path='annotations'), **kwargs)
     whole = json.dumps(coco_content())
     for text, fault in (
-        (whole[:-20], 'JSONDecodeError: .* line 1 column'),
-        (whole[:1], 'JSONDecodeError'),
-        ('', 'JSONDecodeError'),
-        ('[1]', r"AssertionError: .*class 'list'"),
+        (whole[:-20], r'not JSON \(.* line 1 column'),
+        (whole[:1], r'not JSON \('),
+        ('', r'not JSON \('),
+        ('[1]', NOT_COCO + 'it holds a list, not an object'),
     ):
         (tmp_path / 'annotations' / 'instances.json').write_text(text)
-        with pytest.raises(ValueError, match=f'instances.json: {NOT_COCO}{fault}') as error:
+        with pytest.raises(ValueError, match=f'instances.json: {fault}') as error:
             COCOMultiLabel(**kwargs)
         assert '\n' not in str(error.value)
 

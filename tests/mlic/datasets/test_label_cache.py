@@ -28,6 +28,7 @@ from tests.dataset_files import (
 )
 
 LABELS = dict(names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], left_out=3)
+CLASSES = [str(label) for label in range(80)]
 
 
 class Parser:
@@ -43,7 +44,8 @@ class Parser:
         return LABELS
 
     def load(self, **settings):
-        return load_labels(self.source, [digest_file(self.source)], settings, self)
+        settings = dict(classes=CLASSES, **settings)
+        return load_labels(self.source, [digest_file(self.source)], settings, self, tuple(LABELS))
 
     def cache(self):
         (path,) = self.source.parent.glob('*.labels')
@@ -72,8 +74,8 @@ def test_labels_are_parsed_once_and_come_back_equal(tmp_path, parser, log):
 
 
 def test_every_setting_has_its_own_cache(tmp_path, parser, log):
-    classes = ['a', 'b'], ['b', 'a']
-    for settings in 2 * [*({'split': s} for s in 'ab'), *({'classes': c} for c in classes)]:
+    orders = ['a', 'b'], ['b', 'a']
+    for settings in 2 * [*({'split': s} for s in 'ab'), *({'order': order} for order in orders)]:
         parser.load(**settings)
     assert parser.calls == len(list(tmp_path.glob('*.labels'))) == 4
 
@@ -197,7 +199,7 @@ def test_an_error_of_the_parser_is_not_cached(parser, log):
 
     for _ in range(2):
         with pytest.raises(ValueError, match='line 7'):
-            load_labels(parser.source, [digest_file(parser.source)], {}, fail)
+            load_labels(parser.source, [digest_file(parser.source)], dict(classes=CLASSES), fail)
     assert parser.load() == LABELS
 
 
@@ -209,7 +211,9 @@ def _load_slowly(folder, barrier, queue):
 
     source = folder / 'source.txt'
     barrier.wait()
-    queue.put(load_labels(source, [digest_file(source)], {}, parse) == LABELS)
+    settings = dict(classes=CLASSES)
+    found = load_labels(source, [digest_file(source)], settings, parse, tuple(LABELS))
+    queue.put(found == LABELS)
 
 
 @pytest.mark.dist

@@ -72,7 +72,7 @@ SKY = 'a,"[\'sky\']",'
         (MATRIX, [], r'Labels_Train.txt: found 0 lines, expected at least 1'),
         (CSV, ['name,label', 'a,b'], r"\['name', 'label'\] lack \('filepath'"),
         (CSV, [HEADER, SKY + 'dev'], r"line 2: split 'dev' is not one"),
-        (CSV, [HEADER, SKY[:-1]], r'line 2: split None is not one of'),
+        (CSV, [HEADER, SKY[:-1]], 'line 2: found 2 columns, expected 3'),
         (CSV, [HEADER, SKY + 'val'], r"0 rows of the split 'train'"),
         (
             CSV,

@@ -253,7 +253,7 @@ def test_nothing_can_be_fitted_without_a_positive():
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [
-        ('t.json', '{"a": 0.5, "a": 0.6}', "class 'a' is there twice"),
+        ('t.json', '{"a": 0.5, "a": 0.6}', "'a' is there twice in one object"),
         ('t.json', '{"a": "high"}', "the threshold of 'a' must be a finite number, got 'high'"),
         ('t.json', '{"a": true}', "the threshold of 'a' must be a finite number, got True"),
         ('t.json', '{"a": NaN}', "the threshold of 'a' must be a finite number, got nan"),
@@ -281,33 +281,6 @@ def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
     path = tmp_path / 't.csv'
     path.write_bytes('\ufeffclass,threshold\r\n"fox, red",0.25\r\n\r\ncafé,1e-3'.encode())
     assert read_thresholds(path).values == {'fox, red': 0.25, 'café': 0.001}
-
-
-JSON_VALUES = some.recursive(
-    some.none() | some.booleans() | some.floats() | some.integers() | some.text(max_size=3),
-    lambda inner: some.lists(inner, max_size=2)
-    | some.dictionaries(some.sampled_from(('thresholds', 'fitted_on', 'a')), inner),
-    max_leaves=6,
-)
-CSV_ROWS = some.text(alphabet='class,threod\n"\r1.e', max_size=40)
-
-
-@settings(SAME_EXAMPLES, max_examples=100)
-@given(
-    some.sampled_from(('t.json', 't.csv')),
-    some.binary(max_size=40)
-    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
-    | CSV_ROWS.map(lambda text: f'class,threshold\n{text}'.encode()),
-)
-def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory, name, content):
-    path = tmp_path_factory.getbasetemp() / name
-    path.write_bytes(content)
-    try:
-        thresholds = read_thresholds(path)
-    except ValueError as error:
-        assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
-    else:
-        assert thresholds.values and all(map(np.isfinite, thresholds.values.values()))
 
 
 # ---- the tools ---------------------------------------------------------------------------------
@@ -407,7 +380,7 @@ def test_tools_end_with_one_line(saved, tmp_path):
         (EVAL, [saved[0], '--classes', tmp_path / 'other.json'], 'are not among the 8'),
         (FIT, [saved[0], *out, '--smoothing', -1], 'smoothing must be'),
         (FIT, [saved[0], *out, '--eval', tmp_path / 'other.npz'], 'the same order'),
-        (FIT, [tmp_path, *out], 'Is a directory'),
+        (FIT, [tmp_path, *out], 'not a regular file'),
     ):
         error = call_tool(tool, *arguments)
         assert error.startswith('error: ') and message in error and '\n' not in error

@@ -254,7 +254,7 @@ def test_drawn_training_marks_the_stage_and_leaves_out_losses_that_are_off(tmp_p
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('{"iter": 1, "lo', 'line 1: not a JSON object'),
+        ('{"iter": 1, "lo', r'line 1: not JSON \('),
         ('', 'no training iteration'),
         ('3', 'line 1: not a JSON object'),
     ],
