@@ -12,6 +12,7 @@ def first_names(names: Iterable, most: int = 10, form: Callable = str) -> str:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200  # characters; longer ones lose their middle
+_SHORT.maxlist = 10
 
 
 def printable(name: str) -> str:

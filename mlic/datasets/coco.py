@@ -214,7 +214,7 @@ class COCOMultiLabel(MultiLabelDataset):
             if len(used) > 1:
                 raise ValueError(
                     f'{self.ann_file}: the categories {short(used[0])} and '
-                    f'{short(used[1])} are both called {name!r}, and both have annotations: '
+                    f'{short(used[1])} are both called {short(name)}, and both have annotations: '
                     'rename one, or write the id of the other into its annotations'
                 )
             if used or name in expected:
@@ -227,20 +227,22 @@ class COCOMultiLabel(MultiLabelDataset):
             twice = [name for name, count in Counter(expected).items() if count > 1]
             difference = 'they are in another order'
             if any(only):
-                difference = f'only in the file: {only[0]}, only in the data set: {only[1]}'
+                difference = (
+                    f'only in the file: {short(only[0])}, only in the data set: {short(only[1])}'
+                )
             elif twice:
-                difference = f'the data set has {first_names(twice, form=repr)} twice'
+                difference = f'the data set has {first_names(twice, form=short)} twice'
             raise ValueError(
                 f'{self.ann_file}: its {len(categories)} categories are not the {len(expected)} '
                 f'classes of the data set; {difference}. Own classes go into '
                 'metainfo=dict(classes=...), in the order of their ids: '
-                + first_names(found, form=repr)
+                + first_names(found, form=short)
             )
         unused = [category for category in categories if category['id'] not in chosen]
         if unused:
             print_log(
                 f'{self.ann_file}: {len(unused)} categories without an annotation are no classes: '
-                + first_names(unused, form=lambda category: f'{category["name"]!r}'),
+                + first_names(unused, form=lambda category: short(category['name'])),
                 'current',
             )
         return {category_id: self.class_to_idx[name] for category_id, name in chosen.items()}

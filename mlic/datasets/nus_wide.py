@@ -224,6 +224,6 @@ class NUSWIDE(MultiLabelDataset):
         if unknown:
             raise ValueError(
                 f'{where}: {len(unknown)} of {len(names)} concepts are not among the '
-                f'{len(class_to_idx)} classes, such as {unknown[0]!r}'
+                f'{len(class_to_idx)} classes, such as {short(unknown[0])}'
             )
         return sorted({class_to_idx[name] for name in names})

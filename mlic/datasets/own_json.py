@@ -4,7 +4,7 @@ import mmpretrain.datasets
 from mmpretrain.registry import DATASETS
 
 from mlic.files import read_json
-from mlic.names import printable, short
+from mlic.names import short
 
 from .list_files import check_exists, image_name, label_faults
 
@@ -42,7 +42,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             item = data_list[first]
             raise ValueError(
                 f'{self.ann_file}: {what} in {1 + len(others)} of {len(data_list)} images, such as '
-                f'{printable(item["img_path"])}: {short(item.get("gt_label"))}'
+                f'{short(item.get("img_path"))}: {short(item.get("gt_label"))}'
             )
         return [self.parse_data_info(item) for item in data_list]
 
@@ -55,6 +55,12 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                 f'{self.ann_file}: expected '
                 '{"metainfo": {"classes": [...]}, "data_list": [...]}'
             )
+        if 'classes' not in metainfo and 'categories' in metainfo:  # mmpretrain's other form
+            try:
+                categories = sorted(metainfo['categories'], key=lambda category: category['id'])
+                metainfo['classes'] = [category['category_name'] for category in categories]
+            except (KeyError, TypeError) as error:
+                raise ValueError(f'{self.ann_file}: categories without id and name') from error
         classes = metainfo.get('classes', [])
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError(f'{self.ann_file}: its classes are no list of names')

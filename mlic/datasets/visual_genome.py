@@ -102,7 +102,7 @@ class VG500(MultiLabelDataset):
         if missing:
             raise ValueError(
                 f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
-                f'{self.list_file}, such as {missing[0]!r}'
+                f'{self.list_file}, such as {short(missing[0])}'
             )
         return dict(names=names, labels=[self._check(name, labels_of[name]) for name in names])
 
@@ -120,12 +120,12 @@ class VG500(MultiLabelDataset):
         num_classes = len(self.CLASSES)
         if not isinstance(labels, list) or not all(type(label) is int for label in labels):
             raise ValueError(
-                f'{self.ann_file}: {name!r} has {short(labels)}, expected a list of indices'
+                f'{self.ann_file}: {short(name)} has {short(labels)}, expected a list of indices'
             )
         outside = [label for label in labels if not 0 <= label < num_classes]
         if outside:
             raise ValueError(
-                f'{self.ann_file}: {name!r} has {len(outside)} of {len(labels)} indices outside '
-                f'0..{num_classes - 1}, such as {short(outside[0])}'
+                f'{self.ann_file}: {short(name)} has {len(outside)} of {len(labels)} indices '
+                f'outside 0..{num_classes - 1}, such as {short(outside[0])}'
             )
         return sorted(set(labels))

@@ -122,7 +122,7 @@ class VOCMultiLabel(VOC):
             if other and tuple(self.CLASSES) == self.METAINFO['classes']:
                 raise ValueError(
                     f'{self.ann_prefix}/{name}.xml: {len(other)} of {len(found)} objects are not '
-                    f'of the {len(class_to_idx)} classes of VOC, such as {other[0]!r}; own '
+                    f'of the {len(class_to_idx)} classes of VOC, such as {short(other[0])}; own '
                     'classes go into metainfo=dict(classes=...)'
                 )
             left_out += len(other)
