@@ -226,7 +226,7 @@ class COCOMultiLabel(MultiLabelDataset):
             only = sorted(set(ids_of) - set(expected)), sorted(set(expected) - set(ids_of))
             twice = [name for name, count in Counter(expected).items() if count > 1]
             difference = 'they are in another order'
-            if any(only):
+            if set(found) != set(expected):
                 difference = (
                     f'only in the file: {short(only[0])}, only in the data set: {short(only[1])}'
                 )

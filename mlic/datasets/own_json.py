@@ -37,13 +37,15 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             self._metainfo.setdefault(key, value)
         classes = self._metainfo.get('classes')
         num_classes = None if classes is None else len(classes)
-        faults = label_faults([item.get('gt_label') for item in data_list], num_classes)
-        for what, (first, *others) in faults.items():
-            item = data_list[first]
-            raise ValueError(
-                f'{self.ann_file}: {what} in {1 + len(others)} of {len(data_list)} images, such as '
-                f'{short(item.get("img_path"))}: {short(item.get("gt_label"))}'
+        labels = [item.get('gt_label') for item in data_list]
+        faults = label_faults(labels, num_classes)
+        if faults:
+            found = (
+                f'{what} in {len(images)} of {len(labels)} images, such as '
+                f'{short(data_list[images[0]].get("img_path"))}: {short(labels[images[0]])}'
+                for what, images in faults.items()
             )
+            raise ValueError(f'{self.ann_file}: {"; ".join(found)}')
         return [self.parse_data_info(item) for item in data_list]
 
     def _check(self, content: object) -> tuple[dict, list[dict]]:

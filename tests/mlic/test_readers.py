@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
+from mlic import files
 from mlic.apis.open_run import read_stored_config
 from mlic.cli import plot
 from mlic.cli.corel5k_to_json import read_split, read_words
@@ -609,3 +610,76 @@ def test_a_damaged_file_is_read_right_or_refused_by_name_in_one_line(tmp_path, e
             assert reader.oracle is None or found == reader.oracle(tmp_path)
 
     check()
+
+
+# ------------------------------------------------------------------------------- what all share
+
+READS = dict(
+    bytes=files.read_bytes,
+    text=files.read_text,
+    lines=files.read_lines,
+    json=files.read_json,
+    csv=lambda path: list(files.read_csv(path)),
+    xml=files.read_xml,
+    array=files.map_array,
+    predictions=read_predictions,
+    thresholds=read_thresholds,
+)
+
+
+@pytest.mark.parametrize('read', READS.values(), ids=READS)
+def test_only_regular_files_are_read(tmp_path, read):
+    pipe, folder, missing = (tmp_path / f'{name}.json' for name in ('pipe', 'folder', 'missing'))
+    os.mkfifo(pipe)  # opening it would wait for a writer for ever
+    folder.mkdir()
+    for path in (pipe, folder):
+        with pytest.raises(ValueError, match=f'{path.name}: not a regular file'):
+            read(path)
+    with pytest.raises(FileNotFoundError, match='missing.json') as error:
+        read(missing)
+    assert error.value.filename == str(missing)  # which tools name
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"a": 1, "b": {"c": 2, "c": 2}}', "'c' is there twice in one object"),
+        ('[' * 100_000, 'JSON that is nested too deep'),
+        ('[' + '9' * 5000 + ']', r'not JSON \(Exceeds the limit'),
+        ('{"a": 1', r'not JSON \(.*line 1 column 8'),
+        ('', r'not JSON \('),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_json_from_which_something_would_be_lost_is_refused(tmp_path, text, message):
+    path = tmp_path / 'x.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f'x.json: {message}'):
+        files.read_json(path)
+
+
+def test_a_text_that_is_not_utf8_is_named_with_its_line(tmp_path):
+    path = tmp_path / 'x.csv'
+    path.write_bytes('\ufeffname\ncafé\n'.encode())
+    assert list(files.read_csv(path)) == [(1, ['name']), (2, ['café'])]
+    path.write_bytes('name\ncafé\n'.encode('latin-1'))
+    with pytest.raises(ValueError, match='x.csv, line 2: not UTF-8'):
+        list(files.read_csv(path))
+
+
+def test_cells_keep_their_line_breaks_and_an_open_quote_is_refused(tmp_path):
+    path = tmp_path / 'x.csv'
+    path.write_bytes(b'a,"b\r\nc"\r\n\r\nd,e\n')
+    assert list(files.read_csv(path)) == [(2, ['a', 'b\r\nc']), (4, ['d', 'e'])]
+    path.write_bytes(b'a,b\nc,"d\n')
+    with pytest.raises(ValueError, match='x.csv, line 2: unexpected end of data'):
+        list(files.read_csv(path))
+
+
+def test_entities_do_not_blow_xml_up(tmp_path):
+    path = tmp_path / 'x.xml'
+    levels = [f'<!ENTITY x{i} "{f"&x{i - 1};" * 10}">' for i in range(1, 12)]
+    entities = '<!ENTITY x0 "lol">' + ''.join(levels)
+    path.write_text(f'<!DOCTYPE a [{entities}]><a>&x11;</a>')
+    with pytest.raises(ValueError, match='x.xml: not whole XML .*amplification'):
+        files.read_xml(path)

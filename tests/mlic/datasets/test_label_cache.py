@@ -1,6 +1,7 @@
 """The cache of parsed labels: the same labels, whatever happened to the file or to its source."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -154,6 +155,43 @@ def test_a_damaged_cache_is_replaced(parser, log, damage):
     assert parser.load() == LABELS
     assert parser.calls == 2
     assert parser.cache().read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(labels=[[99], []]),
+        dict(labels=[[-1], []]),
+        dict(labels=[[True], []]),
+        dict(labels=[[1, 1], []]),
+        dict(labels=[0, 79]),
+        dict(labels=[[0]]),
+        dict(labels=None),
+        dict(names=['a.jpg']),
+        dict(names=['a.jpg', 3]),
+        dict(names='ab'),
+        dict(left_out='3'),
+        dict(more=[1, 2]),
+    ],
+    ids=str,
+)
+def test_a_cache_of_others_is_replaced_though_its_hash_is_right(parser, log, change):
+    parser.load()
+    content = parser.cache().read_bytes()
+    head, body = content.split(b'\n')
+    body = json.dumps({**json.loads(body), **change}).encode()
+    head = json.dumps(dict(json.loads(head), hash=hashlib.sha256(body).hexdigest())).encode()
+    parser.cache().write_bytes(head + b'\n' + body)
+    assert parser.load() == LABELS
+    assert parser.calls == 2 and parser.cache().read_bytes() == content
+
+
+def test_a_pipe_in_the_place_of_the_cache_is_not_waited_for(parser, log):
+    parser.load()
+    path = parser.cache()
+    path.unlink()
+    os.mkfifo(path)
+    assert parser.load() == LABELS and parser.calls == 2
 
 
 def test_a_folder_in_the_place_of_the_cache_is_no_error(tmp_path, parser, log):
