@@ -36,7 +36,7 @@ def test_coco_labels_are_sorted_unique_and_in_category_id_order(tmp_path, capsys
     assert [info['img_id'] for info in infos] == [7, 12, 30]
     assert dataset.get_cat_ids(2) == [0, 2]
     assert all(Path(info['img_path']).is_file() for info in infos)
-    assert capsys.readouterr().out == ''  # pycocotools prints its progress
+    assert capsys.readouterr().out == ''
     assert log[-1].endswith(
         'instances.json: 3 images, 1 without a label kept, 0 listed again, 3 used'
     )
