@@ -66,6 +66,16 @@ def write_json(path: str | Path, content: object, indent: int | None = 2) -> Non
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + '\n')
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """All of a regular file.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`check_regular`.
+    """
+    check_regular(path)
+    return Path(path).read_bytes()
+
+
 def check_regular(path: str | Path) -> None:
     """Is it a file that ends?
 
@@ -77,16 +87,6 @@ def check_regular(path: str | Path) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if not os.path.isfile(path):
         raise ValueError(f'{path}: not a regular file')
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """All of a regular file.
-
-    Raises:
-        FileNotFoundError, ValueError: As :func:`check_regular`.
-    """
-    check_regular(path)
-    return Path(path).read_bytes()
 
 
 def read_text(path: str | Path) -> str:

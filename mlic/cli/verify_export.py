@@ -26,6 +26,7 @@ from mlic.cli import arguments
 from mlic.datasets.transforms.load_image import ImageReadError
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import parse_json
 
 BATCHES = (1, 8)
 REPETITIONS = 5
@@ -105,7 +106,7 @@ def check_metadata(metadata: dict, inferencer: MultiLabelInferencer, size: list[
         preprocessing=json.loads(json.dumps(describe_input(inferencer.config, tuple(size)))),
     )
     for key, value in expected.items():
-        if json.loads(metadata.get(key) or 'null') != value:
+        if parse_json(metadata.get(key) or 'null', f'the {key} in the file') != value:
             raise ValueError(f'the {key} in the file differ from those of config and checkpoint')
 
 

@@ -12,6 +12,7 @@ import re
 import xml.dom.minidom
 import zipfile
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from hypothesis import strategies as some
 
 from mlic import files
 from mlic.apis.open_run import read_stored_config
-from mlic.cli import plot
+from mlic.cli import plot, verify_export
 from mlic.cli.corel5k_to_json import read_split, read_words
 from mlic.comparison.runs import Run
 from mlic.datasets import coco, label_cache, list_files, voc
@@ -683,3 +684,12 @@ def test_entities_do_not_blow_xml_up(tmp_path):
     path.write_text(f'<!DOCTYPE a [{entities}]><a>&x11;</a>')
     with pytest.raises(ValueError, match='x.xml: not whole XML .*amplification'):
         files.read_xml(path)
+
+
+def test_metadata_of_an_exported_model_that_are_no_json_are_refused(monkeypatch):
+    monkeypatch.setattr(verify_export, 'describe_input', lambda *_: {})
+    inferencer = SimpleNamespace(classes=['cat'], config=None)
+    verify_export.check_metadata(dict(classes='["cat"]', preprocessing='{}'), inferencer, [4, 4])
+    for text, message in (('["cat"', 'not JSON'), ('[' * 100_000, 'nested too deep')):
+        with pytest.raises(ValueError, match=f'the classes in the file: .*{message}'):
+            verify_export.check_metadata(dict(classes=text), inferencer, [4, 4])
