@@ -486,7 +486,7 @@ def places(value, place=()):
 def damaged_json(draw, content):
     """A tree of JSON, one to three of whose values are replaced, removed or repeated."""
     tree = json.loads(content)
-    for _ in range(draw(some.integers(1, 3))):
+    for _ in range(draw(some.sampled_from((1, 1, 2, 3)))):
         *way, key = draw(some.sampled_from([p for p in places(tree) if p] or [(None,)]))
         if key is None or draw(some.integers(0, 30)) == 0:
             tree = copy.deepcopy(draw(some.sampled_from(ODD_VALUES)))
@@ -494,14 +494,15 @@ def damaged_json(draw, content):
         parent = tree
         for step in way:
             parent = parent[step]
-        action = draw(some.sampled_from(('replace', 'replace', 'swap', 'remove', 'repeat')))
+        action = draw(some.sampled_from(('replace', 'swap', 'swap', 'remove', 'repeat')))
         if action == 'remove':
             del parent[key]
         elif action == 'replace':
             parent[key] = copy.deepcopy(draw(some.sampled_from(ODD_VALUES)))
-        elif action == 'swap':
+        elif action == 'swap':  # most often for a value of the same kind
+            alike = [place for place in places(tree) if place and place[-1] == key]
             other = tree
-            for step in draw(some.sampled_from(list(places(tree)))):
+            for step in draw(some.sampled_from(alike * 3 + list(places(tree)))):
                 other = other[step]
             parent[key] = copy.deepcopy(other)
         elif isinstance(parent, list):
@@ -517,14 +518,16 @@ def damaged_json(draw, content):
 def damaged_text(draw, content):
     """A text some of whose words and signs are replaced, removed or repeated."""
     tokens = re.findall(r'[\w.]+|\s+|.', content.decode())
-    for _ in range(draw(some.integers(1, 4))):
+    for _ in range(draw(some.sampled_from((1, 1, 2, 4)))):
+        words = [place for place, token in enumerate(tokens) if token[:1].isalnum()]
+        if words and draw(some.booleans()):  # two words change places
+            first, second = draw(some.sampled_from(words)), draw(some.sampled_from(words))
+            tokens[first], tokens[second] = tokens[second], tokens[first]
+            continue
         first = draw(some.integers(0, len(tokens)))
-        last = min(first + draw(some.sampled_from((0, 1, 1, 2, 5, 50))), len(tokens))
-        new = draw(
-            some.sampled_from(ODD_TOKENS).map(lambda token: [token])
-            | some.just(tokens[first:last] * 2)
-        )
-        tokens[first:last] = new
+        last = min(first + draw(some.sampled_from((0, 1, 1, 1, 2, 50))), len(tokens))
+        odd = some.sampled_from(ODD_TOKENS).map(lambda token: [token])
+        tokens[first:last] = draw(odd | some.just(tokens[first:last] * 2) | some.just([]))
     return ''.join(tokens).encode('utf-8', 'surrogatepass')
 
 
