@@ -1,9 +1,12 @@
 """Files: read whole or refused in one line, written whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
+import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from mlic.names import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,13 +106,23 @@ def read_bytes(path: str | Path) -> bytes:
     """All of a regular file.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is no regular file: a folder, or a pipe or device, which may never end.
+        FileNotFoundError, ValueError: As :func:`check_regular`.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
+    check_regular(path)
+    return Path(path).read_bytes()
+
+
+def check_regular(path: str | Path) -> None:
+    """Is it a file that ends?
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is a folder, or a pipe or device, which may never end.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if not os.path.isfile(path):
         raise ValueError(f'{path}: not a regular file')
-    return path.read_bytes()
 
 
 def read_text(path: str | Path) -> str:
@@ -127,20 +142,105 @@ def read_text(path: str | Path) -> str:
         ) from error
 
 
+def read_lines(path: str | Path) -> list[str]:
+    """Lines of a text file, stripped, whatever their endings.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`read_text`.
+    """
+    return [line.strip() for line in io.StringIO(read_text(path), newline=None)]
+
+
+def read_csv(path: str | Path, delimiter: str = ',') -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank, each with the number of its last line.
+
+    Raises:
+        FileNotFoundError, ValueError: As :func:`read_text`, or if a line is not in order: an open
+            quote, a NUL byte, a cell of more than 128 KiB.
+    """
+    text = io.StringIO(read_text(path), newline='')
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(f'{path}, line {reader.line_num}: {error}') from error
+
+
 def read_json(path: str | Path) -> object:
     """The content of a JSON file.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, not UTF-8, not JSON, or nested too deep to be read;
-            names the file.
+        FileNotFoundError, ValueError: As :func:`read_text`, or as :func:`parse_json`.
+    """
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str | bytes, where: str | Path) -> object:
+    """The content of a JSON text.
+
+    Args:
+        text (str | bytes): Bytes are UTF-8.
+        where (str | Path): Where it stands, for the messages.
+
+    Raises:
+        ValueError: If it is not JSON, nested too deep to be read, or an object in it has a key
+            twice, of which one would be lost.
     """
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f'{path}: not JSON ({error})') from error
+        return json.loads(text, object_pairs_hook=_each_key_once)
     except RecursionError as error:
-        raise ValueError(f'{path}: JSON that is nested too deep') from error
+        raise ValueError(f'{where}: JSON that is nested too deep') from error
+    except _KeyTwice as error:
+        raise ValueError(f'{where}: {error}') from error
+    except ValueError as error:  # of the JSON, of an integer of thousands of digits, of UTF-8
+        raise ValueError(f'{where}: not JSON ({error})') from error
+
+
+class _KeyTwice(ValueError):
+    """An object of JSON that has a key twice."""
+
+
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict:
+    """The dict of the pairs of a JSON object."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise _KeyTwice(f'{short(twice)} is there twice in one object')
+    return content
+
+
+def read_xml(path: str | Path) -> ET.Element:
+    """The root of an XML file; nothing outside of it is read, and entities do not blow it up.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no regular file, not whole XML, or in an unknown encoding.
+    """
+    content = read_bytes(path)
+    try:
+        return ET.fromstring(content)
+    except (LookupError, ValueError, ET.ParseError) as error:
+        raise ValueError(f'{path}: not whole XML ({error})') from error
+
+
+def map_array(path: str | Path) -> np.ndarray:
+    """The array of a ``.npy`` file, read-only, on the disk until it is used.
+
+    A header that promises more than the file holds is refused before any memory is taken, and so
+    are pickled objects.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no regular file, or no ``.npy`` file of plain values.
+    """
+    check_regular(path)
+    try:
+        return np.lib.format.open_memmap(path, mode='r')
+    except Exception as error:  # numpy raises a dozen kinds for a damaged header
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(f'{path}: not a .npy file of plain values ({reason})') from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Names in a line of text."""
 
+import reprlib
 from collections.abc import Callable, Iterable
 
 
@@ -7,3 +8,18 @@ def first_names(names: Iterable, most: int = 10, form: Callable = str) -> str:
     """The first names, each in that form, with commas between them, and dots if there are more."""
     names = [form(name) for name in names]
     return ', '.join(names[:most] + ['…'] * (len(names) > most))
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200  # characters; longer ones lose their middle
+_SHORT.maxlist = 10
+
+
+def printable(name: str) -> str:
+    """A name from a file for a message: as it stands, or as Python writes it if it has to be."""
+    return name if name.isprintable() and len(name) <= _SHORT.maxstring else short(name)
+
+
+def short(value: object) -> str:
+    """A value from a file for a message: as Python writes it, in one line, without its middle."""
+    return _SHORT.repr(value)

@@ -3,7 +3,6 @@
 Neither a checkpoint's weights nor its config are ever executed; a config file is.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
+from mlic.files import read_json
 from mlic.models.training_parts import for_prediction
 
 from .stored_config import read_stored_config, refuse_stored
@@ -119,8 +119,7 @@ def data_classes(dataset: ConfigDict) -> Sequence[str] | None:
         built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
         names = built.metainfo.get('classes')
         if not names and str(built.ann_file).endswith('.json'):
-            content = json.loads(Path(built.ann_file).read_text(encoding='utf-8'))
-            names = content['metainfo']['classes']
+            names = read_json(built.ann_file)['metainfo']['classes']
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         return None
     return names

@@ -22,6 +22,7 @@ import mmengine
 
 from mlic.datasets.list_files import read_lines
 from mlic.engine.runner.errors import one_line_errors
+from mlic.names import short
 
 MIN_TRAINING_IMAGES = 50  # of a frequent word
 
@@ -31,7 +32,9 @@ def read_words(path: Path) -> list[str]:
     words = ' '.join(read_lines(path)).split()
     twice = sorted(word for word, count in Counter(words).items() if count > 1)
     if twice:
-        raise ValueError(f'{path}: expected unique words, got {len(words)} with {twice} repeated')
+        raise ValueError(
+            f'{path}: expected unique words, got {len(words)} with {short(twice)} repeated'
+        )
     return words
 
 
@@ -44,8 +47,8 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
     for number, line in enumerate(read_lines(path), 1):
         where = f'{path}, line {number}'
         values = line.split()
-        if len(values) < 2 or not all(value.isdecimal() for value in values):
-            raise ValueError(f'{where}: expected "imageid word word ...", got {line!r}')
+        if len(values) < 2 or not all(value.isdecimal() and len(value) < 10 for value in values):
+            raise ValueError(f'{where}: expected "imageid word word ...", got {short(line)}')
         unknown = [int(value) for value in values[1:] if not 1 <= int(value) <= num_words]
         if unknown:
             raise ValueError(f'{where}: word number {unknown[0]} is not in 1..{num_words}')

@@ -9,7 +9,6 @@ PRED.npz is what tools/test.py writes with --out. docs/figures.md shows when to 
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,7 +23,8 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import of_classes, parse_threshold
-from mlic.files import write_csv, write_picture
+from mlic.files import parse_json, read_text, write_csv, write_picture
+from mlic.names import short
 from mlic.visualization.comparison import describe_comparison, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -156,7 +156,8 @@ def read_log(path: Path) -> TrainingLog:
 
     Args:
         path (Path): A ``scalars.json``, or a work directory: all of its runs, where a run
-            that was resumed replaces what the one before had logged beyond that point.
+            that was resumed replaces what the one before had logged beyond that point. A last line
+            that was not finished is left out, and the output says so.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -174,21 +175,34 @@ def read_log(path: Path) -> TrainingLog:
         raise FileNotFoundError(f'{path} has no */vis_data/scalars.json: not a work directory?')
     if not train:
         raise ValueError(f'{path}: no training iteration is logged')
-    return arrange_log(train, val)
+    try:
+        return arrange_log(train, val)
+    except (ArithmeticError, KeyError) as error:
+        raise ValueError(f'{path}: its epochs and iterations do not fit together') from error
 
 
 def _read_rows(file: Path) -> tuple[list, list]:
     """Rows of training and of validation; those of the latter have no learning rate."""
     train, val = [], []
-    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+    lines = read_text(file).splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        where = f'{file}, line {number}'
         try:
-            row = json.loads(line)
-            if 'iter' in row and 'loss' in row:
-                train.append(row)
-            elif 'step' in row and any('/' in name for name in row):
-                val.append(row)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'{file}, line {number}: not a JSON object of a log') from error
+            row = parse_json(line, where)
+        except ValueError:
+            if number == 1 or number < len(lines) or line.endswith('\n'):
+                raise
+            print(f'{where} is left out: a run that was killed did not finish it')
+            break
+        if not isinstance(row, dict):
+            raise ValueError(f'{where}: not a JSON object of a log')
+        for name in row.keys() & {'iter', 'step', 'epoch'}:
+            if type(row[name]) is not int or row[name] < 0:
+                raise ValueError(f'{where}: {name} is {short(row[name])}, not a whole number')
+        if 'iter' in row and 'loss' in row:
+            train.append(row)
+        elif 'step' in row and any('/' in name for name in row):
+            val.append(row)
     return train, val
 
 

@@ -27,6 +27,7 @@ from mlic.cli import arguments
 from mlic.engine.checkpoints.reading import TRUST, is_trusted
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import parse_json
 from mlic.image_reader import ImageReadError
 
 BATCHES = (1, 8)
@@ -112,7 +113,7 @@ def check_metadata(metadata: dict, inferencer: MultiLabelInferencer, size: list[
         preprocessing=json.loads(json.dumps(describe_input(inferencer.config, tuple(size)))),
     )
     for key, value in expected.items():
-        if json.loads(metadata.get(key) or 'null') != value:
+        if parse_json(metadata.get(key) or 'null', f'the {key} in the file') != value:
             raise ValueError(f'the {key} in the file differ from those of config and checkpoint')
 
 

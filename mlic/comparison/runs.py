@@ -1,6 +1,7 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
 import hashlib
+import math
 import os
 import queue
 import re
@@ -19,7 +20,7 @@ from mmengine.config import Config
 from mlic import __version__
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.runner.folder_lock import lock_folder
-from mlic.files import write_json, write_text
+from mlic.files import read_json, write_json, write_text
 from mlic.installation import ASSETS, PACKAGE
 
 from .recipes import recipe_text
@@ -69,6 +70,23 @@ class Run:
     def record(self) -> Path:
         """Written when all is done: seconds and commit."""
         return self.folder / 'run.json'
+
+    def read_record(self) -> tuple[float, str]:
+        """Seconds of training and commit.
+
+        Raises:
+            FileNotFoundError, ValueError: If there is no record, or not one of these.
+        """
+        record = read_json(self.record)
+        record = record if isinstance(record, dict) else {}
+        seconds, name = record.get('train_seconds'), record.get('commit')
+        is_number = type(seconds) in (int, float) and 0 <= seconds < math.inf
+        if not is_number or not isinstance(name, str):
+            raise ValueError(
+                f'{self.record}: no record with train_seconds and commit; without it the run is '
+                'done again'
+            )
+        return seconds, name
 
     def is_done(self) -> bool:
         """Whether its predictions are there."""

@@ -1,6 +1,5 @@
 """What a comparison says: a table with intervals, and the differences of each class."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def summarise(
                 f'{run.predictions} has other test images or classes than {runs[0].predictions}: '
                 'give all configs the same data (--data)'
             )
-        record = json.loads(run.record.read_text(encoding='utf-8'))
+        seconds, commit = run.read_record()
         summary = summaries.setdefault(run.name, Summary(run.name, [], {}, [], 0.0, [], support))
         summary.seeds.append(run.seed)
         for protocol in protocols:
@@ -91,8 +90,8 @@ def summarise(
                 summary.metrics.setdefault(f'{protocol}/{key}', []).append(value)
         per_class = MLICMetric.calculate_per_class(pred, target, 'standard', ignore=ignore)
         summary.class_ap.append(per_class['ap'])
-        summary.minutes += record['train_seconds'] / 60
-        summary.commits = sorted({*summary.commits, record['commit']})
+        summary.minutes += seconds / 60
+        summary.commits = sorted({*summary.commits, commit})
         samples[run.name, run.seed] = 100 * mean_ap(pred, target, weights, ignore)
     for summary in summaries.values():
         summary.class_ap = np.mean(summary.class_ap, axis=0)

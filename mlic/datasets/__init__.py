@@ -5,6 +5,7 @@ from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
 from .nus_wide import NUSWIDE
+from .own_json import MultiLabelDataset
 from .transforms import *  # noqa: F403
 from .visual_genome import VG500
 from .voc import VOCMultiLabel
@@ -14,6 +15,7 @@ __all__ = [
     'DigitScenes',
     'FeatureCache',
     'LoadFeature',
+    'MultiLabelDataset',
     'NUSWIDE',
     'VG500',
     'VOCMultiLabel',

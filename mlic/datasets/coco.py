@@ -1,14 +1,15 @@
 """COCO as a multi-label data set."""
 
-import contextlib
-import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
+
+from mlic.files import read_json
+from mlic.names import first_names, short
 
 from .label_cache import digest_file, load_labels
 from .list_files import check_exists, used_images
@@ -49,7 +50,9 @@ class COCOMultiLabel(MultiLabelDataset):
     published methods. The classes are numbered in the order of their category ids, which have
     gaps, or of their names: checkpoints and prototypes of other projects come in either order,
     the published ones of SADCL in the order of ids. Any other file in COCO's form works too, with
-    ``metainfo=dict(classes=...)``.
+    ``metainfo=dict(classes=...)``. A category without an annotation may be missing there, such as
+    the root that Roboflow writes, id 0, which often is called like one of the classes. Images may
+    be named with the ``\\`` of Windows, or by absolute paths into the image folder.
 
     Images without an annotation are kept unless ``labelled_only``: train2014 / val2014 have
     82,783 / 40,504 images (what SADCL and Query2Label use), 82,081 / 40,137 with a label (what
@@ -69,8 +72,9 @@ class COCOMultiLabel(MultiLabelDataset):
         FileNotFoundError: If the annotation file or the image folder is missing, or the folder
             does not hold the first image of the file.
         ValueError: If ``class_order`` is unknown, or the file is not in COCO's form, holds no
-            images or no annotations, an id twice, other categories than ``classes``, or
-            annotations of unknown images or categories.
+            images or no annotations, an id twice, other categories than ``classes``, annotated
+            ones of the same name, annotations of unknown images or categories, or images
+            elsewhere.
 
     Examples:
         >>> COCOMultiLabel(
@@ -120,6 +124,7 @@ class COCOMultiLabel(MultiLabelDataset):
             [digest_file(self.ann_file)],
             dict(type='COCOMultiLabel', order=self.class_order, classes=list(self.CLASSES)),
             self._parse,
+            ('names', 'ids', 'labels'),
         )
         items = [
             dict(img_path=name, img_id=img_id, gt_label=gt_label)
@@ -129,74 +134,123 @@ class COCOMultiLabel(MultiLabelDataset):
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, ids and labels of all images."""
-        coco = self._read()
-        try:
-            self._check(coco)
-            label_of = self.class_to_idx
-            class_of = {cat_id: label_of[cat['name']] for cat_id, cat in coco.cats.items()}
-            ids = sorted(coco.imgs)
-            return dict(
-                names=[coco.imgs[img_id]['file_name'] for img_id in ids],
-                ids=ids,
-                labels=[
-                    sorted({class_of[ann['category_id']] for ann in coco.imgToAnns[img_id]})
-                    for img_id in ids
-                ],
-            )
-        except (KeyError, TypeError) as error:
-            raise self._not_coco(error) from error
-
-    def _read(self):
-        """Let pycocotools read the annotation file, without its prints."""
-        from pycocotools.coco import COCO  # only here: other data sets do without pycocotools
-
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                return COCO(self.ann_file)
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise self._not_coco(error) from error
-
-    def _not_coco(self, error: Exception) -> ValueError:
-        return ValueError(
-            f"{self.ann_file}: not a file of COCO's form ({type(error).__name__}: {error})"
+        content = read_json(self.ann_file)
+        if not isinstance(content, dict):
+            raise self._not_coco(f'it holds a {type(content).__name__}, not an object')
+        images = self._items(content, 'images', 'id', 'file_name')
+        categories = self._items(content, 'categories', 'id', 'name')
+        annotations = self._items(content, 'annotations', 'image_id', 'category_id')
+        names = {image['id']: image['file_name'] for image in images}
+        class_of = self._match_classes(categories, {item['category_id'] for item in annotations})
+        for key, known, what in (
+            ('category_id', {category['id'] for category in categories}, 'categories'),
+            ('image_id', names, 'images'),
+        ):
+            unknown = [item[key] for item in annotations if item[key] not in known]
+            if unknown:
+                raise ValueError(
+                    f'{self.ann_file}: {len(unknown)} of {len(annotations)} annotations are of '
+                    f'{what} that the file does not list, such as {key} {short(unknown[0])}'
+                )
+        labels: dict = {image_id: set() for image_id in names}
+        for item in annotations:
+            labels[item['image_id']].add(class_of[item['category_id']])
+        ids = sorted(names)
+        return dict(
+            names=[names[image_id] for image_id in ids],
+            ids=ids,
+            labels=[sorted(labels[image_id]) for image_id in ids],
         )
 
-    def _check(self, coco) -> None:
-        """Compare the file with itself and with the classes."""
-        annotations = coco.dataset.get('annotations', [])
-        for what in ('images', 'annotations'):
-            if not coco.dataset.get(what):
-                raise ValueError(f'{self.ann_file}: found 0 {what}, expected at least 1')
-        for what in ('images', 'categories'):
-            items = coco.dataset.get(what, [])
+    def _items(self, content: dict, part: str, *keys: str) -> list[dict]:
+        """A list of the file whose items have these keys; ids are all numbers or all texts."""
+        items = content.get(part, [])
+        if not isinstance(items, list):
+            raise self._not_coco(f'its {part} are a {type(items).__name__}, not a list')
+        if not items:
+            raise ValueError(f'{self.ann_file}: found 0 {part}, expected at least 1')
+        kinds = set()
+        for number, item in enumerate(items):
+            if not isinstance(item, dict):
+                raise self._not_coco(f'{part}[{number}] is {short(item)}, not an object')
+            for key in keys:
+                if key not in item:
+                    raise self._not_coco(f'{part}[{number}] has no {key!r}')
+                if not key.endswith('id'):
+                    continue
+                value = item[key]
+                # some tools write 1.0
+                if type(value) not in (int, str) and not _is_whole(value):
+                    raise self._not_coco(
+                        f'{part}[{number}] has the {key} {short(value)}, not a whole number'
+                    )
+                kinds.add((key, isinstance(value, str)))
+        if len(kinds) > sum(key.endswith('id') for key in keys):
+            raise self._not_coco(f'ids of its {part} are numbers in some places, texts in others')
+        if 'id' in keys:
             counts = Counter(item['id'] for item in items)
             repeated = [item_id for item_id, count in counts.items() if count > 1]
             if repeated:
                 raise ValueError(
-                    f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {what} are there '
-                    f'more than once, such as id {repeated[0]}'
+                    f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {part} are there '
+                    f'more than once, such as id {short(repeated[0])}'
                 )
-        found = [coco.cats[cat_id]['name'] for cat_id in sorted(coco.cats)]
+        return items
+
+    def _not_coco(self, reason: str) -> ValueError:
+        return ValueError(f"{self.ann_file}: not a file of COCO's form ({reason})")
+
+    def _match_classes(self, categories: list[dict], annotated: set) -> dict:
+        """The class of each category; those without an annotation need not be a class."""
         expected = list(self.CLASSES)
+        ids_of: dict[str, list] = {}
+        for category in sorted(categories, key=lambda category: category['id']):
+            if not isinstance(category['name'], str):
+                raise self._not_coco(f'a category is called {short(category["name"])}')
+            ids_of.setdefault(category['name'], []).append(category['id'])
+        chosen = {}  # id to name
+        for name, ids in ids_of.items():
+            used = [category_id for category_id in ids if category_id in annotated]
+            if len(used) > 1:
+                raise ValueError(
+                    f'{self.ann_file}: the categories {short(used[0])} and '
+                    f'{short(used[1])} are both called {short(name)}, and both have annotations: '
+                    'rename one, or write the id of the other into its annotations'
+                )
+            if used or name in expected:
+                chosen[(used or ids[-1:])[0]] = name
+        found = [chosen[category_id] for category_id in sorted(chosen)]
         if self.class_order == 'alphabetical':
             found.sort()
         if found != expected:
-            raise ValueError(
-                f'{self.ann_file}: its {len(found)} categories are not the {len(expected)} '
-                f'classes of the data set; only in the file: {sorted(set(found) - set(expected))}'
-                f', only in the data set: {sorted(set(expected) - set(found))}. '
-                'Own classes go into metainfo=dict(classes=...), in the order of their ids'
-            )
-        for key, known, what in (
-            ('category_id', coco.cats, 'categories'),
-            ('image_id', coco.imgs, 'images'),
-        ):
-            unknown = [ann[key] for ann in annotations if ann[key] not in known]
-            if unknown:
-                raise ValueError(
-                    f'{self.ann_file}: {len(unknown)} of {len(annotations)} annotations are of '
-                    f'{what} that the file does not list, such as {key} {unknown[0]}'
+            only = sorted(set(ids_of) - set(expected)), sorted(set(expected) - set(ids_of))
+            twice = [name for name, count in Counter(expected).items() if count > 1]
+            difference = 'they are in another order'
+            if set(found) != set(expected):
+                difference = (
+                    f'only in the file: {short(only[0])}, only in the data set: {short(only[1])}'
                 )
+            elif twice:
+                difference = f'the data set has {first_names(twice, form=short)} twice'
+            raise ValueError(
+                f'{self.ann_file}: its {len(categories)} categories are not the {len(expected)} '
+                f'classes of the data set; {difference}. Own classes go into '
+                'metainfo=dict(classes=...), in the order of their ids: '
+                + first_names(found, form=short)
+            )
+        unused = [category for category in categories if category['id'] not in chosen]
+        if unused:
+            print_log(
+                f'{self.ann_file}: {len(unused)} categories without an annotation are no classes: '
+                + first_names(unused, form=lambda category: short(category['name'])),
+                'current',
+            )
+        return {category_id: self.class_to_idx[name] for category_id, name in chosen.items()}
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a float without a fraction."""
+    return isinstance(value, float) and value.is_integer()
 
 
 def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
@@ -212,11 +266,12 @@ def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]
     Raises:
         ValueError: If the file has none, or misses a class.
     """
+    content = read_json(path)
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-        categories = content['categories']
-        superclasses = {category['name']: category['supercategory'] for category in categories}
-    except (KeyError, TypeError, ValueError) as error:
+        superclasses = {item['name']: item['supercategory'] for item in content['categories']}
+        if not all(isinstance(name, str) for pair in superclasses.items() for name in pair):
+            raise TypeError('a name is no text')
+    except (KeyError, TypeError) as error:
         raise ValueError(f'{path} has no categories with name and supercategory') from error
     missing = [name for name in class_names if name not in superclasses]
     if missing:

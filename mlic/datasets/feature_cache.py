@@ -18,6 +18,8 @@ from mmpretrain.registry import TRANSFORMS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from mlic.files import map_array, read_json
+
 MIRROR = ('never', 'random', 'both')
 
 
@@ -31,7 +33,8 @@ class FeatureCache:
         folder (str | Path): Where the shards are; it may be missing or empty.
 
     Raises:
-        ValueError: If a list does not fit its features.
+        FileNotFoundError: If a list has no features.
+        ValueError: If a list does not fit its features, or a file is no such thing.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -114,12 +117,25 @@ class FeatureCache:
 
     def _open(self, listing: Path) -> None:
         """Map the shard that a list belongs to."""
-        paths = json.loads(listing.read_text(encoding='utf-8'))
-        features = np.load(listing.with_suffix('.npy'), mmap_mode='r')
+        paths, file = read_json(listing), listing.with_suffix('.npy')
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise ValueError(f'{listing} is not a list of image paths: remove it and {file.name}')
+        features = map_array(file)
+        shape = next((others.shape[1:] for others, _ in self.places.values()), features.shape[1:])
+        if features.dtype != np.float16 or features.ndim != 5 or features.shape[1] != 2:
+            raise ValueError(
+                f'{file} holds {features.dtype} of shape {features.shape}, not float16 of (N, 2, '
+                f'K, h, w): remove it and {listing.name}'
+            )
         if len(paths) != len(features):
             raise ValueError(
-                f'{listing} lists {len(paths)} images, and {listing.stem}.npy has '
-                f'{len(features)}: remove both files'
+                f'{listing} lists {len(paths)} images, and {file.name} has {len(features)}: remove '
+                'both files'
+            )
+        if features.shape[1:] != shape:
+            raise ValueError(
+                f'{file} has features of shape {features.shape[1:]}, others here of {shape}: '
+                f'remove it and {listing.name}'
             )
         self.places.update((path, (features, row)) for row, path in enumerate(paths))
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from mlic.files import read_lines as lines_of
+from mlic.names import printable, short
+
 IMAGE_SUFFIXES = (
     '.avif', '.bmp', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm',
     '.pgm', '.png', '.pnm', '.ppm', '.tif', '.tiff', '.webp',
@@ -61,14 +64,19 @@ def check_files(folder: str | Path, names: Sequence[str], source: str) -> None:
     if missing:
         raise FileNotFoundError(
             f'{folder}: {len(missing)} of the {len(names)} files of {source} not found, such as '
-            f'{missing[0]}'
+            f'{printable(missing[0])}'
         )
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a text file, stripped, whatever their endings and with or without a last one."""
+    """Lines of a text file, stripped, whatever their endings and with or without a last one.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not UTF-8, has no line, or a blank one before the last.
+    """
     check_exists(path)
-    lines = [line.strip() for line in Path(path).read_text(encoding='utf-8-sig').split('\n')]
+    lines = lines_of(path)
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
@@ -76,6 +84,62 @@ def read_lines(path: str | Path) -> list[str]:
     if '' in lines:
         raise ValueError(f'{path}, line {lines.index("") + 1} of {len(lines)}: is empty')
     return lines
+
+
+def label_faults(labels: list, num_classes: int | None) -> dict[str, list[int]]:
+    """What keeps labels from being a multi-hot target, each with the numbers of its images.
+
+    Args:
+        labels (list): Of each image its class indices, or whatever a file holds instead.
+        num_classes (int, optional): None: indices may have any size.
+    """
+    faults: dict[str, list[int]] = {}
+    for image, indices in enumerate(labels):
+        fault = None
+        if not isinstance(indices, (list, tuple)) or any(type(i) is not int for i in indices):
+            fault = 'no list of integers as gt_label'
+        elif num_classes is not None and any(not 0 <= i < num_classes for i in indices):
+            fault = f'a label outside 0..{num_classes - 1}'
+        elif len(set(indices)) < len(indices):
+            fault = 'a label twice (it would count as 2 in the target)'
+        if fault:
+            faults.setdefault(fault, []).append(image)
+    return faults
+
+
+def image_name(name: object, folder: str, source: str | Path) -> str:
+    r"""The name of an image as its folder has it: ``\`` of Windows becomes ``/``.
+
+    A name that the folder has with its ``\``, as some unpack an archive, stays as it is.
+
+    Raises:
+        ValueError: If it is no text, or text that no file can have as its name.
+    """
+    if not isinstance(name, str) or not name.strip() or '\0' in name or not _is_encodable(name):
+        raise ValueError(f'{source}: {short(name)} is not the name of an image')
+    if '\\' in name and not os.path.lexists(os.path.join(folder, name)):
+        return name.replace('\\', '/')
+    return name
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _below(name: str, folder: str, source: str | Path) -> str:
+    """The path of an image that must be in a folder; absolute names may lie there, too."""
+    if os.path.isabs(name):
+        name = os.path.relpath(name, folder)
+    if os.path.normpath(name).split(os.sep)[0] in ('.', '..'):
+        raise ValueError(
+            f'{source}: the image {short(name)} is not in {folder}: let data_prefix be a '
+            'folder that holds all images'
+        )
+    return str(Path(folder) / name)
 
 
 def used_images(
@@ -87,6 +151,8 @@ def used_images(
 ) -> list[dict]:
     """Put the image folder before the paths of a list, count its images in the log, and check it.
 
+    No image may lie elsewhere: a list of others' could show what else is on this machine.
+
     Args:
         items (list[dict]): With ``img_path``, relative to the folder, and ``gt_label``.
         img_prefix (str): Image folder.
@@ -96,10 +162,11 @@ def used_images(
 
     Raises:
         FileNotFoundError: If the folder or the first image in it is missing.
-        ValueError: If no image is left.
+        ValueError: If no image is left, or a name is none or leads out of the folder.
     """
+    place = img_prefix, source
     used = [
-        {**item, 'img_path': str(Path(img_prefix) / item['img_path'])}
+        {**item, 'img_path': _below(image_name(item['img_path'], *place), *place)}
         for item in items
         if item['gt_label'] or not labelled_only
     ]
@@ -112,9 +179,10 @@ def used_images(
     if not used:
         raise ValueError(f'{source}: found 0 labelled images among {len(items)}')
     check_exists(img_prefix, Path.is_dir)
-    if not Path(used[0]['img_path']).is_file():
+    first = used[0]['img_path']
+    if not os.path.isfile(first):
         raise FileNotFoundError(
-            f'{used[0]["img_path"]} not found: is {img_prefix} the folder of the {len(used)} '
-            f'images of {source}? See docs/datasets.md'
+            f'{printable(first)} not found: is {img_prefix} the folder of the {len(used)} images '
+            f'of {source}? See docs/datasets.md'
         )
     return used

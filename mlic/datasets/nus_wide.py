@@ -1,14 +1,16 @@
 """NUS-WIDE as a multi-label data set, in its three published forms."""
 
 import ast
-import csv
 from pathlib import Path
 
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
+from mlic.files import read_csv
+from mlic.names import short
+
 from .label_cache import digest_file, load_labels
-from .list_files import check_files, read_lines, used_images
+from .list_files import check_exists, check_files, read_lines, used_images
 
 NUSWIDE_CONCEPTS = (
     'airport', 'animal', 'beach', 'bear', 'birds', 'boats', 'book', 'bridge', 'buildings', 'cars',
@@ -158,7 +160,7 @@ class NUSWIDE(MultiLabelDataset):
                 if value == '1':
                     labels[row].append(label)
                 elif value != '0':
-                    raise ValueError(f'{path}, line {row + 1}: {value!r} is not 0 or 1')
+                    raise ValueError(f'{path}, line {row + 1}: {short(value)} is not 0 or 1')
         return labels
 
     def _read_matrix(self, num_images: int) -> list[list[int]]:
@@ -174,24 +176,30 @@ class NUSWIDE(MultiLabelDataset):
                 )
             unknown = set(values) - {'0', '1'}
             if unknown:
-                raise ValueError(f'{path}, line {row + 1}: {min(unknown)!r} is not 0 or 1')
+                raise ValueError(f'{path}, line {row + 1}: {short(min(unknown))} is not 0 or 1')
             labels.append([label for label, value in enumerate(values) if value == '1'])
         return labels
 
     def _read_csv(self) -> tuple[list[str], list[list[int]]]:
         """Image names and labels of the split from the CSV."""
-        reader = csv.DictReader(read_lines(self.ann_file))
-        split_key = 'split_name' if 'split_name' in reader.fieldnames else 'split'
+        check_exists(self.ann_file)
+        rows = read_csv(self.ann_file)
+        _, header = next(rows, (1, []))
+        header = [cell.strip() for cell in header]
+        split_key = 'split_name' if 'split_name' in header else 'split'
         columns = ('filepath', 'label', split_key)
-        if not set(columns) <= set(reader.fieldnames):
-            raise ValueError(f'{self.ann_file}: its columns {reader.fieldnames} lack {columns}')
+        if not set(columns) <= set(header):
+            raise ValueError(f'{self.ann_file}: its columns {short(header)} lack {columns}')
+        places = [header.index(key) for key in columns]
         names, labels = [], []
         known = {}  # most rows repeat the concepts of another
-        for row in reader:
-            name, text, split = (row[key] for key in columns)
-            where = f'{self.ann_file}, line {reader.line_num}'
+        for number, row in rows:
+            where = f'{self.ann_file}, line {number}'
+            if len(row) != len(header):
+                raise ValueError(f'{where}: found {len(row)} columns, expected {len(header)}')
+            name, text, split = (row[place].strip() for place in places)
             if split not in CSV_SPLITS:
-                raise ValueError(f'{where}: split {split!r} is not one of {tuple(CSV_SPLITS)}')
+                raise ValueError(f'{where}: split {short(split)} is not one of {tuple(CSV_SPLITS)}')
             if CSV_SPLITS[split] == self.split:
                 if text not in known:
                     known[text] = self._parse_concepts(text, where)
@@ -205,15 +213,17 @@ class NUSWIDE(MultiLabelDataset):
         """Labels of a list of names, written as Python writes it."""
         try:
             names = ast.literal_eval(text)
-        except (SyntaxError, TypeError, ValueError):
+        except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
             names = None
-        if not isinstance(names, list):
-            raise ValueError(f"{where}: {text!r} is not a list of names such as ['lake', 'sky']")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"{where}: {short(text)} is not a list of names such as ['lake', 'sky']"
+            )
         class_to_idx = self.class_to_idx
         unknown = [name for name in names if name not in class_to_idx]
         if unknown:
             raise ValueError(
                 f'{where}: {len(unknown)} of {len(names)} concepts are not among the '
-                f'{len(class_to_idx)} classes, such as {unknown[0]!r}'
+                f'{len(class_to_idx)} classes, such as {short(unknown[0])}'
             )
         return sorted({class_to_idx[name] for name in names})

@@ -1,10 +1,12 @@
 """Visual Genome with its 500 most frequent categories, as a multi-label data set."""
 
-import json
 from pathlib import Path
 
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
+
+from mlic.files import read_json
+from mlic.names import short
 
 from .label_cache import digest_file, load_labels
 from .list_files import check_exists, read_lines, used_images
@@ -100,17 +102,14 @@ class VG500(MultiLabelDataset):
         if missing:
             raise ValueError(
                 f'{self.ann_file}: found no entry for {len(missing)} of the {len(names)} images of '
-                f'{self.list_file}, such as {missing[0]!r}'
+                f'{self.list_file}, such as {short(missing[0])}'
             )
         return dict(names=names, labels=[self._check(name, labels_of[name]) for name in names])
 
     def _read_labels(self) -> dict:
         """The JSON of class indices by image name."""
         check_exists(self.ann_file)
-        try:
-            labels_of = json.loads(Path(self.ann_file).read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise ValueError(f'{self.ann_file}: not JSON ({error})') from error
+        labels_of = read_json(self.ann_file)
         if not isinstance(labels_of, dict):
             kind = type(labels_of).__name__
             raise ValueError(f'{self.ann_file}: a {kind}, expected {{"image": [labels]}}')
@@ -121,12 +120,12 @@ class VG500(MultiLabelDataset):
         num_classes = len(self.CLASSES)
         if not isinstance(labels, list) or not all(type(label) is int for label in labels):
             raise ValueError(
-                f'{self.ann_file}: {name!r} has {labels!r}, expected a list of indices'
+                f'{self.ann_file}: {short(name)} has {short(labels)}, expected a list of indices'
             )
         outside = [label for label in labels if not 0 <= label < num_classes]
         if outside:
             raise ValueError(
-                f'{self.ann_file}: {name!r} has {len(outside)} of {len(labels)} indices outside '
-                f'0..{num_classes - 1}, such as {outside[0]}'
+                f'{self.ann_file}: {short(name)} has {len(outside)} of {len(labels)} indices '
+                f'outside 0..{num_classes - 1}, such as {short(outside[0])}'
             )
         return sorted(set(labels))

@@ -1,7 +1,8 @@
 """Pascal VOC as a multi-label data set, with its faults named."""
 
 import logging
-import xml.etree.ElementTree as ET
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
+from mlic.files import read_xml
+from mlic.names import first_names, printable, short
+
 from .label_cache import digest_file, digest_folder, load_labels
-from .list_files import check_files, read_lines
+from .list_files import IMAGE_SUFFIXES, check_exists, check_files, read_lines
 
 
 @DATASETS.register_module()
@@ -22,23 +26,25 @@ class VOCMultiLabel(VOC):
     target for the metric, if the pipeline packs it as a meta key. An object whose ``<difficult>``
     is missing or empty is not difficult. With ``metainfo=dict(classes=...)``, objects of other
     classes are left out, and the log has their number. All images of the list are looked for in
-    one listing of the image folder. Arguments are those of mmpretrain's ``VOC``, on a local disk.
+    one listing of the image folder: with any suffix of an image, else by the ``<filename>`` of the
+    XML file. The list may be that of a class, with -1, 0 or 1 behind each name. Arguments are those
+    of mmpretrain's ``VOC``, on a local disk.
 
     Expected: VOC 2007 has 5,011 trainval and 4,952 test images, VOC 2012 11,540 trainval images.
 
     Raises:
         FileNotFoundError: If the list, an XML file, an image or a folder is missing.
         ValueError: If ``data_prefix`` has no ``ann_path``, the list is empty, or an XML file is
-            not in VOC's form or names a class that VOC does not have.
+            not in VOC's form or names a class that VOC does not have, or an image is there with
+            several suffixes.
     """
 
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the list."""
         if self.ann_prefix is None:
             raise ValueError(f'{self.image_set_path}: data_prefix needs ann_path, for the labels')
-        names = read_lines(self.image_set_path)
-        check_files(self.ann_prefix, [f'{name}.xml' for name in names], self.image_set_path)
-        check_files(self.img_prefix, [f'{name}.jpg' for name in names], self.image_set_path)
+        names = self._read_names()
+        check_exists(self.img_prefix, Path.is_dir)
         cached = load_labels(
             self.image_set_path,
             [
@@ -47,14 +53,17 @@ class VOCMultiLabel(VOC):
             ],
             dict(type='VOCMultiLabel', classes=list(self.CLASSES)),
             lambda: self._parse(names),
+            ('files', 'labels', 'difficult', 'left_out'),
+            len(names),
         )
+        images = self._find_images(names, cached['files'])
         data_list = [
             dict(
-                img_path=str(Path(self.img_prefix) / f'{name}.jpg'),
+                img_path=str(Path(self.img_prefix) / image),
                 gt_label=gt_label,
                 gt_label_difficult=difficult,
             )
-            for name, gt_label, difficult in zip(names, cached['labels'], cached['difficult'])
+            for image, gt_label, difficult in zip(images, cached['labels'], cached['difficult'])
         ]
         repeated = len(names) - len(set(names))
         print_log(
@@ -66,17 +75,54 @@ class VOCMultiLabel(VOC):
         )
         return data_list
 
+    def _read_names(self) -> list[str]:
+        """The names of the list; those alone where it is a class's, with -1, 0 or 1 behind them."""
+        names = read_lines(self.image_set_path)
+        flagged = [re.fullmatch(r'(.*\S)\s+(-1|0|1)', name) for name in names]
+        if all(flagged) and not (Path(self.ann_prefix) / f'{names[0]}.xml').is_file():
+            names = [match[1] for match in flagged]
+        check_files(self.ann_prefix, [f'{name}.xml' for name in names], self.image_set_path)
+        return names
+
+    def _find_images(self, names: Sequence[str], files: Sequence[str]) -> list[str]:
+        """The image of each name: with its suffix, else as the XML file calls it.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If there are several, and the XML file names none of them.
+        """
+        present = os.listdir(self.img_prefix)
+        images_of: dict[str, list[str]] = {}
+        for image in sorted(present):
+            stem, suffix = os.path.splitext(image)
+            if suffix.lower() in IMAGE_SUFFIXES:
+                images_of.setdefault(stem, []).append(image)
+        present, images = set(present), []
+        for name, file in zip(names, files):
+            found = images_of.get(name) or [file] * (file in present)
+            if len(found) > 1:
+                if file not in found:
+                    raise ValueError(
+                        f'{self.ann_prefix}/{name}.xml: its <filename> says which image is meant, '
+                        f'and is none of {first_names(found, form=printable)}'
+                    )
+                found = [file]
+            images += found or [f'{name}.jpg']
+        check_files(self.img_prefix, images, self.image_set_path)
+        return images
+
     def _parse(self, names: Sequence[str]) -> dict:
-        """Labels, difficult labels, and the number of objects of other classes."""
+        """Names of images in the XML files, labels, difficult labels, objects of other classes."""
         class_to_idx = self.class_to_idx
-        labels, difficult, left_out = [], [], 0
+        files, labels, difficult, left_out = [], [], [], 0
         for name in names:
-            found = read_objects(Path(self.ann_prefix) / f'{name}.xml')
+            file, found = read_annotation(Path(self.ann_prefix) / f'{name}.xml')
+            files.append(file)
             other = sorted(label for label, _ in found if label not in class_to_idx)
             if other and tuple(self.CLASSES) == self.METAINFO['classes']:
                 raise ValueError(
                     f'{self.ann_prefix}/{name}.xml: {len(other)} of {len(found)} objects are not '
-                    f'of the {len(class_to_idx)} classes of VOC, such as {other[0]!r}; own '
+                    f'of the {len(class_to_idx)} classes of VOC, such as {short(other[0])}; own '
                     'classes go into metainfo=dict(classes=...)'
                 )
             left_out += len(other)
@@ -84,15 +130,15 @@ class VOCMultiLabel(VOC):
             hard = {class_to_idx[label] for label, hard in found if label not in other and hard}
             labels.append(sorted(easy))
             difficult.append(sorted(hard - easy))
-        return dict(labels=labels, difficult=difficult, left_out=left_out)
+        return dict(files=files, labels=labels, difficult=difficult, left_out=left_out)
 
 
-def read_objects(path: Path) -> list[tuple[str, bool]]:
-    """Class name and difficulty of every object of an XML file."""
-    try:
-        root = ET.fromstring(path.read_bytes())
-    except ET.ParseError as error:
-        raise ValueError(f'{path}: not whole XML ({error})') from error
+def read_annotation(path: Path) -> tuple[str, list[tuple[str, bool]]]:
+    """The name of the image in an XML file, '' without one; class and difficulty of each object."""
+    root = read_xml(path)
+    if root.tag != 'annotation':
+        raise ValueError(f'{path}: begins with <{printable(root.tag)}>, expected <annotation>')
+    file = (root.findtext('filename') or '').strip().replace('\\', '/').split('/')[-1]
     objects = []
     for number, item in enumerate(root.findall('object'), 1):
         name = (item.findtext('name') or '').strip()
@@ -101,7 +147,8 @@ def read_objects(path: Path) -> list[tuple[str, bool]]:
             raise ValueError(f'{path}: object {number} has no name')
         if difficult not in ('0', '1'):
             raise ValueError(
-                f'{path}: object {number} ({name}) has difficult {difficult!r}, expected 0 or 1'
+                f'{path}: object {number} ({printable(name)}) has difficult '
+                f'{short(difficult)}, expected 0 or 1'
             )
         objects.append((name, difficult == '1'))
-    return objects
+    return file, objects

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from mlic.files import read_lines
 from mlic.names import first_names
 
 DIFFICULT_RULES = ('ignore', 'negative', 'positive')
@@ -188,7 +189,14 @@ def class_indices(
     return [names.index(c) for c in classes]
 
 
-def read_class_file(path: str | Path) -> list:
-    """Class names, one a line."""
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
-    return [line.strip() for line in lines if line.strip()]
+def read_class_file(path: str | Path) -> list[str]:
+    """Class names, one a line; blank lines are none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no text in UTF-8, or has no name.
+    """
+    names = [line for line in read_lines(path) if line]
+    if not names:
+        raise ValueError(f'{path}: found 0 class names, expected at least 1')
+    return names

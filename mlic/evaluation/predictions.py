@@ -1,15 +1,21 @@
 """Files of predictions: all that metrics need, without pickled objects. N images, C classes."""
 
 import hashlib
+import math
+import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
 
-from mlic.files import write_arrays
+from mlic.files import check_regular, write_arrays
 
 from .matrices import Block, binary, check_finite
+
+KEYS = ('pred', 'target', 'ignore', 'classes')
+# scores are not compressed to a hundredth; a file of zeros would be, and fill the memory
+SMALL, MAX_RATIO = 2**30, 100  # bytes that are never refused; times the bytes of the file
 
 
 def save_predictions(out_file: str, block: Block, names: list) -> None:
@@ -36,8 +42,10 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
 
     Raises:
         OSError: The file cannot be opened.
-        ValueError: What is missing or wrong in the file, with its name.
+        ValueError: What is missing or wrong in the file, with its name; or its arrays would fill
+            the memory, which is known before they are decompressed.
     """
+    check_regular(path)
     try:
         return _check(_read_arrays(path))
     except ValueError as error:
@@ -46,18 +54,32 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
 
 def _read_arrays(path: str | Path) -> dict:
     """The arrays of an ``.npz`` file that have a meaning here."""
-    with Path(path).open('rb') as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError('is not an .npz file (or only a part of one)')
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as saved:
-                wanted = [k for k in ('pred', 'target', 'ignore', 'classes') if k in saved.files]
-                # a member that is no array comes as bytes
-                return {key: np.asarray(saved[key]) for key in wanted}
-        except Exception as error:  # zip, zlib and numpy raise a dozen kinds for a damaged file
-            reason = str(error).split('\n')[0] or type(error).__name__
-            raise ValueError(f'cannot be read as an .npz file: {reason}') from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            wanted = [key for key in KEYS if f'{key}.npy' in members]
+            size = sum(members[f'{key}.npy'].file_size for key in wanted)
+            if size > max(SMALL, MAX_RATIO * os.path.getsize(path)):
+                raise ValueError(f'its arrays would have {size} bytes')
+            return {key: _read_array(archive, members[f'{key}.npy']) for key in wanted}
+    except zipfile.BadZipFile as error:
+        raise ValueError('is not an .npz file (or only a part of one)') from error
+    except Exception as error:  # zip, zlib and numpy raise a dozen kinds for a damaged file
+        reason = str(error).split('\n')[0] or type(error).__name__
+        raise ValueError(f'cannot be read as an .npz file: {reason}') from error
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """An array whose header promises what the archive holds, no more."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = getattr(np.lib.format, f'read_array_header_{version[0]}_0')
+        shape, _, dtype = read_header(file)
+        promised, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+    if promised != held and not dtype.hasobject:
+        raise ValueError(f'{member.filename} has {held} bytes for an array of {promised}')
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _check(arrays: dict) -> tuple[Block, list]:

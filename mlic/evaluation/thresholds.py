@@ -1,7 +1,5 @@
 """Decision thresholds: read from a file, or fitted. N images, C classes, P positives."""
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlic.names import first_names
+from mlic.files import read_csv, read_json
+from mlic.names import first_names, short
 
 
 class ThresholdFile(NamedTuple):
@@ -80,55 +79,53 @@ def read_thresholds(path: str | Path) -> ThresholdFile:
     readers = {'.json': _read_json, '.csv': _read_csv}
     if path.suffix not in readers:
         raise ValueError(f'threshold must be a number, a .json or a .csv file, got {path}')
-    try:
-        pairs, fitted_on = readers[path.suffix](path.read_text(encoding='utf-8-sig'))
-        values = {}
-        for name, value in pairs:
-            if name in values:
-                raise ValueError(f'class {name!r} is there twice')
-            values[name] = _finite(value, name)
-    except (csv.Error, RecursionError, ValueError) as error:
-        raise ValueError(f'{path}: {error or type(error).__name__}') from error
+    pairs, fitted_on = readers[path.suffix](path)
+    values = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f'{path}: class {short(name)} is there twice')
+        values[name] = _finite(value, name, path)
     if not values:
         raise ValueError(f'{path}: no thresholds in it')
     return ThresholdFile(str(path), values, fitted_on)
 
 
-def _read_json(text: str) -> tuple[list, dict]:
+def _read_json(path: Path) -> tuple[list, dict]:
     """[(name, value)] and what they were fitted on."""
-    content = json.loads(text, object_pairs_hook=_Pairs)
-    if not isinstance(content, _Pairs):
-        raise ValueError('must hold an object {class name: threshold}')
-    record = dict(content)
-    if not isinstance(record.get('thresholds'), _Pairs):
-        return content, {}
-    fitted_on = record.get('fitted_on')
-    return record['thresholds'], dict(fitted_on) if isinstance(fitted_on, _Pairs) else {}
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: must hold an object {{class name: threshold}}')
+    if not isinstance(content.get('thresholds'), dict):
+        return list(content.items()), {}
+    fitted_on = content.get('fitted_on')
+    return list(content['thresholds'].items()), fitted_on if isinstance(fitted_on, dict) else {}
 
 
-class _Pairs(list):
-    """A JSON object as its pairs, so that a name that is there twice can be seen."""
-
-
-def _read_csv(text: str) -> tuple[list, dict]:
+def _read_csv(path: Path) -> tuple[list, dict]:
     """[(name, value)] of the rows below the header; what it was fitted on is not in it."""
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    if not rows or [cell.strip() for cell in rows[0]] != ['class', 'threshold']:
-        raise ValueError("the first line must be the header 'class,threshold'")
-    for row in rows[1:]:
+    _, header = next(rows := read_csv(path), (0, []))
+    if [cell.strip() for cell in header] != ['class', 'threshold']:
+        raise ValueError(f"{path}: the first line must be the header 'class,threshold'")
+    pairs = []
+    for number, row in rows:
         if len(row) != 2:
-            raise ValueError(f'a row must be class,threshold, got {row}')
-    return rows[1:], {}
+            raise ValueError(
+                f'{path}, line {number}: a row must be class,threshold, got {short(row)}'
+            )
+        pairs.append(row)
+    return pairs, {}
 
 
-def _finite(value: object, name: str) -> float:
+def _finite(value: object, name: str, path: Path) -> float:
     """A number from JSON or from the text of a CSV cell."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f'the threshold of {name!r} must be a finite number, got {value!r}')
+        raise ValueError(
+            f'{path}: the threshold of {short(name)} must be a finite number, got {short(value)}'
+        )
     return number
 
 

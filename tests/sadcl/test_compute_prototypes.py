@@ -102,11 +102,11 @@ def test_other_numbers_pickled_objects_and_other_files_are_refused(tmp_path):
     damaged = ['pickled', 'text', 'empty', 'huge', 'endless', 'negative', 'nested', 'zip']
     messages = {
         'integers.npy': 'must hold one array of floats.*int64',
-        'archive.npz': 'must be a whole .npy file',
+        'archive.npz': 'not a .npy file of plain values',
         'pipe.npy': 'not a regular file',
         'sparse.npy': r'must hold prototypes \(C, D\), got \(1000000000, 8\)',
         'infinite.npy': 'holds values that are not finite',
-        **{f'{name}.npy': 'must be a whole .npy file' for name in damaged},
+        **{f'{name}.npy': 'not a .npy file of plain values' for name in damaged},
     }
     for name, message in messages.items():
         with pytest.raises(ValueError, match=f'{name}:? {message}'):

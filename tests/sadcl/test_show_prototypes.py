@@ -247,7 +247,7 @@ def test_pickled_objects_are_refused_in_one_line(tmp_path):
     np.save(tmp_path / 'bad.npy', np.array([Recorder(trace)], dtype=object), allow_pickle=True)
     torch.save(dict(state_dict={}, extra=Recorder(trace)), tmp_path / 'bad.pth')
     for name, message in (
-        ('bad.npy', 'bad.npy must be a whole .npy file'),
+        ('bad.npy', 'bad.npy: not a .npy file of plain values'),
         ('bad.pth', 'If you trust the file'),
     ):
         with pytest.raises(SystemExit, match='error: .*' + message) as stop:
@@ -287,9 +287,13 @@ def test_wrong_sources_are_refused_in_one_line(tmp_path, content, options, messa
 def test_names_that_do_not_fit_are_refused(work_dir, capsys):
     path, _ = work_dir
     names = path / 'names.csv'
-    names.write_text('')
-    with pytest.raises(SystemExit, match='5 prototypes, but 0 class names'):
-        run_tool(TOOL, path, '--names', names, '--out', path / 'p.png')
+    for text, message in (
+        ('', 'names.csv: found 0 class'),
+        ('a\nb\n', '5 prototypes, but 2 class'),
+    ):
+        names.write_text(text)
+        with pytest.raises(SystemExit, match=message):
+            run_tool(TOOL, path, '--names', names, '--out', path / 'p.png')
     with pytest.raises(SystemExit):
         run_tool(TOOL, path, '--names', names, '--out', path / 'names.png')
     assert 'would overwrite --names' in capsys.readouterr().err

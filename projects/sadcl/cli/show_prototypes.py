@@ -18,6 +18,7 @@ from mlic.cli.arguments import add_checkpoint_arguments, out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.matrices import read_class_file
 from mlic.files import write_picture
 from mlic.models.layers.projector import Projector
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes, write_table
@@ -110,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     prototypes, names = load_prototypes(args.source, args.projected, args.stage)
     if args.names:
-        names = args.names.read_text(encoding='utf-8').rstrip().splitlines()
+        names = read_class_file(args.names)
     cosines = cosine_matrix(prototypes)
     names = [str(name).strip() for name in (range(len(cosines)) if names is None else names)]
     order = cluster_order(cosines) if args.order == 'cluster' else list(range(len(cosines)))

@@ -6,7 +6,6 @@ memory bank, K positive (image, class) pairs of the batch.
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.files import map_array
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.projector import Projector
 
@@ -240,15 +240,7 @@ def read_prototypes(path: str) -> Tensor:
         OSError: If it cannot be opened.
         ValueError: If it is no file of finite floats; names the file.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f'{path}: not a regular file')
-    try:
-        # mapped: a header that claims more than the file has takes no memory
-        array = np.lib.format.open_memmap(path, mode='r')
-    except OSError:
-        raise
-    except Exception as error:  # numpy raises nearly anything over a damaged header
-        raise ValueError(f'{path} must be a whole .npy file of floats: {error}') from error
+    array = map_array(path)
     if array.size > MOST_VALUES:
         raise ValueError(f'{path} must hold prototypes (C, D), got {array.shape}')
     if array.dtype.kind != 'f':

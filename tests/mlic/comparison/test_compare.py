@@ -425,6 +425,51 @@ def test_features_without_their_image_are_named(tmp_path, photos):
         FeatureCache(tmp_path)
 
 
+@pytest.mark.parametrize(
+    'listing, features, message',
+    [
+        ('[' * 100_000, np.zeros((1, 2, 1, 1, 1), np.float16), 'a.json: JSON that is nested'),
+        ('{"x": 1}', np.zeros((1, 2, 1, 1, 1), np.float16), 'a.json is not a list of image paths'),
+        ('[3]', np.zeros((1, 2, 1, 1, 1), np.float16), 'a.json is not a list of image paths'),
+        ('["x"]', np.zeros((1, 2, 1, 1, 1)), 'a.npy holds float64 of shape .*a.json'),
+        ('["x"]', np.zeros((1, 3, 1, 1, 1), np.float16), r'\(1, 3, 1, 1, 1\), not float16 of'),
+        ('["x"]', np.zeros((), np.float16), r'shape \(\), not float16 of'),
+        ('["x"]', np.array([None]), 'a.npy: not a .npy file of plain values'),
+        ('["x"]', np.zeros((1, 2, 9, 1, 1), np.float16), r'b.npy has features of .* others here'),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_contents_of_a_feature_cache_are_checked(tmp_path, listing, features, message):
+    (tmp_path / 'a.json').write_text(listing)
+    np.save(tmp_path / 'a.npy', features, allow_pickle=True)
+    (tmp_path / 'b.json').write_text('["y"]')
+    np.save(tmp_path / 'b.npy', np.zeros((1, 2, 1, 1, 1), np.float16))
+    with pytest.raises(ValueError, match=message):
+        FeatureCache(tmp_path)
+
+
+def test_features_of_which_a_part_is_missing_take_no_memory(tmp_path):
+    (tmp_path / 'a.json').write_text('["x"]')
+    np.save(tmp_path / 'a.npy', np.zeros((1, 2, 1, 1, 1), np.float16))
+    content = (tmp_path / 'a.npy').read_bytes()
+    huge = content.replace(b'(1, 2, 1, 1, 1), }      ', b'(1, 2, 9999999, 1, 1), }')
+    assert len(huge) == len(content) and huge != content
+    (tmp_path / 'a.npy').write_bytes(huge)
+    with pytest.raises(ValueError, match='a.npy: not a .npy file of plain values'):
+        FeatureCache(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['{"train_seconds": 1.5, "comm', '[]', '{}', '{"train_seconds": "1", "commit": "a"}',
+     '{"train_seconds": NaN, "commit": "a"}', '{"train_seconds": 1, "commit": null}'],
+)  # fmt: skip
+def test_a_record_of_a_run_that_is_cut_or_wrong_is_named(tmp_path, text):
+    (tmp_path / 'run.json').write_text(text)
+    with pytest.raises(ValueError, match='run.json: (not JSON|no record with train_seconds)'):
+        Run('a', 0, '', tmp_path, 'best').read_record()
+
+
 # --- runs ------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mlic.datasets import label_cache, list_files, voc
+from mlic.datasets import coco, label_cache, list_files, voc
 
 
 @pytest.fixture
@@ -15,6 +15,6 @@ def log(monkeypatch):
     def keep(text, _, level=logging.INFO):
         lines.append(text if level == logging.INFO else f'{logging.getLevelName(level)}: {text}')
 
-    for module in (label_cache, list_files, voc):
+    for module in (coco, label_cache, list_files, voc):
         monkeypatch.setattr(module, 'print_log', keep)
     return lines

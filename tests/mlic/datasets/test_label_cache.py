@@ -1,6 +1,7 @@
 """The cache of parsed labels: the same labels, whatever happened to the file or to its source."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ from tests.dataset_files import (
 )
 
 LABELS = dict(names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], left_out=3)
+CLASSES = [str(label) for label in range(80)]
 
 
 class Parser:
@@ -43,7 +45,8 @@ class Parser:
         return LABELS
 
     def load(self, **settings):
-        return load_labels(self.source, [digest_file(self.source)], settings, self)
+        settings = dict(classes=CLASSES, **settings)
+        return load_labels(self.source, [digest_file(self.source)], settings, self, tuple(LABELS))
 
     def cache(self):
         (path,) = self.source.parent.glob('*.labels')
@@ -72,8 +75,8 @@ def test_labels_are_parsed_once_and_come_back_equal(tmp_path, parser, log):
 
 
 def test_every_setting_has_its_own_cache(tmp_path, parser, log):
-    classes = ['a', 'b'], ['b', 'a']
-    for settings in 2 * [*({'split': s} for s in 'ab'), *({'classes': c} for c in classes)]:
+    orders = ['a', 'b'], ['b', 'a']
+    for settings in 2 * [*({'split': s} for s in 'ab'), *({'order': order} for order in orders)]:
         parser.load(**settings)
     assert parser.calls == len(list(tmp_path.glob('*.labels'))) == 4
 
@@ -154,6 +157,43 @@ def test_a_damaged_cache_is_replaced(parser, log, damage):
     assert parser.cache().read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(labels=[[99], []]),
+        dict(labels=[[-1], []]),
+        dict(labels=[[True], []]),
+        dict(labels=[[1, 1], []]),
+        dict(labels=[0, 79]),
+        dict(labels=[[0]]),
+        dict(labels=None),
+        dict(names=['a.jpg']),
+        dict(names=['a.jpg', 3]),
+        dict(names='ab'),
+        dict(left_out='3'),
+        dict(more=[1, 2]),
+    ],
+    ids=str,
+)
+def test_a_cache_of_others_is_replaced_though_its_hash_is_right(parser, log, change):
+    parser.load()
+    content = parser.cache().read_bytes()
+    head, body = content.split(b'\n')
+    body = json.dumps({**json.loads(body), **change}).encode()
+    head = json.dumps(dict(json.loads(head), hash=hashlib.sha256(body).hexdigest())).encode()
+    parser.cache().write_bytes(head + b'\n' + body)
+    assert parser.load() == LABELS
+    assert parser.calls == 2 and parser.cache().read_bytes() == content
+
+
+def test_a_pipe_in_the_place_of_the_cache_is_not_waited_for(parser, log):
+    parser.load()
+    path = parser.cache()
+    path.unlink()
+    os.mkfifo(path)
+    assert parser.load() == LABELS and parser.calls == 2
+
+
 def test_a_folder_in_the_place_of_the_cache_is_no_error(tmp_path, parser, log):
     parser.load()
     path = parser.cache()
@@ -197,7 +237,7 @@ def test_an_error_of_the_parser_is_not_cached(parser, log):
 
     for _ in range(2):
         with pytest.raises(ValueError, match='line 7'):
-            load_labels(parser.source, [digest_file(parser.source)], {}, fail)
+            load_labels(parser.source, [digest_file(parser.source)], dict(classes=CLASSES), fail)
     assert parser.load() == LABELS
 
 
@@ -209,7 +249,9 @@ def _load_slowly(folder, barrier, queue):
 
     source = folder / 'source.txt'
     barrier.wait()
-    queue.put(load_labels(source, [digest_file(source)], {}, parse) == LABELS)
+    settings = dict(classes=CLASSES)
+    found = load_labels(source, [digest_file(source)], settings, parse, tuple(LABELS))
+    queue.put(found == LABELS)
 
 
 @pytest.mark.dist

@@ -72,7 +72,7 @@ SKY = 'a,"[\'sky\']",'
         (MATRIX, [], r'Labels_Train.txt: found 0 lines, expected at least 1'),
         (CSV, ['name,label', 'a,b'], r"\['name', 'label'\] lack \('filepath'"),
         (CSV, [HEADER, SKY + 'dev'], r"line 2: split 'dev' is not one"),
-        (CSV, [HEADER, SKY[:-1]], r'line 2: split None is not one of'),
+        (CSV, [HEADER, SKY[:-1]], 'line 2: found 2 columns, expected 3'),
         (CSV, [HEADER, SKY + 'val'], r"0 rows of the split 'train'"),
         (
             CSV,
@@ -85,6 +85,16 @@ SKY = 'a,"[\'sky\']",'
             r'csv, line 2: .* is not a list of names',
         ),
         (CSV, [HEADER, 'a,sky,train'], r"line 2: 'sky' is not a list of names"),
+        (CSV, [HEADER, "a,[['sky']],train"], r"line 2: \"\[\['sky'\]\]\" is not a list of names"),
+        (CSV, [HEADER, 'a,' + '(' * 9000 + ',train'], r"line 2: '\(+\.\.\.\(+' is not a list of"),
+        (CSV, [HEADER, 'a,' + '-' * 9000 + '1,train'], r"line 2: '-+\.\.\.-+1' is not a list of"),
+        (CSV, [HEADER, SKY.replace('a', 'a\0') + 'train'], 'NUL|not the name of an image'),
+        (CSV, [HEADER, f'a,{"x" * 140_000},train'], r'line 2: field larger than field limit'),
+        (
+            CSV,
+            [HEADER, SKY.replace('a,', '../a.jpg,') + 'train'],
+            r'\.\./a.jpg.* is not in .*Flickr',
+        ),
     ],
 )
 def test_nus_names_file_line_and_count(tmp_path, file, lines, message):

@@ -8,7 +8,7 @@ from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from mlic.datasets.voc import VOCMultiLabel
-from tests.dataset_files import VOC_OBJECTS, write_objects, write_voc
+from tests.dataset_files import VOC_OBJECTS, write_image, write_objects, write_voc
 from tests.helpers import DATA, ROOT, needs_data
 
 VOC2007 = 'voc2007_subset/VOCdevkit/VOC2007'
@@ -115,6 +115,62 @@ def test_voc_names_what_is_missing(tmp_path):
         VOCMultiLabel(split='test', data_prefix='JPEGImages', test_mode=True, **kwargs)
     (tmp_path / 'ImageSets/Main/trainval.txt').write_text('\n')
     with pytest.raises(ValueError, match=r'trainval.txt: found 0 lines'):
+        VOCMultiLabel(**kwargs)
+
+
+def paths(dataset):
+    return [Path(item['img_path']).name for item in dataset.data_list]
+
+
+def test_voc_finds_images_of_any_kind_and_by_the_name_in_the_xml_file(tmp_path, log):
+    kwargs = write_voc(tmp_path, {**VOC_OBJECTS, '000003': []})
+    kwargs['serialize_data'] = False
+    folder = tmp_path / 'JPEGImages'
+    (folder / '000001.jpg').rename(folder / '000001.PNG')
+    (folder / '000003.jpg').rename(folder / 'photo 3.webp')
+    xml = '<annotation><filename>C:\\pictures\\{}</filename></annotation>'
+    (tmp_path / 'Annotations/000003.xml').write_text(xml.format('photo 3.webp'))
+    for _ in range(2):  # parsed, and from the cache
+        assert paths(VOCMultiLabel(**kwargs)) == ['000001.PNG', '000002.jpg', 'photo 3.webp']
+    write_image(folder / '000003.png')
+    write_image(folder / '000003.jpg')
+    with pytest.raises(ValueError, match=r'000003.xml: .* is none of 000003.jpg, 000003.png'):
+        VOCMultiLabel(**kwargs)
+    (tmp_path / 'Annotations/000003.xml').write_text(xml.format('000003.png'))
+    assert paths(VOCMultiLabel(**kwargs))[2] == '000003.png'
+
+
+def test_voc_reads_the_lists_of_a_class(tmp_path, log):
+    kwargs = write_voc(tmp_path)
+    expected = labels(VOCMultiLabel(**kwargs))
+    path = tmp_path / 'ImageSets/Main/car_trainval.txt'
+    path.write_text('000001  1\n000002 -1\n')
+    kwargs['image_set_path'] = 'ImageSets/Main/car_trainval.txt'
+    assert labels(VOCMultiLabel(**kwargs)) == expected
+    path.write_text('000001  1\n000002\n')
+    with pytest.raises(FileNotFoundError, match=r'such as 000001  1.xml'):
+        VOCMultiLabel(**kwargs)
+
+
+def test_voc_takes_no_number_in_a_name_for_the_flag_of_a_class(tmp_path, log):
+    dataset = VOCMultiLabel(**write_voc(tmp_path, {'img 1': [('car', '0')], 'img 0': []}))
+    assert labels(dataset) == [([CAR], []), ([], [])]
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'<html><object><name>car</name></object></html>', 'begins with <html>, expected <ann'),
+        (b'<?xml version="1.0" encoding="nope"?><annotation/>', 'not whole XML .*encoding'),
+        (b'<?xml version="1.0" encoding="gb2312"?><annotation/>', 'not whole XML .*encoding'),
+        (b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation><object><name>&x;'
+         b'</name></object></annotation>', 'not whole XML .*undefined entity'),
+    ],
+)  # fmt: skip
+def test_voc_refuses_xml_that_is_no_annotation_or_leads_elsewhere(tmp_path, content, message):
+    kwargs = write_voc(tmp_path)
+    (tmp_path / 'Annotations/000002.xml').write_bytes(content)
+    with pytest.raises(ValueError, match=f'000002.xml: {message}'):
         VOCMultiLabel(**kwargs)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.cli import test as test_tool
+from mlic.evaluation import predictions
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
@@ -253,7 +255,7 @@ def test_nothing_can_be_fitted_without_a_positive():
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [
-        ('t.json', '{"a": 0.5, "a": 0.6}', "class 'a' is there twice"),
+        ('t.json', '{"a": 0.5, "a": 0.6}', "'a' is there twice in one object"),
         ('t.json', '{"a": "high"}', "the threshold of 'a' must be a finite number, got 'high'"),
         ('t.json', '{"a": true}', "the threshold of 'a' must be a finite number, got True"),
         ('t.json', '{"a": NaN}', "the threshold of 'a' must be a finite number, got nan"),
@@ -283,31 +285,27 @@ def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
     assert read_thresholds(path).values == {'fox, red': 0.25, 'café': 0.001}
 
 
-JSON_VALUES = some.recursive(
-    some.none() | some.booleans() | some.floats() | some.integers() | some.text(max_size=3),
-    lambda inner: some.lists(inner, max_size=2)
-    | some.dictionaries(some.sampled_from(('thresholds', 'fitted_on', 'a')), inner),
-    max_leaves=6,
-)
-CSV_ROWS = some.text(alphabet='class,threod\n"\r1.e', max_size=40)
+def test_the_size_of_predictions_is_known_before_they_are_decompressed(tmp_path, monkeypatch):
+    path = tmp_path / 'p.npz'
+    zeros = np.zeros((1000, 1000), np.float32)
+    np.savez_compressed(path, pred=zeros, target=zeros.astype(np.uint8))
+    assert path.stat().st_size < zeros.nbytes / 100
+    assert read_predictions(path)[0].pred.shape == (1000, 1000)
+    monkeypatch.setattr(predictions, 'SMALL', 1000)
+    with pytest.raises(ValueError, match=r'p\.npz: .* its arrays would have 5000256 bytes'):
+        read_predictions(path)
 
 
-@settings(SAME_EXAMPLES, max_examples=100)
-@given(
-    some.sampled_from(('t.json', 't.csv')),
-    some.binary(max_size=40)
-    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
-    | CSV_ROWS.map(lambda text: f'class,threshold\n{text}'.encode()),
-)
-def test_any_threshold_file_is_refused_by_name_or_read(tmp_path_factory, name, content):
-    path = tmp_path_factory.getbasetemp() / name
-    path.write_bytes(content)
-    try:
-        thresholds = read_thresholds(path)
-    except ValueError as error:
-        assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
-    else:
-        assert thresholds.values and all(map(np.isfinite, thresholds.values.values()))
+def test_an_array_that_promises_more_than_the_file_holds_takes_no_memory(tmp_path):
+    np.savez(tmp_path / 'p.npz', **arrays())
+    with zipfile.ZipFile(tmp_path / 'p.npz') as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content['pred.npy'] = content['pred.npy'].replace(b'(3, 2), }         ', b'(3, 2000000000), }')
+    with zipfile.ZipFile(tmp_path / 'p.npz', 'w') as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(ValueError, match=r'p\.npz: .*pred\.npy has \d+ bytes for an array of \d+'):
+        read_predictions(tmp_path / 'p.npz')
 
 
 # ---- the tools ---------------------------------------------------------------------------------
@@ -407,7 +405,7 @@ def test_tools_end_with_one_line(saved, tmp_path):
         (EVAL, [saved[0], '--classes', tmp_path / 'other.json'], 'are not among the 8'),
         (FIT, [saved[0], *out, '--smoothing', -1], 'smoothing must be'),
         (FIT, [saved[0], *out, '--eval', tmp_path / 'other.npz'], 'the same order'),
-        (FIT, [tmp_path, *out], 'Is a directory'),
+        (FIT, [tmp_path, *out], 'not a regular file'),
     ):
         error = call_tool(tool, *arguments)
         assert error.startswith('error: ') and message in error and '\n' not in error

@@ -251,12 +251,27 @@ def test_drawn_training_marks_the_stage_and_leaves_out_losses_that_are_off(tmp_p
     assert rate.get_xlabel() == 'epoch'
 
 
+def test_the_unfinished_last_line_of_a_killed_run_is_left_out_and_named(tmp_path, capsys):
+    file = write_log(tmp_path)
+    whole = file.read_text()
+    expected = read_log(file)
+    file.write_text(whole + '{"lr": 0.1, "lo')
+    assert read_log(file) == expected
+    assert 'scalars.json, line 13 is left out: a run that was killed' in capsys.readouterr().out
+    file.write_text(whole.replace('\n', '', 1))  # two rows in one line, in the middle
+    with pytest.raises(ValueError, match='scalars.json, line 1: not JSON'):
+        read_log(file)
+
+
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('{"iter": 1, "lo', 'line 1: not a JSON object'),
+        ('{"iter": 1, "lo', r'line 1: not JSON \('),
         ('', 'no training iteration'),
         ('3', 'line 1: not a JSON object'),
+        ('[' * 100_000, 'line 1: JSON that is nested too deep'),
+        ('{"iter": "1", "loss": 1}', "line 1: iter is '1', not a whole number"),
+        ('{"iter": 1, "loss": 1, "epoch": 0}', 'epochs and iterations do not fit together'),
     ],
 )
 def test_damaged_log_is_named(tmp_path, text, message):

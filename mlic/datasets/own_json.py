@@ -1,0 +1,77 @@
+"""The JSON of a user's own images, checked when it is read."""
+
+import mmpretrain.datasets
+from mmpretrain.registry import DATASETS
+
+from mlic.files import read_json
+from mlic.names import short
+
+from .list_files import check_exists, image_name, label_faults
+
+
+@DATASETS.register_module(force=True)
+class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
+    r"""mmpretrain's ``MultiLabelDataset``, in whose place it is registered, with checks.
+
+    The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
+    [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. What differs: a file that is not in this
+    form is refused in one line, and so are labels outside of the classes (mmpretrain takes -1 for
+    the last class) or listed twice; and an image that is not there as ``folder\a.jpg`` is looked
+    for as ``folder/a.jpg``. Paths may be absolute or lead out of ``data_prefix``, as in
+    mmpretrain, where the folder may be left out altogether. Arguments are mmpretrain's; a file
+    that is not local, or not ``.json``, is left to it.
+
+    Raises:
+        FileNotFoundError: If ``ann_file`` is missing.
+        ValueError: If it is not in that form.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """The images in the order of the file."""
+        if '://' in self.ann_file or not self.ann_file.endswith('.json'):
+            return super().load_data_list()
+        check_exists(self.ann_file)
+        content = read_json(self.ann_file)
+        metainfo, data_list = self._check(content)
+        for key, value in metainfo.items():
+            self._metainfo.setdefault(key, value)
+        classes = self._metainfo.get('classes')
+        num_classes = None if classes is None else len(classes)
+        labels = [item.get('gt_label') for item in data_list]
+        faults = label_faults(labels, num_classes)
+        if faults:
+            found = (
+                f'{what} in {len(images)} of {len(labels)} images, such as '
+                f'{short(data_list[images[0]].get("img_path"))}: {short(labels[images[0]])}'
+                for what, images in faults.items()
+            )
+            raise ValueError(f'{self.ann_file}: {"; ".join(found)}')
+        return [self.parse_data_info(item) for item in data_list]
+
+    def _check(self, content: object) -> tuple[dict, list[dict]]:
+        """The two parts of the file; paths have the ``/`` of this system."""
+        content = content if isinstance(content, dict) else {}
+        metainfo, data_list = content.get('metainfo'), content.get('data_list')
+        if not isinstance(metainfo, dict) or not isinstance(data_list, list):
+            raise ValueError(
+                f'{self.ann_file}: expected '
+                '{"metainfo": {"classes": [...]}, "data_list": [...]}'
+            )
+        if 'classes' not in metainfo and 'categories' in metainfo:  # mmpretrain's other form
+            try:
+                categories = sorted(metainfo['categories'], key=lambda category: category['id'])
+                metainfo['classes'] = [category['category_name'] for category in categories]
+            except (KeyError, TypeError) as error:
+                raise ValueError(f'{self.ann_file}: categories without id and name') from error
+        classes = metainfo.get('classes', [])
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise ValueError(f'{self.ann_file}: its classes are no list of names')
+        for number, item in enumerate(data_list):
+            for key, prefix in self.data_prefix.items():
+                if not isinstance(item, dict) or key not in item:
+                    raise ValueError(
+                        f'{self.ann_file}: data_list[{number}] is {short(item)}, expected '
+                        f'{{"{key}": "a.jpg", "gt_label": [0, 2]}}'
+                    )
+                item[key] = image_name(item[key], prefix, self.ann_file)
+        return metainfo, data_list
