@@ -35,7 +35,7 @@ def text_length(text: str, size: int) -> float:
     return sum(_open(font, size).getlength(part) for font, part in _parts(text))
 
 
-def write_text(
+def draw_line(
     pen: ImageDraw.ImageDraw, left: float, middle: float, text: str, ink: tuple, size: int
 ) -> None:
     """Draw a line, at a font size in pixels."""

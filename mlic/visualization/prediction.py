@@ -171,7 +171,7 @@ def _draw_chip(pen: ImageDraw.ImageDraw, left: float, top: int, chip: Chip, widt
 
 def _write(pen: ImageDraw.ImageDraw, left: float, top: int, text: str) -> None:
     """A line of text."""
-    fonts.write_text(pen, left, top + LINE // 2, text, INK, FONT_SIZE)
+    fonts.draw_line(pen, left, top + LINE // 2, text, INK, FONT_SIZE)
 
 
 def _length(text: str) -> float:

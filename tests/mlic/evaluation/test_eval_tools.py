@@ -469,7 +469,7 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     assert error == 'error: --split val: the config has no val_dataloader'
 
 
-@pytest.mark.parametrize('names, part', [('x', 'labels'), (None, 'neck')])
+@pytest.mark.parametrize('names, part', [(['x'], 'labels'), (None, 'neck')])
 def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
     names, part, tiny, tmp_path, capsys
 ):
