@@ -6,6 +6,7 @@ from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.channels_last_hook import ChannelsLastHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .hooks.label_check_hook import LabelCheckHook
 from .hooks.loader_check_hook import LoaderCheckHook
 from .hooks.mid_epoch_resume_hook import MidEpochResumeHook
 from .hooks.missed_validation_hook import MissedValidationHook
@@ -35,6 +36,7 @@ __all__ = [
     'FiniteLossHook',
     'FoundCheckpoint',
     'GroupOneCycleLR',
+    'LabelCheckHook',
     'LaunchError',
     'LoaderCheckHook',
     'MidEpochResumeHook',
