@@ -14,6 +14,7 @@ from mlic.names import first_names
 
 from .matching import class_difference, class_names_of
 from .reading import CheckpointError
+from .renaming import listed
 
 
 def take_over_weights(
@@ -44,6 +45,40 @@ def take_over_weights(
         CheckpointError: If ``renamed`` names a class that is not there.
         ValueError: See ``class_dims``.
     """
+    weights = _plain_names(checkpoint)
+    trained = class_names_of(checkpoint)
+    _check_renamed(renamed, trained, classes, source)
+    there = [renamed.get(name, name) for name in classes or ()]
+    differ = bool(trained and classes) and there != list(trained)
+    dims = class_dims(model, len(classes)) if differ else {}
+    old = {name: index for index, name in enumerate(trained or ())}
+    places = [(old[name], new) for new, name in enumerate(there) if name in old]
+    shapes, regrouped = {}, {}
+    # where EMAHook keeps the weights that are not averaged, and its names of them
+    for prefix, stored in (('', weights), ('module.', checkpoint.get('ema_state_dict') or {})):
+        for name, own in model.state_dict().items():
+            value = stored.get(prefix + name)
+            if value is None or (name not in dims and value.shape == own.shape):
+                continue
+            stored[prefix + name] = start = own.detach().to(value.device, copy=True)
+            taken = _take_parts(start, value, dims.get(name), places, len(trained or ()))
+            if taken is None:
+                shapes[name] = f'{name} {tuple(value.shape)} for {tuple(own.shape)}'
+            elif taken < len(places):
+                regrouped[name] = len(places) - taken
+    lines = []
+    if dims:
+        lines.append(_class_line(trained, classes, there, regrouped))
+    elif differ:
+        difference = class_difference(trained, there)
+        lines.append(f'{difference}. No module says what belongs to a class: taken by position')
+    if shapes:
+        lines.append(f'weights of another shape start fresh: {listed([*shapes.values()], 3)}')
+    return [f'load_from {source}: {line}' for line in lines]
+
+
+def _plain_names(checkpoint: MutableMapping) -> MutableMapping:
+    """The weights, which are then under 'state_dict', by their names without DDP's prefix."""
     if 'state_dict' not in checkpoint:
         content = dict(checkpoint)
         checkpoint.clear()
@@ -51,45 +86,22 @@ def take_over_weights(
     weights = checkpoint['state_dict']
     for name in [name for name in weights if name.startswith('module.')]:
         weights[name.removeprefix('module.')] = weights.pop(name)
-    trained = class_names_of(checkpoint)
-    _check_renamed(renamed, trained, classes, source)
-    there = [renamed.get(name, name) for name in classes or ()]
-    by_name, old, places, regrouped = {}, {}, [], {}
-    if trained and classes and there != list(trained):
-        by_name = class_dims(model, len(classes))
-        old = {name: index for index, name in enumerate(trained)}
-        places = [(old[name], new) for new, name in enumerate(there) if name in old]
-    shapes = {}
-    # where EMAHook keeps the weights that are not averaged, and its names of them
-    for prefix, stored in (('', weights), ('module.', checkpoint.get('ema_state_dict') or {})):
-        for name, own in model.state_dict().items():
-            value = stored.get(prefix + name)
-            if value is None or (name not in by_name and value.shape == own.shape):
-                continue
-            stored[prefix + name] = start = own.detach().to(value.device, copy=True)
-            taken = _take_parts(start, value, by_name.get(name), places, len(trained or ()))
-            if taken is None:
-                shapes[name] = f'{name} {tuple(value.shape)} for {tuple(own.shape)}'
-            elif taken < len(places):
-                regrouped[name] = f'{name} starts fresh for {len(places) - taken} of them, whose '
-    lines = []
-    if old and not by_name:
-        difference = class_difference(trained, there)
-        lines.append(f'has {difference}. No module says what belongs to a class: by position')
-    elif old:
-        new = [name for name, original in zip(classes, there) if original not in trained]
-        left_out = [name for name in trained if name not in there]
-        lines.append(
-            f'{len(places)} class{"es" * (len(places) != 1)} taken over by name, '
-            f'{_count(new, "new")}, {_count(left_out, "left out")}'
-            + ''.join(f'; {line}group of classes is another' for line in regrouped.values())
-        )
-    if shapes:
-        lines.append(
-            f'{len(shapes)} weights of another shape start fresh: '
-            + first_names(shapes.values(), 3)
-        )
-    return [f'load_from {source}: {line}' for line in lines]
+    return weights
+
+
+def _class_line(
+    trained: Sequence[str], classes: Sequence[str], there: Sequence[str], regrouped: dict[str, int]
+) -> str:
+    """How many classes are taken over, new and left out, with names of those that are not."""
+    new = [name for name, original in zip(classes, there) if original not in trained]
+    left_out = [name for name in trained if name not in there]
+    taken = len(classes) - len(new)
+    line = f'{taken} {"class" if taken == 1 else "classes"} taken over by name'
+    for what, names in (('new', new), ('left out', left_out)):
+        line += f', {len(names)} {what}' + (f' ({first_names(names, 5)})' if names else '')
+    for name, number in regrouped.items():
+        line += f'; {name} starts fresh for {number} that have moved to another group of classes'
+    return line
 
 
 def _take_parts(
@@ -140,8 +152,3 @@ def _check_renamed(
                 raise CheckpointError(
                     f'load_from_classes names {name!r}, which is no class of {where}{similar}'
                 )
-
-
-def _count(names: Sequence[str], what: str) -> str:
-    """Such as "2 new (ant, bee)"."""
-    return f'{len(names)} {what}' + (f' ({first_names(names, 5)})' if names else '')
