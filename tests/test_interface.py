@@ -20,7 +20,7 @@ from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
-    'HOOKS': {'MultiLabelVisualizationHook', 'StageRestartHook'},
+    'HOOKS': {'LabelCheckHook', 'MultiLabelVisualizationHook', 'StageRestartHook'},
     'MODELS': {'LabelEmbedHead', 'SupConLoss'},
     'VISUALIZERS': {'MultiLabelVisualizer'},
 }
