@@ -21,7 +21,7 @@ from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.training_parts import class_dims
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_process
 from tests.tiny_runs import tiny_config
 
 WIDTH = 16
@@ -496,3 +496,59 @@ def test_names_without_a_checkpoint_are_refused(tmp_path):
     cfg = tiny_config(tmp_path, load_from_classes=dict(zero='null'))
     with pytest.raises(ValueError, match='add --cfg-options load_from=CHECKPOINT'):
         Runner.from_cfg(cfg).train()
+
+
+SCRIPT = """
+import sys
+import torch
+from mmengine import dist
+from mmengine.config import Config
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+from mlic.engine import adapt_to_device, one_line_errors
+import projects.sadcl
+
+class Start(Hook):
+    priority = 'LOWEST'
+
+    def before_train(self, runner):
+        (ema,) = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        for model in (runner.model.module, ema.ema_model.module):
+            for name, value in model.state_dict().items():
+                copies = dist.all_gather(value)
+                assert torch.equal(*copies), name
+        if dist.is_main_process():
+            weights = dict(state_dict=runner.model.module.state_dict())
+            torch.save(weights, runner.work_dir + '/start.pth')
+
+with one_line_errors():
+    cfg = Config.fromfile(sys.argv[1])
+    cfg.launcher = 'pytorch'
+    adapt_to_device(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Start())
+    runner.train()
+"""
+
+
+@pytest.mark.dist
+def test_two_processes_start_from_the_same_weights_by_name(tmp_path, trained):
+    path, content = trained
+    classes = ['new', *DIGITS[::-1]]
+    changes = {f'model.{part}.num_classes': 11 for part in ('neck', 'head')}
+    changes.update({'data_preprocessor.num_classes': 11, 'load_from': path})
+    cfg = tiny_config(tmp_path, begin=1, epochs=1, **changes)
+    cfg.custom_hooks.pop(1)
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.default_hooks.checkpoint.pop('save_best')
+    cfg.train_dataloader.dataset.metainfo = dict(classes=classes)
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    (tmp_path / 'run.py').write_text(SCRIPT)
+    tool = ROOT / 'tools' / 'torchrun.sh'
+    done = run_process(tool, '2', 'run.py', 'tiny.py', cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = done.stdout + done.stderr
+    assert text.count('10 classes taken over by name, 1 new (new), 0 left out') == 1
+    start = torch.load(tmp_path / 'work' / 'start.pth', weights_only=True)['state_dict']
+    bias = content['state_dict']['head.fc.bias']
+    assert torch.equal(start['head.fc.bias'][1:], bias.flip(0))
