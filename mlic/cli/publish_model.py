@@ -22,7 +22,7 @@ from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
 
-PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
+PRIVATE = ('work_dir', 'load_from', 'load_from_classes', 'resume', 'launcher', 'experiment_name')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 

@@ -96,7 +96,7 @@ def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]
             raise ValueError(
                 f'{name} ({type(module).__name__}) does not say whether {unclear[0]} has a part '
                 f'for each of the {num_classes} classes: name it in its by_class '
-                '(mlic/models/training_parts.py)'
+                '(mlic.models.TrainingParts)'
             )
     return {name: dims for name, dims in declared.items() if dims}
 

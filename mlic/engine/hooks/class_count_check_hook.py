@@ -51,7 +51,9 @@ class ClassCountCheckHook(ClassNumCheckHook):
             return
         if classes is not None:
             self._check_head(runner, dataset)  # whose size the parts of classes must have
+        # the command line makes a number of a class that is called 1
         renamed = runner.cfg.get('load_from_classes') or {}
+        renamed = {str(name): str(there) for name, there in renamed.items()}
         for line in take_over_weights(checkpoint, unwrap(runner.model), classes, renamed, source):
             runner.logger.warning(line)
 
