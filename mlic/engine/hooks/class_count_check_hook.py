@@ -39,7 +39,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the checkpoint's classes with the data's."""
+        """Compare the checkpoint with model and data, or take over what fits, by name."""
         loop, trains = running_loop(runner)
         if loop is None:  # nothing runs yet
             return
