@@ -91,21 +91,22 @@ def pscl(z, prototypes, target, temperature):
 
 
 def asymmetric(logits, target, gamma_pos, gamma_neg, clip, eps, stop_gradient):
-    """Elements of the asymmetric loss, (B, C)."""
+    """Elements of the asymmetric loss, (B, C); of a soft target, the mean over what it may be."""
     rows = []
     for b in range(logits.shape[0]):
         row = []
         for c in range(logits.shape[1]):
-            probability = 1 / (1 + torch.exp(-logits[b, c]))
-            if target[b, c] > 0:
-                right, gamma = probability, gamma_pos
-            else:
-                right, gamma = 1 / (1 + torch.exp(logits[b, c])), gamma_neg
-                if clip > 0:
-                    right = (right + clip).clamp(max=1)
-            weight = (1 - right) ** gamma
-            weight = weight.detach() if stop_gradient else weight
-            row.append(-torch.log(right.clamp(min=eps)) * weight)
+            present = 1 / (1 + torch.exp(-logits[b, c]))
+            absent = 1 / (1 + torch.exp(logits[b, c]))
+            if clip > 0:
+                absent = (absent + clip).clamp(max=1)
+            cases = []
+            for right, gamma in ((present, gamma_pos), (absent, gamma_neg)):
+                weight = (1 - right) ** gamma
+                weight = weight.detach() if stop_gradient else weight
+                cases.append(-torch.log(right.clamp(min=eps)) * weight)
+            y = float(target[b, c])
+            row.append({0.0: cases[1], 1.0: cases[0]}.get(y, y * cases[0] + (1 - y) * cases[1]))
         rows.append(torch.stack(row))
     return torch.stack(rows)
 

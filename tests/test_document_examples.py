@@ -231,3 +231,31 @@ def test_the_tutorial_from_beginning_to_end(tmp_path):
         assert (run / name).stat().st_size > 1000
     assert (tmp_path / 'result' / 'pictures' / '1001.jpg').is_file()
     assert outputs['mlic/demo/onnx_predict.py'].startswith('new_photos/1001.jpeg: ')
+
+
+# ---------------------------------------------------------------- new_classes.md
+
+
+@pytest.mark.slow
+def test_a_label_is_added_to_a_trained_model_as_the_page_says(tmp_path):
+    for name in ('photos', 'new_photos'):
+        (tmp_path / name).mkdir()
+    for name in ('mlic', 'tools', 'projects', 'configs'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    write_photographs(tmp_path)
+    table = (tmp_path / 'labels.csv').read_text()
+    (tmp_path / 'labels2.csv').write_text(table.replace(',\n', ',grey\n'))
+    make, train, *_ = code_of('docs/new_classes.md', 'bash')[0].splitlines()
+    first = 'work_dirs/holiday/best_multi-label_mAP_epoch_12.pth'
+    assert first in train
+    commands = [make.replace('2', ''), train.split(' --cfg-options')[0].replace('2', ''), make]
+    for line in commands:
+        line += ' --epochs 2' * ('from_csv' in line)
+        done = run_process('bash', '-c', line, cwd=tmp_path)
+        assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
+    best = next((tmp_path / 'work_dirs' / 'holiday').glob('best_*.pth')).relative_to(tmp_path)
+    done = run_process('bash', '-c', train.replace(first, str(best)), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f'load_from {best}: 2 classes taken over by name, 1 new (grey), 0 left out' in done.stdout
+    )

@@ -21,7 +21,7 @@ from tests.helpers import ROOT, call_tool
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
     'DATASETS': {'MultiLabelDataset'},  # mmpretrain's, checked
-    'HOOKS': {'MultiLabelVisualizationHook', 'StageRestartHook'},
+    'HOOKS': {'LabelCheckHook', 'MultiLabelVisualizationHook', 'StageRestartHook'},
     'MODELS': {'LabelEmbedHead', 'SupConLoss'},
     'VISUALIZERS': {'MultiLabelVisualizer'},
 }

@@ -9,6 +9,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     class_num_check=dict(type='ClassCountCheckHook'),
+    label_check=dict(type='LabelCheckHook'),
     # a killed run that is resumed ends where the uninterrupted one does
     seed=dict(type='SeedHook'),
     mid_epoch_resume=dict(type='MidEpochResumeHook'),
@@ -30,5 +31,6 @@ visualizer = dict(type='MultiLabelVisualizer', vis_backends=vis_backends)
 
 log_level = 'INFO'
 load_from = None
+load_from_classes = {}  # a class of the data and its name in load_from, where the two differ
 resume = False
 randomness = dict(seed=1, deterministic=False)

@@ -24,7 +24,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
 from mlic.literals import check_literals
 
-PRIVATE = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
+PRIVATE = ('work_dir', 'load_from', 'load_from_classes', 'resume', 'launcher', 'experiment_name')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 

@@ -6,6 +6,7 @@ from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .hooks.label_check_hook import LabelCheckHook
 from .hooks.loader_check_hook import LoaderCheckHook
 from .hooks.mid_epoch_resume_hook import MidEpochResumeHook
 from .hooks.missed_validation_hook import MissedValidationHook
@@ -37,6 +38,7 @@ __all__ = [
     'FolderInUseError',
     'FoundCheckpoint',
     'GroupOneCycleLR',
+    'LabelCheckHook',
     'LaunchError',
     'LoaderCheckHook',
     'MidEpochResumeHook',

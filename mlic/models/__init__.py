@@ -13,6 +13,7 @@ from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
 from .layers.projector import Projector
 from .losses.asymmetric_loss import StopGradAsymmetricLoss
 from .losses.supcon_loss import SupConLoss, supcon_loss
+from .training_parts import TrainingParts
 
 __all__ = [
     'Attention',
@@ -27,6 +28,7 @@ __all__ = [
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',
+    'TrainingParts',
     'as_feature_map',
     'gather_active',
     'gather_rows',

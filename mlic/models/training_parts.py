@@ -1,12 +1,15 @@
-"""The seam between methods and toolkit: a module says what of it only training needs.
+"""The seam between methods and toolkit: a module says what of it only training needs, and what
+belongs to single classes.
 
-Publishing, export, testing, resuming and exact multi-process checkpoints ask; they know no method.
+Publishing, export, testing, resuming, exact multi-process checkpoints and training that starts from
+a checkpoint of other classes ask; they know no method.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmengine.config import ConfigDict
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -22,11 +25,16 @@ class TrainingParts:
         off_in_prediction (tuple[str]): Arguments of its constructor that are set to None for
             prediction, so that those parts are not built.
         row_buffers (tuple[str]): Its buffers with a row for each image of a process's batch.
+        by_class (Mapping[str, tuple[int]]): Its parameters and buffers that have a part for each
+            class, and the dimension of the classes, ``(0,)`` for a weight (C, D). Two dimensions
+            stand for groups of classes: ``(0, 2)`` for (G, D, S) with class c in place c % S of
+            group c // S. ``()`` says that an entry has none, whatever its size.
     """
 
     training_only: tuple[str, ...] = ()
     off_in_prediction: tuple[str, ...] = ()
     row_buffers: tuple[str, ...] = ()
+    by_class: Mapping[str, tuple[int, ...]] = {}
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
@@ -50,6 +58,62 @@ def is_training_only(name: str, model: nn.Module) -> bool:
         for module_name, module in parts_of(model)
         for part in module.training_only
     )
+
+
+def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """Which entries of a model's state dict have a part for each class, along which dimensions.
+
+    Modules say it (``TrainingParts.by_class``). Of other heads, and of other modules with a
+    ``num_classes``, these are the linear layers and convolutions with C outputs. Backbones have
+    none.
+
+    Args:
+        model (nn.Module): Without a wrapper.
+        num_classes (int): C.
+
+    Raises:
+        ValueError: If a module has entries of that size, and nothing says what they are.
+    """
+    declared = {
+        f'{name}.{part}'.lstrip('.'): dims
+        for name, module in parts_of(model)
+        for part, dims in module.by_class.items()
+    }
+    for name, module in model.named_modules():
+        is_head = isinstance(module, MultiLabelClsHead) or hasattr(module, 'num_classes')
+        if not is_head or {'backbone', 'data_preprocessor'} & set(name.split('.')):
+            continue
+        knows = isinstance(module, TrainingParts)
+        if not knows:
+            declared.update(_of_layers(name, module, num_classes))
+        own = [*module._parameters, *module._buffers]
+        unclear = [
+            part
+            for part, value in module.state_dict().items()
+            if num_classes in value.shape[:2]
+            and (part in own or not knows)
+            and f'{name}.{part}'.lstrip('.') not in declared
+        ]
+        if unclear:
+            raise ValueError(
+                f'{name} ({type(module).__name__}) does not say whether {unclear[0]} has a part '
+                f'for each of the {num_classes} classes: name it in its by_class '
+                '(mlic.models.TrainingParts)'
+            )
+    return {name: dims for name, dims in declared.items() if dims}
+
+
+def _of_layers(name: str, module: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """The weights and biases of layers with C outputs, if these can only be scores of classes."""
+    layers = {
+        part: layer
+        for part, layer in module.named_modules(prefix=name)
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)) and len(layer.weight) == num_classes
+    }
+    # of several, one that has C inputs as well may read what another gives
+    if len(layers) > 1 and any(num_classes == x.weight.shape[1] for x in layers.values()):
+        return {}
+    return {f'{part}.{key}': (0,) for part, layer in layers.items() for key in layer._parameters}
 
 
 def for_prediction(model_cfg: ConfigDict) -> ConfigDict:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.post_norm import FeedForward
+from mlic.models.training_parts import TrainingParts
 
 PUBLISHED_LOSS = dict(type='StopGradAsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
 
 
 @MODELS.register_module()
-class MLDecoderHead(MultiLabelClsHead):
+class MLDecoderHead(TrainingParts, MultiLabelClsHead):
     """Head of ML-Decoder (Ridnik et al., *ML-Decoder: Scalable and Versatile Classification Head*,
     WACV 2023).
 
@@ -81,6 +82,9 @@ class MLDecoderHead(MultiLabelClsHead):
         self.weight = nn.Parameter(torch.empty(num_queries, embed_dims, group_size))
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.xavier_normal_(self.weight)
+        # a query of its own belongs to a class, one that several share stays where it is
+        query, weight = ((0,), (0,)) if group_size == 1 else ((), (0, 2))
+        self.by_class = dict(query_embed=query, weight=weight, bias=(0,))
         if prior_prob is not None:
             nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
 
@@ -105,5 +109,8 @@ class MLDecoderHead(MultiLabelClsHead):
         return groups.flatten(1)[:, : self.num_classes] + self.bias
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """``loss_cls`` of B samples with ``gt_score`` (C,) or ``gt_label``."""
+        """``loss_cls`` of B samples with ``gt_score`` (C,) or ``gt_label``.
+
+        Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are.
+        """
         return dict(loss_cls=self._get_loss(self(feats), data_samples)['loss'])

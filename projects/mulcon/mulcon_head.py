@@ -12,6 +12,7 @@ from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.gather import gather_active
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.supcon_loss import at_least_float32
+from mlic.models.targets import is_present
 
 from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
 
@@ -41,6 +42,8 @@ class MulConHead(LabelEmbedHead):
         denominator_size (int): M: while a batch has fewer active vectors, the inactive ones with
             the highest logits enter the denominators, and only these. Defaults to 0: none.
         prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
+
+    A soft target of at least 0.5 is a positive label to the contrast.
 
     With ``gather=True`` in ``loss_con`` (the default there) the contrast is over the batch of all
     processes, hard negatives included.
@@ -93,7 +96,7 @@ class MulConHead(LabelEmbedHead):
                 f'num_views={self.num_views}, and a MultiViewDataPreprocessor'
             )
         target = target[:num_images]  # (B, C)
-        image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
+        image, label = is_present(target).nonzero(as_tuple=True)  # (K,), (K,)
         views = label_embeds.unflatten(0, (self.num_views, num_images))  # (V, B, C, D)
         z = self.projector(views[:, image, label])  # (V, K, P)
         loss = self.loss_con(z, target, image, label)

@@ -9,12 +9,13 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.models.layers.feature_map import as_feature_map
+from mlic.models.training_parts import TrainingParts
 
 from .attention_block import AttentionBlock
 
 
 @MODELS.register_module()
-class MulConNeck(BaseModule):
+class MulConNeck(TrainingParts, BaseModule):
     """Label embeddings of MulCon (Dao et al., *Multi-Label Image Classification with Contrastive
     Learning*, 2021).
 
@@ -31,6 +32,8 @@ class MulConNeck(BaseModule):
         num_heads (int): Defaults to 4.
         init_cfg (dict, optional): mmengine's. Defaults to None.
     """
+
+    by_class = dict(query_embed=(0,))
 
     def __init__(
         self,

@@ -12,7 +12,10 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
     ``MultiView`` makes ``inputs`` a list of V batches (B, 3, H, W). They become one batch of V * B
     rows, all images of the first view first, and the data samples are repeated likewise. Inputs
     without views (of the test pipeline) pass as they are. The arguments are those of
-    ``ClsDataPreprocessor``.
+    ``ClsDataPreprocessor``; ``batch_augments`` would blend each view with another image.
+
+    Raises:
+        ValueError: If there are views to join, and ``batch_augments`` is set.
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -20,6 +23,11 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
         views = data['inputs']
         # a list of single images, (3, H, W) each, comes from a loader that does not stack
         if isinstance(views, (list, tuple)) and torch.is_tensor(views[0]) and views[0].dim() == 4:
+            if training and self.batch_augments is not None:
+                raise ValueError(
+                    'batch_augments would blend the views of an image with different images, and '
+                    'MulCon contrasts views of the same: remove data_preprocessor.batch_augments'
+                )
             data = dict(data, inputs=torch.cat(tuple(views)))
             if data.get('data_samples') is not None:
                 data['data_samples'] = list(data['data_samples']) * len(views)

@@ -13,16 +13,13 @@ import torch
 import torchvision
 from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
-from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.datasets.coco import COCO_CATEGORIES
 from projects.sadcl.converters.published_weights import (
-    VOC_ROWS,
     check_complete,
     convert_state_dict,
-    pick_voc_classes,
     revert_state_dict,
 )
 from tests.helpers import ROOT, recorded, run_tool
@@ -301,27 +298,6 @@ def test_keys_without_a_place_and_shapes_that_do_not_fit_are_listed(
         check_complete({**convert_state_dict(complete), name: torch.zeros(9)}, published)
 
 
-# --- COCO to VOC -------------------------------------------------------------------------------
-
-
-def test_voc_rows_are_those_of_the_same_names():
-    others = dict(aeroplane='airplane', diningtable='dining table', motorbike='motorcycle')
-    others.update(pottedplant='potted plant', sofa='couch', tvmonitor='tv')
-    names = [others.get(name, name) for name in VOC2007_CATEGORIES]
-    assert [COCO_CATEGORIES[row] for row in VOC_ROWS] == names
-
-
-def test_voc_classes_are_picked():
-    weights = convert_state_dict(make_published(c=80))
-    picked = pick_voc_classes(weights)
-    for name in ('neck.query_embed.weight', 'head.fc.weight', 'head.fc.bias'):
-        assert torch.equal(picked[name][14], weights[name][0])  # person
-        assert len(picked[name]) == 20
-    assert weights.keys() - picked.keys() == {'head.prototypes', 'head.memory_bank'}
-    with pytest.raises(ValueError, match='80 rows, got 10'):
-        pick_voc_classes(convert_state_dict(make_published()))
-
-
 # --- the command -------------------------------------------------------------------------------
 
 TOOL = 'tools/model_converters/published_to_mm.py'
@@ -367,13 +343,19 @@ def test_bare_state_dict_of_query2label(complete, tmp_path):
     assert content['meta']['converted_from'] == 'q2l.pth.tar'
 
 
-def test_coco_to_voc_file(tmp_path):
+def test_a_converted_file_names_its_classes_when_asked(tmp_path):
     weights = make_published(make_resnet(18)[1], channels=512, c=80)
     torch.save(weights, tmp_path / 'coco.pth.tar')
-    run_tool(TOOL, tmp_path / 'coco.pth.tar', tmp_path / 'voc.pth', '--coco-to-voc')
-    saved = torch.load(tmp_path / 'voc.pth', weights_only=True)['state_dict']
-    assert saved['neck.query_embed.weight'].shape == (20, 16)
-    assert torch.equal(saved['head.fc.bias'], weights['fc.b'][0, list(VOC_ROWS)])
+    command = (TOOL, tmp_path / 'coco.pth.tar', tmp_path / 'ours.pth')
+    run_tool(*command, '--classes', 'COCOMultiLabel')
+    content = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    assert content['meta']['dataset_meta']['classes'] == list(COCO_CATEGORIES)
+    for name, message in (
+        ('VOCMultiLabel', 'has 20 classes, and the checkpoint 80'),
+        ('COCO', 'no data set of that name has names of classes'),
+    ):
+        with pytest.raises(SystemExit, match=f'^error: --classes {name}:? {message}$'):
+            run_tool(*command, '--classes', name)
 
 
 def test_other_objects_are_refused_in_one_line(complete, tmp_path, monkeypatch):

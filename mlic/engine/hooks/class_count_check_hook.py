@@ -5,8 +5,10 @@ from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
-from mlic.engine.checkpoints.matching import check_fit, class_difference, class_names_of
+from mlic.engine.checkpoints.class_transfer import take_over_weights
+from mlic.engine.checkpoints.matching import check_fit
 from mlic.engine.mmengine_internals import (
+    has_loaded,
     is_resuming,
     running_loop,
     source_of_weights,
@@ -24,42 +26,53 @@ class ClassCountCheckHook(ClassNumCheckHook):
     ``RepeatDataset`` and ``ConcatDataset``, and compares what a timm backbone was trained on.
 
     A checkpoint that is resumed or tested must have the weights of the model, and the classes of
-    the data in the same order; of one that training starts from (``load_from``), the log says
-    what differs.
+    the data in the same order. Of one that training starts from (``load_from``), each class takes
+    over what is its own, by name (:func:`take_over_weights`); the config's ``load_from_classes``
+    has the names of classes that are called otherwise there. The log says how many are new.
 
     Raises:
-        ValueError: If the numbers differ.
-        CheckpointError: If a checkpoint does not fit.
+        ValueError: If the numbers differ, or ``load_from_classes`` stands without ``load_from``.
+        CheckpointError: If a checkpoint does not fit, or lacks a class of ``load_from_classes``.
     """
 
+    # before EMAHook, which loads the averaged weights
+    priority = 'VERY_HIGH'
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the checkpoint's classes with the data's."""
+        """Compare the checkpoint with model and data, or take over what fits, by name."""
         loop, trains = running_loop(runner)
         if loop is None:  # nothing runs yet
             return
-        classes = getattr(_innermost(loop.dataloader.dataset), 'CLASSES', None)
+        dataset = loop.dataloader.dataset
+        classes = getattr(innermost(dataset), 'CLASSES', None)
         source = source_of_weights(runner) or runner.work_dir
         if is_resuming(runner) or not trains:
             check_fit(checkpoint, unwrap(runner.model), classes, source)
             return
-        difference = class_difference(class_names_of(checkpoint), classes)
-        if difference:
-            runner.logger.warning(
-                f'load_from={source} has {difference}. Its weights are taken by '
-                'position, whatever the names; those of another size are left as they were drawn.'
-            )
+        if classes is not None:
+            self._check_head(runner, dataset)  # whose size the parts of classes must have
+        # the command line makes a number of a class that is called 1
+        renamed = runner.cfg.get('load_from_classes') or {}
+        renamed = {str(name): str(there) for name, there in renamed.items()}
+        for line in take_over_weights(checkpoint, unwrap(runner.model), classes, renamed, source):
+            runner.logger.warning(line)
 
     def before_train(self, runner: Runner) -> None:
         """Compare the numbers, and let the modules warn."""
         super().before_train(runner)
-        classes = _innermost(runner.train_dataloader.dataset).CLASSES
+        if runner.cfg.get('load_from_classes') and not has_loaded(runner):
+            raise ValueError(
+                'load_from_classes says which classes of a checkpoint to start from, and there is '
+                'none: add --cfg-options load_from=CHECKPOINT'
+            )
+        classes = innermost(runner.train_dataloader.dataset).CLASSES
         for _, module in parts_of(runner.model):
             for line in module.start_warnings(classes):
                 runner.logger.warning(line)
 
     def _check_head(self, runner: Runner, dataset: Dataset) -> None:
         """Compare with the innermost data set."""
-        dataset = _innermost(dataset)
+        dataset = innermost(dataset)
         if dataset.CLASSES is None:
             runner.logger.warning(f'{type(dataset).__name__} names no classes (metainfo)')
             return
@@ -78,7 +91,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
             )
 
 
-def _innermost(dataset: Dataset) -> Dataset:
+def innermost(dataset: Dataset) -> Dataset:
     """The data set inside wrappers; the first of several."""
     while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
         dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset

@@ -62,6 +62,8 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
         Args:
             feats (tuple[Tensor]): The last item is ``label_embeds`` (B, C, D).
             data_samples (list[DataSample]): B samples with ``gt_score`` (C,) or ``gt_label``.
+                Scores between 0 and 1, as Mixup and CutMix make them, are soft targets: see
+                ``loss_cls`` on what they mean to it.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, and those of :meth:`other_losses`.
@@ -76,12 +78,15 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
     def other_losses(
         self, label_embeds: Tensor, cls_score: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
-        """A method's losses by name, of (B, C, D), logits (B, C) and a multi-hot (B, C): none."""
+        """A method's losses by name, of (B, C, D), logits (B, C) and a target (B, C): none.
+
+        A loss that asks which classes an image has takes :func:`mlic.models.targets.is_present`.
+        """
         return {}
 
     @staticmethod
     def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
-        """Multi-hot (B, C), in the dtype of the scores."""
+        """The target (B, C), in the dtype of the scores."""
         if 'gt_score' in data_samples[0]:
             target = [sample.gt_score for sample in data_samples]
         else:

@@ -9,6 +9,8 @@ import torch.distributed as torch_dist
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
+from mlic.models.targets import is_present
+
 
 class _AllGather(torch.autograd.Function):
     """Stack the equally shaped tensors of all processes: (...) → (W, ...).
@@ -53,17 +55,18 @@ def gather_active(z: Tensor, target: Tensor, image: Tensor, label: Tensor) -> tu
 
     Args:
         z (Tensor): (V, K, P), in at least float32.
-        target (Tensor): (B, C), multi-hot.
+        target (Tensor): (B, C); a class with at least 0.5 is present.
         image (Tensor): (K,), the image of each vector.
         label (Tensor): (K,), its class.
 
     Returns:
-        tuple[Tensor]: z (V, K, P), target (N, C) in the order of :func:`gather_rows`, image and
-        label (K,), for the K of all processes. The vectors stand by rank, each with its image.
+        tuple[Tensor]: z (V, K, P), target (N, C) in the order of :func:`gather_rows` (of several
+        processes multi-hot), image and label (K,), for the K of all processes. The vectors stand
+        by rank, each with its image.
     """
     if get_world_size() == 1:
         return z, target, image, label
-    positive = _AllGather.apply((target > 0).to(torch.uint8))  # (W, B, C)
+    positive = _AllGather.apply(is_present(target).to(torch.uint8))  # (W, B, C)
     counts = positive.sum(dim=(1, 2)).tolist()
     padded = torch.cat([z, z.new_zeros(len(z), max(counts) - z.shape[1], z.shape[2])], dim=1)
     parts = _AllGather.apply(padded)  # (W, V, max K, P)

@@ -8,8 +8,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mlic.models.training_parts import TrainingParts
 
-class GroupLinear(nn.Module):
+
+class GroupLinear(TrainingParts, nn.Module):
     r"""One linear score per class: :math:`l_{bc} = \langle W_c, h_{bc} \rangle + b_c`.
 
     Query2Label's group-wise fully connected layer. It computes in at least float32.
@@ -21,6 +23,8 @@ class GroupLinear(nn.Module):
             (the initialisation of Focal Loss, Lin et al., ICCV 2017). Defaults to None: weight
             and bias uniform in ±1/sqrt(D), as published.
     """
+
+    by_class = dict(weight=(0,), bias=(0,))
 
     def __init__(self, num_classes: int, embed_dims: int, prior_prob: float | None = None) -> None:
         super().__init__()

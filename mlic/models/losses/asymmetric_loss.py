@@ -16,6 +16,10 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
     focal weight, too; the published commands of ASL and SADCL do not, and the gradients differ
     by half where gamma > 0. With both gammas 0 this is binary cross-entropy.
 
+    A soft target y (of Mixup, CutMix, smoothed labels) is a label that is there with probability
+    y: the loss is :math:`y\,L_{y=1} + (1 - y)\,L_{y=0}`, as that of Mixup is defined and as binary
+    cross-entropy has it. mmpretrain's class mixes within the focal weight instead.
+
     mmpretrain's ``forward`` is not used: it neither stops that gradient nor raises half precision.
     The defaults differ from its: no focus, no clip, epsilon 1e-5.
 
@@ -53,11 +57,11 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         avg_factor: int | None = None,
         reduction_override: str | None = None,
     ) -> Tensor:
-        """Loss of logits against a multi-hot target.
+        """Loss of logits against a target.
 
         Args:
             pred (Tensor): (B, C) logits; half precision is raised to float32.
-            target (Tensor): (B, C) multi-hot.
+            target (Tensor): (B, C), multi-hot or between 0 and 1.
             weight (Tensor, optional): (B,) weight of each image. Defaults to None.
             avg_factor (int, optional): Divisor of the sum in place of B. Defaults to None.
             reduction_override (str, optional): In place of ``reduction``. Defaults to None.
@@ -68,18 +72,21 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         if pred.shape != target.shape:
             raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} differ')
         pred = pred.float() if pred.dtype in (torch.float16, torch.bfloat16) else pred
-        positive = target > 0
+        target = target.to(pred.dtype)
         # sigmoid(-x), not 1 - sigmoid(x): exact for confident positives
-        right = torch.where(
-            positive, pred.sigmoid(), (pred.neg().sigmoid() + self.clip).clamp(max=1)
-        )
-        loss = -right.clamp(min=self.eps).log()  # (B, C)
-        if self.gamma_pos or self.gamma_neg:
-            gamma = torch.where(positive, self.gamma_pos, self.gamma_neg)
-            focus = (1 - right).clamp(min=0)
-            loss = loss * (focus.detach() if self.stop_gradient else focus).pow(gamma)
+        absent = (pred.neg().sigmoid() + self.clip).clamp(max=1)
+        loss = target * self._focal_log(pred.sigmoid(), self.gamma_pos)
+        loss = loss + (1 - target) * self._focal_log(absent, self.gamma_neg)  # (B, C)
         reduction = reduction_override or self.reduction
         if reduction == 'mean' and avg_factor is None:
             avg_factor = len(pred)
         weight = None if weight is None else weight.float().reshape(-1, 1)
         return self.loss_weight * weight_reduce_loss(loss, weight, reduction, avg_factor)
+
+    def _focal_log(self, right: Tensor, gamma: float) -> Tensor:
+        """L of the probability of the right answer, of any shape."""
+        loss = -right.clamp(min=self.eps).log()
+        if not gamma:
+            return loss
+        focus = (1 - right).clamp(min=0)
+        return loss * (focus.detach() if self.stop_gradient else focus).pow(gamma)

@@ -83,7 +83,7 @@ class SupConLoss(nn.Module):
 
         Args:
             z (Tensor): (V, K, P), not normalised.
-            target (Tensor): (B, C), multi-hot.
+            target (Tensor): (B, C); a class with at least 0.5 is present (soft targets).
             image (Tensor): (K,), the image of each vector.
             label (Tensor): (K,), its class.
         """

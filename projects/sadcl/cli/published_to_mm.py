@@ -1,6 +1,7 @@
 """Turn a checkpoint of the published code into one of this project, or back.
 
-    python tools/model_converters/published_to_mm.py checkpoint.pth.tar sadcl_r101.pth
+    python tools/model_converters/published_to_mm.py checkpoint.pth.tar sadcl_r101.pth \
+        --classes COCOMultiLabel
     python tools/test.py configs/sadcl/sadcl_r101_coco448.py sadcl_r101.pth
 
 SRC, of SADCL's or Query2Label's code, is a dict with 'state_dict' (and 'state_dict_ema', taken with
@@ -9,9 +10,12 @@ SRC, of SADCL's or Query2Label's code, is a dict with 'state_dict' (and 'state_d
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from mmpretrain.registry import DATASETS
+from torch import Tensor
 
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.renaming import select_weights
@@ -20,7 +24,6 @@ from mlic.files import atomic_write
 from projects.sadcl.converters.published_weights import (
     check_complete,
     convert_state_dict,
-    pick_voc_classes,
     revert_state_dict,
 )
 
@@ -36,16 +39,34 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--reverse', action='store_true', help='SRC is of this project, DST for the published code'
     )
     parser.add_argument(
-        '--coco-to-voc',
-        action='store_true',
-        help="keep the 20 of COCO's 80 classes that VOC has, in VOC's order, to start VOC from",
+        '--classes',
+        metavar='DATASET',
+        help='name the classes in DST, which SRC does not: those of a data set such as '
+        'COCOMultiLabel, in its order. Training on other classes can then start from DST',
     )
     args = parser.parse_args(argv)
-    if args.reverse and (args.ema or args.coco_to_voc):
-        parser.error('--reverse takes neither --ema nor --coco-to-voc')
+    if args.reverse and (args.ema or args.classes):
+        parser.error('--reverse takes neither --ema nor --classes')
     if args.target.resolve() == args.source.resolve():
         parser.error('DST must be another file than SRC')
     return args
+
+
+def class_names(dataset: str, weights: Mapping[str, Tensor]) -> list[str]:
+    """The names of a data set's classes.
+
+    Raises:
+        ValueError: If there is no such data set, or the weights have another number of classes.
+    """
+    names = getattr(DATASETS.get(dataset), 'METAINFO', {}).get('classes')
+    if not names:
+        raise ValueError(f'--classes {dataset}: no data set of that name has names of classes')
+    if len(names) != len(weights['head.fc.bias']):
+        raise ValueError(
+            f'--classes {dataset} has {len(names)} classes, and the checkpoint '
+            f'{len(weights["head.fc.bias"])}'
+        )
+    return list(names)
 
 
 @one_line_errors()
@@ -60,10 +81,9 @@ def main(argv: list[str] | None = None) -> None:
     else:
         weights = convert_state_dict(weights)
         description = check_complete(weights, published=True)
-        if args.coco_to_voc:
-            weights = pick_voc_classes(weights)
-            description += '; 20 of them kept for VOC, without prototypes and memory bank'
         meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
+        if args.classes:
+            meta.update(dataset_meta=dict(classes=class_names(args.classes, weights)))
         result = dict(state_dict=weights, meta=meta)
     with atomic_write(args.target) as file:
         torch.save(result, file)

@@ -49,9 +49,6 @@ NAMES = NameTable(PAIRS, dropped=('.pe', '.num_batches_tracked'))
 # Names of the other transformer in the published code, which keeps content and position apart
 NEW_ATTENTION = re.compile(r'\.(sa|ca)_(q|k)(content|pos)_proj\.|\.(sa|ca)_v_proj\.')
 
-# The published choice of 20 of COCO's 80 classes for VOC's, in VOC's order
-VOC_ROWS = (4, 1, 14, 8, 39, 5, 2, 15, 56, 19, 60, 16, 17, 3, 0, 58, 18, 57, 6, 62)
-
 
 def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published names to those of an ``ImageClassifier`` with SARLNeck and SADCLHead.
@@ -103,26 +100,6 @@ def revert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name in reverted:
             reverted[name] = reverted[name][None]
     return reverted
-
-
-def pick_voc_classes(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A converted COCO checkpoint as the start of VOC: VOC's 20 rows of queries and scores.
-
-    Prototypes and memory bank are left out: they are made anew from VOC's images.
-
-    Raises:
-        ValueError: If the checkpoint has not COCO's 80 classes.
-    """
-    picked = {
-        name: value
-        for name, value in state_dict.items()
-        if name not in ('head.prototypes', 'head.memory_bank')
-    }
-    for name in ('neck.query_embed.weight', 'head.fc.weight', 'head.fc.bias'):
-        if len(picked[name]) != 80:
-            raise ValueError(f"{name} must have COCO's 80 rows, got {len(picked[name])}")
-        picked[name] = picked[name][list(VOC_ROWS)]
-    return picked
 
 
 def check_complete(state_dict: Mapping[str, Tensor], published: bool = False) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mlic.models.layers.gather import gather_rows
 from mlic.models.losses.supcon_loss import SupConLoss, at_least_float32, check_temperature
+from mlic.models.targets import is_present
 
 ANCHORS = ('all', 'official')
 
@@ -36,7 +37,7 @@ def pscl_loss(
     Args:
         z (Tensor): (B, C, P), projected embeddings, not normalised.
         prototypes (Tensor): (C, P) or (1, C, P), projected, not normalised.
-        target (Tensor): (B, C), multi-hot.
+        target (Tensor): (B, C); y is 1 where it is at least 0.5 (soft targets), else 0.
         temperature (float): Divides the cosine. Defaults to 0.07, the published value.
         present_only (bool): Leave classes without a positive in the batch out of the sum.
             Defaults to False, as published.
@@ -72,7 +73,7 @@ def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
 def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) -> Tensor:
     """:func:`pscl_loss` of the cosines over the temperature, (B, C)."""
     with torch.autocast(similarity.device.type, enabled=False):
-        positive = target > 0
+        positive = is_present(target)
         present = positive.any(dim=0)  # (C,)
         # Absent classes keep all rows here, so that no row is empty; torch.where drops them.
         log_numerator = torch.where(
@@ -121,7 +122,7 @@ class SSCLLoss(SupConLoss):
         if self.anchors == 'all':
             return None
         rows = torch.arange(num_views, device=image.device)[:, None] * len(target) + image
-        return target[rows // num_views, label] > 0
+        return is_present(target[rows // num_views, label])
 
 
 @MODELS.register_module()
@@ -155,5 +156,6 @@ class PSCLLoss(nn.Module):
         """Weighted loss of z (B, C, P) against prototypes (C, P); see :func:`pscl_loss`."""
         similarity = _prototype_cosine(z, prototypes, target) / self.temperature  # (B, C)
         if self.gather:
-            similarity, target = gather_rows(similarity), gather_rows((target > 0).to(torch.uint8))
+            similarity = gather_rows(similarity)
+            target = gather_rows(is_present(target).to(torch.uint8))
         return self.loss_weight * _prototype_contrast(similarity, target, self.present_only)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mlic.files import map_array
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.projector import Projector
+from mlic.models.targets import is_present
 
 MOST_VALUES = 2**28  # of a file of prototypes, 2 GB as float64
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
@@ -37,6 +38,9 @@ class SADCLHead(LabelEmbedHead):
     On W processes each has the bank of its own rows: slot b of rank r is slot b * W + r of the
     bank that one process would have, and the losses of gathered rows (``gather=True``) are the
     same however the batch is split.
+
+    With soft targets (Mixup, CutMix) a label of at least 0.5 is positive in all of this but
+    ``loss_cls``.
 
     With both contrastive losses None, the three do not exist: that is SARL alone.
 
@@ -70,6 +74,7 @@ class SADCLHead(LabelEmbedHead):
     training_only = ('projector', 'prototypes', 'memory_bank')
     off_in_prediction = ('loss_sscl', 'loss_pscl')
     row_buffers = ('memory_bank',)
+    by_class = dict(prototypes=(0,), memory_bank=(1,))
 
     def __init__(
         self,
@@ -126,7 +131,7 @@ class SADCLHead(LabelEmbedHead):
             zero = sum(p.sum() * 0.0 for p in (*self.projector.parameters(), self.prototypes))
             configured = dict(loss_sscl=self.loss_sscl, loss_pscl=self.loss_pscl)
             return {name: zero for name, loss in configured.items() if loss is not None}
-        image, label = (target > 0).nonzero(as_tuple=True)  # (K,), (K,)
+        image, label = is_present(target).nonzero(as_tuple=True)  # (K,), (K,)
         losses = self._contrastive_losses(label_embeds, target, image, label)
         if self.training and self.loss_sscl is not None:
             self._update_bank(label_embeds, cls_score, image, label)

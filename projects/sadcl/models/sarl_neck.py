@@ -15,10 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.position_encoding import sine_position_encoding
 from mlic.models.layers.post_norm import DecoderLayer, EncoderLayer
+from mlic.models.training_parts import TrainingParts
 
 
 @MODELS.register_module()
-class SARLNeck(BaseModule):
+class SARLNeck(TrainingParts, BaseModule):
     """Semantic-aware representation learning of SADCL (ECAI 2023), Query2Label's transformer.
 
     Learned class queries attend to the feature map; the decoder's output is one embedding per
@@ -47,6 +48,8 @@ class SARLNeck(BaseModule):
     A transformer's tokens (B, T, K) stand for a map too, row by row over a square grid; a class
     token before them, (B, 1 + T, K), is dropped.
     """
+
+    by_class = {'query_embed.weight': (0,)}
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ def make_runner(model, dataset):
     loader = SimpleNamespace(dataset=dataset)
     logger = logging.getLogger('class_check')
     return SimpleNamespace(
-        model=model, train_dataloader=loader, test_dataloader=loader, logger=logger
+        model=model, train_dataloader=loader, test_dataloader=loader, logger=logger, cfg={}
     )
 
 
