@@ -10,5 +10,22 @@ else
 fi
 # torchrun's own default, set here so that it need not warn about it
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$(dirname "$0")/python.sh" -m torch.distributed.run "${rendezvous[@]}" \
+# torch.distributed.run, which would answer Ctrl+C with a traceback after it has ended the processes
+launch='
+import sys
+sys.path = [path for path in sys.path if path]  # not the folder where the user happens to be
+try:
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.run import main
+    try:
+        main()
+    except SignalException as error:
+        if error.sigval != 2:
+            sys.exit(128 + error.sigval)
+        raise KeyboardInterrupt from error
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted\n")
+    sys.exit(130)
+'
+exec "$(dirname "$0")/python.sh" -c "$launch" "${rendezvous[@]}" \
     --nproc-per-node "$1" "${@:2}" --launcher pytorch

@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -59,7 +60,9 @@ def one_line_errors() -> Iterator[None]:
             raise
         sys.exit(_one_line(end.code))
     except KeyboardInterrupt:
-        sys.stderr.write('interrupted\n')
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
+        if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
+            sys.stderr.write('interrupted\n')
         sys.exit(INTERRUPTED)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
