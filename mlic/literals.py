@@ -31,11 +31,24 @@ def parse_literals(text: str) -> dict:
     return values
 
 
+def write_literals(values: dict, what: str, sort_dicts: bool = False) -> str:
+    """The values as a config file, an assignment for each; see :func:`check_literals`.
+
+    mmengine's own text of a config does not escape the keys of dicts, writes a number that is not
+    finite by its name, and takes minutes for a hundred thousand characters.
+    """
+    try:
+        text = ''.join(
+            f'{key} = {pprint.pformat(value, width=100, compact=True, sort_dicts=sort_dicts)}\n'
+            for key, value in values.items()
+        )
+    except (RecursionError, ValueError) as error:  # the second of an integer of 5,000 digits
+        raise ValueError(f'{what} cannot be written as Python: {error}') from error
+    return check_literals(text, values, what)
+
+
 def check_literals(text: str, values: dict, what: str) -> str:
     """The text, if it is a config file that holds exactly these values and does nothing else.
-
-    mmengine's own text of a config does not escape the keys of dicts, and writes a number that is
-    not finite by its name.
 
     Args:
         text (str): What is to be written.

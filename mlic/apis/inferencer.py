@@ -239,7 +239,9 @@ class _Pipeline(Compose):
 
     def _read(self, source: str | np.ndarray) -> dict | ImageReadError:
         try:
-            return self(source)
+            item = self(source)
+            item['inputs'].shape, item['data_samples']  # noqa: B018, an error if they are not there
+            return item
         except ImageReadError as error:
             return error
         except Exception as error:

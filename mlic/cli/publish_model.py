@@ -1,8 +1,8 @@
 """Make a checkpoint small and ready to give away: tools/publish_model.py SRC DST-DIR
 
 Kept are the weights that prediction needs (the averaged ones, where training averages), the names
-of the classes and the config. Optimizer, schedule, logs, projector, prototypes, memory bank and
-absolute paths of the machine are not. Writes <config>-<first 8 digits of the file's SHA-256>.pth
+of the classes and the config. Optimizer, schedule, logs, projector, prototypes, memory bank,
+absolute paths of the machine and services that take logs (WandB, MLflow) are not. Writes <config>-<first 8 digits of the file's SHA-256>.pth
 and beside it, with the same name, the config for prediction (.py).
 """
 
@@ -22,9 +22,11 @@ from mlic.apis.stored_config import read_stored_config
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
-from mlic.literals import check_literals
+from mlic.literals import write_literals
 
 PRIVATE = ('work_dir', 'load_from', 'load_from_classes', 'resume', 'launcher', 'experiment_name')
+# visualization backends that write files of this machine
+LOCAL_BACKENDS = ('LocalVisBackend', 'TensorboardVisBackend')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
 
 
@@ -78,23 +80,12 @@ def pack(run: OpenRun, trained: Config) -> dict:
     kept = {key: run.meta[key] for key in KEPT_META if key in run.meta}
     dataset_meta = {**kept.get('dataset_meta', {}), 'classes': run.classes}
     state_dict = {name: value.contiguous() for name, value in run.model.state_dict().items()}
-    what = run.checkpoint.path
-    texts = dict(cfg=config_text(cfg, what), training_cfg=config_text(trained, what))
+    what = f'the config of {run.checkpoint.path}'
+    texts = {
+        name: write_literals(config.to_dict(), what)
+        for name, config in (('cfg', cfg), ('training_cfg', trained))
+    }
     return dict(meta=dict(kept, dataset_meta=dataset_meta, **texts), state_dict=state_dict)
-
-
-def config_text(config: Config, source: str) -> str:
-    """A config as Python, in mmengine's form, of plain values only.
-
-    Raises:
-        ValueError: If it would not read back as the same values.
-    """
-    try:
-        text = config.pretty_text
-    except Exception as error:  # the formatter's, of what is no Python
-        reason = type(error).__name__
-        raise ValueError(f'the config of {source} is no Python when written ({reason})') from error
-    return check_literals(text, config.to_dict(), f'the config of {source}')
 
 
 def without_private(config: Config) -> Config:
@@ -106,7 +97,19 @@ def without_private(config: Config) -> Config:
     cfg = config.to_dict()
     for key in PRIVATE:
         cfg.pop(key, None)
-    return Config(last_parts(cfg))
+    return Config(last_parts(_without_services(cfg)))
+
+
+def _without_services(value: object) -> object:
+    """The same without backends that send logs to a service, with its address and keys."""
+    if isinstance(value, dict):
+        value = {key: _without_services(item) for key, item in value.items()}
+        backends = value.get('vis_backends')
+        if isinstance(backends, (list, tuple)):
+            kinds = [item.get('type') if isinstance(item, dict) else None for item in backends]
+            kept = [item for item, kind in zip(backends, kinds) if kind in LOCAL_BACKENDS]
+            value['vis_backends'] = kept or [dict(type='LocalVisBackend')]
+    return value
 
 
 def last_parts(value: object) -> object:

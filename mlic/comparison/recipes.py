@@ -1,13 +1,12 @@
 """A config as it is run: with other data, other settings, or a part of the training set."""
 
 import copy
-import pprint
 
 import numpy as np
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
-from mlic.literals import check_literals
+from mlic.literals import write_literals
 
 DATA_KEYS = (
     'data_preprocessor',
@@ -117,12 +116,8 @@ def recipe_text(cfg: Config) -> str:
     Raises:
         ValueError: If an entry is no plain value.
     """
-    values = cfg.to_dict()
-    text = ''.join(
-        f'{key} = {pprint.pformat(value, width=100, compact=True)}\n'
-        for key, value in sorted(values.items())
-    )
-    return check_literals(text, values, cfg.filename or 'the config')
+    values = dict(sorted(cfg.to_dict().items()))
+    return write_literals(values, cfg.filename or 'the config', sort_dicts=True)
 
 
 def _build_without_pipeline(dataset_cfg: Config):

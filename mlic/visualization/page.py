@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 100
+LONGEST = 500  # characters, of which the first that fit a line are looked for
 MARGIN = 0.15
 FONT_SIZE = 10  # points
 PLAIN_COLOUR = '#24292f'  # of text
@@ -63,8 +64,9 @@ def fit_text(
 ) -> str:
     """The name and its ending, the name cut at the end if the two are wider than that."""
     name = readable(name)
-    if measure(name + ending) <= width:
+    if len(name) <= LONGEST and measure(name + ending) <= width:
         return name + ending
+    name = name[:LONGEST]  # a name from a file may have a million characters
     while name and measure(f'{name}…{ending}') > width:
         name = name[:-1]
     return f'{name.rstrip()}…{ending}'

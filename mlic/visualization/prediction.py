@@ -12,7 +12,15 @@ from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from . import fonts
-from .page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, PLAIN_COLOUR, TRUE_COLOUR, fit_text
+from .page import (
+    FALSE_COLOUR,
+    LONGEST,
+    MISSED_COLOUR,
+    NEUTRAL_COLOUR,
+    PLAIN_COLOUR,
+    TRUE_COLOUR,
+    fit_text,
+)
 
 MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
 MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
@@ -136,7 +144,7 @@ def _cut(name: str, ending: str, width: float) -> str:
 
 def _cut_start(name: str, width: float) -> str:
     """The end of a name that is too wide: names of files differ at their ends."""
-    text = name = ' '.join(name.split())
+    text = name = ' '.join(name.split())[-LONGEST:]
     while name and _length(text) > width:
         name = name[1:]
         text = f'…{name}'

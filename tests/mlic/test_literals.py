@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from mlic.cli.publish_model import config_text
 from mlic.comparison.recipes import recipe_text
 from mlic.datasets.own_data.config import config_text as own_config_text
 from mlic.datasets.own_data.splits import Image
-from mlic.literals import check_literals, parse_literals
+from mlic.literals import check_literals, parse_literals, write_literals
 
 EVIL = "__import__('pathlib').Path('ran').touch()"
 KEY = f"a': {EVIL}, 'b"
@@ -67,7 +66,7 @@ def same(first, second):
 
 
 def publish_text(config):
-    return config_text(config, 'run.pth')
+    return write_literals(config.to_dict(), 'run.pth')
 
 
 def written(write, values):
