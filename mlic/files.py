@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +35,9 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(partial, path)
         _sync_folder(path.parent)
+    except FileWriteError:  # of another file, which is written along with this one
+        partial.unlink(missing_ok=True)
+        raise
     except OSError as error:
         partial.unlink(missing_ok=True)
         kept = 'its former content is kept' if path.exists() else 'files written before are kept'
@@ -55,6 +58,19 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: object, indent: int | None = 2) -> None:
     """Write what JSON can hold by :func:`atomic_write`; names keep their characters."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + '\n')
+
+
+def write_texts(texts: dict[Path, str]) -> None:
+    """Write several texts as UTF-8: none of the files changes before all are on the disk.
+
+    Raises:
+        FileWriteError: If the system refuses one; all are as they were.
+    """
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            file = stack.enter_context(atomic_write(path))
+            file.write(text.encode('utf-8'))
+            file.flush()
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mlic.cli.arguments import at_least
 from mlic.datasets.own_data.config import config_text, work_dir
-from mlic.datasets.own_data.labels import describe_counts, order_classes, write_labels
-from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits
+from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
+from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits
+from mlic.files import read_text, write_texts
 from mlic.installation import command_words
 
 
@@ -50,17 +51,25 @@ def finish(
     if not splits['val'] and not splits['test']:
         raise ValueError('all images are for training: give --val or --test a share')
     print(f'split: {words}', *describe_counts(images, classes), sep='\n')
-    write_labels(args.out, splits, classes)
+    if not splits['test']:
+        print(
+            'warning: no test images: test.py reports on the validation images, by which the '
+            'checkpoint was chosen'
+        )
+    check_positives(splits)
     stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
     config = args.config or args.out / f'{stem}.py'
     tool = Path(sys.argv[0]).name
     text = config_text(config, args.out, folder, splits, len(classes), args.epochs, tool)
-    config.parent.mkdir(parents=True, exist_ok=True)
-    if config.exists() and config.read_text(encoding='utf-8') != text:
-        kept = config.with_name(config.name + '.old')
-        config.replace(kept)
+    texts = label_texts(args.out, splits, classes) | {config: text}
+    before = read_text(config) if config.exists() else text
+    kept = config.with_name(config.name + '.old')
+    write_texts(texts | ({} if before == text else {kept: before}))
+    for split in SPLITS:
+        if not splits[split]:  # of an earlier run, with other splits
+            (args.out / f'{split}.json').unlink(missing_ok=True)
+    if before != text:
         print(f'{config} was there with other contents: kept as {kept}')
-    config.write_text(text, encoding='utf-8')
     print(f'written: {config}, and the labels in {args.out}')
     run = work_dir(config)
     if any(run.glob('*.pth')):

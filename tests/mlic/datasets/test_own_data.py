@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mlic.datasets.own_data.choices import Choices
+from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import stratify
+from mlic.datasets.own_data.table import read_tables
 from tests.helpers import ROOT, run_tool
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
@@ -150,7 +153,7 @@ def test_what_looks_odd_is_said(capsys):
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     printed = capsys.readouterr().out
     assert "several spellings? 'Cat', 'cat'" in printed
-    assert "is this a label? 'nan'" in printed
+    assert "are these labels, or cut at the wrong place? 'nan'" in printed
     assert '1 more in photos have no row' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
@@ -197,8 +200,8 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\ny.jpg,cat\nz.jpg,dog\n', '', 'none of the 2 images of column'),
         ('image,labels\na.jpg,cat,dog\n', '', 'line 2: 3 cells, but the header has 2'),
         ('image,labels\na.jpg,cat;dog\nb.jpg,cat|dog\n', '', 'which separates labels: ; or |'),
-        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "line 3: 'x' in the column 'dog' is not"),
-        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,\n', '', "line 3: '' in the column 'dog'"),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "--present 1 x --absent 0"),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,\n', '', "--present 1 --absent 0 ''"),
         ('image,cat,cat\na.jpg,1,0\n', '', "line 1: the column 'cat' is there twice"),
         ('image,labels,split\na.jpg,cat,train\nb.jpg,cat,holdout\n', '', "line 3: split 'holdout'"),
         ('image,labels,split\na.jpg,cat,test\n', '', 'no image is in the split train'),
@@ -274,8 +277,6 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
     from hypothesis import strategies
 
     write_images(['a.jpg', 'b.jpg'])
-    from mlic.cli import from_csv as tool
-
     cell = strategies.text(strategies.sampled_from('ab;|,"\' \n\r\t01\x00é.jpg'), max_size=6)
     cells = strategies.one_of(cell, strategies.sampled_from(['a.jpg', 'b.jpg', 'cat;dog', '0']))
     table = strategies.lists(strategies.lists(cells, min_size=1, max_size=4), max_size=5)
@@ -291,8 +292,8 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
         else:
             Path('labels.csv').write_text(content, encoding='utf-8')
         try:
-            table = tool.read_table(Path('labels.csv'))
-            images, _ = tool.read_images(table, Path('photos'), None, skip_missing=True)
+            table = read_tables([Path('labels.csv')])
+            images, *_ = read_images(table, Path('photos'), Choices(), skip_missing=True)
         except ValueError as error:
             assert str(error)
         else:
