@@ -18,16 +18,13 @@ is refused, with the command that decides. Written to OUT: ``train.json``, ``val
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
-from mlic.cli.own_data import finish, parse_options
-from mlic.datasets.own_data.choices import Choices, Undecided
+from mlic.cli.own_data import SEPARATOR_HELP, finish, parse_options, parse_separator, say_command
+from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.table import read_tables
 from mlic.engine.runner.errors import one_line_errors
-from mlic.installation import command_words
 
 
 @one_line_errors()
@@ -35,9 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Make a data set and a config of tables of labels')
     parser.add_argument('csv', type=Path, nargs='+', help='tables with a header')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
-    parser.add_argument(
-        '--sep', help="what separates the labels of a cell, such as ';', ' ' or '\\n'; '': nothing"
-    )
+    parser.add_argument('--sep', type=parse_separator, help=SEPARATOR_HELP)
     parser.add_argument('--image-column', metavar='NAME', help='column of the images')
     columns = dict(nargs='+', metavar='NAME', default=())
     parser.add_argument('--label-columns', **columns, help='columns of labels, or one for each')
@@ -56,15 +51,10 @@ def main(argv: list[str] | None = None) -> None:
         split=args.split_column,
         present=args.present,
         absent=args.absent,
-        sep=args.sep and args.sep.replace('\\n', '\n').replace('\\t', '\t'),
+        sep=args.sep,
     )
-    try:
-        images, classes, lines = read_images(
-            read_tables(args.csv), args.images, choices, args.skip_missing
-        )
-    except Undecided as error:
-        typed = sys.argv[1:] if argv is None else argv
-        words = [*command_words('dataset_tools/from_csv.py'), *typed, *error.options]
-        raise ValueError(f'{error}. If it is so, type: {shlex.join(words)}') from error
+    with say_command('dataset_tools/from_csv.py', argv):
+        table = read_tables(args.csv)
+        images, classes, lines = read_images(table, args.images, choices, args.skip_missing)
     print(*lines, sep='\n')
     finish(args, images, args.images, classes)

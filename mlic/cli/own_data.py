@@ -4,14 +4,40 @@ import argparse
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlic.cli.arguments import at_least
+from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
 from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
 from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits
 from mlic.files import read_text, write_texts
 from mlic.installation import command_words
+
+SEPARATOR_HELP = "what separates labels: ';', ' ' or '\\n', say; '' if nothing does"
+
+
+def parse_separator(text: str) -> str:
+    """The ``type`` of --sep; a line break and a tab are typed as in Python."""
+    return text.replace('\\n', '\n').replace('\\t', '\t')
+
+
+@contextmanager
+def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
+    """Add to what is undecided the command that decides it.
+
+    Args:
+        tool (str): Below ``tools``.
+        argv (list[str], optional): What was typed. None: ``sys.argv``.
+    """
+    try:
+        yield
+    except Undecided as error:
+        typed = sys.argv[1:] if argv is None else argv
+        words = [*command_words(tool), *map(str, typed), *error.options]
+        raise ValueError(f'{error}. If so, type: {shlex.join(words)}') from error
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

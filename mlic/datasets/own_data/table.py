@@ -134,13 +134,13 @@ def _cut(text: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
         except csv.Error as error:
             fault = fault or csv.Error(reader.line_num, str(error))
             continue
-        width = len(rows[0][1])
+        width = len(rows[0][1]) if rows else 0
         if width > 1 and all(len(cells) == width for _, cells in rows):
             return rows
         best = best or rows
     if fault:
         raise fault
-    return best
+    return best or []
 
 
 def _cut_at_blanks(text: str) -> list[tuple[int, list[str]]]:
