@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlic.cli.arguments import at_least
+from mlic.cli.image_checks import CHOSEN_BY
 from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
 from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
@@ -78,10 +79,7 @@ def finish(
         raise ValueError('all images are for training: give --val or --test a share')
     print(f'split: {words}', *describe_counts(images, classes), sep='\n')
     if not splits['test']:
-        print(
-            'warning: no test images: test.py reports on the validation images, by which the '
-            'checkpoint was chosen'
-        )
+        print(f'warning: no test images, the validation images take their place: {CHOSEN_BY}')
     check_positives(splits)
     stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
     config = args.config or args.out / f'{stem}.py'
