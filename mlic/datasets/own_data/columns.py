@@ -46,6 +46,9 @@ MARKED_SPLITS = {  # columns of yes and no
 }
 
 
+SAMPLE = 1000  # rows by which the column of images is told
+
+
 @dataclass
 class Columns:
     """Which column is what, by index; ``labels`` are cells of labels, or flags."""
@@ -92,16 +95,20 @@ def _choose_image(
         return (column, *finder.find_all(table.column(column), tables))
     names = list(map(plain_name, table.header))
     candidates = [i for i in range(len(names)) if i not in others]
-    found = {i: finder.find_all(table.column(i), tables) for i in candidates}
-    exact = {i: len({x.path for x in found[i][0] if x and x.exact}) for i in candidates}
-    any_ = {i: len({x.path for x in found[i][0] if x}) for i in candidates}
     called = [i for i in candidates if names[i] in IMAGE_NAMES]
     called.sort(key=lambda i: IMAGE_NAMES.index(names[i]))
+
+    def find(i: int, step: int = 1) -> tuple[list[Found | None], str]:
+        return finder.find_all(table.column(i)[::step], tables[::step])
+
+    sample = {i: find(i, max(len(tables) // SAMPLE, 1))[0] for i in candidates}
+    exact = {i: len({x.path for x in sample[i] if x and x.exact}) for i in candidates}
+    any_ = {i: len({x.path for x in sample[i] if x}) for i in candidates}
     counts = exact if any(exact.values()) else any_
     most = max(counts.values(), default=0)
     if not most:
         if called:
-            return (called[0], *found[called[0]])
+            return (called[0], *find(called[0]))
         raise ValueError(
             f'{table.places[0][0]}: no cell of the columns {show(table.header)} is a file of '
             f'{finder.folder}, which has {len(finder.files)} image files: is it the right folder? '
@@ -111,8 +118,9 @@ def _choose_image(
     best.sort(key=lambda i: (i not in called, -counts[i]))
     column = best[0]
     if counts is any_ and called and called[0] not in best:
-        return (called[0], *found[called[0]])  # what other columns name by chance
-    if any(_differ(found[column][0], found[i][0]) for i in best[1:]):
+        return (called[0], *find(called[0]))  # what other columns name by chance
+    found, left_out = find(column)
+    if any(_differ(found, find(i)[0]) for i in best[1:]):
         these = show([table.header[i] for i in best])
         question = f'the columns {these} all name files of {finder.folder}, not the same ones'
         questions.ask(question, '--image-column', table.header[column])
@@ -120,7 +128,7 @@ def _choose_image(
         question = f'only the column {table.header[column]!r} names files of {finder.folder}'
         name = table.header[column]
         questions.ask(f'{question}, without their suffix: is it the image?', '--image-column', name)
-    return (column, *found[column])
+    return column, found, left_out
 
 
 def _differ(first: list[Found | None], second: list[Found | None]) -> bool:
@@ -139,7 +147,7 @@ def _choose_split(
         name = plain_name(name)
         if i in others:
             continue
-        cells = set(table.column(i))
+        cells = table.values(i)
         if (
             name in SPLIT_COLUMNS
             or name in PERHAPS_SPLITS
@@ -160,7 +168,7 @@ def _choose_labels(
 ) -> tuple[list[int], bool]:
     """The columns of labels, and whether they are one for each label."""
     header, file = table.header, table.places[0][0]
-    values = {i: {flag(cell) for cell in table.column(i)} for i in named or rest}
+    values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
     flags = [i for i in values if looks_like_flags(values[i])]
     if choices.present or choices.absent:
         flags = list(values)

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -34,20 +35,24 @@ class ImageFinder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = list_images(folder)[0]
-        self.exact: dict[str, str] = {}
-        self.folded: dict[str, list[str]] = {}
-        self.by_name: dict[str, list[str]] = {}
-        self.by_stem: dict[str, list[str]] = {}
-        for file in self.files:
-            key = file if file.isascii() else normalize('NFC', file)
-            self.exact[key] = file
-            key = key.casefold()
-            self.folded.setdefault(key, []).append(file)
-            name = key.rpartition('/')[2]
-            self.by_name.setdefault(name, []).append(file)
-            self.by_stem.setdefault(name.rpartition('.')[0], []).append(file)
+        self.exact = {_composed(file): file for file in self.files}
         starts = {folder.as_posix(), folder.resolve().as_posix(), folder.resolve().name}
         self.starts = ('', *sorted(f'{start.strip("/")}/' for start in starts))
+
+    @cached_property
+    def by_path(self) -> dict[str, list[str]]:
+        """{path in lower case: files}."""
+        return _grouped(self.files, _folded)
+
+    @cached_property
+    def by_name(self) -> dict[str, list[str]]:
+        """{name in lower case: files}."""
+        return _grouped(self.files, lambda file: _folded(file).rpartition('/')[2])
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[str]]:
+        """{name in lower case, without its suffix: files}."""
+        return _grouped(self.files, lambda x: _folded(x).rpartition('/')[2].rpartition('.')[0])
 
     def find_all(
         self, names: Sequence[str], tables: Sequence[Path]
@@ -85,18 +90,20 @@ class ImageFinder:
         if not path:
             return None
         inners = [path.removeprefix(start) for start in self.starts if path.startswith(start)]
-        for inner in inners:
-            for candidate in (near + inner, inner):
-                if candidate in self.exact:
-                    return Found(self.exact[candidate], True)
+        for candidate in (*(near + inner for inner in inners if near), *inners):
+            if candidate in self.exact:
+                return Found(self.exact[candidate], True)
         has_suffix = path.lower().endswith(IMAGE_SUFFIXES)
         for inner in map(str.casefold, inners):
             name = inner.rpartition('/')[2]
-            for files, exact in (
-                (self.folded.get(inner, ()), True),
-                (self.by_name.get(name, ()), True),
-                (() if has_suffix else self.by_stem.get(name, ()), False),
+            for index, key, exact in (
+                ('by_path', inner, True),
+                ('by_name', name, True),
+                ('by_stem', name, False),
             ):
+                if index == 'by_stem' and has_suffix:
+                    continue
+                files = getattr(self, index).get(key, ())
                 if len(files) > MOST_OF_A_NAME:
                     continue
                 found = [file for file in files if _ends_with(file, inner, exact)]
@@ -107,16 +114,34 @@ class ImageFinder:
         return None
 
 
+def _composed(file: str) -> str:
+    """A path with accents as one character."""
+    return file if file.isascii() else normalize('NFC', file)
+
+
+def _folded(file: str) -> str:
+    """A path for comparison without case."""
+    return _composed(file).casefold()
+
+
+def _grouped(files: list[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    """{key: its files}."""
+    groups = {}
+    for file in files:
+        groups.setdefault(key(file), []).append(file)
+    return groups
+
+
 def _ends_with(file: str, path: str, exact: bool) -> bool:
     """Whether the last folders and the name of a file are this path, but for its suffix."""
-    folded = normalize('NFC', file).casefold()
+    folded = _folded(file)
     folded = folded if exact else folded.rpartition('.')[0]
     return folded == path or folded.endswith(f'/{path}')
 
 
 def clean(name: str) -> str:
     """A name with ``/`` between folders, without what is before and around the path of a URL."""
-    path = normalize('NFC', name).replace('\\', '/')
+    path = name.replace('\\', '/')
     if '://' in path or path.startswith('/data/'):
         try:
             url = urlsplit(path)

@@ -58,7 +58,7 @@ def read_flags(
     Raises:
         ValueError: If a value is decided to be neither; names the line.
     """
-    values = {flag(cell) for i in columns for cell in table.column(i)}
+    values = {flag(cell) for i in columns for cell in table.values(i)}
     present = {flag(value) for value in choices.present} or PRESENT
     absent = {flag(value) for value in choices.absent} or ABSENT
     if present & absent:
@@ -69,13 +69,14 @@ def read_flags(
         elif not any(values <= form for form in FORMS):
             present, absent = _ask(table, columns, values, questions)
     for i in columns:
-        for row, cell in enumerate(table.column(i)):
-            if flag(cell) not in present | absent:
-                raise ValueError(
-                    f'{table.where(row)}: {cell!r} in the column {table.header[i]!r} is neither '
-                    f'{show(sorted(present))} (--present) nor {show(sorted(absent))} (--absent)'
-                )
-    there = {cell for i in columns for cell in table.column(i) if flag(cell) in present}
+        unclear = {cell for cell in table.values(i) if flag(cell) not in present | absent}
+        if unclear:
+            row, cell = next(x for x in enumerate(table.column(i)) if x[1] in unclear)
+            raise ValueError(
+                f'{table.where(row)}: {cell!r} in the column {table.header[i]!r} is neither '
+                f'{show(sorted(present))} (--present) nor {show(sorted(absent))} (--absent)'
+            )
+    there = {cell for i in columns for cell in table.values(i) if flag(cell) in present}
     names = [(i, table.header[i]) for i in columns]
     labels = [{name for i, name in names if cells[i] in there} for cells in table.rows]
     meaning = f'{show(sorted(present & values))} is present, {show(sorted(absent & values))} absent'

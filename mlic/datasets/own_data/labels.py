@@ -26,7 +26,8 @@ ODD = re.compile(
 
 def normalise(text: str) -> str:
     """One spelling for each name: accents may come as one character or as two."""
-    return unicodedata.normalize('NFC', text.strip())
+    text = text.strip()
+    return text if text.isascii() else unicodedata.normalize('NFC', text)
 
 
 def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:

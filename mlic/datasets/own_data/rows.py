@@ -173,7 +173,7 @@ def _check_repeated(
 def _read_splits(table: Table, column: int | None) -> list[str | None]:
     """The split of every row; of tables in folders called like splits, theirs."""
     if column is None:
-        names = {path: find_split_name(path) for path, _ in table.places}
+        names = {path: find_split_name(path) for path in {path for path, _ in table.places}}
         given = len(names) > 1 and 'train' in names.values() and None not in names.values()
         return [names[path] if given else None for path, _ in table.places]
     name = table.header[column]

@@ -37,6 +37,10 @@ class Table:
         """The cells of a column."""
         return [cells[index] for cells in self.rows]
 
+    def values(self, index: int) -> set[str]:
+        """The different cells of a column."""
+        return {cells[index] for cells in self.rows}
+
     def where(self, row: int) -> str:
         """A row's file and line."""
         return '{}, line {}'.format(*self.places[row])
