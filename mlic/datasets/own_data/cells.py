@@ -48,7 +48,11 @@ def read_cells(
     Raises:
         CellError: If they can be read in more than one way, or in none.
     """
-    lists = {cell: _read_list(cell, row) for row, cell in enumerate(cells)}
+    starts = '[{(' if sep is not None else "[{('"
+    lists = {
+        cell: _read_list(cell, row) if cell[:1] and cell[0] in starts else None
+        for row, cell in enumerate(cells)
+    }
     plain = [cell for cell in lists if cell and lists[cell] is None]
     has_lists = len(plain) < len(lists) - ('' in lists)
     is_bare = bool(plain) and all(re.fullmatch(r'\[[^\[\]\'"]*\]', cell) for cell in plain)
@@ -126,9 +130,7 @@ def _split(cell: str, separator: str) -> set[str]:
 
 def _read_list(cell: str, row: int) -> set[str] | None:
     """The labels of a list or object as JSON or Python write it; None if it is neither."""
-    if not cell or cell[0] not in '[{(\'"':
-        return None
-    text = f'[{cell}]' if cell[0] in '\'"' else cell
+    text = f'[{cell}]' if cell[0] == "'" else cell
     try:
         content = _parse(text)
         return None if content is None else {normalise(name) for name in _names(content)} - {''}

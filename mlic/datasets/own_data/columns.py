@@ -68,6 +68,11 @@ def find_column(table: Table, name: str) -> int:
     return table.header.index(name)
 
 
+def label_name(name: str) -> re.Match | None:
+    """A match if labels are called so; its group 1, if a cell may hold several."""
+    return LABEL_NAME.fullmatch(plain_name(name).rpartition('.')[2])
+
+
 def choose_columns(
     table: Table, finder: ImageFinder, choices: Choices, questions: Questions
 ) -> Columns:
@@ -176,7 +181,7 @@ def _choose_labels(
         flags = []
     if named:
         return named, set(flags) == set(named)
-    called = [i for i in rest if LABEL_NAME.fullmatch(plain_name(header[i]))]
+    called = [i for i in rest if label_name(header[i])]
     texts = [i for i in called if i not in flags or not values[i] <= {'', '-1', *PRESENT, *ABSENT}]
     if texts:
         if len(texts) > 1:

@@ -1,5 +1,6 @@
 """The images of a table: a row or several for each, with their labels and splits."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from mlic.names import first_names
 
 from .cells import CellError, read_cells, spell
 from .choices import Choices, Questions, Undecided, show
-from .columns import LABEL_NAME, MARKED_SPLITS, Columns, choose_columns
+from .columns import MARKED_SPLITS, Columns, choose_columns, label_name
 from .finder import ImageFinder
 from .flags import PRESENT, flag, plain_name, read_flags
 from .splits import SPLIT_NAMES, Image, find_split_name
@@ -108,7 +109,12 @@ def _read_labels(
     labels = [set() for _ in table.rows]
     forms = []
     for i in columns.labels:
-        kind = LABEL_NAME.fullmatch(plain_name(table.header[i]))
+        cells = {re.sub(r'\W', '', cell.lower()) for cell in table.values(i)} - {''}
+        if cells and cells <= {*SPLIT_NAMES} and not choices.labels:
+            name = table.header[i]
+            question = f'{name!r} holds {show(sorted(cells))}: are these labels?'
+            questions.ask(question, '--label-columns', name)
+        kind = label_name(table.header[i])
         is_plural = bool(kind and kind[1])
         many = False if repeated and not is_plural else is_plural or None
         try:
@@ -131,9 +137,11 @@ def _drop_absent(
     questions: Questions,
 ) -> int | None:  # fmt: skip
     """Let go of labels whose row says that they are not there; the column that says so."""
+    taken = {columns.image, columns.split, *columns.labels}
     for i, name in enumerate(table.header):
         if (
             not columns.has_flags
+            and i not in taken
             and plain_name(name) in CONFIDENCES
             and name not in choices.ignored
         ):
@@ -162,7 +170,7 @@ def _check_repeated(
     names = [plain_name(name) for name in table.header]
     if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names:
         raise ValueError(f'{places}; an image has one row: write all its labels into it')
-    kind = LABEL_NAME.fullmatch(names[columns.labels[0]])
+    kind = label_name(table.header[columns.labels[0]])
     if choices.sep != '' and not (kind and not kind[1]):
         questions.ask(
             f'{places}; write all labels of an image into one row, or say that each row has one',
