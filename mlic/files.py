@@ -71,6 +71,7 @@ def write_texts(texts: dict[Path, str]) -> None:
             file = stack.enter_context(atomic_write(path))
             file.write(text.encode('utf-8'))
             file.flush()
+            os.fsync(file.fileno())
 
 
 def read_bytes(path: str | Path) -> bytes:

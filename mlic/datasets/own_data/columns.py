@@ -99,7 +99,7 @@ def _choose_image(
         column = find_column(table, choices.image)
         return (column, *finder.find_all(table.column(column), tables))
     names = list(map(plain_name, table.header))
-    candidates = [i for i in range(len(names)) if i not in others]
+    candidates = [i for i, name in enumerate(names) if i not in others and not label_name(name)]
     called = [i for i in candidates if names[i] in IMAGE_NAMES]
     called.sort(key=lambda i: IMAGE_NAMES.index(names[i]))
 

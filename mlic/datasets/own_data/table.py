@@ -162,7 +162,8 @@ def _check(table: Table, path: Path, line: int) -> None:
     if any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in header):
         raise ValueError(
             f'{path}, line {line}: {header} looks like an image and its labels; '
-            'the first row must name the columns, such as image,labels'
+            'the first row must name the columns, such as image,labels; '
+            + PANDAS.format('csv(FILE, names=["image", "labels"])')
         )
     if len(header) < 2 or not table.rows:
         raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
