@@ -175,15 +175,15 @@ def _choose_labels(
     header, file = table.header, table.places[0][0]
     values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
     flags = [i for i in values if looks_like_flags(values[i])]
-    if choices.present or choices.absent:
-        flags = list(values)
-    if choices.sep is not None:
-        flags = []
+    decided = bool(choices.present or choices.absent)
     if named:
-        return named, set(flags) == set(named)
+        return named, decided or choices.sep is None and set(flags) == set(named)
     called = [i for i in rest if label_name(header[i])]
-    texts = [i for i in called if i not in flags or not values[i] <= {'', '-1', *PRESENT, *ABSENT}]
-    if texts:
+    numbers = {'', '-1', *PRESENT, *ABSENT}
+    texts = [i for i in called if i not in flags or not values[i] <= numbers]
+    if choices.sep is not None:  # which is for cells of labels
+        texts, flags = texts or called, []
+    if texts and not decided:
         if len(texts) > 1:
             question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
             questions.ask(question, '--label-columns', header[texts[0]])
@@ -191,6 +191,8 @@ def _choose_labels(
     rest = [i for i in rest if header[i]]  # one without a name is an index
     if not rest:
         raise ValueError(f'{file}: no column is left for labels, of {header}')
+    if decided:
+        return rest, True
     if not flags:
         words = [i for i in rest if not all(is_number(value) for value in values[i])]
         if len(rest) > 1 or not words:
@@ -200,8 +202,6 @@ def _choose_labels(
             questions.ask(question, '--label-columns', header[column], '--sep', '')
             return [column], False
         return rest, False
-    if choices.present or choices.absent:
-        return rest, True
     if rest == called:
         question = f"is {header[rest[0]]!r} a class, or are its values names of classes (--sep '')?"
         questions.ask(question, '--label-columns', header[rest[0]], '--present', '1')

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import time
 from pathlib import Path
 from unicodedata import normalize
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as some
 
 from mlic.cli import from_csv
 from mlic.datasets.own_data.choices import Choices, Undecided
+from mlic.datasets.own_data.finder import ImageFinder
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.table import read_tables
 
@@ -382,6 +384,28 @@ def test_a_file_that_is_no_text_table_says_what_it_is(content, said):
     assert said in message
 
 
+@pytest.mark.parametrize(
+    'cell', ['[' * 120_000, '[' * 9_000, '[' + '-' * 9_000 + '1]', "['" + "\\'" * 4_000, '(' * 300]
+)
+def test_a_cell_that_would_exhaust_a_parser_is_one_line_or_one_name(cell):
+    write_csv([('image', 'labels'), ('a.jpg', cell), ('b.jpg', '["cat"]')], ',', csv.QUOTE_ALL)
+    write_photos('a.jpg', 'b.jpg')
+    try:
+        found = labels_of()
+    except SystemExit as error:
+        assert '\n' not in error.code and len(error.code) < 500
+    else:
+        assert found in [{'a.jpg': [x], 'b.jpg': ['cat']} for x in (cell, cell[1:-1])]
+
+
+def test_nothing_in_a_cell_is_executed():
+    cell = "[__import__('os').system('touch executed')]"
+    write_csv([('image', 'labels'), ('a.jpg', cell), ('b.jpg', 'cat')], ',', csv.QUOTE_ALL)
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of() == {'a.jpg': [cell], 'b.jpg': ['cat']}
+    assert not Path('executed').exists()
+
+
 def test_three_tables_of_roboflow_are_three_splits():
     write_photos(*(f'{split}/0_jpg.rf.1.jpg' for split in ('train', 'valid', 'test')))
     tables = []
@@ -594,3 +618,23 @@ def vars_of(options):
         patch.setattr(from_csv, 'finish', lambda *args: None)
         from_csv.main(['labels.csv', '--images', 'photos', '--out', 'out', *options])
     return found[0][2]
+
+
+@pytest.mark.slow
+def test_a_table_of_100_000_rows_is_read_in_seconds():
+    count = 100_000
+    for start in range(0, count, 10_000):
+        folder = Path('photos', f'images_{start}', 'images')
+        folder.mkdir(parents=True)
+        for i in range(start, start + 10_000):
+            (folder / f'{i}_000.png').touch()
+    rows = ((f'{i}_000.png', f'a{i % 7}|b{i % 31}|c{i % 5}', i % 90) for i in range(count))
+    write_csv([('Image Index', 'Finding Labels', 'Age'), *rows], ',', csv.QUOTE_MINIMAL)
+    start = time.process_time()
+    table = read_tables([Path('labels.csv')])
+    finder = ImageFinder(Path('photos'))
+    found, _ = finder.find_all(table.column(0), [Path('labels.csv')] * count)
+    assert all(found) and time.process_time() - start < 5
+    start = time.process_time()
+    images, *_ = read_images(table, Path('photos'), Choices(), False)
+    assert len(images) == count and time.process_time() - start < 10
