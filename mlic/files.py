@@ -63,13 +63,15 @@ def write_json(path: str | Path, content: object, indent: int | None = 2) -> Non
 def write_texts(texts: dict[Path, str]) -> None:
     """Write several texts as UTF-8: none of the files changes before all are on the disk.
 
+    Bytes of file names that are not UTF-8 are written as their escapes, which JSON reads back.
+
     Raises:
         FileWriteError: If the system refuses one; all are as they were.
     """
     with ExitStack() as stack:
         for path, text in texts.items():
             file = stack.enter_context(atomic_write(path))
-            file.write(text.encode('utf-8'))
+            file.write(text.encode('utf-8', 'backslashreplace'))
             file.flush()
             os.fsync(file.fileno())
 

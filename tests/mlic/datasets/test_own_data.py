@@ -393,6 +393,12 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     assert '1 files are no images: cat/notes.md' in printed
 
 
+def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
+    write_images(['cat/caf\udce9.png', 'dog/1.png', 'dog/2.png', 'cat/3.png'])
+    from_folder('--val', '0', '--test', '0.3')
+    assert words_of()['cat/caf\udce9.png'] == ['cat']
+
+
 def test_one_name_for_different_pictures_is_said(capsys):
     write_images(['cat/1.png', 'dog/1.png', 'dog/2.png'])
     from_folder('--val', '0', '--test', '0.4')
