@@ -109,7 +109,7 @@ def _find_separator(
         if many and fewer:
             return ' '
         raise ask(' ')
-    if mark == ',' and many is None and not fewer:
+    if mark == ',' and (not again or many is None and not fewer):
         raise ask(',')
     return mark
 

@@ -105,6 +105,7 @@ def _ask(
         f'the columns of classes hold {show(sorted(values))}, and only 0 and 1, True and False, or '
         '-1 and 1 are certain (a label cannot be unknown yet)',
         *('--present', *sorted(present)),
-        *('--absent', *sorted(absent, key=lambda value: (value != '0', value))),
+        *(['--absent'] if absent else []),
+        *sorted(absent, key=lambda value: (value != '0', value)),
     )
     return present, absent

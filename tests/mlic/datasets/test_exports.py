@@ -242,6 +242,12 @@ ASKED = {
         ['--present', 'yes', '--absent', 'no'],
         WANTED,
     ),
+    'two forms of yes': (
+        'image,cat,dog\na.jpg,1,True\nb.jpg,1,True\n',
+        "hold '1', 'true'",
+        ['--present', '1', 'true'],
+        [A, A],
+    ),
     'numbers of objects': (
         'image,cat,dog\na.jpg,2,1\nb.jpg,1,0\nc.jpg,0,0\nd.jpg,0,3\n',
         "hold '0', '1', '2', '3'",
@@ -271,6 +277,12 @@ ASKED = {
         "'polar bear': does it hold several labels",
         ['--sep', ' '],
         [['bear', 'polar'], ['bear', 'brown']],
+    ),
+    'names of ImageNet with commas': (
+        'image,labels\na.jpg,"tench, Tinca tinca"\nb.jpg,"goldfish, Carassius auratus"\n',
+        'does it hold several labels, and which separates labels: ,?',
+        ['--sep', ','],
+        [['Tinca tinca', 'tench'], ['Carassius auratus', 'goldfish']],
     ),
     'scores of rows': (
         'ImageID,LabelName,Confidence\na,cat,0.9\na,dog,0.8\nb,cat,1\n',
@@ -341,7 +353,7 @@ REFUSED = {
     'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is no label'),
     'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
     'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
-    'a quote that does not end': ('image,labels\na.jpg,"""big"" cat, dog"\n', "expected after"),
+    'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
     'two splits of an image': (
         'image,label,split\na.jpg,cat,train\na.jpg,dog,val\n',
         'line 3: a.jpg is in two splits',
