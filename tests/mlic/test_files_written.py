@@ -106,9 +106,6 @@ ITS_OWN = {
     'mlic/datasets/feature_cache.py',  # a draft, then a rename
     'mlic/cli/export.py',  # ONNX to a folder of its own, then a rename
     'mlic/cli/publish_model.py',  # a checkpoint into the memory
-    'mlic/cli/corel5k_to_json.py',
-    'mlic/cli/own_data.py',
-    'mlic/datasets/own_data/labels.py',
     'mlic/cli/benchmark/pipeline.py',  # photographs for the time of a measurement
     'mlic/visualization/report.py',  # pictures into the memory
 }
