@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mlic.cli import arguments
+from mlic.cli.resume_check import check_resume
 from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumable
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
@@ -52,9 +53,10 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.default_hooks.checkpoint.pop('save_best', None)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    if args.resume:
+    resume = args.resume or (cfg.get('resume') and (cfg.get('load_from') or 'auto'))
+    if resume:
         # with nothing to resume yet, a load_from counts: jobs may always be started with --resume
-        found = find_resumable(cfg.work_dir) if args.resume == 'auto' else args.resume
+        found = find_resumable(cfg.work_dir) if resume == 'auto' else resume
         cfg.resume = found is not None
         cfg.load_from = found or cfg.load_from
     if args.auto_scale_lr:
@@ -84,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     check_data(cfg, ('train', 'val'))
     if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
         raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
+    if cfg.resume:
+        check_resume(cfg, args.config)
     if args.dry_run:
         return
     adapt_to_device(cfg)
