@@ -13,6 +13,7 @@ from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumab
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import check_launch, scale_for_accumulation
 from mlic.installation import CONFIGS, command_words
@@ -28,6 +29,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='resume from this checkpoint; without a name, from the latest in the work directory '
         'that can be read',
+    )
+    parser.add_argument(
+        '--epochs',
+        type=arguments.at_least(1),
+        help='train for so many epochs: stages, schedules and averages change with them',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
@@ -48,6 +54,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
     cfg = arguments.read_run_config(args)
+    if args.epochs:
+        set_epochs(cfg, args.epochs)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best', None)

@@ -63,7 +63,7 @@ def changed_settings(
     changes = list(_compare(_settings(stored), _settings(now), ()))
     images = [_images_of_step(cfg) * (count or 0) for cfg, count in zip((stored, now), processes)]
     free = set(STEP) if processes[0] != processes[1] and images[0] == images[1] else set()
-    if not any(_reaches_the_end(schedule, stored, now) for schedule in _schedules(now)):
+    if not any(_reaches_the_end(schedule, stored, now) for schedule in schedules_of(now)):
         free.add('train_cfg.max_epochs')
     return [change for change in changes if change[0] not in free]
 
@@ -77,7 +77,7 @@ def _settings(cfg: Mapping) -> dict:
         data_preprocessor=cfg.get('data_preprocessor'),
         train_dataloader=cfg.get('train_dataloader'),
         optim_wrapper={k: v for k, v in optim_wrapper.items() if k not in PRECISION},
-        param_scheduler=_schedules(cfg),
+        param_scheduler=schedules_of(cfg),
         auto_scale_lr=scaling if scaling.get('enable') else None,
         train_cfg={k: train_cfg.get(k) for k in ('max_epochs', 'max_iters')},
         randomness={'seed': (cfg.get('randomness') or {}).get('seed')},
@@ -91,7 +91,7 @@ def _settings(cfg: Mapping) -> dict:
     return settings
 
 
-def _schedules(cfg: Mapping) -> list[Mapping]:
+def schedules_of(cfg: Mapping) -> list[Mapping]:
     """The schedules of a config, of which one may stand without a list."""
     schedules = cfg.get('param_scheduler') or []
     return [schedules] if isinstance(schedules, Mapping) else list(schedules)
