@@ -11,7 +11,6 @@ from mmengine.runner import CheckpointLoader
 from mlic.apis.open_run import data_classes, parse_literals
 from mlic.engine.checkpoints.matching import class_difference, class_names_of
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.checkpoints.search import RESUMABLE
 from mlic.engine.runner.device import num_processes
 from mlic.engine.runner.settings import changed_settings
 from mlic.installation import command_words
@@ -27,20 +26,13 @@ def check_resume(cfg: Config, config: str | Path) -> None:
         config (str | Path): Its file.
 
     Raises:
-        SystemExit: If there are such differences, in settings or classes, or the checkpoint has
-            no state to resume from.
+        SystemExit: If there are such differences, in settings or classes.
     """
     path = cfg.load_from
     if '://' in path:
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     else:
         content = read_checkpoint(path, ours=True, mmap=True)
-    absent = [key for key in RESUMABLE if key not in content]
-    if absent:
-        raise SystemExit(
-            f'{path} has no {", ".join(absent)} to resume: start a new training from its weights '
-            f'with --cfg-options load_from={path}'
-        )
     lines = []
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     difference = class_difference(

@@ -8,7 +8,9 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mlic.cli import arguments
+from mlic.cli.dry_run import dry_run
 from mlic.cli.resume_check import check_resume
+from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
 from mlic.engine.checkpoints.search import STAGES, find_checkpoint, find_resumable
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
@@ -37,7 +39,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
-        '--dry-run', action='store_true', help='check config and data, and stop before training'
+        '--dry-run',
+        action='store_true',
+        help='check config, data, model and weights; say what would be trained',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate in training')
     parser.add_argument(
@@ -97,7 +101,10 @@ def main(argv: list[str] | None = None) -> None:
     if cfg.resume:
         check_resume(cfg, args.config)
     if args.dry_run:
+        dry_run(cfg)
         return
+    for name in initial_weights(cfg):  # before anything is built, or one process waits for another
+        look_for_weights(name)
     adapt_to_device(cfg)
     runner = ConsoleRunner.from_cfg(cfg)
     check_launch(runner)

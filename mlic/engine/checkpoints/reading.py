@@ -16,6 +16,8 @@ from mmengine.utils import digit_version
 
 from mlic.engine.mmengine_internals import loader_schemes
 
+from .downloads import look_for_weights
+
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -101,6 +103,7 @@ def _make_safe(loader: Callable) -> Callable:
 
     @functools.wraps(loader)  # mmengine writes the name of the function to the log
     def load(filename: str, map_location: object = None) -> dict:
+        look_for_weights(filename)  # all processes, before one of them waits for another's download
         if is_trusted():
             return loader(filename, map_location)
         before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}

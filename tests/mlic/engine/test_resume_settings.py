@@ -197,9 +197,3 @@ def test_train_py_refuses_to_resume_with_other_classes(finished, capsys):
         error = call_tool('tools/train.py', other, '--resume')
         assert error.startswith('error: ') and 'load_from=' in error
         assert message in capsys.readouterr().out
-
-
-def test_a_checkpoint_without_an_optimizer_is_not_resumed(finished):
-    (best,) = sorted(finished.parent.glob('run/best_*.pth'))[-1:]
-    error = call_tool('tools/train.py', finished, '--resume', best)
-    assert f'{best} has no optimizer to resume' in error and f'load_from={best}' in error
