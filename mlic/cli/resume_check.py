@@ -44,16 +44,19 @@ def check_resume(cfg: Config, config: str | Path) -> None:
     is_first = os.environ.get('RANK', '0') == '0'
     try:
         stored = parse_literals(content['meta']['cfg'])
-    except (KeyError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        processes = trained_on, num_processes(cfg.get('launcher'))
+        changes = changed_settings(stored, cfg, processes)
+    except (AttributeError, KeyError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        changes = []
         if is_first:
-            print(f'warning: {path} has no config of plain values, nothing is compared: {error}')
-    else:
-        lines += [
-            f'{name}: {_short(old)} in the checkpoint, {_short(new)} in the config'
-            for name, old, new in changed_settings(
-                stored, cfg, (trained_on, num_processes(cfg.get('launcher')))
+            print(
+                f'warning: {path} has no config of plain values, settings are not compared: '
+                f'{type(error).__name__}: {error}'
             )
-        ]
+    lines += [
+        f'{name}: {_short(old)} in the checkpoint, {_short(new)} in the config'
+        for name, old, new in changes
+    ]
     if not lines:
         return
     if is_first:

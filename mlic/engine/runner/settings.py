@@ -34,8 +34,11 @@ def hooks_of(cfg: Mapping) -> list[Mapping]:
 
 
 def is_hook(hook: Mapping, kind: type | tuple[type, ...]) -> bool:
-    """Whether a hook's config is of a kind, or of one that derives from it."""
-    found = HOOKS.get(hook['type']) if isinstance(hook['type'], str) else hook['type']
+    """Whether a hook's config is of a kind, or of one that derives from it; nothing is imported."""
+    found = hook['type']
+    if isinstance(found, str):
+        name = found.rpartition('.')[-1]
+        found = HOOKS.module_dict.get(name) or HOOKS.parent.module_dict.get(name)
     return isinstance(found, type) and issubclass(found, kind)
 
 

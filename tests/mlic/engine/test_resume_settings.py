@@ -1,8 +1,10 @@
 """A resumed run obeys its config, or says what it would not obey."""
 
 import copy
+from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mlic.apis.open_run import parse_literals
@@ -139,9 +141,10 @@ def test_more_epochs_are_free_where_no_schedule_ends_with_them(schedules, is_fre
 # ---------------------------------------------------------------- tools/train.py
 
 
-@pytest.fixture
-def finished(tmp_path):
-    """The config of a run that is done, with checkpoints of every iteration."""
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """The config of a run that is done, with a checkpoint of every third iteration."""
+    tmp_path = tmp_path_factory.mktemp('finished')
     cfg = two_stage_config(tmp_path / 'run')
     cfg.pop('experiment_name')
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
@@ -197,3 +200,26 @@ def test_train_py_refuses_to_resume_with_other_classes(finished, capsys):
         error = call_tool('tools/train.py', other, '--resume')
         assert error.startswith('error: ') and 'load_from=' in error
         assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        None,
+        'model = open("executed", "w")',
+        'custom_hooks = [dict(type="imported_by_a_name.Hook")]',
+        'custom_hooks = 3',
+        'train_cfg = [1]',
+    ],
+)
+def test_a_stored_config_is_compared_and_never_run(finished, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'imported_by_a_name.py').write_text('open("executed", "w")\nHook = dict')
+    content = dict(read_checkpoint(finished.parent / 'run' / 'iter_20.pth', ours=True))
+    content['meta'] = {**content['meta'], 'cfg': text}
+    torch.save(content, 'other.pth')
+    call_tool('tools/train.py', finished, '--resume', 'other.pth', '--dry-run')
+    out = capsys.readouterr().out
+    assert 'settings are not compared' in out or 'in the checkpoint, ' in out
+    assert not Path('executed').exists()
