@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     check_data(cfg, ('train', 'val'))
     if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
         raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
-    if cfg.resume:
+    if cfg.get('resume'):
         check_resume(cfg, args.config)
     if args.dry_run:
         dry_run(cfg)
