@@ -8,7 +8,7 @@ import os
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -49,6 +49,9 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(partial, path)
         _sync_folder(path.parent)
+    except FileWriteError:  # of another file, which is written along with this one
+        partial.unlink(missing_ok=True)
+        raise
     except OSError as error:
         partial.unlink(missing_ok=True)
         kept = 'its former content is kept' if path.exists() else 'files written before are kept'
@@ -100,6 +103,22 @@ def write_picture(path: str | Path, picture: 'Image.Image | Figure') -> None:
             picture.save(file, 'JPEG' if kind == 'jpg' else kind, quality=90)
         else:
             picture.savefig(file, format=kind)
+
+
+def write_texts(texts: dict[Path, str]) -> None:
+    """Write several texts as UTF-8: none of the files changes before all are on the disk.
+
+    Bytes of file names that are not UTF-8 are written as their escapes, which JSON reads back.
+
+    Raises:
+        FileWriteError: If the system refuses one; all are as they were.
+    """
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            file = stack.enter_context(atomic_write(path))
+            file.write(text.encode('utf-8', ESCAPED))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_bytes(path: str | Path) -> bytes:

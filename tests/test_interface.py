@@ -31,6 +31,13 @@ RENAMED_TOOLS = {
     'dataset_tools/verify.py': 'dataset_tools/verify_dataset.py',
     'publish.py': 'publish_model.py',
 }
+NEW_OPTIONS = {
+    'dataset_tools/from_csv.py': {
+        *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
+        '--split-column',
+    },
+    'dataset_tools/from_folder.py': {'--sep'},
+}
 RENAMED_OPTIONS = {
     **dict.fromkeys(('--thr', '--thr-file', '--thresholds'), '--threshold'),
     '--num-images': '--num',
@@ -94,6 +101,7 @@ def test_options_of_a_tool_are_those_of_before_but_for_the_renamed(tool, monkeyp
     with pytest.raises(FoundParser) as found:
         call_tool(f'tools/{tool}')
     expected = {RENAMED_OPTIONS.get(name, name) for name in TOOLS[tool]}
+    expected |= NEW_OPTIONS.get(tool, set())
     expected |= {'--stage'} if tool in WITH_STAGE else set()
     expected |= {'--allow-import'} if tool in WITH_STORED_CONFIG else set()
     assert options_of(found.value.args[0]) == expected

@@ -9,5 +9,6 @@ if [ $# -lt 2 ]; then
     exit 2
 fi
 # what is wrong is said once, not once a process
-"$(dirname "$0")/python.sh" "$(dirname "$0")/train.py" "$1" "${@:3}" --dry-run
+WORLD_SIZE=$((${NNODES:-1} * $2)) "$(dirname "$0")/python.sh" "$(dirname "$0")/train.py" \
+    "$1" "${@:3}" --launcher pytorch --dry-run
 exec "$(dirname "$0")/torchrun.sh" "$2" "$(dirname "$0")/train.py" "$1" "${@:3}"

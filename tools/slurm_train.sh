@@ -17,7 +17,7 @@ elif [ $((gpus % per_node)) != 0 ]; then
 fi
 tools=$(cd "$(dirname "$0")" && pwd)
 # what is wrong is said once and at once, not by each process after the queue
-"$tools/python.sh" "$tools/train.py" "$3" "${@:4}" --dry-run
+SLURM_NTASKS=$gpus "$tools/python.sh" "$tools/train.py" "$3" "${@:4}" --launcher slurm --dry-run
 # SRUN_ARGS is split into words on purpose
 # shellcheck disable=SC2086
 exec srun --partition "$1" --job-name "$2" --gres "gpu:$per_node" --ntasks "$gpus" \

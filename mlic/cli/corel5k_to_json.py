@@ -14,14 +14,14 @@ Written to OUT (SRC is only read, it may be a link to a read-only folder):
 """
 
 import argparse
+import json
 import random
 from collections import Counter
 from pathlib import Path
 
-import mmengine
-
 from mlic.datasets.list_files import read_lines
 from mlic.engine.runner.errors import one_line_errors
+from mlic.files import write_texts
 from mlic.names import short
 
 MIN_TRAINING_IMAGES = 50  # of a frequent word
@@ -81,17 +81,18 @@ def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:
         splits['train_part'] = {x: labels for x, labels in train.items() if x not in held_out}
         splits['val'] = {x: labels for x, labels in train.items() if x in held_out}
 
-    write_files(out, splits, words, kept)
-    write_files(out / 'frequent', splits, words, frequent)
-    names = '\n'.join(words[word] for word in frequent)
-    (out / 'frequent_words.txt').write_text(names + '\n', encoding='utf-8')
+    texts = json_texts(out, splits, words, kept)
+    texts |= json_texts(out / 'frequent', splits, words, frequent)
+    texts[out / 'frequent_words.txt'] = '\n'.join(words[word] for word in frequent) + '\n'
+    write_texts(texts)
     print(f'{out / "frequent_words.txt"}: {len(frequent)} words')
 
 
-def write_files(
+def json_texts(
     out: Path, splits: dict[str, dict[str, list[int]]], words: list[str], kept: list[int]
-) -> None:
-    """Write the JSON files over some words to OUT, and print the counts; other labels go."""
+) -> dict[Path, str]:
+    """The JSON files over some words, other labels dropped; prints the counts."""
+    texts = {}
     index = {word: place for place, word in enumerate(kept)}
     for name, split in splits.items():
         data_list = [
@@ -100,9 +101,10 @@ def write_files(
         ]
         content = dict(metainfo=dict(classes=[words[word] for word in kept]), data_list=data_list)
         path = out / f'{name}.json'
-        mmengine.dump(content, path)
+        texts[path] = json.dumps(content, ensure_ascii=False) + '\n'
         empty = sum(not item['gt_label'] for item in data_list)
         print(f'{path}: {len(data_list)} images, {empty} of them without one of the words')
+    return texts
 
 
 @one_line_errors()

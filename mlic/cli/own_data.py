@@ -4,13 +4,41 @@ import argparse
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlic.cli.arguments import at_least
+from mlic.cli.image_checks import CHOSEN_BY
+from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
-from mlic.datasets.own_data.labels import describe_counts, order_classes, write_labels
-from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits
+from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
+from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits
+from mlic.files import read_text, write_texts
 from mlic.installation import command_words
+
+SEPARATOR_HELP = "what separates labels: ';', ' ' or '\\n', say; '' if nothing does"
+
+
+def parse_separator(text: str) -> str:
+    """The ``type`` of --sep; a line break and a tab are typed as in Python."""
+    return text.replace('\\n', '\n').replace('\\t', '\t')
+
+
+@contextmanager
+def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
+    """Add to what is undecided the command that decides it.
+
+    Args:
+        tool (str): Below ``tools``.
+        argv (list[str], optional): What was typed. None: ``sys.argv``.
+    """
+    try:
+        yield
+    except Undecided as error:
+        typed = sys.argv[1:] if argv is None else argv
+        words = [*command_words(tool), *map(str, typed), *error.options]
+        raise ValueError(f'{error}. If so, type: {shlex.join(words)}') from error
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
@@ -50,17 +78,22 @@ def finish(
     if not splits['val'] and not splits['test']:
         raise ValueError('all images are for training: give --val or --test a share')
     print(f'split: {words}', *describe_counts(images, classes), sep='\n')
-    write_labels(args.out, splits, classes)
+    if not splits['test']:
+        print(f'warning: no test images, the validation images take their place: {CHOSEN_BY}')
+    check_positives(splits)
     stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
     config = args.config or args.out / f'{stem}.py'
     tool = Path(sys.argv[0]).name
     text = config_text(config, args.out, folder, splits, len(classes), args.epochs, tool)
-    config.parent.mkdir(parents=True, exist_ok=True)
-    if config.exists() and config.read_text(encoding='utf-8') != text:
-        kept = config.with_name(config.name + '.old')
-        config.replace(kept)
+    texts = label_texts(args.out, splits, classes) | {config: text}
+    before = read_text(config) if config.exists() else text
+    kept = config.with_name(config.name + '.old')
+    write_texts(texts | ({} if before == text else {kept: before}))
+    for split in SPLITS:
+        if not splits[split]:  # of an earlier run, with other splits
+            (args.out / f'{split}.json').unlink(missing_ok=True)
+    if before != text:
         print(f'{config} was there with other contents: kept as {kept}')
-    config.write_text(text, encoding='utf-8')
     print(f'written: {config}, and the labels in {args.out}')
     run = work_dir(config)
     if any(run.glob('*.pth')):

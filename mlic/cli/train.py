@@ -8,6 +8,9 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mlic.cli import arguments
+from mlic.cli.dry_run import dry_run
+from mlic.cli.resume_check import check_resume
+from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
 from mlic.engine.checkpoints.search import (
     STAGES,
     check_resumable,
@@ -17,6 +20,7 @@ from mlic.engine.checkpoints.search import (
 from mlic.engine.runner.console import TrainingRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import check_launch, scale_for_accumulation
 from mlic.installation import CONFIGS, command_words
@@ -33,9 +37,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='resume from this checkpoint; without a name, from the latest in the work directory '
         'that can be read',
     )
+    parser.add_argument(
+        '--epochs',
+        type=arguments.at_least(1),
+        help='train for so many epochs: stages, schedules and averages change with them',
+    )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
-        '--dry-run', action='store_true', help='check config and data, and stop before training'
+        '--dry-run',
+        action='store_true',
+        help='check config, data, model and weights; say what would be trained',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate in training')
     parser.add_argument(
@@ -52,14 +63,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def load_config(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
     cfg = arguments.read_run_config(args)
+    if args.epochs:
+        set_epochs(cfg, args.epochs)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best', None)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    if args.resume:
+    resume = args.resume or (cfg.get('resume') and (cfg.get('load_from') or 'auto'))
+    if resume:
         # with nothing to resume yet, a load_from counts: jobs may always be started with --resume
-        found = find_resumable(cfg.work_dir) if args.resume == 'auto' else args.resume
+        found = find_resumable(cfg.work_dir) if resume == 'auto' else resume
         cfg.resume = found is not None
         cfg.load_from = found or cfg.load_from
     if args.auto_scale_lr:
@@ -89,10 +103,15 @@ def main(argv: list[str] | None = None) -> None:
     check_data(cfg, ('train', 'val'))
     if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
         raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
-    if cfg.get('resume') and cfg.load_from and '://' not in cfg.load_from:
-        check_resumable(cfg.load_from)
+    if cfg.get('resume'):
+        if cfg.load_from and '://' not in cfg.load_from:
+            check_resumable(cfg.load_from)
+        check_resume(cfg, args.config)
     if args.dry_run:
+        dry_run(cfg)
         return
+    for name in initial_weights(cfg):  # before anything is built, or one process waits for another
+        look_for_weights(name)
     adapt_to_device(cfg)
     runner = TrainingRunner.from_cfg(cfg)
     check_launch(runner)

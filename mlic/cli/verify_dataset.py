@@ -20,8 +20,10 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
-from mlic.cli.image_checks import SHOWN, Findings, Split, check_files
+from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
+from mlic.datasets.own_data.labels import look_alikes
 from mlic.datasets.own_data.splits import SPLITS
+from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_text
@@ -59,17 +61,22 @@ def build_dataset(cfg: Config, name: str) -> BaseDataset:
         raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error
 
 
+def innermost(dataset_cfg: Config) -> list[Config]:
+    """The data sets inside wrappers."""
+    inner = [*dataset_cfg.get('datasets', ()), *filter(None, [dataset_cfg.get('dataset')])]
+    return [part for one in inner for part in innermost(one)] or [dataset_cfg]
+
+
 def read_split(cfg: Config, name: str) -> Split:
     """All labels and paths of a split."""
     dataset = build_dataset(cfg, name)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    dataset_cfg = cfg[f'{name}_dataloader'].dataset
-    while 'dataset' in dataset_cfg:  # a repeated one
-        dataset_cfg = dataset_cfg.dataset
-    from_files = any('Load' in step['type'] for step in dataset_cfg.get('pipeline') or [])
+    parts = innermost(cfg[f'{name}_dataloader'].dataset)
+    pipelines = [part.get('pipeline') or [] for part in parts]
+    from_files = any('Load' in step['type'] for pipeline in pipelines for step in pipeline)
     return Split(
         name,
-        dataset_cfg.type,
+        parts[0].type,
         dataset.metainfo.get('classes'),
         [info.get('gt_label') for info in infos],
         [info['img_path'] for info in infos] if from_files else [],
@@ -118,6 +125,9 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
         spread = f'per image: min {min(counts)}, mean {mean:.2f}, max {max(counts)}'
         print(f'  labels           {num_labels}; {spread}')
     print(f'  without a label  {counts.count(0)} images')
+    if num_images and not num_labels:
+        need = 'nothing can be learnt' if split.name == 'train' else 'no metric is defined'
+        findings.add(f'{split.name}: none of its {num_images} images has a label: {need}')
     seen = {label for names in labels for label in names}
     names = split.classes or range(num_classes)
     unseen = [name for label, name in enumerate(names) if label not in seen]
@@ -163,6 +173,9 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
         again = [name for name, count in Counter(split.classes).items() if count > 1]
         if again:
             findings.add(f'{split.name}: classes named twice: {first_names(again, form=repr)}')
+    if splits:
+        for alike in look_alikes(list(dict.fromkeys(splits[0].classes or ()))):
+            print(f'  warning: one class in several spellings? {first_names(alike, form=repr)}')
     for number in sorted({len(split.classes) for split in splits if split.classes}):
         for name, found in (x for part in parts.items() for x in class_numbers(*part)):
             if found != number:
@@ -196,6 +209,8 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
         if loader.dataset in told.values():
             same = next(key for key, value in told.items() if value == loader.dataset)
             print(f'{name}: the same as {same}')
+            if (same, name) == ('val', 'test'):
+                print(f'  warning: {CHOSEN_BY}')
             if same == 'train':
                 findings.add(f'{name}: its images are the training images')
             continue
@@ -213,6 +228,12 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
     if not told:
         findings.add(f'the config has no data for {" or ".join(args.splits)}')
     check_classes(cfg, splits, findings)
+    hooks = [hook['type'] for hook in cfg.get('custom_hooks') or ()]
+    if 'PrototypeHook' in hooks and 'train' in told and len(told) > 1:
+        try:
+            prototype_loader_config(cfg)
+        except ValueError as error:
+            findings.add(str(error))
     if any(split.paths for split in splits):
         check_files(splits, args.decode, args.workers, findings)
     elif splits:

@@ -1,6 +1,7 @@
 """The labels of a user's own images: read, put in order, counted and written."""
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -15,19 +16,26 @@ from .splits import SPLITS, Image
 RARE = 10  # training images of a class, below which it is named
 FEW = 5  # the same of the other splits
 SIMILAR = 0.8  # of difflib: 'treee' and 'tree' have 0.89, 'cat' and 'cow' 0.33
-NOT_NAMES = {'nan', 'none', 'null', 'n/a', 'na', '?', '-', 'unknown'}
+# what no label is called, or what is left of one that was cut at the wrong mark
+ODD = re.compile(
+    r'nan|none|null|n/a|na|\?|-|unknown|[+-]?[\d.,]+|.*[\[\]{}",;|\n].*|[\'`].*|.*[\'`]'
+    r'|[^()]*\)[^()]*|[^()]*\([^()]*',
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def normalise(text: str) -> str:
     """One spelling for each name: accents may come as one character or as two."""
-    return unicodedata.normalize('NFC', text.strip())
+    text = text.strip()
+    return text if text.isascii() else unicodedata.normalize('NFC', text)
 
 
 def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     """The classes of a file in its order, or those that occur, sorted.
 
     Raises:
-        ValueError: If there is none, one comes twice, or an image has a label that the file lacks.
+        ValueError: If there is none, one comes twice or has a line break, or an image has a label
+            that the file lacks.
     """
     first = {}
     for image in images:
@@ -35,6 +43,12 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
             first.setdefault(label, image)
     if not first:
         raise ValueError(f'none of the {len(images)} images has a label')
+    broken = [name for name in first if len(name.splitlines()) > 1]
+    if broken:
+        raise ValueError(
+            f'{first[broken[0]].where}: the label {broken[0][:80]!r} has a line break; are these '
+            'several labels? --sep says what separates them'
+        )
     if classes_file is None:
         return sorted(first)
     classes = [normalise(line) for line in read_text(classes_file).splitlines() if line.strip()]
@@ -68,12 +82,8 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     ):
         yield f'  {name:{width}}' + ''.join(f'{value:>8}' for value in values)
 
-    spellings: dict[str, list[str]] = {}
-    for name in classes:
-        spellings.setdefault(' '.join(name.casefold().split()), []).append(name)
-    for names in spellings.values():
-        if len(names) > 1:
-            yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
+    for names in look_alikes(classes):
+        yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
     frequent = [name for name in classes if total[name] >= RARE]
     for name in classes:
         for other in get_close_matches(name, frequent, 1, SIMILAR) if total[name] < FEW else ():
@@ -81,9 +91,11 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
                 f'warning: possible typo: {name!r} ({total[name]}) looks like '
                 f'{other!r} ({total[other]})'
             )
-    odd = [name for name in classes if name.casefold() in NOT_NAMES]
+    odd = [name for name in classes if ODD.fullmatch(name)]
     if odd:
-        yield f'warning: is this a label? {", ".join(map(repr, odd))}'
+        yield (
+            f'warning: are these labels, or cut at the wrong place? {first_names(odd, form=repr)}'
+        )
     rare = [name for name in classes if counts['train'][name] < RARE]
     if rare:
         yield f'{len(rare)} of {len(classes)} classes have fewer than {RARE} training images'
@@ -97,18 +109,26 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
             yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
 
 
-def write_labels(out: Path, splits: dict[str, list[Image]], classes: list[str]) -> None:
-    """Write ``classes.txt`` and the JSON file of each split that has images."""
-    out.mkdir(parents=True, exist_ok=True)
+def look_alikes(classes: list[str]) -> list[list[str]]:
+    """Names that differ in case, blanks, marks or the width of their characters only."""
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        plain = unicodedata.normalize('NFKC', name).casefold()
+        spellings.setdefault(re.sub(r'[\W_]+', ' ', plain).strip() or plain, []).append(name)
+    return [names for names in spellings.values() if len(names) > 1]
+
+
+def label_texts(out: Path, splits: dict[str, list[Image]], classes: list[str]) -> dict[Path, str]:
+    """The text of ``classes.txt`` and of the JSON file of each split that has images."""
     index = {name: label for label, name in enumerate(classes)}
+    texts = {}
     for split, members in splits.items():
-        file = out / f'{split}.json'
-        file.unlink(missing_ok=True)  # of an earlier run, with other splits
         if members:
             data_list = [
                 dict(img_path=image.path, gt_label=sorted(index[name] for name in image.labels))
                 for image in sorted(members, key=lambda image: image.path)
             ]
             content = dict(metainfo=dict(classes=classes), data_list=data_list)
-            file.write_text(json.dumps(content, ensure_ascii=False) + '\n', encoding='utf-8')
-    (out / 'classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
+            texts[out / f'{split}.json'] = json.dumps(content, ensure_ascii=False) + '\n'
+    texts[out / 'classes.txt'] = '\n'.join(classes) + '\n'
+    return texts

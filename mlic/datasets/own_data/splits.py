@@ -1,8 +1,11 @@
 """Which of a user's own images are for training, validation and testing."""
 
+import math
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 SPLITS = ('train', 'val', 'test')
 SPLIT_NAMES = {  # by which columns and folders call them
@@ -31,7 +34,8 @@ def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> lis
 
     Iterative stratification (Sechidis, Tsoumakas, Vlahavas, ECML 2011): the rarest class first,
     each of its images to the split that lacks most of that class. What differs: at the end a class
-    without a training image gets one.
+    without a training image gets one, and a split without a label gets an image that training can
+    spare, if there is one.
 
     Args:
         labels (list[set[str]]): Of each image.
@@ -71,6 +75,17 @@ def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> lis
     for images in images_of.values():
         if all(chosen[index] != 'train' for index in images):
             chosen[images[0]] = 'train'
+    for split, share in shares.items():
+        members = [index for index in order if chosen[index] == split]
+        if share * len(labels) < 0.5 or any(labels[index] for index in members):
+            continue
+        training = [index for index in order if chosen[index] == 'train']
+        counts = Counter(label for index in training for label in labels[index])
+        for index in training:
+            if labels[index] and all(counts[label] > 1 for label in labels[index]):
+                chosen[index] = split
+                chosen.update(dict.fromkeys(members[:1], 'train'))
+                break
     return [chosen[index] for index in range(len(labels))]
 
 
@@ -97,8 +112,34 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
         image.split = split
     for split, share in shares.items():
         if share > 0 and not any(image.split == split for image in free):
+            counts = Counter(label for image in free for label in image.labels)
+            rare = sum(count * share < 1 for count in counts.values())
             raise ValueError(
-                f'{len(free)} images are too few for {share:.0%} in {split}: give a larger '
-                f'--{split}, or 0 to go without'
+                f'{len(free)} images are too few for {share:.0%} in {split}: it would be '
+                f'{len(free) * share:.3g} images, every class is shared out alike, and {rare} of '
+                f'{len(counts)} classes have fewer than {math.ceil(1 / share)} images. Give a '
+                f'larger --{split}, or 0 to go without'
             )
     return words
+
+
+def check_positives(splits: dict[str, list[Image]]) -> None:
+    """ValueError if a split has images and none of them has a label."""
+    for split, members in splits.items():
+        if members and not any(image.labels for image in members):
+            raise ValueError(
+                f'none of the {len(members)} images for {split} has a label, and '
+                + ('nothing could be learnt' if split == 'train' else 'no metric is defined')
+                + f': put some with labels there, or none (--{split} 0)' * (split != 'train')
+            )
+
+
+def find_split_name(table: Path) -> str | None:
+    """The split that the name of a table, or else of its folder, says."""
+    for name in (table.stem, table.resolve().parent.name):
+        found = {
+            SPLIT_NAMES[word] for word in re.split(r'[\W_]+', name.lower()) if word in SPLIT_NAMES
+        }
+        if len(found) == 1:
+            return found.pop()
+    return None

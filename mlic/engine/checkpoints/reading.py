@@ -15,6 +15,8 @@ from mmengine.runner import CheckpointLoader
 
 from mlic.engine.mmengine_internals import loader_schemes
 
+from .downloads import look_for_weights
+
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
 # what readers rely on; each may be missing, or None
 PARTS = {
@@ -112,6 +114,7 @@ def _make_safe(loader: Callable) -> Callable:
 
     @functools.wraps(loader)  # mmengine writes the name of the function to the log
     def load(filename: str, map_location: object = None) -> dict:
+        look_for_weights(filename)  # all processes, before one of them waits for another's download
         if is_trusted():
             return loader(filename, map_location)
         before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}

@@ -80,3 +80,9 @@ def adapt_to_device(cfg: Config, log=print) -> None:
 def _has_bfloat16() -> bool:
     """Whether the GPU computes in bfloat16; torch's own answer counts a slow emulation, too."""
     return bool(torch.version.hip) or torch.cuda.get_device_capability()[0] >= 8
+
+
+def num_processes(launcher: str | None) -> int:
+    """How many processes the launcher starts, before they have found one another."""
+    names = dict(pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
+    return int(os.environ.get(names.get(launcher, ''), 1))

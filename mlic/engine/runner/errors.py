@@ -16,6 +16,7 @@ import torch.distributed as torch_dist
 from mmengine.registry import Registry
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from mlic.engine.checkpoints.downloads import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
 
 # what torch says of a loader's worker that has ended, and of memory that workers cannot share
@@ -26,10 +27,6 @@ INTERRUPTED = 130  # the exit status that shells give Ctrl+C
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
 UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
-INSTEAD_OF_A_DOWNLOAD = (
-    'Without a network, get it elsewhere and give its path: init_cfg.checkpoint for a backbone, '
-    'load_from for a model'
-)
 
 
 @contextmanager

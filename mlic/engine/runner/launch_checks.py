@@ -1,10 +1,12 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import is_resuming, source_of_weights
 
@@ -30,20 +32,35 @@ def check_launch(runner: Runner) -> None:
     if runner.val_loop is not None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
-        num_images = len(loader.dataset)
-        if num_images < runner.world_size:
-            raise LaunchError(
-                f'{split}_dataloader has {num_images} images for {runner.world_size} processes, '
-                f'so that some would have none: start at most {num_images}, or check the list of '
-                'images'
-            )
-        if len(loader) == 0:
-            raise LaunchError(
-                f'{split}_dataloader yields 0 batches: {num_images} images on {runner.world_size} '
-                f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
-                'leaves out what does not fill a batch. Lower the batch size'
-            )
-    _check_batch(runner)
+        check_share(split, loader, len(loader), runner.world_size)
+    scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
+    warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
+    if warning and dist.is_main_process():
+        runner.logger.warning(warning)
+
+
+def check_share(split: str, loader: DataLoader, num_batches: int, num_processes: int) -> None:
+    """Check that each process has images of a split, and a batch; LaunchError if not.
+
+    Args:
+        split (str): For the message.
+        loader (DataLoader): Of the split.
+        num_batches (int): Of an epoch, in each process.
+        num_processes (int): Among which the images are shared out.
+    """
+    num_images = len(loader.dataset)
+    if num_images < num_processes:
+        raise LaunchError(
+            f'{split}_dataloader has {num_images} images for {num_processes} processes, '
+            f'so that some would have none: start at most {num_images}, or check the list of '
+            'images'
+        )
+    if num_batches == 0:
+        raise LaunchError(
+            f'{split}_dataloader yields 0 batches: {num_images} images on {num_processes} '
+            f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
+            'leaves out what does not fill a batch. Lower the batch size'
+        )
 
 
 def scale_for_accumulation(cfg: Config) -> None:
@@ -55,18 +72,16 @@ def scale_for_accumulation(cfg: Config) -> None:
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
-def _check_batch(runner: Runner) -> None:
-    """Warn of a batch that the learning rate was not made for."""
-    scaling = runner.auto_scale_lr or {}
+def batch_warning(cfg: Mapping, batch_size: int, num_processes: int) -> str | None:
+    """What to say of a batch that the learning rate was not made for."""
+    scaling = cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
-    if base is None or scaling.get('enable') or not dist.is_main_process():
-        return
-    batch_size = runner.train_dataloader.batch_size
-    accumulated = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    images = runner.world_size * batch_size * accumulated
-    if images != base:
-        runner.logger.warning(
-            f'{runner.world_size} processes x batch {batch_size} x accumulation {accumulated} = '
-            f'{images} images a step, and the learning rate was made for {base}: add '
-            '--auto-scale-lr, or change one of them'
-        )
+    accumulated = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    images = num_processes * batch_size * accumulated
+    if base is None or scaling.get('enable') or images == base:
+        return None
+    return (
+        f'{num_processes} processes x batch {batch_size} x accumulation {accumulated} = '
+        f'{images} images a step, and the learning rate was made for {base}: add '
+        '--auto-scale-lr, or change one of them'
+    )

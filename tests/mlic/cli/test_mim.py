@@ -9,7 +9,9 @@ from pathlib import Path
 import mmpretrain
 import pytest
 import torch
+from mmengine.config import Config
 
+from mlic.engine.checkpoints.downloads import DownloadError
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.engine.checkpoints.search import find_checkpoint
 from tests.helpers import ROOT, run_command
@@ -60,6 +62,17 @@ def check_run(folder):
 def test_mmpretrains_train_py_runs_both_stages(elsewhere, monkeypatch):
     start(monkeypatch, 'train.py', '../tiny.py')
     check_run(elsewhere / 'work_dirs' / 'tiny')
+
+
+def test_mmpretrains_train_py_without_network_ends_with_what_to_do(elsewhere, monkeypatch):
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
+    monkeypatch.setenv('TORCH_HOME', str(elsewhere))
+    cfg = Config.fromfile('../tiny.py')
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='torchvision://resnet18')
+    cfg.model.backbone.pretrained = False
+    cfg.dump('../download.py')
+    with pytest.raises(DownloadError, match='torchvision://resnet18 .* give its path'):
+        start(monkeypatch, 'train.py', '../download.py')
 
 
 def test_mmpretrains_test_py_runs_no_code_of_a_checkpoint(elsewhere, monkeypatch):

@@ -98,6 +98,11 @@ def first(**change):
             first(img_path='gone.png'),
             'of 4 images, 1 missing and 0 unreadable:\n    photos/gone.png: image not found',
         ),
+        (
+            'val',
+            lambda c: [item.update(gt_label=[]) for item in c['data_list']],
+            'none of its 4 images has a label: no metric is defined',
+        ),
         ('val', first(img_path='train1.png'), "1 of 4 images also in train: 'photos/train1.png'"),
     ],
 )
@@ -149,6 +154,32 @@ def test_an_empty_file_is_named_where_mmengine_packs_it(capsys):
     assert '  WRONG: train (train.json) cannot be read: 0 images\n' in capsys.readouterr().out
 
 
+def test_names_of_one_class_in_several_spellings_are_named(capsys):
+    write_own(classes=['traffic light', 'Traffic_light', 'ｂoat'])
+    assert verify('--no-decode') is None
+    said = "warning: one class in several spellings? 'traffic light', 'Traffic_light'\n"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('kind', ['RepeatDataset', 'ConcatDataset'])
+def test_images_inside_a_wrapper_are_looked_at(capsys, kind):
+    write_own()
+    cfg = Config.fromfile('own.py')
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type=kind,
+        **(dict(dataset=inner, times=2) if kind == 'RepeatDataset' else dict(datasets=[inner])),
+    )
+    cfg.dump('own.py')
+    Path('photos/train1.png').unlink()
+    assert verify() is not None
+    printed = capsys.readouterr().out
+    assert 'train: MultiLabelDataset' in printed or f'train: {kind}' in printed
+    assert 'photos/train1.png: image not found' in printed
+    # SADCL's prototypes need a data set with a pipeline
+    assert f'{kind} has none: use a dataset without a wrapper' in printed
+
+
 def test_a_wrong_folder_misses_every_image(capsys):
     write_own()
     Path('empty').mkdir()
@@ -189,7 +220,7 @@ def test_one_data_set_for_two_splits_is_read_once(capsys):
     Path('own.py').write_text(Path('own.py').read_text() + '\ntest_dataloader = val_dataloader')
     assert verify() is None
     printed = capsys.readouterr().out
-    assert 'test: the same as val' in printed
+    assert 'test: the same as val\n  warning: the best checkpoint is chosen on the' in printed
     assert '8 of 8 image files decoded' in printed
 
 

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mlic.datasets.own_data.choices import Choices
+from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import stratify
+from mlic.datasets.own_data.table import read_tables
 from tests.helpers import ROOT, run_tool
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
@@ -150,7 +153,7 @@ def test_what_looks_odd_is_said(capsys):
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     printed = capsys.readouterr().out
     assert "several spellings? 'Cat', 'cat'" in printed
-    assert "is this a label? 'nan'" in printed
+    assert "are these labels, or cut at the wrong place? 'nan'" in printed
     assert '1 more in photos have no row' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
@@ -161,6 +164,65 @@ def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
     printed = capsys.readouterr().out
     assert "'treee' (1) looks like 'tree' (14)" in printed
     assert printed.count('looks like') == 1
+
+
+def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
+    names = ['[cat', "'dog'", 'a, b', '12', 'x)', 'rock (big)', "driver's seat", 'a "b"', 'fine']
+    write_rows([json.dumps([name]).replace('"', '""').join('""') for name in names * 2])
+    from_csv('--out', 'out', '--val', '0', '--test', '0.4')
+    warning = next(x for x in capsys.readouterr().out.splitlines() if 'cut at the wrong' in x)
+    assert all(repr(name) in warning for name in [*names[:5], names[7]])
+    assert not any(repr(name) in warning for name in [*names[5:7], 'fine'])
+
+
+def test_a_name_with_a_line_break_is_never_written():
+    write_rows(['"[""cat\\ndog""]"', '"[""fish""]"'])
+    with pytest.raises(SystemExit, match=r"line 2: the label 'cat\\ndog' has a line break"):
+        from_csv('--out', 'out', '--val', '0', '--test', '0.5')
+    assert not Path('out').exists()
+
+
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+def test_a_given_split_without_a_label_is_refused(split):
+    rows = [f'{"" if part == split else "cat"},{part}' for part in ('train', 'val', 'test') * 3]
+    write_rows(rows, 'image,labels,split')
+    with pytest.raises(SystemExit, match=f'none of the 3 images for {split} has a label'):
+        from_csv('--out', 'out')
+    assert not Path('out').exists()
+
+
+def test_a_share_without_an_image_says_why():
+    write_rows([f'c{i}' for i in range(20)])
+    with pytest.raises(SystemExit) as error:
+        from_csv('--out', 'out')
+    assert (
+        '20 images are too few for 10% in val: it would be 2 images, every class is shared out '
+        'alike, and 20 of 20 classes have fewer than 10 images. Give a larger --val'
+    ) in error.value.code
+
+
+def test_validation_images_that_also_test_are_named(capsys):
+    write_rows(['cat', 'dog'] * 10)
+    from_csv('--out', 'out', '--test', '0')
+    assert 'warning: no test images, the validation images take' in capsys.readouterr().out
+
+
+def test_all_files_are_written_or_none(monkeypatch):
+    write_rows(['cat', 'dog'] * 10)
+    from_csv('--out', 'out')
+    before = {path: path.read_bytes() for path in Path('out').iterdir()}
+    write_rows(['bird', 'fish'] * 10)
+    calls = itertools.count(1)
+
+    def is_full(descriptor):
+        if next(calls) == 4:
+            raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('mlic.files.os.fsync', is_full)
+        with pytest.raises(SystemExit, match=r'was not written \(No space left on device\)'):
+            from_csv('--out', 'out')
+    assert {path: path.read_bytes() for path in Path('out').iterdir()} == before
 
 
 def test_checkpoints_of_other_labels_are_named(capsys):
@@ -197,8 +259,8 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\ny.jpg,cat\nz.jpg,dog\n', '', 'none of the 2 images of column'),
         ('image,labels\na.jpg,cat,dog\n', '', 'line 2: 3 cells, but the header has 2'),
         ('image,labels\na.jpg,cat;dog\nb.jpg,cat|dog\n', '', 'which separates labels: ; or |'),
-        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "line 3: 'x' in the column 'dog' is not"),
-        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,\n', '', "line 3: '' in the column 'dog'"),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "--present 1 x --absent 0"),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,\n', '', "--present 1 --absent 0 ''"),
         ('image,cat,cat\na.jpg,1,0\n', '', "line 1: the column 'cat' is there twice"),
         ('image,labels,split\na.jpg,cat,train\nb.jpg,cat,holdout\n', '', "line 3: split 'holdout'"),
         ('image,labels,split\na.jpg,cat,test\n', '', 'no image is in the split train'),
@@ -261,6 +323,14 @@ def test_stratification_shares_every_class_out(seed):
             assert abs(got - share * total) <= max(3, 0.15 * total), (split, label)
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_every_split_has_a_label_where_training_can_spare_one(seed):
+    labels = [{'cat'}, {'cat'}, {'cat'}, {'cat', 'dog'}, {'dog'}, set(), set(), set()]
+    splits = stratify(labels, dict(train=0.75, val=0.125, test=0.125), seed)
+    for split in ('train', 'val', 'test'):
+        assert any(names for names, part in zip(labels, splits) if part == split)
+
+
 @pytest.mark.parametrize('seed', range(5))
 def test_every_class_has_a_training_image(seed):
     labels = random_labels(seed, images=40, classes=30)
@@ -274,8 +344,6 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
     from hypothesis import strategies
 
     write_images(['a.jpg', 'b.jpg'])
-    from mlic.cli import from_csv as tool
-
     cell = strategies.text(strategies.sampled_from('ab;|,"\' \n\r\t01\x00é.jpg'), max_size=6)
     cells = strategies.one_of(cell, strategies.sampled_from(['a.jpg', 'b.jpg', 'cat;dog', '0']))
     table = strategies.lists(strategies.lists(cells, min_size=1, max_size=4), max_size=5)
@@ -291,8 +359,8 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
         else:
             Path('labels.csv').write_text(content, encoding='utf-8')
         try:
-            table = tool.read_table(Path('labels.csv'))
-            images, _ = tool.read_images(table, Path('photos'), None, skip_missing=True)
+            table = read_tables([Path('labels.csv')])
+            images, *_ = read_images(table, Path('photos'), Choices(), skip_missing=True)
         except ValueError as error:
             assert str(error)
         else:
@@ -323,6 +391,12 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     printed = capsys.readouterr().out
     assert '7 files, 5 different pictures' in printed
     assert '1 files are no images: cat/notes.md' in printed
+
+
+def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
+    write_images(['cat/caf\udce9.png', 'dog/1.png', 'dog/2.png', 'cat/3.png'])
+    from_folder('--val', '0', '--test', '0.3')
+    assert words_of()['cat/caf\udce9.png'] == ['cat']
 
 
 def test_one_name_for_different_pictures_is_said(capsys):
@@ -376,6 +450,96 @@ def test_labels_beside_the_images(capsys):
         '3.png': [],
     }
     assert 'without: 1 images (left out); 1 .txt files without an image' in capsys.readouterr().out
+
+
+def write_sidecars(*texts):
+    """Images 0.png and so on, and their texts."""
+    write_images([f'{i}.png' for i in range(len(texts))])
+    for i, text in enumerate(texts):
+        Path(f'photos/{i}.txt').write_text(text)
+
+
+def test_tags_with_commas_on_one_line_are_several_labels():
+    write_sidecars('red, long tail', 'red', 'long tail, solo\n', '')
+    from_folder('--sidecar', '--val', '0', '--test', '0.3')
+    assert words_of() == {
+        '0.png': ['long tail', 'red'],
+        '1.png': ['red'],
+        '2.png': ['long tail', 'solo'],
+        '3.png': [],
+    }
+
+
+def test_lines_that_hold_commas_are_refused_with_the_command_that_decides():
+    write_sidecars('table, dining\ncat', 'cat', 'cat\ntable, dining', 'cat')
+    with pytest.raises(SystemExit, match='which separates labels') as error:
+        from_folder('--sidecar', '--val', '0')
+    command = shlex.split(error.value.code.partition('type: ')[2])
+    assert command[-2:] == ['--sep', ',']
+    from_folder('--sidecar', '--val', '0', '--test', '0.3', '--sep', '\\n')
+    assert words_of()['0.png'] == ['cat', 'table, dining']
+
+
+BOXES = ['0 .5 0.5 0.2 1.0\n2 0.5 0.5 0.2 0.3\n', '2 0.5 0.5 2e-1 0.3', '', '1 0 0 1 1 0 1\n']
+BOX_LABELS = {'0.png': ['cat', 'dog'], '1.png': ['dog'], '2.png': [], '3.png': ['bird']}
+
+
+@pytest.mark.parametrize(
+    'name, text',
+    [
+        ('photos/classes.txt', 'cat\nbird\ndog\n'),
+        ('photos/obj.names', 'cat\nbird\ndog'),
+        ('data.yaml', 'nc: 3\nnames: [cat, bird, dog]\n'),
+        ('photos/data.yaml', 'names:\n  0: cat\n  1: bird\n  2: dog\n'),
+    ],
+)
+def test_boxes_of_yolo_have_the_names_of_their_numbers(name, text, capsys):
+    write_sidecars(*BOXES)
+    Path(name).write_text(text)
+    from_folder('--sidecar', '--val', '0', '--test', '0.3')
+    assert words_of() == BOX_LABELS
+    assert f'as YOLO boxes; the names of their classes are from {name}' in capsys.readouterr().out
+
+
+def test_boxes_without_names_or_with_other_numbers_are_refused():
+    write_sidecars(*BOXES)
+    with pytest.raises(SystemExit, match=r'photos/0.txt: looks like YOLO boxes, and none of class'):
+        from_folder('--sidecar')
+    Path('names.txt').write_text('cat\nbird\n')
+    with pytest.raises(SystemExit, match=r"photos/0.txt: '2 0.5.*is no box of one of the 2 class"):
+        from_folder('--sidecar', '--classes', 'names.txt')
+    Path('names.txt').write_text('cat\nbird\ndog\n')
+    from_folder('--sidecar', '--classes', 'names.txt', '--val', '0', '--test', '0.3')
+    assert words_of() == BOX_LABELS
+    Path('photos/1.txt').write_text('dog')
+    with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is no box"):
+        from_folder('--sidecar', '--classes', 'names.txt')
+    Path('photos/data.yaml').write_text('names: 3')
+    with pytest.raises(SystemExit, match=r'photos/data.yaml: has no list "names"'):
+        from_folder('--sidecar')
+
+
+def test_boxes_in_a_folder_of_their_own_keep_the_splits():
+    write_images([f'images/{split}/{i}.png' for split in ('train', 'val') for i in range(2)])
+    for split in ('train', 'val'):
+        Path('photos/labels', split).mkdir(parents=True)
+        for i in range(2):
+            Path(f'photos/labels/{split}/{i}.txt').write_text(f'{i} 0.5 0.5 0.2 0.3\n')
+    Path('photos/data.yaml').write_text('names: [cat, dog]')
+    from_folder('--sidecar')
+    assert labels_of() == {
+        'images/train/0.png': ('train', ['cat']),
+        'images/train/1.png': ('train', ['dog']),
+        'images/val/0.png': ('val', ['cat']),
+        'images/val/1.png': ('val', ['dog']),
+    }
+
+
+def test_a_folder_with_a_table_says_which_tool_reads_it():
+    write_images(['1.png', '2.png'])
+    Path('photos/_classes.csv').write_text('filename,cat\n')
+    with pytest.raises(SystemExit, match='Labels in a table are read by from_csv.py, those in'):
+        from_folder()
 
 
 def test_a_folder_without_images_is_an_error():

@@ -204,7 +204,9 @@ def test_slurm_gets_the_command_line(tmp_path):
     assert result.returncode == 0, result.stderr
     checked, *words = result.stdout.splitlines()
     tools = ROOT / 'tools'
-    assert checked == f'checked {tools}/train.py config.py --work-dir a b --dry-run'
+    assert (
+        checked == f'checked {tools}/train.py config.py --work-dir a b --launcher slurm --dry-run'
+    )
     assert words == [
         *('--partition', 'gpu', '--job-name', 'my job', '--gres', 'gpu:8', '--ntasks', '16'),
         *('--ntasks-per-node', '8', '--cpus-per-task', '4', '--kill-on-bad-exit=1'),

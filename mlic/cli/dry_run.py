@@ -1,0 +1,84 @@
+"""What a training would do, found without training: train.py --dry-run."""
+
+import math
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mlic.apis.open_run import build_model
+from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.runner.device import adapt_to_device, num_processes
+from mlic.engine.runner.launch_checks import batch_warning, check_share
+from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
+
+FORWARD = 2  # images of the forward pass that the guess at the memory is made from
+
+
+def dry_run(cfg: Config) -> None:
+    """Build data and model once, in one process, and print "ok" with what was found.
+
+    Two training images go through the model, so that what does not fit together fails here.
+
+    Args:
+        cfg (Config): Of the run, with the ``launcher`` that would start its processes; changed.
+
+    Raises:
+        LaunchError: If there are more processes than images, or no batch.
+        OSError: If weights are neither on this machine nor can be fetched.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    processes = num_processes(cfg.launcher)
+    weights = [f'{name} {look_for_weights(name)}' for name in initial_weights(cfg)]
+    cfg.launcher = 'none'
+    adapt_to_device(cfg, log=lambda line: None)
+    images, batches = [], {}
+    for split in ('train', 'val'):
+        if cfg.get(f'{split}_dataloader'):
+            loader = Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)
+            batches[split] = _batches(loader, processes)
+            check_share(split, loader, batches[split], processes)
+            images.append(f'{len(loader.dataset)} {split}')
+            if split == 'train':
+                train = loader
+    batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
+    warning = batch_warning(cfg, batch_size, processes)
+    model = build_model(cfg)
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    examples = [train.dataset[i] for i in range(min(FORWARD, len(train.dataset)))]
+    held = held_bytes(cfg, model)
+    saved = saved_bytes(cfg, model, train.collate_fn(examples))
+    saved = saved * batch_size // len(examples)
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    epochs = cfg.train_cfg.get('max_epochs')
+    in_all = epochs and f', {epochs} epochs, {epochs * batches["train"]} in all'
+    classes = getattr(train.dataset, 'metainfo', {}).get('classes') or ()
+    print(
+        'ok',
+        f'images: {", ".join(images)}; {len(classes) or "unknown"} classes',
+        f'batch: {processes} process{"es" * (processes > 1)} x {batch_size} images x '
+        f'{accumulated} accumulated = {processes * batch_size * accumulated} a step',
+        f'iterations: {batches["train"]} an epoch{in_all or ""}',
+        f'parameters: {sum(p.numel() for p in parameters):,}, {trained:,} of them trained',
+        *(f'weights: {line}' for line in weights),
+        f'memory of a process (a guess): {_size(held + saved)}, which is {_size(held)} '
+        f'for weights, gradients, optimizer and average and {_size(saved)} for what '
+        f'{batch_size} images leave for the backward pass; work space and CUDA come on top',
+        *([f'warning: {warning}'] if warning else []),
+        sep='\n',
+    )
+
+
+def _batches(loader: DataLoader, processes: int) -> int:
+    """Batches of an epoch in each of several processes; the loader is of one."""
+    if loader.batch_size is None:  # a batch sampler of its own
+        return math.ceil(len(loader) / processes)
+    share = math.ceil(len(loader.sampler) / processes)
+    return share // loader.batch_size if loader.drop_last else math.ceil(share / loader.batch_size)
+
+
+def _size(number: int) -> str:
+    """Bytes in words."""
+    return f'{number / 1e9:.1f} GB' if number >= 1e9 else f'{number / 1e6:.0f} MB'

@@ -1,0 +1,79 @@
+"""Does a run that resumes have the config that it began with?"""
+
+import os
+import shlex
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
+
+from mlic.apis.open_run import data_classes
+from mlic.engine.checkpoints.matching import class_difference, class_names_of
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.runner.device import num_processes
+from mlic.engine.runner.settings import changed_settings
+from mlic.installation import command_words
+from mlic.literals import parse_literals
+
+
+def check_resume(cfg: Config, config: str | Path) -> None:
+    """Compare a config with that of the checkpoint ``cfg.load_from``, which is not executed.
+
+    Each difference that training would ignore or half obey is printed, by one process.
+
+    Args:
+        cfg (Config): Of the run.
+        config (str | Path): Its file.
+
+    Raises:
+        SystemExit: If there are such differences, in settings or classes.
+    """
+    path = cfg.load_from
+    if '://' in path:
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    else:
+        content = read_checkpoint(path, mmap=True)
+    lines = []
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    difference = class_difference(
+        class_names_of(content), data_classes(cfg.train_dataloader.dataset)
+    )
+    if difference:
+        lines.append(f'classes: {difference}')
+    trained_on = (content.get('rank_buffers') or {}).get('world_size')
+    is_first = os.environ.get('RANK', '0') == '0'
+    try:
+        stored = parse_literals(content['meta']['cfg'])
+        processes = trained_on, num_processes(cfg.get('launcher'))
+        changes = changed_settings(stored, cfg, processes)
+    except (AttributeError, KeyError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        changes = []
+        if is_first:
+            print(
+                f'warning: {path} has no config of plain values, settings are not compared: '
+                f'{type(error).__name__}: {error}'
+            )
+    lines += [
+        f'{name}: {_short(old)} in the checkpoint, {_short(new)} in the config'
+        for name, old, new in changes
+    ]
+    if not lines:
+        return
+    if is_first:
+        print('\n'.join(lines))
+    copy = Path(path).with_name(Path(config).name)  # the Runner leaves one
+    own = copy if copy.is_file() and not copy.samefile(config) else 'CONFIG'
+    again = [*command_words('train.py'), str(own), '--work-dir', str(cfg.work_dir), '--resume']
+    raise SystemExit(
+        f'{path} cannot be resumed with this config: {len(lines)} of its settings would be ignored '
+        'or half obeyed (listed above). For a new training from its weights, in place of --resume: '
+        f'--work-dir ANOTHER --cfg-options load_from={path}. To finish the run as it began: '
+        f'{shlex.join(again)}' + ', with its own config' * (own == 'CONFIG')
+    )
+
+
+def _short(value: object) -> str:
+    """A value in one line of limited length."""
+    text = 'nothing' if value is None else ' '.join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + '...'

@@ -1,0 +1,185 @@
+"""The labels of a cell: one, several with a mark between, or a list as JSON and Python write it."""
+
+import ast
+import csv
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+
+from .labels import normalise
+
+MARKS = ';|,\n'
+LONGEST = 10_000  # characters of a Python list; JSON may be longer
+QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+# under which names annotation tools put the labels into an object
+KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
+
+
+class CellError(ValueError):
+    """A cell whose labels cannot be told, its row, and the answers that ``--sep`` could give."""
+
+    def __init__(self, message: str, row: int, separators: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.row, self.separators = row, list(separators)
+
+
+def spell(separator: str) -> str:
+    """A separator as it is typed and printed."""
+    return {'\n': r'\n', '\t': r'\t'}.get(separator, separator)
+
+
+def read_cells(
+    cells: Sequence[str], sep: str | None, many: bool | None = None, blanks: bool = True
+) -> tuple[list[set[str]], str]:
+    """The labels of every cell of a column, and how they stand there, in words.
+
+    Lists and objects, of JSON or Python, are read as such; a cell beside them that is none is one
+    label. A column of ``[cat, dog]`` is one of lists, too.
+
+    Args:
+        cells (Sequence[str]): Of the column.
+        sep (str, optional): What is between the labels of a cell; '' if a cell is one label.
+            None: found out.
+        many (bool, optional): Whether a cell is expected to hold several labels (True), one
+            (False), or either (None).
+        blanks (bool): Whether blanks may separate labels. Defaults to True.
+
+    Raises:
+        CellError: If they can be read in more than one way, or in none.
+    """
+    starts = '[{(' if sep is not None else "[{('"
+    lists = {
+        cell: _read_list(cell, row) if cell[:1] and cell[0] in starts else None
+        for row, cell in enumerate(cells)
+    }
+    plain = [cell for cell in lists if cell and lists[cell] is None]
+    has_lists = len(plain) < len(lists) - ('' in lists)
+    is_bare = bool(plain) and all(re.fullmatch(r'\[[^\[\]\'"]*\]', cell) for cell in plain)
+    if sep is None and is_bare:
+        lists |= {cell: _split(cell[1:-1], ',') for cell in plain}
+        has_lists, plain = True, []
+    if sep is None and has_lists:
+        for cell in plain:
+            marks = [mark for mark in MARKS if mark in cell]
+            if marks:
+                fault = f'some cells are lists and {cell[:80]!r} is none: one label, or several?'
+                raise CellError(fault, cells.index(cell), ['', *marks])
+        sep = ''
+    elif sep is None:
+        sep = _find_separator(cells, plain, many, blanks)
+    try:
+        parts = {cell: _split(cell, sep) for cell in plain}
+    except csv.Error as error:
+        cell = next(cell for cell in plain if '"' in cell)
+        raise CellError(f'{cell[:80]!r}: {error}', cells.index(cell)) from error
+    labels = {**lists, **parts, '': set()}
+    words = 'blanks' if sep == ' ' else spell(sep)
+    form = f'separated by {words}' if sep else 'one in each cell'
+    return [labels[cell] for cell in cells], 'lists' if has_lists else form
+
+
+def _find_separator(
+    cells: Sequence[str], distinct: list[str], many: bool | None, blanks: bool
+) -> str:
+    """What separates the labels of plain cells; '' if a cell is one label."""
+    found = [mark for mark in MARKS if any(mark in cell for cell in distinct)]
+
+    def ask(*answers: str) -> CellError:
+        cell = next(cell for cell in distinct if answers[0] in cell)
+        question = ' or '.join('blanks' if mark == ' ' else spell(mark) for mark in answers)
+        fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
+        return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
+
+    if len(found) > 1 or found and many is False:
+        raise ask(*found)
+    if many is False:
+        return ''
+    mark = found[0] if found else ' '
+    if not found and not blanks:
+        return ''
+    # marks within a label make new words, marks between labels make words that come again
+    split = [[part.strip() for part in cell.split(mark)] for cell in distinct]
+    words = {word for parts in split for word in parts}
+    again = len(words) < sum(len(set(parts)) for parts in split)
+    fewer = len(words) < len(distinct)
+    if mark == ' ':
+        if all(len(parts) == 1 for parts in split) or not again:
+            return ''
+        if many and fewer:
+            return ' '
+        raise ask(' ')
+    if mark == ',' and (not again or many is None and not fewer):
+        raise ask(',')
+    return mark
+
+
+def _split(cell: str, separator: str) -> set[str]:
+    """The labels of a plain cell; one that holds the separator may stand in double quotes."""
+    if not separator:
+        parts = [cell]
+    elif separator == ' ':
+        parts = cell.split()
+    elif '"' in cell and separator in ';|,':
+        rows = csv.reader([cell], delimiter=separator, strict=True, skipinitialspace=True)
+        parts = next(rows)
+    else:
+        parts = cell.split(separator)
+    return {normalise(part) for part in parts} - {''}
+
+
+def _read_list(cell: str, row: int) -> set[str] | None:
+    """The labels of a list or object as JSON or Python write it; None if it is neither."""
+    text = f'[{cell}]' if cell[0] == "'" else cell
+    try:
+        content = _parse(text)
+        return None if content is None else {normalise(name) for name in _names(content)} - {''}
+    except ValueError as error:
+        raise CellError(f'{cell[:80]!r}: {error}', row) from error
+
+
+def _parse(text: str) -> list | dict | None:
+    """The list or object that a text is; None if it is neither."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        if len(text) > LONGEST:
+            raise ValueError(f'{len(text)} characters are too many for a list') from None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of backslashes
+                content = ast.literal_eval(_with_commas(text))
+        except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError):
+            return None
+    return content if isinstance(content, (list, tuple, set, dict)) else None
+
+
+def _with_commas(text: str) -> str:
+    """Numpy's ``['a' 'b']`` with a comma; Python alone would read one name, ab."""
+    strings = re.split(f'({QUOTED})', text)
+    for i in range(2, len(strings) - 2, 2):
+        if not strings[i]:
+            return ''  # ['it''s']: nobody knows
+        if strings[i].isspace():
+            strings[i] = ','
+    return ''.join(strings)
+
+
+def _names(content: object) -> Iterator[str]:
+    """The labels in a list or object; ValueError for what can be no label."""
+    if isinstance(content, dict):
+        if content and all(isinstance(value, bool) for value in content.values()):
+            yield from (str(name) for name, value in content.items() if value)
+            return
+        keys = [key for key in content if KEY.fullmatch(str(key))]
+        if content and len(keys) != 1:
+            raise ValueError(f'an object with {list(content)[:9]}; which of it are labels?')
+        content = [content[key] for key in keys]
+        content = content[0] if content and isinstance(content[0], list) else content
+    for item in content:
+        if isinstance(item, dict):
+            yield from _names(item)
+        elif isinstance(item, str) or type(item) is int:
+            yield str(item)
+        else:
+            raise ValueError(f'{str(item)[:40]!r} is no label')

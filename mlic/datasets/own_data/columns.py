@@ -1,0 +1,226 @@
+"""Which column of a table is what: told by the header, and checked by the contents."""
+
+import re
+from dataclasses import dataclass
+
+from mlic.names import first_names
+
+from .choices import Choices, Questions, show
+from .finder import Found, ImageFinder
+from .flags import ABSENT, PRESENT, flag, is_class, is_number, looks_like_flags, plain_name
+from .splits import SPLIT_NAMES
+from .table import Table
+
+IMAGE_NAMES = [
+    'image',
+    'img',
+    'filename',
+    'file',
+    'file_name',
+    'fname',
+    'filepath',
+    'file_path',
+    'path',
+    'image_path',
+    'img_path',
+    'image_name',
+    'image_file',
+    'image_index',
+    'image_id',
+    'imageid',
+    'img_name',
+    'id',
+    'url',
+]
+# of one label, and of several
+LABEL_NAME = re.compile(
+    r'label|labelname|label_name|class|class_name|classname|category|tag|choice'
+    r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list)'
+)
+SPLIT_COLUMNS = 'split', 'subset'
+PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
+MARKED_SPLITS = {  # columns of yes and no
+    **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('val', 'train')),
+    'is_test': ('test', 'train'),
+    'is_train': ('train', 'test'),
+}
+
+
+SAMPLE = 1000  # rows by which the column of images is told
+
+
+@dataclass
+class Columns:
+    """Which column is what, by index; ``labels`` are cells of labels, or flags."""
+
+    image: int
+    split: int | None
+    labels: list[int]
+    has_flags: bool
+    found: list[Found | None]
+    left_out: str
+
+
+def find_column(table: Table, name: str) -> int:
+    """The column of that name; ValueError with those there are."""
+    if name not in table.header:
+        raise ValueError(f'{table.places[0][0]}: no column {name!r} among {table.header}')
+    return table.header.index(name)
+
+
+def label_name(name: str) -> re.Match | None:
+    """A match if labels are called so; its group 1, if a cell may hold several."""
+    return LABEL_NAME.fullmatch(plain_name(name).rpartition('.')[2])
+
+
+def choose_columns(
+    table: Table, finder: ImageFinder, choices: Choices, questions: Questions
+) -> Columns:
+    """Tell the columns of a table; what is not certain becomes a question.
+
+    Raises:
+        ValueError: If there is nothing to choose among.
+    """
+    ignored = {find_column(table, name) for name in choices.ignored}
+    named = [find_column(table, name) for name in choices.labels]
+    image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
+    split = _choose_split(table, choices, {*ignored, *named, image}, questions)
+    rest = [i for i in range(len(table.header)) if i not in {*ignored, image, split}]
+    labels, has_flags = _choose_labels(table, named, rest, choices, questions)
+    return Columns(image, split, labels, has_flags, found, left_out)
+
+
+def _choose_image(
+    table: Table, finder: ImageFinder, choices: Choices, others: set[int], questions: Questions
+) -> tuple[int, list[Found | None], str]:
+    """The column whose cells are files of the folder, and which."""
+    tables = [path for path, _ in table.places]
+    if choices.image is not None:
+        column = find_column(table, choices.image)
+        return (column, *finder.find_all(table.column(column), tables))
+    names = list(map(plain_name, table.header))
+    candidates = [i for i, name in enumerate(names) if i not in others and not label_name(name)]
+    called = [i for i in candidates if names[i] in IMAGE_NAMES]
+    called.sort(key=lambda i: IMAGE_NAMES.index(names[i]))
+
+    def find(i: int, step: int = 1) -> tuple[list[Found | None], str]:
+        return finder.find_all(table.column(i)[::step], tables[::step])
+
+    sample = {i: find(i, max(len(tables) // SAMPLE, 1))[0] for i in candidates}
+    exact = {i: len({x.path for x in sample[i] if x and x.exact}) for i in candidates}
+    any_ = {i: len({x.path for x in sample[i] if x}) for i in candidates}
+    counts = exact if any(exact.values()) else any_
+    most = max(counts.values(), default=0)
+    if not most:
+        if called:
+            return (called[0], *find(called[0]))
+        raise ValueError(
+            f'{table.places[0][0]}: no cell of the columns {show(table.header)} is a file of '
+            f'{finder.folder}, which has {len(finder.files)} image files: is it the right folder? '
+            '--image-column NAME says where their names stand'
+        )
+    best = [i for i in candidates if counts[i] * 2 >= most]
+    best.sort(key=lambda i: (i not in called, -counts[i]))
+    column = best[0]
+    if counts is any_ and called and called[0] not in best:
+        return (called[0], *find(called[0]))  # what other columns name by chance
+    found, left_out = find(column)
+    if any(_differ(found, find(i)[0]) for i in best[1:]):
+        these = show([table.header[i] for i in best])
+        question = f'the columns {these} all name files of {finder.folder}, not the same ones'
+        questions.ask(question, '--image-column', table.header[column])
+    elif counts is any_ and column not in called:
+        question = f'only the column {table.header[column]!r} names files of {finder.folder}'
+        name = table.header[column]
+        questions.ask(f'{question}, without their suffix: is it the image?', '--image-column', name)
+    return column, found, left_out
+
+
+def _differ(first: list[Found | None], second: list[Found | None]) -> bool:
+    """Whether two columns name different files in a row."""
+    return any(a and b and a.path != b.path for a, b in zip(first, second))
+
+
+def _choose_split(
+    table: Table, choices: Choices, others: set[int], questions: Questions
+) -> int | None:
+    """The column that says which images are for training."""
+    if choices.split is not None:
+        return find_column(table, choices.split)
+    found = []
+    for i, name in enumerate(table.header):
+        name = plain_name(name)
+        if i in others:
+            continue
+        cells = table.values(i)
+        if (
+            name in SPLIT_COLUMNS
+            or name in PERHAPS_SPLITS
+            and all(cell.lower() in SPLIT_NAMES for cell in cells)
+            or name in MARKED_SPLITS
+            and {flag(cell) for cell in cells} <= PRESENT | ABSENT
+        ):
+            found.append(i)
+    if len(found) > 1:
+        these = show([table.header[i] for i in found])
+        question = f'{these} all say which images are for training'
+        questions.ask(question, '--split-column', table.header[found[0]])
+    return found[0] if found else None
+
+
+def _choose_labels(
+    table: Table, named: list[int], rest: list[int], choices: Choices, questions: Questions
+) -> tuple[list[int], bool]:
+    """The columns of labels, and whether they are one for each label."""
+    header, file = table.header, table.places[0][0]
+    values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
+    flags = [i for i in values if looks_like_flags(values[i])]
+    decided = bool(choices.present or choices.absent)
+    if named:
+        return named, decided or choices.sep is None and set(flags) == set(named)
+    called = [i for i in rest if label_name(header[i])]
+    numbers = {'', '-1', *PRESENT, *ABSENT}
+    texts = [i for i in called if i not in flags or not values[i] <= numbers]
+    if choices.sep is not None:  # which is for cells of labels
+        texts, flags = texts or called, []
+    if texts and not decided:
+        if len(texts) > 1:
+            question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
+            questions.ask(question, '--label-columns', header[texts[0]])
+        return texts[:1], False
+    rest = [i for i in rest if header[i]]  # one without a name is an index
+    if not rest:
+        raise ValueError(f'{file}: no column is left for labels, of {header}')
+    if decided:
+        return rest, True
+    if not flags:
+        words = [i for i in rest if not all(is_number(value) for value in values[i])]
+        if len(rest) > 1 or not words:
+            these = show([header[i] for i in rest])
+            column = min(words or rest, key=lambda i: (len(values[i]) == 1, len(values[i])))
+            question = f'which of the columns {these} holds the labels?'
+            questions.ask(question, '--label-columns', header[column], '--sep', '')
+            return [column], False
+        return rest, False
+    if rest == called:
+        question = f"is {header[rest[0]]!r} a class, or are its values names of classes (--sep '')?"
+        questions.ask(question, '--label-columns', header[rest[0]], '--present', '1')
+        return rest, True
+    classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in called)]
+    others = [i for i in rest if i not in classes]
+    if not classes:
+        these = show([header[i] for i in rest])
+        raise ValueError(
+            f'{file}: none of the columns {these} looks like labels or like a class; '
+            '--label-columns NAME … says which are'
+        )
+    if others:
+        cells = [
+            f'{header[i]!r} ({next(filter(None, table.column(i)), "")[:20]!r}, …)' for i in others
+        ]
+        questions.ask(
+            f'the columns {first_names(cells, 9)} look like no class, and '
+            f'{first_names([header[i] for i in classes], 5, repr)} like classes',
+            *('--ignore-columns', *choices.ignored, *(header[i] for i in others)),
+        )
+    return classes, True

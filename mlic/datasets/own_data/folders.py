@@ -1,0 +1,69 @@
+"""Images whose folders are their labels."""
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from .labels import normalise
+from .splits import SPLIT_NAMES, Image
+
+
+def split_folders(files: list[str]) -> dict[str, str]:
+    """{folder at the top: split}, if all of them are called like splits, else {}."""
+    tops = {PurePosixPath(file).parts[0] for file in files if '/' in file}
+    names = {top: SPLIT_NAMES.get(top.lower()) for top in tops}
+    at_top = any('/' not in file for file in files)
+    return names if 'train' in names.values() and None not in names.values() and not at_top else {}
+
+
+def same_pictures(folder: Path, files: list[str]) -> list[list[str]]:
+    """Files with the same bytes together; only files of one size are read."""
+    by_size = defaultdict(list)
+    for file in files:
+        by_size[(folder / file).stat().st_size].append(file)
+    groups = defaultdict(list)
+    for size, members in by_size.items():
+        for file in members:
+            is_only = len(members) == 1
+            digest = file if is_only else hashlib.blake2b((folder / file).read_bytes()).digest()
+            groups[size, digest].append(file)
+    return list(groups.values())
+
+
+def folder_labels(file: str, nested: bool) -> set[str]:
+    """The labels that the folders of a file give it."""
+    folders = PurePosixPath(file).parts[:-1]
+    if len(folders) > 1 and not nested:
+        raise ValueError(
+            f'{file} is {len(folders)} folders deep: with --nested it has the labels '
+            f'{" and ".join(folders)}'
+        )
+    return {normalise(name) for name in folders}
+
+
+def from_folders(folder: Path, files: list[str], nested: bool) -> tuple[list[Image], list[str]]:
+    """Pictures with the labels of all folders they are in, and lines that say what was found."""
+    splits = split_folders(files)
+    said = [f'the folders {", ".join(sorted(splits))} are splits'] if splits else []
+    parts = defaultdict(list)
+    for file in files:
+        parts[splits.get(PurePosixPath(file).parts[0])].append(file)
+    images = []
+    for split, members in parts.items():
+        for group in same_pictures(folder, members):
+            labels = set()
+            for file in group:
+                inner = str(PurePosixPath(*PurePosixPath(file).parts[1:])) if split else file
+                labels |= folder_labels(inner, nested)
+            images.append(Image(group[0], labels, group[0], split))
+    said.append(f'{len(files)} files, {len(images)} different pictures')
+    names = defaultdict(list)
+    for image in images:
+        names[PurePosixPath(image.path).name].append(image.path)
+    clashes = [paths for paths in names.values() if len(paths) > 1]
+    if clashes:
+        said.append(
+            f'{len(clashes)} names stand for different pictures, such as '
+            f'{" and ".join(clashes[0][:2])}: they stay different images'
+        )
+    return images, said

@@ -1,0 +1,238 @@
+"""The images of a table: a row or several for each, with their labels and splits."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlic.names import first_names
+
+from .cells import CellError, read_cells, spell
+from .choices import Choices, Questions, Undecided, show
+from .columns import MARKED_SPLITS, Columns, choose_columns, label_name
+from .finder import ImageFinder
+from .flags import PRESENT, flag, plain_name, read_flags
+from .splits import SPLIT_NAMES, Image, find_split_name
+from .table import Table
+
+CONFIDENCES = 'confidence', 'score', 'probability'
+NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
+
+
+def read_images(
+    table: Table, folder: Path, choices: Choices, skip_missing: bool
+) -> tuple[list[Image], list[str] | None, list[str]]:
+    """The images of a table that are in the folder.
+
+    Returns:
+        tuple[list[Image], list[str] | None, list[str]]: The images; the classes in the order of
+            their columns, if they have columns; and lines that say what was taken for what.
+
+    Raises:
+        Undecided: If the columns or cells can be taken in several ways, or images are listed twice.
+        ValueError: If images are missing (unless skipped) or what is there makes no sense; names
+            the lines.
+    """
+    questions = Questions()
+    try:
+        found = _read(table, ImageFinder(folder), choices, skip_missing, questions)
+    except ValueError:
+        if not questions.said:
+            raise
+    if questions.said:
+        raise Undecided(f'{table.places[0][0]}: {"; ".join(questions.said)}', questions.options)
+    return found
+
+
+def _read(
+    table: Table, finder: ImageFinder, choices: Choices, skip_missing: bool, questions: Questions
+) -> tuple[list[Image], list[str] | None, list[str]]:
+    """:func:`read_images`, as far as the questions are answered as assumed."""
+    columns = choose_columns(table, finder, choices, questions)
+    missing = [row for row, found in enumerate(columns.found) if found is None]
+    _check_missing(table, columns, missing, finder, skip_missing)
+    rows_of: dict[str, list[int]] = {}
+    for row, found in enumerate(columns.found):
+        if found:
+            rows_of.setdefault(found.path, []).append(row)
+    repeated = any(len(rows) > 1 for rows in rows_of.values())
+    labels, form = _read_labels(table, columns, choices, repeated, questions)
+    confidence = _drop_absent(table, columns, choices, labels, repeated, questions)
+    if repeated:
+        _check_repeated(table, columns, rows_of, choices, questions)
+        form = 'a row for each label'
+    splits = _read_splits(table, columns.split)
+    images = []
+    for path, rows in rows_of.items():
+        differing = next((row for row in rows if splits[row] != splits[rows[0]]), None)
+        if differing is not None:
+            raise ValueError(f'{table.where(differing)}: {path} is in two splits')
+        names = set().union(*(labels[row] for row in rows))
+        images.append(Image(path, names, table.where(rows[0]), splits[rows[0]]))
+    lines = [*_describe(table, columns, form, confidence)]
+    if missing:
+        lines.append(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')
+    unlisted = len(finder.files) - len(images)
+    lines.append(
+        f'{len(images)} images; {unlisted} more in {finder.folder} have no row and are left out'
+    )
+    classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
+    if not classes:
+        lines += drop_no_label(images)
+    return images, classes, lines
+
+
+def _check_missing(
+    table: Table, columns: Columns, missing: list[int], finder: ImageFinder, skip_missing: bool
+) -> None:
+    """ValueError that names the images that are not there."""
+    column = table.column(columns.image)
+    if len(missing) == len(table.rows):
+        raise ValueError(
+            f'none of the {len(missing)} images of column {table.header[columns.image]!r} is in '
+            f'{finder.folder}, which has {len(finder.files)} image files; first: '
+            f'{column[0]!r} ({table.line(0)})'
+        )
+    if missing and not skip_missing:
+        names = [f'{column[row]!r} ({table.line(row)})' for row in missing]
+        raise ValueError(
+            f'{len(missing)} of {len(table.rows)} images are not in {finder.folder}: '
+            f'{first_names(names, 5)}. --skip-missing continues without them'
+        )
+
+
+def _read_labels(
+    table: Table, columns: Columns, choices: Choices, repeated: bool, questions: Questions
+) -> tuple[list[set[str]], str]:
+    """The labels of every row, and how they stand there."""
+    if columns.has_flags:
+        return read_flags(table, columns.labels, choices, questions)
+    labels = [set() for _ in table.rows]
+    forms = []
+    for i in columns.labels:
+        cells = {re.sub(r'\W', '', cell.lower()) for cell in table.values(i)} - {''}
+        if cells and cells <= {*SPLIT_NAMES} and not choices.labels:
+            name = table.header[i]
+            question = f'{name!r} holds {show(sorted(cells))}: are these labels?'
+            questions.ask(question, '--label-columns', name)
+        kind = label_name(table.header[i])
+        is_plural = bool(kind and kind[1])
+        many = False if repeated and not is_plural else is_plural or None
+        try:
+            found, form = read_cells(table.column(i), choices.sep, many)
+        except CellError as error:
+            message = f'{table.line(error.row)}: {error}'
+            if not error.separators:
+                raise ValueError(f'{table.places[0][0]}, {message}') from error
+            answers = ' or '.join(f"--sep '{spell(x)}'" for x in error.separators)
+            questions.ask(f'{message} ({answers})', '--sep', spell(error.separators[0]))
+            return labels, ''
+        forms.append(form)
+        for names, more in zip(labels, found):
+            names |= more
+    return labels, ', '.join(dict.fromkeys(forms))
+
+
+def _drop_absent(
+    table: Table, columns: Columns, choices: Choices, labels: list[set[str]], repeated: bool,
+    questions: Questions,
+) -> int | None:  # fmt: skip
+    """Let go of labels whose row says that they are not there; the column that says so."""
+    taken = {columns.image, columns.split, *columns.labels}
+    for i, name in enumerate(table.header):
+        if (
+            not columns.has_flags
+            and i not in taken
+            and plain_name(name) in CONFIDENCES
+            and name not in choices.ignored
+        ):
+            cells = table.column(i)
+            if not {flag(cell) for cell in cells} <= {'0', '1'}:
+                row = next(row for row, cell in enumerate(cells) if flag(cell) not in ('0', '1'))
+                questions.ask(
+                    f'{table.where(row)}: {cells[row]!r} in the column {name!r} is neither 0 nor 1,'
+                    ' so which labels are there? Without the column all are',
+                    *('--ignore-columns', *choices.ignored, name),
+                )
+                return i
+            for cell, names in zip(cells, labels):
+                if flag(cell) == '0':
+                    names.clear()
+            return i
+    return None
+
+
+def _check_repeated(
+    table: Table, columns: Columns, rows_of: dict, choices: Choices, questions: Questions
+) -> None:
+    """Refuse images in several rows, unless a row is one label."""
+    path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
+    places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
+    names = [plain_name(name) for name in table.header]
+    if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names:
+        raise ValueError(f'{places}; an image has one row: write all its labels into it')
+    kind = label_name(table.header[columns.labels[0]])
+    if choices.sep != '' and not (kind and not kind[1]):
+        questions.ask(
+            f'{places}; write all labels of an image into one row, or say that each row has one',
+            *('--sep', ''),
+        )
+
+
+def _read_splits(table: Table, column: int | None) -> list[str | None]:
+    """The split of every row; of tables in folders called like splits, theirs."""
+    if column is None:
+        names = {path: find_split_name(path) for path in {path for path, _ in table.places}}
+        given = len(names) > 1 and 'train' in names.values() and None not in names.values()
+        return [names[path] if given else None for path, _ in table.places]
+    name = table.header[column]
+    cells = [cell.lower() for cell in table.column(column)]
+    if plain_name(name) in MARKED_SPLITS and {flag(x) for x in cells} <= {
+        '0',
+        '1',
+        'true',
+        'false',
+    }:
+        yes, no = MARKED_SPLITS[plain_name(name)]
+        return [yes if flag(cell) in PRESENT else no for cell in cells]
+    for row, cell in enumerate(cells):
+        if cell not in SPLIT_NAMES:
+            raise ValueError(
+                f'{table.where(row)}: split {table.rows[row][column]!r} is none of '
+                f'{", ".join(SPLIT_NAMES)}'
+            )
+    return [SPLIT_NAMES[cell] for cell in cells]
+
+
+def drop_no_label(images: list[Image]) -> list[str]:
+    """Take 'No Finding', where it always stands alone, for an image without a label."""
+    names = {name for image in images for name in image.labels if name.casefold() in NO_LABEL}
+    marked = [image for image in images if image.labels & names]
+    if not names or any(len(image.labels) > 1 for image in marked):
+        return []
+    for image in marked:
+        image.labels = set()
+    return [f'{show(sorted(names))} is taken for no label: {len(marked)} images']
+
+
+def _describe(table: Table, columns: Columns, form: str, confidence: int | None) -> Sequence[str]:
+    """What was taken for what."""
+    files = list(dict.fromkeys(path for path, _ in table.places))
+    header = table.header
+    yield f'{first_names(files, 3)}: {len(table.rows)} rows'
+    without = f', without {columns.left_out!r} before them' if columns.left_out else ''
+    yield f'  images: column {header[columns.image]!r}{without}'
+    if columns.has_flags:
+        yield f'  labels: {form}'
+    else:
+        names = [header[i] for i in columns.labels]
+        yield f'  labels: in the column {show(names)}, {form}'
+    if confidence is not None:
+        yield f'  rows with 0 in {header[confidence]!r} say that the label is not there'
+    if columns.split is not None:
+        name = header[columns.split]
+        yes, no = MARKED_SPLITS.get(plain_name(name), ('', ''))
+        yield f'  split: column {name!r}' + (f' (yes is {yes}, no is {no})' if yes else '')
+    used = {columns.image, columns.split, confidence, *columns.labels}
+    unused = [header[i] or '(no name)' for i in range(len(header)) if i not in used]
+    if unused:
+        yield f'  columns not used: {", ".join(unused)}'

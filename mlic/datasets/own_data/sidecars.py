@@ -1,0 +1,139 @@
+"""Images with a text file for each: labels, or the boxes that YOLO is trained on."""
+
+import re
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from mlic.files import read_text
+from mlic.names import first_names
+
+from .cells import CellError, read_cells, spell
+from .choices import Undecided
+from .folders import split_folders
+from .labels import normalise
+from .splits import Image
+
+BOX = re.compile(r'(\d+)(?:\s+-?\d*\.?\d+(?:e-?\d+)?){4,}', re.IGNORECASE)
+BOX_NAMES = 'classes.txt', 'obj.names', '_darknet.labels', 'data.yaml', 'dataset.yaml'
+
+
+def from_sidecars(
+    folder: Path,
+    files: list[str],
+    others: list[str],
+    skip_missing: bool,
+    sep: str | None = None,
+    classes_file: Path | None = None,
+) -> tuple[list[Image], list[str]]:
+    """Pictures with the labels of their text files, and lines that say what was found.
+
+    Args:
+        folder (Path): Of the images.
+        files (list[str]): The images in it.
+        others (list[str]): Other files in it; the text of ``a/1.jpg`` is ``a/1.txt``, and that of
+            ``images/1.jpg`` may be ``labels/1.txt``.
+        skip_missing (bool): Leave out images without a text.
+        sep (str, optional): What is between the labels of a text. None: found out.
+        classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
+
+    Raises:
+        Undecided: If it is not clear what separates labels.
+        ValueError: If texts are missing or make no sense; names the file.
+    """
+    available = {other for other in others if other.lower().endswith('.txt')}
+    texts, missing = {}, []
+    for file in files:
+        same = str(PurePosixPath(file).with_suffix('.txt'))
+        apart = re.sub(r'(^|.*/)images/', r'\1labels/', same)
+        text = next((text for text in (same, apart) if text in available), None)
+        if text is None:
+            missing.append(file)
+        else:
+            texts[file] = text
+    if not texts:
+        raise ValueError(f'none of the {len(files)} images in {folder} has a .txt file next to it')
+    if missing and not skip_missing:
+        raise ValueError(
+            f'{len(missing)} of {len(files)} images have no .txt file next to them: '
+            f'{first_names(missing, 5)}. An empty one says that there is no label; --skip-missing '
+            'leaves these images out'
+        )
+    contents = {text: _content(folder / text) for text in texts.values()}
+    boxes = _read_boxes(folder, contents, classes_file)
+    labels, form = boxes or _read_labels(folder, contents, sep)
+    inner = {file: file.removeprefix('images/') for file in texts}
+    splits = split_folders(list(inner.values()))
+    images = [
+        Image(file, labels[text], str(folder / text), splits.get(inner[file].split('/')[0]))
+        for file, text in texts.items()
+    ]
+    left = len(available - set(texts.values()))
+    said = [
+        f'labels in .txt files, {form}',
+        f'{len(texts)} images with their labels next to them; without: {len(missing)} images '
+        f'(left out); {left} .txt files without an image',
+    ]
+    return images, said
+
+
+def _content(path: Path) -> str:
+    """The lines of a text that are not blank."""
+    return '\n'.join(filter(None, map(normalise, read_text(path).splitlines())))
+
+
+def _read_labels(
+    folder: Path, contents: dict[str, str], sep: str | None
+) -> tuple[dict[str, set[str]], str]:
+    """{text: labels}, a line or what a mark separates, and which, in words."""
+    try:
+        labels, form = read_cells(list(contents.values()), sep, many=True, blanks=False)
+    except CellError as error:
+        fault = f'{folder / list(contents)[error.row]}: {error}'
+        if not error.separators:
+            raise ValueError(fault) from error
+        raise Undecided(fault, ['--sep', spell(error.separators[0])]) from error
+    return dict(zip(contents, labels)), form
+
+
+def _read_boxes(
+    folder: Path, contents: dict[str, str], classes_file: Path | None
+) -> tuple[dict[str, set[str]], str] | None:
+    """{text: names of its boxes}, and whose names, in words; None if the texts hold no boxes."""
+    lines = [line for text in contents.values() for line in text.splitlines()]
+    if not any(map(BOX.fullmatch, lines)):
+        return None
+    source, names = _box_names(folder, contents, classes_file)
+    labels = {}
+    for text, content in contents.items():
+        labels[text] = set()
+        for line in content.splitlines():
+            box = BOX.fullmatch(line)
+            if box is None or int(box[1]) >= len(names):
+                fault = f'is no box of one of the {len(names)} classes in {source}'
+                raise ValueError(f'{folder / text}: {line!r} {fault}')
+            labels[text].add(names[int(box[1])])
+    return labels, f'as YOLO boxes; the names of their classes are from {source}'
+
+
+def _box_names(
+    folder: Path, contents: dict[str, str], classes_file: Path | None
+) -> tuple[Path, list[str]]:
+    """The file that names the classes of boxes, and the names."""
+    places = dict.fromkeys([folder, folder.parent, *((folder / x).parent for x in contents)])
+    found = [place / name for place in places for name in BOX_NAMES if (place / name).is_file()]
+    if not (classes_file or found):
+        raise ValueError(
+            f'{folder / next(iter(contents))}: looks like YOLO boxes, and none of '
+            f'{", ".join(BOX_NAMES)} is there to name their classes: --classes FILE does, a name a '
+            'line, that of number 0 first'
+        )
+    path = classes_file or found[0]
+    if path.suffix != '.yaml':
+        return path, [normalise(line) for line in read_text(path).splitlines() if line.strip()]
+    try:
+        names = yaml.safe_load(read_text(path))['names']
+        names = [names[i] for i in range(len(names))]
+    except (yaml.YAMLError, RecursionError, TypeError, LookupError) as error:
+        raise ValueError(f'{path}: has no list "names" of classes') from error
+    return path, [normalise(str(name)) for name in names]

@@ -1,0 +1,178 @@
+"""The cells of tables: what delimits them, and which row is the header."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlic.datasets.list_files import IMAGE_SUFFIXES
+from mlic.files import read_bytes, read_text
+
+from .labels import normalise
+
+DELIMITERS = ',;\t|'
+IMAGE_COLUMN = 'image'  # of a table that does not name it
+PANDAS = 'with pandas: pandas.read_{}.to_csv("labels.csv", index=False)'
+NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
+    (b'PK\x03\x04', 'an Excel workbook', 'save it as "CSV UTF-8"'),
+    (b'\xd0\xcf\x11\xe0', 'an Excel workbook', 'save it as "CSV UTF-8"'),
+    (b'PAR1', 'a Parquet file', PANDAS.format('parquet(FILE)')),
+    (b'\xff\xfe', 'UTF-16', 'save it as "CSV UTF-8"'),
+    (b'\xfe\xff', 'UTF-16', 'save it as "CSV UTF-8"'),
+    (b'{', 'JSON', PANDAS.format('json(FILE, lines=True)')),
+    (b'[', 'JSON', PANDAS.format('json(FILE)')),
+)
+
+
+@dataclass
+class Table:
+    """Cells: each row has as many as ``header`` has names; ``places`` are (file, line)."""
+
+    header: list[str]
+    rows: list[list[str]]
+    places: list[tuple[Path, int]]
+
+    def column(self, index: int) -> list[str]:
+        """The cells of a column."""
+        return [cells[index] for cells in self.rows]
+
+    def values(self, index: int) -> set[str]:
+        """The different cells of a column."""
+        return {cells[index] for cells in self.rows}
+
+    def where(self, row: int) -> str:
+        """A row's file and line."""
+        return '{}, line {}'.format(*self.places[row])
+
+    def line(self, row: int) -> str:
+        """A row's line, and its file where there are several."""
+        several = self.places[0][0] != self.places[-1][0]
+        return self.where(row) if several else f'line {self.places[row][1]}'
+
+
+def read_tables(paths: list[Path]) -> Table:
+    """Tables with the same columns, one below the other.
+
+    Raises:
+        ValueError: If one is no table with a header, or has other columns; names the line.
+    """
+    table, *others = map(read_table, paths)
+    for path, other in zip(paths[1:], others):
+        if sorted(other.header) != sorted(table.header):
+            differing = sorted({*other.header} ^ {*table.header})
+            raise ValueError(f'{path} and {paths[0]} differ in the columns {differing}')
+        order = [other.header.index(name) for name in table.header]
+        table.rows += [[cells[i] for i in order] for cells in other.rows]
+        table.places += other.places
+    return table
+
+
+def read_table(path: Path) -> Table:
+    """Split a file into cells.
+
+    The delimiter is that of a first line ``sep=;``, or the mark that cuts the header into most
+    cells and every row into as many; blanks, where there is no mark. A first line that is the
+    number of rows (CelebA's) is dropped; a header that lacks the name of its first column gets
+    ``image``; columns without a name and without a content are dropped.
+
+    Raises:
+        ValueError: If it is not a table with a header; names the line.
+    """
+    text = _text_of(path)
+    said = re.match(r'"?sep=([^\w\s"]|\t)"?[,;\t ]*\r?\n', text, re.IGNORECASE)
+    counted = re.match(r'\s*(\d+)[ \t]*\r?\n', text)
+    start = (said or counted).end() if said or counted else 0
+    skipped, text = text[:start].count('\n'), text[start:]
+    try:
+        lines = _cut(text, said and said[1]) if not counted else _cut_at_blanks(text)
+    except csv.Error as error:
+        line, fault = error.args
+        raise ValueError(f'{path}, line {line + skipped}: {fault}') from error
+    if not lines:
+        raise ValueError(f'{path}: is empty')
+    places = [(path, line + skipped) for line, _ in lines[1:]]
+    table = Table(lines[0][1], [cells for _, cells in lines[1:]], places)
+    _check(table, path, lines[0][0] + skipped)
+    if counted and len(table.rows) != int(counted[1]):
+        raise ValueError(f'{path}: {len(table.rows)} rows, but its first line says {counted[1]}')
+    used = [i for i, name in enumerate(table.header) if name or any(table.column(i))]
+    if len(used) < len(table.header):
+        table.header = [table.header[i] for i in used]
+        table.rows = [[cells[i] for i in used] for cells in table.rows]
+    return table
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file, or a refusal that names its kind."""
+    start = read_bytes(path)[:64].removeprefix(b'\xef\xbb\xbf').lstrip()
+    for signature, kind, way in NOT_TABLES:
+        if start.startswith(signature):
+            raise ValueError(f'{path}: is {kind}, not a table as text; {way}')
+    text = read_text(path)
+    if '\0' in text:
+        raise ValueError(f'{path}: has NUL characters (UTF-16?); save it as "CSV UTF-8"')
+    return text
+
+
+def _cut(text: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
+    """(line, cells) of every row that is not blank, cut by the delimiter that fits.
+
+    Raises:
+        csv.Error: With the line and the fault, if none does.
+    """
+    first = next((line for line in text.splitlines() if line.strip()), '')
+    marks = sorted(filter(first.count, DELIMITERS), key=first.count, reverse=True)
+    marks = [delimiter] if delimiter else marks
+    if not marks:
+        return _cut_at_blanks(text)
+    best = fault = None
+    for mark in marks:
+        lines = io.StringIO(text, newline='')
+        reader = csv.reader(lines, delimiter=mark, strict=True, skipinitialspace=True)
+        rows = []
+        try:
+            for cells in reader:
+                if any(map(str.strip, cells)):
+                    rows.append((reader.line_num, [normalise(cell) for cell in cells]))
+        except csv.Error as error:
+            fault = fault or csv.Error(reader.line_num, str(error))
+            continue
+        width = len(rows[0][1]) if rows else 0
+        if width > 1 and all(len(cells) == width for _, cells in rows):
+            return rows
+        best = best or rows
+    if fault:
+        raise fault
+    return best or []
+
+
+def _cut_at_blanks(text: str) -> list[tuple[int, list[str]]]:
+    """(line, cells) of a text with blanks between the cells."""
+    lines = enumerate(text.splitlines(), 1)
+    rows = [(line, normalise(row).split()) for line, row in lines if row.strip()]
+    if len(rows) > 1 and len(rows[1][1]) == len(rows[0][1]) + 1:
+        rows[0][1].insert(0, IMAGE_COLUMN)
+    return rows
+
+
+def _check(table: Table, path: Path, line: int) -> None:
+    """ValueError unless there is a header and every row has as many cells."""
+    header = table.header
+    if any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in header):
+        raise ValueError(
+            f'{path}, line {line}: {header} looks like an image and its labels; '
+            'the first row must name the columns, such as image,labels; '
+            + PANDAS.format('csv(FILE, names=["image", "labels"])')
+        )
+    if len(header) < 2 or not table.rows:
+        raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise ValueError(f'{path}, line {line}: the column {twice[0]!r} is there twice')
+    for row, cells in enumerate(table.rows):
+        if len(cells) != len(header):
+            raise ValueError(
+                f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)}; '
+                'a cell that holds the delimiter stands in quotes'
+            )

@@ -1,0 +1,205 @@
+"""train.py --dry-run, and weights that a run would have to fetch first."""
+
+import http.server
+import threading
+from unittest import mock
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from mlic.engine.checkpoints.downloads import DownloadError, initial_weights, look_for_weights
+from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
+from tests.helpers import ROOT, call_tool, run_process
+from tests.tiny_runs import two_stage_config
+
+RESNET101 = 'resnet101-63fe2227.pth'
+
+
+@pytest.fixture
+def config(tmp_path):
+    """40 images to train and 16 to validate, in batches of 8, for 4 epochs."""
+    cfg = two_stage_config(tmp_path / 'run')
+    cfg.pop('experiment_name')
+    cfg.dump(str(tmp_path / 'config.py'))
+    return tmp_path / 'config.py'
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network, and an empty cache, which is returned."""
+    for name in ('http_proxy', 'https_proxy'):
+        monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    cache = tmp_path / 'cache' / 'hub' / 'checkpoints'
+    cache.mkdir(parents=True)
+    return cache
+
+
+# ---------------------------------------------------------------- what it says
+
+
+def test_dry_run_says_what_it_found_and_leaves_nothing(config, capsys):
+    from mlic.cli import dry_run
+
+    with mock.patch.object(dry_run, 'build_model', wraps=dry_run.build_model) as build:
+        assert call_tool('tools/train.py', config, '--dry-run') is None
+    assert build.call_count == 1
+    lines = capsys.readouterr().out.splitlines()
+    lines = lines[lines.index('ok') + 1 :]
+    number = sum(p.numel() for p in dry_run.build_model(Config.fromfile(config)).parameters())
+    assert lines[:4] == [
+        'images: 40 train, 16 val; 10 classes',
+        'batch: 1 process x 8 images x 1 accumulated = 8 a step',
+        'iterations: 5 an epoch, 4 epochs, 20 in all',
+        f'parameters: {number:,}, {number:,} of them trained',
+    ]
+    assert lines[4].startswith('memory of a process (a guess): ')
+    assert lines[5].startswith('warning: 1 processes x batch 8') and len(lines) == 6
+    assert not (config.parent / 'run').exists()
+
+
+@pytest.mark.parametrize('drop_last, iterations', [(False, 2), (True, 1)])
+def test_dry_run_counts_the_processes_that_would_start(
+    config, monkeypatch, capsys, drop_last, iterations
+):
+    monkeypatch.setenv('WORLD_SIZE', '3')  # 14 images each
+    options = [f'train_dataloader.drop_last={drop_last}', 'optim_wrapper.accumulative_counts=2']
+    arguments = ['--launcher', 'pytorch', '--dry-run', '--epochs', 7, '--cfg-options', *options]
+    assert call_tool('tools/train.py', config, *arguments) is None
+    out = capsys.readouterr().out
+    assert 'batch: 3 processes x 8 images x 2 accumulated = 48 a step\n' in out
+    assert f'iterations: {iterations} an epoch, 7 epochs, {7 * iterations} in all\n' in out
+
+
+def test_dry_run_refuses_more_processes_than_images_and_parts_that_do_not_fit(config, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '41')
+    error = call_tool('tools/train.py', config, '--launcher', 'pytorch', '--dry-run')
+    assert error == (
+        'error: train_dataloader has 40 images for 41 processes, so that some would have none: '
+        'start at most 40, or check the list of images'
+    )
+    wrong = call_tool(
+        'tools/train.py', config, '--dry-run', '--cfg-options', 'model.neck.in_channels=17'
+    )
+    assert wrong.startswith('error: SARLNeck(in_channels=17) takes a feature map')
+
+
+# ---------------------------------------------------------------- the guess at the memory
+
+
+class TwoLayers(BaseModel):
+    """What it saves is known: the images (B, 5), and the hidden values (B, 3) once."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 3), nn.Linear(3, 2)
+        self.register_buffer('kept', torch.zeros(7))
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=self.second(self.first(torch.stack(inputs)).relu()).sum())
+
+
+@pytest.mark.parametrize('kind, size', [('OptimWrapper', 4), ('AmpOptimWrapper', 2)])
+def test_what_a_batch_leaves_is_what_the_layers_save(kind, size):
+    data = dict(inputs=[torch.rand(5) for _ in range(6)])
+    cfg = dict(optim_wrapper=dict(type=kind))
+    assert saved_bytes(cfg, TwoLayers(), data) == 6 * (5 + 3) * size
+
+
+@pytest.mark.parametrize(
+    'optimizer',
+    [
+        dict(type='AdamW', lr=0.1),
+        dict(type='SGD', lr=0.1, momentum=0.9),
+        dict(type='SGD', lr=0.1),
+        dict(type='RMSprop', lr=0.1),
+    ],
+)
+@pytest.mark.parametrize('hooks', [[], [dict(type='EMAHook', momentum=0.1)]])
+def test_what_is_held_is_what_a_step_leaves(optimizer, hooks):
+    model = TwoLayers()
+    model.second.requires_grad_(False)
+    settings = {key: value for key, value in optimizer.items() if key != 'type'}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    step = getattr(torch.optim, optimizer['type'])(trained, **settings)
+    model([torch.rand(5)])['loss'].backward()
+    step.step()
+    states = [t for state in step.state.values() for t in state.values() if torch.is_tensor(t)]
+    tensors = [*model.parameters(), *model.buffers()] * (1 + len(hooks))
+    tensors += [p.grad for p in trained] + [t for t in states if t.dim()]  # not the step counters
+    cfg = dict(optim_wrapper=dict(optimizer=optimizer), custom_hooks=hooks)
+    assert held_bytes(cfg, model) == sum(4 * t.numel() for t in tensors)
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_weights_are_found_anywhere_in_a_config():
+    flagship = Config.fromfile(ROOT / 'configs/sadcl/sadcl_r101_coco448.py')
+    assert initial_weights(flagship) == ['torchvision://resnet101']
+    pretrained = dict(type='Pretrained', checkpoint='a.pth')
+    model = dict(
+        backbone=dict(init_cfg=[dict(type='Kaiming'), pretrained]),
+        neck=[dict(init_cfg=None), dict(init_cfg=pretrained)],
+        head=dict(pretrained=True),
+        pretrained='b.pth',
+    )
+    assert initial_weights(dict(model=model, load_from='c.pth')) == ['a.pth', 'b.pth', 'c.pth']
+
+
+def test_weights_are_looked_for_and_not_fetched(offline, tmp_path, monkeypatch):
+    (tmp_path / 'net.pth').write_bytes(b'0' * 3_000_000)
+    assert look_for_weights(str(tmp_path / 'net.pth')) == 'is there'
+    assert look_for_weights('s3://bucket/net.pth') == 'is not looked at'
+    with pytest.raises(FileNotFoundError, match='no.pth is not a file'):
+        look_for_weights('no.pth')
+    handler = mock.Mock(wraps=http.server.SimpleHTTPRequestHandler)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}'
+        assert look_for_weights(f'{address}/net.pth') == f'will be downloaded to {offline} (3 MB)'
+        with pytest.raises(DownloadError, match='no.pth is neither in .* File not found'):
+            look_for_weights(f'{address}/no.pth')
+        server.shutdown()
+    assert list(offline.iterdir()) == []
+    (offline / 'net.pth').touch()
+    assert look_for_weights(f'{address}/net.pth') == f'is in {offline}'
+    (offline / RESNET101).touch()
+    assert look_for_weights('torchvision://resnet101') == f'is in {offline}'
+
+
+def test_every_process_fails_alike_before_one_waits_for_anothers_download(offline):
+    with pytest.raises(DownloadError, match='torchvision://resnet101 is neither in') as error:
+        CheckpointLoader.load_checkpoint('torchvision://resnet101')
+    assert 'Without a network' in str(error.value) and RESNET101 in str(error.value)
+
+
+@pytest.fixture
+def needs_download(config):
+    """The config with a backbone whose weights are downloaded."""
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='torchvision://resnet101')
+    cfg.dump(str(config))
+    return config
+
+
+@pytest.mark.parametrize('options', [[], ['--dry-run']])
+def test_train_py_without_network_ends_before_it_begins(needs_download, offline, options, capsys):
+    error = call_tool('tools/train.py', needs_download, *options)
+    assert error.startswith('error: torchvision://resnet101 is neither in ')
+    assert capsys.readouterr().out == '' and not (needs_download.parent / 'run').exists()
+
+
+@pytest.mark.dist
+def test_dist_train_without_network_says_one_line(needs_download, offline):
+    result = run_process(ROOT / 'tools/dist_train.sh', needs_download, 2, cwd=ROOT)
+    assert result.returncode == 1
+    assert result.stdout == ''
+    (line,) = [line for line in result.stderr.splitlines() if 'Warning' not in line]
+    assert line.startswith('error: torchvision://resnet101 is neither in ')

@@ -1,0 +1,652 @@
+"""Tables as other programs write them: read as they are meant, or refused with a command."""
+
+import csv
+import io
+import json
+import shlex
+import time
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from mlic.cli import from_csv
+from mlic.datasets.own_data.choices import Choices, Undecided
+from mlic.datasets.own_data.finder import ImageFinder
+from mlic.datasets.own_data.rows import read_images
+from mlic.datasets.own_data.table import read_tables
+
+pytestmark = pytest.mark.usefixtures('empty_folder')
+A, B, C, D = WANTED = ['cat', 'dog'], ['cat'], [], ['dog']
+NAMES = ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg']
+
+
+def write_photos(*names):
+    """Files of the folder photos; only their names matter."""
+    for name in names:
+        path = Path('photos', name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def read(*options, tables=('labels.csv',)):
+    """{image: (its labels, sorted; its split)} of what the tool reads."""
+    found = {}
+
+    def keep(args, images, folder, classes=None):
+        found.update({x.path: (sorted(x.labels), x.split) for x in images})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(from_csv, 'finish', keep)
+        from_csv.main([*map(str, tables), '--images', 'photos', '--out', 'out', *options])
+    return found
+
+
+def labels_of(*options, **kwargs):
+    return {path: labels for path, (labels, _) in read(*options, **kwargs).items()}
+
+
+def refused(*options, **kwargs):
+    """(the message, the options that it adds to those typed)."""
+    with pytest.raises(SystemExit) as error:
+        read(*options, **kwargs)
+    message = str(error.value.code)
+    assert message.startswith('error: ') and '\n' not in message
+    said, _, command = message.partition('type: ')
+    words = shlex.split(command)
+    tables = kwargs.get('tables', ['labels.csv'])
+    typed = [*map(str, tables), '--images', 'photos', '--out', 'out', *options]
+    if command:
+        start = words.index(typed[0])
+        assert words[start : start + len(typed)] == typed
+        return said, words[start + len(typed) :]
+    return said, None
+
+
+# name of an export: its table, files of the folder, and labels by file
+READ = {
+    'kaggle planet': (
+        'image_name,tags\ntrain_0,haze primary\ntrain_1,clear primary\ntrain_2,clear\n'
+        'train_3,haze clear\n',
+        {
+            'train_0.jpg': ['haze', 'primary'],
+            'train_1.jpg': ['clear', 'primary'],
+            'train_2.jpg': ['clear'],
+            'train_3.jpg': ['clear', 'haze'],
+        },
+    ),
+    'fastai pascal': (
+        'fname,labels,is_valid\na.jpg,cat dog,True\nb.jpg,cat,False\nc.jpg,,False\n'
+        'd.jpg,dog,True\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'chestx-ray14': (
+        'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View '
+        'Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],\n'
+        '00000001_000.png,cat|dog,0,1,58,M,PA,2682,2749,0.143,0.143,\n'
+        '00000002_000.png,cat,0,2,58,M,PA,2682,2749,0.143,0.143,\n'
+        '00000003_000.png,No Finding,0,3,58,M,PA,2682,2749,0.143,0.143,\n',
+        {
+            'images_001/images/00000001_000.png': A,
+            'images_001/images/00000002_000.png': B,
+            'images_002/images/00000003_000.png': C,
+        },
+    ),
+    'open images': (
+        'ImageID,Source,LabelName,Confidence\na,verification,cat,1\na,verification,dog,1\n'
+        'b,verification,cat,1\nb,verification,dog,0\nc,verification,cat,0\nd,machine,dog,1\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'boxes of tensorflow': (
+        'filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,9,9,cat,1,2,3,4\n'
+        'a.jpg,9,9,dog,1,2,3,4\na.jpg,9,9,dog,5,2,3,4\nb.jpg,9,9,cat,1,2,3,4\n',
+        {'a.jpg': A, 'b.jpg': B},
+    ),
+    'celeba as text': (
+        '4\ncat dog \na.jpg  1  1\nb.jpg  1 -1\nc.jpg -1 -1\nd.jpg -1  1\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'celeba as csv': (
+        'image_id,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,-1,-1\nd.jpg,-1,1\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'get_dummies with its index': (
+        ',image,cat,dog\n0,a.jpg,True,True\n1,b.jpg,True,False\n2,c.jpg,False,False\n'
+        '3,d.jpg,False,True\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'the file name as the index of pandas': (
+        ',cat,dog\na.jpg,1,1\nb.jpg,1,0\nc.jpg,0,0\nd.jpg,0,1\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'excel': (
+        'sep=;\r\nimage;labels;\r\na.jpg;cat, dog;\r\nb.jpg;cat;\r\nc.jpg;;\r\nd.jpg;dog;\r\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'windows paths': (
+        'path,labels\nC:\\data\\my photos\\a.jpg,cat;dog\nC:\\data\\my photos\\x\\b.jpg,cat\n',
+        {'a.jpg': A, 'x/b.jpg': B},
+    ),
+    'label studio': (
+        'annotation_id,annotator,choice,created_at,id,image,lead_time\n'
+        '1,1,"{""choices"":[""cat"",""dog""]}",2024,1,/data/upload/3/0a1b2c3d-a.jpg,3.5\n'
+        '2,1,cat,2024,2,/data/upload/3/1a1b2c3d-b.jpg,2.5\n'
+        '3,1,,2024,3,/data/upload/3/2a1b2c3d-c.jpg,2.5\n'
+        '4,1,dog,2024,4,http://host/data/upload/3/3a1b2c3d-d.jpg?x=1,2.5\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'label studio boxes': (
+        'image,label\n'
+        'a.jpg,"[{""x"":1.5,""rectanglelabels"":[""cat""]},{""x"":2,""rectanglelabels"":[""dog""]}]"\n'
+        'b.jpg,"[{""x"":1.5,""rectanglelabels"":[""cat""]}]"\nc.jpg,[]\n',
+        dict(zip(NAMES, WANTED[:3])),
+    ),
+    'vgg image annotator': (
+        'filename,file_size,file_attributes,region_count,labels\n'
+        'a.jpg,9,"{}",1,"{""cat"":true,""dog"":true}"\nb.jpg,9,"{}",1,"{""cat"":true}"\nc.jpg,9,{},0,{}\n',
+        dict(zip(NAMES, WANTED[:3])),
+    ),
+    'vertex with a header': (
+        'ml_use,image,labels\ntraining,gs://bucket/set/a.jpg,cat;dog\ntest,gs://bucket/set/b.jpg,cat\n',
+        {'a.jpg': A, 'b.jpg': B},
+    ),
+    'hugging face metadata': (
+        "file_name,labels\ntrain/a.jpg,\"['cat', 'dog']\"\ntrain/b.jpg,['cat']\ntrain/c.jpg,[]\n",
+        {'train/a.jpg': A, 'train/b.jpg': B, 'train/c.jpg': C},
+    ),
+    'names with commas': (
+        'image,labels\na.jpg,"[\'table, dining\', ""driver\'s seat""]"\nb.jpg,"[\'cat\']"\n',
+        {'a.jpg': ["driver's seat", 'table, dining'], 'b.jpg': B},
+    ),
+    'an array of numpy': (
+        "image,labels\na.jpg,['cat' 'dog']\nb.jpg,['cat']\n",
+        {'a.jpg': A, 'b.jpg': B},
+    ),
+    'a tuple and a set': (
+        "image,labels\na.jpg,\"('cat', 'dog')\"\nb.jpg,{'cat'}\n",
+        {'a.jpg': A, 'b.jpg': B},
+    ),
+    'bare lists': (
+        'image,labels\na.jpg,"[cat, dog]"\nb.jpg,[cat]\nc.jpg,[]\n',
+        dict(zip(NAMES, WANTED[:3])),
+    ),
+    'lines in a cell': (
+        'image,labels\na.jpg,"cat\ndog"\nb.jpg,cat\nc.jpg,\nd.jpg,dog\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'quotes after a blank': (
+        'image, labels\na.jpg, "cat, dog"\nb.jpg, "cat"\nc.jpg, ""\nd.jpg, dog\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'quotes within a cell': (
+        'image,labels\na.jpg,"""table, dining"", dog"\nb.jpg,"dog, cat"\nc.jpg,cat\nd.jpg,dog\n',
+        {'a.jpg': ['dog', 'table, dining'], 'b.jpg': A, 'c.jpg': B, 'd.jpg': D},
+    ),
+    'bars between the columns': (
+        'image|labels\na.jpg|cat;dog\nb.jpg|cat\nc.jpg|\nd.jpg|dog\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'a code that stands for names': (
+        'id,image_name,label\n1,b.jpg,cat\n2,1.jpg,dog\n',
+        {'b.jpg': ['cat'], '1.jpg': ['dog']},
+    ),
+}
+
+
+@pytest.mark.parametrize('name', READ)
+def test_an_export_is_read_as_it_is_meant(name):
+    text, expected = READ[name]
+    Path('labels.csv').write_bytes(text.encode())
+    write_photos(*expected, 'other.jpg')
+    assert labels_of() == expected
+
+
+# what is not certain: table, a part of the message, the options that decide, labels with them
+ASKED = {
+    'chexpert': (
+        'Path,Sex,Age,AP/PA,cat,dog\nset/train/a.jpg,Female,60,AP,1.0,1.0\n'
+        'set/train/b.jpg,Male,0,,1.0,0.0\nset/train/c.jpg,Female,1,PA,,\nset/train/d.jpg,Male,2,,-1.0,1.0\n',
+        "'Sex' ('Female', …), 'Age' ('60', …), 'AP/PA' ('AP', …) look like no class",
+        ['--ignore-columns', 'Sex', 'Age', 'AP/PA', '--present', '1', '--absent', '0', '', '-1'],
+        WANTED,
+    ),
+    'a fold among classes': (
+        'image,cat,dog,fold\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
+        "'fold' ('0', …) look like no class",
+        ['--ignore-columns', 'fold'],
+        WANTED,
+    ),
+    'minus one beside zero': (
+        'image,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,0,-1\nd.jpg,-1,1\n',
+        "hold '-1', '0', '1', and only 0 and 1",
+        ['--present', '1', '--absent', '0', '-1'],
+        WANTED,
+    ),
+    'minus one beside blanks': (
+        'image,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,,-1\nd.jpg,-1,1\n',
+        "hold blank, '-1', '1'",
+        ['--present', '1', '--absent', '', '-1'],
+        WANTED,
+    ),
+    'crosses': (
+        'image,cat,dog\na.jpg,x,X\nb.jpg,x,\nc.jpg,,\nd.jpg,,x\n',
+        "hold blank, 'x'",
+        ['--present', 'x', '--absent', ''],
+        WANTED,
+    ),
+    'yes and no': (
+        'image,cat,dog\na.jpg,yes,yes\nb.jpg,yes,no\nc.jpg,no,no\nd.jpg,no,yes\n',
+        "hold 'no', 'yes'",
+        ['--present', 'yes', '--absent', 'no'],
+        WANTED,
+    ),
+    'two forms of yes': (
+        'image,cat,dog\na.jpg,1,True\nb.jpg,1,True\n',
+        "hold '1', 'true'",
+        ['--present', '1', 'true'],
+        [A, A],
+    ),
+    'numbers of objects': (
+        'image,cat,dog\na.jpg,2,1\nb.jpg,1,0\nc.jpg,0,0\nd.jpg,0,3\n',
+        "hold '0', '1', '2', '3'",
+        ['--present', '1', '2', '3', '--absent', '0'],
+        WANTED,
+    ),
+    'two columns of files': (
+        'left,right,labels\na.jpg,b.jpg,cat;dog\nb.jpg,a.jpg,cat\n',
+        "'left', 'right' all name files of photos",
+        ['--image-column', 'left'],
+        WANTED[:2],
+    ),
+    'rows of labels under a name for several': (
+        'image,labels\na.jpg,cat\na.jpg,dog\nb.jpg,cat\n',
+        'a.jpg is listed twice, in line 2 and in line 3',
+        ['--sep', ''],
+        WANTED[:2],
+    ),
+    'two separators': (
+        'image,labels\na.jpg,cat;dog\nb.jpg,"cat, big"\n',
+        "line 2: 'cat;dog': does it hold several labels, and which separates labels: ; or ,?",
+        ['--sep', ';'],
+        [A, ['cat, big']],
+    ),
+    'blanks in single names': (
+        'image,label\na.jpg,polar bear\nb.jpg,brown bear\n',
+        "'polar bear': does it hold several labels",
+        ['--sep', ' '],
+        [['bear', 'polar'], ['bear', 'brown']],
+    ),
+    'names of ImageNet with commas': (
+        'image,labels\na.jpg,"tench, Tinca tinca"\nb.jpg,"goldfish, Carassius auratus"\n',
+        'does it hold several labels, and which separates labels: ,?',
+        ['--sep', ','],
+        [['Tinca tinca', 'tench'], ['Carassius auratus', 'goldfish']],
+    ),
+    'scores of rows': (
+        'ImageID,LabelName,Confidence\na,cat,0.9\na,dog,0.8\nb,cat,1\n',
+        "line 2: '0.9' in the column 'Confidence' is neither 0 nor 1",
+        ['--ignore-columns', 'Confidence'],
+        WANTED[:2],
+    ),
+    'words of no known column': (
+        'image,animal,caption\na.jpg,cat,one\nb.jpg,cat,two\nc.jpg,dog,three\n',
+        "which of the columns 'animal', 'caption' holds the labels?",
+        ['--label-columns', 'animal', '--sep', ''],
+        [['cat'], ['cat'], ['dog']],
+    ),
+    'a label column of 0 and 1': (
+        'image,label\na.jpg,1\nb.jpg,0\n',
+        "is 'label' a class, or are its values names of classes (--sep '')?",
+        ['--label-columns', 'label', '--present', '1'],
+        [['label'], []],
+    ),
+    'fiftyone': (
+        'filepath,ground_truth.label,tags\n/home/me/a.jpg,cat,"[""train""]"\n/home/me/b.jpg,dog,[]\n',
+        "'ground_truth.label', 'tags' could all hold the labels",
+        ['--label-columns', 'ground_truth.label'],
+        [['cat'], ['dog']],
+    ),
+    'two split columns': (
+        'image,labels,split,is_valid\na.jpg,cat;dog,train,False\nb.jpg,cat,val,True\n',
+        "'split', 'is_valid' all say which images are for training",
+        ['--split-column', 'split'],
+        WANTED[:2],
+    ),
+    'numbers without suffix': (
+        'number,labels\n1,cat;dog\n2,cat\n',
+        "only the column 'number' names files of photos, without their suffix",
+        ['--image-column', 'number'],
+        WANTED[:2],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ASKED)
+def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
+    text, said, options, expected = ASKED[name]
+    Path('labels.csv').write_text(text)
+    names = ['1.jpg', '2.jpg'] if 'suffix' in name else NAMES
+    write_photos(*names)
+    message, added = refused()
+    assert said in message
+    assert added == options
+    assert labels_of(*added) == dict(zip(names, expected))
+
+
+REFUSED = {
+    'google without a header': ('gs://b/a.jpg,cat,dog\ngs://b/b.jpg,cat\n', 'the first row must'),
+    'two annotators': (
+        'annotator,choice,image\n1,cat,a.jpg\n2,dog,a.jpg\n',
+        'a.jpg is listed twice, in line 2 and in line 3; an image has one row',
+    ),
+    'classes with two rows': (
+        'image,cat,dog\na.jpg,1,0\na.jpg,0,1\n',
+        'a.jpg is listed twice, in line 2 and in line 3',
+    ),
+    'no file of the folder': ('x,y\n1,cat\n2,dog\n', "no cell of the columns 'x', 'y' is a file"),
+    'an object of unknown names': (
+        'image,labels\na.jpg,"{""text"": ""cat""}"\n',
+        "labels.csv, line 2: '{\"text\": \"cat\"}': an object with ['text']",
+    ),
+    'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is no label'),
+    'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
+    'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
+    'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
+    'two splits of an image': (
+        'image,label,split\na.jpg,cat,train\na.jpg,dog,val\n',
+        'line 3: a.jpg is in two splits',
+    ),
+    'a value that is not decided': (
+        'image,cat,dog\na.jpg,1,w\nb.jpg,1,0\n',
+        "line 2: 'w' in the column 'dog' is neither '1' (--present) nor '0' (--absent)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_what_makes_no_sense_is_one_line(name):
+    text, said = REFUSED[name]
+    Path('labels.csv').write_text(text)
+    write_photos('a.jpg', 'b.jpg')
+    decided = ['--present', '1', '--absent', '0'] if 'decided' in name else []
+    message, added = refused(*decided)
+    assert said in message
+    assert added is None
+
+
+@pytest.mark.parametrize(
+    'content, said',
+    [
+        (
+            'image,labels\n'.encode('utf-16'),
+            'is UTF-16, not a table as text; save it as "CSV UTF-8"',
+        ),
+        ('image,labels\n'.encode('utf-16-le'), 'has NUL characters (UTF-16?)'),
+        ('image,labels\na.jpg,caf\xe9\n'.encode('cp1252'), 'line 2: not UTF-8'),
+        (b'PK\x03\x04rest', 'is an Excel workbook'),
+        (b'PAR1rest', 'is a Parquet file, not a table as text; with pandas: pandas.read_parquet'),
+    ],
+)
+def test_a_file_that_is_no_text_table_says_what_it_is(content, said):
+    Path('labels.csv').write_bytes(content)
+    write_photos('a.jpg')
+    message, _ = refused()
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    'cell', ['[' * 120_000, '[' * 9_000, '[' + '-' * 9_000 + '1]', "['" + "\\'" * 4_000, '(' * 300]
+)
+def test_a_cell_that_would_exhaust_a_parser_is_one_line_or_one_name(cell):
+    write_csv([('image', 'labels'), ('a.jpg', cell), ('b.jpg', '["cat"]')], ',', csv.QUOTE_ALL)
+    write_photos('a.jpg', 'b.jpg')
+    try:
+        found = labels_of()
+    except SystemExit as error:
+        assert '\n' not in error.code and len(error.code) < 500
+    else:
+        assert found in [{'a.jpg': [x], 'b.jpg': ['cat']} for x in (cell, cell[1:-1])]
+
+
+def test_nothing_in_a_cell_is_executed():
+    cell = "[__import__('os').system('touch executed')]"
+    write_csv([('image', 'labels'), ('a.jpg', cell), ('b.jpg', 'cat')], ',', csv.QUOTE_ALL)
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of() == {'a.jpg': [cell], 'b.jpg': ['cat']}
+    assert not Path('executed').exists()
+
+
+def test_three_tables_of_roboflow_are_three_splits():
+    write_photos(*(f'{split}/0_jpg.rf.1.jpg' for split in ('train', 'valid', 'test')))
+    tables = []
+    for split, bits in (('train', '1, 0'), ('valid', '0, 1'), ('test', '1, 1')):
+        tables.append(Path('photos', split, '_classes.csv'))
+        tables[-1].write_text(f'filename, cat, dog\n0_jpg.rf.1.jpg, {bits}\n')
+    assert read(tables=tables) == {
+        'train/0_jpg.rf.1.jpg': (['cat'], 'train'),
+        'valid/0_jpg.rf.1.jpg': (['dog'], 'val'),
+        'test/0_jpg.rf.1.jpg': (['cat', 'dog'], 'test'),
+    }
+    tables[1].write_text('filename, cat, bird\n0_jpg.rf.1.jpg, 0, 1\n')
+    assert "differ in the columns ['bird', 'dog']" in refused(tables=tables)[0]
+
+
+def test_columns_that_are_named_are_taken():
+    Path('labels.csv').write_text('a,b,name,part,x y\ncat,dog,a.jpg,train,1\n,cat,b.jpg,dev,0\n')
+    write_photos('a.jpg', 'b.jpg')
+    options = ['--label-columns', 'a', 'b', '--split-column', 'part']
+    assert read(*options) == {'a.jpg': (A, 'train'), 'b.jpg': (B, 'val')}
+    assert labels_of('--label-columns', 'x y', '--present', '1') == {'a.jpg': ['x y'], 'b.jpg': []}
+    message, _ = refused('--label-columns', 'c')
+    assert "no column 'c' among ['a', 'b', 'name', 'part', 'x y']" in message
+
+
+def test_a_name_in_two_folders_is_not_guessed():
+    Path('labels.csv').write_text('image,labels\n1.jpg,cat\n2.jpg,dog\n')
+    write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
+    assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in refused()[0]
+
+
+def test_folders_before_names_are_left_out_only_if_all_names_have_them():
+    write_photos('1.jpg', '2.jpg')
+    Path('labels.csv').write_text('image,labels\ncat/1.jpg,cat\ndog/2.jpg,dog\n')
+    assert 'none of the 2 images' in refused()[0]
+    Path('labels.csv').write_text('image,labels\nx/cat/1.jpg,cat\nx/cat/2.jpg,dog\n')
+    assert labels_of() == {'1.jpg': ['cat'], '2.jpg': ['dog']}
+
+
+def test_what_was_taken_for_what_is_printed(capsys):
+    Path('labels.csv').write_text(
+        ',fname,labels,note,is_valid\n0,/home/me/1.jpg,cat;dog,x,True\n1,/home/me/0.jpg,cat,y,False\n'
+    )
+    write_photos('0.jpg', '1.jpg')
+    assert read() == {'1.jpg': (A, 'val'), '0.jpg': (B, 'train')}
+    assert capsys.readouterr().out.splitlines() == [
+        'labels.csv: 2 rows',
+        "  images: column 'fname', without 'home/me/' before them",
+        "  labels: in the column 'labels', separated by ;",
+        "  split: column 'is_valid' (yes is val, no is train)",
+        '  columns not used: (no name), note',
+        '2 images; 0 more in photos have no row and are left out',
+    ]
+
+
+def test_splits_are_not_taken_for_labels():
+    Path('labels.csv').write_text('filepath,tags\na.jpg,"[""train""]"\nb.jpg,"[""val""]"\n')
+    write_photos('a.jpg', 'b.jpg')
+    message, added = refused()
+    assert "'tags' holds 'train', 'val': are these labels?" in message
+    assert labels_of(*added) == {'a.jpg': ['train'], 'b.jpg': ['val']}
+
+
+@pytest.mark.parametrize(
+    'prefix', ['/data/local-files/?d=my%20photos/', 'file:///a%20b/', '//x//./']
+)
+def test_addresses_of_files_name_files(prefix):
+    Path('labels.csv').write_text(f'image,labels\n{prefix}x/a.jpg,cat\n{prefix}b.jpg,dog\n')
+    write_photos('x/a.jpg', 'b.jpg')
+    assert labels_of() == {'x/a.jpg': ['cat'], 'b.jpg': ['dog']}
+
+
+# ---------------------------------------------------------------- what is written reads back
+
+LETTERS = 'abAB \'",;|[](){}é\u00df\u6d77\u0645\u0301-_./\\0'
+names = some.text(some.sampled_from(LETTERS), min_size=1, max_size=6)
+names = names.map(lambda x: normalize('NFC', x.strip())).filter(bool)
+label_sets = some.lists(some.frozensets(names, max_size=4), min_size=2, max_size=6)
+
+
+def join(labels, separator):
+    """Labels of a cell, in quotes where they hold the separator."""
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator='').writerow(sorted(labels))
+    return out.getvalue()
+
+
+def plain(name):
+    return name[0] not in '[{('
+
+
+# of each dialect: which names it can hold, the cells of a set of labels, and what must be said
+CELLS = {
+    'json': (lambda name: True, lambda x: json.dumps(sorted(x)), None),
+    'json with its characters': (
+        lambda name: True,
+        lambda x: json.dumps(sorted(x), ensure_ascii=False),
+        None,
+    ),
+    'python': (lambda name: True, lambda x: repr(sorted(x)), None),
+    'choices': (lambda name: True, lambda x: json.dumps({'choices': sorted(x)}), None),
+    **{
+        f'separated by {mark}': (plain, lambda x, mark=mark: join(x, mark) if x else '', mark)
+        for mark in ';|,'
+    },
+    'lines': (plain, lambda x: '\n'.join(sorted(x)), '\n'),
+    'blanks': (lambda name: plain(name) and not name.split()[1:], lambda x: ' '.join(x), ' '),
+}
+
+
+def write_csv(rows, delimiter, quoting):
+    with open('labels.csv', 'w', newline='', encoding='utf-8') as file:
+        csv.writer(file, delimiter=delimiter, quoting=quoting).writerows(rows)
+
+
+def read_sets(choices, number):
+    found, *_ = read_images(read_tables([Path('labels.csv')]), Path('photos'), choices, False)
+    labels = {image.path: image.labels for image in found}
+    return [labels.get(f'{i}.jpg', set()) for i in range(number)]
+
+
+checked = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+dialects = some.sampled_from(',;\t'), some.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+
+
+@pytest.mark.parametrize('form', CELLS)
+@checked
+@given(label_sets, *dialects)
+def test_a_table_of_cells_reads_back(form, wanted, delimiter, quoting):
+    fits, cell, sep = CELLS[form]
+    wanted = [{name for name in labels if fits(name)} for labels in wanted]
+    write_photos(*(f'{i}.jpg' for i in range(6)))
+    rows = [(f'{i}.jpg', cell(labels)) for i, labels in enumerate(wanted)]
+    write_csv([('image', 'labels'), *rows], delimiter, quoting)
+    assert read_sets(Choices(sep=sep, labels=['labels']), len(wanted)) == wanted
+
+
+@checked
+@given(label_sets, *dialects)
+def test_a_table_of_a_row_for_each_label_reads_back(wanted, delimiter, quoting):
+    wanted = [set(filter(plain, labels)) for labels in wanted]
+    write_photos(*(f'{i}.jpg' for i in range(6)))
+    rows = [(f'{i}.jpg', x) for i, labels in enumerate(wanted) for x in labels or ['']]
+    write_csv([('image', 'label'), *rows], delimiter, quoting)
+    assert read_sets(Choices(sep='', labels=['label']), len(wanted)) == wanted
+
+
+@pytest.mark.parametrize('values', [('0', '1'), ('0.0', '1.0'), ('False', 'True'), ('-1', '1')])
+@checked
+@given(label_sets, *dialects)
+def test_a_table_of_a_column_for_each_class_reads_back(values, wanted, delimiter, quoting):
+    classes = sorted({x for labels in wanted for x in labels} - {'image'})
+    if not classes:
+        return
+    write_photos(*(f'{i}.jpg' for i in range(6)))
+    rows = [
+        (f'{i}.jpg', *(values[name in labels] for name in classes))
+        for i, labels in enumerate(wanted)
+    ]
+    write_csv([('image', *classes), *rows], delimiter, quoting)
+    assert read_sets(Choices(labels=classes), len(wanted)) == wanted
+
+
+words = some.sampled_from(
+    ['image', 'labels', 'label', 'split', 'is_valid', 'id', 'Age', 'fold', 'cat', 'dog', 'tags']
+    + ['file_name', 'Confidence', 'annotator']
+)
+cells = some.one_of(
+    some.sampled_from(['0', '1', '-1', '', 'True', 'cat', 'cat;dog', '[]', '["a"]', '{"a":1}']),
+    some.sampled_from(['a.jpg', 'b.jpg', 'a', 'b', 'photos/a.jpg', 'train', 'val', '0.5', 'x y']),
+    some.text(some.sampled_from('ab;|,"\'[](){}\n -:1\\'), max_size=8),
+)
+
+
+@settings(checked, max_examples=300)
+@given(some.lists(words, min_size=2, max_size=5, unique=True), some.data())
+def test_any_table_is_read_or_refused_in_one_line_and_the_options_named_are_enough(header, data):
+    row = some.lists(cells, min_size=len(header), max_size=len(header))
+    write_photos('a.jpg', 'b.jpg')
+    write_csv([header, *data.draw(some.lists(row, min_size=1, max_size=4))], ',', csv.QUOTE_MINIMAL)
+    options = read_any([])
+    if options:
+        assert read_any(options) is None
+
+
+def read_any(options):
+    """What a table of any content leaves open; None where it is read or refused for good."""
+    try:
+        table = read_tables([Path('labels.csv')])
+        images, *_ = read_images(table, Path('photos'), vars_of(options), skip_missing=True)
+    except Undecided as error:
+        assert str(error) and error.options
+        return error.options
+    except ValueError as error:
+        assert str(error)
+        return None
+    assert {image.path for image in images} <= {'a.jpg', 'b.jpg'}
+    assert all(label == label.strip() != '' for image in images for label in image.labels)
+    return None
+
+
+def vars_of(options):
+    """The choices that options of the command line make."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(from_csv, 'read_tables', lambda tables: None)
+        patch.setattr(from_csv, 'read_images', lambda *args: found.append(args) or ([], None, []))
+        patch.setattr(from_csv, 'finish', lambda *args: None)
+        from_csv.main(['labels.csv', '--images', 'photos', '--out', 'out', *options])
+    return found[0][2]
+
+
+@pytest.mark.slow
+def test_a_table_of_100_000_rows_is_read_in_seconds():
+    count = 100_000
+    for start in range(0, count, 10_000):
+        folder = Path('photos', f'images_{start}', 'images')
+        folder.mkdir(parents=True)
+        for i in range(start, start + 10_000):
+            (folder / f'{i}_000.png').touch()
+    rows = ((f'{i}_000.png', f'a{i % 7}|b{i % 31}|c{i % 5}', i % 90) for i in range(count))
+    write_csv([('Image Index', 'Finding Labels', 'Age'), *rows], ',', csv.QUOTE_MINIMAL)
+    start = time.process_time()
+    table = read_tables([Path('labels.csv')])
+    finder = ImageFinder(Path('photos'))
+    found, _ = finder.find_all(table.column(0), [Path('labels.csv')] * count)
+    assert all(found) and time.process_time() - start < 5
+    start = time.process_time()
+    images, *_ = read_images(table, Path('photos'), Choices(), False)
+    assert len(images) == count and time.process_time() - start < 10
