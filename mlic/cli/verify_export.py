@@ -101,7 +101,14 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     providers = ['CPUExecutionProvider']
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{path} cannot be opened by onnxruntime: {reason}') from error
+    names = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
+    if names != ['images', 'scores']:
+        raise ValueError(f'{path}: no file of export.py, its inputs and outputs are {names!r:.99}')
     metadata = session.get_modelmeta().custom_metadata_map
     return lambda images: session.run(['scores'], {'images': images})[0], metadata
 

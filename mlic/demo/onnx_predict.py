@@ -39,9 +39,13 @@ def main():
     parser.add_argument('images', nargs='+')
     parser.add_argument('--threshold', type=float, default=0.5, help='lowest score of a label')
     args = parser.parse_args()
-    session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
-    metadata = session.get_modelmeta().custom_metadata_map
-    classes, recipe = json.loads(metadata['classes']), json.loads(metadata['preprocessing'])
+    try:
+        session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
+        metadata = session.get_modelmeta().custom_metadata_map
+        classes, recipe = json.loads(metadata['classes']), json.loads(metadata['preprocessing'])
+    except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
+        reason = f'{type(error).__name__}: {" ".join(str(error).split())}'
+        raise SystemExit(f'error: {args.model} is no model of export.py ({reason})') from error
     for path in args.images:
         image = read(path, recipe['size'], recipe['resize'], recipe.get('reduce_to'))
         (scores,) = session.run(['scores'], {'images': image[None]})[0]

@@ -24,6 +24,7 @@ PARTS = {
     'meta': dict,
     'meta.epoch': int,
     'meta.iter': int,
+    'meta.seed': int,
     'meta.dataset_meta': dict,
     'meta.dataset_meta.classes': (list, tuple),
     'ema_state_dict': dict,
@@ -31,6 +32,9 @@ PARTS = {
     'rank_buffers': dict,
     'message_hub': dict,
     'message_hub.runtime_info': dict,
+    'message_hub.log_scalars': dict,
+    'message_hub.resumed_keys': dict,
+    'optimizer': dict,
 }
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -149,6 +153,8 @@ def _check_parts(content: object, path: str | Path) -> None:
         if part is not None and not isinstance(part, kind):
             wanted = {dict: 'dict', int: 'number'}.get(kind, 'list')
             raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
+        if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
+            raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')
 
 
 @contextmanager

@@ -11,6 +11,11 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
+from mlic.engine.checkpoints.training_state import (
+    check_optimizer,
+    check_schedules,
+    resuming_from,
+)
 from mlic.engine.mmengine_internals import log_file
 
 from .folder_lock import FolderInUseError, lock_folder
@@ -118,3 +123,14 @@ class TrainingRunner(ConsoleRunner):
         dist.broadcast_object_list(refusal)
         if refusal[0]:
             raise FolderInUseError(refusal[0])
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Resume as mmengine does; a checkpoint whose parts do not fit is one line."""
+        schedulers = self.param_schedulers or []
+        if isinstance(schedulers, dict):  # of several optimizers
+            schedulers = [one for several in schedulers.values() for one in several]
+        own = [scheduler.state_dict() for scheduler in schedulers]
+        with resuming_from(filename):
+            super().resume(filename, *args, **kwargs)
+        check_schedules(schedulers, own, filename)
+        check_optimizer(self.optim_wrapper, filename)
