@@ -2,6 +2,7 @@
 
 import ast
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,11 @@ def test_braces_in_the_name_of_a_folder_are_refused(tmp_path):
     folder = tmp_path / '{{ fileDirname }}'
     with pytest.raises(ValueError, match='fileDirname }}.*means something else in a config file'):
         own_config_text(folder / 'own.py', folder, tmp_path, splits, 1, None, 'from_csv.py')
+
+
+def test_a_large_config_is_written_within_seconds():
+    """mmengine's formatter takes half an hour for this one, of 400,000 characters."""
+    values = dict(x={f'k{i}': {'a': [{'b': i}]} for i in range(10_000)})
+    started = time.process_time()
+    assert parse_literals(write_literals(values, 'it')) == values
+    assert time.process_time() - started < 60

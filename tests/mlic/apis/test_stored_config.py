@@ -4,6 +4,7 @@ import copy
 import pprint
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from PIL import Image
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.apis.stored_config import read_stored_config, refuse_stored
+from mlic.image_reader import ImageReadError
 from mlic.installation import is_method_here
 from mlic.models.training_parts import for_prediction
 from tests.helpers import ROOT, call_tool
@@ -358,3 +360,27 @@ def test_an_initialisation_is_not_looked_for_among_modules(theirs):
     """A config file's, too: `Pretrained` is of another registry than the models."""
     model = STORED['model']
     assert for_prediction(Config(dict(model=model)).model) == model
+
+
+def test_a_pipeline_without_what_a_model_takes_is_the_images_fault(theirs):
+    """An empty one, or one that ends before PackInputs."""
+    for pipeline in ([], PIPELINE):
+        stored = text_of(changed({DATASET + 'pipeline': pipeline}))
+        inferencer = MultiLabelInferencer(save('run.pth', stored), device='cpu')
+        ((_, outcome),) = inferencer.stream(['photo.png'])
+        assert isinstance(outcome, ImageReadError) and 'photo.png' in str(outcome)
+
+
+def test_what_is_published_names_no_service_that_takes_logs(theirs):
+    """Their addresses and keys are of one run; the published config would send to them."""
+    wandb = dict(type='WandbVisBackend', init_kwargs=dict(project='secret'))
+    local = dict(type='LocalVisBackend')
+    stored = changed({'vis_backends': (wandb,)})
+    stored['visualizer'] = dict(type='UniversalVisualizer', vis_backends=[local, wandb])
+    call_tool('tools/publish_model.py', save('run.pth', text_of(stored)), 'published')
+    (config,) = Path('published').glob('*.py')
+    (checkpoint,) = Path('published').glob('*.pth')
+    texts = torch.load(checkpoint)['meta']
+    for text in (config.read_text(), texts['cfg'], texts['training_cfg']):
+        assert 'Wandb' not in text and 'secret' not in text
+    assert Config.fromfile(config).visualizer.vis_backends == [local]

@@ -289,6 +289,10 @@ PARTS = {
     'rank_buffers': dict(rank_buffers='x'),
     'message_hub': dict(message_hub=3),
     'message_hub.runtime_info': dict(message_hub=dict(runtime_info='x')),
+    'message_hub.log_scalars': dict(message_hub=dict(log_scalars=5)),
+    'message_hub.resumed_keys': dict(message_hub=dict(resumed_keys=[1])),
+    'meta.seed': dict(meta=dict(seed='x')),
+    'optimizer': dict(optimizer=[1]),
 }
 
 

@@ -1,10 +1,12 @@
 """What ends a tool from outside: Ctrl+C, a killed loader's worker, shared memory that is full."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +124,25 @@ def test_small_shared_memory_ends_in_one_line():
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith('error: the workers of a data loader have no shared memory left')
+
+
+@pytest.mark.dist
+def test_ctrl_c_under_torchrun_ends_in_one_line(tmp_path):
+    """The terminal sends it to all processes, and torchrun passes it on to the ranks again."""
+    script = tmp_path / 'there' / 'wait.py'
+    script.parent.mkdir()
+    (tmp_path / 'random.py').write_text('raise SystemExit("a module of the working directory")')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    environment['VIRTUAL_ENV'] = str(Path(sys.executable).parent.parent)
+    environment['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    script.write_text(WAIT)
+    with subprocess.Popen(
+        [ROOT / 'tools' / 'torchrun.sh', '2', script], cwd=tmp_path, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert [process.stdout.readline() for _ in range(2)] == ['ready\n'] * 2
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    lines = [line for line in errors.splitlines() if not re.match(r'W\d{4} ', line)]
+    assert process.returncode == 130 and lines == ['interrupted']
