@@ -280,9 +280,9 @@ def test_example_predicts_without_torch(run, photos, exported, checkpoint):
     result = subprocess.run(command, capture_output=True, text=True, cwd=run, timeout=120)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.strip().splitlines()
-    for line, (photo, sample) in zip(lines, MultiLabelInferencer(checkpoint).stream(photos)):
+    for line, photo, result in zip(lines, photos, MultiLabelInferencer(checkpoint)(photos)):
         found = dict(re.findall(r'([^\W\d][\w ]*) (\d\.\d\d)', line[len(photo) + 2 :]))
-        for name, score in zip(CLASSES, sample.pred_score.tolist()):
+        for name, score in result.scores.items():
             assert float(found[name]) == pytest.approx(score, abs=0.005 + 1e-5)  # two digits
 
 
@@ -343,8 +343,9 @@ def test_published_file_gives_the_same_scores_everywhere(
     run, photos, published, checkpoint, capsys
 ):
     def inferred(path):
-        stream = MultiLabelInferencer(path, device='cpu').stream(photos, 4)
-        return torch.stack([sample.pred_score for _, sample in stream])
+        inferencer = MultiLabelInferencer(path, device='cpu')
+        samples = inferencer(photos, batch_size=4, return_datasamples=True)
+        return torch.stack([sample.pred_score for sample in samples])
 
     expected = inferred(checkpoint)
     torch.testing.assert_close(inferred(published), expected, rtol=0, atol=0)
