@@ -82,14 +82,26 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
     return np.ascontiguousarray(np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
 
 
+def portable(name: str, source: ImageInput) -> ImageInput | ImageReadError:
+    """What another process can read; a pickled Pillow image may have lost how it is turned."""
+    if not isinstance(source, Image.Image):
+        return source
+    try:
+        return to_pixels(source, name)
+    except Exception as error:  # of a file that Pillow opened, and reads now
+        return error if isinstance(error, ImageReadError) else as_its_own(name, error)
+
+
 class InputPipeline(Compose):
     """The transforms of a test pipeline, on a file or on an image in place of loading.
 
     It is a data set of :class:`torch.utils.data.DataLoader`, whose indices are (name, source).
     """
 
-    def read(self, name: str, source: ImageInput) -> dict | ImageReadError:
+    def read(self, name: str, source: ImageInput | ImageReadError) -> dict | ImageReadError:
         """What the transforms yield, or the error that says why the image cannot be read."""
+        if isinstance(source, ImageReadError):
+            return source
         is_file = isinstance(source, (str, Path))
         try:
             return self(dict(img_path=str(source))) if is_file else self._transform(name, source)

@@ -28,7 +28,7 @@ from mlic.image_reader import ImageReadError
 from mlic.visualization.multi_label_visualizer import draw_sample
 
 from .folding import fold_batch_norm
-from .image_inputs import ImageInput, InputPipeline, as_its_own, list_inputs, to_pixels
+from .image_inputs import ImageInput, InputPipeline, as_its_own, list_inputs, portable, to_pixels
 from .model_outputs import predict_with_attention
 from .open_run import open_run
 from .prediction import Prediction, decide
@@ -192,9 +192,11 @@ class MultiLabelInferencer:
             thr = stored_thresholds(dict(thresholds=thr), self.classes, 'thr')
         elif thr is None:
             thr = self.thresholds or 0.5
-        elif isinstance(thr, (str, Path, int, float, ThresholdFile)):
-            thr = parse_score_threshold(thr, 'thr')
-        thr = of_classes(thr, self.classes)
+        if isinstance(thr, (str, Path, int, float, ThresholdFile)):
+            thr = of_classes(parse_score_threshold(thr, 'thr'), self.classes)
+        else:
+            for value in thr:
+                parse_score_threshold(value, 'thr')
         decide(torch.zeros(len(self.classes)), thr, topk)  # refuses other numbers of them
         return thr
 
@@ -218,7 +220,7 @@ class MultiLabelInferencer:
         def batches() -> Iterator[list]:
             while batch := list(islice(named, batch_size)):
                 taken.append(batch)  # workers are a few batches ahead
-                yield batch
+                yield [(name, portable(name, source)) for name, source in batch]
 
         options = dict(batch_sampler=batches(), num_workers=num_workers, collate_fn=list)
         for items in DataLoader(self.pipeline, **options):

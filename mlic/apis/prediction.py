@@ -15,6 +15,13 @@ class Prediction:
         image (str): Path or address; of other inputs their place, as 'image 3 (from 0)'.
         labels (tuple): (name, score) of each predicted label, highest score first.
         scores (dict[str, float]): The score of every class, from 0 to 1, to six digits.
+
+    Example:
+        >>> found = Prediction('a.jpg', (('dog', 0.93),), {'cat': 0.02, 'dog': 0.93})
+        >>> found.names
+        ['dog']
+        >>> found.to_dict()['labels']
+        [{'label': 'dog', 'score': 0.93}]
     """
 
     image: str

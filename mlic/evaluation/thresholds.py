@@ -60,7 +60,7 @@ def parse_threshold(
     """
     if isinstance(threshold, (str, Path)):
         try:
-            threshold = float(threshold)
+            threshold = float(str(threshold))
         except ValueError:
             return read_thresholds(threshold)
     if threshold is None or isinstance(threshold, ThresholdFile):

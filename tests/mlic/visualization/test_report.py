@@ -412,7 +412,10 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     data = embedded(page)
     assert '<title>&lt;b&gt;</title>' in page
     assert data['start'] == [31] * 10 and data['start_fitted_on'] == {'sha256': '0'}
-    assert data['notes'][-1] == 'the sliders start at the thresholds of thresholds.json, rounded to hundredths'
+    assert (
+        data['notes'][-1]
+        == 'the sliders start at the thresholds of thresholds.json, rounded to hundredths'
+    )
     assert data['fitted_on']['sha256'] == file_digest(out.with_suffix('.npz'))
     assert data['images'] == 12 and len(data['mistakes']) == 3
     assert all(('overlay' in entry) == (model is MODEL) for entry in data['mistakes'])
@@ -447,7 +450,11 @@ def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
     pred, target = np.full((12, 10), 0.5), np.ones((12, 10), np.uint8)
     np.savez(tmp_path / 'pred.npz', pred=pred, target=target, classes=np.array(list('abcdefghij')))
     (tmp_path / 'short.json').write_text(json.dumps(dict.fromkeys('abcdefghi', 0.5)))
-    cases = ('1.5', 'from 0 to 1'), ('short.json', 'no threshold for 1 .*: j'), ('none.csv', 'none')
+    cases = (
+        ('1.5', 'between 0 and 1'),
+        ('short.json', 'no threshold for 1 .*: j'),
+        ('none.csv', 'none'),
+    )
     monkeypatch.chdir(tmp_path)
     for threshold, message in cases:
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):
