@@ -541,7 +541,9 @@ def test_thresholds_are_exported_verified_and_used(run, photos, with_thresholds,
     assert verify(run / 'work_dirs/run', '--threshold', fitted) is None
     differ = 'the thresholds in the file differ'
     assert differ in verify(run / 'work_dirs/run')
-    assert differ in verify(with_thresholds, '--threshold', run / 'thresholds.json')
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
+    assert differ in verify(with_thresholds, '--threshold', other)
 
     done = example(out, photos[0])
     assert done.stdout.startswith(f'{photos[0]}: tree ') and ',' not in done.stdout
