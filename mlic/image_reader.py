@@ -87,9 +87,18 @@ def read_image(
     """
     path = str(path)
     try:
-        return _decode(_fetch(path, backend_args), reduce_to)
+        content = _fetch(path, backend_args)
     except _Fault as fault:
         raise ImageReadError(f'{_one_line(path)}: {fault}') from fault.__cause__
+    return decode_image(content, reduce_to, path)
+
+
+def decode_image(content: bytes, reduce_to: int | None = None, name: str = 'image') -> np.ndarray:
+    """What :func:`read_image` makes of a file with this content; ``name`` is for messages."""
+    try:
+        return _decode(content, reduce_to)
+    except _Fault as fault:
+        raise ImageReadError(f'{_one_line(name)}: {fault}') from fault.__cause__
 
 
 def _one_line(text: object) -> str:

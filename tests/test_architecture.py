@@ -49,7 +49,7 @@ def breaches(of, forbidden):
 
 def test_relative_imports_are_resolved():
     assert 'mlic.engine.hooks.seed_hook' in imports_of(Path('mlic/engine/__init__.py'))
-    assert 'mlic.apis.inferencer.LOADERS' in imports_of(Path('mlic/apis/export.py'))
+    assert 'mlic.apis.open_run.open_run' in imports_of(Path('mlic/apis/inferencer.py'))
 
 
 def test_the_toolkit_knows_no_method_no_tool_and_no_test():

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -221,6 +222,12 @@ def test_the_tutorial_from_beginning_to_end(tmp_path):
         done = run_process('bash', '-c', line, cwd=tmp_path)
         assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
         outputs[shlex.split(line)[1]] = done.stdout.strip()
+    (snippet,) = code_of('docs/tutorial.md', 'python')
+    done = run_process(sys.executable, '-c', snippet, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'^new_photos/1001.jpeg \[.*\] 0\.\d', done.stdout, re.MULTILINE)
+    said = "thresholds: each class's own in work_dirs/holiday/published/holiday-"
+    assert said in outputs['tools/infer.py'] and said in done.stdout
     run = tmp_path / 'work_dirs' / 'holiday'
     assert outputs['tools/dataset_tools/verify_dataset.py'].endswith('OK')
     assert 'Contrastive stage starts' in outputs['tools/train.py']

@@ -51,6 +51,8 @@ WITH_STAGE = {
 }
 # which packages the config inside a checkpoint may import
 WITH_STORED_CONFIG = {'demo.py', 'infer.py', 'publish_model.py'}
+# each class's threshold, for a model that is given away
+WITH_STORED_THRESHOLDS = {'deploy/export.py', 'deploy/verify.py', 'publish_model.py'}
 TOOLS = {RENAMED_TOOLS.get(tool, tool): options for tool, options in BEFORE['tools'].items()}
 
 
@@ -104,4 +106,5 @@ def test_options_of_a_tool_are_those_of_before_but_for_the_renamed(tool, monkeyp
     expected |= NEW_OPTIONS.get(tool, set())
     expected |= {'--stage'} if tool in WITH_STAGE else set()
     expected |= {'--allow-import'} if tool in WITH_STORED_CONFIG else set()
+    expected |= {'--threshold'} if tool in WITH_STORED_THRESHOLDS else set()
     assert options_of(found.value.args[0]) == expected

@@ -5,11 +5,13 @@ from .image_sources import collect_images
 from .inferencer import MultiLabelInferencer
 from .model_outputs import has_label_embeddings, label_embeddings, predict_with_attention
 from .open_run import OpenRun, open_run
+from .prediction import Prediction
 from .stored_config import read_stored_config
 
 __all__ = [
     'MultiLabelInferencer',
     'OpenRun',
+    'Prediction',
     'ScoreModel',
     'collect_images',
     'describe_input',

@@ -9,9 +9,8 @@ from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mlic.datasets.pictures import LOADERS
 from mlic.engine.mmengine_internals import normalises
-
-from .inferencer import LOADERS
 
 
 class ScoreModel(nn.Module):

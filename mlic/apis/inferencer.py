@@ -1,40 +1,52 @@
 """Predict the labels of images: B images, C classes, h x w attention cells."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
-from mmpretrain.apis import ImageClassificationInferencer
+from mmengine.dataset import default_collate
+from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import LOADERS, image_to_draw
+from mlic.evaluation.thresholds import (
+    ThresholdFile,
+    of_classes,
+    parse_score_threshold,
+    stored_thresholds,
+)
 from mlic.files import write_picture
-from mlic.image_reader import ImageReadError, read_image
+from mlic.image_reader import ImageReadError
 from mlic.visualization.multi_label_visualizer import draw_sample
 
 from .folding import fold_batch_norm
+from .image_inputs import ImageInput, InputPipeline, as_its_own, list_inputs, portable, to_pixels
 from .model_outputs import predict_with_attention
 from .open_run import open_run
+from .prediction import Prediction, decide
 from .stored_config import refuse_stored
 
+DTYPES = ('float32', 'bfloat16', 'float16')
 
-class MultiLabelInferencer(ImageClassificationInferencer):
-    """mmpretrain's inferencer for several labels per image, from a checkpoint alone.
+
+class MultiLabelInferencer:
+    """Predict labels of images with a trained model, from a checkpoint alone.
 
     Images go through the config's test pipeline, so scores are those of ``tools/test.py``, up to
-    the rounding of a BatchNorm that is folded into its convolution where possible. Calling
-    it gives a list of dicts; :meth:`stream` goes on after an image that cannot be read.
+    the rounding of a BatchNorm that is folded into its convolution where possible. It is called as
+    mmpretrain's inferencers are; :meth:`stream` goes on after an image that cannot be read.
 
     Args:
-        checkpoint (str | Path): Checkpoint file or address, or a work directory.
+        checkpoint (str | Path): Work directory; or checkpoint, such as a published one: its file
+            or address.
         config (str | Path | Config, optional): Config file. Defaults to None: the one that the
             checkpoint holds.
         device (str, optional): Defaults to None: the GPU if there is one.
@@ -42,23 +54,26 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             'best'.
         allow_imports (Sequence[str]): Packages that the config in the checkpoint may import
             beside those of this installation. Defaults to none.
+        dtype (str): 'bfloat16' or 'float16' runs the model in mixed precision: the largest change
+            of a score seen was 0.030, and 0.004 (docs/inference.md). Defaults to 'float32'.
 
     Attributes:
         checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
+        classes (list[str]): Names of the classes.
+        thresholds (ThresholdFile, optional): Each class's own in the checkpoint, which decide
+            where no ``thr`` is given.
 
     Raises:
-        ValueError: If there is no config, or a stored one that is refused; or weights or classes
-            do not fit.
+        ValueError: If there is no config, or a stored one that is refused; or weights, classes or
+            thresholds do not fit.
 
     Example:
-        >>> inferencer = MultiLabelInferencer('work_dirs/run/best.pth')
-        >>> inferencer(['dog.jpg'], thr=0.5)[0]['pred_class']
-        ['dog', 'sofa']
+        >>> inferencer = MultiLabelInferencer('work_dirs/run')
+        >>> inferencer('photo.jpg')
+        Prediction(image='photo.jpg', labels=(('dog', 0.93), ('tree', 0.71)))
+        >>> [prediction.names for prediction in inferencer(['photo.jpg', 'b.jpg'], topk=1)]
+        [['dog'], ['dog']]
     """
-
-    preprocess_kwargs = {'num_workers'}
-    forward_kwargs = {'thr', 'topk', 'attention'}
-    visualize_kwargs = {'show_dir'}
 
     def __init__(
         self,
@@ -67,202 +82,221 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         device: str | None = None,
         stage: str = 'best',
         allow_imports: Sequence[str] = (),
+        dtype: str = 'float32',
     ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
         options = dict(stage=stage, device=device, allow_imports=allow_imports)
         run = open_run(checkpoint, config, **options)
-        self.checkpoint = run.checkpoint
+        self.checkpoint, self.config = run.checkpoint, run.config
+        self.classes, self.thresholds = run.classes, run.thresholds
         with refuse_stored(run.checkpoint.path) if config is None else nullcontext():
-            super().__init__(fold_batch_norm(run.model), pretrained=False)
+            self.model = fold_batch_norm(run.model)
+            self.pipeline = _build_pipeline(run.config)
+        device_type = next(self.model.parameters()).device.type
+        mixed = dtype != 'float32'
+        self._precision = dict(device_type=device_type, dtype=getattr(torch, dtype), enabled=mixed)
+        if self.thresholds:
+            print_log(f'thresholds: {self.thresholds}', 'current')
+
+    def __call__(
+        self,
+        inputs: ImageInput | Iterable[ImageInput],
+        *,
+        thr: float | str | Path | Mapping[str, float] | Sequence[float] | None = None,
+        topk: int | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        attention: bool = False,
+        show_dir: str | Path | None = None,
+        return_datasamples: bool = False,
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """Predict one image, several, or a stream of them.
+
+        Args:
+            inputs (ImageInput | Iterable): An image, which is a path, an address (``https://``),
+                the bytes of a file, a Pillow image, or an array, BGR as of OpenCV and for
+                mmpretrain's inferencers: (H, W, 3), (H, W, 4) with alpha, or grey (H, W), uint8 or
+                uint16. Or a list of images, a folder, a pattern, or an iterator of images.
+            show_dir (str | Path, optional): Folder for a picture of each image with its labels.
+                Defaults to None.
+            thr, topk, batch_size, num_workers, attention, return_datasamples: See :meth:`stream`.
+
+        Returns:
+            Prediction | list[Prediction] | Iterator[Prediction]: Of one image; of a list, a folder
+            or a pattern; of an iterator, from which no more than a few batches are taken ahead.
+
+        Raises:
+            ImageReadError: Of the first image that cannot be predicted; one line with its name.
+            ValueError: If ``thr`` or ``topk`` do not fit.
+        """
+        sources, single = list_inputs(inputs)
+        thr = self._check_decision(thr, topk)
+        samples = self._samples(sources, single, batch_size, num_workers, thr, topk, attention)
+        results = self._results(samples, show_dir, return_datasamples)
+        if single:
+            return next(results)
+        return list(results) if hasattr(sources, '__len__') else results
 
     def stream(
         self,
-        inputs: Sequence[str | np.ndarray],
+        inputs: ImageInput | Iterable[ImageInput],
         batch_size: int = 32,
         num_workers: int = 0,
-        thr: float | Sequence[float] = 0.5,
+        thr: float | str | Path | Mapping[str, float] | Sequence[float] | None = None,
         topk: int | None = None,
         attention: bool = False,
-    ) -> Iterator[tuple[str | np.ndarray, DataSample | ImageReadError]]:
+        return_datasamples: bool = False,
+    ) -> Iterator[tuple[ImageInput, Prediction | DataSample | ImageReadError]]:
         """Predict image after image; whatever fails with one is that one's error.
 
         Args:
-            inputs (Sequence[str | np.ndarray]): Paths, addresses, or BGR arrays (H, W, 3), uint8.
+            inputs (ImageInput | Iterable): As of a call.
             batch_size (int): Images at a time. Defaults to 32.
             num_workers (int): Processes that read and resize. Defaults to 0: none.
-            thr (float | Sequence[float]): Lowest score of a predicted label, for all classes or
-                for each of C. Defaults to 0.5.
+            thr (float | str | Path | Mapping | Sequence[float], optional): Lowest score of a
+                predicted label: a number; or each class's, by name, in a file of
+                ``fit_thresholds.py``, or C numbers. Defaults to None: the checkpoint's own
+                thresholds, else 0.5.
             topk (int, optional): The best so many labels in place of ``thr``. Defaults to None.
-            attention (bool): Add ``attention`` (C, h, w), each map with sum 1, and the image that
-                it belongs to, ``view`` (H, W, 3), RGB, uint8. Defaults to False.
+            attention (bool): Add ``attention`` (C, h, w), each map with sum 1, to the samples, and
+                the image that it belongs to, ``view`` (H, W, 3), RGB, uint8. Defaults to False.
+            return_datasamples (bool): Give mmpretrain's samples with ``pred_score`` (C,) and
+                ``pred_label``, highest score first, on the CPU. Defaults to False.
 
-        Yields:
-            tuple: The input, and a sample with ``pred_score`` (C,) and ``pred_label``, highest
-            score first, on the CPU; or an :class:`ImageReadError`, one line that names the image:
-            it cannot be read, or the pipeline or the model fails with it.
+        Returns:
+            Iterator[tuple]: The input, and its :class:`Prediction` or sample; or an
+            :class:`ImageReadError`, one line that names the image: it cannot be read, or the
+            pipeline or the model fails with it.
         """
-        inputs = list(inputs)
-        start = 0
-        for batch in self.preprocess(inputs, batch_size, num_workers):
-            outcomes = self._forward(batch, thr, topk, attention)
-            yield from zip(inputs[start : start + len(batch)], outcomes)
-            start += len(batch)
+        sources, single = list_inputs(inputs)
+        thr = self._check_decision(thr, topk)
+        samples = self._samples(sources, single, batch_size, num_workers, thr, topk, attention)
+        return (
+            (source, self._result(name, outcome, return_datasamples))
+            for name, source, outcome in samples
+        )
 
-    def preprocess(
-        self, inputs: Sequence[str | np.ndarray], batch_size: int = 1, num_workers: int = 0
-    ) -> Iterator[list]:
-        """Batches, as lists of what the pipeline yields, or of :class:`ImageReadError`."""
-        options = dict(num_workers=num_workers, collate_fn=self.pipeline.read_all)
-        yield from DataLoader(inputs, batch_size, **options)
-
-    def forward(
-        self,
-        batch: list,
-        thr: float | Sequence[float] = 0.5,
-        topk: int | None = None,
-        attention: bool = False,
-    ) -> list[DataSample]:
-        """Predict a batch; raises the first error of an image."""
-        outcomes = self._forward(batch, thr, topk, attention)
-        for outcome in outcomes:
-            if isinstance(outcome, ImageReadError):
-                raise outcome
-        return outcomes
-
-    @torch.no_grad()
-    def _forward(
-        self, batch: list, thr: float | Sequence[float], topk: int | None, attention: bool
-    ) -> list[DataSample | ImageReadError]:
-        """Images of one size together; the errors stay in their places."""
-        outcomes = list(batch)
-        groups: dict[tuple, list[int]] = {}
-        for index, item in enumerate(batch):
-            if not isinstance(item, ImageReadError):
-                groups.setdefault(tuple(item['inputs'].shape), []).append(index)
-        for indices in groups.values():
-            samples = self._predict([batch[index] for index in indices], attention)
-            for index, sample in zip(indices, samples):
-                if isinstance(sample, DataSample):
-                    sample.set_pred_label(decide(sample.pred_score, thr, topk))
-                outcomes[index] = sample
-        return outcomes
-
-    def _predict(self, items: list[dict], attention: bool) -> list[DataSample | ImageReadError]:
-        """Images of one size; where the model fails with all of them together, one by one."""
-        predict = predict_with_attention if attention else type(self.model).test_step
-        try:
-            return [sample.cpu() for sample in predict(self.model, default_collate(items))]
-        except Exception as error:
-            if len(items) > 1:
-                return [self._predict([item], attention)[0] for item in items]
-            return [_as_its_own(items[0]['data_samples'].get('img_path'), error)]
-
-    def visualize(
-        self,
-        inputs: Sequence[str | np.ndarray],
-        preds: Sequence[DataSample],
-        show_dir: str | Path | None = None,
-    ) -> list[np.ndarray] | None:
-        """Pictures (H, W, 3), RGB, of the predictions, written to ``show_dir``; None without."""
-        if show_dir is None:
-            return None
-        pictures = []
-        for index, (source, sample) in enumerate(zip(inputs, preds)):
-            picture = self.draw(source, sample)
-            write_picture(Path(show_dir) / f'{index:05d}_{picture_name(source)}.jpg', picture)
-            pictures.append(np.asarray(picture))
-        return pictures
-
-    def draw(self, source: str | np.ndarray, sample: DataSample):
+    def draw(self, source: ImageInput, sample: DataSample):
         """The picture (Pillow) of one prediction, with heat maps if it has ``attention``."""
+        if not isinstance(source, (str, Path)):
+            source = to_pixels(source, 'the image')
         image = image_to_draw(sample, self.pipeline.transforms, source)
         return draw_sample(image, sample, self.classes)
 
-    def postprocess(
+    def _check_decision(self, thr: object, topk: int | None) -> float | np.ndarray:
+        """A threshold for all classes, or (C,)."""
+        if isinstance(thr, Mapping):
+            thr = stored_thresholds(dict(thresholds=thr), self.classes, 'thr')
+        elif thr is None:
+            thr = self.thresholds or 0.5
+        if isinstance(thr, (str, Path, int, float, ThresholdFile)):
+            thr = of_classes(parse_score_threshold(thr, 'thr'), self.classes)
+        else:
+            for value in thr:
+                parse_score_threshold(value, 'thr')
+        decide(torch.zeros(len(self.classes)), thr, topk)  # refuses other numbers of them
+        return thr
+
+    def _samples(
         self,
-        preds: list[DataSample],
-        visualization: list[np.ndarray] | None,
-        return_datasamples: bool = False,
-    ) -> list:
-        """Samples, or dicts of ``pred_scores`` (C,), ``pred_label`` and ``pred_class``."""
-        if return_datasamples:
-            return preds
-        return [
-            dict(
-                pred_scores=sample.pred_score.numpy(),
-                pred_label=sample.pred_label.tolist(),
-                pred_class=[self.classes[label] for label in sample.pred_label],
-            )
-            for sample in preds
-        ]
+        sources: Iterable[ImageInput],
+        single: bool,
+        batch_size: int,
+        num_workers: int,
+        thr: float | np.ndarray,
+        topk: int | None,
+        attention: bool,
+    ) -> Iterator[tuple[str, ImageInput, DataSample | ImageReadError]]:
+        """Name, input and outcome of each."""
+        named = (
+            (_name(source, None if single else index), source)
+            for index, source in enumerate(sources)
+        )
+        taken: deque[list] = deque()
 
-    def _init_pipeline(self, cfg: Config) -> Callable:
-        """The config's test pipeline, from a path or from an array."""
-        transforms = cfg.test_dataloader.dataset.pipeline
-        if not any(transform['type'] in LOADERS for transform in transforms):
-            # a data set that makes its images
-            transforms = [dict(type='LoadImageStrict'), *transforms]
-        return _Pipeline([TRANSFORMS.build(transform) for transform in transforms])
+        def batches() -> Iterator[list]:
+            while batch := list(islice(named, batch_size)):
+                taken.append(batch)  # workers are a few batches ahead
+                yield [(name, portable(name, source)) for name, source in batch]
 
+        options = dict(batch_sampler=batches(), num_workers=num_workers, collate_fn=list)
+        for items in DataLoader(self.pipeline, **options):
+            batch = taken.popleft()
+            outcomes = self._forward(items, [name for name, _ in batch], attention)
+            for (name, source), outcome in zip(batch, outcomes):
+                if isinstance(outcome, DataSample):
+                    outcome.set_pred_score(outcome.pred_score.float())
+                    outcome.set_pred_label(decide(outcome.pred_score, thr, topk))
+                yield name, source, outcome
 
-def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:
-    """Predicted labels (K,), highest score first: scores (C,) of at least ``thr``, or the best.
+    def _forward(
+        self, items: list[dict | ImageReadError], names: list[str], attention: bool
+    ) -> list[DataSample | ImageReadError]:
+        """Images of one size together; the errors stay in their places."""
+        outcomes = list(items)
+        groups: dict[tuple, list[int]] = {}
+        for index, item in enumerate(items):
+            if not isinstance(item, ImageReadError):
+                groups.setdefault(tuple(item['inputs'].shape), []).append(index)
+        for indices in groups.values():
+            samples = self._predict([(names[k], items[k]) for k in indices], attention)
+            for index, sample in zip(indices, samples):
+                outcomes[index] = sample
+        return outcomes
 
-    Raises:
-        ValueError: If there are not as many thresholds as scores, or ``topk`` is not positive.
-    """
-    order = pred_score.argsort(descending=True, stable=True)
-    if topk is not None:
-        if topk < 1:
-            raise ValueError(f'topk must be at least 1, got {topk}')
-        return order[:topk]
-    thr = torch.as_tensor(thr, dtype=torch.float64)
-    if thr.dim() and thr.shape != pred_score.shape:
-        raise ValueError(f'got {len(thr)} thresholds for {len(pred_score)} classes')
-    return order[(pred_score >= thr)[order]]
-
-
-class _Pipeline(Compose):
-    """Transforms on a path, or on an array in place of loading."""
-
-    def __call__(self, source: str | np.ndarray) -> dict:
-        if isinstance(source, str):
-            return super().__call__(dict(img_path=source))
-        results = dict(img=source, img_shape=source.shape[:2], ori_shape=source.shape[:2])
-        for transform in self.transforms:
-            if type(transform).__name__ not in LOADERS:
-                results = transform(results)
-        return results
-
-    def read_all(self, sources: Sequence[str | np.ndarray]) -> list[dict | ImageReadError]:
-        """Each input through the transforms, or the error that says why it cannot be read."""
-        return [self._read(source) for source in sources]
-
-    def _read(self, source: str | np.ndarray) -> dict | ImageReadError:
+    @torch.no_grad()
+    def _predict(
+        self, pairs: list[tuple[str, dict]], attention: bool
+    ) -> list[DataSample | ImageReadError]:
+        """Images of one size; where the model fails with all of them together, one by one."""
+        predict = predict_with_attention if attention else type(self.model).test_step
         try:
-            item = self(source)
-            item['inputs'].shape, item['data_samples']  # noqa: B018, an error if they are not there
-            return item
-        except ImageReadError as error:
-            return error
+            with torch.autocast(**self._precision):
+                samples = predict(self.model, default_collate([item for _, item in pairs]))
+            return [sample.cpu() for sample in samples]
         except Exception as error:
-            if isinstance(source, str):
-                try:  # mmcv's loader fails in many ways, and this one says what it is
-                    read_image(source)
-                except ImageReadError as fault:
-                    return fault
-            return _as_its_own(source, error)
+            if len(pairs) > 1:
+                return [self._predict([pair], attention)[0] for pair in pairs]
+            return [as_its_own(pairs[0][0], error)]
+
+    def _results(
+        self, samples: Iterator[tuple], show_dir: str | Path | None, return_datasamples: bool
+    ) -> Iterator[Prediction | DataSample]:
+        """Results alone; raises the first error of an image."""
+        for index, (name, source, outcome) in enumerate(samples):
+            if isinstance(outcome, ImageReadError):
+                raise outcome
+            if show_dir is not None:
+                path = Path(show_dir) / f'{index:05d}_{picture_name(name)}.jpg'
+                write_picture(path, self.draw(source, outcome))
+            yield self._result(name, outcome, return_datasamples)
+
+    def _result(
+        self, name: str, outcome: DataSample | ImageReadError, return_datasamples: bool
+    ) -> Prediction | DataSample | ImageReadError:
+        if return_datasamples or isinstance(outcome, ImageReadError):
+            return outcome
+        scores = [round(score, 6) for score in outcome.pred_score.tolist()]
+        labels = tuple((self.classes[k], scores[k]) for k in outcome.pred_label.tolist())
+        return Prediction(name, labels, dict(zip(self.classes, scores)))
 
 
-def _as_its_own(source: str | np.ndarray | None, error: Exception) -> ImageReadError:
-    """What went wrong with an image, whatever it was, as one line with its name."""
-    name = source if isinstance(source, str) else 'an image'
-    text = ' '.join(str(error).split())
-    fault = ImageReadError(f'{name}: not predicted ({type(error).__name__}: {text})')
-    fault.__cause__ = error
-    return fault
+def _build_pipeline(cfg: Config) -> InputPipeline:
+    """The config's test pipeline."""
+    transforms = cfg.test_dataloader.dataset.pipeline
+    if not any(transform['type'] in LOADERS for transform in transforms):
+        # a data set that makes its images
+        transforms = [dict(type='LoadImageStrict'), *transforms]
+    return InputPipeline([TRANSFORMS.build(transform) for transform in transforms])
 
 
-def picture_name(source: str | np.ndarray) -> str:
+def _name(source: ImageInput, index: int | None) -> str:
+    if isinstance(source, (str, Path)):
+        return str(source)
+    return 'the image' if index is None else f'image {index} (from 0)'
+
+
+def picture_name(source: str) -> str:
     """A name for a picture of an image, without extension, that every file system takes."""
-    stem = Path(source).stem if isinstance(source, str) else 'image'
-    return re.sub(r'[^\w .,()+-]', '_', stem)[:60]  # 240 bytes, as an address may be long
+    return re.sub(r'[^\w .,()+-]', '_', Path(source).stem)[:60]  # 240 bytes: an address may be long

@@ -40,7 +40,7 @@ def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
     feats = model.extract_feat(data['inputs'], stage='backbone')
     samples = model.head.predict(neck(feats), data['data_samples'])
     for sample, image, maps in zip(samples, images, neck.attention_maps(feats)):
-        sample.set_field(maps, 'attention', dtype=Tensor)
+        sample.set_field(maps.float(), 'attention', dtype=Tensor)
         sample.set_field(seen_image(image, data['inputs'].shape[-2:]), 'view', dtype=np.ndarray)
     return [sample.cpu() for sample in samples]
 

@@ -18,6 +18,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
+from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.models.training_parts import for_prediction
 
@@ -34,6 +35,7 @@ class OpenRun(NamedTuple):
         checkpoint (FoundCheckpoint): Its path, stage, epoch and score; ``str()`` has them all.
         meta (Mapping): The checkpoint's ``meta``.
         classes (list[str]): Names of the classes, in the order of the scores.
+        thresholds (ThresholdFile, optional): Each class's own, of a published checkpoint.
     """
 
     model: BaseModel
@@ -41,6 +43,7 @@ class OpenRun(NamedTuple):
     checkpoint: FoundCheckpoint
     meta: Mapping
     classes: list[str]
+    thresholds: ThresholdFile | None
 
 
 def open_run(
@@ -72,7 +75,7 @@ def open_run(
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If there is no config, or a stored one that is refused or gives no model; or
-            weights or classes and their order do not fit.
+            weights or classes and their order do not fit, nor thresholds in it.
     """
     found = find_checkpoint(checkpoint, stage)
     content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')
@@ -98,9 +101,10 @@ def open_run(
     # but for parts of training and counters of batch norm, all is there
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
     names = class_names(cfg, class_names_of(content) or classes, found.path)
+    thresholds = stored_thresholds(meta.get('thresholds'), names, found.path)
     model._config, model._metainfo, model._dataset_meta = cfg, None, dict(classes=names)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    return OpenRun(model.to(device).eval(), cfg, found, meta, names)
+    return OpenRun(model.to(device).eval(), cfg, found, meta, names, thresholds)
 
 
 def build_model(cfg: Config) -> BaseModel:

@@ -2,13 +2,14 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
 from mlic.evaluation.matrices import DIFFICULT_RULES
+from mlic.evaluation.thresholds import ThresholdFile, read_thresholds, stored_thresholds
 from mlic.installation import find_config
 
 FIGURES = ('.png', '.svg', '.pdf')
@@ -107,16 +108,54 @@ def add_checkpoint_arguments(
 
 
 def add_threshold_argument(
-    parser: argparse.ArgumentParser, what: str, default: str | None = '0.5'
+    parser: argparse.ArgumentParser,
+    what: str,
+    default: str | None = '0.5',
+    without: str = "the protocol's own",
 ) -> None:
-    """``--threshold T|FILE``, which :func:`mlic.evaluation.thresholds.parse_threshold` reads."""
+    """``--threshold T|FILE``, which :func:`mlic.evaluation.thresholds.parse_threshold` reads.
+
+    ``without`` says what decides if it is not given and ``default`` is None.
+    """
     parser.add_argument(
         '--threshold',
         metavar='T|FILE',
         default=default,
-        help=f"{what}: a number, or a .json or .csv file of each class's"
-        + (' (%(default)s)' if default else " (the protocol's own)"),
+        help=f"{what}: a number, or a .json or .csv file of each class's ({default or without})",
     )
+
+
+def add_own_threshold_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--threshold T|FILE`` of a tool that opens a model, for :func:`choose_threshold`."""
+    add_threshold_argument(parser, what, None, "the checkpoint's own, else 0.5")
+
+
+def choose_threshold(
+    given: float | ThresholdFile | None, own: ThresholdFile | None
+) -> float | ThresholdFile:
+    """What ``--threshold`` gave, else the model's own, which a line then says, else 0.5."""
+    if given is None and own:
+        print(f'thresholds: {own}; --threshold 0.5 decides by one')
+    return (own or 0.5) if given is None else given
+
+
+def add_stored_threshold_argument(parser: argparse.ArgumentParser) -> None:
+    """``--threshold FILE`` of a tool for models that are given away."""
+    parser.add_argument(
+        '--threshold',
+        metavar='FILE',
+        type=out_file('.json', '.csv'),
+        help="each class's threshold, of fit_thresholds.py, in the file (the checkpoint's own)",
+    )
+
+
+def model_thresholds(
+    path: Path | None, own: ThresholdFile | None, classes: Sequence[str]
+) -> ThresholdFile | None:
+    """Those of the file that ``--threshold`` gave, checked; else the checkpoint's own."""
+    if path is None:
+        return own
+    return stored_thresholds(read_thresholds(path).content(), classes, str(path))
 
 
 def add_difficult_argument(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Serve a page that labels photos')
     arguments.add_checkpoint_arguments(parser)
     arguments.add_stored_config_arguments(parser)
-    arguments.add_threshold_argument(parser, 'where the slider starts')
+    arguments.add_own_threshold_argument(parser, 'where the slider starts')
     arguments.add_device_argument(parser)
     parser.add_argument(
         '--host',
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         args.checkpoint, args.config, args.device, args.stage, args.allow_import
     )
     print(f'checkpoint: {inferencer.checkpoint}')
+    threshold = arguments.choose_threshold(threshold, inferencer.thresholds)
     demo = build_demo(inferencer, of_classes(threshold, inferencer.classes))
     print(f'page: {serve(demo, args.host, args.port)} (Ctrl+C ends it)', flush=True)
     demo.block_thread()

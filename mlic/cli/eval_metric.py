@@ -3,8 +3,8 @@
     python tools/test.py CONFIG CHECKPOINT --out predictions.npz
     python tools/analysis_tools/eval_metric.py predictions.npz --protocols all
 
-PRED.npz holds pred (N, C) scores and target (N, C) 0 or 1; ignore (N, C) bool, VOC's difficult
-entries, and classes (C,) names may be left out. Nothing in it is executed.
+PRED.npz holds pred (N, C) scores from 0 to 1 and target (N, C) 0 or 1; ignore (N, C) bool, VOC's
+difficult entries, and classes (C,) names may be left out. Nothing in it is executed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import file_digest, read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, get_protocols
 from mlic.evaluation.summary import evaluate_block
-from mlic.evaluation.thresholds import parse_threshold
+from mlic.evaluation.thresholds import parse_score_threshold
 from mlic.files import write_json
 
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     names = list(PROTOCOLS) if args.protocols == ['all'] else args.protocols
     protocols = get_protocols(names)
-    threshold = parse_threshold(args.threshold)
+    threshold = parse_score_threshold(args.threshold)
     classes = read_class_file(args.classes) if args.classes else None
     block, names = read_predictions(args.predictions)
     report = evaluate_block(block, names, protocols, threshold, args.topk, classes, args.difficult)

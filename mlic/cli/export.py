@@ -1,8 +1,8 @@
 """Export a model: tools/deploy/export.py CONFIG CHECKPOINT --out model.onnx [--format torch-export]
 
 The exported model takes RGB images (B, 3, H, W), uint8, any B, and gives scores (B, C) from 0 to
-1: colour order, normalisation and sigmoid are inside. Class names, image size and kind of resize
-are in its metadata. What only training needs is not in the file.
+1: colour order, normalisation and sigmoid are inside. Class names, their thresholds, image size and
+kind of resize are in its metadata. What only training needs is not in the file.
 """
 
 import argparse
@@ -42,6 +42,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar=('HEIGHT', 'WIDTH'),
         help="of the input images (what the config's test pipeline makes)",
     )
+    arguments.add_stored_threshold_argument(parser)
     args = parser.parse_args(argv)
     if args.out.suffix != SUFFIXES[args.format]:
         parser.error(f'--format {args.format} writes a {SUFFIXES[args.format]} file: {args.out}')
@@ -59,6 +60,10 @@ def export(args: argparse.Namespace) -> str:
         classes=json.dumps(run.classes, ensure_ascii=False),
         preprocessing=json.dumps(describe_input(run.config, size)),
     )
+    thresholds = arguments.model_thresholds(args.threshold, run.thresholds, run.classes)
+    if thresholds:
+        print(f'thresholds: {thresholds}')
+        metadata['thresholds'] = json.dumps(thresholds.content(), ensure_ascii=False)
     scores = ScoreModel(run.model).eval()
     example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
     shapes = dict(images={0: torch.export.Dim('batch')})

@@ -21,7 +21,7 @@ from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, picture_name
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.thresholds import of_classes, parse_score_threshold
+from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
 from mlic.files import ESCAPED, write_json, write_picture
 from mlic.image_reader import ImageReadError
 
@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True)
     arguments.add_stored_config_arguments(parser)
     decision = parser.add_mutually_exclusive_group()
-    arguments.add_threshold_argument(decision, 'lowest score of a predicted label')
+    arguments.add_own_threshold_argument(decision, 'lowest score of a predicted label')
     decision.add_argument(
         '--topk', type=arguments.at_least(1), help='the best so many labels, whatever their scores'
     )
@@ -161,17 +161,21 @@ def run(args: argparse.Namespace) -> list[str]:
         args.checkpoint, args.config, args.device, args.stage, args.allow_import
     )
     print(f'checkpoint: {inferencer.checkpoint}')
-    thr = of_classes(threshold, inferencer.classes)
-    if args.topk and args.topk > len(inferencer.classes):
-        raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
-    about = dict(
-        checkpoint=inferencer.checkpoint.path,
-        decision=f'the best {args.topk}' if args.topk else f'score >= {args.threshold}',
-        **(dict(thresholds=dict(zip(inferencer.classes, thr))) if thr is not threshold else {}),
-    )
+    if args.topk:
+        about = dict(decision=f'the best {args.topk}')
+        if args.topk > len(inferencer.classes):
+            raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
+    else:
+        threshold = arguments.choose_threshold(threshold, inferencer.thresholds)
+        thr = of_classes(threshold, inferencer.classes)
+        about = dict(decision=f'score >= {args.threshold or threshold}')
+        if isinstance(threshold, ThresholdFile):
+            about['thresholds'] = dict(zip(inferencer.classes, thr.tolist()))
+    about['checkpoint'] = inferencer.checkpoint.path
     with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
+        options = dict(thr=threshold, topk=args.topk, attention=args.attention)
         stream = inferencer.stream(
-            images, args.batch_size, args.workers, thr, args.topk, args.attention
+            images, args.batch_size, args.workers, **options, return_datasamples=True
         )
         for source, outcome in track(stream, 'images', total=len(images)):
             results.add(source, outcome)

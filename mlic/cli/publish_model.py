@@ -1,8 +1,8 @@
 """Make a checkpoint small and ready to give away: tools/publish_model.py SRC DST-DIR
 
 Kept are the weights that prediction needs (the averaged ones, where training averages), the names
-of the classes and the config. Optimizer, schedule, logs, projector, prototypes, memory bank,
-absolute paths of the machine and services that take logs (WandB, MLflow) are not. Writes
+of the classes, their thresholds and the config. Optimizer, schedule, logs, projector, prototypes,
+memory bank, absolute paths of the machine and services that take logs (WandB, MLflow) are not. Writes
 <config>-<first 8 digits of the file's SHA-256>.pth and beside it, with the same name, the config
 for prediction (.py).
 """
@@ -36,6 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_checkpoint_arguments(parser, 'source', metavar='SRC')
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
     arguments.add_stored_config_arguments(parser)
+    arguments.add_stored_threshold_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -50,6 +51,8 @@ def publish(args: argparse.Namespace) -> Path:
     run = open_run(args.source, args.config, **options)
     source = run.checkpoint.path
     print(f'checkpoint: {run.checkpoint}')
+    thresholds = arguments.model_thresholds(args.threshold, run.thresholds, run.classes)
+    run = run._replace(thresholds=thresholds)
     if args.config is None:
         trained = read_stored_config(run.meta, source, args.allow_import)
     else:
@@ -81,6 +84,8 @@ def pack(run: OpenRun, trained: Config) -> dict:
     kept = {key: run.meta[key] for key in KEPT_META if key in run.meta}
     dataset_meta = {**kept.get('dataset_meta', {}), 'classes': run.classes}
     state_dict = {name: value.contiguous() for name, value in run.model.state_dict().items()}
+    if run.thresholds:
+        kept['thresholds'] = run.thresholds.content()
     what = f'the config of {run.checkpoint.path}'
     texts = {
         name: write_literals(config.to_dict(), what)

@@ -35,7 +35,7 @@ from mlic.evaluation.matrices import apply_difficult_rule, describe_empty
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
-from mlic.evaluation.thresholds import ThresholdFile, parse_threshold
+from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
 from mlic.files import write_text
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
@@ -50,7 +50,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments.add_out_argument(parser, 'report.html', '.html', '.htm')
     parser.add_argument('--title', help="the page's title (the config's name)")
-    arguments.add_threshold_argument(parser, 'where the sliders start')
+    arguments.add_own_threshold_argument(parser, 'where the sliders start')
     arguments.add_number(parser, '--num', 12, 'pictures of mistakes, and of missed', least=0)
     arguments.add_difficult_argument(parser)
     arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
@@ -124,10 +124,11 @@ def protocol_data(report: Report) -> list[dict]:
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    threshold = parse_threshold(args.threshold)
+    threshold = parse_score_threshold(args.threshold)
     run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
     cfg, model, checkpoint = run.config, run.model, run.checkpoint
     print(f'checkpoint: {checkpoint}')
+    threshold = arguments.choose_threshold(threshold, run.thresholds)
     check_data(cfg, ('test',))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if args.pred is None:
@@ -157,7 +158,8 @@ def main(argv: list[str] | None = None) -> None:
         rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'
         notes.append(f'{entries} difficult entries, {rule}')
     if from_file:
-        notes.append(f'the sliders start at {Path(threshold.path).name}, rounded to hundredths')
+        name = Path(threshold.path).name
+        notes.append(f'the sliders start at the thresholds of {name}, rounded to hundredths')
         if threshold.fitted_on.get('sha256') == source['sha256']:
             notes.append('optimistic: these thresholds were fitted on these very predictions')
     data.update(notes=notes, protocols=protocol_data(report))

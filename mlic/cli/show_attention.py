@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
     )
-    arguments.add_threshold_argument(parser, 'lowest score of a predicted label')
+    arguments.add_own_threshold_argument(parser, 'lowest score of a predicted label')
     arguments.add_number(parser, '--max-labels', 4, 'most heat maps per image')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     threshold = parse_score_threshold(args.threshold)
     run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
     print(f'checkpoint: {run.checkpoint}')
+    threshold = arguments.choose_threshold(threshold, run.thresholds)
     attentive_neck(run.model)
     check_data(run.config, ('test',))
     dataset = DATASETS.build(run.config.test_dataloader.dataset)

@@ -1,9 +1,11 @@
 """Compare an exported model with PyTorch: tools/deploy/verify.py CONFIG CHECKPOINT model.onnx
 
-Both score the same images, of a folder (--images) or of the config's data (--split), as one batch
-after another of 1 and of 8. The exit status is 0 if no score differs by more than --tolerance, and
-1 if one does. Times are medians of the same run, with the same number of threads. A .pt2 file is a
-program, which is opened only if the variable SADCL_TRUST_CHECKPOINTS is 1.
+Both score the same images, of a folder (--images) or of the config's data (--split), in the size of
+the exported model, as one batch after another of 1 and of 8. Classes, preprocessing and thresholds
+in the file must be those of the checkpoint (--threshold FILE: as exported). The exit status is 0 if
+no score differs by more than --tolerance, and 1 if one does. Times are medians of the same run,
+with the same number of threads. A .pt2 file is a program, which is opened only if the variable
+SADCL_TRUST_CHECKPOINTS is 1.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
@@ -27,8 +30,10 @@ from mlic.cli import arguments
 from mlic.engine.checkpoints.reading import TRUST, is_trusted
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.thresholds import ThresholdFile
 from mlic.files import parse_json
 from mlic.image_reader import ImageReadError
+from mlic.names import short
 
 BATCHES = (1, 8)
 REPETITIONS = 5
@@ -46,16 +51,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='(%(default)s)'
     )
+    arguments.add_stored_threshold_argument(parser)
     arguments.add_number(parser, '--num', 16, 'so many images')
     arguments.add_number(parser, '--tolerance', 1e-4, 'largest difference', least=0)
     return parser.parse_args(argv)
 
 
-def read_images(args: argparse.Namespace, inferencer: MultiLabelInferencer) -> torch.Tensor:
-    """Images (N, 3, H, W), uint8, BGR, as the test pipeline makes them.
+def read_images(
+    args: argparse.Namespace, inferencer: MultiLabelInferencer, size: tuple[int, int]
+) -> torch.Tensor:
+    """Images (N, 3, H, W), uint8, BGR, as the test pipeline makes them, resized to ``size``.
 
     Raises:
-        ValueError: If one cannot be read, or their sizes differ.
+        ImageReadError: If one cannot be read.
     """
     if args.images:
         source = collect_images([args.images]).images
@@ -67,15 +75,17 @@ def read_images(args: argparse.Namespace, inferencer: MultiLabelInferencer) -> t
         source = DATASETS.build({**dataset_cfg, 'pipeline': pipeline})
     chosen = np.linspace(0, len(source) - 1, min(args.num, len(source))).astype(int)
     items = [source[index] for index in chosen.tolist()]
-    if args.images:
-        items = [item for batch in inferencer.preprocess(items) for item in batch]
+    images = []
     for item in items:
+        item = inferencer.pipeline.read(item, item) if args.images else item
         if isinstance(item, ImageReadError):
             raise item
-    sizes = {tuple(item['inputs'].shape) for item in items}
-    if len(sizes) > 1:
-        raise ValueError(f'the test pipeline makes images of {len(sizes)} sizes, one is needed')
-    return torch.stack([item['inputs'] for item in items])
+        image = item['inputs']
+        if image.shape[-2:] != size:  # of export.py --size
+            pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size[::-1])
+            image = torch.from_numpy(pixels).permute(2, 0, 1)
+        images.append(image)
+    return torch.stack(images)
 
 
 def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
@@ -88,7 +98,7 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
                 f'{path} is a program, and torch runs what is in it: if it is your own export, set '
                 f'{TRUST}=1 for this command'
             )
-        extra = dict(classes='', preprocessing='')
+        extra = dict(classes='', preprocessing='', thresholds='')
         module = torch.export.load(path, extra_files=extra).module()
 
         def run(images: np.ndarray) -> np.ndarray:
@@ -113,15 +123,32 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
     return lambda images: session.run(['scores'], {'images': images})[0], metadata
 
 
-def check_metadata(metadata: dict, inferencer: MultiLabelInferencer, size: list[int]) -> None:
-    """ValueError if classes or input of the file are not those of config and checkpoint."""
+def check_metadata(
+    metadata: dict, inferencer: MultiLabelInferencer, thresholds: ThresholdFile | None
+) -> tuple[int, int]:
+    """The size (height, width) of the file's images.
+
+    Raises:
+        ValueError: If classes, input or thresholds of the file are not those of config and
+            checkpoint.
+    """
+    found = {
+        key: parse_json(metadata.get(key) or 'null', f'the {key} in the file')
+        for key in ('classes', 'preprocessing', 'thresholds')
+    }
+    preprocessing = found['preprocessing']
+    size = preprocessing.get('size') if isinstance(preprocessing, dict) else None
+    if not isinstance(size, list) or [type(side) for side in size] != [int, int] or min(size) < 1:
+        raise ValueError(f'the preprocessing in the file has no size of images: {short(size)}')
     expected = dict(
         classes=list(inferencer.classes),
-        preprocessing=json.loads(json.dumps(describe_input(inferencer.config, tuple(size)))),
+        preprocessing=describe_input(inferencer.config, tuple(size)),
+        thresholds=thresholds and thresholds.content(),
     )
     for key, value in expected.items():
-        if parse_json(metadata.get(key) or 'null', f'the {key} in the file') != value:
+        if found[key] != json.loads(json.dumps(value)):
             raise ValueError(f'the {key} in the file differ from those of config and checkpoint')
+    return tuple(size)
 
 
 def batches(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -135,9 +162,10 @@ def compare(args: argparse.Namespace) -> bool:
     # on the CPU both can run
     inferencer = MultiLabelInferencer(args.checkpoint, args.config, 'cpu', args.stage)
     print(f'checkpoint: {inferencer.checkpoint}')
-    images = read_images(args, inferencer)
     exported, metadata = open_model(args.model)
-    check_metadata(metadata, inferencer, list(images.shape[-2:]))
+    own, classes = inferencer.thresholds, inferencer.classes
+    thresholds = arguments.model_thresholds(args.threshold, own, classes)
+    images = read_images(args, inferencer, check_metadata(metadata, inferencer, thresholds))
 
     @torch.no_grad()
     def reference(batch: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 python onnx_predict.py model.onnx photo.jpg … [--threshold 0.5]
 
+Labels are the classes whose score reaches their own threshold, where the model has such; else 0.5.
+
 Elsewhere it needs the file image_reader.py next to it: images are read as for the training.
 """
 
@@ -33,11 +35,28 @@ def read(path, size, resize, reduce_to=None):
     return image[..., ::-1].transpose(2, 0, 1)
 
 
+def own_thresholds(metadata, classes):
+    """The threshold of each class in the model's metadata, checked; None if there are none."""
+    text = metadata.get('thresholds')
+    if not text:
+        return None
+    try:
+        values = dict(json.loads(text)['thresholds'])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        values = {}
+    each = [values.get(name) for name in classes]
+    if len(values) != len(set(classes)) or not all(
+        type(value) in (int, float) and 0 <= value <= 1 for value in each
+    ):
+        raise SystemExit("error: the model's thresholds are not one from 0 to 1 for each class")
+    return each
+
+
 def main():
     parser = argparse.ArgumentParser(description='Predict labels with an ONNX model')
     parser.add_argument('model', help='.onnx file of tools/deploy/export.py')
     parser.add_argument('images', nargs='+')
-    parser.add_argument('--threshold', type=float, default=0.5, help='lowest score of a label')
+    parser.add_argument('--threshold', type=float, help="lowest score of a label (the model's own)")
     args = parser.parse_args()
     try:
         session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
@@ -46,10 +65,15 @@ def main():
     except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
         reason = f'{type(error).__name__}: {" ".join(str(error).split())}'
         raise SystemExit(f'error: {args.model} is no model of export.py ({reason})') from error
+    each = own_thresholds(metadata, classes)
+    if args.threshold is not None or each is None:
+        each = [0.5 if args.threshold is None else args.threshold] * len(classes)
+    else:
+        print("thresholds: each class's own in the model", file=sys.stderr)  # noqa: T201
     for path in args.images:
         image = read(path, recipe['size'], recipe['resize'], recipe.get('reduce_to'))
         (scores,) = session.run(['scores'], {'images': image[None]})[0]
-        labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= args.threshold]
+        labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= each[k]]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)
         print(f'{path}: {found or "no label"}')  # noqa: T201
 

@@ -37,7 +37,8 @@ def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
         ImageReadError: If it cannot be read; its message has the file's name without its folder.
     """
     has_attention = has_label_embeddings(inferencer.model)
-    ((_, sample),) = inferencer.stream([path], attention=has_attention)
+    options = dict(attention=has_attention, return_datasamples=True)
+    ((_, sample),) = inferencer.stream([path], **options)
     if isinstance(sample, ImageReadError):
         raise ImageReadError(str(sample).replace(path, Path(path).name))
     image = read_image(path, reduce_to=MAX_SIDE)

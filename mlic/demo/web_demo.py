@@ -14,6 +14,7 @@ import torch
 
 from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.model_outputs import has_label_embeddings
+from mlic.evaluation.thresholds import of_classes
 from mlic.image_reader import ImageReadError
 from mlic.packages import MissingPackageError, require
 
@@ -63,7 +64,7 @@ def import_gradio():
 
 def build_demo(
     inferencer: MultiLabelInferencer,
-    thr: float | Sequence[float] = 0.5,
+    thr: float | Sequence[float] | None = None,
     title: str = 'Labels of a photo',
 ) -> 'gradio.Blocks':
     """The page, ready for :func:`serve`.
@@ -72,13 +73,16 @@ def build_demo(
         inferencer (MultiLabelInferencer): A model without attention by label works, too; the page
             then says so.
         thr (float | Sequence[float]): Where the slider starts, from 0 to 1; or a threshold for
-            each of C classes, which the page offers beside the slider. Defaults to 0.5.
+            each of C classes, which the page offers beside the slider. Defaults to None: the
+            checkpoint's own thresholds, else 0.5.
         title (str): Defaults to 'Labels of a photo'.
 
     Raises:
         ValueError: If ``thr`` is out of range, or of another length.
         MissingPackageError: If gradio is missing, or too old.
     """
+    if thr is None:
+        thr = of_classes(inferencer.thresholds or 0.5, inferencer.classes)
     each = None if isinstance(thr, (int, float)) else list(thr)
     start = thr if each is None else 0.5
     if not 0 <= start <= 1:

@@ -38,7 +38,8 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
 
     Args:
         path (str | Path): File of :func:`save_predictions`, or of another program: ``ignore`` and
-            ``classes`` may be missing (then nothing is ignored, and the names are indices).
+            ``classes`` may be missing (then nothing is ignored, and the names are indices). Scores
+            are from 0 to 1: logits and percent are refused.
 
     Raises:
         OSError: The file cannot be opened.
@@ -103,6 +104,11 @@ def _check(arrays: dict) -> tuple[Block, list]:
             f'classes must hold {pred.shape[1]} names, got {names.dtype} of shape {names.shape}'
         )
     check_finite(pred, names)
+    if pred.min() < 0 or pred.max() > 1:
+        raise ValueError(
+            f'pred must hold scores from 0 to 1, got {pred.min():g} to {pred.max():g} '
+            '(take the sigmoid of logits, a hundredth of percent)'
+        )
     target = binary(np.where(ignore, 0, target))
     return Block(pred, target, ignore if ignore.any() else None), names.tolist()
 

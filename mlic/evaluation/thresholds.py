@@ -1,14 +1,14 @@
 """Decision thresholds: read from a file, or fitted. N images, C classes, P positives."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mlic.files import read_csv, read_json
-from mlic.names import first_names, short
+from mlic.names import first_names, printable, short
 
 
 class ThresholdFile(NamedTuple):
@@ -23,13 +23,31 @@ class ThresholdFile(NamedTuple):
         missing = [name for name in names if name not in self.values]
         known = set(names)
         unknown = [name for name in self.values if name not in known]
-        wrong = [f'no threshold for {len(missing)} classes: {first_names(missing)}'] * bool(missing)
-        wrong += [f'{len(unknown)} unknown classes: {first_names(unknown)}'] * bool(unknown)
+        wrong = [
+            f'no threshold for {len(missing)} classes: {first_names(missing, form=_shown)}'
+        ] * bool(missing)
+        wrong += [f'{len(unknown)} unknown classes: {first_names(unknown, form=_shown)}'] * bool(
+            unknown
+        )
         if wrong:
             raise ValueError(
                 f'{self.path} has {"; and ".join(wrong)} (the data set has {len(names)} classes)'
             )
         return np.array([self.values[name] for name in names])
+
+    def __str__(self) -> str:
+        """Where they are from, for a line of text."""
+        text = f"each class's own in {self.path}"
+        if self.fitted_on.get('file'):
+            text += f', fitted on {printable(str(self.fitted_on["file"]))}'
+        if isinstance(self.fitted_on.get('images'), int):
+            text += f' ({self.fitted_on["images"]} images)'
+        return text
+
+    def content(self) -> dict:
+        """What :func:`stored_thresholds` takes, as plain values; the fitted file without folder."""
+        file = {'file': Path(str(self.fitted_on['file'])).name} if 'file' in self.fitted_on else {}
+        return dict(thresholds=self.values, fitted_on={**self.fitted_on, **file})
 
 
 def parse_threshold(
@@ -42,7 +60,7 @@ def parse_threshold(
     """
     if isinstance(threshold, (str, Path)):
         try:
-            threshold = float(threshold)
+            threshold = float(str(threshold))
         except ValueError:
             return read_thresholds(threshold)
     if threshold is None or isinstance(threshold, ThresholdFile):
@@ -52,11 +70,37 @@ def parse_threshold(
     return float(threshold)
 
 
-def parse_score_threshold(threshold: str) -> float | ThresholdFile:
+def parse_score_threshold(
+    threshold: float | str | Path | ThresholdFile | None, name: str = '--threshold'
+) -> float | ThresholdFile | None:
     """:func:`parse_threshold` of what is a score; ValueError if it is not between 0 and 1."""
     found = parse_threshold(threshold)
     if isinstance(found, float) and not 0 <= found <= 1:
-        raise ValueError(f'--threshold is a score, between 0 and 1, got {found:g}')
+        raise ValueError(f'{name} is a score, between 0 and 1, got {found:g}')
+    return found
+
+
+def stored_thresholds(content: object, names: Sequence[str], source: str) -> ThresholdFile | None:
+    """The thresholds inside a model file, which are data of somebody else; None if there are none.
+
+    Args:
+        content (object): ``{'thresholds': {class name: threshold}, 'fitted_on': {...}}``, or None.
+        names (Sequence[str]): The classes of the model.
+        source (str): The file, for messages.
+
+    Raises:
+        ValueError: If they are not of these classes, all of them, each from 0 to 1; one line.
+    """
+    if content is None:
+        return None
+    if not isinstance(content, Mapping) or not isinstance(content.get('thresholds'), Mapping):
+        raise ValueError(f'{source}: its thresholds must be an object {{class name: threshold}}')
+    found = _checked(*_parts(content), source)
+    for name, value in zip(names, found.of_classes(names).tolist()):
+        if not 0 <= value <= 1:
+            raise ValueError(
+                f'{source}: the threshold of {short(name)} must be from 0 to 1, got {value:g}'
+            )
     return found
 
 
@@ -79,7 +123,11 @@ def read_thresholds(path: str | Path) -> ThresholdFile:
     readers = {'.json': _read_json, '.csv': _read_csv}
     if path.suffix not in readers:
         raise ValueError(f'threshold must be a number, a .json or a .csv file, got {path}')
-    pairs, fitted_on = readers[path.suffix](path)
+    return _checked(*readers[path.suffix](path), str(path))
+
+
+def _checked(pairs: Iterable, fitted_on: dict, path: str) -> ThresholdFile:
+    """Of [(name, value)]; each name once, each value a finite number."""
     values = {}
     for name, value in pairs:
         if name in values:
@@ -87,7 +135,7 @@ def read_thresholds(path: str | Path) -> ThresholdFile:
         values[name] = _finite(value, name, path)
     if not values:
         raise ValueError(f'{path}: no thresholds in it')
-    return ThresholdFile(str(path), values, fitted_on)
+    return ThresholdFile(path, values, fitted_on)
 
 
 def _read_json(path: Path) -> tuple[list, dict]:
@@ -97,6 +145,15 @@ def _read_json(path: Path) -> tuple[list, dict]:
         raise ValueError(f'{path}: must hold an object {{class name: threshold}}')
     if not isinstance(content.get('thresholds'), dict):
         return list(content.items()), {}
+    return _parts(content)
+
+
+def _shown(name: object) -> str:
+    return printable(str(name))
+
+
+def _parts(content: Mapping) -> tuple[list, dict]:
+    """[(name, value)] and what they were fitted on, of the form with ``thresholds``."""
     fitted_on = content.get('fitted_on')
     return list(content['thresholds'].items()), fitted_on if isinstance(fitted_on, dict) else {}
 
@@ -116,7 +173,7 @@ def _read_csv(path: Path) -> tuple[list, dict]:
     return pairs, {}
 
 
-def _finite(value: object, name: str, path: Path) -> float:
+def _finite(value: object, name: str, path: str) -> float:
     """A number from JSON or from the text of a CSV cell."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)

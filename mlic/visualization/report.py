@@ -37,13 +37,7 @@ def threshold_counts(
 
     Returns:
         tuple[np.ndarray, np.ndarray]: Both (C, 101), integers.
-
-    Raises:
-        ValueError: If a score is not within 0 and 1.
     """
-    low, high = float(pred.min()), float(pred.max())
-    if low < 0 or high > 1:
-        raise ValueError(f'scores must be probabilities from 0 to 1, got {low:g} to {high:g}')
     thresholds = (np.arange(STEPS) / (STEPS - 1)).astype(pred.dtype)
     decisions, hits = np.zeros((2, pred.shape[1], STEPS), dtype=np.int64)
     for c in range(pred.shape[1]):
@@ -115,7 +109,7 @@ def prediction_data(
         positives), ``curves`` are pairs (recall, precision) in thousandths.
 
     Raises:
-        ValueError: If a score or a threshold is not within 0 and 1.
+        ValueError: If a threshold is not within 0 and 1.
     """
     start = np.broadcast_to(threshold, (len(names),))
     for name, value in zip(names, start.tolist()):

@@ -702,9 +702,10 @@ def test_entities_do_not_blow_xml_up(tmp_path):
 
 
 def test_metadata_of_an_exported_model_that_are_no_json_are_refused(monkeypatch):
-    monkeypatch.setattr(verify_export, 'describe_input', lambda *_: {})
+    monkeypatch.setattr(verify_export, 'describe_input', lambda *_: dict(size=(4, 4)))
     inferencer = SimpleNamespace(classes=['cat'], config=None)
-    verify_export.check_metadata(dict(classes='["cat"]', preprocessing='{}'), inferencer, [4, 4])
+    found = dict(classes='["cat"]', preprocessing='{"size": [4, 4]}')
+    assert verify_export.check_metadata(found, inferencer, None) == (4, 4)
     for text, message in (('["cat"', 'not JSON'), ('[' * 100_000, 'nested too deep')):
         with pytest.raises(ValueError, match=f'the classes in the file: .*{message}'):
-            verify_export.check_metadata(dict(classes=text), inferencer, [4, 4])
+            verify_export.check_metadata(dict(classes=text), inferencer, None)

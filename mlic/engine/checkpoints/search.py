@@ -50,7 +50,8 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
 
     Of the ``best_*.pth`` that a run of several stages leaves, it is the one with the highest
     recorded validation score, or the last stage's; the times of the files say nothing. Without a
-    ``best_*.pth`` it is the one that the run would resume from.
+    ``best_*.pth`` it is the one that the run would resume from; in a folder that is no run's, such
+    as that of a published checkpoint, the only one.
 
     Args:
         path (str | Path): File, address or work directory.
@@ -72,6 +73,9 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     best = [_read_record(file) for file in sorted(given.glob('best_*.pth'))]
     if best:
         return _choose(best, stage)
+    files = list(given.glob('*.pth'))
+    if len(files) == 1 and not os.path.lexists(given / LAST):
+        return _read_record(files[0])
     latest = find_resumable(given)
     if latest is None:
         raise FileNotFoundError(

@@ -26,7 +26,7 @@ from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.cli import export, publish_model
-from mlic.cli.verify_export import open_model
+from mlic.cli.verify_export import check_metadata, open_model
 from mlic.engine.checkpoints.reading import TRUST, read_checkpoint
 from tests.helpers import ROOT, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
@@ -254,6 +254,29 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, che
     assert 'the classes in the file differ' in message
 
 
+@pytest.mark.parametrize('keep_ratio', [False, True])
+def test_a_given_size_is_exported_and_verified(run, checkpoint, tmp_path, keep_ratio):
+    """Also where the test pipeline makes images of several sizes."""
+    resize = f"dict(type='Resize', scale=(40, 32), keep_ratio={keep_ratio})"
+    pipeline = f"[dict(type='LoadImageStrict'), {resize}, dict(type='PackInputs')]"
+    config, out = tmp_path / 'sized.py', tmp_path / 'sized.onnx'
+    dataset = f'dict(dataset=dict(pipeline={pipeline}))'
+    config.write_text(f'_base_ = {str(run / "config.py")!r}\ntest_dataloader = {dataset}\n')
+    options = ['--out', out, '--size', 48, 36]
+    assert call_tool('tools/deploy/export.py', config, checkpoint, *options) is None
+    images = ['--num', 3, '--images', run / 'photos']
+    assert call_tool('tools/deploy/verify.py', config, checkpoint, out, *images) is None
+    (given,) = onnxruntime.InferenceSession(str(out)).get_inputs()
+    assert given.shape[2:] == [48, 36]
+
+
+@pytest.mark.parametrize('size', ['"x"', '[0, 4]', '[4]', '[true, 4]', '{}', '[4.0, 4]'])
+def test_a_file_without_a_size_of_images_is_not_verified(size):
+    metadata = dict(classes='[]', preprocessing=f'{{"size": {size}}}')
+    with pytest.raises(ValueError, match='no size of images'):
+        check_metadata(metadata, None, None)
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [
@@ -280,9 +303,9 @@ def test_example_predicts_without_torch(run, photos, exported, checkpoint):
     result = subprocess.run(command, capture_output=True, text=True, cwd=run, timeout=120)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.strip().splitlines()
-    for line, (photo, sample) in zip(lines, MultiLabelInferencer(checkpoint).stream(photos)):
+    for line, photo, result in zip(lines, photos, MultiLabelInferencer(checkpoint)(photos)):
         found = dict(re.findall(r'([^\W\d][\w ]*) (\d\.\d\d)', line[len(photo) + 2 :]))
-        for name, score in zip(CLASSES, sample.pred_score.tolist()):
+        for name, score in result.scores.items():
             assert float(found[name]) == pytest.approx(score, abs=0.005 + 1e-5)  # two digits
 
 
@@ -343,8 +366,9 @@ def test_published_file_gives_the_same_scores_everywhere(
     run, photos, published, checkpoint, capsys
 ):
     def inferred(path):
-        stream = MultiLabelInferencer(path, device='cpu').stream(photos, 4)
-        return torch.stack([sample.pred_score for _, sample in stream])
+        inferencer = MultiLabelInferencer(path, device='cpu')
+        samples = inferencer(photos, batch_size=4, return_datasamples=True)
+        return torch.stack([sample.pred_score for sample in samples])
 
     expected = inferred(checkpoint)
     torch.testing.assert_close(inferred(published), expected, rtol=0, atol=0)
@@ -379,11 +403,168 @@ def test_publishing_is_reproducible_and_overwrites_nothing(run, published, tmp_p
     assert 'SADCLHead' in text
 
 
+# ---------------------------------------------------------------- thresholds
+
+
+@pytest.fixture(scope='module')
+def fitted(run, checkpoint):
+    """A file as of fit_thresholds.py, by which the first photo has other labels than by 0.5."""
+    values = dict.fromkeys(CLASSES, 0.999) | {'tree': 0.001}
+    fitted_on = dict(file='/home/me/val.npz', sha256='0' * 64, images=17, classes=5)
+    path = run / 'fitted.json'
+    path.write_text(json.dumps(dict(fitted_on=fitted_on, decision='>=', thresholds=values)))
+    return path
+
+
+@pytest.fixture(scope='module')
+def with_thresholds(run, fitted):
+    """A checkpoint that was published with thresholds."""
+    arguments = [run / 'work_dirs/run', run / 'given', '--threshold', fitted]
+    assert call_tool('tools/publish_model.py', *arguments) is None
+    (path,) = (run / 'given').glob('*.pth')
+    return path
+
+
+def test_thresholds_are_published_without_folders_and_published_again(
+    run, with_thresholds, fitted, tmp_path, capsys
+):
+    stored = read_checkpoint(with_thresholds)['meta']['thresholds']
+    written = json.loads(fitted.read_text())
+    assert stored['thresholds'] == written['thresholds']
+    assert stored['fitted_on'] == dict(written['fitted_on'], file='val.npz')
+    assert call_tool('tools/publish_model.py', run / 'given', tmp_path) is None
+    (again,) = tmp_path.glob('*.pth')
+    assert read_checkpoint(again)['meta']['thresholds'] == stored
+    assert 'thresholds' not in read_checkpoint(run / 'work_dirs/run/epoch_1.pth')['meta']
+
+
+def test_stored_thresholds_decide_unless_told_otherwise(run, photos, with_thresholds, capsys):
+    said = f"thresholds: each class's own in {with_thresholds}, fitted on val.npz (17 images)"
+
+    def infer(*options):
+        capsys.readouterr()
+        common = ['--checkpoint', with_thresholds, '--out', run / 'by', '--no-pictures']
+        arguments = [photos[0], *common, '--workers', 0, *options]
+        assert call_tool('tools/infer.py', *arguments) is None
+        record = json.loads((run / 'by/predictions.json').read_text())
+        labels = [label['label'] for label in record['images'][0]['labels']]
+        return record, labels, said in capsys.readouterr().out
+
+    record, labels, is_said = infer()
+    assert labels == ['tree'] and is_said
+    assert record['thresholds'] == dict.fromkeys(CLASSES, 0.999) | {'tree': 0.001}
+    assert record['decision'].startswith("score >= each class's own in ")
+    inferencer = MultiLabelInferencer(with_thresholds, device='cpu')
+    assert inferencer(photos[0]).names == ['tree']
+    for options in (dict(thr=0.2), dict(topk=2)):
+        words = ['--threshold', 0.2] if 'thr' in options else ['--topk', 2]
+        record, labels, is_said = infer(*words)
+        assert labels == inferencer(photos[0], **options).names != ['tree']
+        assert not is_said and 'thresholds' not in record
+
+
+def test_report_and_attention_start_at_the_stored_thresholds(
+    run, with_thresholds, tmp_path, capsys
+):
+    page = tmp_path / 'report.html'
+    report = [run / 'config.py', with_thresholds, '--out', page, '--num', 1]
+    assert call_tool('tools/analysis_tools/report.py', *report) is None
+    assert "thresholds: each class's own in" in capsys.readouterr().out
+    text = page.read_text(encoding='utf-8')
+    assert '"start":[100,100,100,100,0]' in text
+    assert f'the sliders start at the thresholds of {with_thresholds.name}' in text
+    looks = [run / 'config.py', with_thresholds, '--out', tmp_path / 'a.png', '--num', 1]
+    assert call_tool('tools/analysis_tools/show_attention.py', *looks) is None
+    assert "thresholds: each class's own in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda values: values.pop('cat'), 'has no threshold for 1 classes: cat'),
+        (lambda values: values.update(bee=0.5), 'has 1 unknown classes: bee'),
+        (lambda values: values.update({'a\n' * 300: 0.5}), "has 1 unknown classes: 'a"),
+        (lambda values: values.update(cat=1.5), "threshold of 'cat' must be from 0 to 1, got 1.5"),
+        (lambda values: values.update(cat=-0.1), "'cat' must be from 0 to 1, got -0.1"),
+        (lambda values: values.update(cat=float('nan')), "'cat' must be a finite number, got nan"),
+        (lambda values: values.update(cat=[1]), r"'cat' must be a finite number, got \[1\]"),
+        (lambda values: values.clear(), 'no thresholds in it'),
+        (None, 'its thresholds must be an object'),
+    ],
+)
+def test_thresholds_in_a_checkpoint_are_checked(with_thresholds, tmp_path, change, message):
+    content = read_checkpoint(with_thresholds)
+    if change is None:
+        content['meta']['thresholds'] = [0.5] * 5
+    else:
+        change(content['meta']['thresholds']['thresholds'])
+    torch.save(content, tmp_path / 'bad.pth')
+    with pytest.raises(ValueError, match=f'^[^\n]*bad.pth.*{message}[^\n]*$'):
+        open_run(tmp_path / 'bad.pth')
+
+
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        ({'dog': 0.5}, 'has no threshold for 4 classes'),
+        (dict.fromkeys(CLASSES, 2), "the threshold of 'cat' must be from 0 to 1, got 2"),
+    ],
+)
+def test_thresholds_that_do_not_fit_are_not_given_away(run, tmp_path, values, message):
+    (tmp_path / 'bad.json').write_text(json.dumps(values))
+    for tool, *arguments in (
+        ('publish_model.py', run / 'work_dirs/run', tmp_path / 'new'),
+        ('deploy/export.py', run / 'config.py', run / 'work_dirs/run', '--out', 'new/a.onnx'),
+    ):
+        status = call_tool(f'tools/{tool}', *arguments, '--threshold', tmp_path / 'bad.json')
+        assert status.startswith('error: ') and message in status and '\n' not in status
+    assert not (tmp_path / 'new').exists() and not Path('new').exists()
+
+
+def example(*arguments):
+    command = [sys.executable, str(DEMO), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_thresholds_are_exported_verified_and_used(run, photos, with_thresholds, fitted, tmp_path):
+    out = tmp_path / 'model.onnx'
+    config = run / 'config.py'
+    assert call_tool('tools/deploy/export.py', config, with_thresholds, '--out', out) is None
+    (text,) = (entry.value for entry in onnx.load(out).metadata_props if entry.key == 'thresholds')
+    assert json.loads(text) == read_checkpoint(with_thresholds)['meta']['thresholds']
+
+    def verify(checkpoint, *options):
+        arguments = [config, checkpoint, out, '--num', 1, *options]
+        return call_tool('tools/deploy/verify.py', *arguments)
+
+    assert verify(with_thresholds) is None
+    assert verify(run / 'work_dirs/run', '--threshold', fitted) is None
+    differ = 'the thresholds in the file differ'
+    assert differ in verify(run / 'work_dirs/run')
+    other = tmp_path / 'other.json'
+    other.write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
+    assert differ in verify(with_thresholds, '--threshold', other)
+
+    done = example(out, photos[0])
+    assert done.stdout.startswith(f'{photos[0]}: tree ') and ',' not in done.stdout
+    assert done.stderr == "thresholds: each class's own in the model\n"
+    told = example(out, photos[0], '--threshold', 0)
+    assert told.stdout.count(', ') == 4 and told.stderr == ''
+    model = onnx.load(out)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == 'thresholds')
+    for bad in ('{}', 'no', '{"thresholds": {"cat": 0.5}}', text.replace('0.001', 'NaN')):
+        entry.value = bad
+        onnx.save(model, tmp_path / 'bad.onnx')
+        done = example(tmp_path / 'bad.onnx', photos[0])
+        assert done.returncode == 1 and done.stderr.startswith("error: the model's thresholds")
+        assert done.stderr.count('\n') == 1
+
+
 # ---------------------------------------------------------------- the documents
 
 
 def run_document(name, folder, monkeypatch):
-    """Run a document's commands, and then its Python, in a folder."""
+    """Run a document's commands in a folder."""
     monkeypatch.chdir(folder)
     Path('thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
     shutil.copy('photos/photo 0.png', 'photo.jpg')
@@ -402,8 +583,6 @@ def run_document(name, folder, monkeypatch):
         words = [next(Path().glob(word)) if '*' in word else word for word in words]
         with mock.patch.dict(os.environ, variables):
             assert call_tool(*words[1:]) is None, words
-    for snippet in code_of(f'docs/{name}', 'python'):
-        exec(snippet, {})
 
 
 def test_every_command_of_the_inference_document_works(run, monkeypatch):

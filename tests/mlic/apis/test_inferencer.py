@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -23,10 +22,9 @@ from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.open_run import build_model, open_run
 from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
-from mlic.engine.runner.errors import INTERRUPTED
 from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import ROOT, call_tool
+from tests.helpers import ROOT, call_tool, run_tool
 from tests.photo_run import CLASSES, SIZE
 from tests.tiny_runs import plain_model
 
@@ -46,19 +44,20 @@ def test_scores_are_those_of_the_test_tool(run, photos, inferencer):
     assert call_tool('tools/test.py', *arguments) is None
     pred = torch.from_numpy(np.load(saved)['pred'])
     assert (pred.std(dim=0) > 1e-3).all()  # or the tests could not tell one image from another
-    results = inferencer(photos, batch_size=4)
-    found = torch.stack([torch.from_numpy(result['pred_scores']) for result in results])
+    samples = inferencer(photos, batch_size=4, return_datasamples=True)
+    found = torch.stack([sample.pred_score for sample in samples])
     # the same batches; BatchNorm is folded, which rounds float32 otherwise
     torch.testing.assert_close(found, pred, rtol=0, atol=1e-6)
-    for result in results:
-        names = [CLASSES[label] for label in result['pred_label']]
-        assert result['pred_class'] == names
-        assert set(result['pred_label']) == set(np.flatnonzero(result['pred_scores'] >= 0.5))
+    for result, sample in zip(inferencer(photos, batch_size=4), samples):
+        scores = sample.pred_score.tolist()
+        assert result.scores == pytest.approx(dict(zip(CLASSES, scores)), abs=5e-7)  # six digits
+        assert result.names == [CLASSES[label] for label in sample.pred_label]
+        assert set(result.names) == {CLASSES[k] for k in np.flatnonzero(np.array(scores) >= 0.5)}
 
 
 def test_arrays_and_batches_and_workers_do_not_matter(photos, inferencer):
     def scores(inputs, **options):
-        outcomes = inferencer.stream(inputs, **options)
+        outcomes = inferencer.stream(inputs, return_datasamples=True, **options)
         return torch.stack([sample.pred_score for _, sample in outcomes])
 
     expected = scores(photos)
@@ -82,11 +81,11 @@ def test_what_cannot_be_read_is_an_error_in_its_place(
     bad[0].write_text('not an image')
     bad[1].write_text('')
     inputs = [str(bad[0]), *photos[:2], str(bad[1]), photos[2], str(bad[2])]
-    outcomes = list(own.stream(inputs, batch_size=2))
+    outcomes = list(own.stream(inputs, batch_size=2, return_datasamples=True))
     assert [source for source, _ in outcomes] == inputs
     for source, outcome in outcomes:
         if source in photos:
-            (alone,) = inferencer([source], return_datasamples=True)
+            alone = inferencer(source, return_datasamples=True)
             torch.testing.assert_close(outcome.pred_score, alone.pred_score, rtol=0, atol=1e-6)
         else:
             assert isinstance(outcome, ImageReadError) and source in str(outcome)
@@ -111,7 +110,8 @@ def test_what_fails_with_one_image_is_that_images(run, photos, checkpoint, tmp_p
     cfg.test_dataloader.dataset.pipeline[1] = dict(type='ResizeEdge', scale=32, edge='long')
     cfg.test_dataloader.dataset.pipeline.insert(2, dict(type='Resize', scale=(32, 32)))
     own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
-    expected = [sample.pred_score for _, sample in own.stream(photos, batch_size=1)]
+    options = dict(return_datasamples=True)
+    expected = [sample.pred_score for sample in own(photos, batch_size=1, **options)]
     original = type(own.model).test_step
 
     def test_step(model, data):
@@ -121,7 +121,7 @@ def test_what_fails_with_one_image_is_that_images(run, photos, checkpoint, tmp_p
 
     monkeypatch.setattr(type(own.model), 'test_step', test_step)
     inputs = [photos[0], white, *photos[1:3], wide, *photos[3:]]
-    outcomes = [outcome for _, outcome in own.stream(inputs, batch_size=len(inputs))]
+    outcomes = [outcome for _, outcome in own.stream(inputs, len(inputs), **options)]
     faults = outcomes.pop(4), outcomes.pop(1)
     assert str(faults[0]).startswith(f'{wide}: not predicted (')
     assert str(faults[1]) == f'{white}: not predicted (RuntimeError: too white)'
@@ -136,8 +136,9 @@ def test_images_that_stay_of_different_sizes_are_predicted_one_by_one(run, photo
     cfg = Config.fromfile(run / 'config.py')
     del cfg.test_dataloader.dataset.pipeline[1]
     own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
-    together = [sample.pred_score for _, sample in own.stream([photos[0], *photos])]
-    alone = [own([photo], return_datasamples=True)[0].pred_score for photo in photos]
+    options = dict(return_datasamples=True)
+    together = [sample.pred_score for sample in own([photos[0], *photos], **options)]
+    alone = [own(photo, **options).pred_score for photo in photos]
     torch.testing.assert_close(together, [alone[0], *alone], rtol=0, atol=1e-6)
 
 
@@ -154,13 +155,13 @@ def test_decision_is_the_one_of_the_definition():
     assert decide(score, 2.0, None).tolist() == []
     with pytest.raises(ValueError, match='2 thresholds for 7 classes'):
         decide(score, [0.1, 0.2], None)
-    with pytest.raises(ValueError, match='at least 1, got 0'):
+    with pytest.raises(ValueError, match='at least 1 and at most 7, got 0'):
         decide(score, 0.5, 0)
 
 
 def test_attention_is_the_necks_and_changes_no_score(photos, inferencer):
-    plain = [sample for _, sample in inferencer.stream(photos, thr=0.0)]
-    samples = [sample for _, sample in inferencer.stream(photos, thr=0.0, attention=True)]
+    plain = inferencer(photos, thr=0.0, return_datasamples=True)
+    samples = inferencer(photos, thr=0.0, attention=True, return_datasamples=True)
     for photo, expected, sample in zip(photos, plain, samples):
         torch.testing.assert_close(sample.pred_score, expected.pred_score)
         seen = cv2.resize(cv2.imread(photo), (SIZE, SIZE))
@@ -178,7 +179,7 @@ def test_a_cropped_image_is_drawn_as_the_model_sees_it(run, photos, checkpoint):
     cfg = Config.fromfile(run / 'config.py')
     cfg.test_dataloader.dataset.pipeline[1] = dict(type='CenterCrop', crop_size=SIZE)
     own = MultiLabelInferencer(checkpoint, cfg, 'cpu')
-    ((_, sample),) = own.stream(photos[:1], thr=2.0, attention=True)  # no label
+    sample = own(photos[0], thr=1.0, attention=True, return_datasamples=True)  # no label
     picture = np.asarray(own.draw(photos[0], sample))
     square = draw_prediction(sample.view, [], [])
     np.testing.assert_array_equal(picture[12:400, 150:300], np.asarray(square)[12:400, 150:300])
@@ -413,8 +414,8 @@ def test_results_are_whole_whatever_ends_the_run(run, photos, tmp_path, monkeypa
     out = tmp_path / 'out'
     original = MultiLabelInferencer.stream
 
-    def stop_after_two(self, *arguments):
-        for index, pair in enumerate(original(self, *arguments)):
+    def stop_after_two(self, *arguments, **options):
+        for index, pair in enumerate(original(self, *arguments, **options)):
             if index == 2:
                 record, rows = read_results(out)  # what a kill here would leave
                 assert record['finished'] is False and record['images'] == []
@@ -424,8 +425,8 @@ def test_results_are_whole_whatever_ends_the_run(run, photos, tmp_path, monkeypa
 
     monkeypatch.setattr(MultiLabelInferencer, 'stream', stop_after_two)
     common = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
-    with nullcontext() if end is KeyboardInterrupt else pytest.raises(end):
-        assert call_tool('tools/infer.py', *photos, *common, '--no-pictures') == INTERRUPTED
+    with pytest.raises(SystemExit if end is KeyboardInterrupt else end):
+        run_tool('tools/infer.py', *photos, *common, '--no-pictures')
     record, rows = read_results(out)
     assert rows == photos[:2] == [entry['image'] for entry in record['images']]
     assert record['finished'] is False

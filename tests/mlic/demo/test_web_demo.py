@@ -85,7 +85,8 @@ def inferencers(folder):
 def test_prediction_is_that_of_the_inferencer(name, inferencers, folder):
     path = str(folder / 'photo.png')
     found = predict_photo(inferencers[name], path)
-    ((_, expected),) = inferencers[name].stream([path], attention=name != 'baseline')
+    options = dict(attention=name != 'baseline', return_datasamples=True)
+    expected = inferencers[name](path, **options)
     torch.testing.assert_close(found.pred_score, expected.pred_score)
     whole = cv2.imread(path)[..., ::-1]
     assert_array_equal(found.photo, whole)

@@ -125,6 +125,32 @@ def test_what_is_wrong_in_a_prediction_file_is_named(changes, message, tmp_path)
         read_predictions(tmp_path / 'p.npz')
 
 
+@pytest.mark.parametrize('kind', ['logits', 'percent', 'one too high'])
+def test_scores_that_are_no_probabilities_are_refused_with_their_range(kind, saved, tmp_path):
+    block = make_block()
+    pred = dict(logits=4 * block.pred - 2, percent=100 * block.pred)
+    pred = pred.get(kind, np.where(block.pred == block.pred.max(), np.float32(1.001), block.pred))
+    low, high = pred.min(), pred.max()
+    np.savez(tmp_path / 'p.npz', pred=pred, target=block.target, classes=np.array(NAMES))
+    with pytest.raises(ValueError) as refusal:
+        read_predictions(tmp_path / 'p.npz')
+    assert f'pred must hold scores from 0 to 1, got {low:g} to {high:g}' in str(refusal.value)
+    out = ['--out', tmp_path / 't.json']
+    for command in (
+        [EVAL, tmp_path / 'p.npz'],
+        [FIT, tmp_path / 'p.npz', *out],
+        [FIT, saved[0], '--eval', tmp_path / 'p.npz', *out],
+        ['tools/analysis_tools/plot.py', 'pr', tmp_path / 'p.npz', '--out', tmp_path / 'a.png'],
+    ):
+        assert call_tool(*command) == f'error: {refusal.value}'
+    assert not out[1].exists()
+    # the bounds themselves are scores
+    block.pred[0], block.pred[1] = 0, 1
+    save_predictions(str(tmp_path / 'p.npz'), block, NAMES)
+    assert call_tool(EVAL, tmp_path / 'p.npz') is None
+    assert 'between 0 and 1, got 50' in call_tool(EVAL, tmp_path / 'p.npz', '--threshold', 50)
+
+
 def is_refused_in_one_line(path):
     """Whether a file is refused by name in one line, rather than read as a block."""
     try:

@@ -65,11 +65,6 @@ def test_counts_equal_the_metric_at_every_threshold(dtype, seed):
         assert_array_equal(hits[:, k], expected['true_positives'])
 
 
-def test_scores_that_are_no_probabilities_are_refused():
-    with pytest.raises(ValueError, match=r'from 0 to 1, got -2 to 3'):
-        threshold_counts(np.array([[-2.0, 3.0]]), np.ones((1, 2), dtype=bool))
-
-
 def test_average_precision_and_support_are_those_of_the_counted_entries():
     data, pred, target, ignore = page_data()
     for c in range(4):
@@ -417,7 +412,10 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     data = embedded(page)
     assert '<title>&lt;b&gt;</title>' in page
     assert data['start'] == [31] * 10 and data['start_fitted_on'] == {'sha256': '0'}
-    assert data['notes'][-1] == 'the sliders start at thresholds.json, rounded to hundredths'
+    assert (
+        data['notes'][-1]
+        == 'the sliders start at the thresholds of thresholds.json, rounded to hundredths'
+    )
     assert data['fitted_on']['sha256'] == file_digest(out.with_suffix('.npz'))
     assert data['images'] == 12 and len(data['mistakes']) == 3
     assert all(('overlay' in entry) == (model is MODEL) for entry in data['mistakes'])
@@ -452,7 +450,11 @@ def test_tool_refuses_thresholds_that_do_not_fit(tmp_path, monkeypatch):
     pred, target = np.full((12, 10), 0.5), np.ones((12, 10), np.uint8)
     np.savez(tmp_path / 'pred.npz', pred=pred, target=target, classes=np.array(list('abcdefghij')))
     (tmp_path / 'short.json').write_text(json.dumps(dict.fromkeys('abcdefghi', 0.5)))
-    cases = ('1.5', 'from 0 to 1'), ('short.json', 'no threshold for 1 .*: j'), ('none.csv', 'none')
+    cases = (
+        ('1.5', 'between 0 and 1'),
+        ('short.json', 'no threshold for 1 .*: j'),
+        ('none.csv', 'none'),
+    )
     monkeypatch.chdir(tmp_path)
     for threshold, message in cases:
         with pytest.raises(SystemExit, match=f'^error: .*{message}'):

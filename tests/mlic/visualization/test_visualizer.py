@@ -177,7 +177,8 @@ def test_testing_and_inference_draw_one_picture(cfg, tmp_path, attention):
     runner.test()
     inferencer = MultiLabelInferencer(checkpoint, cfg, 'cpu')
     photos = sorted(map(str, (tmp_path / 'photos').iterdir()))
-    for index, (photo, sample) in enumerate(inferencer.stream(photos, attention=attention)):
+    samples = inferencer(photos, attention=attention, return_datasamples=True)
+    for index, (photo, sample) in enumerate(zip(photos, samples)):
         (file,) = (tmp_path / RUN).glob(f'*/vis_data/vis_image/0000{index}_photo {index}_0.png')
         stored = cv2.imread(str(file))[..., ::-1].astype(int)
         drawn = np.asarray(inferencer.draw(photo, sample)).astype(int)

@@ -1,0 +1,144 @@
+"""What users give for images, and the test pipeline that takes it. H x W pixels."""
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+from PIL import Image, ImageOps
+
+from mlic.datasets.pictures import LOADERS
+from mlic.image_reader import ImageReadError, decode_image, read_image
+
+from .image_sources import collect_images
+
+ImageInput = str | Path | bytes | Image.Image | np.ndarray
+
+
+def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[ImageInput], bool]:
+    """The images that are meant, and whether a single one was given.
+
+    The path of a folder, and a pattern such as ``photos/*.jpg``, stand for the images of
+    :func:`collect_images`; any other iterable is returned as it is, so that it can be streamed.
+
+    Raises:
+        FileNotFoundError: If a folder or a pattern holds no image.
+        TypeError: If it is neither an image nor an iterable.
+    """
+    if isinstance(inputs, (str, Path)):
+        text = str(inputs)
+        is_pattern = glob.has_magic(text) and '://' not in text and not os.path.exists(text)
+        if os.path.isdir(text) or is_pattern:
+            images, num_others = collect_images([text])
+            if num_others:
+                print_log(f'{text}: {num_others} files are no images, left out', 'current')
+            return images, False
+    elif not isinstance(inputs, ImageInput):
+        if not isinstance(inputs, Iterable) or hasattr(inputs, 'read'):
+            raise TypeError(
+                'an image is a path, an address, bytes, a Pillow image or an array; got '
+                f'{type(inputs).__name__}'
+            )
+        return inputs, False
+    return [inputs], True
+
+
+def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np.ndarray:
+    """An image that is no file, as :func:`read_image` reads one: BGR, uint8, (H, W, 3).
+
+    Args:
+        source (ImageInput): Bytes of a file; a Pillow image, which is turned upright; an array
+            (H, W), (H, W, 1), (H, W, 3), BGR, or (H, W, 4), BGR and alpha, uint8 or uint16. As of
+            files, 16 bits become the upper 8, and an alpha channel is dropped.
+        name (str): For messages.
+        reduce_to (int, optional): See :func:`read_image`. Defaults to None.
+
+    Raises:
+        ImageReadError: If it is something else; one line.
+    """
+    if isinstance(source, bytes):
+        return decode_image(source, reduce_to, name)
+    if isinstance(source, Image.Image):
+        image = ImageOps.exif_transpose(source)
+        if image.mode in ('I', 'F'):
+            raise ImageReadError(f'{name}: a Pillow image of 32 bits a pixel, expected 8 or 16')
+        if not image.mode.startswith('I;16'):
+            return np.array(image.convert('RGB'))[..., ::-1].copy()
+        source = np.asarray(image)
+    if not isinstance(source, np.ndarray):
+        raise ImageReadError(
+            f'{name}: a {type(source).__name__}, expected a path, an address, bytes, a Pillow '
+            'image or an array'
+        )
+    image = source[..., None] if source.ndim == 2 else source
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+        raise ImageReadError(f'{name}: an array must be (H, W, 3), BGR, got {source.shape}')
+    if image.dtype.kind != 'u' or image.dtype.itemsize > 2:
+        raise ImageReadError(f'{name}: an array must be uint8 or uint16, got {source.dtype}')
+    image = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
+
+
+def portable(name: str, source: ImageInput) -> ImageInput | ImageReadError:
+    """What another process can read; a pickled Pillow image may have lost how it is turned."""
+    if not isinstance(source, Image.Image):
+        return source
+    try:
+        return to_pixels(source, name)
+    except Exception as error:  # of a file that Pillow opened, and reads now
+        return error if isinstance(error, ImageReadError) else as_its_own(name, error)
+
+
+class InputPipeline(Compose):
+    """The transforms of a test pipeline, on a file or on an image in place of loading.
+
+    It is a data set of :class:`torch.utils.data.DataLoader`, whose indices are (name, source).
+    """
+
+    def read(self, name: str, source: ImageInput | ImageReadError) -> dict | ImageReadError:
+        """What the transforms yield, or the error that says why the image cannot be read."""
+        if isinstance(source, ImageReadError):
+            return source
+        is_file = isinstance(source, (str, Path))
+        try:
+            item = self(dict(img_path=str(source))) if is_file else self._transform(name, source)
+            item['inputs'].shape, item['data_samples']  # noqa: B018, an error if they are not there
+            return item
+        except ImageReadError as error:
+            return error
+        except Exception as error:
+            if is_file:
+                try:  # mmcv's loader fails in many ways, and this one says what it is
+                    read_image(source)
+                except ImageReadError as fault:
+                    return fault
+            return as_its_own(name, error)
+
+    def _transform(self, name: str, source: ImageInput) -> dict:
+        reduce_to = next(
+            (getattr(t, 'reduce_to', None) for t in self.transforms if _loads(t)), None
+        )
+        image = to_pixels(source, name, reduce_to)
+        results = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        for transform in self.transforms:
+            if not _loads(transform):
+                results = transform(results)
+        return results
+
+    def __getitems__(self, pairs: Sequence[tuple[str, ImageInput]]) -> list[dict | ImageReadError]:
+        return [self.read(*pair) for pair in pairs]
+
+
+def _loads(transform: object) -> bool:
+    return type(transform).__name__ in LOADERS
+
+
+def as_its_own(name: str, error: Exception) -> ImageReadError:
+    """What went wrong with an image, whatever it was, as one line with its name."""
+    text = ' '.join(str(error).split())
+    fault = ImageReadError(f'{name}: not predicted ({type(error).__name__}: {text})')
+    fault.__cause__ = error
+    return fault

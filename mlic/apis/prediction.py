@@ -1,0 +1,56 @@
+"""The labels of an image: C classes, K predicted labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The labels of one image.
+
+    Attributes:
+        image (str): Path or address; of other inputs their place, as 'image 3 (from 0)'.
+        labels (tuple): (name, score) of each predicted label, highest score first.
+        scores (dict[str, float]): The score of every class, from 0 to 1, to six digits.
+
+    Example:
+        >>> found = Prediction('a.jpg', (('dog', 0.93),), {'cat': 0.02, 'dog': 0.93})
+        >>> found.names
+        ['dog']
+        >>> found.to_dict()['labels']
+        [{'label': 'dog', 'score': 0.93}]
+    """
+
+    image: str
+    labels: tuple[tuple[str, float], ...]
+    scores: dict[str, float] = field(repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The predicted labels, highest score first."""
+        return [name for name, _ in self.labels]
+
+    def to_dict(self) -> dict:
+        """Plain values, ready for JSON: ``image``, ``labels`` and ``scores``."""
+        labels = [dict(label=name, score=score) for name, score in self.labels]
+        return dict(image=self.image, labels=labels, scores=dict(self.scores))
+
+
+def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:
+    """Predicted labels (K,), highest score first: scores (C,) of at least ``thr``, or the best.
+
+    Raises:
+        ValueError: If there are not as many thresholds as scores, or ``topk`` is not one to C.
+    """
+    order = pred_score.argsort(descending=True, stable=True)
+    if topk is not None:
+        if not 1 <= topk <= len(order):
+            raise ValueError(f'topk must be at least 1 and at most {len(order)}, got {topk}')
+        return order[:topk]
+    thr = torch.as_tensor(thr, dtype=torch.float64)
+    if thr.dim() and thr.shape != pred_score.shape:
+        raise ValueError(f'got {len(thr)} thresholds for {len(pred_score)} classes')
+    return order[(pred_score >= thr)[order]]

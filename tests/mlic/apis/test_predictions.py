@@ -1,0 +1,291 @@
+"""From Python: what may be given for an image and a threshold, and what is given back."""
+
+import doctest
+import http.server
+import importlib
+import io
+import itertools
+import json
+import shutil
+import threading
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mlic.apis import image_inputs
+from mlic.apis.image_inputs import to_pixels
+from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.evaluation.thresholds import read_thresholds
+from mlic.image_reader import ImageReadError, read_image
+from tests.helpers import ROOT
+from tests.photo_run import CLASSES
+
+SCORES = dict(zip(CLASSES, (0.02, 0.93, 0.11, 0.3, 0.71)))
+
+
+def cut_off():
+    """A file that Pillow opens, and cannot read."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, 'PNG')
+    return file.getvalue()[:2000]
+
+
+CUT_OFF = cut_off()
+
+
+@pytest.fixture(scope='module')
+def inferencer(checkpoint):
+    return MultiLabelInferencer(checkpoint, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def known(run, checkpoint):
+    """A folder with work_dirs/run, whose model gives every image the scores of SCORES."""
+    folder = run / 'known'
+    (folder / 'work_dirs/run').mkdir(parents=True)
+    content = torch.load(checkpoint, weights_only=False)
+    content['state_dict']['head.fc.weight'].zero_()
+    content['state_dict']['head.fc.bias'].copy_(torch.tensor([*SCORES.values()]).logit())
+    torch.save(content, folder / 'work_dirs/run/epoch_1.pth')
+    shutil.copytree(run / 'photos', folder / 'photos')
+    for name in ('photo.jpg', 'a.jpg', 'b.jpg'):
+        shutil.copy(run / 'photos/photo 0.png', folder / name)
+    (folder / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 0.4)))
+    return folder
+
+
+@pytest.mark.parametrize('source', ['docs/inference.md', 'inferencer', 'prediction'])
+def test_examples_are_true(source, known, monkeypatch):
+    monkeypatch.chdir(known)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    if source.endswith('.md'):
+        text = (ROOT / source).read_text(encoding='utf-8').replace('```', '\n')
+        tests = [doctest.DocTestParser().get_doctest(text, {}, source, source, 0)]
+    else:
+        module = importlib.import_module(f'mlic.apis.{source}')
+        tests = doctest.DocTestFinder().find(module)
+    runner = doctest.DocTestRunner(optionflags=flags)
+    for test in tests:
+        runner.run(test)
+    assert runner.failures == 0 and runner.tries > 0
+
+
+# ---------------------------------------------------------------- images
+
+
+def test_each_kind_of_image_has_the_same_scores(photos, inferencer):
+    class Photo(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(Path(photos[1]).read_bytes())
+
+        def log_message(self, *args):
+            pass
+
+    pixels = cv2.imread(photos[1])
+    with_alpha = np.dstack([pixels, np.full(pixels.shape[:2], 9, np.uint8)])
+    turned = Image.open(photos[1]).transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # to be turned by a quarter
+    content = Path(photos[1]).read_bytes()
+    kinds = [Path(photos[1]), content, Image.open(photos[1]), turned, pixels, with_alpha]
+    kinds += [pixels.astype(np.uint16) << 8 | 255, pixels[:, ::-1][:, ::-1]]
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Photo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kinds.append(f'http://127.0.0.1:{server.server_port}/photo.png')
+        expected = inferencer(photos[1])
+        assert expected.image == photos[1]
+        results = [inferencer(kind) for kind in kinds] + inferencer(kinds)
+        results += inferencer(iter(kinds), batch_size=2, num_workers=2)
+        server.shutdown()
+    for index, result in enumerate(results):
+        assert result.scores == pytest.approx(expected.scores, abs=2e-6), index
+    other = inferencer(pixels[..., ::-1].copy())  # RGB is not what an array holds
+    assert other.scores != pytest.approx(expected.scores, abs=1e-4)
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'])
+def test_pillow_images_and_arrays_become_what_their_file_becomes(mode, tmp_path):
+    rng = np.random.default_rng(0)
+    if mode == 'I;16':
+        array = rng.integers(0, 65536, (20, 30)).astype(np.uint16)
+        image = Image.fromarray(array)
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (20, 30, 4), np.uint8)).convert(mode)
+    image.save(tmp_path / 'a.png')
+    expected = read_image(tmp_path / 'a.png')
+    np.testing.assert_array_equal(to_pixels(image, 'it'), expected)
+    np.testing.assert_array_equal(to_pixels((tmp_path / 'a.png').read_bytes(), 'it'), expected)
+    array = cv2.imread(str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(to_pixels(array, 'it'), expected)
+
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (np.zeros((4, 4, 3)), 'an array must be uint8 or uint16, got float64'),
+        (np.zeros((4, 4, 3), bool), 'uint8 or uint16, got bool'),
+        (np.zeros((3, 8, 8), np.uint8), r'must be \(H, W, 3\), BGR, got \(3, 8, 8\)'),
+        (np.zeros((0, 4, 3), np.uint8), r'got \(0, 4, 3\)'),
+        (np.zeros((1, 4, 4, 3), np.uint8), r'got \(1, 4, 4, 3\)'),
+        (Image.new('F', (4, 4)), '32 bits a pixel, expected 8 or 16'),
+        (b'', 'an empty file'),
+        (b'\x89PNG\r\n\x1a\n', 'cut off'),
+        ('photos', 'not a regular file'),
+        (torch.zeros(3, 4, 4), 'a Tensor, expected a path'),
+        (Image.open(io.BytesIO(CUT_OFF)), 'not predicted .*truncated'),
+        (None, 'a NoneType, expected a path'),
+    ],
+)
+def test_what_is_no_image_is_named_in_one_line(
+    image, message, photos, inferencer, run, monkeypatch
+):
+    monkeypatch.chdir(run)
+    name = image if isinstance(image, str) else r'image 2 \(from 0\)'
+    with pytest.raises(ImageReadError, match=f'^{name}: .*{message}[^\n]*$'):
+        inferencer([photos[0], photos[1], image])
+    outcomes = [outcome for _, outcome in inferencer.stream([image, photos[0]])]
+    assert isinstance(outcomes[0], ImageReadError)
+    assert outcomes[1].names == inferencer(photos[0]).names
+
+
+def test_what_is_neither_an_image_nor_several_is_refused(photos, inferencer):
+    with open(photos[0], 'rb') as file, pytest.raises(TypeError, match='bytes.*got BufferedReader'):
+        inferencer(file)
+    with pytest.raises(TypeError, match='got int'):
+        inferencer(3)
+    with pytest.raises(ImageReadError, match='^the image: an array must be uint8'):
+        inferencer(np.zeros((4, 4, 3)))
+    with pytest.raises(FileNotFoundError, match='no file fits the pattern'):
+        inferencer('nothing/*.jpg')
+    with pytest.raises(ImageReadError, match='nothing.jpg: image not found'):
+        inferencer(Path('nothing.jpg'))
+
+
+def test_a_folder_and_a_pattern_are_their_images(run, photos, inferencer, tmp_path, monkeypatch):
+    assert [result.image for result in inferencer(run / 'photos')] == photos
+    assert [result.image for result in inferencer(f'{run}/photos/*0.png')] == photos[:1]
+    shutil.copy(photos[0], tmp_path / 'a.png')
+    (tmp_path / 'notes.txt').touch()
+    lines = []
+    monkeypatch.setattr(image_inputs, 'print_log', lambda line, _: lines.append(line))
+    assert len(inferencer(tmp_path)) == 1
+    assert lines == [f'{tmp_path}: 1 files are no images, left out']
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_iterator_is_streamed(workers, photos, inferencer):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        for photo in itertools.cycle(photos):
+            taken += 1
+            yield photo
+
+    results = inferencer(endless(), batch_size=2, num_workers=workers)
+    assert taken == 0
+    found = list(itertools.islice(results, 7))
+    assert taken <= 8 + 2 * 2 * workers  # two batches ahead for each worker
+    assert [result.image for result in found] == [*photos, *photos][:7]
+    assert found[0] == found[6]
+    results.close()
+    assert list(inferencer(iter([]))) == inferencer([]) == []
+
+
+def test_nothing_is_printed(photos, inferencer, capfd):
+    inferencer(photos[0])
+    inferencer(photos, batch_size=2)
+    assert capfd.readouterr() == ('', '')
+
+
+def test_pictures_and_samples_as_of_mmpretrains_inferencers(photos, inferencer, tmp_path):
+    inputs = [photos[0], Image.open(photos[1]), cv2.imread(photos[2])]
+    options = dict(show_dir=tmp_path, return_datasamples=True)
+    samples = inferencer(inputs, attention=True, **options)
+    assert len(list(tmp_path.glob('*.jpg'))) == 3
+    for sample, result in zip(samples, inferencer(inputs)):
+        assert [*result.scores.values()] == pytest.approx(sample.pred_score.tolist(), abs=5e-7)
+        assert sample.attention.shape[0] == len(CLASSES)
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_a_prediction_becomes_json_and_does_not_change(photos, inferencer):
+    result = inferencer(photos[0], topk=2)
+    again = json.loads(json.dumps(result.to_dict()))
+    assert again['scores'] == result.scores and list(result.scores) == CLASSES
+    assert [(label['label'], label['score']) for label in again['labels']] == list(result.labels)
+    assert result.names == sorted(CLASSES, key=lambda name: -result.scores[name])[:2]
+    with pytest.raises(FrozenInstanceError):
+        result.labels = ()
+
+
+def test_half_precision_changes_little(photos, checkpoint, inferencer):
+    expected = inferencer(photos, attention=True, return_datasamples=True)
+    for dtype in ('bfloat16', 'float16'):
+        half = MultiLabelInferencer(checkpoint, device='cpu', dtype=dtype)
+        found = half(photos, attention=True, return_datasamples=True)
+        for sample, other in zip(found, expected):
+            assert sample.pred_score.dtype == sample.attention.dtype == torch.float32
+            assert not torch.equal(sample.pred_score, other.pred_score)
+            # eight and eleven bits of a product, through some ten layers
+            torch.testing.assert_close(sample.pred_score, other.pred_score, rtol=0, atol=0.05)
+    with pytest.raises(ValueError, match="dtype must be one of float32, .*, got 'int8'"):
+        MultiLabelInferencer(checkpoint, dtype='int8')
+
+
+# ---------------------------------------------------------------- thresholds
+
+
+def test_thresholds_of_each_kind_decide_alike(known, tmp_path):
+    inferencer = MultiLabelInferencer(known / 'work_dirs/run', device='cpu')
+    photo = known / 'photo.jpg'
+    values = dict(zip(CLASSES, (0.01, 0.95, 0.5, 0.29, 0.5)))
+    (tmp_path / 't.json').write_text(json.dumps(values))
+    (tmp_path / 't.csv').write_text(
+        'class,threshold\n' + ''.join(f'{k},{values[k]}\n' for k in values)
+    )
+    kinds = [values, tmp_path / 't.json', str(tmp_path / 't.csv'), [*values.values()]]
+    kinds += [
+        dict(reversed(values.items())),
+        np.array(kinds[-1]),
+        read_thresholds(tmp_path / 't.json'),
+    ]
+    for thr in kinds:
+        assert inferencer(photo, thr=thr).names == ['tree', 'straße', 'cat']
+    assert inferencer(photo).names == inferencer(photo, thr=0.5).names == ['dog', 'tree']
+    assert inferencer(photo, thr='0.8').names == ['dog']
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(thr=30), 'thr is a score, between 0 and 1, got 30'),
+        (dict(thr=float('nan')), 'finite'),
+        (dict(thr={'dog': 0.5}), 'thr has no threshold for 4 classes: cat, red fox, straße, tree'),
+        (dict(thr=dict.fromkeys([*CLASSES, 'bee'], 0.5)), '1 unknown classes: bee'),
+        (
+            dict(thr=dict.fromkeys(CLASSES, 50)),
+            "the threshold of 'cat' must be from 0 to 1, got 50",
+        ),
+        (dict(thr=[0.5, 0.5]), 'got 2 thresholds for 5 classes'),
+        (dict(thr=[0.5] * 4 + [50]), 'thr is a score, between 0 and 1, got 50'),
+        (dict(topk=0), 'topk must be at least 1 and at most 5, got 0'),
+        (dict(topk=6), 'at most 5, got 6'),
+    ],
+)
+def test_what_cannot_decide_is_refused_before_any_image(options, message, inferencer):
+    def images():
+        raise AssertionError('an image was taken')
+        yield
+
+    for call in (inferencer, inferencer.stream):
+        with pytest.raises(ValueError, match=message):
+            call(images(), **options)
