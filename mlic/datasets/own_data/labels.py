@@ -24,9 +24,12 @@ ODD = re.compile(
 )
 
 
+UNSEEN = '\u200b\u200e\u200f\u2060\ufeff'  # what web pages leave around a name
+
+
 def normalise(text: str) -> str:
     """One spelling for each name: accents may come as one character or as two."""
-    text = text.strip()
+    text = text.strip().strip(UNSEEN).strip()
     return text if text.isascii() else unicodedata.normalize('NFC', text)
 
 
