@@ -194,11 +194,13 @@ def _check_repeated(
     path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
     places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
     names = [plain_name(name) for name in table.header]
-    has_several = form == 'lists' or form.startswith('separated') and not form.endswith('blanks')
+    is_decided = choices.sep is not None or not form.endswith('blanks')
+    has_several = form == 'lists' or form.startswith('separated') and is_decided
     if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names or has_several:
         raise ValueError(f'{places}; an image has one row: write all its labels into it')
     kind = label_name(table.header[columns.labels[0]])
-    if choices.sep != '' and not (kind and not kind[2]):
+    is_asked = choices.sep is not None or '--sep' in questions.options
+    if not is_asked and not (kind and not kind[2]):
         question = f'{places}; an image has one row with all its labels, or a row for each label'
         questions.ask(question, 'each row has one label', '--sep', '')
 
