@@ -112,12 +112,17 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
             yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
 
 
+def spelling_of(name: str) -> str:
+    """A name without what hardly tells two apart: case, blanks, marks, width of characters."""
+    plain = unicodedata.normalize('NFKC', name).casefold()
+    return re.sub(r'[\W_]+', ' ', plain).strip() or plain
+
+
 def look_alikes(classes: list[str]) -> list[list[str]]:
     """Names that differ in case, blanks, marks or the width of their characters only."""
     spellings: dict[str, list[str]] = {}
     for name in classes:
-        plain = unicodedata.normalize('NFKC', name).casefold()
-        spellings.setdefault(re.sub(r'[\W_]+', ' ', plain).strip() or plain, []).append(name)
+        spellings.setdefault(spelling_of(name), []).append(name)
     return [names for names in spellings.values() if len(names) > 1]
 
 
