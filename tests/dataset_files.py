@@ -94,7 +94,9 @@ def write_objects(root, name, objects):
         + '<part><name>head</name></part></object>\n'
         for label, difficult in objects
     )
-    (root / 'Annotations' / f'{name}.xml').write_text(f'<annotation>\n{tags}</annotation>')
+    path = root / 'Annotations' / f'{name}.xml'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'<annotation>\n{tags}</annotation>')
 
 
 def write_voc(root, objects=VOC_OBJECTS):

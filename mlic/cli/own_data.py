@@ -38,7 +38,7 @@ def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
     except Undecided as error:
         typed = sys.argv[1:] if argv is None else argv
         words = [*command_words(tool), *map(str, typed), *error.options]
-        raise ValueError(f'{error}. If so, type: {shlex.join(words)}') from error
+        raise ValueError(f'{error}. If {error.assumed}, type: {shlex.join(words)}') from error
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 
 from mlic.files import parse_json, read_bytes
 
-from .list_files import label_faults
+from .list_files import label_faults, list_folders_of
 
 FORMAT = 2  # to be raised whenever a data set parses to something else than before
 WHOLE_FILE = 32 * 2**20  # bytes; up to here a file is hashed as a whole, in well under a second
@@ -101,8 +101,7 @@ def digest_folder(folder: str | Path, names: Sequence[str]) -> str:
     wanted = set(names)
     if not Path(folder).is_dir():
         return 'missing'
-    with os.scandir(folder) as entries:
-        found = [(entry.name, entry.stat()) for entry in entries if entry.name in wanted]
+    found = [(name, x.stat()) for name, x in list_folders_of(folder, names) if name in wanted]
     rows = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
     return _hash(json.dumps(rows).encode())
 

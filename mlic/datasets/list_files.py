@@ -1,7 +1,7 @@
 """Lists of images and labels: of folders, and as text files, read line by line."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -57,15 +57,24 @@ def check_exists(path: str | Path, exists: Callable = Path.is_file) -> None:
 
 
 def check_files(folder: str | Path, names: Sequence[str], source: str) -> None:
-    """Look for all files in one listing of a folder."""
+    """Look for all files in one listing of their folders."""
     check_exists(folder, Path.is_dir)
-    present = set(os.listdir(folder))
+    present = {file for file, _ in list_folders_of(folder, names)}
     missing = [name for name in names if name not in present]
     if missing:
         raise FileNotFoundError(
             f'{folder}: {len(missing)} of the {len(names)} files of {source} not found, such as '
             f'{printable(missing[0])}'
         )
+
+
+def list_folders_of(folder: str | Path, names: Sequence[str]) -> Iterator[tuple[str, os.DirEntry]]:
+    """What is in a folder next to files of these names, ``a.jpg`` or ``b/a.jpg``, by such names."""
+    for parent in sorted({name.rpartition('/')[0] for name in names}):
+        inside = '..' not in parent.split('/') and not parent.startswith('/')
+        if inside and os.path.isdir(os.path.join(folder, parent)):
+            with os.scandir(os.path.join(folder, parent)) as entries:
+                yield from ((f'{parent}/{x.name}' if parent else x.name, x) for x in entries)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -162,7 +171,8 @@ def used_images(
 
     Raises:
         FileNotFoundError: If the folder or the first image in it is missing.
-        ValueError: If no image is left, or a name is none or leads out of the folder.
+        ValueError: If no image is left, a name is none or leads out of the folder, or an image is
+            listed again with other labels.
     """
     place = img_prefix, source
     used = [
@@ -170,6 +180,14 @@ def used_images(
         for item in items
         if item['gt_label'] or not labelled_only
     ]
+    labels_of: dict[str, list] = {}
+    for item in used:
+        labels = labels_of.setdefault(item['img_path'], item['gt_label'])
+        if labels != item['gt_label']:
+            raise ValueError(
+                f'{source}: {printable(item["img_path"])} is listed again with other labels, '
+                f'{short(labels)} and {short(item["gt_label"])}'
+            )
     print_log(
         f'{source}: {len(items)} images{of}, {sum(not item["gt_label"] for item in items)} without '
         f'a label {"dropped" if labelled_only else "kept"}, '

@@ -16,10 +16,10 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
     [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. What differs: a file that is not in this
     form is refused in one line, and so are labels outside of the classes (mmpretrain takes -1 for
-    the last class) or listed twice; and an image that is not there as ``folder\a.jpg`` is looked
-    for as ``folder/a.jpg``. Paths may be absolute or lead out of ``data_prefix``, as in
-    mmpretrain, where the folder may be left out altogether. Arguments are mmpretrain's; a file
-    that is not local, or not ``.json``, is left to it.
+    the last class) or listed twice, and images listed again with other labels; and an image that is
+    not there as ``folder\a.jpg`` is looked for as ``folder/a.jpg``. Paths may be absolute or lead
+    out of ``data_prefix``, as in mmpretrain, where the folder may be left out altogether. Arguments
+    are mmpretrain's; a file that is not local, or not ``.json``, is left to it.
 
     Raises:
         FileNotFoundError: If ``ann_file`` is missing.
@@ -46,6 +46,16 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                 for what, images in faults.items()
             )
             raise ValueError(f'{self.ann_file}: {"; ".join(found)}')
+        seen: dict[tuple, dict] = {}
+        for item in data_list:
+            first = seen.setdefault(tuple(item[key] for key in self.data_prefix), item)
+            if first.get('gt_label') is not None and sorted(first['gt_label']) != sorted(
+                item['gt_label']
+            ):
+                raise ValueError(
+                    f'{self.ann_file}: {short(item.get("img_path"))} is listed again with other '
+                    f'labels, {short(first["gt_label"])} and {short(item["gt_label"])}'
+                )
         return [self.parse_data_info(item) for item in data_list]
 
     def _check(self, content: object) -> tuple[dict, list[dict]]:

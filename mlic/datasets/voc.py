@@ -14,7 +14,8 @@ from mlic.files import read_xml
 from mlic.names import first_names, printable, short
 
 from .label_cache import digest_file, digest_folder, load_labels
-from .list_files import IMAGE_SUFFIXES, check_exists, check_files, read_lines
+from .list_files import IMAGE_SUFFIXES, check_exists, check_files, list_folders_of, read_lines
+from .own_data.labels import spelling_of
 
 
 @DATASETS.register_module()
@@ -35,8 +36,9 @@ class VOCMultiLabel(VOC):
     Raises:
         FileNotFoundError: If the list, an XML file, an image or a folder is missing.
         ValueError: If ``data_prefix`` has no ``ann_path``, the list is empty, or an XML file is
-            not in VOC's form or names a class that VOC does not have, or an image is there with
-            several suffixes.
+            not in VOC's form or names a class that VOC does not have or that differs from one of
+            ``classes`` in case or blanks only, an image is there with several suffixes, or two XML
+            files are of one image.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -81,6 +83,11 @@ class VOCMultiLabel(VOC):
         flagged = [re.fullmatch(r'(.*\S)\s+(-1|0|1)', name) for name in names]
         if all(flagged) and not (Path(self.ann_prefix) / f'{names[0]}.xml').is_file():
             names = [match[1] for match in flagged]
+        present = {file for file, _ in list_folders_of(self.ann_prefix, names)}
+        for place, name in enumerate(names):
+            if f'{name}.xml' not in present:  # some write a.jpg for a, and \\ for /
+                stem, suffix = os.path.splitext(name.replace('\\', '/'))
+                names[place] = stem + suffix * (suffix.lower() not in IMAGE_SUFFIXES)
         check_files(self.ann_prefix, [f'{name}.xml' for name in names], self.image_set_path)
         return names
 
@@ -91,14 +98,15 @@ class VOCMultiLabel(VOC):
             FileNotFoundError: If there is none.
             ValueError: If there are several, and the XML file names none of them.
         """
-        present = os.listdir(self.img_prefix)
+        present = {file for file, _ in list_folders_of(self.img_prefix, names)}
         images_of: dict[str, list[str]] = {}
         for image in sorted(present):
             stem, suffix = os.path.splitext(image)
             if suffix.lower() in IMAGE_SUFFIXES:
                 images_of.setdefault(stem, []).append(image)
-        present, images = set(present), []
+        images, name_of = [], {}
         for name, file in zip(names, files):
+            file = '/'.join(filter(None, [name.rpartition('/')[0], file]))
             found = images_of.get(name) or [file] * (file in present)
             if len(found) > 1:
                 if file not in found:
@@ -108,12 +116,19 @@ class VOCMultiLabel(VOC):
                     )
                 found = [file]
             images += found or [f'{name}.jpg']
+            first = name_of.setdefault(images[-1], name)
+            if first != name:
+                raise ValueError(
+                    f'{self.ann_prefix}: {printable(first)}.xml and {printable(name)}.xml are both '
+                    f'of {printable(images[-1])}; what is the image of each?'
+                )
         check_files(self.img_prefix, images, self.image_set_path)
         return images
 
     def _parse(self, names: Sequence[str]) -> dict:
         """Names of images in the XML files, labels, difficult labels, objects of other classes."""
         class_to_idx = self.class_to_idx
+        spellings = {spelling_of(name): name for name in self.CLASSES}
         files, labels, difficult, left_out = [], [], [], 0
         for name in names:
             file, found = read_annotation(Path(self.ann_prefix) / f'{name}.xml')
@@ -125,6 +140,13 @@ class VOCMultiLabel(VOC):
                     f'of the {len(class_to_idx)} classes of VOC, such as {short(other[0])}; own '
                     'classes go into metainfo=dict(classes=...)'
                 )
+            for label in other:
+                alike = spelling_of(label)
+                if alike in spellings:
+                    raise ValueError(
+                        f'{self.ann_prefix}/{name}.xml: {short(label)} is no class, and looks like '
+                        f'the class {short(spellings[alike])}: let them be written alike'
+                    )
             left_out += len(other)
             easy = {class_to_idx[label] for label, hard in found if label not in other and not hard}
             hard = {class_to_idx[label] for label, hard in found if label not in other and hard}

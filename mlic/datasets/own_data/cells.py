@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from .labels import normalise
 
-MARKS = ';|,\n'
+MARKS = ';|,\n；，、'
+MARKS_IN_NAMES = '/&+\t'  # which separate labels only if their parts are labels, too
 LONGEST = 10_000  # characters of a Python list; JSON may be longer
 QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 # under which names annotation tools put the labels into an object
 KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
+CONFIDENCES = 'confidence', 'score', 'probability'  # beside a label; 1 is certain
+VECTOR = re.compile(r'[\[(]?\s*[01](?:\.0*)?(?:[\s,;|]+[01](?:\.0*)?)+,?\s*[\])]?')
 
 
 class CellError(ValueError):
@@ -27,6 +30,11 @@ class CellError(ValueError):
 def spell(separator: str) -> str:
     """A separator as it is typed and printed."""
     return {'\n': r'\n', '\t': r'\t'}.get(separator, separator)
+
+
+def in_words(separator: str) -> str:
+    """A separator in a sentence."""
+    return 'blanks' if separator == ' ' else spell(separator)
 
 
 def read_cells(
@@ -48,6 +56,7 @@ def read_cells(
     Raises:
         CellError: If they can be read in more than one way, or in none.
     """
+    _check_vectors(cells)
     starts = '[{(' if sep is not None else "[{('"
     lists = {
         cell: _read_list(cell, row) if cell[:1] and cell[0] in starts else None
@@ -74,9 +83,20 @@ def read_cells(
         cell = next(cell for cell in plain if '"' in cell)
         raise CellError(f'{cell[:80]!r}: {error}', cells.index(cell)) from error
     labels = {**lists, **parts, '': set()}
-    words = 'blanks' if sep == ' ' else spell(sep)
-    form = f'separated by {words}' if sep else 'one in each cell'
+    form = f'separated by {in_words(sep)}' if sep else 'one in each cell'
     return [labels[cell] for cell in cells], 'lists' if has_lists else form
+
+
+def _check_vectors(cells: Sequence[str]) -> None:
+    """CellError if all cells are 0 or 1 for each of some classes, which are not named."""
+    filled = {cell: re.findall(r'[01](?:\.0*)?', cell) for cell in cells if cell}
+    if len({*map(len, filled.values())}) == 1 and all(map(VECTOR.fullmatch, filled)):
+        cell = next((cell for cell, bits in filled.items() if len({*bits}) < len(bits)), None)
+        if cell is not None:
+            fault = f'{cell[:80]!r}: 0 or 1 for each of {len(filled[cell])} classes; write them'
+            raise CellError(
+                f'{fault} into columns that are called like the classes', cells.index(cell)
+            )
 
 
 def _find_separator(
@@ -87,12 +107,16 @@ def _find_separator(
 
     def ask(*answers: str) -> CellError:
         cell = next(cell for cell in distinct if answers[0] in cell)
-        question = ' or '.join('blanks' if mark == ' ' else spell(mark) for mark in answers)
+        question = ' or '.join(map(in_words, answers))
         fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
         return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
 
     if len(found) > 1 or found and many is False:
         raise ask(*found)
+    for mark in MARKS_IN_NAMES if not found else ():
+        parts = [[part.strip() for part in cell.split(mark)] for cell in distinct if mark in cell]
+        if any({*map(normalise, cell)} <= {*distinct} for cell in parts):
+            raise ask(mark)
     if many is False:
         return ''
     mark = found[0] if found else ' '
@@ -109,7 +133,7 @@ def _find_separator(
         if many and fewer:
             return ' '
         raise ask(' ')
-    if mark == ',' and (not again or many is None and not fewer):
+    if mark in ',，、' and (not again or many is None and not fewer):
         raise ask(',')
     return mark
 
@@ -168,10 +192,17 @@ def _with_commas(text: str) -> str:
 def _names(content: object) -> Iterator[str]:
     """The labels in a list or object; ValueError for what can be no label."""
     if isinstance(content, dict):
-        if content and all(isinstance(value, bool) for value in content.values()):
+        keys = [key for key in content if KEY.fullmatch(str(key))]
+        kinds = (bool,) if keys else (bool, int)
+        values = content.values()
+        if content and all(isinstance(x, kinds) and x in (0, 1) for x in values):
             yield from (str(name) for name, value in content.items() if value)
             return
-        keys = [key for key in content if KEY.fullmatch(str(key))]
+        unsure = [key for key in CONFIDENCES if content.get(key, 1) != 1]
+        if unsure:
+            raise ValueError(
+                f'a label with {unsure[0]} {content[unsure[0]]!r}: is it there or not?'
+            )
         if content and len(keys) != 1:
             raise ValueError(f'an object with {list(content)[:9]}; which of it are labels?')
         content = [content[key] for key in keys]

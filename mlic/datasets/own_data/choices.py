@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+OPTIONS = (
+    '--image-column', '--label-columns', '--ignore-columns', '--split-column', '--present',
+    '--absent', '--sep',
+)  # fmt: skip
+
 
 @dataclass
 class Choices:
@@ -19,23 +24,36 @@ class Choices:
 
 @dataclass
 class Questions:
-    """What a table leaves open: what is said of it, and the options that decide."""
+    """What a table leaves open: what is said of it, what was assumed, and the options for that."""
 
     said: list[str] = field(default_factory=list)
-    options: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)
+    options: dict[str, list[str]] = field(default_factory=dict)
 
-    def ask(self, said: str, *options: str) -> None:
-        """Keep a question, and the options that would answer it as it was assumed."""
+    def ask(self, said: str, assumed: str, *options: str) -> None:
+        """Keep a question, the answer that was assumed, and the options that give it."""
         self.said.append(said)
-        self.options += options
+        self.assumed.append(assumed)
+        for word in options:
+            if word in OPTIONS:
+                values = self.options.setdefault(word, [])
+            else:
+                values.append(word)
+
+    def words(self, ignored: Sequence[str]) -> list[str]:
+        """The options as typed; columns that are ignored already stay so."""
+        if '--ignore-columns' in self.options:
+            names = [*ignored, *self.options['--ignore-columns']]
+            self.options['--ignore-columns'] = list(dict.fromkeys(names))
+        return [word for option, values in self.options.items() for word in (option, *values)]
 
 
 class Undecided(ValueError):
-    """What a table leaves open; ``options`` of the command line would decide it."""
+    """What a table leaves open; ``options`` of the command line decide it as ``assumed``."""
 
-    def __init__(self, message: str, options: Sequence[str]) -> None:
+    def __init__(self, message: str, assumed: str, options: Sequence[str]) -> None:
         super().__init__(message)
-        self.options = list(options)
+        self.assumed, self.options = assumed, list(options)
 
 
 def show(values: Sequence[str]) -> str:

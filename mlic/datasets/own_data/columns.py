@@ -1,6 +1,7 @@
 """Which column of a table is what: told by the header, and checked by the contents."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from mlic.names import first_names
@@ -34,16 +35,17 @@ IMAGE_NAMES = [
 ]
 # of one label, and of several
 LABEL_NAME = re.compile(
-    r'label|labelname|label_name|class|class_name|classname|category|tag|choice'
+    r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice)(_?\d+)?'
     r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list)'
 )
 SPLIT_COLUMNS = 'split', 'subset'
 PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
 MARKED_SPLITS = {  # columns of yes and no
-    **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('val', 'train')),
-    'is_test': ('test', 'train'),
-    'is_train': ('train', 'test'),
+    **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('train', 'val')),
+    'is_test': ('train', 'test'),
+    'is_train': ('test', 'train'),
 }
+NUMBERED_SPLITS = {'0': 'train', '1': 'val', '2': 'test'}  # CelebA's column partition
 
 
 SAMPLE = 1000  # rows by which the column of images is told
@@ -61,6 +63,22 @@ class Columns:
     left_out: str
 
 
+def _two_values(table: Table, columns: list[int]) -> list[str]:
+    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not."""
+    counts = Counter(flag(cell) for i in columns for cell in table.column(i))
+    return sorted(counts, key=lambda value: (value == '', counts[value], value))[
+        : 2 * (len(counts) == 2)
+    ]
+
+
+def split_meanings(name: str, cells: set[str]) -> dict[str, str]:
+    """The split that each value of a column of splits means; values as of :func:`flag`."""
+    marked = MARKED_SPLITS.get(plain_name(name))
+    if marked and cells <= PRESENT | ABSENT:
+        return {cell: marked[cell in PRESENT] for cell in sorted(cells)}
+    return NUMBERED_SPLITS if cells == {*NUMBERED_SPLITS} else SPLIT_NAMES
+
+
 def find_column(table: Table, name: str) -> int:
     """The column of that name; ValueError with those there are."""
     if name not in table.header:
@@ -69,7 +87,7 @@ def find_column(table: Table, name: str) -> int:
 
 
 def label_name(name: str) -> re.Match | None:
-    """A match if labels are called so; its group 1, if a cell may hold several."""
+    """A match if labels are called so; group 1 is its number, 2 if a cell may hold several."""
     return LABEL_NAME.fullmatch(plain_name(name).rpartition('.')[2])
 
 
@@ -120,7 +138,14 @@ def _choose_image(
             '--image-column NAME says where their names stand'
         )
     best = [i for i in candidates if counts[i] * 2 >= most]
-    best.sort(key=lambda i: (i not in called, -counts[i]))
+    # an index that names files by chance comes last
+    best.sort(
+        key=lambda i: (
+            called.index(i) if i in called else len(called),
+            _counts_rows(table, i),
+            -counts[i],
+        )
+    )
     column = best[0]
     if counts is any_ and called and called[0] not in best:
         return (called[0], *find(called[0]))  # what other columns name by chance
@@ -128,12 +153,19 @@ def _choose_image(
     if any(_differ(found, find(i)[0]) for i in best[1:]):
         these = show([table.header[i] for i in best])
         question = f'the columns {these} all name files of {finder.folder}, not the same ones'
-        questions.ask(question, '--image-column', table.header[column])
-    elif counts is any_ and column not in called:
-        question = f'only the column {table.header[column]!r} names files of {finder.folder}'
         name = table.header[column]
-        questions.ask(f'{question}, without their suffix: is it the image?', '--image-column', name)
+        questions.ask(question, f'{name!r} is the image', '--image-column', name)
+    elif counts is any_ and column not in called:
+        name = table.header[column]
+        question = f'only the column {name!r} names files of {finder.folder}, without their suffix'
+        questions.ask(question, f'{name!r} is the image', '--image-column', name)
     return column, found, left_out
+
+
+def _counts_rows(table: Table, column: int) -> bool:
+    """Whether a column is 0, 1, 2, … or 1, 2, 3, …"""
+    cells = list(map(flag, table.column(column)))
+    return cells in ([str(row + start) for row in range(len(cells))] for start in (0, 1))
 
 
 def _differ(first: list[Found | None], second: list[Found | None]) -> bool:
@@ -152,19 +184,30 @@ def _choose_split(
         name = plain_name(name)
         if i in others:
             continue
-        cells = table.values(i)
+        cells = {flag(cell) for cell in table.values(i)}
         if (
             name in SPLIT_COLUMNS
             or name in PERHAPS_SPLITS
-            and all(cell.lower() in SPLIT_NAMES for cell in cells)
+            and cells <= {*SPLIT_NAMES}
+            or name == 'partition'
+            and cells == {*NUMBERED_SPLITS}
             or name in MARKED_SPLITS
-            and {flag(cell) for cell in cells} <= PRESENT | ABSENT
+            and cells <= PRESENT | ABSENT
         ):
             found.append(i)
     if len(found) > 1:
         these = show([table.header[i] for i in found])
         question = f'{these} all say which images are for training'
-        questions.ask(question, '--split-column', table.header[found[0]])
+        name = table.header[found[0]]
+        questions.ask(question, f'{name!r} does', '--split-column', name)
+    for i in found[:1]:
+        cells = [flag(cell) for cell in table.column(i)]
+        meanings, name = split_meanings(table.header[i], {*cells}), table.header[i]
+        row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
+        if row is not None:
+            question = f'{table.line(row)}: split {table.rows[row][i]!r} is none of '
+            question += ', '.join(SPLIT_NAMES)
+            questions.ask(question, f'{name!r} does not matter', '--ignore-columns', name)
     return found[0] if found else None
 
 
@@ -186,25 +229,38 @@ def _choose_labels(
     if texts and not decided:
         if len(texts) > 1:
             question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
-            questions.ask(question, '--label-columns', header[texts[0]])
-        return texts[:1], False
+            numbered = [i for i in texts if label_name(header[i])[1]]
+            texts = texts[:1] if len(numbered) < len(texts) else texts
+            names = [header[i] for i in texts]
+            assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
+            questions.ask(question, assumed, '--label-columns', *names)
+        return texts, False
     rest = [i for i in rest if header[i]]  # one without a name is an index
     if not rest:
-        raise ValueError(f'{file}: no column is left for labels, of {header}')
+        unnamed = ' (one without a name is taken for an index)' if '' in header else ''
+        raise ValueError(f'{file}: no column is left for labels, of {header}{unnamed}')
     if decided:
         return rest, True
     if not flags:
         words = [i for i in rest if not all(is_number(value) for value in values[i])]
         if len(rest) > 1 or not words:
             these = show([header[i] for i in rest])
+            marks = _two_values(table, rest) if len(rest) > 1 else ()
+            if marks:
+                question = f'the columns {these} hold {show(marks)}'
+                assumed = f'each is a class and {marks[0]!r} says that it is there'
+                options = '--present', marks[0], '--absent', *marks[1:]
+                questions.ask(question, assumed, *options)
+                return rest, True
             column = min(words or rest, key=lambda i: (len(values[i]) == 1, len(values[i])))
-            question = f'which of the columns {these} holds the labels?'
-            questions.ask(question, '--label-columns', header[column], '--sep', '')
+            question = f'one of the columns {these} may hold the labels'
+            questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
             return [column], False
         return rest, False
     if rest == called:
-        question = f"is {header[rest[0]]!r} a class, or are its values names of classes (--sep '')?"
-        questions.ask(question, '--label-columns', header[rest[0]], '--present', '1')
+        name = header[rest[0]]
+        question = f"{name!r} may be a class, or its values the names of classes (--sep '')"
+        questions.ask(question, 'it is a class', '--label-columns', name, '--present', '1')
         return rest, True
     classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in called)]
     others = [i for i in rest if i not in classes]
@@ -220,7 +276,9 @@ def _choose_labels(
         ]
         questions.ask(
             f'the columns {first_names(cells, 9)} look like no class, and '
-            f'{first_names([header[i] for i in classes], 5, repr)} like classes',
-            *('--ignore-columns', *choices.ignored, *(header[i] for i in others)),
+            f'{first_names([header[i] for i in classes], 5, repr)} like classes; --label-columns '
+            'NAME … says which are',
+            'that is so',
+            *('--ignore-columns', *(header[i] for i in others)),
         )
     return classes, True

@@ -54,6 +54,12 @@ class ImageFinder:
         """{name in lower case, without its suffix: files}."""
         return _grouped(self.files, lambda x: _folded(x).rpartition('/')[2].rpartition('.')[0])
 
+    def of_one_name(self, name: str) -> list[str]:
+        """Two files or more that have this name, but for case and suffix, in whatever folder."""
+        name = _folded(clean(name)).rpartition('/')[2]
+        files = self.by_name.get(name, []) or self.by_stem.get(name, [])
+        return files if len(files) > 1 else []
+
     def find_all(
         self, names: Sequence[str], tables: Sequence[Path]
     ) -> tuple[list[Found | None], str]:
@@ -77,13 +83,21 @@ class ImageFinder:
                 most, start = found, before
             if found == len(sample):
                 break
-        meant = {key: self._find(path[len(start) :], key[1]) for key, path in zip(keys, paths)}
+        meant = {
+            key: self._find(path[len(start) :], key[1]) or self._find_original(path, key[1])
+            for key, path in zip(keys, paths)
+        }
         return [meant[name, nears[table]] for name, table in zip(names, tables)], start
 
     def _folder_of(self, table: Path) -> str:
         """The folder of a table, relative to the images', with a slash, or ''."""
         inside = os.path.relpath(table.resolve().parent, self.folder.resolve())
         return '' if inside.startswith('.') else f'{Path(inside).as_posix()}/'
+
+    def _find_original(self, path: str, near: str) -> Found | None:
+        """The file that Label Studio has a copy of."""
+        uploaded = UPLOADED.fullmatch(path)
+        return self._find(uploaded[1], near) if uploaded else None
 
     def _find(self, path: str, near: str) -> Found | None:
         """The one file that a clean path means."""
@@ -149,8 +163,6 @@ def clean(name: str) -> str:
             return path
         local = parse_qs(url.query).get('d')
         path = local[0] if local else unquote(f'{url.netloc}{url.path}')
-        uploaded = UPLOADED.fullmatch(path)
-        path = uploaded[1] if uploaded else path
     if './' in path or '//' in path or path.startswith('/'):
         path = '/'.join(part for part in path.split('/') if part not in ('', '.'))
     return path

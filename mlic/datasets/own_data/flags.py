@@ -2,6 +2,8 @@
 
 import re
 
+from mlic.names import first_names
+
 from .choices import Choices, Questions, show
 from .table import Table
 
@@ -9,11 +11,44 @@ from .table import Table
 NO_CLASS = re.compile(
     r'(un)?named.*|index|(.*_)?id|k?fold|age|sex|gender|weight|width|height|target|confidence'
     r'|score|(is_)?(valid|test|train|val|validation|occluded|truncated|crowd|iscrowd|difficult)'
+    r'|(data_?)?(split|set|subset|partition)|phase|usage|ml_use'
 )
 PRESENT, ABSENT = {'1', 'true'}, {'0', 'false'}
 FORMS = {'0', '1'}, {'false', 'true'}, {'-1', '1'}
-YES = {'yes', 'y', 'x', 't', 'present', 'positive', '+'}
-NO = {'no', 'n', 'f', 'absent', 'negative', '-', 'nan', 'none', 'null', ''}
+YES = {
+    'yes',
+    'y',
+    'x',
+    't',
+    'present',
+    'positive',
+    '+',
+    '✓',
+    '✔',
+    '√',
+    'ja',
+    'oui',
+    'si',
+    'sí',
+    'sim',
+    '是',
+}
+NO = {
+    'no',
+    'n',
+    'f',
+    'absent',
+    'negative',
+    '-',
+    'nan',
+    'none',
+    'null',
+    'nein',
+    'non',
+    'não',
+    '否',
+    '',
+}
 
 
 def plain_name(name: str) -> str:
@@ -23,7 +58,7 @@ def plain_name(name: str) -> str:
 
 def flag(cell: str) -> str:
     """A value of a yes-or-no column in one spelling: 1.0 is 1, TRUE is true."""
-    number = re.fullmatch(r'([+-]?)0*(\d+)(\.0*)?', cell)
+    number = re.fullmatch(r'([+-]?)0*(\d+)([.,]0*)?', cell)
     if number:
         return number[2] if number[1] != '-' or number[2] == '0' else f'-{number[2]}'
     return cell.lower()
@@ -58,6 +93,10 @@ def read_flags(
     Raises:
         ValueError: If a value is decided to be neither; names the line.
     """
+    broken = next((table.header[i] for i in columns if len(table.header[i].splitlines()) > 1), None)
+    if broken:
+        fault = f'the column {broken!r} has a line break in its name: write it in one line'
+        raise ValueError(f'{table.places[0][0]}: {fault}')
     values = {flag(cell) for i in columns for cell in table.values(i)}
     present = {flag(value) for value in choices.present} or PRESENT
     absent = {flag(value) for value in choices.absent} or ABSENT
@@ -78,9 +117,16 @@ def read_flags(
             )
     there = {cell for i in columns for cell in table.values(i) if flag(cell) in present}
     names = [(i, table.header[i]) for i in columns]
+    classes = first_names([name for _, name in names], 9)
     labels = [{name for i, name in names if cells[i] in there} for cells in table.rows]
     meaning = f'{show(sorted(present & values))} is present, {show(sorted(absent & values))} absent'
-    return labels, f'a column for each of {len(names)} classes ({meaning})'
+    return labels, f'a column for each of {len(names)} classes, {classes} ({meaning})'
+
+
+def _is_certain(table: Table, column: int) -> bool:
+    """Whether the cells of a column are 0 and 1, or True and False."""
+    values = {flag(cell) for cell in table.values(column)}
+    return any(values <= form for form in FORMS[:2])
 
 
 def _ask(
@@ -101,9 +147,13 @@ def _ask(
             '0 or 1. --ignore-columns NAME … leaves columns out, --present and --absent say what '
             'values mean; labels in words belong in one column named labels'
         )
+    names = [table.header[i] for i in columns if not _is_certain(table, i)]
     questions.ask(
         f'the columns of classes hold {show(sorted(values))}, and only 0 and 1, True and False, or '
-        '-1 and 1 are certain (a label cannot be unknown yet)',
+        '-1 and 1 are certain (a label cannot be unknown yet)'
+        + f'; look at {first_names(names, 5, repr)}'
+        * bool(names),
+        f'{" or ".join(map(repr, sorted(present)))} says that a class is there',
         *('--present', *sorted(present)),
         *(['--absent'] if absent else []),
         *sorted(absent, key=lambda value: (value != '0', value)),

@@ -24,9 +24,12 @@ ODD = re.compile(
 )
 
 
+UNSEEN = '\u200b\u200e\u200f\u2060\ufeff'  # what web pages leave around a name
+
+
 def normalise(text: str) -> str:
     """One spelling for each name: accents may come as one character or as two."""
-    text = text.strip()
+    text = text.strip().strip(UNSEEN).strip()
     return text if text.isascii() else unicodedata.normalize('NFC', text)
 
 
@@ -109,12 +112,17 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
             yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
 
 
+def spelling_of(name: str) -> str:
+    """A name without what hardly tells two apart: case, blanks, marks, width of characters."""
+    plain = unicodedata.normalize('NFKC', name).casefold()
+    return re.sub(r'[\W_]+', ' ', plain).strip() or plain
+
+
 def look_alikes(classes: list[str]) -> list[list[str]]:
     """Names that differ in case, blanks, marks or the width of their characters only."""
     spellings: dict[str, list[str]] = {}
     for name in classes:
-        plain = unicodedata.normalize('NFKC', name).casefold()
-        spellings.setdefault(re.sub(r'[\W_]+', ' ', plain).strip() or plain, []).append(name)
+        spellings.setdefault(spelling_of(name), []).append(name)
     return [names for names in spellings.values() if len(names) > 1]
 
 

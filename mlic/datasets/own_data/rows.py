@@ -6,15 +6,14 @@ from pathlib import Path
 
 from mlic.names import first_names
 
-from .cells import CellError, read_cells, spell
+from .cells import CONFIDENCES, CellError, in_words, read_cells, spell
 from .choices import Choices, Questions, Undecided, show
-from .columns import MARKED_SPLITS, Columns, choose_columns, label_name
+from .columns import Columns, choose_columns, label_name, split_meanings
 from .finder import ImageFinder
-from .flags import PRESENT, flag, plain_name, read_flags
+from .flags import flag, plain_name, read_flags
 from .splits import SPLIT_NAMES, Image, find_split_name
 from .table import Table
 
-CONFIDENCES = 'confidence', 'score', 'probability'
 NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
 
 
@@ -39,7 +38,11 @@ def read_images(
         if not questions.said:
             raise
     if questions.said:
-        raise Undecided(f'{table.places[0][0]}: {"; ".join(questions.said)}', questions.options)
+        raise Undecided(
+            f'{table.places[0][0]}: {"; ".join(questions.said)}',
+            ' and '.join(questions.assumed),
+            questions.words(choices.ignored),
+        )
     return found
 
 
@@ -58,7 +61,7 @@ def _read(
     labels, form = _read_labels(table, columns, choices, repeated, questions)
     confidence = _drop_absent(table, columns, choices, labels, repeated, questions)
     if repeated:
-        _check_repeated(table, columns, rows_of, choices, questions)
+        _check_repeated(table, columns, rows_of, form, choices, questions)
         form = 'a row for each label'
     splits = _read_splits(table, columns.split)
     images = []
@@ -86,17 +89,25 @@ def _check_missing(
 ) -> None:
     """ValueError that names the images that are not there."""
     column = table.column(columns.image)
+    files = finder.files
+    such = f', such as {files[0]!r}' if files else ''
     if len(missing) == len(table.rows):
         raise ValueError(
             f'none of the {len(missing)} images of column {table.header[columns.image]!r} is in '
-            f'{finder.folder}, which has {len(finder.files)} image files; first: '
+            f'{finder.folder}, which has {len(files)} image files{such}; first: '
             f'{column[0]!r} ({table.line(0)})'
         )
     if missing and not skip_missing:
         names = [f'{column[row]!r} ({table.line(row)})' for row in missing]
+        several = finder.of_one_name(column[missing[0]])
+        hint = (
+            f'. Several files are called so, {first_names(several, 2)}: write their folders, too'
+            if several
+            else f'; it has {len(files)} image files{such}. --skip-missing continues without them'
+        )
         raise ValueError(
             f'{len(missing)} of {len(table.rows)} images are not in {finder.folder}: '
-            f'{first_names(names, 5)}. --skip-missing continues without them'
+            f'{first_names(names, 5)}{hint}'
         )
 
 
@@ -112,10 +123,10 @@ def _read_labels(
         cells = {re.sub(r'\W', '', cell.lower()) for cell in table.values(i)} - {''}
         if cells and cells <= {*SPLIT_NAMES} and not choices.labels:
             name = table.header[i]
-            question = f'{name!r} holds {show(sorted(cells))}: are these labels?'
-            questions.ask(question, '--label-columns', name)
+            question = f'{name!r} holds {show(sorted(cells))}, which may be splits or labels'
+            questions.ask(question, 'they are', '--label-columns', name)
         kind = label_name(table.header[i])
-        is_plural = bool(kind and kind[1])
+        is_plural = bool(kind and kind[2])
         many = False if repeated and not is_plural else is_plural or None
         try:
             found, form = read_cells(table.column(i), choices.sep, many)
@@ -124,7 +135,13 @@ def _read_labels(
             if not error.separators:
                 raise ValueError(f'{table.places[0][0]}, {message}') from error
             answers = ' or '.join(f"--sep '{spell(x)}'" for x in error.separators)
-            questions.ask(f'{message} ({answers})', '--sep', spell(error.separators[0]))
+            # a column called label has one in each cell, unless it is said
+            seps = error.separators
+            seps = [x for x in seps if not x] if kind and not is_plural and '' in seps else seps
+            assumed = (
+                'a cell is one label' if not seps[0] else f'{in_words(seps[0])} separate labels'
+            )
+            questions.ask(f'{message} ({answers})', assumed, '--sep', spell(seps[0]))
             return labels, ''
         forms.append(form)
         for names, more in zip(labels, found):
@@ -149,12 +166,20 @@ def _drop_absent(
             if not {flag(cell) for cell in cells} <= {'0', '1'}:
                 row = next(row for row, cell in enumerate(cells) if flag(cell) not in ('0', '1'))
                 questions.ask(
-                    f'{table.where(row)}: {cells[row]!r} in the column {name!r} is neither 0 nor 1,'
-                    ' so which labels are there? Without the column all are',
-                    *('--ignore-columns', *choices.ignored, name),
+                    f'{table.line(row)}: {cells[row]!r} in the column {name!r} is neither 0 nor 1',
+                    'all labels are there, whatever it says',
+                    *('--ignore-columns', name),
                 )
                 return i
-            for cell, names in zip(cells, labels):
+            said: dict[tuple, tuple[int, str]] = {}
+            for row, (found, cell, names) in enumerate(zip(columns.found, cells, labels)):
+                for label in names if found else ():
+                    first, before = said.setdefault((found.path, label), (row, flag(cell)))
+                    if before != flag(cell):
+                        raise ValueError(
+                            f'{table.where(row)}: {name} of {label!r} in {found.path} is '
+                            f'{cell}, but {before} in {table.line(first)}'
+                        )
                 if flag(cell) == '0':
                     names.clear()
             return i
@@ -162,20 +187,22 @@ def _drop_absent(
 
 
 def _check_repeated(
-    table: Table, columns: Columns, rows_of: dict, choices: Choices, questions: Questions
-) -> None:
+    table: Table, columns: Columns, rows_of: dict, form: str, choices: Choices,
+    questions: Questions,
+) -> None:  # fmt: skip
     """Refuse images in several rows, unless a row is one label."""
     path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
     places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
     names = [plain_name(name) for name in table.header]
-    if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names:
+    is_decided = choices.sep is not None or not form.endswith('blanks')
+    has_several = form == 'lists' or form.startswith('separated') and is_decided
+    if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names or has_several:
         raise ValueError(f'{places}; an image has one row: write all its labels into it')
     kind = label_name(table.header[columns.labels[0]])
-    if choices.sep != '' and not (kind and not kind[1]):
-        questions.ask(
-            f'{places}; write all labels of an image into one row, or say that each row has one',
-            *('--sep', ''),
-        )
+    is_asked = choices.sep is not None or '--sep' in questions.options
+    if not is_asked and not (kind and not kind[2]):
+        question = f'{places}; an image has one row with all its labels, or a row for each label'
+        questions.ask(question, 'each row has one label', '--sep', '')
 
 
 def _read_splits(table: Table, column: int | None) -> list[str | None]:
@@ -185,22 +212,14 @@ def _read_splits(table: Table, column: int | None) -> list[str | None]:
         given = len(names) > 1 and 'train' in names.values() and None not in names.values()
         return [names[path] if given else None for path, _ in table.places]
     name = table.header[column]
-    cells = [cell.lower() for cell in table.column(column)]
-    if plain_name(name) in MARKED_SPLITS and {flag(x) for x in cells} <= {
-        '0',
-        '1',
-        'true',
-        'false',
-    }:
-        yes, no = MARKED_SPLITS[plain_name(name)]
-        return [yes if flag(cell) in PRESENT else no for cell in cells]
-    for row, cell in enumerate(cells):
-        if cell not in SPLIT_NAMES:
-            raise ValueError(
-                f'{table.where(row)}: split {table.rows[row][column]!r} is none of '
-                f'{", ".join(SPLIT_NAMES)}'
-            )
-    return [SPLIT_NAMES[cell] for cell in cells]
+    cells = [flag(cell) for cell in table.column(column)]
+    meanings = split_meanings(name, {*cells})
+    row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
+    if row is not None:
+        known = first_names(SPLIT_NAMES)
+        split = table.rows[row][column]
+        raise ValueError(f'{table.where(row)}: split {split!r} is none of {known}')
+    return [meanings[cell] for cell in cells]
 
 
 def drop_no_label(images: list[Image]) -> list[str]:
@@ -230,8 +249,9 @@ def _describe(table: Table, columns: Columns, form: str, confidence: int | None)
         yield f'  rows with 0 in {header[confidence]!r} say that the label is not there'
     if columns.split is not None:
         name = header[columns.split]
-        yes, no = MARKED_SPLITS.get(plain_name(name), ('', ''))
-        yield f'  split: column {name!r}' + (f' (yes is {yes}, no is {no})' if yes else '')
+        cells = {flag(cell) for cell in table.values(columns.split)}
+        meanings = [f'{x} is {y}' for x, y in split_meanings(name, cells).items() if x in cells]
+        yield f'  split: column {name!r} ({", ".join(meanings)})'
     used = {columns.image, columns.split, confidence, *columns.labels}
     unused = [header[i] or '(no name)' for i in range(len(header)) if i not in used]
     if unused:

@@ -8,7 +8,7 @@ import yaml
 from mlic.files import read_text
 from mlic.names import first_names
 
-from .cells import CellError, read_cells, spell
+from .cells import CellError, in_words, read_cells, spell
 from .choices import Undecided
 from .folders import split_folders
 from .labels import normalise
@@ -92,7 +92,9 @@ def _read_labels(
         fault = f'{folder / list(contents)[error.row]}: {error}'
         if not error.separators:
             raise ValueError(fault) from error
-        raise Undecided(fault, ['--sep', spell(error.separators[0])]) from error
+        sep = error.separators[0]
+        assumed = f'{in_words(sep)} separate labels' if sep else 'a line is one label'
+        raise Undecided(fault, assumed, ['--sep', spell(sep)]) from error
     return dict(zip(contents, labels)), form
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES
 from mlic.files import read_bytes, read_text
+from mlic.names import first_names
 
 from .labels import normalise
 
@@ -160,10 +162,12 @@ def _check(table: Table, path: Path, line: int) -> None:
     """ValueError unless there is a header and every row has as many cells."""
     header = table.header
     if any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in header):
+        others = [f'column {i}' for i in range(2, len(header) + 1)]
+        names = ['image', *(others if len(others) > 1 else ['labels'])]
         raise ValueError(
             f'{path}, line {line}: {header} looks like an image and its labels; '
             'the first row must name the columns, such as image,labels; '
-            + PANDAS.format('csv(FILE, names=["image", "labels"])')
+            + PANDAS.format(f'csv(FILE, names={json.dumps(names)})')
         )
     if len(header) < 2 or not table.rows:
         raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
@@ -173,6 +177,7 @@ def _check(table: Table, path: Path, line: int) -> None:
     for row, cells in enumerate(table.rows):
         if len(cells) != len(header):
             raise ValueError(
-                f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)}; '
+                f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)} '
+                f'({first_names(header, 5, repr)}); '
                 'a cell that holds the delimiter stands in quotes'
             )

@@ -49,6 +49,19 @@ def test_coco_labelled_only_drops_the_unlabelled_image(tmp_path, log):
     assert log[-1].endswith('3 images, 1 without a label dropped, 0 listed again, 2 used')
 
 
+def test_an_image_that_is_listed_again_has_the_same_labels(tmp_path, log):
+    content = coco_content()
+    content['images'].append(dict(id=31, file_name='c.jpg'))
+    kwargs = write_coco(tmp_path, content)
+    with pytest.raises(ValueError, match=r'c.jpg is listed again with other labels, \[0, 2\] and'):
+        COCOMultiLabel(**kwargs)
+    again = [{**x, 'image_id': 31} for x in content['annotations'] if x['image_id'] == 30]
+    content['annotations'] += again
+    (tmp_path / 'annotations/instances.json').write_text(json.dumps(content))
+    assert len(COCOMultiLabel(**kwargs)) == 4
+    assert '1 listed again' in log[-1]
+
+
 def test_coco_classes_in_alphabetical_order(tmp_path, log):
     kwargs = write_coco(tmp_path, coco_content())
     dataset = COCOMultiLabel(class_order='alphabetical', **kwargs)

@@ -137,6 +137,26 @@ READ = {
         '4,1,dog,2024,4,http://host/data/upload/3/3a1b2c3d-d.jpg?x=1,2.5\n',
         dict(zip(NAMES, WANTED)),
     ),
+    'label studio next to its own copies': (
+        'choice,id,image\ncat,1,/data/upload/3/0a1b2c3d-a.jpg\n,2,/data/upload/3/1a1b2c3d-b.jpg\n',
+        {'0a1b2c3d-a.jpg': ['cat'], '1a1b2c3d-b.jpg': []},
+    ),
+    'objects of 0 and 1': (
+        'image,labels\na.jpg,"{""cat"": 1, ""dog"": 1}"\nb.jpg,"{""cat"": 1, ""dog"": 0}"\n',
+        {'a.jpg': A, 'b.jpg': B},
+    ),
+    'decimal commas': (
+        'Bild;cat;dog\na.jpg;1,0;1,0\nb.jpg;1,0;0,0\nc.jpg;0,0;0,0\nd.jpg;0,0;1,0\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'marks of Chinese': (
+        'image,labels\na.jpg,cat；dog\nb.jpg,cat\nd.jpg,dog\n',
+        {'a.jpg': A, 'b.jpg': B, 'd.jpg': D},
+    ),
+    'marks that are not seen': (
+        'image,labels\na.jpg,cat\u200b;\u00a0dog\nb.jpg,\u200ecat\n',
+        {'a.jpg': A, 'b.jpg': B},
+    ),
     'label studio boxes': (
         'image,label\n'
         'a.jpg,"[{""x"":1.5,""rectanglelabels"":[""cat""]},{""x"":2,""rectanglelabels"":[""dog""]}]"\n'
@@ -275,8 +295,8 @@ ASKED = {
     'blanks in single names': (
         'image,label\na.jpg,polar bear\nb.jpg,brown bear\n',
         "'polar bear': does it hold several labels",
-        ['--sep', ' '],
-        [['bear', 'polar'], ['bear', 'brown']],
+        ['--sep', ''],
+        [['polar bear'], ['brown bear']],
     ),
     'names of ImageNet with commas': (
         'image,labels\na.jpg,"tench, Tinca tinca"\nb.jpg,"goldfish, Carassius auratus"\n',
@@ -290,15 +310,63 @@ ASKED = {
         ['--ignore-columns', 'Confidence'],
         WANTED[:2],
     ),
+    'yes and no of another language': (
+        'image,cat,dog\na.jpg,ay,ay\nb.jpg,ay,hindi\nc.jpg,hindi,hindi\nd.jpg,hindi,ay\n',
+        "the columns 'cat', 'dog' hold 'ay', 'hindi'",
+        ['--present', 'ay', '--absent', 'hindi'],
+        WANTED,
+    ),
+    'a part of 0 and 1 among classes': (
+        'image,cat,dog,Set\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
+        "'Set' ('0', …) look like no class",
+        ['--ignore-columns', 'Set'],
+        WANTED,
+    ),
+    'a split and an age among classes': (
+        'image,cat,dog,split,age\na.jpg,1,1,0,60\nb.jpg,1,0,1,7\nc.jpg,0,0,0,8\nd.jpg,0,1,1,9\n',
+        "line 2: split '0' is none of train",
+        ['--ignore-columns', 'split', 'age'],
+        WANTED,
+    ),
+    'one number among flags': (
+        'image,cat,dog,rooms\na.jpg,1,1,0\nb.jpg,1,0,3\nc.jpg,0,0,0\nd.jpg,0,1,0\n',
+        "; look at 'rooms'",
+        ['--present', '1', '3', '--absent', '0'],
+        [A, ['cat', 'rooms'], C, D],
+    ),
+    'an index that names other files': (
+        'id,image,labels\n1,2,cat\n2,1,cat;dog\n',
+        "the columns 'image', 'id' all name files of photos",
+        ['--image-column', 'image'],
+        WANTED[:2],
+    ),
+    'an index, and no known name': (
+        'row,photo_no,labels\n1,2,cat\n2,1,cat;dog\n',
+        "the columns 'photo_no', 'row' all name files of photos",
+        ['--image-column', 'photo_no'],
+        WANTED[:2],
+    ),
+    'numbered columns of labels': (
+        'image,label_1,label_2\na.jpg,cat,dog\nb.jpg,cat,\nc.jpg,,\nd.jpg,dog,\n',
+        "'label_1', 'label_2' could all hold the labels",
+        ['--label-columns', 'label_1', 'label_2'],
+        WANTED,
+    ),
+    'a mark between labels that are labels alone, too': (
+        'image,labels\na.jpg,cat/dog\nb.jpg,cat\nd.jpg,dog\n',
+        "which separates labels: /?",
+        ['--sep', '/'],
+        [A, B, None, D],
+    ),
     'words of no known column': (
         'image,animal,caption\na.jpg,cat,one\nb.jpg,cat,two\nc.jpg,dog,three\n',
-        "which of the columns 'animal', 'caption' holds the labels?",
-        ['--label-columns', 'animal', '--sep', ''],
+        "one of the columns 'animal', 'caption' may hold the labels",
+        ['--label-columns', 'animal'],
         [['cat'], ['cat'], ['dog']],
     ),
     'a label column of 0 and 1': (
         'image,label\na.jpg,1\nb.jpg,0\n',
-        "is 'label' a class, or are its values names of classes (--sep '')?",
+        "'label' may be a class, or its values the names of classes (--sep '')",
         ['--label-columns', 'label', '--present', '1'],
         [['label'], []],
     ),
@@ -327,12 +395,12 @@ ASKED = {
 def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
     text, said, options, expected = ASKED[name]
     Path('labels.csv').write_text(text)
-    names = ['1.jpg', '2.jpg'] if 'suffix' in name else NAMES
+    names = ['1.jpg', '2.jpg'] if 'suffix' in name or 'index' in name else NAMES
     write_photos(*names)
     message, added = refused()
     assert said in message
     assert added == options
-    assert labels_of(*added) == dict(zip(names, expected))
+    assert labels_of(*added) == {x: y for x, y in zip(names, expected) if y is not None}
 
 
 REFUSED = {
@@ -358,6 +426,32 @@ REFUSED = {
         'image,label,split\na.jpg,cat,train\na.jpg,dog,val\n',
         'line 3: a.jpg is in two splits',
     ),
+    'a vector in each cell': (
+        'image,labels\na.jpg,"[1, 1, 0]"\nb.jpg,"[0, 0, 1]"\n',
+        "labels.csv, line 2: '[1, 1, 0]': 0 or 1 for each of 3 classes; write them into columns",
+    ),
+    'a vector with blanks': ('image,labels\na.jpg,1. 1. 0.\nb.jpg,0. 1. 1.\n', 'of 3 classes'),
+    'scores of objects': (
+        'image,labels\na.jpg,"[{""label"": ""cat"", ""score"": 0.1}]"\n',
+        'a label with score 0.1: is it there or not?',
+    ),
+    'a label that is there and is not': (
+        'ImageID,LabelName,Confidence\na,cat,1\na,cat,0\n',
+        "line 3: Confidence of 'cat' in a.jpg is 0, but 1 in line 2",
+    ),
+    'cells of several labels, and two rows': (
+        'image,labels\na.jpg,cat;dog\na.jpg,cat\nb.jpg,dog\n',
+        'a.jpg is listed twice, in line 2 and in line 3; an image has one row: write all',
+    ),
+    'a class with a line break': (
+        'image,"hot\ndog",cat\na.jpg,1,0\n',
+        "the column 'hot\\ndog' has a line break in its name",
+    ),
+    'boxes without a header': (
+        'a.jpg,1,2,cat\n',
+        'names=["image", "column 2", "column 3", "column 4"])',
+    ),
+    'a remark above the header': ('# by me\nimage,labels\na.jpg,cat\n', "'#', 'by', 'me'"),
     'a value that is not decided': (
         'image,cat,dog\na.jpg,1,w\nb.jpg,1,0\n',
         "line 2: 'w' in the column 'dog' is neither '1' (--present) nor '0' (--absent)",
@@ -446,7 +540,9 @@ def test_columns_that_are_named_are_taken():
 def test_a_name_in_two_folders_is_not_guessed():
     Path('labels.csv').write_text('image,labels\n1.jpg,cat\n2.jpg,dog\n')
     write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
-    assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in refused()[0]
+    message, _ = refused()
+    assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in message
+    assert 'Several files are called so, x/1.jpg, y/1.jpg' in message
 
 
 def test_folders_before_names_are_left_out_only_if_all_names_have_them():
@@ -467,17 +563,25 @@ def test_what_was_taken_for_what_is_printed(capsys):
         'labels.csv: 2 rows',
         "  images: column 'fname', without 'home/me/' before them",
         "  labels: in the column 'labels', separated by ;",
-        "  split: column 'is_valid' (yes is val, no is train)",
+        "  split: column 'is_valid' (false is train, true is val)",
         '  columns not used: (no name), note',
         '2 images; 0 more in photos have no row and are left out',
     ]
+
+
+def test_the_numbers_of_celeba_are_splits():
+    write_photos('a.jpg', 'b.jpg', 'c.jpg')
+    Path('labels.csv').write_text(
+        'image_id,cat,dog,partition\na.jpg,1,1,0\nb.jpg,1,-1,1\nc.jpg,-1,-1,2\n'
+    )
+    assert read() == {'a.jpg': (A, 'train'), 'b.jpg': (B, 'val'), 'c.jpg': (C, 'test')}
 
 
 def test_splits_are_not_taken_for_labels():
     Path('labels.csv').write_text('filepath,tags\na.jpg,"[""train""]"\nb.jpg,"[""val""]"\n')
     write_photos('a.jpg', 'b.jpg')
     message, added = refused()
-    assert "'tags' holds 'train', 'val': are these labels?" in message
+    assert "'tags' holds 'train', 'val', which may be splits or labels" in message
     assert labels_of(*added) == {'a.jpg': ['train'], 'b.jpg': ['val']}
 
 

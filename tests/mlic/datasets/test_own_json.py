@@ -59,6 +59,10 @@ def test_backslashes_of_windows_are_turned_unless_the_name_has_them(file, tmp_pa
         ([('a.jpg', [True])], 'no list of integers'),
         ([('a.jpg', 1), ('b.jpg', [7])], 'no list of integers .*; a label outside 0..2 in 1 of 2'),
         ([('a.jpg', None)], 'no list of integers'),
+        (
+            [('a.jpg', [2, 0]), ('a.jpg', [0])],
+            r"'a.jpg' is listed again with other labels, \[2, 0\]",
+        ),
         ([(3, [0])], '3 is not the name of an image'),
         ([('a\0', [0])], 'is not the name of an image'),
     ],

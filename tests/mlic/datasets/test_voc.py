@@ -140,6 +140,37 @@ def test_voc_finds_images_of_any_kind_and_by_the_name_in_the_xml_file(tmp_path, 
     assert paths(VOCMultiLabel(**kwargs))[2] == '000003.png'
 
 
+def test_voc_reads_folders_in_its_folders_and_notices_when_they_change(tmp_path, log):
+    kwargs = write_voc(tmp_path, {'x/000001': [('car', '0')], 'y/000001': [('dog', '0')]})
+    kwargs['serialize_data'] = False
+    path = tmp_path / 'ImageSets/Main/trainval.txt'
+    for text in ('x/000001\ny/000001\n', 'x\\000001\ny\\000001.jpg\n'):
+        path.write_text(text)
+        dataset = VOCMultiLabel(**kwargs)
+        assert labels(dataset) == [([CAR], []), ([DOG], [])]
+        assert [Path(x['img_path']).parent.name for x in dataset.data_list] == ['x', 'y']
+    write_objects(tmp_path, 'y/000001', [('person', '0')])
+    assert labels(VOCMultiLabel(**kwargs))[1] == ([PERSON], [])
+    path.write_text('../000001\n')
+    with pytest.raises(FileNotFoundError, match='such as ../000001.xml'):
+        VOCMultiLabel(**kwargs)
+
+
+def test_voc_gives_no_image_the_labels_of_two(tmp_path, log):
+    kwargs = write_voc(tmp_path)
+    (tmp_path / 'JPEGImages/000001.jpg').unlink()
+    xml = tmp_path / 'Annotations/000001.xml'
+    xml.write_text('<annotation><filename>000002.jpg</filename></annotation>')
+    with pytest.raises(ValueError, match='000001.xml and 000002.xml are both of 000002.jpg'):
+        VOCMultiLabel(**kwargs)
+
+
+def test_voc_leaves_out_no_object_for_its_spelling(tmp_path, log):
+    kwargs = write_voc(tmp_path)
+    with pytest.raises(ValueError, match="000001.xml: 'car' is no class, and looks like .* 'Car'"):
+        VOCMultiLabel(metainfo=dict(classes=('Car', 'dog')), **kwargs)
+
+
 def test_voc_reads_the_lists_of_a_class(tmp_path, log):
     kwargs = write_voc(tmp_path)
     expected = labels(VOCMultiLabel(**kwargs))
