@@ -1,5 +1,6 @@
 """A learning rate for each config, chosen by training images that it is not trained on."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def held_out(name: str, cfg: Config) -> Config:
                 f'--tune: eta_max of {schedule.type} in {name} outranks '
                 'optim_wrapper.optimizer.lr: GroupOneCycleLR needs none'
             )
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     hold_out(cfg, TRAINED_PART)
     count = len(cfg.test_dataloader.dataset.indices)
     if count < MIN_HELD_OUT:
@@ -121,7 +122,7 @@ def choose_rates(
     while wanted:
         runs = {}
         for name, i in wanted:
-            cfg = recipes[name].copy()
+            cfg = copy.deepcopy(recipes[name])
             cfg.optim_wrapper.optimizer.lr = _rate(recipes[name], i)
             runs[name, i] = Run.of(name, seed, cfg, out, checkpoint)
         reasons = run_all(list(runs.values()), slots, log)
