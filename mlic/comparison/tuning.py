@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 
+from . import LEAST_TO_TUNE
 from .recipes import hold_out
 from .runs import Run, run_all
 
@@ -18,7 +19,6 @@ from .runs import Run, run_all
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 OWN = FACTORS.index(1)
 TRAINED_PART = 0.8
-MIN_HELD_OUT = 10
 TUNED, CHOSEN, NOT_TUNED = 'tuned', 'chosen on these data', 'not tuned for these data'
 
 
@@ -82,11 +82,11 @@ def held_out(name: str, cfg: Config) -> Config:
     cfg = copy.deepcopy(cfg)
     hold_out(cfg, TRAINED_PART)
     count = len(cfg.test_dataloader.dataset.indices)
-    if count < MIN_HELD_OUT:
+    total = count + len(cfg.train_dataloader.dataset.indices)
+    if total < LEAST_TO_TUNE:
         raise ValueError(
-            f'--tune holds out a fifth of the training images, and {count} of '
-            f'{count + len(cfg.train_dataloader.dataset.indices)} are too few to choose by: '
-            f'{round(MIN_HELD_OUT / (1 - TRAINED_PART))} images are needed'
+            f'--tune holds out a fifth of the training images, and {count} of {total} are too few '
+            f'to choose by: {LEAST_TO_TUNE} training images are needed'
         )
     return cfg
 

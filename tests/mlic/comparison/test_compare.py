@@ -589,7 +589,7 @@ def test_a_rate_that_diverges_is_a_bad_rate_and_a_run_that_breaks_is_reported(mo
 
 def test_a_rate_that_cannot_be_chosen_is_said_in_one_line(tmp_path, many, photos, capsys):
     few = linear_recipe(tmp_path, photos)
-    with pytest.raises(ValueError, match='3 of 16 are too few to choose by: 50 images are needed'):
+    with pytest.raises(ValueError, match='3 of 16 are too few to choose by: 50 training images'):
         held_out('linear', few)
     cfg = linear_recipe(tmp_path, many)
     cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.1)]
@@ -678,7 +678,7 @@ def test_the_table_says_which_rates_were_tuned_and_resumes(monkeypatch, many, ca
 
 
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr('mlic.comparison.tuning.MIN_HELD_OUT', 3)
+    monkeypatch.setattr('mlic.comparison.tuning.LEAST_TO_TUNE', 16)
     cfg = held_out('linear', linear_recipe(tmp_path, photos))
     store_features(cfg, tmp_path / 'features', log=lambda line: None)
     (folder,) = (tmp_path / 'features').iterdir()
