@@ -114,8 +114,8 @@ def tune(
     rates, failed = choose_rates(parts, args.out / 'tuning', args.seeds[0], args.checkpoint, slots)
     for name, rate in rates.items():
         recipes[name].optim_wrapper.optimizer.lr = rate.value
-    for run in failed:
-        recipes.pop(run.name, None)
+    for name in parts.keys() - rates.keys():
+        recipes.pop(name)
     return rates, failed
 
 

@@ -123,14 +123,14 @@ def choose_rates(
         runs = {}
         for name, i in wanted:
             cfg = copy.deepcopy(recipes[name])
-            cfg.optim_wrapper.optimizer.lr = _rate(recipes[name], i)
-            runs[name, i] = Run.of(name, seed, cfg, out, checkpoint)
+            cfg.optim_wrapper.optimizer.lr = rate = _rate(recipes[name], i)
+            runs[name, i] = Run.of(f'{name}_lr{rate:g}', seed, cfg, out, checkpoint)
         reasons = run_all(list(runs.values()), slots, log)
         failed |= {run: reason for run, reason in reasons.items() if 'not finite' not in reason}
         for (name, i), run in runs.items():
             tried[name][i] = -math.inf if run in reasons else _score(run)
-        for run in failed:
-            tried.pop(run.name, None)
+        for name in {name for (name, _), run in runs.items() if run in failed}:
+            tried.pop(name)
         wanted = [(name, i) for name in tried for i in _next(tried[name])]
     rates = {}
     for name, scores in tried.items():

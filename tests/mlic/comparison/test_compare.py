@@ -505,7 +505,8 @@ class Trainer:
                 continue
             cfg = Config.fromstring(run.text, '.py')
             rate = cfg.optim_wrapper.optimizer.lr
-            self.runs.append((run.name, rate))
+            self.runs.append((run.name.split('_lr')[0], rate))
+            assert run.name.endswith(f'_lr{rate:g}') == ('tuning' in run.folder.parts)
             for split in ('train', 'val', 'test'):
                 dataset = cfg[f'{split}_dataloader'].dataset
                 with open(dataset.ann_file, encoding='utf-8') as file:
@@ -550,7 +551,7 @@ def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, 
     rates, failed = choose(monkeypatch, trainer, many, 'linear')
     assert not failed and [r for r, _ in rates['linear'].tried] == tried
     scores = {}
-    for path in many.glob('tuning/runs/linear/*/predictions.npz'):
+    for path in many.glob('tuning/runs/*/*/predictions.npz'):
         block, _ = read_predictions(path)
         aps = [average_precision_score(block.target[:, c], block.pred[:, c]) for c in range(4)]
         scores[path.parent] = 100 * np.mean(aps)
@@ -566,7 +567,7 @@ def test_rates_are_chosen_without_a_test_image(monkeypatch, many):
     sets = {}
     for run, split, image in trainer.images:
         assert image.startswith('train')
-        sets.setdefault((run.name, split), set()).add(image)
+        sets.setdefault((run.name.split('_lr')[0], split), set()).add(image)
         assert 'test.json' not in run.text
     for name in ('linear', 'mulcon'):  # the same parts for all methods
         train, test = sets[name, 'train'], sets[name, 'test']

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mlic.comparison.tuning import TUNED, Rate
 from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import stratify
@@ -623,7 +624,8 @@ def test_the_last_words_compare_with_a_tuned_linear_classifier_as_printed(capsys
     monkeypatch.setattr('mlic.cli.compare.store_features', lambda cfg, root: None)
     monkeypatch.setattr('mlic.cli.compare.run_all', lambda found, slots: runs.extend(found) or {})
     monkeypatch.setattr(
-        'mlic.cli.compare.choose_rates', lambda found, *_: parts.update(found) or ({}, {})
+        'mlic.cli.compare.choose_rates',
+        lambda found, *_: parts.update(found) or ({name: Rate(0.5, TUNED) for name in found}, {}),
     )
     python, tool, *arguments = shlex.split(line)
     assert Path(tool).resolve() == ROOT / 'tools' / 'compare.py'
@@ -633,7 +635,9 @@ def test_the_last_words_compare_with_a_tuned_linear_classifier_as_printed(capsys
     assert {(run.name, run.seed) for run in runs} == {(n, s) for n in parts for s in range(3)}
     assert {run.folder.parts[:2] for run in runs} == {('work_dirs', 'pets_comparison')}
     hooks = Config.fromfile('data/pets/pets.py').custom_hooks
-    for cfg in (*parts.values(), *(Config.fromstring(run.text, '.py') for run in runs)):
+    cfgs = [Config.fromstring(run.text, '.py') for run in runs]
+    assert {cfg.optim_wrapper.optimizer.lr for cfg in cfgs} == {0.5}
+    for cfg in (*parts.values(), *cfgs):
         assert cfg.train_dataloader.dataset.ann_file == 'data/pets/train.json'
         assert cfg.model.head.num_classes == 2 and cfg.model.backbone.frozen_stages == 8
         assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].end == 9
