@@ -9,6 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import DATASETS, HOOKS, MODELS, OPTIMIZERS, PARAM_SCHEDULERS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
+from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
@@ -203,6 +204,25 @@ def test_config_of_a_compared_method_builds_and_trains(path):
         assert model.eval()(image.float(), mode='tensor').shape == (2, num_classes)
 
     build_the_rest(cfg, build_optimizer(model, cfg))
+
+
+def test_a_config_says_of_itself_on_what_its_rate_was_tuned():
+    found = set()
+    for path in LEAVES + OTHERS:
+        cfg = Config.fromfile(path)
+        tuned_on = cfg.get('tuned_on') or {'config': None}
+        if tuned_on['config'] != path.stem:  # of the config that this one inherits from
+            continue
+        found.add(path.stem)
+        data = Config.fromfile(ROOT / 'configs/_base_/datasets/corel5k74_160.py')
+        cfg.train_dataloader = data.train_dataloader
+        cfg.model.backbone.frozen_stages = 8
+        options = {'model.backbone.frozen_stages': 8}
+        assert own_rate(path.stem, cfg, options).origin == 'chosen on these data'
+        # the pretrained backbone's rate stays, where it is trained
+        backbone = cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult
+        assert cfg.optim_wrapper.optimizer.lr * backbone == pytest.approx(1e-4)
+    assert {name.split('_')[0] for name in found} >= {'baseline', 'csra'}
 
 
 @pytest.mark.parametrize('step,rates', [(1, (2e-5, 2e-4, 2e-4)), (2, (1e-3, 1e-3, 1e-2))])

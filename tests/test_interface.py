@@ -32,6 +32,7 @@ RENAMED_TOOLS = {
     'publish.py': 'publish_model.py',
 }
 NEW_OPTIONS = {
+    'compare.py': {'--tune'},
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         '--split-column',

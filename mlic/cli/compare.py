@@ -3,7 +3,8 @@
 Trains and tests each config with each seed, and writes to DIR a table (table.md, table.csv) with
 mean, standard deviation over seeds and the paired bootstrap interval (over test images) of the
 mAP difference to the first config, all numbers (results.json) and the difference of each class
-(per_class.png). Started again, it resumes: what is done is not done again.
+(per_class.png). With --tune, each config's learning rate is chosen first, on training images that
+are held out. Started again, it resumes: what is done is not done again.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from mlic.comparison.feature_configs import store_features
 from mlic.comparison.recipes import hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tables import draw_class_differences, summarise, write_tables
+from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
@@ -50,6 +52,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='train on this part of the training images and test on the rest: to choose settings',
     )
     parser.add_argument(
+        '--tune',
+        action='store_true',
+        help='choose the learning rates first, on a fifth of the training images',
+    )
+    parser.add_argument(
         '--cache-features',
         action='store_true',
         help='train on stored features of the images and their mirror images: for frozen backbones',
@@ -70,6 +77,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     names = [Path(config).stem for config in args.configs]
     if len(set(names)) < len(names):
         parser.error(f'two configs have one name: {", ".join(sorted(names))}')
+    if args.tune and args.train_part is not None:
+        parser.error('--tune holds out training images of its own: leave --train-part out')
     if 'standard' not in args.protocols:
         args.protocols.insert(0, 'standard')
     return args
@@ -85,9 +94,29 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
     check_data(cfg, ('train', 'val', 'test'))
     if args.train_part is not None:
         hold_out(cfg, args.train_part)
-    if args.cache_features:
-        store_features(cfg, args.out / 'features')
     return cfg
+
+
+def tune(
+    recipes: dict[str, Config], args: argparse.Namespace, slots: list[dict]
+) -> tuple[dict[str, Rate], dict[Run, str]]:
+    """Give each config the rate that is best on held-out training images, but those that start
+    from weights, which know these images; takes those out that failed."""
+    parts = {}
+    for name, cfg in recipes.items():
+        if cfg.get('load_from'):
+            print(f'{name} keeps its learning rate: load_from may have seen the held-out images')
+        else:
+            parts[name] = held_out(name, cfg)
+    for part in parts.values():
+        if args.cache_features:
+            store_features(part, args.out / 'features')
+    rates, failed = choose_rates(parts, args.out / 'tuning', args.seeds[0], args.checkpoint, slots)
+    for name, rate in rates.items():
+        recipes[name].optim_wrapper.optimizer.lr = rate.value
+    for name in parts.keys() - rates.keys():
+        recipes.pop(name)
+    return rates, failed
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -95,18 +124,28 @@ def compare(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     classes = read_class_file(args.classes) if args.classes else None
     recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
+    rates = {name: own_rate(name, cfg, args.set) for name, cfg in recipes.items()}
+    slots, failed = device_slots(args.jobs), {}
+    if args.tune:
+        tuned, failed = tune(recipes, args, slots)
+        rates |= tuned
+    for cfg in recipes.values():
+        if args.cache_features:
+            store_features(cfg, args.out / 'features')
     # seed by seed: an interrupted comparison has the same seeds of every config
     runs = [
         Run.of(name, seed, cfg, args.out, args.checkpoint)
         for seed in args.seeds
         for name, cfg in recipes.items()
     ]
-    failed = run_all(runs, device_slots(args.jobs))
+    failed |= run_all(runs, slots)
     done = [run for name in recipes for run in runs if run.name == name and run.is_done()]
     if done:
         if done[0].name != Path(args.configs[0]).stem:
             print(f'no run of {args.configs[0]} is done: compared with {done[0].name}')
         summaries, names = summarise(done, args.protocols, classes, args.resamples)
+        for summary in summaries:
+            summary.rate = rates[summary.name]
         write_tables(summaries, names, args.out)
         print((args.out / 'table.md').read_text(encoding='utf-8'))
         if len(summaries) > 1:

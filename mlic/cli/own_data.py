@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.config import Config
+
 from mlic.cli.arguments import at_least
 from mlic.cli.image_checks import CHOSEN_BY
+from mlic.comparison import LEAST_TO_TUNE
 from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
 from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
@@ -17,6 +20,7 @@ from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose
 from mlic.files import read_text, write_texts
 from mlic.installation import command_words
 
+LINEAR = 'baseline_efficientnet-lite0_corel5k160_frozen'
 SEPARATOR_HELP = "what separates labels: ';', ' ' or '\\n', say; '' if nothing does"
 
 
@@ -109,3 +113,23 @@ def finish(
         ('test.py', config, run),
     ):
         print(f'  {shlex.join([*command_words(tool), *map(str, arguments)])}')
+    if len(splits['train']) >= LEAST_TO_TUNE:
+        print('\nis a linear classifier on frozen features, its learning rate tuned, as good?')
+        print(f'  {shlex.join([*command_words("compare.py"), *comparison_words(config)])}')
+
+
+def comparison_words(config: Path) -> list[str]:
+    """What to type after ``tools/compare.py``: both train for the config's epochs."""
+    cfg = Config.fromfile(config)
+    run = work_dir(config)
+    options = {
+        'model.backbone.frozen_stages': 8,
+        'train_cfg.max_epochs': cfg.train_cfg.max_epochs,
+        'param_scheduler.0.end': cfg.train_cfg.max_epochs,
+        'custom_hooks.0.momentum': round(cfg.custom_hooks[0].momentum, 3),
+    }
+    return [
+        *(str(config), LINEAR, '--data', str(config), '--tune', '--cache-features', '--set'),
+        *(f'{key}={value}' for key, value in options.items()),
+        *('--seeds', '0', '1', '2', '--out', str(run.with_name(f'{run.name}_comparison'))),
+    ]

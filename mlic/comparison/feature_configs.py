@@ -58,6 +58,7 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     datasets = [
         DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': test_pipeline})
         for split in ('train', 'val', 'test')
+        if cfg[f'{split}_dataloader'] is not None
     ]
     batch = preprocess(default_collate([datasets[0][0], datasets[0][1]]))
     check_frozen(backbone, batch['inputs'], cfg.model.backbone.type)
@@ -98,6 +99,8 @@ def _read_features(cfg: Config, folder: str, views: int) -> None:
     cfg.data_preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k in LABEL_KEYS}
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
+        if loader is None:  # not validated
+            continue
         mirror = 'never'
         if split == 'train':
             mirror = 'both' if views == 2 else 'random'

@@ -62,6 +62,9 @@ def replace_data(cfg: Config, data: Config) -> None:
     preprocessor = cfg.data_preprocessor.get('type')
     for key in DATA_KEYS:
         cfg[key] = copy.deepcopy(data[key])
+    if cfg.val_dataloader is None:
+        cfg.val_cfg = None
+        cfg.default_hooks.checkpoint.save_best = None
     if preprocessor is not None:
         cfg.data_preprocessor.type = preprocessor
     if views > 1:
@@ -93,8 +96,8 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
     dataset_cfg = cfg.train_dataloader.dataset
     if dataset_cfg.get('indices') is not None or 'pipeline' not in dataset_cfg:
         raise ValueError(
-            f'--train-part needs a training set of its own images, got {dataset_cfg.type} '
-            'with indices or inside a wrapper'
+            'images can be held out (--train-part, --tune) of a training set of its own images, '
+            f'got {dataset_cfg.type} with indices or inside a wrapper'
         )
     num_images = len(_build_without_pipeline(dataset_cfg))
     count = round(part * num_images)
@@ -104,6 +107,8 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
     kept, held_out = (sorted(indices.tolist()) for indices in (order[:count], order[count:]))
     for split in ('val', 'test'):
         loader = cfg[f'{split}_dataloader']
+        if loader is None:  # not validated
+            continue
         pipeline = loader.dataset.pipeline
         loader.dataset = copy.deepcopy(dataset_cfg)
         loader.dataset.update(indices=held_out, pipeline=pipeline, test_mode=True)

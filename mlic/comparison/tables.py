@@ -15,6 +15,7 @@ from mlic.visualization.page import picture_of, stack_pages
 
 from .bootstrap import bootstrap_weights, mean_ap, paired_interval
 from .runs import Run
+from .tuning import Rate
 
 METRICS = ('mAP', 'CF1', 'OF1')
 
@@ -34,6 +35,7 @@ class Summary:
         difference (float | None): Of mAP (plain) to the first config, over the seeds of both.
         interval (tuple | None): Its 95 % bootstrap interval over test images.
         paired (int): Number of seeds in the difference.
+        rate (Rate | None): Of learning.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Summary:
     difference: float | None = None
     interval: tuple | None = None
     paired: int = 0
+    rate: Rate | None = None
 
 
 def summarise(
@@ -123,7 +126,8 @@ def table_rows(summaries: Sequence[Summary]) -> list:
     """A header and a row for each config, as text."""
     keys = [k for k in summaries[0].metrics if k.split('/')[1] in METRICS]
     first = summaries[0].name
-    header = ['config', 'seeds', *keys, f'mAP − {first}', '95 % interval', 'minutes', 'commit']
+    header = ['config', 'learning rate', 'seeds', *keys, f'mAP − {first}', '95 % interval']
+    header += ['minutes', 'commit']
     rows = [header]
     for summary in summaries:
         difference, interval = '–', '–'
@@ -133,7 +137,8 @@ def table_rows(summaries: Sequence[Summary]) -> list:
             if summary.paired < len(summary.seeds):
                 difference += f' ({summary.paired} seeds)'
         values = [_mean_and_deviation(summary.metrics[key]) for key in keys]
-        start = [summary.name, str(len(summary.seeds)), *values, difference, interval]
+        start = [summary.name, str(summary.rate or '–'), str(len(summary.seeds)), *values]
+        start += [difference, interval]
         rows.append([*start, f'{summary.minutes:.1f}', ' '.join(summary.commits)])
     return rows
 

@@ -1,4 +1,4 @@
-"""tools/compare.py: bootstrap against loops, stored features against images, runs found again.
+"""tools/compare.py: bootstrap, stored features against images, learning rates, runs found again.
 
 N images, C classes, R resamples.
 """
@@ -20,11 +20,15 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
+from mlic.cli.compare import main
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.recipes import hold_out, load_recipe, recipe_text, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
+from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.datasets.feature_cache import FeatureCache
+from mlic.evaluation.matrices import Block
+from mlic.evaluation.predictions import read_predictions, save_predictions
 from tests.helpers import ROOT, locked_elsewhere
 
 CLASSES = ('red', 'green', 'blue', 'dark')
@@ -468,6 +472,231 @@ def test_a_record_of_a_run_that_is_cut_or_wrong_is_named(tmp_path, text):
     (tmp_path / 'run.json').write_text(text)
     with pytest.raises(ValueError, match='run.json: (not JSON|no record with train_seconds)'):
         Run('a', 0, '', tmp_path, 'best').read_record()
+
+
+# --- learning rates --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A folder with the labels of 60 images to train and 8 to test; the images are not there."""
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 60), ('test', 8)):
+        items = [
+            dict(img_path=f'{split}{i}.png', gt_label=sorted({i % 4, int(rng.integers(4))}))
+            for i in range(count)
+        ]
+        content = dict(metainfo=dict(classes=CLASSES), data_list=items)
+        (tmp_path / f'{split}.json').write_text(json.dumps(content))
+    return tmp_path
+
+
+class Trainer:
+    """Takes the place of ``run_all``: scores are as good as the learning rate is near the best."""
+
+    def __init__(self, best=1e-2, diverges_above=np.inf, breaks_at=None):
+        self.best, self.diverges_above, self.breaks_at = best, diverges_above, breaks_at
+        self.runs, self.images = [], []
+
+    def __call__(self, runs, slots, log=print):
+        failed = {}
+        for run in runs:
+            if run.is_done():
+                continue
+            cfg = Config.fromstring(run.text, '.py')
+            rate = cfg.optim_wrapper.optimizer.lr
+            self.runs.append((run.name.split('_lr')[0], rate))
+            assert run.name.endswith(f'_lr{rate:g}') == ('tuning' in run.folder.parts)
+            for split in ('train', 'val', 'test'):
+                dataset = cfg[f'{split}_dataloader'].dataset
+                with open(dataset.ann_file, encoding='utf-8') as file:
+                    items = json.load(file)['data_list']
+                items = [items[i] for i in dataset.get('indices') or range(len(items))]
+                self.images += [(run, split, item['img_path']) for item in items]
+            if rate > self.diverges_above:
+                failed[run] = '10 iterations in a row had a loss or gradient that is not finite'
+            elif rate == self.breaks_at:
+                failed[run] = 'no space left on device'
+            else:
+                target = np.array([np.isin(range(4), x['gt_label']) for x in items])
+                noise = np.random.default_rng(0).normal(size=target.shape)
+                pred = target + abs(np.log10(rate / self.best)) * noise
+                run.folder.mkdir(parents=True)
+                save_predictions(run.predictions, Block(pred, target, None), list(CLASSES))
+                run.record.write_text('{"train_seconds": 1.0, "commit": "a"}')
+        return failed
+
+
+def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
+    monkeypatch.setattr('mlic.comparison.tuning.run_all', trainer)
+    parts = {}
+    for name in names:
+        cfg = load_recipe(str(write_config(folder, name, folder, lr)))
+        replace_data(cfg, Config(data_config(folder)))
+        parts[name] = held_out(name, cfg)
+    return choose_rates(parts, folder / 'tuning', 0, 'last', [{}], log=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    'best,rate,tried',
+    [
+        (1.2e-2, 1e-2, [3e-3, 1e-2, 3e-2]),
+        (1.2e-1, 1e-1, [3e-3, 1e-2, 3e-2, 1e-1, 3e-1]),
+        (9e-5, 1e-4, [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]),  # there is none below
+        (1.5, 1.0, [3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0]),
+    ],
+)
+def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, best, rate, tried):
+    trainer = Trainer(best)
+    rates, failed = choose(monkeypatch, trainer, many, 'linear')
+    assert not failed and [r for r, _ in rates['linear'].tried] == tried
+    scores = {}
+    for path in many.glob('tuning/runs/*/*/predictions.npz'):
+        block, _ = read_predictions(path)
+        aps = [average_precision_score(block.target[:, c], block.pred[:, c]) for c in range(4)]
+        scores[path.parent] = 100 * np.mean(aps)
+    assert sorted(scores.values()) == pytest.approx(sorted(s for _, s in rates['linear'].tried))
+    expected = max(rates['linear'].tried, key=lambda pair: pair[1])[0]
+    assert rates['linear'].value == expected == rate and rates['linear'].origin == 'tuned'
+
+
+def test_rates_are_chosen_without_a_test_image(monkeypatch, many):
+    trainer = Trainer()
+    choose(monkeypatch, trainer, many, 'linear', 'mulcon')
+    assert {name for name, _ in trainer.runs} == {'linear', 'mulcon'}
+    sets = {}
+    for run, split, image in trainer.images:
+        assert image.startswith('train')
+        sets.setdefault((run.name.split('_lr')[0], split), set()).add(image)
+        assert 'test.json' not in run.text
+    for name in ('linear', 'mulcon'):  # the same parts for all methods
+        train, test = sets[name, 'train'], sets[name, 'test']
+        assert len(train) == 48 and len(test) == 12 and not train & test
+        assert sets[name, 'val'] == test == sets['linear', 'test']
+
+
+def test_a_rate_that_diverges_is_a_bad_rate_and_a_run_that_breaks_is_reported(monkeypatch, many):
+    rates, failed = choose(monkeypatch, Trainer(1.0, diverges_above=2e-2), many, 'linear')
+    assert not failed and rates['linear'].value == 1e-2
+    assert rates['linear'].tried[-1] == (3e-2, None)
+    # where all three diverge, lower ones are tried
+    rates, _ = choose(monkeypatch, Trainer(1e-2, diverges_above=4e-3), many, 'linear_high', lr=0.1)
+    assert rates['linear_high'].value == 3e-3
+    with pytest.raises(ValueError, match='linear_x has no finite mAP .* from 0.0001 to 0.03'):
+        choose(monkeypatch, Trainer(diverges_above=0), many, 'linear_x')
+    rates, failed = choose(monkeypatch, Trainer(breaks_at=3e-2), many, 'linear_y', 'mulcon_y')
+    assert not rates and set(failed.values()) == {'no space left on device'}
+
+
+def test_a_rate_that_cannot_be_chosen_is_said_in_one_line(tmp_path, many, photos, capsys):
+    few = linear_recipe(tmp_path, photos)
+    with pytest.raises(ValueError, match='3 of 16 are too few to choose by: 50 training images'):
+        held_out('linear', few)
+    cfg = linear_recipe(tmp_path, many)
+    cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.1)]
+    with pytest.raises(ValueError, match='eta_max of OneCycleLR in linear outranks'):
+        held_out('linear', cfg)
+    for wrapper in (dict(), dict(optimizer=dict(type='AdamW', lr=0))):
+        cfg.optim_wrapper = wrapper
+        with pytest.raises(ValueError, match='linear has no optim_wrapper.optimizer.lr'):
+            held_out('linear', cfg)
+    with pytest.raises(SystemExit):
+        main(
+            [
+                'baseline_efficientnet-lite0_corel5k160',
+                '--tune',
+                '--train-part',
+                '0.5',
+                '--out',
+                str(tmp_path / 'out'),
+            ]
+        )
+    assert 'leave --train-part out' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'name,options,origin',
+    [
+        ('linear', {}, 'chosen on these data'),
+        ('linear', {'model.backbone.frozen_stages': 4}, 'chosen on these data'),
+        ('linear', {'model.backbone.frozen_stages': 3}, 'not tuned for these data'),
+        ('linear', {'train_dataloader.dataset.ann_file': 'x'}, 'not tuned for these data'),
+        ('linear', {'optim_wrapper.optimizer.lr': 0.5}, 'not tuned for these data'),
+        ('linear', {'train_cfg.max_epochs': 2}, 'not tuned for these data'),
+        ('heir', {}, 'not tuned for these data'),  # a config that inherits tuned_on
+    ],
+)
+def test_a_rate_is_chosen_on_these_data_only_if_all_is_as_the_config_says(
+    tmp_path, photos, name, options, origin
+):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.tuned_on = {
+        'config': 'linear',
+        'train_dataloader.dataset.ann_file': cfg.train_dataloader.dataset.ann_file,
+        'model.backbone.frozen_stages': 4,
+    }
+    cfg.merge_from_dict(options)
+    rate = own_rate(name, cfg, options)
+    assert rate == Rate(cfg.optim_wrapper.optimizer.lr, origin) and 'tuned_on' not in cfg
+    cfg.optim_wrapper = dict()
+    assert str(own_rate('linear', cfg, {})) == '–'
+
+
+def test_the_table_says_which_rates_were_tuned_and_resumes(monkeypatch, many, capsys):
+    trainer = Trainer(1e-1)
+    for module in ('mlic.comparison.tuning', 'mlic.cli.compare'):
+        monkeypatch.setattr(f'{module}.run_all', trainer)
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    linear, late = (str(write_config(many, name, many)) for name in ('linear', 'linear_late'))
+    cfg = Config.fromfile(late)
+    cfg.load_from = 'first.pth'
+    (many / 'linear_late.py').write_text(recipe_text(cfg))
+    out = many / 'out'
+    command = [linear, late, '--data', str(data), '--out', str(out)]
+    main([*command])
+    rows = (out / 'table.csv').read_text().splitlines()
+    assert [row.split(',')[1] for row in rows[1:]] == ['0.01 (not tuned for these data)'] * 2
+    before = len(trainer.runs)
+    assert before == 2
+
+    main([*command, '--tune'])
+    assert 'linear_late keeps its learning rate' in capsys.readouterr().out
+    rows = (out / 'table.csv').read_text().splitlines()
+    expected = ['0.1 (tuned)', '0.01 (not tuned for these data)']
+    assert [row.split(',')[1] for row in rows[1:]] == expected
+    assert '| learning rate' in (out / 'table.md').read_text()
+    # five rates of one config, and its run at the best one, which has a folder of its own
+    tried = [0.003, 0.01, 0.03, 0.1, 0.3]
+    assert trainer.runs[before:] == [('linear', rate) for rate in (*tried, 0.1)]
+    assert len(list(out.glob('runs/linear/*'))) == 2
+    results = json.loads((out / 'results.json').read_text())
+    assert results[0]['rate']['value'] == 0.1
+    assert [rate for rate, _ in results[0]['rate']['tried']] == tried
+    count = len(trainer.runs)
+    main([*command, '--tune'])
+    assert len(trainer.runs) == count
+
+
+def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr('mlic.comparison.tuning.LEAST_TO_TUNE', 16)
+    cfg = held_out('linear', linear_recipe(tmp_path, photos))
+    store_features(cfg, tmp_path / 'features', log=lambda line: None)
+    (folder,) = (tmp_path / 'features').iterdir()
+    items = json.loads((photos / 'train.json').read_text())['data_list']
+    assert {os.path.basename(path) for path in FeatureCache(folder).places} == {
+        item['img_path'] for item in items
+    }
+
+
+def test_data_without_validation_images_are_trained_on_and_held_out(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    data = {**data_config(photos), 'val_dataloader': None, 'val_evaluator': None}
+    replace_data(cfg, Config(data))
+    assert cfg.val_cfg is None and cfg.default_hooks.checkpoint.save_best is None
+    hold_out(cfg, 0.75)
+    store_features(cfg, tmp_path / 'features', log=lambda line: None)
+    assert cfg.val_dataloader is None and len(cfg.test_dataloader.dataset.indices) == 4
 
 
 # --- runs ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from mlic.comparison.tuning import TUNED, Rate
 from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import stratify
@@ -613,6 +614,37 @@ def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(capsys):
     from_csv('--out', 'work_dirs/own')
     assert Config.fromfile('work_dirs/own/own.py').work_dir == 'work_dirs/own/run'
     assert capsys.readouterr().out.endswith('work_dirs/own/own.py work_dirs/own/run\n')
+
+
+def test_the_last_words_compare_with_a_tuned_linear_classifier_as_printed(capsys, monkeypatch):
+    write_rows([('cat', 'dog', 'cat;dog')[i % 3] for i in range(90)])
+    from_csv('--out', 'data/pets', '--epochs', '9')
+    line = capsys.readouterr().out.splitlines()[-1]
+    parts, runs = {}, []
+    monkeypatch.setattr('mlic.cli.compare.store_features', lambda cfg, root: None)
+    monkeypatch.setattr('mlic.cli.compare.run_all', lambda found, slots: runs.extend(found) or {})
+    monkeypatch.setattr(
+        'mlic.cli.compare.choose_rates',
+        lambda found, *_: parts.update(found) or ({name: Rate(0.5, TUNED) for name in found}, {}),
+    )
+    python, tool, *arguments = shlex.split(line)
+    assert Path(tool).resolve() == ROOT / 'tools' / 'compare.py'
+    run_tool(tool, *arguments)
+    linear = 'baseline_efficientnet-lite0_corel5k160_frozen'
+    assert list(parts) == ['pets', linear]
+    assert {(run.name, run.seed) for run in runs} == {(n, s) for n in parts for s in range(3)}
+    assert {run.folder.parts[:2] for run in runs} == {('work_dirs', 'pets_comparison')}
+    hooks = Config.fromfile('data/pets/pets.py').custom_hooks
+    cfgs = [Config.fromstring(run.text, '.py') for run in runs]
+    assert {cfg.optim_wrapper.optimizer.lr for cfg in cfgs} == {0.5}
+    for cfg in (*parts.values(), *cfgs):
+        assert cfg.train_dataloader.dataset.ann_file == 'data/pets/train.json'
+        assert cfg.model.head.num_classes == 2 and cfg.model.backbone.frozen_stages == 8
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].end == 9
+        assert cfg.custom_hooks[0].momentum == pytest.approx(hooks[0].momentum, abs=5e-4)
+    write_rows(['cat', 'dog'] * 10)  # too few to choose a rate by
+    from_csv('--out', 'few')
+    assert capsys.readouterr().out.endswith('few/few.py work_dirs/few\n')
 
 
 def tutorial_commands():
