@@ -47,7 +47,7 @@ class RankBuffersHook(Hook):
         """Keep the gathered buffers until the model is loaded."""
         if is_resuming(runner):
             self.stored = checkpoint.get('rank_buffers')
-            # one process's, of whatever size
+            # of one process all rows, which may be more than the model has here
             names = _row_buffers(unwrap(runner.model))
             weights = checkpoint['state_dict']
             self.stored_rows = {name: weights[name] for name in names if name in weights}
@@ -111,9 +111,7 @@ class RankBuffersHook(Hook):
             own = buffer[: _batch_size(runner)]
             rows_of_all = rows.get(name)
             if rows_of_all is None:
-                rows_of_all = self.stored_rows.get(name, buffer)[
-                    : stored['batch_size']
-                ]  # one process's
+                rows_of_all = self.stored_rows.get(name, buffer)[: stored['batch_size']]
             if len(rows_of_all) == len(own) * world_size:
                 own.copy_(rows_of_all[rank::world_size])
                 continue

@@ -188,7 +188,7 @@ class SADCLHead(LabelEmbedHead):
 
     @torch.no_grad()
     def fit_row_buffers(self, rows: int) -> None:
-        """Where ``bank_slots`` is None, the bank has so many slots, new ones from the prototypes."""
+        """Give a bank without ``bank_slots`` so many; new ones start from the prototypes."""
         if self.projector is None or self.bank_slots is not None or rows == len(self.memory_bank):
             return
         bank = self.prototypes.repeat(rows, 1, 1)
