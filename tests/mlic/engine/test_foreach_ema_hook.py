@@ -1,11 +1,15 @@
 """The average of the weights: the same as mmengine's, of checkpoints of either hook."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hooks import EMAHook
 from torch.testing import assert_close
 
-from tests.tiny_runs import final_checkpoint, make_runner, train, two_stage_config
+from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
+from projects.sadcl.models.sadcl_head import SADCLHead
+from tests.tiny_runs import make_runner
 
 BATCHES = [0.1] * 12  # six iterations
 
@@ -34,7 +38,7 @@ def averages(tmp_path, kind, optimizer=None, hook=None, prepare=None, **changes)
 @pytest.mark.parametrize('optimizer', [None, dict(type='AdamW', lr=0.1, fused=True)])
 def test_the_average_is_mmengines(tmp_path, hook, optimizer):
     if 'gamma' in hook:
-        hook = dict(hook, ema_type='ExpMomentumEMA')
+        hook = dict(hook, ema_type='MomentumAnnealingEMA')
     ours, weights = averages(tmp_path / 'ours', 'ForeachEMAHook', optimizer, hook)
     theirs, expected = averages(tmp_path / 'theirs', 'EMAHook', optimizer, hook)
     assert_close(weights, expected, rtol=0, atol=0)
@@ -52,19 +56,39 @@ def test_frozen_weights_and_buffers_are_the_models(tmp_path):
         assert torch.equal(average.module.state_dict()[name], weights[name]), name
 
 
-@pytest.mark.parametrize('first, second', [('EMAHook', 'ForeachEMAHook')] * 1
-                         + [('ForeachEMAHook', 'EMAHook')])  # fmt: skip
+@pytest.mark.parametrize(
+    'first, second', [('EMAHook', 'ForeachEMAHook'), ('ForeachEMAHook', 'EMAHook')]
+)
 def test_checkpoints_of_one_hook_are_resumed_with_the_other(tmp_path, first, second):
-    def run(name, kind, epochs, **changes):
-        cfg = two_stage_config(tmp_path / name)
-        (ema,) = [hook for hook in cfg.custom_hooks if 'EMA' in hook.type]
-        ema.type = kind
-        cfg.merge_from_dict(changes)
-        train(cfg)
-        return final_checkpoint(tmp_path / name)
+    straight, expected = averages(tmp_path / 'straight', second, epochs=2)
+    averages(tmp_path / 'begun', first, epochs=1)
+    start = str(tmp_path / 'begun' / 'work' / 'epoch_1.pth')
+    resumed, weights = averages(tmp_path / 'begun', second, epochs=2, load_from=start, resume=True)
+    assert_close(weights, expected, rtol=0, atol=0)
+    assert resumed.steps == straight.steps == 12
+    assert_close(resumed.state_dict(), straight.state_dict(), rtol=1e-6, atol=1e-7)
 
-    straight = run('straight', second, 4)
-    begun = run('begun', first, 4)
-    for part in ('state_dict', 'ema_state_dict'):
-        for name in straight[part].keys() & begun[part].keys():
-            assert_close(begun[part][name], straight[part][name], rtol=1e-5, atol=1e-6)
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        settings = dict(num_classes=3, in_channels=4, proj_channels=2, bank_slots=2)
+        self.head = SADCLHead(**settings)
+        self.head.memory_bank.normal_()
+
+
+def test_a_memory_bank_is_saved_once_and_loaded_from_older_checkpoints_too():
+    hook, model = ForeachEMAHook(), Model()
+    hook.before_run(SimpleNamespace(model=model, hooks=[]))
+    assert hook.ema_model.module.head.memory_bank is model.head.memory_bank
+    checkpoint = dict(state_dict=model.state_dict())
+    older = dict(state_dict=model.state_dict())
+    hook.before_save_checkpoint(None, checkpoint)
+    EMAHook.before_save_checkpoint(hook, None, older)
+    name = 'module.head.memory_bank'
+    assert name not in checkpoint['ema_state_dict'] and name in older['ema_state_dict']
+    for saved in (checkpoint, older):
+        other = ForeachEMAHook(strict_load=True)
+        other.before_run(SimpleNamespace(model=Model(), hooks=[]))
+        other.after_load_checkpoint(None, saved)
+        assert_close(other.ema_model.module.state_dict(), model.state_dict(), rtol=0, atol=0)
