@@ -21,8 +21,14 @@ from tests.helpers import ROOT, call_tool
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
     'DATASETS': {'MultiLabelDataset'},  # mmpretrain's, checked
-    'HOOKS': {'LabelCheckHook', 'MultiLabelVisualizationHook', 'StageRestartHook'},
-    'MODELS': {'LabelEmbedHead', 'SupConLoss'},
+    'HOOKS': {
+        'DeferredInfoHook',
+        'ForeachEMAHook',
+        'LabelCheckHook',
+        'MultiLabelVisualizationHook',
+        'StageRestartHook',
+    },
+    'MODELS': {'LabelEmbedHead', 'MultiLabelDataPreprocessor', 'SupConLoss'},
     'VISUALIZERS': {'MultiLabelVisualizer'},
 }
 RENAMED_TOOLS = {

@@ -10,13 +10,15 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.registry import METRICS, MODELS
+from mmpretrain.registry import METRICS, MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 from torch import nn
 
 import projects.sadcl  # noqa: F401, whose models are trained
+from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from tests.helpers import ROOT
 
 # runs of the same second would share a name, and with it mmengine's message hub
@@ -192,6 +194,17 @@ class ToyModel(BaseModel):
         if self.root is not None and inputs[0, 1] > 0:
             loss = loss + self.root.sqrt().sum()  # finite forward, infinite backward
         return dict(loss_toy=loss)
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScaledOptimWrapper(AutocastOptimWrapper):
+    """What AmpOptimWrapper does with CUDA, on the CPU: autocast and a loss scaler."""
+
+    def __init__(self, dtype=None, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_scaler, self._scale_update_param = torch.amp.GradScaler('cpu'), None
+
+    backward, step = AmpOptimWrapper.backward, AmpOptimWrapper.step
 
 
 @METRICS.register_module()

@@ -14,7 +14,7 @@ _base_ = [
 # an image has 3.5 of 260 words
 model = dict(neck=dict(num_classes=260), head=dict(num_classes=260, prior_prob=0.0135))
 custom_hooks = [
-    dict(type='EMAHook', momentum=0.012, priority='ABOVE_NORMAL'),
+    dict(type='ForeachEMAHook', momentum=0.012, priority='ABOVE_NORMAL'),
     # rare words never score 0.85 here: their prototype is the mean over all positives
     dict(type='PrototypeHook', begin=5, threshold=0.0),
 ]

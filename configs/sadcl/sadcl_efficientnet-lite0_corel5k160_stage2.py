@@ -9,7 +9,7 @@ _base_ = './sadcl_efficientnet-lite0_corel5k160.py'
 
 param_scheduler = [{**_base_.param_scheduler[0], 'end': 4}]
 custom_hooks = [
-    dict(type='EMAHook', momentum=0.018, priority='ABOVE_NORMAL'),  # about 10 / (4 x 140)
+    dict(type='ForeachEMAHook', momentum=0.018, priority='ABOVE_NORMAL'),  # about 10 / (4 x 140)
     dict(type='PrototypeHook', begin=1, threshold=0.0),
 ]
 train_cfg = dict(max_epochs=4, val_interval=4)

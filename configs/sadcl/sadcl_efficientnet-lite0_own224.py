@@ -13,7 +13,7 @@ _base_ = [
 
 model = dict(neck=dict(num_classes=3), head=dict(num_classes=3))
 custom_hooks = [
-    dict(type='EMAHook', momentum=0.012, priority='ABOVE_NORMAL'),
+    dict(type='ForeachEMAHook', momentum=0.012, priority='ABOVE_NORMAL'),
     # few scores reach 0.85 in so short a run: a prototype is the mean over all positives
     dict(type='PrototypeHook', begin=5, threshold=0.0),
 ]

@@ -16,7 +16,7 @@ auto_scale_lr = dict(base_batch_size=16)
 # an image has 1.4 of 20 classes
 model = dict(neck=dict(num_classes=20), head=dict(num_classes=20, prior_prob=0.07))
 custom_hooks = [
-    dict(type='EMAHook', momentum=0.03, priority='ABOVE_NORMAL'),  # about 10 / (6 x 58)
+    dict(type='ForeachEMAHook', momentum=0.03, priority='ABOVE_NORMAL'),  # about 10 / (6 x 58)
     # few scores reach 0.85 in so short a run: a prototype is the mean over all positives
     dict(type='PrototypeHook', begin=5, threshold=0.0),
 ]

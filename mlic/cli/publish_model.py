@@ -2,9 +2,9 @@
 
 Kept are the weights that prediction needs (the averaged ones, where training averages), the names
 of the classes, their thresholds and the config. Optimizer, schedule, logs, projector, prototypes,
-memory bank, absolute paths of the machine and services that take logs (WandB, MLflow) are not. Writes
-<config>-<first 8 digits of the file's SHA-256>.pth and beside it, with the same name, the config
-for prediction (.py).
+memory bank, absolute paths of the machine and services that take logs (WandB, MLflow) are not.
+Writes <config>-<first 8 digits of the file's SHA-256>.pth and beside it, with the same name, the
+config for prediction (.py).
 """
 
 import argparse

@@ -5,7 +5,9 @@ from .checkpoints.reading import CheckpointError, install_safe_loading, read_che
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
+from .hooks.deferred_info_hook import DeferredInfoHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .hooks.foreach_ema_hook import ForeachEMAHook
 from .hooks.label_check_hook import LabelCheckHook
 from .hooks.loader_check_hook import LoaderCheckHook
 from .hooks.mid_epoch_resume_hook import MidEpochResumeHook
@@ -34,8 +36,10 @@ __all__ = [
     'CheckpointError',
     'ClassCountCheckHook',
     'ConsoleRunner',
+    'DeferredInfoHook',
     'FiniteLossHook',
     'FolderInUseError',
+    'ForeachEMAHook',
     'FoundCheckpoint',
     'GroupOneCycleLR',
     'LabelCheckHook',

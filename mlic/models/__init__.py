@@ -3,6 +3,7 @@
 from .backbones.efficientnet_lite import EfficientNetLite
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
+from .data_preprocessor import MultiLabelDataPreprocessor
 from .heads.label_embed_head import LabelEmbedHead
 from .layers.attention import Attention
 from .layers.feature_map import as_feature_map
@@ -24,6 +25,7 @@ __all__ = [
     'GroupLinear',
     'LabelEmbedHead',
     'LazyTIMMBackbone',
+    'MultiLabelDataPreprocessor',
     'Projector',
     'StopGradAsymmetricLoss',
     'StoredFeatures',

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mmengine.config import ConfigDict
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from mlic.registries import find_registered
 
@@ -25,6 +25,9 @@ class TrainingParts:
         off_in_prediction (tuple[str]): Arguments of its constructor that are set to None for
             prediction, so that those parts are not built.
         row_buffers (tuple[str]): Its buffers with a row for each image of a process's batch.
+        takes_back (tuple[str]): Its buffers that :meth:`take_back` restores after an iteration that
+            is not finite. The others are copied before every iteration, which a large one should
+            not be.
         by_class (Mapping[str, tuple[int]]): Its parameters and buffers that have a part for each
             class, and the dimension of the classes, ``(0,)`` for a weight (C, D). Two dimensions
             stand for groups of classes: ``(0, 2)`` for (G, D, S) with class c in place c % S of
@@ -34,12 +37,23 @@ class TrainingParts:
     training_only: tuple[str, ...] = ()
     off_in_prediction: tuple[str, ...] = ()
     row_buffers: tuple[str, ...] = ()
+    takes_back: tuple[str, ...] = ()
     by_class: Mapping[str, tuple[int, ...]] = {}
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
         getattr(self, name).zero_()
         return 'zeros'
+
+    def fit_row_buffers(self, rows: int) -> None:
+        """Prepare the row buffers for a process's batches of so many images."""
+
+    def take_back(self, where: Tensor) -> None:
+        """Undo what the last training batch did to ``takes_back``.
+
+        Args:
+            where (Tensor): (), bool, of the device: only if it is True, and without asking it.
+        """
 
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Lines that a log should have before the first iteration."""

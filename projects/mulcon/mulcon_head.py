@@ -12,7 +12,7 @@ from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.gather import gather_active
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.supcon_loss import at_least_float32
-from mlic.models.targets import is_present
+from mlic.models.targets import host_copy, positive_pairs, with_host_copy
 
 from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
 
@@ -89,14 +89,15 @@ class MulConHead(LabelEmbedHead):
         if self.loss_con is None:
             return {}
         num_images, rest = divmod(len(target), self.num_views)
-        if rest or not torch.equal(target, target[:num_images].repeat(self.num_views, 1)):
+        host = host_copy(target)
+        if rest or not torch.equal(host, host[:num_images].repeat(self.num_views, 1)):
             raise ValueError(
                 f'MulConHead(num_views={self.num_views}) takes {self.num_views} views of each '
                 f'image, and {len(target)} rows are not that: use the transform MultiView with '
                 f'num_views={self.num_views}, and a MultiViewDataPreprocessor'
             )
-        target = target[:num_images]  # (B, C)
-        image, label = is_present(target).nonzero(as_tuple=True)  # (K,), (K,)
+        target = with_host_copy(target[:num_images], host[:num_images])  # (B, C)
+        image, label = positive_pairs(target)  # (K,), (K,)
         views = label_embeds.unflatten(0, (self.num_views, num_images))  # (V, B, C, D)
         z = self.projector(views[:, image, label])  # (V, K, P)
         loss = self.loss_con(z, target, image, label)

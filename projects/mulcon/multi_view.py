@@ -1,18 +1,19 @@
 """Several augmented views of each image as one batch. V views, B images."""
 
 import torch
-from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
+
+from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 
 
 @MODELS.register_module()
-class MultiViewDataPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's ``ClsDataPreprocessor``, to which the transform ``MultiView`` gives V views.
+class MultiViewDataPreprocessor(MultiLabelDataPreprocessor):
+    """``MultiLabelDataPreprocessor``, to which the transform ``MultiView`` gives V views.
 
     ``MultiView`` makes ``inputs`` a list of V batches (B, 3, H, W). They become one batch of V * B
     rows, all images of the first view first, and the data samples are repeated likewise. Inputs
     without views (of the test pipeline) pass as they are. The arguments are those of
-    ``ClsDataPreprocessor``; ``batch_augments`` would blend each view with another image.
+    ``MultiLabelDataPreprocessor``; ``batch_augments`` would blend each view with another image.
 
     Raises:
         ValueError: If there are views to join, and ``batch_augments`` is set.

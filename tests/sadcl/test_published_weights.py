@@ -441,7 +441,7 @@ def test_converted_checkpoint_through_tools_test_and_load_from(complete, tmp_pat
     parts = complete_without(complete, 'backbone.0.')
     assert not model.load_state_dict(parts, strict=False).unexpected_keys
     loader = Runner.build_dataloader(cfg.test_dataloader)
-    preprocessor = MODELS.build(dict(type='ClsDataPreprocessor', **cfg.data_preprocessor))
+    preprocessor = MODELS.build({**cfg.data_preprocessor, 'type': 'ClsDataPreprocessor'})
     scores = []
     with torch.no_grad():
         for batch in loader:

@@ -336,11 +336,59 @@ def test_set_prototypes_fills_every_slot():
         head.set_prototypes(prototypes.T)
 
 
-def test_bank_starts_from_the_prototypes():
+@pytest.mark.parametrize('slots', [None, 4])
+def test_bank_starts_from_the_prototypes(slots):
     torch.manual_seed(0)
-    head = MODELS.build(dict(type='SADCLHead', num_classes=5, in_channels=8))
-    assert head.memory_bank.shape == (64, 5, 8)
-    assert_close(head.memory_bank, head.prototypes.detach().expand(64, 5, 8), rtol=0, atol=0)
+    head = MODELS.build(dict(type='SADCLHead', num_classes=5, in_channels=8, bank_slots=slots))
+    head.fit_row_buffers(3)
+    rows = slots or 3
+    assert_close(head.memory_bank, head.prototypes.detach().expand(rows, 5, 8), rtol=0, atol=0)
+
+
+def test_bank_grows_with_the_batch_and_keeps_what_it_has():
+    head = make_head(bank_slots=None)
+    label_embeds, cls_score, target = (
+        torch.randn(3, 5, 8),
+        torch.full((3, 5), 9.0),
+        torch.ones(3, 5),
+    )
+    for rows in (2, 3):
+        head.other_losses(label_embeds[:rows], cls_score[:rows], target[:rows])
+    assert_close(head.memory_bank, label_embeds, rtol=0, atol=0)
+    head.fit_row_buffers(4)
+    assert_close(head.memory_bank[:3], label_embeds, rtol=0, atol=0)
+    assert_close(head.memory_bank[3], head.prototypes.detach(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('stored, slots, expected', [(4, None, 4), (4, 2, 2), (2, 3, 3)])
+def test_a_bank_of_another_size_gives_the_rows_that_fit(stored, slots, expected):
+    torch.manual_seed(0)
+    source, head = make_head(bank_slots=stored), make_head(bank_slots=slots)
+    source.memory_bank.normal_()
+    weights = source.state_dict()
+    start = head.memory_bank.clone()
+    head.load_state_dict(weights)
+    kept = min(stored, expected)
+    assert len(head.memory_bank) == expected and len(weights['memory_bank']) == stored
+    assert_close(head.memory_bank[:kept], source.memory_bank[:kept], rtol=0, atol=0)
+    assert_close(head.memory_bank[kept:], start[kept:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('where', [True, False])
+def test_what_a_batch_wrote_to_the_bank_is_taken_back(where):
+    head = make_head(bank_threshold=0.0)
+    target = torch.tensor([[1.0, 0, 1, 0, 0], [0, 0, 0, 0, 1]])
+    head.other_losses(torch.randn(2, 5, 8), torch.randn(2, 5), target)
+    before = head.memory_bank.clone()
+    head.other_losses(torch.full((2, 5, 8), torch.nan), torch.randn(2, 5), target)
+    written = head.memory_bank.clone()
+    assert written.isnan().any()
+    head.take_back(torch.tensor(where))
+    assert_close(head.memory_bank, before if where else written, rtol=0, atol=0, equal_nan=True)
+    head.contrastive = False  # a batch that writes nothing has nothing to take back
+    head.other_losses(torch.randn(2, 5, 8), torch.randn(2, 5), target)
+    head.take_back(torch.tensor(True))
+    assert_close(head.memory_bank, before if where else written, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize('momentum', [0.0, 0.9, 1.0])

@@ -3,6 +3,7 @@
 dataset_type = 'COCOMultiLabel'
 data_root = 'data/coco/'
 data_preprocessor = dict(
+    type='MultiLabelDataPreprocessor',
     num_classes=80,
     # ImageNet's mean and std, RGB
     mean=[123.675, 116.28, 103.53],

@@ -2,6 +2,7 @@
 
 dataset_type = 'DigitScenes'
 data_preprocessor = dict(
+    type='MultiLabelDataPreprocessor',
     num_classes=10,
     # EfficientNet-Lite's weights were trained on (rgb - 127) / 128, not on ImageNet's mean and std
     mean=[127.0, 127.0, 127.0],

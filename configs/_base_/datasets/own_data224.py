@@ -4,6 +4,7 @@
 dataset_type = 'MultiLabelDataset'
 data_prefix = 'data/own/images'
 data_preprocessor = dict(
+    type='MultiLabelDataPreprocessor',
     num_classes=3,
     # EfficientNet-Lite's weights were trained on (rgb - 127) / 128, not on ImageNet's mean and std
     mean=[127.0, 127.0, 127.0],

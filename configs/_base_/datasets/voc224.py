@@ -3,6 +3,7 @@
 dataset_type = 'VOCMultiLabel'
 data_root = 'data/VOCdevkit/VOC2007/'
 data_preprocessor = dict(
+    type='MultiLabelDataPreprocessor',
     num_classes=20,
     # EfficientNet-Lite's weights were trained on (rgb - 127) / 128, not on ImageNet's mean and std
     mean=[127.0, 127.0, 127.0],

@@ -16,7 +16,6 @@ model = dict(
         type='SADCLHead',
         num_classes=num_classes,
         in_channels=2048,
-        bank_slots=64,  # room for the whole batch on one GPU; each process has its own
         # binary cross-entropy: sum over classes x 1000 / 80 = published mean x 1000
         loss_cls=dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes),
         # 100 goes with the published anchors; the formula's own gradient is about 6 times larger.

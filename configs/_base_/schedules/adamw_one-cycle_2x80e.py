@@ -13,7 +13,7 @@ param_scheduler = [
     dict(**one_cycle, begin=epochs, end=2 * epochs),
 ]
 custom_hooks = [
-    dict(type='EMAHook', momentum=2e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9998
+    dict(type='ForeachEMAHook', momentum=2e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9998
     dict(type='PrototypeHook', begin=epochs + 1, start_from='best'),
     # validation sees the EMA weights; the published code waits one epoch longer
     dict(type='StageEarlyStoppingHook', next_stage=epochs + 1, patience=8),

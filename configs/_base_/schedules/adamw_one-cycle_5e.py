@@ -15,7 +15,7 @@ param_scheduler = [
 ]
 custom_hooks = [
     # about 10 / iterations (5 x 62): the published 2e-4 averages over 5,000 steps
-    dict(type='EMAHook', momentum=0.03, priority='ABOVE_NORMAL'),
+    dict(type='ForeachEMAHook', momentum=0.03, priority='ABOVE_NORMAL'),
     dict(type='PrototypeHook', begin=4),
 ]
 

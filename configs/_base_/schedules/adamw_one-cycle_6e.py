@@ -15,7 +15,7 @@ param_scheduler = [
     )
 ]
 # about 10 / iterations (6 x 140): the published 2e-4 averages over 5,000 steps
-custom_hooks = [dict(type='EMAHook', momentum=0.012, priority='ABOVE_NORMAL')]
+custom_hooks = [dict(type='ForeachEMAHook', momentum=0.012, priority='ABOVE_NORMAL')]
 
 train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
 val_cfg = dict()

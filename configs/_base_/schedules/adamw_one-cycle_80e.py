@@ -11,7 +11,7 @@ param_scheduler = [
     )
 ]
 custom_hooks = [
-    dict(type='EMAHook', momentum=2e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9998
+    dict(type='ForeachEMAHook', momentum=2e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9998
     dict(type='StageEarlyStoppingHook', next_stage=1, patience=8),
 ]
 train_cfg = dict(max_epochs=80)

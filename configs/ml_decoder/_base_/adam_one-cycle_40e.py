@@ -13,7 +13,9 @@ param_scheduler = [
         end=40,
     )
 ]
-custom_hooks = [dict(type='EMAHook', momentum=3e-4, priority='ABOVE_NORMAL')]  # 1 - decay 0.9997
+custom_hooks = [
+    dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL')
+]  # 1 - decay 0.9997
 
 train_cfg = dict(by_epoch=True, max_epochs=40, val_interval=1)
 val_cfg = dict()

@@ -37,6 +37,8 @@ two_views = [
     dict(type='PackInputs'),
 ]
 
-custom_hooks = [dict(type='EMAHook', momentum=3e-4, priority='ABOVE_NORMAL')]  # 1 - decay 0.9997
+custom_hooks = [
+    dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL')
+]  # 1 - decay 0.9997
 val_cfg = dict()
 test_cfg = dict()

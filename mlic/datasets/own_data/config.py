@@ -35,7 +35,11 @@ test_dataloader = dict(dataset=dict(ann_file=labels + '/{test}.json', data_prefi
 param_scheduler = [{{**_base_.param_scheduler[0], 'end': epochs}}]
 train_cfg = dict(max_epochs=epochs)
 custom_hooks = [
-    dict(type='EMAHook', momentum=min(10 / (epochs * batches), 0.5), priority='ABOVE_NORMAL'),
+    dict(
+        type='ForeachEMAHook',
+        momentum=min(10 / (epochs * batches), 0.5),
+        priority='ABOVE_NORMAL',
+    ),
     # the contrastive losses run in the last third
     dict(type='PrototypeHook', begin=epochs * 2 // 3 + 1, threshold=0.0),
 ]

@@ -5,13 +5,15 @@ Shapes in this module: W processes, B images of a process's batch, C classes, D 
 
 import torch
 from mmengine import dist
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from mlic.engine.mmengine_internals import is_resuming, unwrap
 from mlic.models.training_parts import parts_of
+
+from .log_interval import checkpoint_follows
 
 
 @HOOKS.register_module()
@@ -34,10 +36,21 @@ class RankBuffersHook(Hook):
     def __init__(self) -> None:
         self.stored = None
 
+    def before_run(self, runner: Runner) -> None:
+        """Row buffers get their size before a checkpoint is loaded."""
+        rows = _batch_size(runner)
+        for _, module in parts_of(unwrap(runner.model)):
+            if rows is not None:
+                module.fit_row_buffers(rows)
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the gathered buffers until the model is loaded."""
         if is_resuming(runner):
             self.stored = checkpoint.get('rank_buffers')
+            # of one process all rows, which may be more than the model has here
+            names = _row_buffers(unwrap(runner.model))
+            weights = checkpoint['state_dict']
+            self.stored_rows = {name: weights[name] for name in names if name in weights}
 
     def before_train(self, runner: Runner) -> None:
         """Give each process its buffers."""
@@ -54,11 +67,8 @@ class RankBuffersHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
         """Gather where a checkpoint within the epoch is due."""
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and not hook.by_epoch:
-                is_last = hook.save_last and self.is_last_train_iter(runner)
-                if is_last or self.every_n_train_iters(runner, hook.interval, hook.save_begin):
-                    self._gather(runner)
+        if checkpoint_follows(runner):
+            self._gather(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the buffers to checkpoints that a run can resume from."""
@@ -101,7 +111,7 @@ class RankBuffersHook(Hook):
             own = buffer[: _batch_size(runner)]
             rows_of_all = rows.get(name)
             if rows_of_all is None:
-                rows_of_all = buffer[: stored['batch_size']].clone()  # one process's, just loaded
+                rows_of_all = self.stored_rows.get(name, buffer)[: stored['batch_size']]
             if len(rows_of_all) == len(own) * world_size:
                 own.copy_(rows_of_all[rank::world_size])
                 continue

@@ -3,13 +3,13 @@
 Shapes in this module: B images, C classes, D embed dims.
 """
 
-import torch
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor
 
 from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.targets import stack_rows
 from mlic.models.training_parts import TrainingParts
 
 
@@ -80,7 +80,8 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
     ) -> dict[str, Tensor]:
         """A method's losses by name, of (B, C, D), logits (B, C) and a target (B, C): none.
 
-        A loss that asks which classes an image has takes :func:`mlic.models.targets.is_present`.
+        A loss that asks which classes an image has takes :func:`mlic.models.targets.is_present`,
+        and for the list of all positive labels :func:`mlic.models.targets.positive_pairs`.
         """
         return {}
 
@@ -88,8 +89,8 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
     def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
         """The target (B, C), in the dtype of the scores."""
         if 'gt_score' in data_samples[0]:
-            target = [sample.gt_score for sample in data_samples]
+            rows = [sample.gt_score for sample in data_samples]
         else:
             num_classes = cls_score.shape[1]
-            target = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
-        return torch.stack(target).to(cls_score)
+            rows = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
+        return stack_rows(rows, cls_score.dtype, cls_score.device)

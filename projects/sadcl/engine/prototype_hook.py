@@ -68,10 +68,10 @@ class PrototypeHook(StageRestartHook):
                 f'got {type(head).__name__} without them: remove the hook from custom_hooks'
             )
         batch_size = runner.train_dataloader.batch_size
-        if head.loss_sscl is not None and batch_size > len(head.memory_bank):
+        if head.loss_sscl is not None and batch_size > (head.bank_slots or batch_size):
             raise ValueError(
                 f'train_dataloader.batch_size is {batch_size} and the memory bank has '
-                f'{len(head.memory_bank)} slots: set model.head.bank_slots to the batch size'
+                f'{head.bank_slots} slots: set model.head.bank_slots to the batch size'
             )
         sampler = runner.train_dataloader.sampler
         if dist.get_world_size() > 1 and not getattr(sampler, 'round_up', True):

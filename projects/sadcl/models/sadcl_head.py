@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mlic.files import map_array
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.projector import Projector
-from mlic.models.targets import is_present
+from mlic.models.targets import positive_pairs
 
 MOST_VALUES = 2**28  # of a file of prototypes, 2 GB as float64
 PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
@@ -58,7 +58,8 @@ class SADCLHead(LabelEmbedHead):
         prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
             the bank from; ``PrototypeHook`` takes them, too, in place of computing some. Defaults
             to None: drawn from N(0, 1) until :meth:`set_prototypes`.
-        bank_slots (int): S, the largest batch of a process that the bank can pair. Defaults to 64.
+        bank_slots (int, optional): S, the largest batch of a process that the bank can pair.
+            Defaults to None: that of the training, or of the checkpoint that is loaded.
         bank_threshold (float): A score must exceed it to be stored. Defaults to 0.8.
         prototype_momentum (float, optional): m, between 0 and 1: after a training batch, a class
             that is in it moves its prototype to ``m * prototype + (1 - m) * mean`` of its
@@ -74,6 +75,7 @@ class SADCLHead(LabelEmbedHead):
     training_only = ('projector', 'prototypes', 'memory_bank')
     off_in_prediction = ('loss_sscl', 'loss_pscl')
     row_buffers = ('memory_bank',)
+    takes_back = ('memory_bank',)
     by_class = dict(prototypes=(0,), memory_bank=(1,))
 
     def __init__(
@@ -85,7 +87,7 @@ class SADCLHead(LabelEmbedHead):
         loss_sscl: dict | None = PUBLISHED_SSCL,
         loss_pscl: dict | None = PUBLISHED_PSCL,
         prototypes: str | None = None,
-        bank_slots: int = 64,
+        bank_slots: int | None = None,
         bank_threshold: float = 0.8,
         prototype_momentum: float | None = None,
         prior_prob: float | None = None,
@@ -100,6 +102,7 @@ class SADCLHead(LabelEmbedHead):
                 f'prototype_momentum must lie between 0 and 1, got {prototype_momentum}'
             )
         self.prototype_momentum = prototype_momentum
+        self.bank_slots = bank_slots
         self.bank_threshold = bank_threshold
         self.prototypes_file = prototypes
         self.loss_sscl = None if loss_sscl is None else MODELS.build(loss_sscl)
@@ -113,7 +116,10 @@ class SADCLHead(LabelEmbedHead):
                 self.prototypes = nn.Parameter(prototypes)
             else:
                 self.register_buffer('prototypes', prototypes)
-            self.register_buffer('memory_bank', torch.zeros(bank_slots, num_classes, in_channels))
+            self.register_buffer(
+                'memory_bank', torch.zeros(bank_slots or 0, num_classes, in_channels)
+            )
+            self._written = None  # image, label (K,) and what was there (K, D), of the last batch
             given = self.given_prototypes()
             self.set_prototypes(self.prototypes if given is None else given)
 
@@ -127,11 +133,12 @@ class SADCLHead(LabelEmbedHead):
         """
         if self.projector is None:
             return {}
+        self._written = None
         if not self.contrastive:  # zero, with a graph for each of their parameters
             zero = sum(p.sum() * 0.0 for p in (*self.projector.parameters(), self.prototypes))
             configured = dict(loss_sscl=self.loss_sscl, loss_pscl=self.loss_pscl)
             return {name: zero for name, loss in configured.items() if loss is not None}
-        image, label = is_present(target).nonzero(as_tuple=True)  # (K,), (K,)
+        image, label = positive_pairs(target)  # (K,), (K,)
         losses = self._contrastive_losses(label_embeds, target, image, label)
         if self.training and self.loss_sscl is not None:
             self._update_bank(label_embeds, cls_score, image, label)
@@ -179,6 +186,36 @@ class SADCLHead(LabelEmbedHead):
         self.set_prototypes(self.prototypes)
         return 'the prototypes'
 
+    @torch.no_grad()
+    def fit_row_buffers(self, rows: int) -> None:
+        """Give a bank without ``bank_slots`` so many; new ones start from the prototypes."""
+        if self.projector is None or self.bank_slots is not None or rows == len(self.memory_bank):
+            return
+        bank = self.prototypes.repeat(rows, 1, 1)
+        kept = min(rows, len(self.memory_bank))
+        bank[:kept] = self.memory_bank[:kept]
+        self.memory_bank = bank
+
+    @torch.no_grad()
+    def take_back(self, where: Tensor) -> None:
+        """The slots that the last batch wrote get back what they had."""
+        if self._written is not None:
+            image, label, slots = self._written
+            now = self.memory_bank[image, label]
+            self.memory_bank[image, label] = torch.where(where, slots, now)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """torch's, of a bank with any number of slots: the first ones are taken."""
+        stored, own = state_dict.get(f'{prefix}memory_bank'), getattr(self, 'memory_bank', None)
+        if stored is not None and own is not None and stored.shape[1:] == own.shape[1:]:
+            if not len(own):
+                self.fit_row_buffers(len(stored))
+            fitted = self.memory_bank.to(stored, copy=True)
+            kept = min(len(stored), len(fitted))
+            fitted[:kept] = stored[:kept]
+            state_dict[f'{prefix}memory_bank'] = fitted
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Names the classes whose prototype is zero, once the contrastive losses are on."""
         if not self.contrastive:
@@ -203,6 +240,8 @@ class SADCLHead(LabelEmbedHead):
         else:
             active = self.projector(label_embeds[image, label])
         if self.loss_sscl is not None:
+            if self.bank_slots is None and len(label_embeds) > len(self.memory_bank):
+                self.fit_row_buffers(len(label_embeds))
             if len(label_embeds) > len(self.memory_bank):
                 raise ValueError(
                     f'a batch of {len(label_embeds)} images does not fit a memory bank of '
@@ -224,6 +263,7 @@ class SADCLHead(LabelEmbedHead):
         slots = self.memory_bank[image, label]  # (K, D)
         embeds = label_embeds[image, label].to(slots.dtype)
         self.memory_bank[image, label] = torch.where(confident[:, None], embeds, slots)
+        self._written = image, label, slots
 
     @torch.no_grad()
     def _average_prototypes(self, label_embeds: Tensor, image: Tensor, label: Tensor) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MessageHub
 from PIL import Image
 from torch._subclasses import FakeTensorMode
@@ -64,6 +64,99 @@ def test_what_is_not_finite_leaves_weights_statistics_and_bank_alone(
     log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
     assert 'Iteration 2 is skipped, 1 in a row, 1 in all' in log
     assert f'{reason}, images image_2.jpg, image_3.jpg' in log
+
+
+class States(Hook):
+    """The averages and the optimizer's state after each iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        (ema,) = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        seen = {f'average.{name}': v.clone() for name, v in ema.module.state_dict().items()}
+        for index, state in runner.optim_wrapper.optimizer.state_dict()['state'].items():
+            seen |= {f'optimizer.{index}.{key}': value.clone() for key, value in state.items()}
+        self.seen.append(seen)
+
+
+FUSED = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, fused=True))
+
+
+@pytest.mark.parametrize('interval', [1, 3])
+@pytest.mark.parametrize(
+    'value, reason', [*((x, 'loss nan') for x in (NAN, INF, -INF)), (1.0, 'of a finite loss')]
+)
+def test_the_device_takes_back_what_is_not_finite(tmp_path, value, reason, interval):
+    grows = reason == 'of a finite loss'
+    runs = {}
+    for name, wrapper in dict(fused=FUSED, asking=None).items():
+        wrapper = wrapper or dict(FUSED, optimizer=dict(type='AdamW', lr=0.01))
+        runner, weights = make_runner(
+            tmp_path / name,
+            [0.0, 0.0, 1.0, value, 0.0, 0.0],
+            optim_wrapper=wrapper,
+            model=dict(type='ToyModel', grows=grows),
+            default_hooks=dict(logger=dict(type='LoggerHook', interval=interval)),
+            custom_hooks=[
+                dict(type='FiniteLossHook', max_in_a_row=2),
+                dict(type='ForeachEMAHook', momentum=0.3),
+            ],
+        )
+        states = States()
+        runner.register_hook(states)
+        runner.train()
+        runs[name] = runner, weights.seen, states.seen
+    (runner, seen, states), (_, expected, expected_states) = runs['fused'], runs['asking']
+    assert_same(seen[2], seen[1])  # weights, statistics and bank
+    assert_same(states[0], states[1])  # average and optimizer's state, as far as it was there
+    assert not torch.equal(seen[3]['linear.weight'], seen[2]['linear.weight'])
+    for ours, theirs in zip([*seen, *states], [*expected, *expected_states]):
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], msg=name)
+    assert runner.message_hub.get_info('skipped_iterations') == 1
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert 'Iteration 2 is skipped, 1 in a row, 1 in all' in log
+    assert f'{reason}, images image_2.jpg, image_3.jpg' in log
+    assert not hasattr(runner.optim_wrapper.optimizer, 'found_inf')
+    assert 'update_params' not in vars(runner.optim_wrapper)
+
+
+@pytest.mark.parametrize('interval, stops_after', [(1, 6), (4, 8)])
+def test_the_device_is_asked_in_time_to_end_the_run(tmp_path, interval, stops_after):
+    extra = [0.0] * 8 + [NAN] * 8
+    logger = dict(type='LoggerHook', interval=interval)
+    runner, weights = make_runner(
+        tmp_path, extra, optim_wrapper=FUSED, default_hooks=dict(logger=logger)
+    )
+    with pytest.raises(NonFiniteLossError, match=r'2 iterations.*iteration 6; .*image_11\.jpg'):
+        runner.train()
+    assert runner.iter + 1 == stops_after
+    assert all(tensor.isfinite().all() for tensor in weights.seen[-1].values())
+
+
+def test_a_loss_scaler_and_the_flag_of_the_loss_both_hold_the_step(tmp_path):
+    extra = [0.0, 0.0, 1.0, NAN, 0.0, 0.0]
+    optim_wrapper = dict(FUSED, type='ScaledOptimWrapper')
+    runner, weights = make_runner(tmp_path, extra, optim_wrapper=optim_wrapper)
+    runner.train()
+    start, good, skipped, end = weights.seen
+    assert_same(skipped, good)
+    assert not torch.equal(end['linear.weight'], good['linear.weight'])
+    assert runner.message_hub.get_info('skipped_iterations') == 1
+
+
+def test_losses_reach_the_message_hub_once_and_in_order(tmp_path):
+    histories = []
+    for name, kind in dict(a='RuntimeInfoHook', b='DeferredInfoHook').items():
+        hooks = dict(runtime_info=dict(type=kind), logger=dict(type='LoggerHook', interval=2))
+        runner, _ = make_runner(tmp_path / name, [0.1] * 10, 2, default_hooks=hooks)
+        runner.train()
+        scalars = runner.message_hub.log_scalars
+        histories.append({key: scalars[key].data[0].tolist() for key in ('train/loss', 'train/lr')})
+    assert histories[0] == histories[1] and len(histories[0]['train/loss']) == 10
 
 
 def test_a_run_without_faults_is_the_run_without_the_hook(tmp_path):

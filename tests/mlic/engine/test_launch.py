@@ -45,16 +45,20 @@ class Fault(Hook):
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == 'hang':
             time.sleep(1000)
-        if kind == 'nan':
+        if kind in ('nan', 'nan_fused'):
             data_batch['inputs'][0].fill_(float('nan'))
 
 with one_line_errors():
     cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(timeout=5))))
     adapt_to_device(cfg)
     world_size = dist.get_world_size()
+    changes = {}
+    if kind == 'nan_fused':
+        optimizer = dict(type='AdamW', lr=0.01, fused=True)
+        changes = dict(optim_wrapper=dict(type='OptimWrapper', optimizer=optimizer))
     runner, weights = make_runner(
         folder, extra=[0.1] * 12 * world_size, launcher='pytorch',
-        accumulative_counts=2 if kind == 'nan' else 1, cfg=cfg,
+        accumulative_counts=2 if kind == 'nan' else 1, cfg=cfg, **changes,
     )
     runner.register_hook(Fault())
     runner.train()
@@ -133,8 +137,9 @@ def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, reaso
 
 
 @pytest.mark.dist
-def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path):
-    process = start(tmp_path, 'nan', 2)
+@pytest.mark.parametrize('kind', ['nan', 'nan_fused'])
+def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path, kind):
+    process = start(tmp_path, kind, 2)
     output = finish(process)
     assert process.returncode == 0, output[-3000:]
     assert '2 ranks agree' in output

@@ -1,0 +1,53 @@
+"""The buffers of a model as they were before an iteration."""
+
+import torch
+from torch import Tensor, nn
+
+from mlic.models.training_parts import TrainingParts
+
+
+class BufferCopies:
+    """A copy of what an iteration may change, and the way back, for which nobody waits.
+
+    Copied are the buffers of modules in training mode (frozen batch norm is not), without those
+    that a module takes back itself (``TrainingParts.takes_back``).
+
+    Args:
+        model (nn.Module): Without a wrapper.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.kept: list[tuple[list[tuple[nn.Module, str]], Tensor]] = []
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Copy the buffers; those of one kind in one piece."""
+        kinds = {}
+        for module in self.model.modules():
+            if not module.training:
+                continue
+            own = module.takes_back if isinstance(module, TrainingParts) else ()
+            for name, buffer in module.named_buffers(recurse=False):
+                if name not in own:
+                    kind = buffer.device, buffer.dtype
+                    kinds.setdefault(kind, []).append((module, name))
+        self.kept = [(places, _joined(places)) for places in kinds.values()]
+
+    @torch.no_grad()
+    def take_back(self, where: Tensor) -> None:
+        """Restore the buffers if ``where``, a bool on the device (), is True."""
+        for places, kept in self.kept:
+            buffers = [module.get_buffer(name) for module, name in places]
+            values = torch.where(where, kept, _joined(places))
+            parts = values.split([buffer.numel() for buffer in buffers])
+            views = [part.view(buffer.shape) for part, buffer in zip(parts, buffers)]
+            torch._foreach_copy_(buffers, views)
+        for module in self.model.modules():
+            if isinstance(module, TrainingParts) and module.takes_back:
+                module.take_back(where)
+
+
+def _joined(places: list[tuple[nn.Module, str]]) -> Tensor:
+    """All values of some buffers, in one row."""
+    return torch.cat([module.get_buffer(name).flatten() for module, name in places])

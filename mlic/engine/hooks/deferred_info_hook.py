@@ -1,0 +1,55 @@
+"""Losses for the log, asked of the device where the log is written."""
+
+from collections import defaultdict
+
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch import Tensor
+
+from .log_interval import values_are_due
+
+
+@HOOKS.register_module()
+class DeferredInfoHook(RuntimeInfoHook):
+    """mmengine's ``RuntimeInfoHook``, for which the host does not wait in every iteration.
+
+    The losses stay on the device until a line of the log or a checkpoint is due; then the values of
+    all iterations since come over in one copy, and the message hub has what it always had.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[str, Tensor | float]] = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Keep the values; hand them on where they are due."""
+        for name, value in (outputs or {}).items():
+            value = value.detach().reshape(()) if isinstance(value, Tensor) else value
+            self.waiting.append((f'train/{name}', value))
+        if values_are_due(runner, batch_idx):
+            self._hand_on(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """A validation may come between two lines of the log."""
+        self._hand_on(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Nothing is left waiting."""
+        self._hand_on(runner)
+        super().after_train(runner)
+
+    def _hand_on(self, runner: Runner) -> None:
+        """Give the message hub the values in the order of the iterations."""
+        waiting, self.waiting = self.waiting, []
+        kinds = defaultdict(list)
+        for index, (_, value) in enumerate(waiting):
+            if isinstance(value, Tensor):
+                kinds[value.device, value.dtype].append(index)
+        for indices in kinds.values():
+            numbers = torch.stack([waiting[index][1] for index in indices]).tolist()
+            for index, number in zip(indices, numbers):
+                waiting[index] = waiting[index][0], number
+        for name, value in waiting:
+            runner.message_hub.update_scalar(name, value)

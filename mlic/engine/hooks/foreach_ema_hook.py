@@ -1,0 +1,116 @@
+"""The moving average of the weights, in few steps and of what can change."""
+
+from itertools import compress
+
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.runner import Runner
+from mmpretrain.engine.hooks import EMAHook
+from mmpretrain.registry import HOOKS
+from torch.optim.sgd import sgd
+
+from mlic.models.training_parts import parts_of
+
+from .finite_loss_hook import FiniteLossHook
+
+
+@HOOKS.register_module()
+class ForeachEMAHook(EMAHook):
+    r"""mmpretrain's ``EMAHook``, of which one step is a few launches in place of one per tensor.
+
+    - Averaged are the parameters that require a gradient; the others are the model's.
+    - Buffers are not averaged (mmengine copies them in each iteration): both models have the same
+      ones. Row buffers, such as a memory bank, are not saved a second time.
+    - An iteration that ``FiniteLossHook`` takes back leaves the average alone; with a fused
+      optimizer the device decides that.
+
+    Checkpoints of the one can be resumed with the other. What is more than a plain
+    ``ExponentialMovingAverage`` of the parameters goes mmengine's way.
+
+    Args:
+        **kwargs: As ``EMAHook``'s.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Make the copy of the model whose parameters are the averages."""
+        super().before_run(runner)
+        average = self.ema_model
+        devices = {
+            p.device for model in (average.module, self.src_model) for p in model.parameters()
+        }
+        self.is_plain = (
+            type(average) is ExponentialMovingAverage
+            and not average.update_buffers
+            and len(devices) == 1
+        )
+        self._finite_loss = next((h for h in runner.hooks if isinstance(h, FiniteLossHook)), None)
+        self._share_buffers()
+
+    @torch.no_grad()
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Move the averages."""
+        if not self.is_plain:
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+            return
+        average = self.ema_model
+        means, new = list(average.module.parameters()), list(self.src_model.parameters())
+        steps, has_started = int(average.steps), self._ema_started(runner)
+        if not has_started or steps == 0:
+            torch._foreach_copy_(means, new)
+        elif steps % average.interval == 0:
+            can_change = [parameter.requires_grad for parameter in new]
+            self._move(list(compress(means, can_change)), list(compress(new, can_change)))
+        average.steps += int(has_started)
+
+    def _move(self, means: list, new: list) -> None:
+        r""":math:`mean \mathrel{-}= momentum \cdot (mean - new)`, of a finite iteration."""
+        momentum = self.ema_model.momentum
+        not_finite = getattr(self._finite_loss, 'not_finite', False)
+        if isinstance(not_finite, torch.Tensor):
+            # the step of gradient descent on (mean - new)^2 / 2, which heeds the device's flag
+            settings = dict(weight_decay=1.0, momentum=0.0, dampening=0.0, nesterov=False)
+            sgd(
+                means,
+                new,
+                [None] * len(means),
+                fused=True,
+                found_inf=not_finite,
+                lr=momentum,
+                maximize=True,
+                **settings,
+            )
+        elif not not_finite:
+            torch._foreach_lerp_(means, new, momentum)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """mmengine's, without the row buffers a second time."""
+        self._share_buffers()
+        super().before_save_checkpoint(runner, checkpoint)
+        for name in self._row_buffers():
+            checkpoint['ema_state_dict'].pop(name, None)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """mmengine's, with the row buffers that a checkpoint of this hook has only once."""
+        if 'ema_state_dict' in checkpoint:
+            for name in self._row_buffers():
+                value = checkpoint['state_dict'].get(name.removeprefix('module.'))
+                if value is not None:
+                    checkpoint['ema_state_dict'].setdefault(name, value)
+        super().after_load_checkpoint(runner, checkpoint)
+
+    def _row_buffers(self) -> list[str]:
+        """The names that row buffers have in the state dict of the averages."""
+        if not self.is_plain:
+            return []
+        return [
+            '.'.join(filter(None, ('module', module_name, name)))
+            for module_name, module in parts_of(self.src_model)
+            for name in module.row_buffers
+        ]
+
+    def _share_buffers(self) -> None:
+        """Give the averaged model the buffers that the model has now."""
+        if self.is_plain:
+            for ours, source in zip(self.ema_model.module.modules(), self.src_model.modules()):
+                for name, buffer in source.named_buffers(recurse=False):
+                    setattr(ours, name, buffer)

@@ -1,0 +1,94 @@
+"""The average of the weights: the same as mmengine's, of checkpoints of either hook."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import EMAHook
+from torch.testing import assert_close
+
+from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
+from projects.sadcl.models.sadcl_head import SADCLHead
+from tests.tiny_runs import make_runner
+
+BATCHES = [0.1] * 12  # six iterations
+
+
+def averages(tmp_path, kind, optimizer=None, hook=None, prepare=None, **changes):
+    """The averaged model and the model's weights after a run of toys."""
+    runner, weights = make_runner(
+        tmp_path,
+        BATCHES,
+        optim_wrapper=dict(optimizer=optimizer or dict(type='SGD', lr=0.1)),
+        custom_hooks=[dict(type='FiniteLossHook'), dict(type=kind, momentum=0.3, **(hook or {}))],
+        **changes,
+    )
+    if prepare:
+        prepare(runner.model)
+    runner.train()
+    (ema,) = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return ema.ema_model, weights.seen[-1]
+
+
+@pytest.mark.parametrize(
+    'hook',
+    [{}, dict(begin_iter=3), dict(interval=2), dict(update_buffers=True), dict(gamma=50)],
+    ids=['plain', 'begin', 'interval', 'buffers', 'another kind'],
+)
+@pytest.mark.parametrize('optimizer', [None, dict(type='AdamW', lr=0.1, fused=True)])
+def test_the_average_is_mmengines(tmp_path, hook, optimizer):
+    if 'gamma' in hook:
+        hook = dict(hook, ema_type='MomentumAnnealingEMA')
+    ours, weights = averages(tmp_path / 'ours', 'ForeachEMAHook', optimizer, hook)
+    theirs, expected = averages(tmp_path / 'theirs', 'EMAHook', optimizer, hook)
+    assert_close(weights, expected, rtol=0, atol=0)
+    # rounding: the device's step has no lerp
+    assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-6, atol=1e-7)
+    assert not torch.equal(ours.module.linear.weight, weights['linear.weight'])
+
+
+def test_frozen_weights_and_buffers_are_the_models(tmp_path):
+    def freeze(model):
+        model.linear.bias.requires_grad_(False)
+
+    average, weights = averages(tmp_path, 'ForeachEMAHook', prepare=freeze)
+    for name in ('linear.bias', 'norm.running_mean', 'memory_bank'):
+        assert torch.equal(average.module.state_dict()[name], weights[name]), name
+
+
+@pytest.mark.parametrize(
+    'first, second', [('EMAHook', 'ForeachEMAHook'), ('ForeachEMAHook', 'EMAHook')]
+)
+def test_checkpoints_of_one_hook_are_resumed_with_the_other(tmp_path, first, second):
+    straight, expected = averages(tmp_path / 'straight', second, epochs=2)
+    averages(tmp_path / 'begun', first, epochs=1)
+    start = str(tmp_path / 'begun' / 'work' / 'epoch_1.pth')
+    resumed, weights = averages(tmp_path / 'begun', second, epochs=2, load_from=start, resume=True)
+    assert_close(weights, expected, rtol=0, atol=0)
+    assert resumed.steps == straight.steps == 12
+    assert_close(resumed.state_dict(), straight.state_dict(), rtol=1e-6, atol=1e-7)
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        settings = dict(num_classes=3, in_channels=4, proj_channels=2, bank_slots=2)
+        self.head = SADCLHead(**settings)
+        self.head.memory_bank.normal_()
+
+
+def test_a_memory_bank_is_saved_once_and_loaded_from_older_checkpoints_too():
+    hook, model = ForeachEMAHook(), Model()
+    hook.before_run(SimpleNamespace(model=model, hooks=[]))
+    assert hook.ema_model.module.head.memory_bank is model.head.memory_bank
+    checkpoint = dict(state_dict=model.state_dict())
+    older = dict(state_dict=model.state_dict())
+    hook.before_save_checkpoint(None, checkpoint)
+    EMAHook.before_save_checkpoint(hook, None, older)
+    name = 'module.head.memory_bank'
+    assert name not in checkpoint['ema_state_dict'] and name in older['ema_state_dict']
+    for saved in (checkpoint, older):
+        other = ForeachEMAHook(strict_load=True)
+        other.before_run(SimpleNamespace(model=Model(), hooks=[]))
+        other.after_load_checkpoint(None, saved)
+        assert_close(other.ema_model.module.state_dict(), model.state_dict(), rtol=0, atol=0)
