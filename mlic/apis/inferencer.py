@@ -131,7 +131,7 @@ class MultiLabelInferencer:
             ValueError: If ``thr`` or ``topk`` do not fit.
         """
         sources, single = list_inputs(inputs)
-        thr = self._check_decision(thr, topk)
+        thr = self._check_options(thr, topk, batch_size)
         samples = self._samples(sources, single, batch_size, num_workers, thr, topk, attention)
         results = self._results(samples, show_dir, return_datasamples)
         if single:
@@ -170,7 +170,7 @@ class MultiLabelInferencer:
             pipeline or the model fails with it.
         """
         sources, single = list_inputs(inputs)
-        thr = self._check_decision(thr, topk)
+        thr = self._check_options(thr, topk, batch_size)
         samples = self._samples(sources, single, batch_size, num_workers, thr, topk, attention)
         return (
             (source, self._result(name, outcome, return_datasamples))
@@ -184,8 +184,10 @@ class MultiLabelInferencer:
         image = image_to_draw(sample, self.pipeline.transforms, source)
         return draw_sample(image, sample, self.classes)
 
-    def _check_decision(self, thr: object, topk: int | None) -> float | np.ndarray:
+    def _check_options(self, thr: object, topk: int | None, batch_size: int) -> float | np.ndarray:
         """A threshold for all classes, or (C,)."""
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         if isinstance(thr, Mapping):
             thr = stored_thresholds(dict(thresholds=thr), self.classes, 'thr')
         elif thr is None:

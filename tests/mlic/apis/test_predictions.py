@@ -279,6 +279,7 @@ def test_thresholds_of_each_kind_decide_alike(known, tmp_path):
         (dict(thr=[0.5] * 4 + [50]), 'thr is a score, between 0 and 1, got 50'),
         (dict(topk=0), 'topk must be at least 1 and at most 5, got 0'),
         (dict(topk=6), 'at most 5, got 6'),
+        (dict(batch_size=0), 'batch_size must be at least 1, got 0'),
     ],
 )
 def test_what_cannot_decide_is_refused_before_any_image(options, message, inferencer):
