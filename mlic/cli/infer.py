@@ -93,7 +93,7 @@ class Results:
             self.out / 'scores.csv', 'w', newline='', encoding='utf-8', errors=ESCAPED, buffering=1
         )
         self.table = csv.writer(self.file)
-        self.table.writerow(['image', 'labels', *self.inferencer.classes])
+        self._write_row(['image', 'labels', *self.inferencer.classes])
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
@@ -135,12 +135,7 @@ class Results:
         labels = [dict(label=classes[k], score=scores[k]) for k in sample.pred_label.tolist()]
         entry = dict(image=source, labels=labels)
         row = [source, '; '.join(entry['label'] for entry in labels), *scores]
-        try:
-            self.table.writerow(row)
-        except OSError as error:
-            raise FileWriteError(
-                f'{self.out / "scores.csv"} is not whole ({error.strerror}): {source} is missing'
-            ) from error
+        self._write_row(row)
         self.images.append(entry)
         if self.pictures:
             name = f'pictures/{self._unique_name(source)}.jpg'
@@ -150,6 +145,15 @@ class Results:
             except Exception as error:
                 text = ' '.join(str(error).split())
                 self.failed.append(f'{source}: without a picture ({type(error).__name__}: {text})')
+
+    def _write_row(self, row: list) -> None:
+        try:
+            self.table.writerow(row)
+        except OSError as error:
+            raise FileWriteError(
+                f'{self.out / "scores.csv"} is not whole ({error.strerror}): it ends before the '
+                f'row of {row[0]}'
+            ) from error
 
     def _unique_name(self, source: str) -> str:
         """The file's name without extension; numbered where folders have the same one."""
