@@ -6,6 +6,7 @@ torch takes this file along, as ``mlic/demo/onnx_predict.py`` does. H x W pixels
 
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ MAX_FILE = 2**31  # bytes
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # segments that hold the size
+JPEG_SCANS = 100
+PPM_HEADER = 2**16  # bytes; Pillow reads them one by one
+JPEG_SEGMENTS = 10_000  # to look at, before the data of the image
+FILL_BYTES = re.compile(b'\xff+')
 JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # segments of two bytes, without a length
 REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
@@ -168,7 +173,10 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
         _check_size(*size)
         if image:
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
-        flag = _flag(size, reduce_to) if content.startswith(JPEG_START) else cv2.IMREAD_COLOR
+        flag = cv2.IMREAD_COLOR
+        if content.startswith(JPEG_START):
+            _check_scans(content)
+            flag = _flag(size, reduce_to)
         img = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
     except _Fault:
         raise
@@ -189,6 +197,14 @@ def _check_size(width: int, height: int) -> None:
             f'{width} x {height} pixels, more than the {limit} that are decoded; set '
             f'{LIMIT}={width * height} if it is what it seems and memory suffices'
         )
+
+
+def _check_scans(content: bytes) -> None:
+    """Each scan of a progressive JPEG goes over all of its pixels; ten are usual."""
+    start = _find_scan(content)
+    scans = content.count(b'\xff\xda', start, content.find(JPEG_END, start))
+    if scans > JPEG_SCANS:
+        raise _Fault(f'a JPEG of {scans} scans, more than the {JPEG_SCANS} that are decoded')
 
 
 def _is_whole(content: bytes) -> bool:
@@ -260,7 +276,7 @@ def _open(content: bytes, formats: tuple[str] | list[str]) -> ImageFile.ImageFil
             raise _Fault(f'a {name} image, and {BY_PILLOW[name]}')
         if accepts(content[:16]):
             try:
-                return factory(io.BytesIO(content), '')
+                return factory(io.BytesIO(content[:PPM_HEADER] if name == 'PPM' else content), '')
             except (SyntaxError, EOFError):  # Pillow's way to say that it is damaged
                 continue
     return None
@@ -282,10 +298,12 @@ def _find_scan(content: bytes) -> int:
 def _segments(content: bytes) -> Iterator[tuple[int, int]]:
     """Kind and place of a JPEG's segments (0xFF, kind, length, ...); last its data, or kind 0."""
     position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
+    for _ in range(JPEG_SEGMENTS):
+        if position + 4 > len(content) or content[position] != 0xFF:
+            break
         kind = content[position + 1]
-        if kind == 0xFF:  # a fill byte
-            position += 1
+        if kind == 0xFF:  # fill bytes
+            position = FILL_BYTES.match(content, position).end() - 1
             continue
         if kind in JPEG_BARE:
             position += 2
@@ -294,4 +312,6 @@ def _segments(content: bytes) -> Iterator[tuple[int, int]]:
         if kind == JPEG_SCAN:
             return
         position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    else:
+        raise _Fault(f'a JPEG of more than {JPEG_SEGMENTS} segments before its data')
     yield 0, position

@@ -11,6 +11,7 @@ import argparse
 import csv
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.logging import MMLogger
@@ -21,8 +22,9 @@ from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer, picture_name
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.folder_lock import lock_folder
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
-from mlic.files import ESCAPED, write_json, write_picture
+from mlic.files import ESCAPED, FileWriteError, write_json, write_picture
 from mlic.image_reader import ImageReadError
 
 SECONDS = 10  # from one writing of predictions.json to the next, at least
@@ -82,6 +84,7 @@ class Results:
         self.names: set[str] = set()
 
     def __enter__(self) -> 'Results':
+        self.lock = lock_folder(self.out)
         if self.pictures:
             (self.out / 'pictures').mkdir(parents=True, exist_ok=True)
         self.write(finished=False)  # that of an earlier run says nothing any more
@@ -90,12 +93,17 @@ class Results:
             self.out / 'scores.csv', 'w', newline='', encoding='utf-8', errors=ESCAPED, buffering=1
         )
         self.table = csv.writer(self.file)
-        self.table.writerow(['image', 'labels', *self.inferencer.classes])
+        self._write_row(['image', 'labels', *self.inferencer.classes])
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        self.file.close()
-        self.write(finished=error is None)
+        try:
+            with suppress(OSError):  # a row that found no place; what was wrong is raised below
+                self.file.close()
+            self.write(finished=error is None)
+        finally:
+            if self.lock:
+                self.lock.close()
 
     def write(self, finished: bool) -> None:
         """Write ``predictions.json`` as it is now."""
@@ -126,7 +134,8 @@ class Results:
         scores = [round(score, 6) for score in sample.pred_score.tolist()]
         labels = [dict(label=classes[k], score=scores[k]) for k in sample.pred_label.tolist()]
         entry = dict(image=source, labels=labels)
-        self.table.writerow([source, '; '.join(entry['label'] for entry in labels), *scores])
+        row = [source, '; '.join(entry['label'] for entry in labels), *scores]
+        self._write_row(row)
         self.images.append(entry)
         if self.pictures:
             name = f'pictures/{self._unique_name(source)}.jpg'
@@ -136,6 +145,15 @@ class Results:
             except Exception as error:
                 text = ' '.join(str(error).split())
                 self.failed.append(f'{source}: without a picture ({type(error).__name__}: {text})')
+
+    def _write_row(self, row: list) -> None:
+        try:
+            self.table.writerow(row)
+        except OSError as error:
+            raise FileWriteError(
+                f'{self.out / "scores.csv"} is not whole ({error.strerror}): it ends before the '
+                f'row of {row[0]}'
+            ) from error
 
     def _unique_name(self, source: str) -> str:
         """The file's name without extension; numbered where folders have the same one."""

@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
-from mlic.engine.mmengine_internals import is_resuming, unwrap
+from mlic.engine.checkpoints.training_state import resuming_from
+from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
 from .log_interval import checkpoint_follows
@@ -55,7 +56,8 @@ class RankBuffersHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Give each process its buffers."""
         if self.stored is not None:
-            self._restore(runner, self.stored)
+            with resuming_from(source_of_weights(runner)):
+                self._restore(runner, self.stored)
             self.stored = None
         self._gather(runner)
 

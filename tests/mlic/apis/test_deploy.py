@@ -593,3 +593,26 @@ def test_every_command_of_the_inference_document_works(run, monkeypatch):
 def test_every_command_of_the_deploy_document_works(documented):
     results = ['model.onnx', 'model.pt2', 'published', 'result/predictions.json']
     assert all((documented / name).exists() for name in results)
+
+
+def test_an_onnx_file_that_leads_out_of_its_folder_is_refused_in_one_line(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    (tmp_path / 'model').mkdir()
+    (tmp_path / 'secret').write_bytes(bytes(12))
+    (tmp_path / 'model' / 'link').symlink_to('../secret')
+    path = tmp_path / 'model' / 'model.onnx'
+    for location in ('../secret', str(tmp_path / 'secret'), 'link', '/dev/zero', None):
+        weights = onnx.TensorProto(name='w', data_type=1, dims=[3], data_location=1)
+        weights.external_data.add(key='location', value=str(location))
+        values = [onnx.helper.make_tensor_value_info(name, 1, [3]) for name in ('images', 'scores')]
+        add = onnx.helper.make_node('Add', ['images', 'w'], ['scores'])
+        graph = onnx.helper.make_graph([add], 'g', values[:1], values[1:], [weights])
+        path.write_bytes(onnx.helper.make_model(graph).SerializeToString() if location else b'x')
+        with pytest.raises(ValueError, match=r'model\.onnx cannot be opened') as refusal:
+            open_model(path)
+        assert '\n' not in str(refusal.value)
+    example = [sys.executable, ROOT / 'mlic/demo/onnx_predict.py', path, 'photo.png']
+    result = subprocess.run(example, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and result.stderr.count('\n') == 1
+    assert result.stderr.startswith(f'error: {path} is no model of export.py')

@@ -532,3 +532,28 @@ def test_batch_norm_is_folded_into_the_convolutions(backbone, channels, tmp_path
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.backbone.modules())
     # float32 in another order, through some 20 to 50 layers
     torch.testing.assert_close(folded(images), model(images), rtol=1e-3, atol=1e-4)
+
+
+def test_a_full_disk_is_named_with_the_image_that_found_no_place(run, photos, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'scores.csv').symlink_to('/dev/full')
+    options = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0, '--no-pictures']
+    message = call_tool('tools/infer.py', photos[0], *options)
+    assert message.startswith('error: ') and 'scores.csv' in message and 'No space' in message
+    assert json.loads((out / 'predictions.json').read_text())['finished'] is False
+
+
+def test_a_second_run_into_one_folder_ends_in_one_line(run, photos, tmp_path):
+    out = tmp_path / 'out'
+    code = 'import sys; from mlic.engine.runner.folder_lock import lock_folder; '
+    code += 'lock = lock_folder(sys.argv[1]); print("locked", flush=True); sys.stdin.read()'
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with subprocess.Popen([sys.executable, '-c', code, str(out)], **pipes) as other:
+        assert other.stdout.readline() == 'locked\n'
+        options = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
+        message = call_tool('tools/infer.py', photos[0], *options)
+        assert message == f'error: {out} is in use by another process that is running'
+        assert [path.name for path in out.iterdir()] == ['.lock']
+        other.stdin.close()
+    assert call_tool('tools/infer.py', photos[0], *options) is None

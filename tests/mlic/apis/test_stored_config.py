@@ -2,6 +2,7 @@
 
 import copy
 import pprint
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -185,7 +186,12 @@ def test_publishing_writes_no_code_from_a_key(theirs):
     for key in (f"a': {EVIL}, 'b", "'", '{{$HOME:x}}'):
         checkpoint = save(theirs / 'best_x.pth', text_of({**STORED, 'a': {key: 1}}))
         message = call_tool('tools/publish_model.py', checkpoint, 'published')
-        assert message.startswith(f'error: the config of {checkpoint}') and '\n' not in message
+        if '{{' in key:  # which mmengine would replace
+            assert message.startswith(f'error: the config of {checkpoint}') and '\n' not in message
+            continue
+        (config,) = Path('published').glob('*.py')
+        assert message is None and Config.fromfile(config).a == {key: 1}
+        shutil.rmtree('published')
     assert not list(theirs.glob('published/*'))
     # odd, and right
     checkpoint = save(theirs / 'best_x.pth', text_of({**STORED, 'a': {'b c': (1, [2])}}))
