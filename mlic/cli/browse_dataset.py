@@ -59,9 +59,9 @@ def caption(sample: DataSample, classes: list[str] | None) -> str:
     labels = sample.gt_label.tolist() if 'gt_label' in sample else []
     known = classes or ()
     names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
-    # a label stays on its line if it fits
-    text = readable(', '.join(names)).replace(' ', '\xa0').replace(',\xa0', ', ') or '(no label)'
-    lines = textwrap.wrap(text, CHARACTERS)
+    # a label stays on its line if it fits, and one that holds a comma is one
+    names = [readable(f'"{name}"' if ',' in name else name).replace(' ', '\xa0') for name in names]
+    lines = textwrap.wrap(', '.join(names) or '(no label)', CHARACTERS)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f'… {len(names)} labels in all']
     return '\n'.join(lines).replace('$', r'\$')

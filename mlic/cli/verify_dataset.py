@@ -133,7 +133,16 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     unseen = [name for label, name in enumerate(names) if label not in seen]
     names = first_names(unseen, form=repr)
     print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{names}')
-    twice = len(split.paths) - len(set(split.paths))
+    labels_of = {}
+    for path, indices in zip(split.paths, split.labels):
+        labels_of.setdefault(path, set()).add(str(indices))
+    differing = [path for path, lists in labels_of.items() if len(lists) > 1]
+    if differing:
+        findings.add(
+            f'{split.name}: {len(differing)} images are listed again with other labels, such as '
+            f'{differing[0]}: {" and ".join(sorted(labels_of[differing[0]]))}'
+        )
+    twice = len(split.paths) - len(labels_of)
     if twice:
         print(f'  listed again     {twice} images')
     known = fingerprint(split, num_images, num_classes, num_labels)

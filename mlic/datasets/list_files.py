@@ -36,9 +36,10 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        inside = Path(place).relative_to(folder).as_posix()
         for name in sorted(name for name in files if not name.startswith('.')):
             full = os.path.join(place, name)
-            path = Path(full).relative_to(folder).as_posix()
+            path = name if inside == '.' else f'{inside}/{name}'
             is_image = path.lower().endswith(IMAGE_SUFFIXES)
             is_image = is_image and (os.path.isfile(full) or not os.path.exists(full))
             (images if is_image else others).append(path)

@@ -10,7 +10,7 @@ from .table import Table
 # a column of 0 and 1 that is called so is hardly a class
 NO_CLASS = re.compile(
     r'(un)?named.*|index|(.*_)?id|k?fold|age|sex|gender|weight|width|height|target|confidence'
-    r'|score|(is_)?(valid|test|train|val|validation|occluded|truncated|crowd|iscrowd|difficult)'
+    r'|score|(is_)?(valid|test|train|val|validation|verified|occluded|truncated|crowd|iscrowd|difficult)'
     r'|(data_?)?(split|set|subset|partition)|phase|usage|ml_use'
 )
 PRESENT, ABSENT = {'1', 'true'}, {'0', 'false'}

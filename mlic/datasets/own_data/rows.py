@@ -61,7 +61,7 @@ def _read(
     labels, form = _read_labels(table, columns, choices, repeated, questions)
     confidence = _drop_absent(table, columns, choices, labels, repeated, questions)
     if repeated:
-        _check_repeated(table, columns, rows_of, form, choices, questions)
+        _check_repeated(table, columns, rows_of, labels, form, choices, questions)
         form = 'a row for each label'
     splits = _read_splits(table, columns.split)
     images = []
@@ -187,15 +187,15 @@ def _drop_absent(
 
 
 def _check_repeated(
-    table: Table, columns: Columns, rows_of: dict, form: str, choices: Choices,
-    questions: Questions,
+    table: Table, columns: Columns, rows_of: dict, labels: list[set[str]], form: str,
+    choices: Choices, questions: Questions,
 ) -> None:  # fmt: skip
     """Refuse images in several rows, unless a row is one label."""
     path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
     places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
     names = [plain_name(name) for name in table.header]
     is_decided = choices.sep is not None or not form.endswith('blanks')
-    has_several = form == 'lists' or form.startswith('separated') and is_decided
+    has_several = is_decided and any(len(names) > 1 for names in labels)
     if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names or has_several:
         raise ValueError(f'{places}; an image has one row: write all its labels into it')
     kind = label_name(table.header[columns.labels[0]])

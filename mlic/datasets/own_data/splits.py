@@ -118,7 +118,7 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
                 f'{len(free)} images are too few for {share:.0%} in {split}: it would be '
                 f'{len(free) * share:.3g} images, every class is shared out alike, and {rare} of '
                 f'{len(counts)} classes have fewer than {math.ceil(1 / share)} images. Give a '
-                f'larger --{split}, or 0 to go without'
+                f'larger --{split}, 0 to go without, or a column of splits'
             )
     return words
 

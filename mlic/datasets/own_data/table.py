@@ -162,12 +162,16 @@ def _check(table: Table, path: Path, line: int) -> None:
     """ValueError unless there is a header and every row has as many cells."""
     header = table.header
     if any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in header):
-        others = [f'column {i}' for i in range(2, len(header) + 1)]
-        names = ['image', *(others if len(others) > 1 else ['labels'])]
+        images = [cell.lower().endswith(IMAGE_SUFFIXES) for cell in header]
+        others = ['labels'] if len(header) == 2 else [f'column {i + 1}' for i in range(len(header))]
+        names = [
+            'image' if i == images.index(True) else others[i % len(others)]
+            for i in range(len(header))
+        ]
         raise ValueError(
             f'{path}, line {line}: {header} looks like an image and its labels; '
             'the first row must name the columns, such as image,labels; '
-            + PANDAS.format(f'csv(FILE, names={json.dumps(names)})')
+            + PANDAS.format(f'csv(FILE, names={json.dumps(names)}, dtype=str)')
         )
     if len(header) < 2 or not table.rows:
         raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')

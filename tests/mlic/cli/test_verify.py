@@ -174,10 +174,25 @@ def test_images_inside_a_wrapper_are_looked_at(capsys, kind):
     Path('photos/train1.png').unlink()
     assert verify() is not None
     printed = capsys.readouterr().out
+    assert 'with other labels' not in printed
     assert 'train: MultiLabelDataset' in printed or f'train: {kind}' in printed
     assert 'photos/train1.png: image not found' in printed
     # SADCL's prototypes need a data set with a pipeline
     assert f'{kind} has none: use a dataset without a wrapper' in printed
+
+
+def test_two_data_sets_that_label_an_image_differently_are_found(capsys):
+    write_own()
+    cfg = Config.fromfile('own.py')
+    inner = cfg.train_dataloader.dataset
+    content = json.loads(Path('train.json').read_text())
+    content['data_list'][0]['gt_label'] = []
+    Path('other.json').write_text(json.dumps(content))
+    other = {**inner, 'ann_file': 'other.json'}
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, other])
+    cfg.dump('own.py')
+    assert verify() is not None
+    assert 'train: 1 images are listed again with other labels, such as' in capsys.readouterr().out
 
 
 def test_a_wrong_folder_misses_every_image(capsys):
@@ -342,6 +357,8 @@ def test_captions_wrap_and_say_what_they_leave_out():
     assert len(lines) == browse_dataset.MOST_LINES and lines[-1] == '… 40 labels in all'
     assert max(map(len, lines)) <= browse_dataset.CHARACTERS + 2  # a backslash before each $
     assert all(line.endswith(',') for line in lines[:-1])  # no label is torn
+    sample = DataSample().set_gt_label([0, 1])
+    assert browse_dataset.caption(sample, ['a, b', 'c d']) == '"a,\xa0b", c\xa0d'
     figure = browse_dataset.draw_sheet([np.zeros((8, 8, 3), np.uint8)] * 7, [text] * 7, 6, 'a $ b')
     assert isinstance(figure, Figure)
     figure.savefig('sheet.png')

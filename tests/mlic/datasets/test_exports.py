@@ -358,6 +358,13 @@ ASKED = {
         ['--sep', '/'],
         [A, B, None, D],
     ),
+    'regions of the VGG annotator': (
+        'filename,region_count,region_attributes\na.jpg,2,"{""class"":""cat""}"\n'
+        'a.jpg,2,"{""class"":""dog""}"\nb.jpg,1,"{""class"":""cat""}"\n',
+        'in line 2 and in line 3; an image has one row with all its labels, or a row for each',
+        ['--label-columns', 'region_attributes', '--sep', ''],
+        WANTED[:2],
+    ),
     'words of no known column': (
         'image,animal,caption\na.jpg,cat,one\nb.jpg,cat,two\nc.jpg,dog,three\n',
         "one of the columns 'animal', 'caption' may hold the labels",
@@ -449,8 +456,9 @@ REFUSED = {
     ),
     'boxes without a header': (
         'a.jpg,1,2,cat\n',
-        'names=["image", "column 2", "column 3", "column 4"])',
+        'names=["image", "column 2", "column 3", "column 4"], dtype=str)',
     ),
+    'a number before the image': ('1,a.jpg\n', 'names=["labels", "image"], dtype=str)'),
     'a remark above the header': ('# by me\nimage,labels\na.jpg,cat\n', "'#', 'by', 'me'"),
     'a value that is not decided': (
         'image,cat,dog\na.jpg,1,w\nb.jpg,1,0\n',

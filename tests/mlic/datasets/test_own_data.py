@@ -169,10 +169,11 @@ def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
 
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
     names = ['[cat', "'dog'", 'a, b', '12', 'x)', 'rock (big)', "driver's seat", 'a "b"', 'fine']
+    names += ['!dog', 'cat:0.9']
     write_rows([json.dumps([name]).replace('"', '""').join('""') for name in names * 2])
     from_csv('--out', 'out', '--val', '0', '--test', '0.4')
     warning = next(x for x in capsys.readouterr().out.splitlines() if 'cut at the wrong' in x)
-    assert all(repr(name) in warning for name in [*names[:5], names[7]])
+    assert all(repr(name) in warning for name in [*names[:5], names[7], *names[9:]])
     assert not any(repr(name) in warning for name in [*names[5:7], 'fine'])
 
 
