@@ -62,7 +62,8 @@ def describe(result: Result) -> str:
 
     beside = '-'
     if result.ratio is not None:
-        beside = f'{bound(result.ratio, result.ratio_limit, spread=result.ratio_spread)} x {result.against}'
+        ratio = bound(result.ratio, result.ratio_limit, spread=result.ratio_spread)
+        beside = f'{ratio} x {result.against}'
     cells = [
         result.name,
         f'{result.seconds * 1000:.3g} ms',
@@ -95,7 +96,8 @@ def run(
     name = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
     print(f'{device} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}; ')
     print(
-        f'medians of {args.repeats} ± half of what lies between the quartiles; 1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n'
+    print(f'medians of {args.repeats} ± half of what lies between the quartiles; ')
+    print('1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
     )
     print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
     results = []
