@@ -22,7 +22,8 @@ class Case:
         against (Callable, optional): Another way of doing it; its ratio is reported, too.
         against_name (str): What that is.
         against_limit (float, optional): The highest ratio of the two times that passes.
-        limit (float, optional): At most this many matmuls.
+        limit (float, optional): At most this many matmuls, on the CPU; on a GPU, where a matmul
+            takes as long as some launches, there is no such limit.
         memory_limit_mb (float, optional): At most this peak.
         growth (tuple, optional): (series, size) for the fitted exponent of time over size.
         measure_memory (bool): Defaults to True.
@@ -41,7 +42,7 @@ class Case:
 
 @dataclass
 class Result:
-    """What was measured; times are medians."""
+    """What was measured; times are medians, spreads half of what lies between the quartiles."""
 
     name: str
     seconds: float
@@ -51,6 +52,8 @@ class Result:
     memory_limit_mb: float | None = None
     against: str = ''
     ratio: float | None = None
+    matmuls_spread: float | None = None
+    ratio_spread: float | None = None
     ratio_limit: float | None = None
     growth: tuple[str, float] | None = None
     missed: list = field(default_factory=list)
@@ -89,11 +92,20 @@ class Bench:
         run()
         return time.perf_counter() - started
 
+    def warm_up(self, run: Callable) -> None:
+        """Run until it gets no faster, by a tenth or more, at most ten times."""
+        last = self.seconds(run)
+        for _ in range(9):
+            now = self.seconds(run)
+            if now > 0.9 * last:
+                return
+            last = now
+
     def measure(self, case: Case) -> Result:
         """Run a case, its rival and the yardstick in turn."""
         memory = self.peak_mb(case.run) if case.measure_memory else None
         for run in filter(None, (case.run, case.against, self.yardstick)):
-            run()  # warm-up
+            self.warm_up(run)
         rounds = [
             (
                 self.seconds(self.yardstick),
@@ -102,18 +114,21 @@ class Bench:
             )
             for _ in range(self.repeats)
         ]
+        in_matmuls = [own / matmul for matmul, own, _ in rounds]
         result = Result(
             case.name,
             seconds=statistics.median(own for _, own, _ in rounds),
-            matmuls=statistics.median(own / matmul for matmul, own, _ in rounds),
-            limit=case.limit,
+            matmuls=statistics.median(in_matmuls),
+            matmuls_spread=spread(in_matmuls),
+            limit=case.limit if self.device == 'cpu' else None,
             memory_mb=memory,
             memory_limit_mb=case.memory_limit_mb,
             growth=case.growth,
         )
         if case.against:
             result.against, result.ratio_limit = case.against_name, case.against_limit
-            result.ratio = statistics.median(own / other for _, own, other in rounds)
+            ratios = [own / other for _, own, other in rounds]
+            result.ratio, result.ratio_spread = statistics.median(ratios), spread(ratios)
         for what, value, limit in (
             ('matmuls', result.matmuls, result.limit),
             ('memory', result.memory_mb, result.memory_limit_mb),
@@ -142,6 +157,14 @@ class Bench:
             now += event
             peak = max(peak, now)
         return peak / 2**20
+
+
+def spread(values: list[float]) -> float | None:
+    """Half the distance between the quartiles; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    low, _, high = statistics.quantiles(values, n=4, method='inclusive')
+    return (high - low) / 2
 
 
 def _memory_events(profile: torch.profiler.profile) -> Iterator[int]:

@@ -54,19 +54,20 @@ def make_cases(
 def describe(result: Result) -> str:
     """One line of the table."""
 
-    def bound(value, limit, unit=''):
+    def bound(value, limit, unit='', spread=None):
         if value is None:
             return '-'
-        text = f'{value:.3g}{unit}'
+        text = f'{value:.3g}{unit}' + ('' if spread is None else f' ± {spread:.1g}')
         return text if limit is None else f'{text} (<= {limit:.3g}{unit})'
 
     beside = '-'
     if result.ratio is not None:
-        beside = f'{bound(result.ratio, result.ratio_limit)} x {result.against}'
+        ratio = bound(result.ratio, result.ratio_limit, spread=result.ratio_spread)
+        beside = f'{ratio} x {result.against}'
     cells = [
         result.name,
         f'{result.seconds * 1000:.3g} ms',
-        bound(result.matmuls, result.limit),
+        bound(result.matmuls, result.limit, spread=result.matmuls_spread),
         bound(result.memory_mb, result.memory_limit_mb, ' MB'),
         beside,
         'MISSED: ' + ', '.join(result.missed) if result.missed else '',
@@ -94,7 +95,8 @@ def run(
     bench = Bench(device, args.repeats)
     name = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
     print(f'{device} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}; ')
-    print(f'medians of {args.repeats}; 1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
+    print(f'medians of {args.repeats} ± half of what lies between the quartiles; ')
+    print('1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
     print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
     results = []
     for case in make_cases(args, bench, config, loss_cases, plain_loss):

@@ -1,4 +1,4 @@
-"""Mixed precision on the CPU, where mmengine's AmpOptimWrapper refuses to start."""
+"""Mixed precision without CUDA, where mmengine's AmpOptimWrapper refuses to start."""
 
 from contextlib import contextmanager
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Autocast to bfloat16 on the CPU, without a loss scaler (bfloat16 needs none).
+    """Autocast to bfloat16 where the model is, without a loss scaler (bfloat16 needs none).
 
     Args:
         **kwargs: As ``OptimWrapper``'s.
@@ -18,6 +18,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """mmengine's context, inside a CPU autocast."""
-        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+        """mmengine's context, and an autocast of the CPU or of Apple's MPS."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield

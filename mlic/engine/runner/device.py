@@ -62,7 +62,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         optim_wrapper.type = 'AutocastOptimWrapper'
         for name in ('loss_scale', 'dtype'):
             optim_wrapper.pop(name, None)
-        say('No CUDA: mixed precision falls back to bfloat16 autocast on the CPU.')
+        say('No CUDA: mixed precision falls back to bfloat16 autocast.')
     if launcher == 'none':
         return
     if launcher != 'pytorch':

@@ -75,6 +75,22 @@ def test_peak_memory_counts_what_is_alive_at_once():
     assert bench.peak_mb(at_once) == pytest.approx(5, abs=0.1)
 
 
+def test_the_warm_up_ends_when_the_time_no_longer_falls(monkeypatch):
+    bench, times = measure.Bench('cpu', repeats=3), iter([8.0, 4.0, 2.0, 1.9, 1.0])
+    monkeypatch.setattr(bench, 'seconds', lambda run: next(times))
+    bench.warm_up(None)
+    assert list(times) == [1.0]
+
+
+def test_a_gpu_has_no_limits_in_matmuls(monkeypatch):
+    bench = measure.Bench('cpu', repeats=3)
+    bench.device = 'meta'  # anything but the CPU
+    monkeypatch.setattr(bench, 'seconds', lambda run: 1.0)
+    result = bench.measure(measure.Case('', None, limit=1e-9, measure_memory=False))
+    assert result.missed == [] and result.limit is None and result.matmuls_spread == 0.0
+    assert measure.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == 1.0 and measure.spread([1.0]) is None
+
+
 def test_limits_and_ratios():
     bench = measure.Bench('cpu', repeats=3)
     twice = measure.Case(

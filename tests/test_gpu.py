@@ -1,0 +1,209 @@
+"""On a GPU: steps, runs, resume, export and inference, against the CPU's. `pytest -m gpu`."""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from PIL import Image
+
+import projects.ml_decoder
+import projects.mulcon  # noqa: F401
+from mlic.apis import MultiLabelInferencer
+from mlic.engine.checkpoints.search import find_resumable
+from mlic.engine.runner.device import adapt_to_device
+from tests.helpers import ROOT, call_tool, run_command
+from tests.tiny_runs import (
+    EPOCHS,
+    LENGTH,
+    RESNET,
+    assert_same_end,
+    plain_model,
+    sarl_model,
+    two_stage_config,
+    write_run,
+)
+
+DEVICE = 'cuda'
+pytestmark = pytest.mark.gpu
+CLASSES = 10
+
+
+@pytest.fixture(autouse=True)
+def gpu():
+    if not torch.cuda.is_available():
+        pytest.skip('needs CUDA')
+
+
+def model_of(head, neck=None):
+    return dict(plain_model(CLASSES), backbone=RESNET, neck=neck, head=head)
+
+
+METHODS = {
+    'sadcl': sarl_model(CLASSES, proj_channels=8, bank_slots=4),
+    'query2label': sarl_model(CLASSES),
+    'mulcon': model_of(
+        dict(type='MulConHead', in_channels=16, num_classes=CLASSES, proj_channels=8, num_views=2),
+        dict(type='MulConNeck', in_channels=64, num_classes=CLASSES, embed_dims=16),
+    ),
+    'ml-decoder': model_of(
+        dict(type='MLDecoderHead', in_channels=64, num_classes=CLASSES, embed_dims=16)
+    ),
+    'csra': model_of(
+        dict(type='CSRAClsHead', in_channels=64, num_classes=CLASSES, num_heads=1, lam=0.5)
+    ),
+    'baseline': plain_model(CLASSES),
+}
+# of the loss, relative, and of the whole gradient's cosine with the CPU's
+BOUNDS = {
+    torch.float32: (1e-3, 0.999),
+    torch.bfloat16: (5e-2, 0.95),
+    torch.float16: (1e-2, 0.98),
+}
+
+
+def step(cfg, device, dtype):
+    """Loss and gradients of one batch of a model without dropout, on the CPU."""
+    torch.manual_seed(0)
+    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=CLASSES, to_onehot=True)
+    cfg = dict(copy.deepcopy(cfg), data_preprocessor=dict(preprocessor, mean=[127], std=[64]))
+    model = MODELS.build(cfg)
+    model.init_weights()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, 'dropout') and isinstance(module.dropout, float):
+            module.dropout = 0.0
+    model = model.to(device).train()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8).repeat(2, 1, 1, 1)
+    samples = [DataSample().set_gt_label([i % 2, 5]) for i in range(4)]
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        batch = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
+        losses = model(**batch, mode='loss')
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    grads = [p.grad.float().cpu().flatten() for p in model.parameters() if p.grad is not None]
+    return loss.item(), torch.cat(grads)
+
+
+@pytest.mark.parametrize('dtype', BOUNDS, ids=str)
+@pytest.mark.parametrize('method', METHODS)
+def test_a_step_is_the_cpus(method, dtype):
+    expected, gradient = step(METHODS[method], 'cpu', torch.float32)
+    loss, found = step(METHODS[method], DEVICE, dtype)
+    relative, cosine = BOUNDS[dtype]
+    assert abs(loss - expected) <= relative * abs(expected)
+    assert torch.cosine_similarity(found, gradient, dim=0) >= cosine
+
+
+class Stop(Exception):
+    """Ends a run where a kill would."""
+
+
+class StopHook(Hook):
+    priority = 'HIGHEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise Stop
+
+
+class NoWaits(Hook):
+    """torch raises where the host waits between the start of a step and the hooks after it."""
+
+    priority = 'HIGHEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.epoch + 1 == EPOCHS and batch_idx > 0:
+            torch.cuda.set_sync_debug_mode('error')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        torch.cuda.set_sync_debug_mode('default')
+
+
+def run(folder, hook=None, **changes):
+    """Two stages on digits, deterministic, in mixed precision; the last checkpoint."""
+    settings = {'optim_wrapper.type': 'AmpOptimWrapper', **changes}
+    cfg = two_stage_config(folder, **settings)
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].pin_memory = True
+    adapt_to_device(cfg)
+    if hook is None and (found := find_resumable(folder)):
+        cfg.load_from, cfg.resume = found, True
+    runner = Runner.from_cfg(cfg)
+    if hook is not None:
+        runner.register_hook(hook)
+    try:
+        runner.train()
+    finally:
+        runner.visualizer.close()
+    return torch.load(Path(folder) / f'epoch_{EPOCHS}.pth', 'cpu', weights_only=False)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_a_killed_and_resumed_run_ends_as_the_other(tmp_path, dtype):
+    changes = {'optim_wrapper.dtype': dtype}
+    straight = run(tmp_path / 'straight', **changes)
+    assert all(value.isfinite().all() for value in straight['state_dict'].values())
+    assert straight['message_hub']['runtime_info']['stage'] == 2
+    with pytest.raises(Stop):
+        run(tmp_path / 'stopped', StopHook(3 * LENGTH + 2), **changes)
+    assert_same_end(run(tmp_path / 'stopped', **changes), straight)
+
+
+def test_the_host_does_not_wait_in_a_step_of_the_second_stage(tmp_path):
+    hook = NoWaits()
+    try:
+        run(tmp_path, hook, **{'optim_wrapper.dtype': 'float16'})
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+def test_inference_and_export_give_the_cpus_scores(tmp_path):
+    config = write_run(tmp_path, sarl_model(CLASSES))
+    checkpoint = tmp_path / 'best_mAP.pth'
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / 'photo.png')
+    scores = [
+        MultiLabelInferencer(str(checkpoint), str(config), device)([str(tmp_path / 'photo.png')])
+        for device in ('cpu', DEVICE)
+    ]
+    cpu, gpu = (np.asarray(result[0]['pred_scores']) for result in scores)
+    np.testing.assert_allclose(gpu, cpu, atol=2e-3)
+    out = tmp_path / 'model.onnx'
+    arguments = [config, checkpoint, '--size', 64, 64]
+    assert call_tool('tools/deploy/export.py', *arguments, '--out', out) is None
+    assert out.is_file()
+
+
+SCRIPT = """
+import sys
+from mmengine import dist
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mlic.engine import adapt_to_device
+from tests.tiny_runs import two_stage_config
+
+cfg = two_stage_config(sys.argv[1], **{'optim_wrapper.type': 'AmpOptimWrapper'})
+cfg.launcher = 'pytorch'
+adapt_to_device(cfg)
+runner = Runner.from_cfg(cfg)
+runner.train()
+assert dist.get_backend() == 'nccl' and type(runner.model).__name__ == 'MMDistributedDataParallel'
+assert all(p.isfinite().all() for p in runner.model.parameters())
+"""
+
+
+def test_one_process_of_nccl_trains(tmp_path):
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=1']
+    code = ['--no-python', sys.executable, '-c', SCRIPT, str(tmp_path)]
+    run_command(*command, *code, cwd=ROOT)
