@@ -13,9 +13,8 @@ _base_ = [
 
 model = dict(head=dict(num_classes=260))
 # the best on held-out training images (docs/comparison.md); the backbone's stays 1e-4
-optim_wrapper = dict(
-    optimizer=dict(lr=5e-3), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.02)))
-)
+slower = dict(custom_keys=dict(backbone=dict(lr_mult=0.02)))
+optim_wrapper = dict(optimizer=dict(lr=5e-3), paramwise_cfg=slower)
 tuned_on = {
     'config': 'baseline_efficientnet-lite0_corel5k160',
     'train_dataloader.dataset.ann_file': 'data/corel5k_json/frequent/train.json',

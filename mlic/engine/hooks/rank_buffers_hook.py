@@ -11,7 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from mlic.engine.checkpoints.training_state import resuming_from
-from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
+from mlic.engine.mmengine_internals import is_resuming, running_loop, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
 from .log_interval import checkpoint_follows
@@ -39,6 +39,8 @@ class RankBuffersHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Row buffers get their size before a checkpoint is loaded."""
+        if not running_loop(runner)[1]:  # a test must not build the training set
+            return
         rows = _batch_size(runner)
         for _, module in parts_of(unwrap(runner.model)):
             if rows is not None:

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from difflib import get_close_matches
 from urllib.error import HTTPError, URLError
 
 import mmpretrain.registry
+import torch
 import torch.distributed as torch_dist
 from mmengine.registry import Registry
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
@@ -23,6 +26,7 @@ from mlic.installation import methods_hidden_by
 WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by signal|exited)')
 NO_SHARED_MEMORY = re.compile(r'DataLoader worker .* Bus error|unable to .{1,40} </torch_\w+>')
 FEWER_WORKERS = 'fewer workers (num_workers, or 0 for none)'
+_unraised: list[BaseException] = []  # of workers that ended
 INTERRUPTED = 130  # the exit status that shells give Ctrl+C
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
@@ -49,6 +53,7 @@ def one_line_errors() -> Iterator[None]:
     """
     if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
         sys.stdout.reconfigure(errors='backslashreplace')
+    sys.unraisablehook = _hear_of_workers
     try:
         yield
         sys.stdout.flush()
@@ -62,6 +67,8 @@ def one_line_errors() -> Iterator[None]:
             sys.stderr.write('interrupted\n')
         sys.exit(INTERRUPTED)
     except Exception as error:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise in here
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(1)
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -70,7 +77,7 @@ def one_line_errors() -> Iterator[None]:
         is_victim = raised_in.startswith('torch.distributed.')
         if 'TORCHELASTIC_ERROR_FILE' in os.environ and not is_victim:
             get_error_handler().record_exception(error)
-        workers = _what_ended_workers(error)
+        workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             sys.exit(_one_line(workers))
         if not _is_for_people(error, raised_in):
@@ -100,6 +107,31 @@ def _what_ended_workers(error: BaseException | None) -> str | None:
             )
         error = error.__cause__ or error.__context__
     return None
+
+
+def _ended_worker(error: Exception) -> Exception | None:
+    """What torch says, or would say, of a worker whose end shows as another error first."""
+    if _unraised:
+        return _unraised[-1]
+    frames = (
+        frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+    if any(name.startswith(('torch.utils.data', 'multiprocessing')) for name in frames):
+        for _ in range(20):  # the pipe breaks before the system has counted the process as ended
+            try:
+                torch._C._error_if_any_worker_fails()
+            except RuntimeError as ended:
+                return ended
+            time.sleep(0.05)
+    return None
+
+
+def _hear_of_workers(unraisable: 'sys.UnraisableHookArgs') -> None:
+    """Keep what torch's signal handler raises where Python cannot pass it on, as in __del__."""
+    if WORKER_ENDED.search(str(unraisable.exc_value)):
+        _unraised.append(unraisable.exc_value)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _nobody_reads() -> bool:

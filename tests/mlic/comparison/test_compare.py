@@ -520,7 +520,8 @@ class Trainer:
             else:
                 target = np.array([np.isin(range(4), x['gt_label']) for x in items])
                 noise = np.random.default_rng(0).normal(size=target.shape)
-                pred = target + abs(np.log10(rate / self.best)) * noise
+                logit = target + abs(np.log10(rate / self.best)) * noise
+                pred = 1 / (1 + np.exp(-logit))
                 run.folder.mkdir(parents=True)
                 save_predictions(run.predictions, Block(pred, target, None), list(CLASSES))
                 run.record.write_text('{"train_seconds": 1.0, "commit": "a"}')

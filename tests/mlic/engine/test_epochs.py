@@ -81,7 +81,7 @@ def test_every_config_takes_another_number_of_epochs(path):
             for key in {'begin', 'end'} & was.keys():
                 assert schedule[key] == borders.get(was[key], schedule[key])
         for hook, was in zip(cfg.custom_hooks, before.custom_hooks):
-            if hook.type == 'EMAHook':
+            if hook.type == 'ForeachEMAHook':
                 assert hook.momentum == pytest.approx(min(was.momentum * old / epochs, 0.5))
         if epochs <= 3:  # each phase has an iteration
             assert rates(cfg, 40).isfinite().all()

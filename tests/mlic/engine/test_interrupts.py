@@ -78,8 +78,8 @@ def test_ctrl_c_while_a_tool_is_imported_ends_in_one_line(tool, tmp_path):
 def test_a_killed_worker_is_named_with_what_to_do():
     with python(KILL) as process:
         _, errors = process.communicate(timeout=120)
-    (line,) = errors.strip().splitlines()
-    assert process.returncode == 1
+    line = errors.strip().splitlines()[-1]
+    assert process.returncode == 1 and 'Traceback' not in errors
     assert line.startswith('error: a worker of a data loader (process ')
     assert 'was killed' in line and 'num_workers' in line
 
@@ -108,8 +108,10 @@ def test_every_word_of_torch_for_full_shared_memory_has_the_hint(message):
 
 
 def test_other_words_about_shared_memory_are_left_alone():
-    with pytest.raises(RuntimeError, match='triton'), one_line_errors():
-        raise RuntimeError('triton is out of resource: shared memory')
+    elsewhere = dict(__name__='triton.runtime')
+    exec('def fail():\n    raise RuntimeError("out of resource: shared memory")', elsewhere)
+    with pytest.raises(RuntimeError, match='out of resource'), one_line_errors():
+        elsewhere['fail']()
 
 
 def test_small_shared_memory_ends_in_one_line():

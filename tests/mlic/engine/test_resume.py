@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused
 from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
 from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.errors import one_line_errors
 from tests.helpers import ROOT, run_command
 from tests.tiny_runs import BATCH, EPOCHS, LENGTH, RUN_NUMBER, assert_same_end, two_stage_config
 
@@ -373,6 +374,7 @@ def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows, form):
         assert torch.equal(spy.bank[:BATCH], of_all)
 
 
+@one_line_errors()  # with which the tools leave the process group
 def run_on_two(work_dir):
     """Two processes: a straight run, one with two stops, and one process's bank among them."""
     for name, stops in dict(straight=None, stopped=(7, 3 * LENGTH + 1)).items():

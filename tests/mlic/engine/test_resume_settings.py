@@ -100,10 +100,10 @@ def test_what_is_obeyed_or_changes_no_result_is_free(options):
 
 def test_a_hook_that_trains_is_missed_and_one_that_looks_on_is_not():
     stored, now = Config.fromfile(FLAGSHIP), Config.fromfile(FLAGSHIP)
-    now.custom_hooks = [hook for hook in now.custom_hooks if hook.type != 'EMAHook']
+    now.custom_hooks = [hook for hook in now.custom_hooks if hook.type != 'ForeachEMAHook']
     now.custom_hooks.append(dict(type='ProfilerHook'))
     assert changed_settings(stored, now, (1, 1)) == [
-        ('EMAHook', dict(type='EMAHook', momentum=2e-4), None)
+        ('ForeachEMAHook', dict(type='ForeachEMAHook', momentum=2e-4), None)
     ]
 
 
