@@ -102,6 +102,7 @@ def test_the_method_of_the_document_is_exported_and_drawn(method_run, method_fol
         assert (method_folder / name).stat().st_size > 100, name
 
 
+@pytest.mark.slow
 def test_an_error_of_the_method_is_one_line(method_folder):
     status, output, errors = run_line(
         'python ../mlic/tools/train.py configs/counting_digits128.py --work-dir wrong',

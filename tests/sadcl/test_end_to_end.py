@@ -239,6 +239,7 @@ def test_two_processes_on_the_cpu_train_and_test(tmp_path):
             assert two[key] == pytest.approx(value, abs=1e-4), key
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_split_training_has_the_losses_of_one_process(tmp_path):
     losses = {}

@@ -67,7 +67,7 @@ def one_line_errors() -> Iterator[None]:
             sys.stderr.write('interrupted\n')
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if threading.current_thread() is threading.main_thread():
+        if os.name == 'posix' and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise in here
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(1)
@@ -112,7 +112,7 @@ def _what_ended_workers(error: BaseException | None) -> str | None:
 def _ended_worker(error: Exception) -> Exception | None:
     """What torch says, or would say, of a worker whose end shows as another error first."""
     if _unraised:
-        return _unraised[-1]
+        return _unraised.pop()
     frames = (
         frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)
     )

@@ -531,6 +531,7 @@ with one_line_errors():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_two_processes_start_from_the_same_weights_by_name(tmp_path, trained):
     path, content = trained

@@ -60,6 +60,7 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch, number):
     assert lock_folder(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_second_training_in_a_work_directory_ends_in_one_line(tmp_path):
     config = write_config(tmp_path)
     with locked_elsewhere(tmp_path / 'work'):

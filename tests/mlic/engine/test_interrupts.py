@@ -128,6 +128,7 @@ def test_small_shared_memory_ends_in_one_line():
     assert line.startswith('error: the workers of a data loader have no shared memory left')
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_ctrl_c_under_torchrun_ends_in_one_line(tmp_path):
     """The terminal sends it to all processes, and torchrun passes it on to the ranks again."""
