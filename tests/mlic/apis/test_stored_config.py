@@ -142,7 +142,7 @@ DOORS = [
     {'custom_hooks.0.ema_type': 'notes'},
     {'optim_wrapper.constructor': 'notes'},
     {'runner_type': 'notes'},
-    # imports
+    # a module or package to import
     *({'custom_imports': dict(imports=name)} for name in ('notes', ['notes'], ('mlic', 'notes'))),
     *({'custom_imports': name} for name in ('notes', ['notes'], dict(imports=3), 3, [3], ['a b'])),
     *({'custom_imports': [name]} for name in ('projects.evil', 'projects', 'projects.evil.deep')),
