@@ -21,6 +21,7 @@ from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
+from mlic.datasets.list_files import NO_LIST, label_faults
 from mlic.datasets.own_data.labels import look_alikes
 from mlic.datasets.own_data.splits import SPLITS
 from mlic.engine.runner.class_means import prototype_loader_config
@@ -85,30 +86,20 @@ def read_split(cfg: Config, name: str) -> Split:
 
 def check_labels(split: Split, num_classes: int, findings: Findings) -> list[list[int]]:
     """Find labels that no multi-hot target can hold; returns the lists that are in order."""
-    good, shapeless, outside, twice = [], [], [], []
-    for index, labels in enumerate(split.labels):
-        where = f'{split.paths[index] if split.paths else f"image {index}"}: {labels}'
-        labels = labels.tolist() if hasattr(labels, 'tolist') else labels
-        is_list = isinstance(labels, (list, tuple))
-        if not is_list or not all(type(label) is int for label in labels):
-            shapeless.append(where)
-            continue
-        if any(not 0 <= label < num_classes for label in labels):
-            outside.append(where)
-        elif len(set(labels)) < len(labels):
-            twice.append(where)
-        good.append([label for label in set(labels) if 0 <= label < num_classes])
-    for found, what in (
-        (shapeless, 'no list of integers as gt_label'),
-        (outside, f'a label outside 0..{num_classes - 1}'),
-        (twice, 'a label twice (it would count as 2 in the target)'),
-    ):
-        if found:
-            findings.add(
-                f'{split.name}: {what} in {len(found)} of {len(split.labels)} images, '
-                f'such as {found[0]}'
-            )
-    return good
+    labels = [item.tolist() if hasattr(item, 'tolist') else item for item in split.labels]
+    faults = label_faults(labels, num_classes)
+    for what, images in faults.items():
+        first = images[0]
+        where = f'{split.paths[first] if split.paths else f"image {first}"}: {split.labels[first]}'
+        findings.add(
+            f'{split.name}: {what} in {len(images)} of {len(labels)} images, such as {where}'
+        )
+    shapeless = set(faults.get(NO_LIST, ()))
+    return [
+        [label for label in set(item) if 0 <= label < num_classes]
+        for image, item in enumerate(labels)
+        if image not in shapeless
+    ]
 
 
 def describe(split: Split, num_classes: int, findings: Findings) -> None:

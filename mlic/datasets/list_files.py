@@ -96,6 +96,9 @@ def read_lines(path: str | Path) -> list[str]:
     return lines
 
 
+NO_LIST = 'no list of integers as gt_label'
+
+
 def label_faults(labels: list, num_classes: int | None) -> dict[str, list[int]]:
     """What keeps labels from being a multi-hot target, each with the numbers of its images.
 
@@ -107,7 +110,7 @@ def label_faults(labels: list, num_classes: int | None) -> dict[str, list[int]]:
     for image, indices in enumerate(labels):
         fault = None
         if not isinstance(indices, (list, tuple)) or any(type(i) is not int for i in indices):
-            fault = 'no list of integers as gt_label'
+            fault = NO_LIST
         elif num_classes is not None and any(not 0 <= i < num_classes for i in indices):
             fault = f'a label outside 0..{num_classes - 1}'
         elif len(set(indices)) < len(indices):
