@@ -177,7 +177,7 @@ def test_inference_and_export_give_the_cpus_scores(tmp_path):
         MultiLabelInferencer(str(checkpoint), str(config), device)([str(tmp_path / 'photo.png')])
         for device in ('cpu', DEVICE)
     ]
-    cpu, gpu = (np.asarray(result[0]['pred_scores']) for result in scores)
+    cpu, gpu = (list(found.scores.values()) for [found] in scores)
     np.testing.assert_allclose(gpu, cpu, atol=2e-3)
     out = tmp_path / 'model.onnx'
     arguments = [config, checkpoint, '--size', 64, 64]

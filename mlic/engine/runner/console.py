@@ -95,7 +95,8 @@ class ConsoleRunner(Runner):
         """Lay out the weights, compile parts, and wrap the model as mmengine does."""
         if self.cfg.get('channels_last'):
             model = model.to(memory_format=torch.channels_last)
-        compile_parts(model, self.cfg.get('compiled_parts') or ())
+        options = self.cfg.get('compile_options') or {}
+        compile_parts(model, self.cfg.get('compiled_parts') or (), **options)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
