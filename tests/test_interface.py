@@ -39,7 +39,12 @@ RENAMED_TOOLS = {
     'publish.py': 'publish_model.py',
 }
 NEW_TOOLS = {
-    'analysis_tools/compare_precision.py': ['--cfg-options', '--help', '--precision', '--threshold'],
+    'analysis_tools/compare_precision.py': [
+        '--cfg-options',
+        '--help',
+        '--precision',
+        '--threshold',
+    ],
 }
 NEW_OPTIONS = {
     'compare.py': {'--tune'},
