@@ -82,16 +82,16 @@ def describe_scores(
 
 
 def describe_metrics(blocks: dict[str, Block], classes: list[str]) -> str:
-    """A row for each metric and protocol: its value in both precisions, and the change."""
+    """A row for each metric and a column for each protocol: the second's value, and its change."""
     protocols = list(PROTOCOLS.values())
     before, after = (evaluate_block(block, classes, protocols) for block in blocks.values())
-    rows = [f'{"in percent":24}' + ''.join(f'{name:>10}' for name in (*blocks, 'change'))]
-    for protocol, old, new in zip(protocols, before.metrics, after.metrics):
-        rows += [
-            f'{protocol.name + "/" + key:24}{old[key]:10.3f}{new[key]:10.3f}'
-            f'{new[key] - old[key]:+10.3f}'
-            for key in old
-        ]
+    float32, lowered = blocks
+    rows = [f'{lowered}, and its change from {float32}; in percent']
+    rows.append(' ' * 8 + ''.join(f'{protocol.name:>17}' for protocol in protocols))
+    for key in max(after.metrics, key=len):
+        pairs = [(old.get(key), new.get(key)) for old, new in zip(before.metrics, after.metrics)]
+        cells = ['-' if new is None else f'{new:.2f} {new - old:+.3f}' for old, new in pairs]
+        rows.append(f'{key:8}' + ''.join(f'{cell:>17}' for cell in cells))
     return '\n'.join(rows)
 
 
