@@ -20,8 +20,12 @@ PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
 def eval_precision(cfg: Config) -> str:
-    """The config's ``eval_precision``, 'float32' without one."""
-    return cfg.get('eval_precision', 'float32')
+    """The config's ``eval_precision``, 'float32' without one.
+
+    Raises:
+        ValueError: If it is not one of :data:`PRECISIONS`.
+    """
+    return _checked(cfg.get('eval_precision', 'float32'))
 
 
 def usable_precision(precision: str, model: nn.Module) -> str:
@@ -30,13 +34,17 @@ def usable_precision(precision: str, model: nn.Module) -> str:
     Raises:
         ValueError: If it is not one of :data:`PRECISIONS`.
     """
+    if _checked(precision) == 'bfloat16' and device_of(model).type == 'cuda' and not has_bfloat16():
+        print_log('This GPU has no bfloat16: predictions in float16.', 'current')
+        return 'float16'
+    return precision
+
+
+def _checked(precision: str) -> str:
     if precision not in PRECISIONS:
         raise ValueError(
             f'a precision (eval_precision) is one of {", ".join(PRECISIONS)}, got {precision!r}'
         )
-    if precision == 'bfloat16' and device_of(model).type == 'cuda' and not has_bfloat16():
-        print_log('This GPU has no bfloat16: predictions in float16.', 'current')
-        return 'float16'
     return precision
 
 

@@ -171,9 +171,13 @@ def test_bfloat16_becomes_float16_where_a_gpu_has_none(monkeypatch):
     assert usable_precision('bfloat16', layer) == 'bfloat16'
 
 
-def test_an_unknown_precision_is_refused_by_name():
+def test_an_unknown_precision_is_refused_by_name(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"\(eval_precision\) is one of float32, .*, got 'fp16'"):
         usable_precision('fp16', nn.Linear(2, 2))
+    arguments = [DIGITS, '--work-dir', tmp_path, '--cfg-options', 'eval_precision=fp16']
+    end = call_tool('tools/train.py', *arguments)
+    assert "is one of float32, bfloat16, float16, got 'fp16'" in str(end) + capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loop_that_cannot_obey_is_refused():
