@@ -31,7 +31,6 @@ from tests.step_counter import StepCounter
 from tests.tiny_runs import DIGITS, RESNET, plain_model, sarl_model, tiny_config, write_run
 
 CLASSES, BATCH = 10, 4
-LOWERED = ('bfloat16', 'float16')
 
 
 def model_of(head, neck=None):
@@ -70,8 +69,11 @@ def built(model, **head):
 # ---------------------------------------------------------------- predictions on the host
 
 
-@pytest.mark.parametrize('decision', [dict(thr=0.4), dict(thr=None, topk=3)], ids=str)
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize(
+    'name, decision',
+    [*((name, dict(thr=0.4)) for name in HEADS), ('baseline', dict(thr=None, topk=3))],
+    ids=str,
+)
 @torch.no_grad()
 def test_predictions_on_the_host_are_those_of_the_head(name, decision):
     model, batch = built(HEADS[name], **decision)
@@ -119,8 +121,9 @@ def test_a_head_that_predicts_otherwise_keeps_its_way():
     predict_on_host(nn.Linear(2, 2))  # no head at all
 
 
-@pytest.mark.parametrize('precision', LOWERED)
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize(
+    'name, precision', [*((name, 'bfloat16') for name in HEADS), ('csra', 'float16')]
+)
 @torch.no_grad()
 def test_scores_are_float32_whatever_the_model_computes_in(name, precision):
     model, batch = built(HEADS[name])
@@ -322,6 +325,10 @@ def test_the_tools_agree_on_what_a_precision_changes(tmp_path, capsys):
         assert float(row[2 * index + 1]) == pytest.approx(new, abs=0.006)
         assert float(row[2 * index + 2]) == pytest.approx(new - old, abs=0.0006)
     assert re.search(r'\n +sadcl +standard +asl +mmpretrain\n', lines)
+    page = tmp_path / 'report.html'
+    options = ['--num', 0, '--out', page, '--cfg-options', *few, 'eval_precision=bfloat16']
+    assert call_tool('tools/analysis_tools/report.py', *arguments[:2], *options) is None
+    assert 'predicted in bfloat16' in page.read_text(encoding='utf-8')
     same = call_tool(tool, *arguments, '--precision', 'float32')
     assert 'choose another' in str(same) + capsys.readouterr().err
 
