@@ -8,7 +8,7 @@ from collections import Counter
 import torch
 from mmengine import dist
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mlic.engine.checkpoints.training_state import (
@@ -19,6 +19,7 @@ from mlic.engine.checkpoints.training_state import (
 from mlic.engine.mmengine_internals import log_file
 
 from .compiled_parts import compile_parts
+from .evaluation_loops import evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
 
 # beginnings of messages that nobody acts upon, of mmengine
@@ -98,6 +99,14 @@ class ConsoleRunner(Runner):
         options = self.cfg.get('compile_options') or {}
         compile_parts(model, self.cfg.get('compiled_parts') or (), **options)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of validation, which obeys the config's ``eval_precision``."""
+        return super().build_val_loop(evaluation_loop(loop, 'val', self.cfg))
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of testing, likewise."""
+        return super().build_test_loop(evaluation_loop(loop, 'test', self.cfg))
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """The logger, as mmengine builds it."""
