@@ -228,6 +228,7 @@ class MultiLabelInferencer:
             outcomes = self._forward(items, [name for name, _ in batch], attention)
             for (name, source), outcome in zip(batch, outcomes):
                 if isinstance(outcome, DataSample):
+                    outcome.set_pred_score(outcome.pred_score.float())  # of a head's own predict
                     outcome.set_pred_label(decide(outcome.pred_score, thr, topk))
                 yield name, source, outcome
 

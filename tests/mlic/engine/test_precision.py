@@ -216,6 +216,9 @@ def test_a_model_is_made_ready_in_a_lowered_precision_only():
 
 def test_validation_and_prototypes_of_a_run_obey_the_config(tmp_path):
     cfg = tiny_config(tmp_path, begin=2, epochs=2, eval_precision='bfloat16')
+    cfg.default_hooks.checkpoint.update(interval=-1, save_best=None, save_last=False)
+    for split in ('train', 'val'):
+        cfg[f'{split}_dataloader'].dataset.image_size = 64
     runner = ConsoleRunner.from_cfg(cfg)
     training, evaluation = [], []
 
