@@ -173,7 +173,7 @@ def test_no_metric_is_nan_whatever_is_missing(seed):
     shape = rng.integers(1, 6, 2)
     pred, target = rng.integers(0, 3, shape) / 2, rng.random(shape) < 0.2
     ignore = rng.random(shape) < 0.3
-    ignore[0, 0], target[0, 0] = False, True
+    ignore[:, 0], target[0, 0] = False, True
     for protocol in PROTOCOLS:
         values = MLICMetric.calculate(pred, target, protocol, ignore=ignore).values()
         assert all(0 <= value <= 100 + 1e-9 for value in values)
