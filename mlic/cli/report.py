@@ -37,6 +37,7 @@ from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
 from mlic.files import write_text
+from mlic.names import first_names
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
 
@@ -109,7 +110,7 @@ def card(
         picture=picture_uri(picture),
     )
     if block.unknown is not None:
-        entry['unknown'] = [names[c] for c in np.flatnonzero(block.unknown[image])]
+        entry['unknown'] = first_names(names[c] for c in np.flatnonzero(block.unknown[image]))
     if model is not None:
         entry['overlay'] = picture_uri(overlay_attention(picture, sample.attention[label]))
     return entry

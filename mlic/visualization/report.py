@@ -154,7 +154,7 @@ def render_page(title: str, data: dict) -> str:
             chosen on the page were fitted on: of these predictions) and ``start_fitted_on`` (the
             same of those that it starts with, or None). Where labels are unknown also ``known``
             (of each class, the percentage of images whose label is known), and ``unknown`` of
-            mistakes and missed (names, as ``true``).
+            mistakes and missed (a text).
 
     Returns:
         str: HTML. Titles, names and paths are shown as text, whatever they hold.

@@ -196,7 +196,7 @@ ARRAYS = numpy_strategies.arrays(
     numpy_strategies.scalar_dtypes() | numpy_strategies.unicode_string_dtypes(max_len=3),
     some.just((2, 2)) | numpy_strategies.array_shapes(min_dims=0, max_side=3),
 )
-KEYS = some.sampled_from(('pred', 'target', 'ignore', 'classes', 'more'))
+KEYS = some.sampled_from(('pred', 'target', 'ignore', 'unknown', 'classes', 'more'))
 
 
 @settings(SAME_EXAMPLES, max_examples=100)

@@ -232,7 +232,7 @@ def test_browser_leaves_out_what_is_unknown(open_page):
     known = (100 - 100 * unknown.mean(axis=0)).round(1)
     data = page_data(known=known.tolist())[0]
     data.update(prediction_data(pred, target, unknown, data['classes']))
-    data['mistakes'][0]['unknown'] = ['class 3', 'class 4']
+    data['mistakes'][0]['unknown'] = 'class 3, class 4'
     page = open_page(data)
     expected = MLICMetric.calculate(pred, target, topk=None, ignore=unknown)
     shown = shown_metrics(page, 'means')
@@ -493,8 +493,8 @@ def test_tool_writes_a_page_of_what_is_known(tmp_path):
     columns = {protocol['name']: protocol for protocol in data['protocols']}
     assert columns['asl']['metrics'] == pytest.approx(expected) and columns['asl']['classes'] == 9
     for entry in data['mistakes'] + data['missed']:
-        assert entry['unknown'] and entry['label'] not in entry['unknown']
-        assert not set(entry['true']) & set(entry['unknown'])
+        assert entry['unknown'] and entry['label'] not in entry['unknown'].split(', ')
+        assert not set(entry['true']) & set(entry['unknown'].split(', '))
     np.savez(tmp_path / 'all.npz', pred=pred, target=target, classes=np.array(NAMES))
     options = ('--pred', tmp_path / 'all.npz', '--cfg-options', *SMALL)
     with pytest.raises(SystemExit, match='image 0 has other unknown labels'):
