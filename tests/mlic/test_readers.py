@@ -257,13 +257,15 @@ def write_predictions(root):
         pred=np.array([[0.5, 0.25], [0.125, 1.0]]),
         target=np.eye(2, dtype=np.uint8),
         ignore=np.zeros((2, 2), bool),
+        unknown=np.array([[False, True], [False, False]]),
         classes=['cat', 'dog'],
     )
 
 
 def predictions_of(root):
     block, names = read_predictions(root / 'p.npz')
-    return block.pred.tolist(), block.target.astype(int).tolist(), names
+    unknown = np.zeros(block.pred.shape, bool) if block.unknown is None else block.unknown
+    return block.pred.tolist(), block.target.astype(int).tolist(), unknown.tolist(), names
 
 
 def predictions_oracle(root):
@@ -273,10 +275,11 @@ def predictions_oracle(root):
             for name in archive.namelist()
         }
     pred, target = saved['pred.npy'], saved['target.npy'].astype(int)
-    if 'ignore.npy' in saved:
-        target = np.where(saved['ignore.npy'], 0, target)
+    unknown = saved.get('unknown.npy', np.zeros(pred.shape, bool))
+    for hidden in (saved.get('ignore.npy', unknown), unknown):
+        target = np.where(hidden, 0, target)
     names = saved.get('classes.npy', np.arange(pred.shape[1]).astype(str))
-    return pred.tolist(), target.tolist(), names.tolist()
+    return pred.tolist(), target.tolist(), unknown.tolist(), names.tolist()
 
 
 LOG = ''.join(
