@@ -8,7 +8,17 @@ from mlic.names import first_names
 
 from .choices import Choices, Questions, show
 from .finder import Found, ImageFinder
-from .flags import ABSENT, PRESENT, flag, is_class, is_number, looks_like_flags, plain_name
+from .flags import (
+    ABOUT_IMAGE,
+    ABSENT,
+    PRESENT,
+    flag,
+    is_class,
+    is_number,
+    looks_like_flags,
+    plain_name,
+    says_nothing,
+)
 from .splits import SPLIT_NAMES
 from .table import Table
 
@@ -217,10 +227,12 @@ def _choose_labels(
     """The columns of labels, and whether they are one for each label."""
     header, file = table.header, table.places[0][0]
     values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
-    flags = [i for i in values if looks_like_flags(values[i])]
+    unknown = {flag(value) for value in choices.unknown}
+    flags = [i for i in values if looks_like_flags(values[i], unknown)]
     decided = bool(choices.present or choices.absent)
     if named:
-        return named, decided or choices.sep is None and set(flags) == set(named)
+        are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
+        return named, bool(decided or choices.sep is None and are_flags)
     called = [i for i in rest if label_name(header[i])]
     numbers = {'', '-1', *PRESENT, *ABSENT}
     texts = [i for i in called if i not in flags or not values[i] <= numbers]
@@ -235,6 +247,12 @@ def _choose_labels(
             assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
             questions.ask(question, assumed, '--label-columns', *names)
         return texts, False
+    said = {flag(value) for value in [*choices.present, *choices.absent]} | unknown
+    if flags or decided:
+        rest = [
+            i for i in rest
+            if i in flags or values[i] <= said or not ABOUT_IMAGE.fullmatch(plain_name(header[i]))
+        ]  # fmt: skip
     rest = [i for i in rest if header[i]]  # one without a name is an index
     if not rest:
         unnamed = ' (one without a name is taken for an index)' if '' in header else ''

@@ -87,7 +87,7 @@ def _read_labels(
 ) -> tuple[dict[str, set[str]], str]:
     """{text: labels}, a line or what a mark separates, and which, in words."""
     try:
-        labels, form = read_cells(list(contents.values()), sep, many=True, blanks=False)
+        labels, _, form = read_cells(list(contents.values()), sep, many=True, blanks=False)
     except CellError as error:
         fault = f'{folder / list(contents)[error.row]}: {error}'
         if not error.separators:
