@@ -153,7 +153,7 @@ def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]
     negative = {i: len(labels) - positive[i] - gaps[i] for i in range(len(names))}
     for title, lacking in (
         ('without images', [name for i, name in enumerate(names) if not positive[i]]),
-        ('in every image', [name for i, name in enumerate(names) if not negative[i]]),
+        ('never absent', [name for i, name in enumerate(names) if not negative[i]]),
     ):
         some = first_names(lacking, form=repr)
         print(f'  {title:16} {len(lacking)} classes{": " if lacking else ""}{some}')
@@ -161,12 +161,9 @@ def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]
         unknown_names = [[str(names[i]) for i in one] for one in unknown]
         print(f'  unknown          {describe_unknown(unknown_names, names)}')
         width = min(max(len(str(name)) for name in names), 40)
-        print(
-            f'  {"class":{width}}' + ''.join(f'{x:>10}' for x in ('present', 'absent', 'unknown'))
-        )
-        for i, name in enumerate(names):
-            row = positive[i], negative[i], gaps[i]
-            print(f'  {name!s:{width}}' + ''.join(f'{count:>10}' for count in row))
+        rows = [(name, positive[i], negative[i], gaps[i]) for i, name in enumerate(names)]
+        for name, *counts in [('class', 'present', 'absent', 'unknown'), *rows]:
+            print(f'  {name!s:{width}}' + ''.join(f'{count:>10}' for count in counts))
 
 
 def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:

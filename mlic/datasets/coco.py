@@ -139,6 +139,13 @@ class COCOMultiLabel(MultiLabelDataset):
             | ({} if absent is None else dict(gt_label_absent=absent))
             for name, img_id, gt_label, absent in rows
         ]
+        partly = sum(absent is not None for absent in cached['absent'])
+        if partly:
+            print_log(
+                f'{self.ann_file}: {partly} images were not looked at for every class, the others '
+                'of which are unknown',
+                'current',
+            )
         return used_images(items, self.img_prefix, self.ann_file, labelled_only=self.labelled_only)
 
     def get_data_info(self, idx: int) -> dict:

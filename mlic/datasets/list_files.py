@@ -208,10 +208,11 @@ def used_images(
         first = first_of.setdefault(item['img_path'], item)
         for key in ('gt_label', 'gt_label_absent'):
             if first.get(key) != item.get(key):
+                values = [x.get(key) for x in (first, item)]
                 raise ValueError(
                     f'{source}: {printable(item["img_path"])} is listed again with other labels, '
-                    f'{short(first.get(key))} and {short(item.get(key))}'
-                    + (' known to be absent' if key != 'gt_label' else '')
+                    + ' and '.join('all others' if x is None else short(x) for x in values)
+                    + ' known to be absent' * (key == 'gt_label_absent')
                 )
     print_log(
         f'{source}: {len(items)} images{of}, {sum(not item["gt_label"] for item in items)} without '

@@ -129,7 +129,10 @@ def read_flags(
     names = [(i, table.header[i]) for i in columns]
     classes = first_names([name for _, name in names], 9)
     labels = [{name for i, name in names if cells[i] in there} for cells in table.rows]
-    gaps = [{name for i, name in names if cells[i] in unseen} for cells in table.rows]
+    gaps = [
+        {name for i, name in names if cells[i] in unseen} if unseen else set()
+        for cells in table.rows
+    ]
     meaning = f'{show(sorted(present & values))} is present, {show(sorted(absent & values))} absent'
     if unseen:
         meaning += f', {show(sorted(unknown & values))} unknown'

@@ -135,7 +135,7 @@ def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
     most = [f'{name} {count / len(unknown):.0%}' for name, count in counts.most_common()]
     empty = sum(len(names) == len(classes) for names in unknown)
     return (
-        f'{counts.total()} of {total} labels ({counts.total() / total:.1%}), most of '
+        f'{counts.total()} of {total} labels ({counts.total() / total:.1%}), most: '
         + first_names(most, 5)
         + f'; of {empty} images nothing is known' * bool(empty)
     )
