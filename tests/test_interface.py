@@ -41,9 +41,9 @@ NEW_OPTIONS = {
     'compare.py': {'--tune'},
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
-        '--split-column',
+        *('--split-column', '--unknown', '--unlisted'),
     },
-    'dataset_tools/from_folder.py': {'--sep'},
+    'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
 }
 RENAMED_OPTIONS = {
     **dict.fromkeys(('--thr', '--thr-file', '--thresholds'), '--threshold'),

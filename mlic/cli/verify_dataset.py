@@ -79,10 +79,15 @@ def read_split(cfg: Config, name: str) -> Split:
         name,
         parts[0].type,
         dataset.metainfo.get('classes'),
-        [info.get('gt_label') for info in infos],
+        [as_list(info.get('gt_label')) for info in infos],
         [info['img_path'] for info in infos] if from_files else [],
-        [info.get('gt_label_unknown', ()) for info in infos],
+        [as_list(info.get('gt_label_unknown', ())) for info in infos],
     )
+
+
+def as_list(labels: object) -> object:
+    """Labels of an array as a list; others as they are."""
+    return labels.tolist() if hasattr(labels, 'tolist') else labels
 
 
 def check_labels(
@@ -94,10 +99,7 @@ def check_labels(
         tuple[list[set[int]], list[set[int]]]: Of each image whose lists are lists, the labels and
             the unknown ones, those in range.
     """
-    labels, unknown = (
-        [item.tolist() if hasattr(item, 'tolist') else item for item in items]
-        for items in (split.labels, split.unknown)
-    )
+    labels, unknown = split.labels, split.unknown
     faults = label_faults(labels, num_classes, unknown)
     for what, images in faults.items():
         first = images[0]
