@@ -12,6 +12,7 @@ from .flags import (
     ABOUT_IMAGE,
     ABSENT,
     PRESENT,
+    UNKNOWN,
     flag,
     is_class,
     is_number,
@@ -73,11 +74,15 @@ class Columns:
     left_out: str
 
 
-def _two_values(table: Table, columns: list[int]) -> list[str]:
-    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not."""
+def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str]:
+    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not.
+
+    Values that mean that nobody looked do not count.
+    """
     counts = Counter(flag(cell) for i in columns for cell in table.column(i))
-    return sorted(counts, key=lambda value: (value == '', counts[value], value))[
-        : 2 * (len(counts) == 2)
+    values = counts.keys() - unknown
+    return sorted(values, key=lambda value: (value == '', counts[value], value))[
+        : 2 * (len(values) == 2)
     ]
 
 
@@ -263,11 +268,15 @@ def _choose_labels(
         words = [i for i in rest if not all(is_number(value) for value in values[i])]
         if len(rest) > 1 or not words:
             these = show([header[i] for i in rest])
-            marks = _two_values(table, rest) if len(rest) > 1 else ()
+            gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
+            marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
             if marks:
-                question = f'the columns {these} hold {show(marks)}'
+                question = f'the columns {these} hold {show([*marks, *sorted(gaps)])}'
                 assumed = f'each is a class and {marks[0]!r} says that it is there'
-                options = '--present', marks[0], '--absent', *marks[1:]
+                options = ['--present', marks[0], '--absent', *marks[1:]]
+                if gaps:
+                    assumed += f' and {show(sorted(gaps))} that it is unknown'
+                    options += ['--unknown', *sorted(gaps)]
                 questions.ask(question, assumed, *options)
                 return rest, True
             column = min(words or rest, key=lambda i: (len(values[i]) == 1, len(values[i])))

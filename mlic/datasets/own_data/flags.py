@@ -133,13 +133,15 @@ def read_flags(
         {name for i, name in names if cells[i] in unseen} if unseen else set()
         for cells in table.rows
     ]
-    meaning = f'{show(sorted(present & values))} is present, {show(sorted(absent & values))} absent'
+    present, absent, unknown = (sorted(marks & values) for marks in (present, absent, unknown))
+    meaning = f'{show(present)} is present, {show(absent)} absent'
     if unseen:
-        meaning += f', {show(sorted(unknown & values))} unknown'
-    blanks = sorted(unknown & values & BLANK)
+        meaning += f', {show(unknown)} unknown'
+    blanks = [mark for mark in unknown if mark in BLANK]
     if blanks and not choices.unknown:
-        typed = shlex.join(['--absent', *sorted(absent & values), *blanks])
-        meaning += f'; {typed} takes {show(blanks)} for absent'
+        others = [mark for mark in unknown if mark not in BLANK]
+        typed = ['--absent', *absent, *blanks, *(['--unknown', *others] if others else [])]
+        meaning += f'; {shlex.join(typed)} takes {show(blanks)} for absent'
     return labels, gaps, f'a column for each of {len(names)} classes, {classes} ({meaning})'
 
 
@@ -157,6 +159,9 @@ def _meanings(
     ):
         if both:
             raise ValueError(f'--{first} and --{second} both have {show(sorted(both))}')
+    asked = questions.options
+    if '--present' in asked and '--absent' in asked:  # by the columns, of other words
+        return {*asked['--present']}, {*asked['--absent']}, {*asked.get('--unknown', unknown)}
     if choices.present or choices.absent:
         return present, absent, unknown
     unknown = unknown or values & UNKNOWN

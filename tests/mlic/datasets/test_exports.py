@@ -340,6 +340,12 @@ ASKED = {
         ['--present', 'ay', '--absent', 'hindi'],
         WANTED,
     ),
+    'yes and no of another language, and a question mark': (
+        'image,cat,dog\na.jpg,ay,ay\nb.jpg,ay,hindi\nc.jpg,?,hindi\nd.jpg,hindi,ay\n',
+        "the columns 'cat', 'dog' hold 'hindi', 'ay', '?'",
+        ['--present', 'hindi', '--absent', 'ay', '--unknown', '?'],
+        [[], ['dog'], ['dog'], ['cat']],
+    ),
     'a part of 0 and 1 among classes': (
         'image,cat,dog,Set\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
         "'Set' ('0', …) look like no class",
