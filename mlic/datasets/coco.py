@@ -55,11 +55,10 @@ class COCOMultiLabel(MultiLabelDataset):
     the root that Roboflow writes, id 0, which often is called like one of the classes. Images may
     be named with the ``\\`` of Windows, or by absolute paths into the image folder.
 
-    Files whose images were not looked at for every class say so as LVIS's and Open Images' do:
-    an image with ``neg_category_ids`` has these classes for certain not, and every class that it
-    neither has nor lists there is in ``gt_label_unknown``. Classes of ``pos_category_ids`` are
-    present without an annotation; those of ``not_exhaustive_category_ids`` that an image has no
-    annotation of are unknown.
+    Images that were not looked at for every class say so as those of LVIS and Open Images do:
+    ``neg_category_ids`` are known to be absent, and every class that an image neither has nor lists
+    there is in ``gt_label_unknown``. ``pos_category_ids`` are present without an annotation,
+    ``not_exhaustive_category_ids`` without one are unknown.
 
     Images without an annotation are kept unless ``labelled_only``: train2014 / val2014 have
     82,783 / 40,504 images (what SADCL and Query2Label use), 82,081 / 40,137 with a label (what

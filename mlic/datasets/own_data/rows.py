@@ -85,9 +85,8 @@ def _read(
             set().union(*(sets[row] for row in rows))
             for sets in (said.present, said.absent, said.unknown)
         )
-        absent = absent if choices.unlisted == 'unknown' else None
         place = table.where(rows[0]), splits[rows[0]]
-        images.append(Image(path, names, *place, unknown, absent))
+        images.append(Image(path, names, *place, unknown, absent, choices.unlisted == 'absent'))
     lines = [*_describe(table, columns, said, confidence, choices)]
     if missing:
         lines.append(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')
@@ -271,7 +270,7 @@ def drop_no_label(images: list[Image]) -> list[str]:
     if not names or any(len(image.labels) > 1 for image in marked):
         return []
     for image in marked:
-        image.labels, image.unknown, image.absent = set(), set(), None  # all others are absent
+        image.labels, image.unknown, image.complete = set(), set(), True
     return [f'{show(sorted(names))} is taken for no label: {len(marked)} images']
 
 

@@ -20,8 +20,8 @@ class Image:
     """An image and its labels.
 
     ``path`` is relative to the image folder, ``where`` says where it was listed, ``split`` is None
-    where it is still to be chosen. ``unknown`` are the classes that are said to be unknown, and
-    ``absent`` those that are known to be absent; None: all others.
+    where it is still to be chosen. ``unknown`` and ``absent`` are the classes of which this is
+    said; all others are absent, or unknown where the image is not ``complete``.
     """
 
     path: str
@@ -29,11 +29,12 @@ class Image:
     where: str
     split: str | None = None
     unknown: set[str] = field(default_factory=set)
-    absent: set[str] | None = None
+    absent: set[str] = field(default_factory=set)
+    complete: bool = True
 
     def unknown_of(self, classes: list[str]) -> list[str]:
         """Those of the classes that nobody looked for in this image."""
-        if self.absent is None:
+        if self.complete:
             return [name for name in classes if name in self.unknown]
         known = self.labels | self.absent - self.unknown
         return [name for name in classes if name not in known]

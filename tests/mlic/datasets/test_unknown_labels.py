@@ -292,6 +292,16 @@ def test_folders_of_which_others_are_unknown():
     )
 
 
+def test_texts_beside_images_of_which_others_are_unknown():
+    write_photos(*(f'{i}.png' for i in range(20)))
+    for i in range(20):
+        text = [{'cat': 1, 'dog': 0}, {'dog': 1}][i % 2]
+        Path(f'photos/{i}.txt').write_text(json.dumps(text))
+    from_folder.main(['photos', '--sidecar', '--out', 'out', '--unlisted', 'unknown'])
+    wanted = [(['cat'], []), (['dog'], ['cat'])]
+    assert samples() == {f'{i}.png': wanted[i % 2] for i in range(20)}
+
+
 def test_splits_and_a_class_without_a_negative_go_by_what_is_known(capsys):
     write_photos(*(f'{i}.jpg' for i in range(20)))
     splits = []
@@ -326,7 +336,9 @@ def test_the_prior_of_a_class_counts_known_labels(tmp_path):
 def test_unknown_of_an_image_is_what_is_neither_there_nor_known_to_be_absent():
     names = ['a', 'b', 'c', 'd']
     assert Image('x', {'a'}, '', unknown={'c'}).unknown_of(names) == ['c']
-    assert Image('x', {'a'}, '', unknown={'c'}, absent={'b', 'c'}).unknown_of(names) == ['c', 'd']
+    assert Image('x', {'a'}, '', unknown={'c'}, absent={'b'}).unknown_of(names) == ['c']
+    image = Image('x', {'a'}, '', unknown={'c'}, absent={'b'}, complete=False)
+    assert image.unknown_of(names) == ['c', 'd']
     assert Image('x', {'a'}, '').unknown_of(names) == []
 
 
