@@ -76,10 +76,8 @@ def replace_data(cfg: Config, data: Config) -> None:
     parts = [cfg.model[part] for part in ('neck', 'head') if cfg.model.get(part)]
     if any('prior_prob' in part for part in parts):
         dataset = _build_without_pipeline(cfg.train_dataloader.dataset)
-        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-        unknown = sum(len(info.get('gt_label_unknown', ())) for info in infos)
-        known = len(infos) * num_classes - unknown
-        found['prior_prob'] = sum(len(info['gt_label']) for info in infos) / max(known, 1)
+        counts = [len(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
+        found['prior_prob'] = float(np.mean(counts)) / num_classes
     for part in parts:
         part.update({key: value for key, value in found.items() if key in part})
 
