@@ -131,7 +131,12 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     if num_images and not num_labels:
         need = 'nothing can be learnt' if split.name == 'train' else 'no metric is defined'
         findings.add(f'{split.name}: none of its {num_images} images has a label: {need}')
-    describe_classes(list(split.classes or range(num_classes)), labels, unknown)
+    one_sided = describe_classes(list(split.classes or range(num_classes)), labels, unknown)
+    if one_sided and split.name != 'train':
+        findings.add(
+            f'{split.name}: no class has a known positive and a known negative: '
+            'no metric is defined'
+        )
     labels_of = {}
     for path, *lists in zip(split.paths, split.labels, split.unknown):
         labels_of.setdefault(path, set()).add(labels_text(*lists))
@@ -149,8 +154,12 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
         print(f'  fingerprint      {known}')
 
 
-def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]]) -> None:
-    """Print which classes have no known positive or no known negative, and what is unknown."""
+def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]]) -> bool:
+    """Print which classes have no known positive or no known negative, and what is unknown.
+
+    Returns:
+        bool: Whether unknown labels leave every positive class without a known negative.
+    """
     positive, gaps = (Counter(i for one in sets for i in one) for sets in (labels, unknown))
     negative = {i: len(labels) - positive[i] - gaps[i] for i in range(len(names))}
     for title, lacking in (
@@ -166,6 +175,7 @@ def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]
         rows = [(name, positive[i], negative[i], gaps[i]) for i, name in enumerate(names)]
         for name, *counts in [('class', 'present', 'absent', 'unknown'), *rows]:
             print(f'  {name!s:{width}}' + ''.join(f'{count:>10}' for count in counts))
+    return bool(positive) and all(gaps[i] and not negative[i] for i in positive)
 
 
 def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:

@@ -117,6 +117,12 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
             yield (
                 f'{len(all_there)} have no known negative in {split}: {first_names(all_there, 8)}'
             )
+        one_sided = {name for name in all_there if unknown[split][name]}
+        if split != 'train' and counts[split] and counts[split].keys() <= one_sided:
+            yield (
+                f'warning: no class has a known positive and a known negative in {split}: '
+                'no metric is defined on it'
+            )
         few = [name for name in classes if 0 < counts[split][name] < FEW]
         if few and split != 'train':
             fault = 'their AP depends on a handful of images'

@@ -89,6 +89,17 @@ def test_known_and_unknown_labels_of_each_class_are_counted(capsys):
     assert 'unknown' not in others and '  never absent     0 classes\n' in others
 
 
+def test_a_split_without_a_known_negative_is_named_as_no_metric_is_defined(capsys):
+    def hide(content):
+        for item in content['data_list']:
+            item['gt_label_unknown'] = [i for i in range(3) if i not in item['gt_label']]
+
+    write_own(dict(train=hide, val=hide))
+    assert '1 problem to fix' in verify('--no-decode')
+    message = 'WRONG: val: no class has a known positive and a known negative: no metric is defined'
+    assert message in capsys.readouterr().out
+
+
 def test_an_image_listed_again_with_other_unknown_labels_is_named(capsys):
     split = image_checks.Split('train', 'X', CLASSES, [[0], [0]], ['a', 'a'], [[1], [1, 2]])
     findings = image_checks.Findings()

@@ -91,6 +91,7 @@ def test_chexpert_from_its_table_to_the_sample(capsys):
     printed = capsys.readouterr().out
     assert "('1' is present, '0' absent, blank, '-1' unknown)" in printed
     assert 'unknown: 20 of 40 labels (50.0%), most: ' in printed
+    assert 'no metric is defined' not in printed
     assert 'columns not used: Sex, Age, Frontal/Lateral, AP/PA' in printed
     found = convert('--unknown', '-1')  # and a blank is absent
     wanted = [(['Edema'], []), ([], []), ([], ['Fracture']), (['Fracture'], ['Edema'])]
@@ -279,12 +280,17 @@ def test_no_finding_says_that_all_is_absent_though_unlisted_is_unknown():
     }
 
 
-def test_folders_of_which_others_are_unknown():
+def test_folders_of_which_others_are_unknown(capsys):
     write_photos(*(f'{name}/{name}{i}.png' for name in CLASSES for i in range(10)))
     folder = Path('photos')
     from_folder.main([str(folder), '--out', 'out', '--unlisted', 'unknown'])
     found = samples()
     assert len(found) == 20
+    printed = capsys.readouterr().out
+    for split in ('val', 'test'):
+        fault = f'no class has a known positive and a known negative in {split}: no metric'
+        assert f'warning: {fault} is defined on it\n' in printed
+    assert 'negative in train: no metric' not in printed
     assert all(
         lists == ([name.split('/')[0]], [x for x in CLASSES if x != name.split('/')[0]])
         for name, lists in found.items()
