@@ -22,6 +22,8 @@ import projects.sadcl  # noqa: F401
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.losses.known_labels import loss_of_known
 from mlic.models.targets import host_copy, is_absent, is_present, positive_pairs, target_of
+from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss
+from tests import reference
 from tests.helpers import ROOT
 
 BCE = dict(type='CrossEntropyLoss', use_sigmoid=True)
@@ -277,6 +279,34 @@ def test_an_image_of_which_nothing_is_known_has_no_loss_and_a_graph():
             losses, feats_grad, grads, _ = step(settings, feats_shape, prepared(0.0, nothing))
             assert all(loss == 0 for loss in losses.values()), name
             assert not feats_grad.any() and None not in grads.values(), name
+
+
+# --- contrast ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('gather', [False, True])
+@pytest.mark.parametrize('target', [TARGET, TARGET[:, :3], TARGET.flip(1) * 0, TARGET * NAN])
+def test_prototypes_are_contrasted_with_the_images_where_the_class_is_known(target, gather):
+    num_classes = target.shape[1]
+    z, prototypes = draw(4, num_classes, 3), draw(num_classes, 3, seed=1)
+    loss = PSCLLoss(gather=gather)(z, prototypes, target)
+    expected = reference.pscl(z, prototypes, target, 0.07)
+    assert_close(loss, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, (z, prototypes), retain_graph=True),
+        torch.autograd.grad(expected, (z, prototypes)),
+    ):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('anchors', ['all', 'official'])
+def test_samples_are_contrasted_where_the_class_is_known_to_be_present(anchors):
+    features = draw(4, 2, 5, 3)
+    image, label = positive_pairs(TARGET)
+    loss = SSCLLoss(anchors=anchors)(
+        features[image, :, label].transpose(0, 1), TARGET, image, label
+    )
+    assert_close(loss, reference.sscl(features, TARGET.nan_to_num(0.0), 0.2, anchors))
 
 
 # --- the preprocessor --------------------------------------------------------------------------
