@@ -34,6 +34,7 @@ class HideLabels(Dataset):
         self.source = DATASETS.build(dict(type=of, pipeline=(), **source))
         if self.source.CLASSES is None:
             raise ValueError(f'HideLabels needs a data set with classes, and {of} names none')
+        self.num_classes = len(self.source.CLASSES)
         self.share = share
         self.hide_seed = hide_seed
         steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
@@ -66,7 +67,7 @@ class HideLabels(Dataset):
 
     def _hide(self, info: dict, idx: int) -> dict:
         """Move the hidden classes of an image from its labels to the unknown ones."""
-        draws = np.random.default_rng([self.hide_seed, idx]).random(len(self.CLASSES))
+        draws = np.random.default_rng([self.hide_seed, idx]).random(self.num_classes)
         hidden = np.flatnonzero(draws < self.share).tolist()
         unknown = sorted({*hidden, *info.get('gt_label_unknown', ())})
         labels = [label for label in info['gt_label'] if label not in hidden]

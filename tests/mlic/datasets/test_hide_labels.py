@@ -22,7 +22,7 @@ class SomeLabels(BaseDataset):
     METAINFO = dict(classes=tuple('abcdefghij'))
 
     def __init__(self, **kwargs):
-        super().__init__(ann_file='', **kwargs)
+        super().__init__(ann_file='', serialize_data=False, **kwargs)  # which collects garbage
 
     def load_data_list(self):
         target = np.random.default_rng(5).random((IMAGES, CLASSES)) < 0.3
@@ -98,7 +98,7 @@ def test_the_labels_of_prototypes_are_hidden_too():
     scenes = dict(num_images=8, image_size=32)
     change = dict(type='HideLabels', of='DigitScenes', share=0.5, **scenes)
     cfg.train_dataloader.dataset.update(change)
-    (batch, _) = build_prototype_loader(cfg)
+    (batch,) = build_prototype_loader(cfg)
     expected = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': ()})
     for index, sample in enumerate(batch['data_samples']):
         assert sample.gt_label_unknown == expected.get_data_info(index)['gt_label_unknown']
