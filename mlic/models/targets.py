@@ -71,7 +71,7 @@ def fill_unknown(target: Tensor, samples: Sequence[DataSample], value: float) ->
         return target
     needs_float = value != value and not target.is_floating_point()
     target = target.float() if needs_float else target.clone()
-    row, label = to_device(torch.tensor(entries).T.contiguous(), target.device)
+    row, label = torch.tensor(entries).unbind(1)  # on the host, as the target of a training is
     target[row, label] = value
     return target
 
