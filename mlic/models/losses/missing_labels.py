@@ -84,8 +84,7 @@ class ExpectedPositiveLoss(MissingLabelLoss):
     Args:
         loss (dict): See ``MissingLabelLoss``.
         expected (float): k, the mean number of labels of an image.
-        weight (float): :math:`\lambda`. Defaults to 1.0, the paper's, for an inner loss that is
-            averaged over classes, too.
+        weight (float): :math:`\lambda`. Defaults to 1.0.
     """
 
     def __init__(self, loss: dict, expected: float, weight: float = 1.0) -> None:
