@@ -1,4 +1,4 @@
-"""The hidden labels are left out, with as many positive scores as expected: EPR (Cole et al., 2021).
+"""The hidden labels are left out, and scores add up to the expected labels, EPR (Cole et al. 2021).
 
 tools/train.py configs/sadcl/baseline_efficientnet-lite0_digits128_hidden-expected-positive.py
 2 cores: not run.

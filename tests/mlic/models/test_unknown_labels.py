@@ -263,6 +263,16 @@ def test_where_all_is_known_a_head_loses_what_it_did(settings, feats_shape, apar
     same(losses.get('loss_cls', losses.get('loss')), expected)
 
 
+def test_what_is_remembered_of_embeddings_is_of_known_labels():
+    settings = dict(SADCL, prototype_momentum=0.5, bank_threshold=-1.0)
+    before = {name: value.clone() for name, value in make_head(settings).named_buffers()}
+    after = step(settings, EMBEDS, prepared(1.0))[3]
+    changed = (after['memory_bank'] != before['memory_bank']).any(dim=2)
+    assert torch.equal(changed, TARGET == 1)
+    changed = (after['prototypes'] != before['prototypes']).any(dim=1)
+    assert torch.equal(changed, (TARGET == 1).any(dim=0))
+
+
 def test_a_head_of_somebody_else_leaves_them_out_as_well():
     class Head(MultiLabelClsHead):
         pass
