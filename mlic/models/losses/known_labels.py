@@ -24,7 +24,7 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
     Args:
         loss (nn.Module): mmpretrain's or one that is called like them, ``loss(cls_score, target,
             avg_factor=B, reduction_override='none')`` being (B, C). One with a true attribute
-            ``takes_unknown`` gets the target as it is, with NaN, and without the override.
+            ``takes_unknown`` is called with the two alone, NaN and all.
         cls_score (Tensor): (B, C) logits.
         target (Tensor): (B, C), multi-hot or between 0 and 1; NaN where it is unknown.
         **kwargs: More for the loss.
@@ -35,7 +35,9 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
     Raises:
         ValueError: If a target has unknown entries and the loss is not one of its entries.
     """
-    if getattr(loss, 'takes_unknown', False) or not any_unknown(target):
+    if getattr(loss, 'takes_unknown', False):
+        return loss(cls_score, target, **kwargs)
+    if not any_unknown(target):
         return loss(cls_score, target, avg_factor=len(target), **kwargs)
     unknown = target.isnan()
     per_entry = loss_of_entries(

@@ -56,14 +56,14 @@ class WeakNegativeLoss(MissingLabelLoss):
             raise ValueError(f'weight must not be negative, got {weight}')
         self.weight = weight
 
-    def forward(self, cls_score: Tensor, target: Tensor, avg_factor: int) -> Tensor:
+    def forward(self, cls_score: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (B, C) and a target (B, C), NaN where it is unknown."""
         if not any_unknown(target):
-            return self.loss(cls_score, target, avg_factor=avg_factor)
+            return self.loss(cls_score, target, avg_factor=len(target))
         unknown = target.isnan()
         weight = 1 / max(target.shape[1] - 1, 1) if self.weight is None else self.weight
         per_entry = loss_of_entries(self.loss, cls_score, target.masked_fill(unknown, 0))
-        return torch.where(unknown, weight * per_entry, per_entry).sum() / avg_factor
+        return torch.where(unknown, weight * per_entry, per_entry).sum() / len(target)
 
 
 @MODELS.register_module()
@@ -96,7 +96,7 @@ class ExpectedPositiveLoss(MissingLabelLoss):
         self.expected = expected
         self.weight = weight
 
-    def forward(self, cls_score: Tensor, target: Tensor, avg_factor: int) -> Tensor:
+    def forward(self, cls_score: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (B, C) and a target (B, C), NaN where it is unknown."""
         found = gather_rows(at_least_float32(cls_score).sigmoid().sum(dim=1))  # (N,)
         distance = (found.mean() - self.expected) / cls_score.shape[1]
@@ -124,16 +124,15 @@ class PriorSmoothLoss(MissingLabelLoss):
 
     def __init__(self, loss: dict, prior: float | Sequence[float], smoothing: float = 0.1) -> None:
         super().__init__(loss)
-        prior = torch.as_tensor(prior, dtype=torch.float32)
-        if not 0 <= smoothing <= 1 or not bool(((prior >= 0) & (prior <= 1)).all()):
+        priors = [prior] if isinstance(prior, (int, float)) else prior
+        if not all(0 <= value <= 1 for value in (*priors, smoothing)):
             raise ValueError(
-                f'prior and smoothing must lie between 0 and 1, got {prior.tolist()} and '
-                f'{smoothing}'
+                f'prior and smoothing must lie between 0 and 1, got {prior} and {smoothing}'
             )
         self.smoothing = smoothing
-        self.register_buffer('prior', prior, persistent=False)
+        self.register_buffer('prior', torch.tensor(prior), persistent=False)
 
-    def forward(self, cls_score: Tensor, target: Tensor, avg_factor: int) -> Tensor:
+    def forward(self, cls_score: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (B, C) and a target (B, C), NaN where it is unknown.
 
         Raises:
@@ -143,6 +142,6 @@ class PriorSmoothLoss(MissingLabelLoss):
             raise ValueError(
                 f'PriorSmoothLoss has {len(self.prior)} priors for {target.shape[1]} classes'
             )
-        assumed = target.nan_to_num(nan=0.0).to(cls_score.dtype)
+        assumed = at_least_float32(target.nan_to_num(nan=0.0))
         smoothed = torch.lerp(assumed, self.prior.to(assumed).expand_as(assumed), self.smoothing)
-        return self.loss(cls_score, smoothed, avg_factor=avg_factor)
+        return self.loss(cls_score, smoothed, avg_factor=len(target))

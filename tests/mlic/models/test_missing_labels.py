@@ -35,7 +35,7 @@ def entries(known):
 
 def check(settings, expected, logits):
     """Value and gradient; ``expected`` is of the same logits."""
-    loss = MODELS.build(dict(settings, loss=INNER))(logits, TARGET, avg_factor=3)
+    loss = MODELS.build(dict(settings, loss=INNER))(logits, TARGET)
     assert_close(loss, expected, **EXACT)
     grads = [torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, expected)]
     assert_close(*grads, **EXACT)
@@ -55,7 +55,7 @@ def test_one_positive_label_weighs_as_much_as_all_the_weak_negatives():
     logits = torch.zeros(1, 4, dtype=torch.float64)
     target = torch.tensor([[NAN, 1.0, NAN, NAN]])
     bce = dict(type='CrossEntropyLoss', use_sigmoid=True)
-    loss = MODELS.build(dict(type='WeakNegativeLoss', loss=bce))(logits, target, avg_factor=1)
+    loss = MODELS.build(dict(type='WeakNegativeLoss', loss=bce))(logits, target)
     assert_close(loss.item(), 2 * math.log(2))
 
 
@@ -99,5 +99,5 @@ def test_an_option_out_of_range_is_named(settings, message):
 def test_priors_of_other_classes_are_refused():
     loss = MODELS.build(dict(type='PriorSmoothLoss', loss=INNER, prior=[0.5, 0.5]))
     with pytest.raises(ValueError, match='2 priors for 4 classes'):
-        loss(draw(), TARGET, avg_factor=3)
+        loss(draw(), TARGET)
     assert not loss.state_dict()  # a model of other classes can start from these weights
