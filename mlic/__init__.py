@@ -8,13 +8,17 @@ import io
 import warnings
 
 from . import image_reader  # noqa: F401  (first: OpenCV takes its limit when it is loaded)
-from .packages import check_stack
+from .packages import check_stack, only_models_that_import
 
 check_stack()
 
 # mmcv without compiled ops warns of one that this project does not use, and mmpretrain prints
 # that it has found no OneDL
-with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+with (
+    warnings.catch_warnings(),
+    contextlib.redirect_stdout(io.StringIO()),
+    only_models_that_import(),
+):
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     from . import datasets, engine, evaluation, models, visualization
 

@@ -3,7 +3,10 @@
 import importlib.util
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from unittest.mock import patch
 
 # module: the oldest version that was run, of torch that is safe; and what brings it, ours first
 STACK = {
@@ -47,6 +50,28 @@ def check_stack() -> None:
                 f'{packages[0]}',
                 stacklevel=3,
             )
+
+
+@contextmanager
+def only_models_that_import() -> Iterator[None]:
+    """While this holds, mmpretrain is imported without its models of images and text, if need be.
+
+    It imports them wherever transformers is installed, and with transformers 5 or later they end in
+    a TypeError (mmpretrain 1.3.6). Nothing here uses them; mmpretrain says that they are missing.
+    """
+    version = _version('transformers')
+    if version is None or _numbers(version) < _numbers('5'):
+        yield
+        return
+    find = metadata.distribution
+
+    def without_transformers(name: str) -> metadata.Distribution:
+        if name == 'transformers':
+            raise metadata.PackageNotFoundError(name)
+        return find(name)
+
+    with patch.object(metadata, 'distribution', without_transformers):
+        yield
 
 
 def require(package: str, extra: str, who: str) -> None:

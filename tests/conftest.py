@@ -6,6 +6,8 @@ import shutil
 import pytest
 from mmengine.registry import init_default_scope
 
+import mlic  # noqa: F401, before a test imports mmpretrain, whose import it mends
+
 
 def pytest_configure(config):
     """Tests see no GPU, but those with the mark ``gpu`` where they are asked for."""

@@ -64,6 +64,10 @@ class StepCounter:
         storage = tensor.untyped_storage()
         self._storages[storage._cdata] = StorageWeakRef(storage)
 
+    def unmark(self, tensor):
+        """From here on the tensor is the host's."""
+        self._storages.pop(tensor.untyped_storage()._cdata, None)
+
     def is_marked(self, tensor):
         ref = self._storages.get(tensor.untyped_storage()._cdata)
         return ref is not None and not ref.expired()
@@ -87,7 +91,9 @@ class _Functions(TorchFunctionMode):
         kwargs, counter = kwargs or {}, self.counter
         if func in TO_THE_HOST and counter.is_marked(args[0]):
             counter.wait(func.__name__)
-            return func(args[0].clone(), *args[1:], **kwargs)  # the host's own
+            copy = args[0].clone()  # the host's own
+            counter.unmark(copy)
+            return func(copy, *args[1:], **kwargs)
         if func is torch.Tensor.to and not counter.is_marked(args[0]):
             place = [*args[1:], *kwargs.values()]
             devices = [x for x in place if isinstance(x, (torch.device, str))]

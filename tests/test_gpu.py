@@ -2,6 +2,7 @@
 
 import copy
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from PIL import Image
 import projects.ml_decoder
 import projects.mulcon  # noqa: F401
 from mlic.apis import MultiLabelInferencer
+from mlic.apis.folding import prepare_for
 from mlic.engine.checkpoints.search import find_resumable
 from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.precision import autocast_to, device_of, predict_on_host
 from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import (
     EPOCHS,
@@ -168,6 +171,43 @@ def test_the_host_does_not_wait_in_a_step_of_the_second_stage(tmp_path):
         torch.cuda.set_sync_debug_mode('default')
 
 
+@pytest.mark.parametrize('dtype', BOUNDS, ids=str)
+@pytest.mark.parametrize('method', METHODS)
+@torch.no_grad()
+def test_evaluation_gives_the_cpus_scores_and_waits_once(method, dtype):
+    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=CLASSES, to_onehot=True)
+    cfg = dict(METHODS[method], data_preprocessor=dict(preprocessor, mean=[127], std=[64]))
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(cfg)).eval()
+    model.init_weights()
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    precision = str(dtype).removeprefix('torch.')
+
+    def scores():
+        samples = [DataSample().set_gt_label([i, 5]) for i in range(4)]
+        with autocast_to(precision if device_of(model).type == DEVICE else 'float32', model):
+            samples = model.test_step(dict(inputs=images, data_samples=samples))
+        assert not any(sample.gt_score.is_cuda for sample in samples)
+        return torch.stack([sample.pred_score for sample in samples])
+
+    expected = scores()
+    model = prepare_for(precision, model.to(DEVICE))
+    predict_on_host(model)
+    scores()  # cuDNN and cuBLAS start
+    torch.cuda.set_sync_debug_mode('warn')
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            found = scores()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    waits = [line for line in caught if 'synchronizing' in str(line.message)]
+    assert len(waits) == 1, [str(line) for line in waits]
+    assert found.dtype == torch.float32
+    atol = {torch.float32: 2e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}[dtype]
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
+
 def test_inference_and_export_give_the_cpus_scores(tmp_path):
     config = write_run(tmp_path, sarl_model(CLASSES))
     checkpoint = tmp_path / 'best_mAP.pth'
@@ -177,7 +217,7 @@ def test_inference_and_export_give_the_cpus_scores(tmp_path):
         MultiLabelInferencer(str(checkpoint), str(config), device)([str(tmp_path / 'photo.png')])
         for device in ('cpu', DEVICE)
     ]
-    cpu, gpu = (np.asarray(result[0]['pred_scores']) for result in scores)
+    cpu, gpu = (list(found.scores.values()) for [found] in scores)
     np.testing.assert_allclose(gpu, cpu, atol=2e-3)
     out = tmp_path / 'model.onnx'
     arguments = [config, checkpoint, '--size', 64, 64]

@@ -21,6 +21,7 @@ from tests.helpers import ROOT, call_tool
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
     'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
+    'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'DeferredInfoHook',
         'ForeachEMAHook',
@@ -41,8 +42,17 @@ RENAMED_TOOLS = {
     'dataset_tools/verify.py': 'dataset_tools/verify_dataset.py',
     'publish.py': 'publish_model.py',
 }
+NEW_TOOLS = {
+    'analysis_tools/compare_precision.py': [
+        '--cfg-options',
+        '--help',
+        '--precision',
+        '--threshold',
+    ],
+}
 NEW_OPTIONS = {
     'compare.py': {'--tune'},
+    **dict.fromkeys(('compute_prototypes.py', 'infer.py', 'test.py'), {'--precision'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         '--split-column',
@@ -55,6 +65,7 @@ RENAMED_OPTIONS = {
 }
 # which checkpoint a work directory stands for
 WITH_STAGE = {
+    'analysis_tools/compare_precision.py',
     *('analysis_tools/plot_embeddings.py', 'analysis_tools/report.py'),
     *('analysis_tools/show_attention.py', 'analysis_tools/show_prototypes.py'),
     *('deploy/export.py', 'deploy/verify.py'),
@@ -65,6 +76,7 @@ WITH_STORED_CONFIG = {'demo.py', 'infer.py', 'publish_model.py'}
 # each class's threshold, for a model that is given away
 WITH_STORED_THRESHOLDS = {'deploy/export.py', 'deploy/verify.py', 'publish_model.py'}
 TOOLS = {RENAMED_TOOLS.get(tool, tool): options for tool, options in BEFORE['tools'].items()}
+TOOLS.update(NEW_TOOLS)
 
 
 class FoundParser(BaseException):

@@ -30,6 +30,8 @@ env_cfg = dict(
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='MultiLabelVisualizer', vis_backends=vis_backends)
 
+# of the model in validation, tests and prototypes: 'bfloat16' and 'float16' are faster on GPUs
+eval_precision = 'float32'
 log_level = 'INFO'
 load_from = None
 load_from_classes = {}  # a class of the data and its name in load_from, where the two differ

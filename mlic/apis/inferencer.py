@@ -17,6 +17,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import LOADERS, image_to_draw
+from mlic.engine.runner.precision import autocast_to, predict_on_host, usable_precision
 from mlic.evaluation.thresholds import (
     ThresholdFile,
     of_classes,
@@ -27,14 +28,12 @@ from mlic.files import write_picture
 from mlic.image_reader import ImageReadError
 from mlic.visualization.multi_label_visualizer import draw_sample
 
-from .folding import fold_batch_norm
+from .folding import fold_batch_norm, prepare_for
 from .image_inputs import ImageInput, InputPipeline, as_its_own, list_inputs, portable, to_pixels
 from .model_outputs import predict_with_attention
 from .open_run import open_run
 from .prediction import Prediction, decide
 from .stored_config import refuse_stored
-
-DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 class MultiLabelInferencer:
@@ -54,14 +53,17 @@ class MultiLabelInferencer:
             'best'.
         allow_imports (Sequence[str]): Packages that the config in the checkpoint may import
             beside those of this installation. Defaults to none.
-        dtype (str): 'bfloat16' or 'float16' runs the model in mixed precision: the largest change
-            of a score seen was 0.030, and 0.004 (docs/inference.md). Defaults to 'float32'.
+        precision (str): 'bfloat16' or 'float16' lowers that of the model, not of the scores: the
+            largest change of one seen was 0.030, and 0.004 (docs/inference.md). Defaults to
+            'float32'.
 
     Attributes:
         checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
         classes (list[str]): Names of the classes.
         thresholds (ThresholdFile, optional): Each class's own in the checkpoint, which decide
             where no ``thr`` is given.
+        precision (str): What the model computes in: float16 where bfloat16 was asked of a GPU that
+            has none.
 
     Raises:
         ValueError: If there is no config, or a stored one that is refused; or weights, classes or
@@ -82,20 +84,18 @@ class MultiLabelInferencer:
         device: str | None = None,
         stage: str = 'best',
         allow_imports: Sequence[str] = (),
-        dtype: str = 'float32',
+        precision: str = 'float32',
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}')
         options = dict(stage=stage, device=device, allow_imports=allow_imports)
         run = open_run(checkpoint, config, **options)
         self.checkpoint, self.config = run.checkpoint, run.config
         self.classes, self.thresholds = run.classes, run.thresholds
         with refuse_stored(run.checkpoint.path) if config is None else nullcontext():
-            self.model = fold_batch_norm(run.model)
+            model = fold_batch_norm(run.model)
             self.pipeline = _build_pipeline(run.config)
-        device_type = next(self.model.parameters()).device.type
-        mixed = dtype != 'float32'
-        self._precision = dict(device_type=device_type, dtype=getattr(torch, dtype), enabled=mixed)
+        self.precision = usable_precision(precision, model)
+        self.model = prepare_for(self.precision, model)
+        predict_on_host(self.model)
         if self.thresholds:
             print_log(f'thresholds: {self.thresholds}', 'current')
 
@@ -228,7 +228,6 @@ class MultiLabelInferencer:
             outcomes = self._forward(items, [name for name, _ in batch], attention)
             for (name, source), outcome in zip(batch, outcomes):
                 if isinstance(outcome, DataSample):
-                    outcome.set_pred_score(outcome.pred_score.float())
                     outcome.set_pred_label(decide(outcome.pred_score, thr, topk))
                 yield name, source, outcome
 
@@ -254,7 +253,7 @@ class MultiLabelInferencer:
         """Images of one size; where the model fails with all of them together, one by one."""
         predict = predict_with_attention if attention else type(self.model).test_step
         try:
-            with torch.autocast(**self._precision):
+            with autocast_to(self.precision, self.model):
                 samples = predict(self.model, default_collate([item for _, item in pairs]))
             return [sample.cpu() for sample in samples]
         except Exception as error:

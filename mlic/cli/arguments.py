@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
+from mlic.engine.runner.precision import PRECISIONS
 from mlic.evaluation.matrices import DIFFICULT_RULES
 from mlic.evaluation.thresholds import ThresholdFile, read_thresholds, stored_thresholds
 from mlic.installation import find_config
@@ -156,6 +157,20 @@ def model_thresholds(
     if path is None:
         return own
     return stored_thresholds(read_thresholds(path).content(), classes, str(path))
+
+
+def add_precision_argument(
+    parser: argparse.ArgumentParser,
+    default: str | None = None,
+    without: str = "the config's eval_precision",
+) -> None:
+    """``--precision``; ``without`` says what is taken if it is not given."""
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default=default,
+        help=f'what the model computes in ({default or without})',
+    )
 
 
 def add_difficult_argument(parser: argparse.ArgumentParser) -> None:

@@ -60,6 +60,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments.add_number(parser, '--batch-size', 32, 'images at a time')
     arguments.add_number(parser, '--workers', 2, 'processes that read images', least=0)
+    arguments.add_precision_argument(parser, 'float32')
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.attention and args.no_pictures:
@@ -176,7 +177,12 @@ def run(args: argparse.Namespace) -> list[str]:
         )
     threshold = parse_score_threshold(args.threshold)
     inferencer = MultiLabelInferencer(
-        args.checkpoint, args.config, args.device, args.stage, args.allow_import
+        args.checkpoint,
+        args.config,
+        args.device,
+        args.stage,
+        args.allow_import,
+        args.precision,
     )
     print(f'checkpoint: {inferencer.checkpoint}')
     if args.topk:
@@ -189,7 +195,7 @@ def run(args: argparse.Namespace) -> list[str]:
         about = dict(decision=f'score >= {args.threshold or threshold}')
         if isinstance(threshold, ThresholdFile):
             about['thresholds'] = dict(zip(inferencer.classes, thr.tolist()))
-    about['checkpoint'] = inferencer.checkpoint.path
+    about.update(checkpoint=inferencer.checkpoint.path, precision=inferencer.precision)
     with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
         options = dict(thr=threshold, topk=args.topk, attention=args.attention)
         stream = inferencer.stream(

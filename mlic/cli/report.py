@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
-from mmengine.runner import Runner, autocast
+from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from rich.progress import track
 
@@ -31,6 +31,12 @@ from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.precision import (
+    autocast_to,
+    eval_precision,
+    predict_on_host,
+    usable_precision,
+)
 from mlic.evaluation.matrices import apply_difficult_rule, describe_empty
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
@@ -58,16 +64,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 @torch.no_grad()
-def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path) -> None:
-    """Predict the test set into an ``.npz`` file."""
+def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path) -> str:
+    """Predict the test set into an ``.npz`` file; returns in which precision."""
     adapt_to_device(cfg)
     loader = Runner.build_dataloader({**cfg.test_dataloader, 'dataset': dataset})
     evaluator = Evaluator(dict(type='MLICMetric', out_file=str(out_file)))
     evaluator.dataset_meta = dataset.metainfo
-    with autocast(enabled=(cfg.get('test_cfg') or {}).get('fp16', False)):
+    precision = usable_precision(eval_precision(cfg), model)
+    predict_on_host(model)
+    with autocast_to(precision, model):
         for data in track(loader, 'test set'):
             evaluator.process(model.test_step(data), data)
     evaluator.evaluate(len(dataset))
+    return precision
 
 
 def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], path: Path) -> None:
@@ -131,9 +140,10 @@ def main(argv: list[str] | None = None) -> None:
     threshold = arguments.choose_threshold(threshold, run.thresholds)
     check_data(cfg, ('test',))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    precision = 'float32'
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')
-        predict(model, dataset, cfg, args.pred)
+        precision = predict(model, dataset, cfg, args.pred)
     block, names = read_predictions(args.pred)
     report = evaluate_block(block, names, list(PROTOCOLS.values()), difficult=args.difficult)
     target, ignore = apply_difficult_rule(block, args.difficult)
@@ -153,6 +163,8 @@ def main(argv: list[str] | None = None) -> None:
         f'{len(target)} images, {len(names)} classes, {describe_empty(report.empty)}',
         f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}',
     ]
+    if precision != 'float32':
+        notes.append(f'predicted in {precision}')
     if block.difficult is not None:
         entries = int(block.difficult.sum())
         rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'

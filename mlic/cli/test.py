@@ -6,10 +6,14 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
+from mlic.apis.folding import fold_batch_norm
 from mlic.cli import arguments
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
+from mlic.engine.mmengine_internals import unwrap
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
@@ -34,7 +38,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--dry-run', action='store_true', help='check config, checkpoint and data, and stop'
     )
-    parser.add_argument('--amp', action='store_true', help='predict with mixed precision')
+    precision = parser.add_mutually_exclusive_group()
+    arguments.add_precision_argument(precision)
+    precision.add_argument(
+        '--amp',
+        action='store_const',
+        const='bfloat16',
+        dest='precision',
+        help='the same as --precision bfloat16',
+    )
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
     arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
     arguments.add_launch_arguments(parser)
@@ -49,8 +61,8 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.resume = False  # the config in a resumed run's folder says True
     # Testing needs none of what only training has; averaged weights are in the checkpoint.
     cfg.custom_hooks = []
-    if args.amp:
-        cfg.test_cfg.fp16 = True
+    if args.precision:
+        cfg.eval_precision = args.precision
     if args.split != 'test':
         use_split(cfg, args.split)
     metrics = own_metrics(cfg)
@@ -71,6 +83,19 @@ def load_config(args: argparse.Namespace) -> Config:
             beside = beside or per_class_path(cfg.load_from, cfg.work_dir)
             metrics[0].per_class_file = str(beside)
     return cfg
+
+
+def precision_of(runner: Runner) -> str:
+    """What the test's loop predicts in; a loop of the config's own, in float32."""
+    return getattr(runner.test_loop, 'precision', 'float32')
+
+
+class FoldHook(Hook):
+    """Fold BatchNorm for a lowered precision, once the weights are loaded."""
+
+    def before_test(self, runner: Runner) -> None:
+        if precision_of(runner) != 'float32':
+            fold_batch_norm(unwrap(runner.model))
 
 
 def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
@@ -120,12 +145,16 @@ def main(argv: list[str] | None = None) -> None:
     adapt_to_device(cfg)
     runner = ConsoleRunner.from_cfg(cfg)
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
+    runner.register_hook(FoldHook())
     metrics = runner.test()
     if not is_main_process():
         return
     if args.out and args.out.suffix == '.json':
         write_json(args.out, metrics)
     print(f'checkpoint: {args.found}')
+    precision = precision_of(runner)
+    if precision != 'float32':
+        print(f'predicted in {precision}')
     if args.out:
         print(f'saved: {args.out}')
     for metric in own_metrics(cfg)[:1]:

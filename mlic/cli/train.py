@@ -23,6 +23,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import check_launch, scale_for_accumulation
+from mlic.engine.runner.precision import eval_precision
 from mlic.installation import CONFIGS, command_words
 
 
@@ -79,6 +80,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
         scale_for_accumulation(cfg)
+    eval_precision(cfg)  # a wrong one is refused now, not after an epoch
     return cfg
 
 

@@ -105,7 +105,9 @@ class MLDecoderHead(TrainingParts, MultiLabelClsHead):
         attended, _ = self.attn(embeds, tokens, tokens, need_weights=False)
         embeds = self.attn_norm(embeds + self.attn_drop(attended))
         embeds = self.ffn_norm(embeds + self.ffn(embeds))
-        groups = torch.einsum('bgd,gds->bgs', embeds, self.weight)  # (B, G, S)
+        with torch.autocast(embeds.device.type, enabled=False):  # logits are of the weight's dtype
+            embeds = embeds.to(self.weight.dtype)
+            groups = torch.einsum('bgd,gds->bgs', embeds, self.weight)  # (B, G, S)
         return groups.flatten(1)[:, : self.num_classes] + self.bias
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:

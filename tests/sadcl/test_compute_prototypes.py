@@ -202,3 +202,15 @@ def test_wrapped_training_set_is_an_error(tmp_path):
     cfg.train_dataloader.dataset = Config(dict(type='RepeatDataset', times=2, dataset=dataset))
     with pytest.raises(ValueError, match='RepeatDataset has none: use a dataset without a wrapper'):
         build_prototype_loader(cfg)
+
+
+def test_a_lowered_precision_changes_prototypes_little(trained, tmp_path, capsys):
+    cfg, model = trained
+    out = tmp_path / 'made.npy'
+    arguments = (tmp_path / 'tiny.py', tmp_path / 'model.pth', '--out', out, '--threshold', 0)
+    run_tool(TOOL, *arguments, '--cfg-options', 'eval_precision=bfloat16')
+    assert 'training images, in bfloat16\n' in capsys.readouterr().out
+    made = torch.tensor(np.load(out, allow_pickle=False)).double()
+    expected = plain_prototypes(cfg, model, 0, 'positives')
+    assert not torch.equal(made, expected)
+    assert_close(made, expected, rtol=0, atol=0.02 * expected.abs().max().item())

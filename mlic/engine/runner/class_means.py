@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .precision import autocast_to, usable_precision
+
 
 def build_prototype_loader(cfg: Config, seed: int | None = None) -> DataLoader:
     """The training set in order, without augmentation, each image on one rank.
@@ -49,7 +51,11 @@ def prototype_loader_config(cfg: Config) -> Config:
 
 @torch.no_grad()
 def class_means(
-    model: nn.Module, loader: Iterable, threshold: float, log: Callable = lambda line: None
+    model: nn.Module,
+    loader: Iterable,
+    threshold: float,
+    log: Callable = lambda line: None,
+    precision: str = 'float32',
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the embeddings of confident positives over a data loader, over all ranks.
 
@@ -59,11 +65,14 @@ def class_means(
         loader (DataLoader): Images with labels.
         threshold (float): The score that a positive must exceed.
         log (callable): Takes a line of progress, about ten times. Defaults to none.
+        precision (str): Of the model; 'bfloat16' and 'float16' lower it. Scores and sums do not
+            follow. Defaults to 'float32'.
 
     Returns:
         tuple[Tensor]: Sums (C, D) and, per class, the number of positives (C,) and of
         confident ones (C,); float32.
     """
+    precision = usable_precision(precision, model)
     was_training = model.training
     model.eval()
     weight = model.head.fc.weight  # (C, D)
@@ -73,8 +82,9 @@ def class_means(
     every = max(1, len(loader) // 10)
     for index, batch in enumerate(loader, start=1):
         batch = model.data_preprocessor(batch, False)
-        feats = model.extract_feat(batch['inputs'])
-        score = model.head(feats).sigmoid()  # (B, C)
+        with autocast_to(precision, model):
+            feats = model.extract_feat(batch['inputs'])
+            score = model.head(feats).sigmoid()  # (B, C), float32
         target = torch.stack([sample.gt_score for sample in batch['data_samples']]) > 0
         chosen = target & (score > threshold)
         sums = torch.einsum('bc,bcd->cd', chosen.to(exact), feats[-1].to(exact))

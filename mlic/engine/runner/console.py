@@ -8,7 +8,7 @@ from collections import Counter
 import torch
 from mmengine import dist
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mlic.engine.checkpoints.training_state import (
@@ -18,6 +18,8 @@ from mlic.engine.checkpoints.training_state import (
 )
 from mlic.engine.mmengine_internals import log_file
 
+from .compiled_parts import compile_parts
+from .evaluation_loops import evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
 
 # beginnings of messages that nobody acts upon, of mmengine
@@ -85,15 +87,26 @@ class ConsoleRunner(Runner):
     """mmengine's Runner, with :class:`ConsoleFilter` on its terminal.
 
     ``channels_last = True`` in the config lays out weights and feature maps with the channels
-    last, before DDP arranges its buckets by them. The numbers stay the same up to rounding, and so
-    do checkpoints.
+    last, before DDP arranges its buckets by them. ``compiled_parts = ['backbone', 'neck']`` sends
+    these through ``torch.compile`` in training (:func:`compile_parts`). The numbers stay the same
+    up to rounding, and so do checkpoints.
     """
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Lay out the weights, and wrap the model as mmengine does."""
+        """Lay out the weights, compile parts, and wrap the model as mmengine does."""
         if self.cfg.get('channels_last'):
             model = model.to(memory_format=torch.channels_last)
+        options = self.cfg.get('compile_options') or {}
+        compile_parts(model, self.cfg.get('compiled_parts') or (), **options)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of validation, which obeys the config's ``eval_precision``."""
+        return super().build_val_loop(evaluation_loop(loop, 'val', self.cfg))
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """The loop of testing, likewise."""
+        return super().build_test_loop(evaluation_loop(loop, 'test', self.cfg))
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """The logger, as mmengine builds it."""

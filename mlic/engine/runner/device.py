@@ -54,7 +54,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         cfg.setdefault('channels_last', backbone.get('type') in CHANNELS_LAST)
         if cfg.get('randomness', {}).get('deterministic'):
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-        if optim_wrapper.get('dtype') == 'bfloat16' and not _has_bfloat16():
+        if optim_wrapper.get('dtype') == 'bfloat16' and not has_bfloat16():
             optim_wrapper.dtype = 'float16'
             say('This GPU has no bfloat16: mixed precision in float16.')
         return
@@ -77,7 +77,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         torch_dist.init_process_group('gloo', timeout=timeout)
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """Whether the GPU computes in bfloat16; torch's own answer counts a slow emulation, too."""
     return bool(torch.version.hip) or torch.cuda.get_device_capability()[0] >= 8
 

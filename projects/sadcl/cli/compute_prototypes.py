@@ -11,17 +11,20 @@ import argparse
 import numpy as np
 from torch import Tensor
 
+from mlic.apis.folding import prepare_for
 from mlic.apis.model_outputs import has_label_embeddings
 from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
     add_config_argument,
+    add_precision_argument,
     out_file,
 )
 from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.precision import eval_precision, usable_precision
 from mlic.files import atomic_write
 
 
@@ -42,6 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default='positives',
         help='divide by all images that have the class, or by those summed (%(default)s)',
     )
+    add_precision_argument(parser)
     add_cfg_options(parser, 'train_dataloader.batch_size=8')
     args = parser.parse_args(argv)
     if not 0 <= args.threshold < 1:
@@ -78,8 +82,10 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(f'no label embeddings to average: the model has {neck}, not SARLNeck')
     check_data(run.config, ('train',))
     loader = build_prototype_loader(run.config)
-    print(f'one pass over {len(loader.dataset)} training images')
-    sums, counts, confident = class_means(run.model, loader, args.threshold, print)
+    precision = usable_precision(args.precision or eval_precision(run.config), run.model)
+    print(f'one pass over {len(loader.dataset)} training images, in {precision}')
+    model = prepare_for(precision, run.model)
+    sums, counts, confident = class_means(model, loader, args.threshold, print, precision)
     divisor = counts if args.normalise_by == 'positives' else confident
     prototypes = (sums / divisor.clamp(min=1)[:, None]).cpu()  # (C, D)
     with atomic_write(args.out) as file:

@@ -15,6 +15,7 @@ from mlic.engine.runner.class_means import (
     class_means,
     prototype_loader_config,
 )
+from mlic.engine.runner.precision import eval_precision
 from mlic.names import first_names
 
 
@@ -97,7 +98,8 @@ class PrototypeHook(StageRestartHook):
         """Prototypes (C, D) of the training set; classes without one are named in the log."""
         loader = build_prototype_loader(runner.cfg, runner.seed)
         runner.logger.info(f'Prototypes: one pass over {len(loader.dataset)} training images')
-        sums, counts, confident = class_means(model, loader, self.threshold, runner.logger.info)
+        options = dict(log=runner.logger.info, precision=eval_precision(runner.cfg))
+        sums, counts, confident = class_means(model, loader, self.threshold, **options)
         prototypes = sums / counts.clamp(min=1)[:, None]
         classes = loader.dataset.metainfo.get('classes') or list(range(len(counts)))
         empty = [name for name, count in zip(classes, confident.tolist()) if count == 0]

@@ -183,10 +183,11 @@ class SARLNeck(TrainingParts, BaseModule):
     def _position_encoding(self, height: int, width: int, like: Tensor) -> Tensor:
         """Positions (1, T, D) in the dtype of the tokens; made once for each size."""
         key = (height, width, like.dtype, like.device)
-        if key in self._positions:
+        keeps = not torch.compiler.is_compiling()  # a graph depends on no dictionary
+        if keeps and key in self._positions:
             return self._positions[key]
         pos = sine_position_encoding(height, width, self.embed_dims, like.device)
         pos = pos.flatten(1).T[None].to(like.dtype)
-        if type(pos) is Tensor and not torch.compiler.is_compiling():  # no tracer's stand-in
+        if keeps and type(pos) is Tensor:  # no tracer's stand-in
             self._positions[key] = pos
         return pos

@@ -337,6 +337,7 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
 
     record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
     assert record['classes'] == CLASSES and record['decision'] == 'score >= 0.3'
+    assert record['precision'] == 'float32'
     assert len(record['failed']) == 1 and record['failed'][0].startswith(broken)
     pictures = [entry['picture'] for entry in record['images']]
     assert pictures == ['pictures/0.jpg', 'pictures/0_2.jpg']
@@ -377,11 +378,11 @@ def test_no_file_name_and_no_address_ends_the_tool(run, photos, tmp_path, capsys
     bad = ['http://127.0.0.1:1/a.jpg', 'http://a b/c.jpg', 'file:///etc/hostname', 'x://y/z.jpg']
     bad += ['http://[/', str(folder / 'pipe.jpg')]
     arguments = [*bad, folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
-    assert call_tool('tools/infer.py', *arguments) == 1
+    assert call_tool('tools/infer.py', *arguments, '--precision', 'bfloat16') == 1
     output = capsys.readouterr()
     assert '2 files in the folders are no images' in output.out
     record, rows = read_results(out)
-    assert record['finished'] is True
+    assert record['finished'] is True and record['precision'] == 'bfloat16'
     assert sorted(entry['image'] for entry in record['images']) == sorted(
         str(folder / good) for good in names
     )

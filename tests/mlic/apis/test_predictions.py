@@ -229,16 +229,16 @@ def test_a_prediction_becomes_json_and_does_not_change(photos, inferencer):
 
 def test_half_precision_changes_little(photos, checkpoint, inferencer):
     expected = inferencer(photos, attention=True, return_datasamples=True)
-    for dtype in ('bfloat16', 'float16'):
-        half = MultiLabelInferencer(checkpoint, device='cpu', dtype=dtype)
+    for precision in ('bfloat16', 'float16'):
+        half = MultiLabelInferencer(checkpoint, device='cpu', precision=precision)
         found = half(photos, attention=True, return_datasamples=True)
         for sample, other in zip(found, expected):
             assert sample.pred_score.dtype == sample.attention.dtype == torch.float32
             assert not torch.equal(sample.pred_score, other.pred_score)
             # eight and eleven bits of a product, through some ten layers
             torch.testing.assert_close(sample.pred_score, other.pred_score, rtol=0, atol=0.05)
-    with pytest.raises(ValueError, match="dtype must be one of float32, .*, got 'int8'"):
-        MultiLabelInferencer(checkpoint, dtype='int8')
+    with pytest.raises(ValueError, match="precision .* is one of float32, .*, got 'int8'"):
+        MultiLabelInferencer(checkpoint, precision='int8')
 
 
 # ---------------------------------------------------------------- thresholds

@@ -86,6 +86,7 @@ def test_what_training_would_ignore_or_half_obey_is_named(options):
         {'visualizer.vis_backends': [], 'test_dataloader.num_workers': 0},
         {'optim_wrapper.type': 'OptimWrapper', 'optim_wrapper.optimizer.fused': True},
         {'model.backbone.init_cfg': None},
+        {'eval_precision': 'bfloat16'},
         {'custom_hooks.2.patience': 20, 'custom_hooks.0.priority': 'NORMAL'},
         {'auto_scale_lr.base_batch_size': 7},
         {'epochs': 3, 'stage1_pipeline': []},

@@ -108,6 +108,42 @@ def test_the_import_ends_with_that_line(tmp_path):
     )
 
 
+def install_transformers(folder, version):
+    info = folder / f'transformers-{version}.dist-info'
+    info.mkdir()
+    text = f'Metadata-Version: 2.1\nName: transformers\nVersion: {version}\n'
+    (info / 'METADATA').write_text(text)
+    (folder / 'transformers.py').write_text('')  # without what mmpretrain asks it for
+
+
+@pytest.mark.parametrize('version, is_there', [('4.57.1', True), ('5.17.0', False)])
+def test_mmpretrain_sees_a_transformers_that_its_models_can_use(
+    tmp_path, monkeypatch, version, is_there
+):
+    install_transformers(tmp_path, version)
+    monkeypatch.syspath_prepend(tmp_path)
+    with packages.only_models_that_import():
+        found = [d for d in ('transformers', 'numpy') if has_distribution(d)]
+    assert found == ['transformers', 'numpy'][not is_there :]
+    assert metadata.distribution('transformers').version == version
+
+
+def has_distribution(name):
+    try:
+        return bool(metadata.distribution(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def test_the_import_works_beside_a_transformers_that_mmpretrain_cannot_use(tmp_path):
+    install_transformers(tmp_path, '5.17.0')
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    command = [sys.executable, '-c', 'import mlic; print(mlic.__version__)']
+    env = {**os.environ, 'PYTHONPATH': path}
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_pip_installs_is_not_older_than_what_the_import_asks_for():
     asked = {name: version for version, names in packages.STACK.values() for name in names}
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']

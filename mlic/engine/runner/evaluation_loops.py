@@ -1,0 +1,93 @@
+"""The loops of validation and test, in a chosen precision, with one copy a batch to the host."""
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.runner import BaseLoop, Runner, TestLoop, ValLoop
+from mmpretrain.registry import LOOPS
+from torch.utils.data import DataLoader
+
+from mlic.engine.mmengine_internals import unwrap
+
+from .precision import autocast_to, eval_precision, predict_on_host, usable_precision
+
+
+class _InPrecision:
+    """What both loops do otherwise than mmengine's.
+
+    Args:
+        runner (Runner): Of the model.
+        dataloader (DataLoader | dict): Of the images.
+        evaluator (Evaluator | dict | list): Of the metrics.
+        precision (str): See :mod:`mlic.engine.runner.precision`. Defaults to 'float32'.
+
+    Raises:
+        ValueError: If the precision is unknown.
+    """
+
+    mode: str
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        precision: str = 'float32',
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator)
+        self.precision = usable_precision(precision, runner.model)
+        predict_on_host(unwrap(runner.model))
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Predict a batch and hand it to the metrics."""
+        model, batch = self.runner.model, dict(batch_idx=idx, data_batch=data_batch)
+        self.runner.call_hook(f'before_{self.mode}_iter', **batch)
+        with autocast_to(self.precision, model):
+            outputs = getattr(model, f'{self.mode}_step')(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook(f'after_{self.mode}_iter', **batch, outputs=outputs)
+
+
+@LOOPS.register_module()
+class MultiLabelValLoop(_InPrecision, ValLoop):
+    """mmengine's ``ValLoop`` in a precision, see :func:`evaluation_loop`."""
+
+    mode = 'val'
+
+
+@LOOPS.register_module()
+class MultiLabelTestLoop(_InPrecision, TestLoop):
+    """mmengine's ``TestLoop`` in a precision, see :func:`evaluation_loop`."""
+
+    mode = 'test'
+
+
+def evaluation_loop(loop: BaseLoop | dict, mode: str, cfg: Config) -> BaseLoop | dict:
+    """``val_cfg`` or ``test_cfg`` with this module's loop, and the config's ``eval_precision``.
+
+    Args:
+        loop (BaseLoop | dict): ``val_cfg`` or ``test_cfg``. A loop of another type stays.
+        mode (str): 'val' or 'test'.
+        cfg (Config): Of the run.
+
+    Raises:
+        ValueError: If mmengine's ``fp16`` is set, or the precision cannot be obeyed.
+    """
+    if not isinstance(loop, dict):
+        return loop
+    precision = eval_precision(cfg)
+    if loop.get('fp16'):
+        raise ValueError(
+            f"{mode}_cfg.fp16: instead of it, say eval_precision = 'float16' (or 'bfloat16') at "
+            'the top level of the config'
+        )
+    if loop.get('type', f'{mode.title()}Loop') != f'{mode.title()}Loop':
+        if precision != 'float32':
+            raise ValueError(
+                f'{mode}_cfg.type {loop["type"]} does not obey eval_precision = {precision!r}: '
+                "remove the type, or set eval_precision = 'float32'"
+            )
+        return loop
+    options = {key: value for key, value in loop.items() if key != 'fp16'}
+    return dict(options, type=f'MultiLabel{mode.title()}Loop', precision=precision)

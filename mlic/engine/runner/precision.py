@@ -1,0 +1,105 @@
+"""The precision of evaluation, prototypes and inference, such as ``eval_precision`` in a config.
+
+Shapes in this module: B images, C classes.
+"""
+
+from functools import partial
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mlic.models.training_parts import TrainingParts
+
+from .device import has_bfloat16
+
+PRECISIONS = ('float32', 'bfloat16', 'float16')
+
+
+def eval_precision(cfg: Config) -> str:
+    """The config's ``eval_precision``, 'float32' without one.
+
+    Raises:
+        ValueError: If it is not one of :data:`PRECISIONS`.
+    """
+    return _checked(cfg.get('eval_precision', 'float32'))
+
+
+def usable_precision(precision: str, model: nn.Module) -> str:
+    """The precision itself, or float16, with a notice, where the model's GPU has no bfloat16.
+
+    Raises:
+        ValueError: If it is not one of :data:`PRECISIONS`.
+    """
+    if _checked(precision) == 'bfloat16' and device_of(model).type == 'cuda' and not has_bfloat16():
+        print_log('This GPU has no bfloat16: predictions in float16.', 'current')
+        return 'float16'
+    return precision
+
+
+def _checked(precision: str) -> str:
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f'a precision (eval_precision) is one of {", ".join(PRECISIONS)}, got {precision!r}'
+        )
+    return precision
+
+
+def autocast_to(precision: str, model: nn.Module) -> torch.autocast:
+    """A context in which the model computes in one of :data:`PRECISIONS`, its weights unchanged."""
+    mixed = precision != 'float32'
+    return torch.autocast(device_of(model).type, getattr(torch, precision), enabled=mixed)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first parameter is."""
+    return next(model.parameters()).device
+
+
+def predict_on_host(model: nn.Module) -> None:
+    """Let a model's head predict on the host, from one copy a batch, and always in float32.
+
+    ``head.predict`` of mmpretrain's multi-label heads, and of those that derive from them, decides
+    image by image, for which the host waits each time. A ``predict`` of a head's own stays.
+    The samples have ``pred_score``, ``pred_label`` and, if they had it, ``gt_score`` on the CPU.
+    """
+    head = getattr(model, 'head', None)
+    if getattr(type(head), 'predict', None) is MultiLabelClsHead.predict:
+        head.predict = partial(_predict, head)
+
+
+def _predict(
+    head: MultiLabelClsHead, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None
+) -> list[DataSample]:
+    """``head.predict`` of one copy to the host."""
+    both = [_float32_logits(head, feats)]  # (B, C)
+    has_target = bool(data_samples) and all('gt_score' in sample for sample in data_samples)
+    if has_target:
+        target = torch.stack([sample.gt_score for sample in data_samples])
+        both.append(target.to(both[0].dtype))
+    both = torch.stack(both).cpu()
+    if has_target:
+        for sample, row in zip(data_samples, both[1].to(target.dtype)):
+            sample.set_gt_score(row)
+    return head._get_predictions(both[0], data_samples)
+
+
+def _float32_logits(head: MultiLabelClsHead, feats: tuple[Tensor, ...]) -> Tensor:
+    """Logits (B, C), in at least float32.
+
+    The heads of this toolkit and its methods choose themselves what half precision serves; those
+    of mmpretrain are small, and would round every logit to eight bits.
+    """
+    if isinstance(head, TrainingParts):
+        logits = head(feats)
+    else:
+        with torch.autocast(feats[-1].device.type, enabled=False):
+            logits = head(tuple(_raised(feat) for feat in feats))
+    return _raised(logits)
+
+
+def _raised(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

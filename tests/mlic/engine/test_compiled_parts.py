@@ -1,0 +1,110 @@
+"""torch.compile of backbone and neck: one graph each, whatever comes."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch.testing import assert_close
+
+import projects.sadcl  # noqa: F401
+from mlic.engine.runner import compiled_parts
+from mlic.engine.runner.compiled_parts import compile_parts
+from mlic.engine.runner.console import ConsoleRunner
+from tests.tiny_runs import sarl_model
+
+CLASSES = 5
+
+
+class Counter:
+    """A backend of torch.compile that counts its graphs and runs them as they are."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph.forward
+
+
+def make_model(dropout=0.0):
+    torch.manual_seed(0)
+    cfg = sarl_model(CLASSES, proj_channels=8, bank_slots=8)
+    cfg['neck'].update(dropout=dropout)
+    cfg['data_preprocessor'] = dict(
+        type='MultiLabelDataPreprocessor', num_classes=CLASSES, to_onehot=True, mean=[9], std=[9]
+    )
+    return MODELS.build(cfg).train()
+
+
+def batch(images, labels):
+    inputs = torch.randn(images, 3, 64, 64, generator=torch.Generator().manual_seed(images))
+    samples = [DataSample().set_gt_label(list(range(labels))) for _ in range(images)]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def losses(model, images, labels):
+    data = model.data_preprocessor(batch(images, labels), True)
+    with torch.autocast('cpu', torch.bfloat16):
+        return model(**data, mode='loss')
+
+
+def test_no_batch_makes_a_second_graph():
+    model, backend = make_model(), Counter()
+    compile_parts(model, ['backbone', 'neck'], backend=backend, fullgraph=True)
+    for images, labels in ((4, 1), (4, 3), (3, 2), (4, 0)):  # one is the last of an epoch
+        sum(losses(model, images, labels).values()).backward()
+        model.eval()
+        with torch.no_grad():
+            model(batch(images, labels)['inputs'], mode='tensor')
+        model.train()
+    assert backend.graphs == 2
+
+
+def test_compiled_parts_give_the_same_losses_and_gradients():
+    plain, compiled, backend = make_model(), make_model(), Counter()
+    compile_parts(compiled, ['backbone', 'neck'], backend=backend)
+    for images in (4, 3):
+        ours, theirs = (losses(model, images, 2) for model in (compiled, plain))
+        assert_close(ours, theirs, rtol=0, atol=0)
+        for values in (ours, theirs):
+            sum(values.values()).backward()
+    for ours, theirs in zip(compiled.parameters(), plain.parameters()):
+        assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
+    assert backend.graphs == 2
+
+
+def test_a_copy_and_a_state_dict_know_nothing_of_it():
+    model, backend = make_model(), Counter()
+    names = list(model.state_dict())
+    compile_parts(model, ['backbone', 'neck'], backend=backend)
+    assert list(model.state_dict()) == names
+    losses(copy.deepcopy(model), 4, 1)
+    assert backend.graphs == 0
+    losses(model, 4, 1)
+    assert backend.graphs == 2
+
+
+def test_the_config_names_the_parts(monkeypatch):
+    given = []
+    monkeypatch.setattr(compiled_parts.torch, 'compile', lambda run, **_: given.append(run) or run)
+    runner = ConsoleRunner.__new__(ConsoleRunner)
+    runner.logger, runner._distributed = logging.getLogger('test'), False
+    for cfg in ({}, dict(compiled_parts=['neck'])):
+        runner.cfg = Config(cfg)
+        runner.wrap_model(None, make_model())
+        assert len(given) == len(cfg)
+    with pytest.raises(ValueError, match="names 'nek', and ImageClassifier has no such part"):
+        compile_parts(make_model(), ['nek'])
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_other_up_to_rounding():
+    plain, compiled = make_model(), make_model()
+    compile_parts(compiled, ['backbone', 'neck'])
+    ours, theirs = (losses(model, 4, 2) for model in (compiled, plain))
+    for name, value in theirs.items():
+        assert_close(ours[name], value, rtol=2e-2, atol=1e-3)  # of bfloat16
