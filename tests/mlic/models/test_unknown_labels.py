@@ -189,6 +189,14 @@ def test_where_all_is_known_a_loss_is_what_it_was(name, dtype):
     same(*(torch.autograd.grad(total, logits)[0] for total in totals))
 
 
+@pytest.mark.parametrize('name', LOSSES)
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts(name):
+    """Of processes, and of steps that are accumulated, whatever is known in each."""
+    loss, logits = MODELS.build(LOSSES[name]), draw(4, 5)
+    parts = [loss_of_known(loss, logits[rows], TARGET[rows]) for rows in ([0, 1], [2, 3])]
+    assert_close(sum(parts) / 2, loss_of_known(loss, logits, TARGET))
+
+
 def test_a_loss_whose_entries_cannot_be_told_apart_says_so():
     class RankLoss(torch.nn.Module):
         def forward(self, cls_score, target, avg_factor, reduction_override=None):
