@@ -72,20 +72,24 @@ def _image_pair_maximum(active, row, other_row, num_classes, temperature):
 
 
 def pscl(z, prototypes, target, temperature):
-    """Prototype-to-sample loss of (B, C, P) and (C, P), class by class."""
+    """Prototype-to-sample loss of (B, C, P) and (C, P), class by class; NaN is in no sum."""
     num_images, num_classes, _ = z.shape
     total, num_pairs = (z.sum() + prototypes.sum()) * 0.0, 0
     for c in range(num_classes):
         anchor = safe_unit(prototypes[c], 1e-8)
-        similarity = [
-            (safe_unit(z[b, c], 1e-8) * anchor).sum() / temperature for b in range(num_images)
-        ]
-        largest = max(float(s.detach()) for s in similarity)
-        exponentials = [torch.exp(s - largest) for s in similarity]
+        similarity = {
+            b: (safe_unit(z[b, c], 1e-8) * anchor).sum() / temperature
+            for b in range(num_images)
+            if not math.isnan(target[b, c])
+        }
+        if not similarity:
+            continue
+        largest = max(float(s.detach()) for s in similarity.values())
+        exponentials = {b: torch.exp(s - largest) for b, s in similarity.items()}
         present = [b for b in range(num_images) if target[b, c] > 0]
         # a class without a positive has the constant log e^0 = 0 for a numerator
         numerator = torch.log(sum(exponentials[b] for b in present)) if present else 0.0
-        total = total - (numerator - torch.log(sum(exponentials)))
+        total = total - (numerator - torch.log(sum(exponentials.values())))
         num_pairs += len(present)
     return total / num_pairs if num_pairs else total * 0.0
 

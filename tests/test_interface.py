@@ -20,7 +20,7 @@ from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
-    'DATASETS': {'MultiLabelDataset'},  # mmpretrain's, checked
+    'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'DeferredInfoHook',
@@ -29,7 +29,11 @@ NEW_NAMES = {
         'MultiLabelVisualizationHook',
         'StageRestartHook',
     },
-    'MODELS': {'LabelEmbedHead', 'MultiLabelDataPreprocessor', 'SupConLoss'},
+    'MODELS': {
+        *('ExpectedPositiveLoss', 'LabelEmbedHead', 'MultiLabelDataPreprocessor'),
+        *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
+    },
+    'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels
     'VISUALIZERS': {'MultiLabelVisualizer'},
 }
 RENAMED_TOOLS = {

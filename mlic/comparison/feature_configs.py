@@ -14,7 +14,7 @@ from mlic.datasets.feature_cache import FeatureCache
 
 from .recipes import num_views, recipe_text
 
-LABEL_KEYS = ('type', 'num_classes', 'to_onehot')
+LABEL_KEYS = ('type', 'num_classes', 'to_onehot', 'unknown')
 
 
 class FrozenBackboneError(ValueError):

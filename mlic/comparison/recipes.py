@@ -44,9 +44,10 @@ def replace_data(cfg: Config, data: Config) -> None:
     """Train and evaluate on the data of another config; changes ``cfg``.
 
     Loaders (batch size and augmentation with them), preprocessor and evaluators are the other
-    config's. What stays: the preprocessor's type, and the number of views. Every ``num_classes``
-    and ``prior_prob`` of neck and head that is there is set to what the data have; ``prior_prob``
-    to the mean number of labels of a training image over the number of classes.
+    config's. What stays: the preprocessor's type, what it makes of unknown labels, and the number
+    of views. Every ``num_classes`` and ``prior_prob`` of neck and head that is there is set to what
+    the data have; ``prior_prob`` to the mean number of labels of a training image over that of the
+    classes known in it.
 
     Args:
         cfg (Config): Of a method.
@@ -59,14 +60,14 @@ def replace_data(cfg: Config, data: Config) -> None:
     if missing:
         raise ValueError(f'{data.filename} is no config of data: it has no {missing[0]}')
     views = num_views(cfg)
-    preprocessor = cfg.data_preprocessor.get('type')
+    kept = ('type', 'unknown')
+    preprocessor = {key: cfg.data_preprocessor[key] for key in kept if key in cfg.data_preprocessor}
     for key in DATA_KEYS:
         cfg[key] = copy.deepcopy(data[key])
     if cfg.val_dataloader is None:
         cfg.val_cfg = None
         cfg.default_hooks.checkpoint.save_best = None
-    if preprocessor is not None:
-        cfg.data_preprocessor.type = preprocessor
+    cfg.data_preprocessor.update(preprocessor)
     if views > 1:
         first, *augmentations, last = cfg.train_dataloader.dataset.pipeline
         several = dict(type='MultiView', num_views=views, transforms=[augmentations])
@@ -76,8 +77,10 @@ def replace_data(cfg: Config, data: Config) -> None:
     parts = [cfg.model[part] for part in ('neck', 'head') if cfg.model.get(part)]
     if any('prior_prob' in part for part in parts):
         dataset = _build_without_pipeline(cfg.train_dataloader.dataset)
-        counts = [len(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset))]
-        found['prior_prob'] = float(np.mean(counts)) / num_classes
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        known = [num_classes - len(info.get('gt_label_unknown', ())) for info in infos]
+        counts = [len(info['gt_label']) for info in infos]
+        found['prior_prob'] = float(np.mean(counts)) / max(float(np.mean(known)), 1.0)
     for part in parts:
         part.update({key: value for key, value in found.items() if key in part})
 

@@ -4,6 +4,7 @@ from . import transforms
 from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
+from .hide_labels import HideLabels
 from .nus_wide import NUSWIDE
 from .own_json import MultiLabelDataset
 from .transforms import *  # noqa: F403
@@ -14,6 +15,7 @@ __all__ = [
     'COCOMultiLabel',
     'DigitScenes',
     'FeatureCache',
+    'HideLabels',
     'LoadFeature',
     'MultiLabelDataset',
     'NUSWIDE',

@@ -13,6 +13,8 @@ from .layers.position_encoding import sine_position_encoding
 from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
 from .layers.projector import Projector
 from .losses.asymmetric_loss import StopGradAsymmetricLoss
+from .losses.known_labels import loss_of_known
+from .losses.missing_labels import ExpectedPositiveLoss, PriorSmoothLoss, WeakNegativeLoss
 from .losses.supcon_loss import SupConLoss, supcon_loss
 from .training_parts import TrainingParts
 
@@ -21,19 +23,23 @@ __all__ = [
     'DecoderLayer',
     'EfficientNetLite',
     'EncoderLayer',
+    'ExpectedPositiveLoss',
     'FeedForward',
     'GroupLinear',
     'LabelEmbedHead',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
+    'PriorSmoothLoss',
     'Projector',
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',
     'TrainingParts',
+    'WeakNegativeLoss',
     'as_feature_map',
     'gather_active',
     'gather_rows',
+    'loss_of_known',
     'sine_position_encoding',
     'supcon_loss',
 ]

@@ -6,7 +6,9 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample, batch_label_to_onehot, cat_batch_labels
 from torch import Tensor
 
-from mlic.models.targets import to_device, with_host_copy
+from mlic.models.targets import fill_unknown, to_device, with_host_copy
+
+UNKNOWN = ('ignore', 'negative')
 
 
 @MODELS.register_module()
@@ -17,8 +19,24 @@ class MultiLabelDataPreprocessor(ClsDataPreprocessor):
     Labels become multi-hot on the host, are blended there (``batch_augments``), and go over in one
     copy; in training each row of ``gt_score`` remembers the host's
     (:func:`mlic.models.targets.host_copy`). ``gt_label`` stays on the host. What comes out is equal
-    to what ``ClsDataPreprocessor`` gives, and so are the arguments.
+    to what ``ClsDataPreprocessor`` gives, and so are the arguments but for the first.
+
+    The classes of a data sample's meta key ``gt_label_unknown`` (indices), which nobody looked for
+    in that image, are NaN in the ``gt_score`` of a training batch
+    (:mod:`mlic.models.targets`) and 0 in that of another.
+
+    Args:
+        unknown (str): What training makes of them. 'ignore': they are neither positive nor negative
+            to any loss. 'negative': they are absent, the baseline of the literature on missing
+            labels (assume negative). Defaults to 'ignore'.
+        **kwargs: Of ``ClsDataPreprocessor``.
     """
+
+    def __init__(self, *, unknown: str = 'ignore', **kwargs) -> None:
+        super().__init__(**kwargs)
+        if unknown not in UNKNOWN:
+            raise ValueError(f'unknown must be one of {UNKNOWN}, got {unknown!r}')
+        self.unknown = unknown
 
     def cast_data(self, data):
         """Copy to the device without waiting."""
@@ -32,6 +50,8 @@ class MultiLabelDataPreprocessor(ClsDataPreprocessor):
         target = self._target(samples)
         if target is None:
             return super().forward(data, training)
+        ignored = training and self.unknown == 'ignore'
+        target = fill_unknown(target, samples, torch.nan if ignored else 0)
         inputs = super().forward(dict(inputs=data['inputs']), training)['inputs']
         if training and self.batch_augments is not None:
             inputs, target = self.batch_augments(inputs, target)

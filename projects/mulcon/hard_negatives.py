@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlic.models.layers.gather import gather_rows
 from mlic.models.losses.supcon_loss import at_least_float32
-from mlic.models.targets import is_present
+from mlic.models.targets import is_absent, is_present
 
 
 def count_missing(target: Tensor, num_views: int, denominator_size: int, gather: bool) -> int:
@@ -25,14 +25,15 @@ def hardest_candidates(cls_score: Tensor, target: Tensor, count: int) -> tuple[T
 
     Args:
         cls_score (Tensor): (V, B, C) logits.
-        target (Tensor): (B, C); a class with at least 0.5 is active.
+        target (Tensor): (B, C); a class with less than 0.5 is inactive (one that is unknown is
+            neither).
         count (int): How many to take.
 
     Returns:
         tuple[Tensor]: Logits (n,) and indices (n,) into ``cls_score.flatten()``, n = ``count`` or
         V * B * C if that is less: where too few are inactive, the rest has the logit -inf.
     """
-    score = cls_score.detach().float().masked_fill(is_present(target), -torch.inf).flatten()
+    score = cls_score.detach().float().masked_fill(~is_absent(target), -torch.inf).flatten()
     return tuple(score.topk(min(count, len(score))))
 
 

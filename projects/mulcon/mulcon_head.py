@@ -43,7 +43,8 @@ class MulConHead(LabelEmbedHead):
             the highest logits enter the denominators, and only these. Defaults to 0: none.
         prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
-    A soft target of at least 0.5 is a positive label to the contrast.
+    A soft target of at least 0.5 is a positive label to the contrast; an unknown one (NaN) is none,
+    and no hard negative either.
 
     With ``gather=True`` in ``loss_con`` (the default there) the contrast is over the batch of all
     processes, hard negatives included.
@@ -90,7 +91,8 @@ class MulConHead(LabelEmbedHead):
             return {}
         num_images, rest = divmod(len(target), self.num_views)
         host = host_copy(target)
-        if rest or not torch.equal(host, host[:num_images].repeat(self.num_views, 1)):
+        first = host[:num_images].repeat(self.num_views, 1)
+        if rest or not torch.equal(first.nan_to_num(-1), host.nan_to_num(-1)):
             raise ValueError(
                 f'MulConHead(num_views={self.num_views}) takes {self.num_views} views of each '
                 f'image, and {len(target)} rows are not that: use the transform MultiView with '

@@ -23,6 +23,8 @@ from tests import reference
 # float64, some ten layers of values of order 1
 EXACT = dict(rtol=1e-9, atol=1e-9)
 TARGET = torch.tensor([[1, 0, 1, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
+PARTLY_KNOWN = TARGET.double().index_fill(1, torch.tensor([0]), torch.nan)
+PARTLY_KNOWN[1] = torch.tensor([1.0, 1, 0, torch.nan, torch.nan])
 
 
 def randomise(module, seed=0):
@@ -165,15 +167,16 @@ def contrast_by_loops(z, labels, negatives, temperature):
     return total / len(unit)
 
 
+@pytest.mark.parametrize('target', [TARGET, PARTLY_KNOWN], ids=['known', 'partly known'])
 @pytest.mark.parametrize('denominator_size', [3, 12, 14, 30, 1000])
-def test_hard_negatives_enter_denominators_only(denominator_size):
+def test_hard_negatives_enter_denominators_only(denominator_size, target):
     head, embeds = make_head(denominator_size=denominator_size), make_embeds()
-    loss = head.loss((embeds,), make_samples(TARGET))['loss_con']
+    loss = head.loss((embeds,), make_samples(target))['loss_con']
 
     z, score = head.projector(embeds), head((embeds,))
-    target = TARGET.repeat(2, 1)
-    active = [(n, c) for n in range(6) for c in range(5) if target[n, c]]
-    inactive = [(n, c) for n in range(6) for c in range(5) if not target[n, c]]
+    target = target.repeat(2, 1)
+    active = [(n, c) for n in range(6) for c in range(5) if target[n, c] == 1]
+    inactive = [(n, c) for n in range(6) for c in range(5) if target[n, c] == 0]
     inactive.sort(key=lambda entry: -float(score[entry].detach()))
     chosen = inactive[: max(denominator_size - len(active), 0)]
     vectors, negatives = ([z[entry] for entry in entries] for entries in (active, chosen))
@@ -230,7 +233,7 @@ def test_one_view_for_two_is_refused():
         head.loss((embeds,), samples)
 
 
-def split_step(rank, world, denominator_size, init_method):
+def split_step(rank, world, denominator_size, unknown, init_method):
     """Loss, and gradients of a layer before the head and of the head, of a rank's images."""
     torch.set_default_dtype(torch.float64)
     if world > 1:
@@ -246,6 +249,7 @@ def split_step(rank, world, denominator_size, init_method):
     inputs = torch.randn(2, 6, 3, generator=generator)[:, rank::world]
     target = (torch.rand(6, 5, generator=generator) < 0.3).double()
     target[3] = 0  # an image without a label
+    target[torch.rand(6, 5, generator=generator) < unknown] = torch.nan
     target = target[rank::world]
     embeds = embed(inputs.flatten(0, 1)).unflatten(1, (5, 8))
     losses = head.loss((embeds,), make_samples(target))
@@ -259,20 +263,21 @@ def split_step(rank, world, denominator_size, init_method):
     return losses['loss_con'].detach(), [p.grad for p in model.parameters()]
 
 
-def save_split_step(rank, world, folder, sizes):
-    for size in sizes:
-        result = split_step(rank, world, size, f'file://{folder}/start{size}')
-        torch.save(result, f'{folder}/{size}_{rank}.pt')
+def save_split_step(rank, world, folder, cases):
+    for number, case in enumerate(cases):
+        result = split_step(rank, world, *case, f'file://{folder}/start{number}')
+        torch.save(result, f'{folder}/{number}_{rank}.pt')
 
 
 @pytest.mark.dist
 def test_loss_does_not_depend_on_how_the_batch_is_split(tmp_path):
-    sizes = (0, 30, 1000)
-    mp.spawn(save_split_step, (2, str(tmp_path), sizes), nprocs=2)
-    for size in sizes:
-        expected = split_step(0, 1, size, None)
+    # size of the denominators, and share of the labels that are unknown
+    cases = ((0, 0.0), (30, 0.0), (1000, 0.0), (0, 0.4), (30, 0.4), (1000, 0.4))
+    mp.spawn(save_split_step, (2, str(tmp_path), cases), nprocs=2)
+    for number, case in enumerate(cases):
+        expected = split_step(0, 1, *case, None)
         for rank in range(2):
-            found = torch.load(tmp_path / f'{size}_{rank}.pt', weights_only=True)
+            found = torch.load(tmp_path / f'{number}_{rank}.pt', weights_only=True)
             assert_close(tuple(found), expected, **EXACT)
 
 

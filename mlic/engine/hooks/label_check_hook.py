@@ -17,7 +17,8 @@ from .class_count_check_hook import innermost
 class LabelCheckHook(Hook):
     """Stop at an image whose labels are not the truth about C classes, and name it.
 
-    ``gt_score`` must be a 0 or 1 for each class, ``gt_label`` different indices 0 … C - 1. Every
+    ``gt_score`` must be a 0 or 1 for each class, ``gt_label`` different indices 0 … C - 1, and so
+    ``gt_label_unknown``, which must name no class that ``gt_label`` has. Every
     batch, in training and evaluation, is looked at as the loader gives it, on the CPU: no GPU
     waits. Soft targets are made later, by ``batch_augments`` (Mixup, CutMix) of the data
     preprocessor or by a loss that smooths labels; what they mean is each loss's to say.
@@ -57,6 +58,11 @@ def _check(data_batch: object, loader: DataLoader) -> None:
         for sample in samples
         if 'gt_label' in sample
     ]
+    faults += [
+        (sample, _unknown_fault(sample, classes))
+        for sample in samples
+        if 'gt_label_unknown' in sample
+    ]
     for sample, fault in faults:
         if fault:
             raise ValueError(f'{sample.get("img_path", "an image without a path")}: {fault}')
@@ -88,6 +94,16 @@ def _index_fault(indices: list[int], classes: Sequence[str] | None) -> str | Non
         if index in indices[:place]:
             return f'the label {_name(index, classes)} is given twice'
     return None
+
+
+def _unknown_fault(sample: DataSample, classes: Sequence[str] | None) -> str | None:
+    """What is wrong with a ``gt_label_unknown``."""
+    unknown = [int(index) for index in sample.gt_label_unknown]
+    fault = _index_fault(unknown, classes)
+    both = set(unknown).intersection(sample.gt_label.tolist() if 'gt_label' in sample else ())
+    if fault or not both:
+        return fault and f'gt_label_unknown: {fault}'
+    return f'the label {_name(min(both), classes)} is given and unknown at once'
 
 
 def _name(index: int, classes: Sequence[str] | None) -> str:

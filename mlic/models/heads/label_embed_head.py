@@ -5,11 +5,12 @@ Shapes in this module: B images, C classes, D embed dims.
 
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample, label_to_onehot
+from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mlic.models.layers.group_linear import GroupLinear
-from mlic.models.targets import stack_rows
+from mlic.models.losses.known_labels import loss_of_known
+from mlic.models.targets import target_of
 from mlic.models.training_parts import TrainingParts
 
 
@@ -63,15 +64,16 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
             feats (tuple[Tensor]): The last item is ``label_embeds`` (B, C, D).
             data_samples (list[DataSample]): B samples with ``gt_score`` (C,) or ``gt_label``.
                 Scores between 0 and 1, as Mixup and CutMix make them, are soft targets: see
-                ``loss_cls`` on what they mean to it.
+                ``loss_cls`` on what they mean to it. Unknown labels (``gt_label_unknown``) are
+                left out: :func:`mlic.models.losses.known_labels.loss_of_known`.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, and those of :meth:`other_losses`.
         """
         label_embeds = self.pre_logits(feats)
         cls_score = self.fc(label_embeds)
-        target = self._target(data_samples, cls_score)
-        losses = dict(loss_cls=self.loss_module(cls_score, target, avg_factor=len(target)))
+        target = target_of(data_samples, cls_score.shape[1], cls_score.dtype, cls_score.device)
+        losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
         losses.update(self.other_losses(label_embeds, cls_score, target))
         return losses
 
@@ -82,15 +84,6 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
 
         A loss that asks which classes an image has takes :func:`mlic.models.targets.is_present`,
         and for the list of all positive labels :func:`mlic.models.targets.positive_pairs`.
+        Unknown entries of the target are NaN, neither present nor ``is_absent``.
         """
         return {}
-
-    @staticmethod
-    def _target(data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
-        """The target (B, C), in the dtype of the scores."""
-        if 'gt_score' in data_samples[0]:
-            rows = [sample.gt_score for sample in data_samples]
-        else:
-            num_classes = cls_score.shape[1]
-            rows = [label_to_onehot(sample.gt_label, num_classes) for sample in data_samples]
-        return stack_rows(rows, cls_score.dtype, cls_score.device)

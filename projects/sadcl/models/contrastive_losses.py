@@ -37,7 +37,8 @@ def pscl_loss(
     Args:
         z (Tensor): (B, C, P), projected embeddings, not normalised.
         prototypes (Tensor): (C, P) or (1, C, P), projected, not normalised.
-        target (Tensor): (B, C); y is 1 where it is at least 0.5 (soft targets), else 0.
+        target (Tensor): (B, C); y is 1 where it is at least 0.5 (soft targets), else 0. Entries
+            that are NaN, unknown, are in no sum.
         temperature (float): Divides the cosine. Defaults to 0.07, the published value.
         present_only (bool): Leave classes without a positive in the batch out of the sum.
             Defaults to False, as published.
@@ -73,6 +74,8 @@ def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
 def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) -> Tensor:
     """:func:`pscl_loss` of the cosines over the temperature, (B, C)."""
     with torch.autocast(similarity.device.type, enabled=False):
+        # no exponential of it is above 0, and a class of which nothing is known has a sum, too
+        similarity = similarity.masked_fill(target.isnan(), -1e30)
         positive = is_present(target)
         present = positive.any(dim=0)  # (C,)
         # Absent classes keep all rows here, so that no row is empty; torch.where drops them.
@@ -157,5 +160,5 @@ class PSCLLoss(nn.Module):
         similarity = _prototype_cosine(z, prototypes, target) / self.temperature  # (B, C)
         if self.gather:
             similarity = gather_rows(similarity)
-            target = gather_rows(is_present(target).to(torch.uint8))
+            target = gather_rows(target.float())
         return self.loss_weight * _prototype_contrast(similarity, target, self.present_only)

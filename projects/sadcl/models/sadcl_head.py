@@ -40,7 +40,7 @@ class SADCLHead(LabelEmbedHead):
     same however the batch is split.
 
     With soft targets (Mixup, CutMix) a label of at least 0.5 is positive in all of this but
-    ``loss_cls``.
+    ``loss_cls``; an unknown one (NaN) is no part of it.
 
     With both contrastive losses None, the three do not exist: that is SARL alone.
 

@@ -254,6 +254,21 @@ def test_replaced_data_keep_views_and_fit_the_classes(tmp_path, photos):
         replace_data(linear, Config(dict(model=dict())))
 
 
+def test_replaced_data_keep_what_is_made_of_unknown_labels(tmp_path, photos):
+    cfg = load_recipe(str(write_config(tmp_path, 'mulcon', photos)))
+    cfg.data_preprocessor.unknown = 'negative'
+    data = Config(data_config(photos))
+    data.train_dataloader.dataset.update(type='HideLabels', of='MultiLabelDataset', share=0.5)
+    replace_data(cfg, data)
+    assert cfg.data_preprocessor.unknown == 'negative'
+    dataset = DATASETS.build({**data.train_dataloader.dataset, 'pipeline': ()})
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    known = sum(4 - len(info['gt_label_unknown']) for info in infos)
+    positive = sum(len(info['gt_label']) for info in infos)
+    assert 0 < positive < known < 4 * len(infos)
+    assert cfg.model.head.prior_prob == pytest.approx(positive / known)
+
+
 def test_held_out_images_are_training_images_that_are_not_trained_on(tmp_path, photos):
     cfg = linear_recipe(tmp_path, photos)
     hold_out(cfg, 0.75)
@@ -336,6 +351,18 @@ def test_stored_features_give_the_losses_and_scores_of_images(two_recipes):
         assert scores[0].std() > 0.05  # there is something to compare
         torch.testing.assert_close(scores[1], scores[0], **half)
         torch.testing.assert_close(losses[1], losses[0], **half)
+
+
+def test_labels_that_are_hidden_are_hidden_with_stored_features(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.train_dataloader.dataset.update(type='HideLabels', of='MultiLabelDataset', share=0.5)
+    cfg.data_preprocessor.update(type='MultiLabelDataPreprocessor', unknown='ignore')
+    plain = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': ()})
+    store_features(cfg, tmp_path / 'features', log=lambda line: None)
+    data = build_model(cfg).data_preprocessor(first_batch(cfg.train_dataloader), True)
+    for index, sample in enumerate(data['data_samples']):
+        unknown = sample.gt_score.isnan().nonzero().flatten().tolist()
+        assert unknown == plain.get_data_info(index)['gt_label_unknown']
 
 
 def test_training_draws_the_image_or_its_mirror_image(two_recipes):

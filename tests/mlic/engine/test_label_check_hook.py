@@ -69,6 +69,30 @@ def test_another_number_of_labels_than_classes_is_named():
 
 
 @pytest.mark.parametrize(
+    ('unknown', 'message'),
+    [
+        ([3], 'gt_label_unknown: label 3 is no index of the 3 classes, which are 0 to 2'),
+        ([-1], 'gt_label_unknown: label -1 is no index of the 3 classes, which are 0 to 2'),
+        ([1, 1], "gt_label_unknown: the label 'boat' is given twice"),
+        ([1, 2], "the label 'person' is given and unknown at once"),
+    ],
+)
+def test_unknown_labels_must_be_other_classes(unknown, message):
+    sample = labelled([0, 2])
+    sample.set_metainfo(dict(gt_label_unknown=unknown))
+    with pytest.raises(ValueError) as error:
+        check([labelled([0, 2]), sample])
+    assert str(error.value) == f'photos/3.jpg: {message}'
+
+
+@pytest.mark.parametrize('sample', [labelled([0, 2]), labelled([]), scored([1.0, 0.0, 1.0])])
+def test_unknown_labels_of_other_classes_pass(sample):
+    for unknown in ([], [1]):
+        sample.set_metainfo(dict(gt_label_unknown=unknown))
+        check([sample])
+
+
+@pytest.mark.parametrize(
     'samples',
     [
         [scored([0.0, 1.0, 0.0]), scored([1, 1, 1]), scored([False, False, True])],

@@ -113,6 +113,20 @@ def test_resume_from_epoch_ends_is_exact(tmp_path, straight, workers, persistent
     assert_same_end(final_checkpoint(tmp_path), straight)
 
 
+@pytest.mark.slow
+def test_resume_with_unknown_labels_is_exact(tmp_path, straight):
+    ends = []
+    for name, stops in (('straight', ()), ('resumed', [dict(iteration=LENGTH + 2)])):
+        cfg = two_stage_config(tmp_path / name)
+        hidden = dict(type='HideLabels', of='DigitScenes', share=0.5)
+        cfg.train_dataloader.dataset.update(hidden)
+        train_with_stops(cfg, stops) if stops else train(cfg)
+        ends.append(final_checkpoint(tmp_path / name))
+    assert_same_end(*reversed(ends))
+    weight = 'head.fc.weight'
+    assert not torch.equal(ends[0]['state_dict'][weight], straight['state_dict'][weight])
+
+
 def test_resume_within_an_epoch_is_exact(tmp_path, straight):
     interval = 3  # of 5 iterations an epoch; 12 lies in the first epoch of the second stage
     cfg = two_stage_config(tmp_path, workers=2, persistent=True)

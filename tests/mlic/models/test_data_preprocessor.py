@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
-from mlic.models.targets import host_copy, is_present, positive_pairs, stack_rows
+from mlic.models.targets import host_copy, is_present, positive_pairs, target_of
 
 SETTINGS = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True, num_classes=4)
 LABELS = [[0, 2], [], [3]]
@@ -63,8 +63,7 @@ def test_batches_are_those_of_mmpretrain(case, is_list, training):
 def test_the_host_knows_the_target_that_a_head_stacks(case, dtype):
     preprocess = MultiLabelDataPreprocessor(**SETTINGS, **copy.deepcopy(CASES[case]))
     samples = preprocess(make_data(case, False), True)['data_samples']
-    rows = [sample.gt_score for sample in samples]
-    target = stack_rows(rows, dtype, torch.device('cpu'))
+    target = target_of(samples, 4, dtype, torch.device('cpu'))
     assert host_copy(target) is not target
     assert_close(host_copy(target), target, rtol=0, atol=0)
     image, label = is_present(target).nonzero(as_tuple=True)
@@ -75,6 +74,6 @@ def test_a_score_that_somebody_sets_later_is_not_the_hosts():
     preprocess = MultiLabelDataPreprocessor(**SETTINGS, to_onehot=True)
     samples = preprocess(make_data('labels', False), True)['data_samples']
     samples[1].set_gt_score(torch.ones(4))
-    target = stack_rows([x.gt_score for x in samples], torch.float32, torch.device('cpu'))
+    target = target_of(samples, 4, torch.float32, torch.device('cpu'))
     assert host_copy(target) is target
     assert positive_pairs(target)[0].tolist() == [0, 0, 1, 1, 1, 1, 2]

@@ -27,7 +27,11 @@ CASES = {
     'a process without a positive label': ('official', True, 0.7, 'first'),
     'no positive label': ('all', True, None, 'none'),
     'published': ('official', False, None, 'many'),
+    'unknown labels': ('official', True, 0.7, 'unknown'),
+    'unknown labels, trained prototypes': ('all', True, None, 'unknown'),
 }
+ASYMMETRIC = dict(type='StopGradAsymmetricLoss')
+EXPECTED_POSITIVES = dict(type='ExpectedPositiveLoss', loss=ASYMMETRIC, expected=2.0, weight=9.0)
 # float64; sums of some hundred terms in another order
 EXACT = dict(rtol=1e-9, atol=1e-12)
 
@@ -35,7 +39,7 @@ EXACT = dict(rtol=1e-9, atol=1e-12)
 class Model(nn.Module):
     """An embedding of each class from one linear layer, and the head."""
 
-    def __init__(self, anchors, gather, momentum):
+    def __init__(self, anchors, gather, momentum, labels='many'):
         super().__init__()
         torch.manual_seed(0)
         self.embed = nn.Linear(7, CLASSES * DIMS)
@@ -46,7 +50,7 @@ class Model(nn.Module):
             bank_slots=IMAGES,
             bank_threshold=0.4,
             prototype_momentum=momentum,
-            loss_cls=dict(type='StopGradAsymmetricLoss'),
+            loss_cls=EXPECTED_POSITIVES if labels == 'unknown' else ASYMMETRIC,
             loss_sscl=dict(type='SSCLLoss', anchors=anchors, gather=gather),
             loss_pscl=dict(type='PSCLLoss', gather=gather),
         )
@@ -68,14 +72,18 @@ def make_batch(step, labels):
         target[0, 1] = 1
     elif labels == 'none':
         target[:] = 0
+    elif labels == 'unknown':  # of class 4 and of the images of rank 1 in 2 and in 4 much
+        unknown = torch.rand(IMAGES, CLASSES, generator=generator) < 0.4
+        unknown[:, 4] = unknown[5] = True
+        target[unknown] = torch.nan
     return inputs, target
 
 
 def train(name, rank=0, world=1):
     """Losses of each step, the parameters after the last, and the bank."""
-    *settings, labels = CASES[name]
+    labels = CASES[name][-1]
     torch.set_default_dtype(torch.float64)
-    model = Model(*settings)
+    model = Model(*CASES[name])
     network = DistributedDataParallel(model, broadcast_buffers=False) if world > 1 else model
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     history = []

@@ -1,0 +1,71 @@
+"""Classification losses of the known labels alone.
+
+Shapes in this module: B images, C classes.
+"""
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mlic.models.targets import any_unknown, target_of
+
+
+def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:
+    r"""The loss of logits, with :math:`\ell_{bc}` that of one of them and K the known entries:
+
+    .. math::
+        L = \frac{1}{B} \sum_{(b, c) \in K} \ell_{bc}
+
+    It is divided by the images, as that of a whole target is, whatever is known of them: an image
+    with fewer known labels weighs less, and the batch of several processes, or of several steps
+    that are accumulated, is the mean of its parts. Where all is known, it is the loss as it comes.
+
+    Args:
+        loss (nn.Module): mmpretrain's or one that is called like them, ``loss(cls_score, target,
+            avg_factor=B, reduction_override='none')`` being (B, C). One with a true attribute
+            ``takes_unknown`` is called with the two alone, NaN and all.
+        cls_score (Tensor): (B, C) logits.
+        target (Tensor): (B, C), multi-hot or between 0 and 1; NaN where it is unknown.
+        **kwargs: More for the loss.
+
+    Returns:
+        Tensor: A scalar, of which unknown entries get no gradient.
+
+    Raises:
+        ValueError: If a target has unknown entries and the loss is not one of its entries.
+    """
+    if getattr(loss, 'takes_unknown', False):
+        return loss(cls_score, target, **kwargs)
+    if not any_unknown(target):
+        return loss(cls_score, target, avg_factor=len(target), **kwargs)
+    unknown = target.isnan()
+    per_entry = loss_of_entries(
+        loss, cls_score.masked_fill(unknown, 0), target.masked_fill(unknown, 0), **kwargs
+    )
+    return per_entry.masked_fill(unknown, 0).sum() / len(target)
+
+
+def loss_of_entries(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:
+    """The loss of each entry, (B, C), of a target without unknown ones."""
+    per_entry = loss(cls_score, target, avg_factor=len(target), reduction_override='none', **kwargs)
+    if per_entry.shape != target.shape:
+        raise ValueError(
+            f'{type(loss).__name__} with reduction_override="none" has the shape '
+            f'{tuple(per_entry.shape)} for a target {tuple(target.shape)}, so labels that are '
+            'unknown cannot be left out of it: train with data_preprocessor.unknown="negative"'
+        )
+    return per_entry
+
+
+def _get_loss(
+    self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
+) -> dict[str, Tensor]:
+    """mmpretrain's, of the known labels."""
+    target = target_of(data_samples, cls_score.shape[-1], torch.float32, cls_score.device)
+    return dict(loss=loss_of_known(self.loss_module, cls_score, target, **kwargs))
+
+
+# Of every head that extends it, in mmpretrain and elsewhere: what such a head made of NaN would be
+# no loss. Without unknown labels it is what mmpretrain's own method returns.
+MultiLabelClsHead._get_loss = _get_loss
