@@ -102,6 +102,30 @@ def test_sadcl_has_the_published_number_of_trainable_parameters():
     assert trainable(sarl) == 193_579_088
 
 
+def test_the_flagship_is_the_paper_and_published_the_released_code():
+    paper, released = leaf('sadcl_r101_coco448'), leaf('sadcl_r101_coco448_published')
+    sscl, pscl = paper.model.head.loss_sscl, paper.model.head.loss_pscl
+    assert (sscl.anchors, sscl.gather, pscl.gather) == ('all', True, True)
+    assert paper.train_dataloader.batch_size * 8 == 64
+    sscl, pscl = released.model.head.loss_sscl, released.model.head.loss_pscl
+    assert (sscl.anchors, sscl.loss_weight) == ('official', 100)
+    assert (sscl.gather, pscl.gather) == (False, False)
+    assert released.train_dataloader.batch_size * 2 == 64
+    assert released.optim_wrapper.dtype == 'float16'
+
+
+def test_the_head_defaults_to_the_losses_of_the_flagship():
+    head = leaf('sadcl_r101_coco448').model.head
+    own = {key: head[key] for key in ('type', 'num_classes', 'in_channels')}
+    default, configured = (MODELS.build({**own, **more}) for more in ({}, head))
+    for name in ('loss_module', 'loss_sscl', 'loss_pscl'):
+        losses = getattr(default, name), getattr(configured, name)
+        ours, theirs = ({k: v for k, v in vars(loss).items() if k[0] != '_'} for loss in losses)
+        if name == 'loss_module':
+            assert (ours.pop('gamma_neg'), theirs.pop('gamma_neg')) == (0, 4)  # the first stage
+        assert ours == theirs, name
+
+
 def test_only_the_published_parts_of_the_backbone_are_frozen():
     model = build(leaf('sadcl_r101_coco448'))
     for name, parameter in model.named_parameters():

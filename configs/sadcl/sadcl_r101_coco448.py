@@ -1,7 +1,7 @@
-"""SADCL in two stages on 8 GPUs, contrast over all 64 images; the published run is `_published`.
+"""SADCL as in the paper, in two stages on 8 GPUs; the released code's form is `_published`.
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_coco448.py 8
-Paper (2 GPUs x 32): mAP 85.6. Ours: not run.
+Every anchor counts, and all 64 images are contrasted. Paper: mAP 85.6. Ours: not run.
 """
 
 _base_ = [

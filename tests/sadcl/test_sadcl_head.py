@@ -26,7 +26,7 @@ LOSSES = [
     {},
     dict(loss_sscl=None),
     dict(loss_pscl=None),
-    dict(loss_sscl=dict(type='SSCLLoss', anchors='all')),
+    dict(loss_sscl=dict(type='SSCLLoss', anchors='official')),
     dict(loss_sscl=None, loss_pscl=None),
 ]
 
@@ -114,15 +114,15 @@ def test_scores_are_float32_of_half_precision_embeds(dtype):
 # --- losses ----------------------------------------------------------------------------------
 
 
-def test_default_losses_are_the_published_ones():
+def test_default_losses_are_those_of_the_paper():
     head = make_head(num_classes=80)
     assert isinstance(head.loss_module, StopGradAsymmetricLoss)
     assert (head.loss_module.gamma_neg, head.loss_module.gamma_pos) == (0, 0)
     assert (head.loss_module.clip, head.loss_module.eps) == (0, 1e-5)
     assert head.loss_module.loss_weight == 1000 / 80
     assert isinstance(head.loss_sscl, SSCLLoss)
-    assert (head.loss_sscl.temperature, head.loss_sscl.anchors) == (0.2, 'official')
-    assert head.loss_sscl.loss_weight == 100
+    assert (head.loss_sscl.temperature, head.loss_sscl.anchors) == (0.2, 'all')
+    assert (head.loss_sscl.loss_weight, head.loss_sscl.gather) == (16, True)
     assert isinstance(head.loss_pscl, PSCLLoss)
     assert (head.loss_pscl.temperature, head.loss_pscl.loss_weight) == (0.07, 50)
     assert head.bank_threshold == 0.8

@@ -96,13 +96,13 @@ class SSCLLoss(SupConLoss):
     """Sample-to-sample contrastive loss (SADCL eq. for L_SSCL): ``SupConLoss``, choosing anchors.
 
     Args:
-        anchors (str): 'all' is the formula of ``supcon_loss``. 'official' sums over the anchors
-            that the published code keeps: row n = v * B + b stays if image n // V has the class,
-            too (a slip of row order there), still divided by all. The gradient is then the
-            published one; the published *value* carries detached offsets that this one has not.
-            Defaults to 'all'.
-        temperature, loss_weight, gather: See ``SupConLoss``. The published run has weight 100 with
-            'official' anchors, not gathered.
+        anchors (str): 'all' is the paper's formula, that of ``supcon_loss``. 'official' sums over
+            the anchors that the published code keeps: row n = v * B + b stays if image n // V has
+            the class, too (a slip of row order there), still divided by all. The gradient is then
+            the published one; the published *value* carries detached offsets that this one has
+            not. Defaults to 'all'.
+        temperature, loss_weight, gather: See ``SupConLoss``. The released code has weight 100
+            with 'official' anchors, not gathered.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ from mlic.models.layers.projector import Projector
 from mlic.models.targets import positive_pairs
 
 MOST_VALUES = 2**28  # of a file of prototypes, 2 GB as float64
-PUBLISHED_SSCL = dict(type='SSCLLoss', anchors='official', loss_weight=100.0)
-PUBLISHED_PSCL = dict(type='PSCLLoss', loss_weight=50.0)
+SSCL = dict(type='SSCLLoss', anchors='all', loss_weight=16.0)
+PSCL = dict(type='PSCLLoss', loss_weight=50.0)
 
 
 @MODELS.register_module()
@@ -51,9 +51,10 @@ class SADCLHead(LabelEmbedHead):
         loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None:
             binary cross-entropy at the published scale,
             ``StopGradAsymmetricLoss(loss_weight=1000 / num_classes)``.
-        loss_sscl (dict, optional): Defaults to the published ``SSCLLoss(anchors='official',
-            loss_weight=100)``. None: off.
-        loss_pscl (dict, optional): Defaults to the published ``PSCLLoss(loss_weight=50)``.
+        loss_sscl (dict, optional): Defaults to the paper's formula,
+            ``SSCLLoss(anchors='all', loss_weight=16)``, whose gradient has the size of the
+            published ``anchors='official', loss_weight=100``. None: off.
+        loss_pscl (dict, optional): Defaults to ``PSCLLoss(loss_weight=50)``, as published.
             None: off.
         prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
             the bank from; ``PrototypeHook`` takes them, too, in place of computing some. Defaults
@@ -84,8 +85,8 @@ class SADCLHead(LabelEmbedHead):
         in_channels: int,
         proj_channels: int = 1024,
         loss_cls: dict | None = None,
-        loss_sscl: dict | None = PUBLISHED_SSCL,
-        loss_pscl: dict | None = PUBLISHED_PSCL,
+        loss_sscl: dict | None = SSCL,
+        loss_pscl: dict | None = PSCL,
         prototypes: str | None = None,
         bank_slots: int | None = None,
         bank_threshold: float = 0.8,
