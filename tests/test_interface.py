@@ -30,7 +30,8 @@ NEW_NAMES = {
         'StageRestartHook',
     },
     'MODELS': {
-        *('ExpectedPositiveLoss', 'LabelEmbedHead', 'MultiLabelDataPreprocessor'),
+        *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
+        'MultiLabelDataPreprocessor',
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels

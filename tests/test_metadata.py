@@ -135,6 +135,27 @@ def test_numbers_of_the_paper_are_labelled_and_equal_in_all_places():
         assert found >= 3
 
 
+def test_a_paper_number_is_the_same_in_docstring_metafile_and_table():
+    docstrings = {}
+    for name, model in MODELS.items():
+        text = (ROOT / model['Config']).read_text(encoding='utf-8').split('"""')[1]
+        number = re.search(r'Paper[^:]*: mAP (\d+\.\d)', text)
+        if number:
+            docstrings[name] = float(number[1])
+    paper = "Paper's mAP"
+    models = {k: m['Metadata'][paper] for k, m in MODELS.items() if paper in m['Metadata']}
+    assert docstrings == models
+    rows = {
+        config_of(row): row[key]
+        for row in tables('projects/sadcl/README.md')
+        for key in row
+        if 'paper' in key
+    }
+    ours = {name: number for name, number in models.items() if name.startswith(('sa', 'base'))}
+    assert {k: float(cell[:4]) for k, cell in rows.items() if cell[:1].isdigit()} == ours
+    assert len(ours) >= 10
+
+
 def test_the_citation_names_software_and_paper():
     citation = read('CITATION.cff')
     assert citation['cff-version'] == '1.2.0'

@@ -1,7 +1,7 @@
 """SADCL as released: 2 GPUs with 32 images each, contrast within a GPU, and most anchors left out.
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_coco448_published.py 2
-Published log: EMA mAP 85.67 (the paper: 85.6). Ours: not run.
+Paper: mAP 85.6 (the published log: EMA mAP 85.67). Ours: not run.
 """
 
 _base_ = './sadcl_r101_coco448.py'

@@ -1,7 +1,7 @@
 """A model trained at 448 px, tested at 576 px: the paper's (448, 576) row.
 
 tools/dist_test.sh configs/sadcl/sadcl_r101_coco448_test576.py CHECKPOINT 8
-Trained with tools/train.py, it is sadcl_r101_coco448. Ours: not run.
+Trained with tools/train.py, it is sadcl_r101_coco448. Paper: mAP 86.8. Ours: not run.
 """
 
 _base_ = './sadcl_r101_coco448.py'

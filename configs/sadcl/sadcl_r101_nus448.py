@@ -1,7 +1,7 @@
 """SADCL in two stages on NUS-WIDE, on 8 GPUs.
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_nus448.py 8
-Ours: not run.
+Paper: mAP 65.9. Ours: not run.
 """
 
 _base_ = [

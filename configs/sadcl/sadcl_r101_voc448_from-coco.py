@@ -2,7 +2,7 @@
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_voc448_from-coco.py 8 --cfg-options \
     load_from=work_dirs/sadcl_r101_coco448/best_multi-label_mAP_epoch_N.pth
-Poster of the paper: mAP 96.4. Ours: not run.
+Paper (its poster): mAP 96.4. Ours: not run.
 """
 
 _base_ = './sadcl_r101_voc448.py'

@@ -9,6 +9,7 @@ from mlic.installation import register_models
 
 from .attention_block import AttentionBlock
 from .hard_negatives import hard_negative_term
+from .image_contrast import ImageContrastHead, ImageSupConLoss, image_supcon_loss
 from .mulcon_head import MulConHead
 from .mulcon_neck import MulConNeck
 from .multi_view import MultiViewDataPreprocessor
@@ -17,8 +18,11 @@ register_models('mulcon')
 
 __all__ = [
     'AttentionBlock',
+    'ImageContrastHead',
+    'ImageSupConLoss',
     'MulConHead',
     'MulConNeck',
     'MultiViewDataPreprocessor',
     'hard_negative_term',
+    'image_supcon_loss',
 ]

@@ -1,0 +1,14 @@
+"""Average pool and a linear classifier on NUS-WIDE, the first row of the paper's ablation.
+
+tools/dist_train.sh configs/sadcl/baseline_r101_nus448.py 8
+Paper: this row's number is not at hand (projects/sadcl/README.md). Ours: not run.
+"""
+
+_base_ = './sarl_r101_nus448.py'
+
+custom_imports = dict(imports=['mlic'], allow_failed_imports=False)
+head = dict(type='MultiLabelLinearClsHead', num_classes=81, in_channels=2048)
+head['loss'] = dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, loss_weight=1000 / 81)
+model = dict(
+    neck=dict(_delete_=True, type='GlobalAveragePooling'), head=dict(_delete_=True, **head)
+)

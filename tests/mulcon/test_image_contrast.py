@@ -1,0 +1,101 @@
+"""Contrast of whole images against loops over its formula. N rows, C classes."""
+
+import math
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch.testing import assert_close
+
+from mlic.models.training_parts import for_prediction, is_training_only
+from projects.mulcon import image_supcon_loss
+from tests import reference
+
+EXACT = dict(rtol=1e-9, atol=1e-12)
+TARGET = torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1]])
+
+
+def make_z(rows=5, dtype=torch.float64):
+    return torch.randn(rows, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def by_loops(z, target, temperature):
+    """The formula, one pair at a time."""
+    unit = [row / row.norm() for row in z]
+    s = [[float(a @ b) / temperature for b in unit] for a in unit]
+    total, anchors = 0.0, 0
+    for n, c in target.nonzero().tolist():
+        anchors += 1
+        partners = [m for m in range(len(z)) if m != n and target[m, c]]
+        denominator = sum(math.exp(s[n][a]) for a in range(len(z)) if a != n)
+        for p in partners:
+            total -= (s[n][p] - math.log(denominator)) / len(partners)
+    return total / max(anchors, 1)
+
+
+@pytest.mark.parametrize('temperature', [0.1, 0.2, 1.0])
+def test_loss_equals_loops(temperature):
+    loss = image_supcon_loss(make_z(), TARGET, temperature)
+    expected = torch.tensor(by_loops(make_z(), TARGET, temperature), dtype=torch.float64)
+    assert_close(loss, expected, **EXACT)
+
+
+def test_loss_of_images_with_one_label_each_is_that_of_label_embeddings():
+    target = torch.eye(3)[[0, 1, 0, 2, 1]]
+    features = make_z()[:, None, None].expand(5, 1, 3, 6)  # (B, V, C, P)
+    assert_close(
+        image_supcon_loss(make_z(), target), reference.sscl(features, target, 0.2), **EXACT
+    )
+
+
+def test_order_of_images_and_classes_does_not_matter():
+    rows, classes = torch.randperm(5), torch.randperm(4)
+    shuffled = image_supcon_loss(make_z()[rows], TARGET[rows][:, classes])
+    assert_close(shuffled, image_supcon_loss(make_z(), TARGET), **EXACT)
+
+
+@pytest.mark.parametrize(
+    'target',
+    [torch.zeros(5, 4), torch.eye(5), torch.ones(1, 4), torch.full((5, 4), torch.nan)],
+    ids=['no label', 'no partner', 'one image', 'nothing known'],
+)
+def test_loss_without_partners_is_zero_with_a_graph(target):
+    z = make_z(len(target)).requires_grad_()
+    loss = image_supcon_loss(z, target)
+    (grad,) = torch.autograd.grad(loss, z)
+    assert loss == 0 and not grad.any()
+
+
+def test_half_precision_is_raised():
+    loss = image_supcon_loss(make_z(dtype=torch.float16), TARGET)
+    assert loss.dtype == torch.float32
+    assert_close(loss, image_supcon_loss(make_z(dtype=torch.float16).float(), TARGET))
+
+
+def make_head(**kwargs):
+    torch.manual_seed(0)
+    settings = dict(type='ImageContrastHead', num_classes=4, in_channels=8, proj_channels=6)
+    return MODELS.build({**settings, **kwargs})
+
+
+def test_head_adds_the_contrast_to_the_linear_classifier():
+    head = make_head(loss_con=dict(type='ImageSupConLoss', loss_weight=0.5, temperature=0.3))
+    pooled = torch.randn(5, 8)
+    losses = head.loss((pooled,), [DataSample().set_gt_score(row.float()) for row in TARGET])
+    z = head.projector(pooled)
+    assert_close(losses['loss_con'], 0.5 * image_supcon_loss(z, TARGET, 0.3))
+    logits = head.fc(pooled)
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    expected = cross_entropy(logits, TARGET.float(), reduction='sum') / 5
+    assert_close(losses['loss_cls'], expected)
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in head.parameters())
+
+
+def test_prediction_needs_no_projector():
+    head = make_head()
+    assert is_training_only('projector.0.weight', head)
+    cfg = dict(type='ImageClassifier', head=dict(type='ImageContrastHead', num_classes=4))
+    assert for_prediction(cfg)['head']['loss_con'] is None
+    assert make_head(loss_con=None).projector is None
