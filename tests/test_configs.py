@@ -168,7 +168,8 @@ def test_the_recipe_changes_with_the_stage():
     assert crop == dict(type='MultiScaleCrop', scale=448, canvas=512)
     assert flip == dict(type='RandomFlip', prob=0.5, direction='horizontal')
     assert cfg.model.head.loss_cls.gamma_neg == 4
-    assert second.loss == dict(type='StopGradAsymmetricLoss', loss_weight=12.5)
+    bce = dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000)
+    assert second.loss == bce
     sarl = leaf('sarl_r101_coco448')
     assert sarl.model.head.loss_cls == cfg.model.head.loss_cls
     assert sarl.train_dataloader.dataset.pipeline == first

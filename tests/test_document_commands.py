@@ -41,7 +41,11 @@ LEFT_OUT = {
     'tools/test.py': 'CONFIG CHECKPOINT',
     'tools/compare.py': 'CONFIG --out DIR',
 }
-EXAMPLE = (ROOT / 'docs' / 'write_a_method.md').read_text(encoding='utf-8')  # shows its own files
+# they show their own files
+EXAMPLE = ''.join(
+    (ROOT / 'docs' / name).read_text(encoding='utf-8')
+    for name in ('write_a_method.md', 'your_data.md')
+)
 OTHER_PROGRAMS = {'cd', 'cp', 'export', 'mkdir', 'source', 'tensorboard'}
 
 

@@ -31,7 +31,6 @@ TWO_EPOCHS = [
     'default_hooks.checkpoint.max_keep_ckpts=2',
     'train_cfg.max_epochs=2',
     'train_cfg.val_interval=1',
-    'param_scheduler.0.end=2',
 ]
 
 

@@ -7,8 +7,9 @@ tools/train.py configs/ml_decoder/ml-decoder_efficientnet-lite0_corel5k160.py
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'
 
 custom_imports = dict(imports=['projects.ml_decoder'], allow_failed_imports=False)
-head = dict(type='MLDecoderHead', num_classes=260, in_channels=1280, embed_dims=256, num_heads=4)
-head.update(feedforward_channels=512, prior_prob=0.0135)  # an image has 3.5 of 260 words
+head = dict(type='MLDecoderHead', num_classes=_base_.data_preprocessor.num_classes)
+head.update(in_channels=1280, embed_dims=256, num_heads=4, feedforward_channels=512)
+head.update(prior_prob=_base_.prior_prob)
 model = dict(neck=None, head=dict(_delete_=True, **head))
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.2)))

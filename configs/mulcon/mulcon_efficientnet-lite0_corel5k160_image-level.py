@@ -8,7 +8,12 @@ _base_ = './mulcon_efficientnet-lite0_corel5k160.py'
 
 model = dict(
     neck=dict(_delete_=True, type='GlobalAveragePooling'),
-    head=dict(_delete_=True, type='ImageContrastHead', num_classes=260, in_channels=1280),
+    head=dict(
+        _delete_=True,
+        type='ImageContrastHead',
+        num_classes=_base_.data_preprocessor.num_classes,
+        in_channels=1280,
+    ),
 )
 # the baseline's rates
 slower = dict(custom_keys=dict(backbone=dict(lr_mult=0.02)))

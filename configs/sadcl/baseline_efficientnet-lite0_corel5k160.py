@@ -11,7 +11,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(head=dict(num_classes=260))
+model = dict(head=dict(num_classes=_base_.data_preprocessor.num_classes))
 # the best on held-out training images (docs/comparison.md); the backbone's stays 1e-4
 slower = dict(custom_keys=dict(backbone=dict(lr_mult=0.02)))
 optim_wrapper = dict(optimizer=dict(lr=5e-3), paramwise_cfg=slower)

@@ -7,13 +7,8 @@ Paper: mAP 81.5. Ours: not run.
 _base_ = './sarl_r101_coco448.py'
 
 custom_imports = dict(imports=['mlic'], allow_failed_imports=False)
+head = dict(type='MultiLabelLinearClsHead', num_classes=_base_.data_preprocessor.num_classes)
+head.update(in_channels=2048, loss=_base_.model.head.loss_cls)
 model = dict(
-    neck=dict(_delete_=True, type='GlobalAveragePooling'),
-    head=dict(
-        _delete_=True,
-        type='MultiLabelLinearClsHead',
-        num_classes=80,
-        in_channels=2048,
-        loss=dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, loss_weight=1000 / 80),
-    ),
+    neck=dict(_delete_=True, type='GlobalAveragePooling'), head=dict(_delete_=True, **head)
 )

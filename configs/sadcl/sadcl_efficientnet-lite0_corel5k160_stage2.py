@@ -7,9 +7,8 @@ tools/train.py configs/sadcl/sadcl_efficientnet-lite0_corel5k160_stage2.py --cfg
 
 _base_ = './sadcl_efficientnet-lite0_corel5k160.py'
 
-param_scheduler = [{**_base_.param_scheduler[0], 'end': 4}]
 custom_hooks = [
-    dict(type='ForeachEMAHook', momentum=0.018, priority='ABOVE_NORMAL'),  # about 10 / (4 x 140)
+    _base_.custom_hooks[0],
     dict(type='PrototypeHook', begin=1, threshold=0.0),
 ]
 train_cfg = dict(max_epochs=4, val_interval=4)

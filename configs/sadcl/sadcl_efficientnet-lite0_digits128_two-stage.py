@@ -7,9 +7,9 @@ tools/train.py configs/sadcl/sadcl_efficientnet-lite0_digits128_two-stage.py
 _base_ = './sadcl_efficientnet-lite0_digits128.py'
 
 one_cycle = dict(_base_.param_scheduler[0])
-param_scheduler = [{**one_cycle, 'end': 4}, {**one_cycle, 'begin': 4, 'end': 8}]
+param_scheduler = [dict(**one_cycle, end=4), dict(**one_cycle, begin=4)]
 custom_hooks = [
-    dict(type='ForeachEMAHook', momentum=0.04, priority='ABOVE_NORMAL'),  # about 10 / (4 x 62)
+    dict(type='ForeachEMAHook', horizon=0.05, priority='ABOVE_NORMAL'),  # a tenth of a stage
     dict(type='PrototypeHook', begin=5, start_from='best'),
 ]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=8))

@@ -12,11 +12,12 @@ _base_ = [
 ]
 
 num_classes = _base_.data_preprocessor.num_classes
-loss_cls = dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes)
-first_stage = dict(num_classes=num_classes, loss_cls=dict(**loss_cls, gamma_neg=4.0))
+first_stage = dict(num_classes=num_classes, loss_cls=dict(gamma_neg=4.0))
 model = dict(neck=dict(num_classes=num_classes), head=first_stage)
 train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))
 second_stage = dict(
-    action_epoch=_base_.epochs + 1, train_pipeline=_base_.train_pipeline, loss=loss_cls
+    action_epoch=_base_.epochs + 1,
+    train_pipeline=_base_.train_pipeline,
+    loss=_base_.model.head.loss_cls,
 )
 custom_hooks = [*_base_.custom_hooks, dict(type='SwitchRecipeHook', schedule=[second_stage])]

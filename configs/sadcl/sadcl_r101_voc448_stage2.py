@@ -13,6 +13,5 @@ _base_ = [
 ]
 
 num_classes = _base_.data_preprocessor.num_classes
-head = dict(num_classes=num_classes, loss_cls=dict(loss_weight=1000 / num_classes))
-model = dict(neck=dict(num_classes=num_classes), head=head)
+model = dict(neck=dict(num_classes=num_classes), head=dict(num_classes=num_classes))
 custom_hooks = [*_base_.custom_hooks, dict(type='PrototypeHook', begin=1)]

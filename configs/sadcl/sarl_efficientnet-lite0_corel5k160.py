@@ -11,8 +11,6 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    neck=dict(num_classes=260),
-    # an image has 3.5 of 260 words
-    head=dict(num_classes=260, prior_prob=0.0135, loss_sscl=None, loss_pscl=None),
-)
+num_classes = _base_.data_preprocessor.num_classes
+head = dict(num_classes=num_classes, prior_prob=_base_.prior_prob, loss_sscl=None, loss_pscl=None)
+model = dict(neck=dict(num_classes=num_classes), head=head)

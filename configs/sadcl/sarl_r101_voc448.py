@@ -12,7 +12,6 @@ _base_ = [
 ]
 
 num_classes = _base_.data_preprocessor.num_classes
-loss_cls = dict(loss_weight=1000 / num_classes, gamma_neg=4.0)
-head = dict(num_classes=num_classes, loss_cls=loss_cls, loss_sscl=None, loss_pscl=None)
-model = dict(neck=dict(num_classes=num_classes), head=head)
+head = dict(loss_cls=dict(gamma_neg=4.0), loss_sscl=None, loss_pscl=None)
+model = dict(neck=dict(num_classes=num_classes), head=dict(num_classes=num_classes, **head))
 train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))

@@ -131,8 +131,6 @@ def comparison_words(config: Path) -> list[str]:
     options = {
         'model.backbone.frozen_stages': 8,
         'train_cfg.max_epochs': cfg.train_cfg.max_epochs,
-        'param_scheduler.0.end': cfg.train_cfg.max_epochs,
-        'custom_hooks.0.momentum': round(cfg.custom_hooks[0].momentum, 3),
     }
     return [
         *(str(config), LINEAR, '--data', str(config), '--tune', '--cache-features', '--set'),

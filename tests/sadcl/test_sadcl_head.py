@@ -119,7 +119,7 @@ def test_default_losses_are_those_of_the_paper():
     assert isinstance(head.loss_module, StopGradAsymmetricLoss)
     assert (head.loss_module.gamma_neg, head.loss_module.gamma_pos) == (0, 0)
     assert (head.loss_module.clip, head.loss_module.eps) == (0, 1e-5)
-    assert head.loss_module.loss_weight == 1000 / 80
+    assert (head.loss_module.loss_weight, head.loss_module.mean_over_classes) == (1000, True)
     assert isinstance(head.loss_sscl, SSCLLoss)
     assert (head.loss_sscl.temperature, head.loss_sscl.anchors) == (0.2, 'all')
     assert (head.loss_sscl.loss_weight, head.loss_sscl.gather) == (16, True)

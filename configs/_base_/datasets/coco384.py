@@ -2,10 +2,11 @@
 
 _base_ = './coco448.py'
 
+size = 384
 stage1_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(384, 384)),
-    dict(type='Cutout', shape=192, prob=1.0),
+    dict(type='Resize', scale=(size, size)),
+    dict(type='Cutout', shape=size // 2, prob=1.0),
     dict(
         type='RandAugment',
         policies='timm_increasing',
@@ -18,13 +19,13 @@ stage1_pipeline = [
 train_pipeline = [
     dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(440, 440)),  # 440 / 384 is about 512 / 448
-    dict(type='MultiScaleCrop', scale=384),
+    dict(type='MultiScaleCrop', scale=size),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(384, 384)),
+    dict(type='Resize', scale=(size, size)),
     dict(type='PackInputs'),
 ]
 

@@ -1,5 +1,6 @@
 """COCO 2014 at 448 px: train2014 to train, val2014 to report, unlabelled images included."""
 
+size = 448
 dataset_type = 'COCOMultiLabel'
 data_root = 'data/coco/'
 data_preprocessor = dict(
@@ -17,8 +18,8 @@ data_preprocessor = dict(
 # with probability 1/2 at a magnitude of 1 to 9 (of 10).
 stage1_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(448, 448)),
-    dict(type='Cutout', shape=224, prob=1.0),
+    dict(type='Resize', scale=(size, size)),
+    dict(type='Cutout', shape=size // 2, prob=1.0),
     dict(
         type='RandAugment',
         policies='timm_increasing',
@@ -31,13 +32,13 @@ stage1_pipeline = [
 # The published second stage: boxes of a 512 x 512 image, cut from the image before it is resized.
 train_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='MultiScaleCrop', scale=448, canvas=512),
+    dict(type='MultiScaleCrop', scale=size, canvas=512),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(448, 448)),
+    dict(type='Resize', scale=(size, size)),
     dict(type='PackInputs'),
 ]
 

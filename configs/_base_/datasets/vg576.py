@@ -2,14 +2,15 @@
 
 _base_ = './coco448.py'
 
+size = 576
 dataset_type = 'VG500'
 data_root = 'data/vg500/'
 data_preprocessor = dict(num_classes=500)
 
 stage1_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(576, 576)),
-    dict(type='Cutout', shape=288, prob=1.0),  # half of the side, as at 448
+    dict(type='Resize', scale=(size, size)),
+    dict(type='Cutout', shape=size // 2, prob=1.0),  # half of the side, as at 448
     dict(
         type='RandAugment',
         policies='timm_increasing',
@@ -22,13 +23,13 @@ stage1_pipeline = [
 train_pipeline = [
     dict(type='LoadImageStrict'),
     # SSGRL's 640 for 576; 512 / 448 would give 658
-    dict(type='MultiScaleCrop', scale=576, canvas=640),
+    dict(type='MultiScaleCrop', scale=size, canvas=640),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(576, 576)),
+    dict(type='Resize', scale=(size, size)),
     dict(type='PackInputs'),
 ]
 

@@ -10,7 +10,7 @@ data_preprocessor = dict(num_classes=20)
 # they travel beside it as meta information, so that the metric can leave them out.
 test_pipeline = [
     dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(448, 448)),
+    dict(type='Resize', scale=(_base_.size, _base_.size)),
     dict(
         type='PackInputs',
         meta_keys=('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'gt_label_difficult'),

@@ -16,8 +16,8 @@ model = dict(
         type='SADCLHead',
         num_classes=num_classes,
         in_channels=2048,
-        # binary cross-entropy: sum over classes x 1000 / 80 = published mean x 1000
-        loss_cls=dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes),
+        # binary cross-entropy at the published scale
+        loss_cls=dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000.0),
         # The paper's formula. The published code leaves out most anchors and weighs the others by
         # 100: of B images it keeps about 1/B + (1 - 1/B) f of them, where f = sum p^2 / sum p over
         # the class frequencies p is about 0.15 on COCO. That is 0.16 of 64 images, and 100 x 0.16 =

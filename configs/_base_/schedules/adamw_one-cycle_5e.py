@@ -4,14 +4,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.95, 0.999), weight_decay=1e-2),
 )
 param_scheduler = [
-    dict(
-        type='GroupOneCycleLR',
-        pct_start=0.2,
-        by_epoch=True,
-        convert_to_iter_based=True,
-        begin=0,
-        end=5,
-    )
+    dict(type='GroupOneCycleLR', pct_start=0.2, by_epoch=True, convert_to_iter_based=True)
 ]
 custom_hooks = [
     # about 10 / iterations (5 x 62): the published 2e-4 averages over 5,000 steps

@@ -4,14 +4,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(
-        type='GroupOneCycleLR',
-        pct_start=0.2,
-        by_epoch=True,
-        convert_to_iter_based=True,
-        begin=0,
-        end=40,
-    )
+    dict(type='GroupOneCycleLR', pct_start=0.2, by_epoch=True, convert_to_iter_based=True)
 ]
 custom_hooks = [
     dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL')

@@ -7,12 +7,23 @@ _base_ = [
 ]
 custom_imports = dict(imports=['projects.mulcon'], allow_failed_imports=False)
 
+num_classes = _base_.data_preprocessor.num_classes
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='EfficientNetLite', frozen_stages=5),
-    neck=dict(type='MulConNeck', in_channels=1280, num_classes=260, embed_dims=256, token_dims=256),
-    # an image has 3.5 of 260 words
-    head=dict(type='MulConHead', num_classes=260, in_channels=256, prior_prob=0.0135),
+    neck=dict(
+        type='MulConNeck',
+        in_channels=1280,
+        num_classes=num_classes,
+        embed_dims=256,
+        token_dims=256,
+    ),
+    head=dict(
+        type='MulConHead',
+        num_classes=num_classes,
+        in_channels=256,
+        prior_prob=_base_.prior_prob,
+    ),
 )
 two_views = [
     dict(type='LoadImageStrict'),

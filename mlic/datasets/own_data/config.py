@@ -32,14 +32,9 @@ train_dataloader = dict(
 {validation}
 test_dataloader = dict(dataset=dict(ann_file=labels + '/{test}.json', data_prefix=images))
 
-param_scheduler = [{{**_base_.param_scheduler[0], 'end': epochs}}]
 train_cfg = dict(max_epochs=epochs)
 custom_hooks = [
-    dict(
-        type='ForeachEMAHook',
-        momentum=min(10 / (epochs * batches), 0.5),
-        priority='ABOVE_NORMAL',
-    ),
+    _base_.custom_hooks[0],
     # the contrastive losses run in the last third
     dict(type='PrototypeHook', begin=epochs * 2 // 3 + 1, threshold=0.0),
 ]

@@ -13,6 +13,8 @@ from mlic.models.training_parts import parts_of
 
 from .finite_loss_hook import FiniteLossHook
 
+LARGEST_MOMENTUM = 0.5  # of a run of a few iterations
+
 
 @HOOKS.register_module()
 class ForeachEMAHook(EMAHook):
@@ -28,11 +30,31 @@ class ForeachEMAHook(EMAHook):
     ``ExponentialMovingAverage`` of the parameters goes mmengine's way.
 
     Args:
+        horizon (float, optional): The share of the run that is averaged over, instead of
+            ``momentum``, which is then one over so many iterations, with two digits, and at most
+            0.5. Defaults to None.
         **kwargs: As ``EMAHook``'s.
+
+    Raises:
+        ValueError: If the horizon is not above 0 and at most 1, or given with a momentum.
     """
+
+    def __init__(self, *args, horizon: float | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if horizon is not None and 'momentum' in kwargs:
+            raise ValueError(
+                f'horizon={horizon} and momentum={kwargs["momentum"]} say the same of an average: '
+                'give one of them'
+            )
+        if horizon is not None and not 0 < horizon <= 1:
+            raise ValueError(f'horizon must lie above 0 and not above 1, got {horizon}')
+        self.horizon = horizon
 
     def before_run(self, runner: Runner) -> None:
         """Make the copy of the model whose parameters are the averages."""
+        if self.horizon is not None:
+            iterations = max(self.horizon * runner.max_iters, 1)  # 0 in a test
+            self.ema_cfg['momentum'] = min(float(f'{1 / iterations:.2g}'), LARGEST_MOMENTUM)
         super().before_run(runner)
         average = self.ema_model
         devices = {

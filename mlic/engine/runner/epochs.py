@@ -7,12 +7,11 @@ from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmpretrain.engine.hooks import SwitchRecipeHook
 
+from mlic.engine.hooks.foreach_ema_hook import LARGEST_MOMENTUM
 from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 
 from .settings import hooks_of, is_hook, schedules_of
-
-LARGEST_MOMENTUM = 0.5  # of an EMA in a run of a few iterations
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
@@ -55,8 +54,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         _move_schedule(schedule, move, epochs / old)
     for hook in hooks_of(cfg):
         if is_hook(hook, EMAHook):
-            momentum = hook.get('momentum', 0.0002)  # mmengine's
-            hook['momentum'] = min(momentum * old / epochs, max(momentum, LARGEST_MOMENTUM))
+            if hook.get('horizon') is None:
+                momentum = hook.get('momentum', 0.0002)  # mmengine's
+                hook['momentum'] = min(momentum * old / epochs, max(momentum, LARGEST_MOMENTUM))
             if hook.get('begin_epoch'):
                 hook['begin_epoch'] = round(move(hook['begin_epoch']))
     interval = cfg.train_cfg.get('val_interval', 1)

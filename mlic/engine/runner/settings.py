@@ -103,8 +103,10 @@ def schedules_of(cfg: Mapping) -> list[Mapping]:
 def _reaches_the_end(schedule: Mapping, *configs: Mapping) -> bool:
     """Whether a schedule is made for the number of epochs of one of the configs."""
     shortest = min((cfg.get('train_cfg') or {}).get('max_epochs') or 0 for cfg in configs)
-    # without an end it goes on as it is; one in iterations may reach anywhere
-    reaches = schedule.get('end', -1) >= shortest * schedule.get('by_epoch', True)
+    if 'end' in schedule:  # one in iterations may reach anywhere
+        reaches = schedule['end'] >= shortest * schedule.get('by_epoch', True)
+    else:  # the run's; these go on as they are
+        reaches = not str(schedule.get('type')).startswith(('Step', 'MultiStep', 'Exponential'))
     return reaches or any(key in schedule for key in ('T_max', 'total_steps', 'periods'))
 
 

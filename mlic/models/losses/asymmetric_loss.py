@@ -29,8 +29,10 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         clip (float): Probability margin of the negatives. Defaults to 0.
         reduction (str): 'mean' (the sum over classes, averaged over images), 'sum' or 'none'.
             Defaults to 'mean'.
-        loss_weight (float): The published code averages over classes, too, and multiplies by
-            1000: 1000 / num_classes here. Defaults to 1.0.
+        mean_over_classes (bool): Divide by the number of classes, in every reduction, so that a
+            weight means the same for any number of them. Defaults to False.
+        loss_weight (float): Defaults to 1.0. The published code has 1000, with the mean over
+            classes.
         eps (float): Floor of the logarithm's argument. Defaults to 1e-5, the published value.
         stop_gradient (bool): Take the focal weight as a constant. Defaults to True.
     """
@@ -42,11 +44,13 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         gamma_neg: float = 0.0,
         clip: float = 0.0,
         reduction: str = 'mean',
+        mean_over_classes: bool = False,
         loss_weight: float = 1.0,
         eps: float = 1e-5,
         stop_gradient: bool = True,
     ) -> None:
         super().__init__(gamma_pos, gamma_neg, clip, reduction, loss_weight, eps=eps)
+        self.mean_over_classes = mean_over_classes
         self.stop_gradient = stop_gradient
 
     def forward(
@@ -77,6 +81,8 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         absent = (pred.neg().sigmoid() + self.clip).clamp(max=1)
         loss = target * self._focal_log(pred.sigmoid(), self.gamma_pos)
         loss = loss + (1 - target) * self._focal_log(absent, self.gamma_neg)  # (B, C)
+        if self.mean_over_classes:
+            loss = loss / pred.shape[1]
         reduction = reduction_override or self.reduction
         if reduction == 'mean' and avg_factor is None:
             avg_factor = len(pred)

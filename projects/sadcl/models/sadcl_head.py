@@ -20,6 +20,7 @@ from mlic.models.layers.projector import Projector
 from mlic.models.targets import positive_pairs
 
 MOST_VALUES = 2**28  # of a file of prototypes, 2 GB as float64
+CLASSIFICATION = dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000.0)
 SSCL = dict(type='SSCLLoss', anchors='all', loss_weight=16.0)
 PSCL = dict(type='PSCLLoss', loss_weight=50.0)
 
@@ -48,9 +49,8 @@ class SADCLHead(LabelEmbedHead):
         num_classes (int): C.
         in_channels (int): D, width of the label embeddings.
         proj_channels (int): P, width of the contrastive space. Defaults to 1024.
-        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None:
-            binary cross-entropy at the published scale,
-            ``StopGradAsymmetricLoss(loss_weight=1000 / num_classes)``.
+        loss_cls (dict): Loss of logits and a multi-hot target. Defaults to binary cross-entropy
+            at the published scale, 1000 times the mean over classes.
         loss_sscl (dict, optional): Defaults to the paper's formula,
             ``SSCLLoss(anchors='all', loss_weight=16)``, whose gradient has the size of the
             published ``anchors='official', loss_weight=100``. None: off.
@@ -84,7 +84,7 @@ class SADCLHead(LabelEmbedHead):
         num_classes: int,
         in_channels: int,
         proj_channels: int = 1024,
-        loss_cls: dict | None = None,
+        loss_cls: dict = CLASSIFICATION,
         loss_sscl: dict | None = SSCL,
         loss_pscl: dict | None = PSCL,
         prototypes: str | None = None,
@@ -96,7 +96,6 @@ class SADCLHead(LabelEmbedHead):
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        loss_cls = loss_cls or dict(type='StopGradAsymmetricLoss', loss_weight=1000 / num_classes)
         super().__init__(num_classes, in_channels, loss_cls, prior_prob, thr, topk, init_cfg)
         if prototype_momentum is not None and not 0 <= prototype_momentum <= 1:
             raise ValueError(

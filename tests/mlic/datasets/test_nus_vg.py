@@ -213,13 +213,14 @@ def test_configs_build_items(tmp_path, name, write, labels):
 @pytest.mark.parametrize(
     'name, num_classes', [('voc448', 20), ('voc12-448', 20), ('nus448', 81), ('vg576', 500)]
 )
-def test_both_stages_weight_the_classes_of_the_data_set(name, num_classes):
+def test_both_stages_have_the_classes_of_the_data_set_and_the_published_scale(name, num_classes):
     sadcl, sarl = (
         Config.fromfile(str(ROOT / f'configs/sadcl/{method}_r101_{name}.py'))
         for method in ('sadcl', 'sarl')
     )
     coco = Config.fromfile(str(ROOT / 'configs/sadcl/sadcl_r101_coco448.py'))
-    first = dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, loss_weight=1000 / num_classes)
+    first = dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000.0)
+    first['gamma_neg'] = 4.0
     for cfg in (sadcl, sarl):
         assert cfg.model.head.loss_cls == first
         assert cfg.model.neck.num_classes == cfg.model.head.num_classes == num_classes

@@ -579,7 +579,7 @@ def test_the_config_fits_its_data():
         assert part.num_classes == 3
     assert cfg.train_dataloader.dataset.ann_file == 'data/my holiday/train.json'
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1
-    assert cfg.param_scheduler[0].end == cfg.train_cfg.max_epochs == 3
+    assert cfg.train_cfg.max_epochs == 3 and 'end' not in cfg.param_scheduler[0]  # the run's
     assert [hook.get('begin') for hook in cfg.custom_hooks] == [None, 3]
     train = [labels for split, labels in labels_of('data/my holiday').values() if split == 'train']
     share = sum(map(len, train)) / len(train) / 3
@@ -641,8 +641,8 @@ def test_the_last_words_compare_with_a_tuned_linear_classifier_as_printed(capsys
     for cfg in (*parts.values(), *cfgs):
         assert cfg.train_dataloader.dataset.ann_file == 'data/pets/train.json'
         assert cfg.model.head.num_classes == 2 and cfg.model.backbone.frozen_stages == 8
-        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].end == 9
-        assert cfg.custom_hooks[0].momentum == pytest.approx(hooks[0].momentum, abs=5e-4)
+        assert cfg.train_cfg.max_epochs == 9 and 'end' not in cfg.param_scheduler[0]
+        assert cfg.custom_hooks[0] == hooks[0]
     write_rows(['cat', 'dog'] * 10)  # too few to choose a rate by
     from_csv('--out', 'few')
     assert capsys.readouterr().out.endswith('few/few.py work_dirs/few\n')

@@ -37,6 +37,7 @@ def rates(cfg, epoch_length):
     schedules = []
     for schedule in copy.deepcopy(schedules_of(cfg)):
         cls = PARAM_SCHEDULERS.get(schedule.pop('type'))
+        schedule.setdefault('end', cfg.train_cfg.max_epochs)  # as the runner does
         if schedule.pop('convert_to_iter_based', False):
             schedules.append(
                 cls.build_iter_from_epoch(optimizer, **schedule, epoch_length=epoch_length)
@@ -81,7 +82,9 @@ def test_every_config_takes_another_number_of_epochs(path):
             for key in {'begin', 'end'} & was.keys():
                 assert schedule[key] == borders.get(was[key], schedule[key])
         for hook, was in zip(cfg.custom_hooks, before.custom_hooks):
-            if hook.type == 'ForeachEMAHook':
+            if hook.type == 'ForeachEMAHook' and 'horizon' in was:
+                assert hook == was  # a share of the run
+            elif hook.type == 'ForeachEMAHook':
                 assert hook.momentum == pytest.approx(min(was.momentum * old / epochs, 0.5))
         if epochs <= 3:  # each phase has an iteration
             assert rates(cfg, 40).isfinite().all()
@@ -154,8 +157,6 @@ def test_a_config_of_own_images_becomes_what_from_csv_writes(tmp_path, epochs):
     cfg, written = own_config(tmp_path, 12), own_config(tmp_path, epochs)
     set_epochs(cfg, epochs)
     cfg.epochs = epochs  # which only the file reads
-    for hooks in (cfg.custom_hooks, written.custom_hooks):
-        hooks[0].momentum = pytest.approx(hooks[0].momentum)
     assert cfg.to_dict() == written.to_dict()
     with pytest.raises(ValueError, match='2 stages'):
         set_epochs(own_config(tmp_path, 12), 1)

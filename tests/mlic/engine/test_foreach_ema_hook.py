@@ -69,6 +69,29 @@ def test_checkpoints_of_one_hook_are_resumed_with_the_other(tmp_path, first, sec
     assert_close(resumed.state_dict(), straight.state_dict(), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    'horizon, iterations, momentum',
+    [
+        # the recorded runs of six, four and two epochs of Corel5k
+        *((0.1, 840, 0.012), (0.1, 560, 0.018), (0.1, 280, 0.036)),
+        (0.05, 8 * 62, 0.04),  # both stages of digit scenes
+        *((0.1, 12, 0.5), (0.1, 0, 0.5)),
+    ],
+)
+def test_a_horizon_is_one_over_its_share_of_the_iterations(horizon, iterations, momentum):
+    hook, model = ForeachEMAHook(horizon=horizon), torch.nn.Linear(2, 2)
+    hook.before_run(SimpleNamespace(max_iters=iterations, model=model, hooks=[hook]))
+    assert hook.ema_model.momentum == momentum
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(horizon=0), dict(horizon=1.5), dict(horizon=0.1, momentum=0.1)], ids=str
+)
+def test_a_horizon_that_says_nothing_or_another_thing_is_refused(settings):
+    with pytest.raises(ValueError, match=f'horizon.*{settings["horizon"]}'):
+        ForeachEMAHook(**settings)
+
+
 class Model(torch.nn.Module):
     def __init__(self):
         super().__init__()

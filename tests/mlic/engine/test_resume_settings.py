@@ -129,6 +129,7 @@ def test_another_number_of_processes_may_keep_the_images_of_a_step():
         ([dict(type='LinearLR', end=5)], False),
         ([dict(type='LinearLR', end=100, by_epoch=False)], False),
         ([dict(type='CosineAnnealingLR', T_max=5)], False),
+        ([dict(type='GroupOneCycleLR', pct_start=0.2)], False),
     ],
 )
 def test_more_epochs_are_free_where_no_schedule_ends_with_them(schedules, is_free):

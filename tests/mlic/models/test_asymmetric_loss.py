@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.models.losses.asymmetric_loss import StopGradAsymmetricLoss
+from mlic.models.losses.known_labels import loss_of_known
 from tests import reference
 from tests.helpers import recorded
 
@@ -80,6 +81,24 @@ def test_equals_published(shape, gamma_neg, gamma_pos, clip, gradient, dtype):
         assert_close(actual, expected, **EXACT[dtype])
     else:  # at float32, 1 - p_t near 0 is rounded to a multiple of 6e-8: absolute, not relative
         assert_close(actual, expected, rtol=1e-5, atol=1e-5 * expected[0].item())
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
+def test_the_mean_over_classes_is_the_sum_over_their_number(reduction):
+    logits, target = make_case()
+    settings = dict(gamma_neg=4, reduction=reduction)
+    summed = StopGradAsymmetricLoss(**settings, loss_weight=1000 / target.shape[1])
+    mean = StopGradAsymmetricLoss(**settings, mean_over_classes=True, loss_weight=1000)
+    assert target.shape[1] > 1
+    assert_close(mean(logits, target), summed(logits, target), **EXACT[torch.float64])
+
+
+def test_the_mean_over_classes_counts_unknown_labels_as_classes():
+    logits, target = make_case()
+    target[0, 0] = torch.nan
+    mean = StopGradAsymmetricLoss(mean_over_classes=True)
+    expected = loss_of_known(StopGradAsymmetricLoss(), logits, target) / target.shape[1]
+    assert_close(loss_of_known(mean, logits, target), expected, **EXACT[torch.float64])
 
 
 @pytest.mark.parametrize('settings', SETTINGS, ids=str)
