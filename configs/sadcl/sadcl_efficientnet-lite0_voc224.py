@@ -16,8 +16,6 @@ auto_scale_lr = dict(base_batch_size=16)
 num_classes = _base_.data_preprocessor.num_classes
 head = dict(num_classes=num_classes, prior_prob=_base_.prior_prob)
 model = dict(neck=dict(num_classes=num_classes), head=head)
-custom_hooks = [
-    # as measured; a tenth of the run is 0.029
-    dict(type='ForeachEMAHook', momentum=0.03, priority='ABOVE_NORMAL'),
-    _base_.custom_hooks[1],
-]
+# as measured; a tenth of the run is 0.029
+average = dict(type='ForeachEMAHook', momentum=0.03, priority='ABOVE_NORMAL')
+custom_hooks = [average, _base_.custom_hooks[1]]
