@@ -60,6 +60,12 @@ def divide(a, b):
     return a / b if b else 0.0
 
 
+def says_nothing(labels, c):
+    """Whether some labels of a class are ignored, and none of the others is negative."""
+    column = [truth[c] for truth in labels]
+    return None in column and 0 not in column
+
+
 def six(chosen, labels, f1_of_means, skip_empty):
     """CP, CR, CF1, OP, OR, OF1 of the decisions."""
     precisions, recalls, f1s, total = [], [], [], [0, 0, 0]
@@ -68,7 +74,7 @@ def six(chosen, labels, f1_of_means, skip_empty):
         called = sum(c in called for called in chosen)
         positives = sum(truth[c] == 1 for truth in labels)
         total = [t + new for t, new in zip(total, (hits, called, positives))]
-        if positives == 0 and skip_empty:
+        if (positives == 0 and skip_empty) or says_nothing(labels, c):
             continue
         precisions.append(divide(hits, called))
         recalls.append(divide(hits, positives))
@@ -82,10 +88,12 @@ def six(chosen, labels, f1_of_means, skip_empty):
 
 
 def mean_ap(scores, labels, ap, skip_empty):
-    """Mean over the classes; one without positives is left out or counts 0."""
+    """Mean over the classes of which something is known; no positives: left out, or 0."""
     values = []
     for c in range(len(labels[0])):
         pairs = [(row[c], truth[c]) for row, truth in zip(scores, labels) if truth[c] is not None]
+        if says_nothing(labels, c):
+            continue
         if any(label for _, label in pairs):
             values.append(ap([score for score, _ in pairs], [label for _, label in pairs]))
         elif not skip_empty:

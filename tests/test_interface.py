@@ -55,9 +55,9 @@ NEW_OPTIONS = {
     **dict.fromkeys(('compute_prototypes.py', 'infer.py', 'test.py'), {'--precision'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
-        '--split-column',
+        *('--split-column', '--unknown', '--unlisted'),
     },
-    'dataset_tools/from_folder.py': {'--sep'},
+    'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
 }
 RENAMED_OPTIONS = {
     **dict.fromkeys(('--thr', '--thr-file', '--thresholds'), '--threshold'),

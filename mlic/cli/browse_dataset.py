@@ -61,7 +61,9 @@ def caption(sample: DataSample, classes: list[str] | None) -> str:
     names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
     # a label stays on its line if it fits, and one that holds a comma is one
     names = [readable(f'"{name}"' if ',' in name else name).replace(' ', '\xa0') for name in names]
-    lines = textwrap.wrap(', '.join(names) or '(no label)', CHARACTERS)
+    unknown = len(sample.get('gt_label_unknown', ()))
+    text = ', '.join(names) or '(no label)'
+    lines = textwrap.wrap(text + f', ({unknown} unknown)' * bool(unknown), CHARACTERS)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f'… {len(names)} labels in all']
     return '\n'.join(lines).replace('$', r'\$')

@@ -4,7 +4,8 @@
     python tools/analysis_tools/eval_metric.py predictions.npz --protocols all
 
 PRED.npz holds pred (N, C) scores from 0 to 1 and target (N, C) 0 or 1; ignore (N, C) bool, VOC's
-difficult entries, and classes (C,) names may be left out. Nothing in it is executed.
+difficult entries, unknown (N, C) bool, labels that nobody gave, and classes (C,) names may be left
+out. Nothing in it is executed.
 """
 
 import argparse

@@ -18,8 +18,8 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import (
     Block,
     apply_difficult_rule,
-    describe_empty,
-    empty_classes,
+    describe_lacking,
+    lacking_classes,
     prepare_matrices,
 )
 from mlic.evaluation.predictions import file_digest, read_predictions
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         block.pred, *apply_difficult_rule(block, args.difficult), None
     )
     thresholds, overall = fit_thresholds(pred, target, ignore, protocol.strict, args.smoothing)
-    empty = [names[c] for c in empty_classes(target)]
+    empty, one_sided = lacking_classes(target, ignore, names)
     decision = f'score {">" if protocol.strict else ">="} threshold'
     record = dict(
         fitted_on=describe_source(args.predictions, block, args.difficult),
@@ -107,9 +107,12 @@ def main(argv: list[str] | None = None) -> None:
         classes_without_positives=empty,
         thresholds=dict(zip(names, thresholds.tolist())),
     )
+    if one_sided:
+        record['classes_without_known_negatives'] = one_sided
     write_json(args.out, record)
     print(f'fitted on {args.predictions}: {len(pred)} images, {len(names)} classes,', end=' ')
-    print(describe_empty(empty) + (': these take the global threshold' if empty else ''))
+    note = ': these take the global threshold' if empty or one_sided else ''
+    print(describe_lacking(empty, one_sided) + note)
     print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')
     print(f'{thresholds.max():.4g}; smoothing {args.smoothing:g}')
     fitted = ThresholdFile(str(args.out), record['thresholds'], record['fitted_on'])

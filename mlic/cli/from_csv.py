@@ -9,6 +9,8 @@ Three forms are read, and the tool says which it found:
   label.
 - ``image,label``: a row for each label.
 - ``image,beach,boat,person``: a column for each class, of 0 and 1, True and False, or -1 and 1.
+  ``?``, and a blank beside 0 or False, is unknown: nobody looked. ``--unknown`` says which values
+  are, and then no other is.
 
 The first row names the columns. The column of images is the one whose cells are files of
 ``--images``; a column ``split`` (train, val, test) or ``is_valid`` is used if there is one, and so
@@ -43,6 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--absent', **values, help="what says that it is not (0 False); '' is blank"
     )
+    parser.add_argument(
+        '--unknown', **values, help="what says that nobody looked (? and, next to 0 or False, '')"
+    )
     args = parse_options(parser, argv)
     choices = Choices(
         image=args.image_column,
@@ -51,7 +56,9 @@ def main(argv: list[str] | None = None) -> None:
         split=args.split_column,
         present=args.present,
         absent=args.absent,
+        unknown=args.unknown,
         sep=args.sep,
+        unlisted=args.unlisted,
     )
     with say_command('dataset_tools/from_csv.py', argv):
         table = read_tables(args.csv)

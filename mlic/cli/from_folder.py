@@ -52,5 +52,7 @@ def main(argv: list[str] | None = None) -> None:
                 f'none of the {len(images)} images in {args.folder} is in the folder of a label. '
                 'Labels in a table are read by from_csv.py, those in .txt files with --sidecar'
             )
+    for image in images:
+        image.complete = args.unlisted == 'absent'
     print(*said, sep='\n')
     finish(args, images, args.folder)

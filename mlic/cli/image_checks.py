@@ -23,13 +23,14 @@ CHUNK = 32  # images that a process is handed at a time
 
 @dataclass
 class Split:
-    """What was read of a split: the labels and, where images are files, the path of each image."""
+    """What was read of a split: labels, unknown ones, and the path of each image that is a file."""
 
     name: str
     dataset_type: str
     classes: list[str] | None
     labels: list[list[int]]
     paths: list[str]
+    unknown: list[list[int]] = field(default_factory=list)
 
 
 @dataclass

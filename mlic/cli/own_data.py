@@ -54,6 +54,12 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
     parser.add_argument(
         '--classes', type=Path, help='the labels there are, one a line, in this order'
     )
+    parser.add_argument(
+        '--unlisted',
+        choices=('absent', 'unknown'),
+        default='absent',
+        help='what classes are that an image does not list: absent, or nobody looked (%(default)s)',
+    )
     parser.add_argument('--config', type=Path, help='config to write (OUT/<name of OUT>.py)')
     parser.add_argument(
         '--epochs',
@@ -88,7 +94,7 @@ def finish(
     stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
     config = args.config or args.out / f'{stem}.py'
     tool = Path(sys.argv[0]).name
-    text = config_text(config, args.out, folder, splits, len(classes), args.epochs, tool)
+    text = config_text(config, args.out, folder, splits, classes, args.epochs, tool)
     texts = label_texts(args.out, splits, classes) | {config: text}
     before = read_text(config) if config.exists() else text
     kept = config.with_name(config.name + '.old')

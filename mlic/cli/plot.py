@@ -80,21 +80,23 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> 
 def plot_pr(args: argparse.Namespace, table: Path):
     """Micro average and chosen classes."""
     pred, target, ignore, names = load(args.pred)
-    counted = np.ones_like(target) if ignore is None else ~ignore
     chosen = class_indices(args.classes, names)
     if chosen is None:
         chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
     threshold = of_classes(parse_threshold(args.threshold), names)
-    if not target[counted].any():
-        sys.exit(f'{args.pred} has no positive label: no curves')
-    curves, dots = [pr_curve('micro average', pred[counted], target[counted])], [None]
+    curves, dots = [pr_curve('micro average', pred, target, ignore)], [None]
+    if curves[0] is None:
+        lacking = 'known negative' if target.any() else 'positive'
+        sys.exit(f'{args.pred} has no {lacking} label: no curves')
     for c in chosen:
-        curve = pr_curve(names[c], pred[counted[:, c], c], target[counted[:, c], c])
+        hidden = None if ignore is None else ignore[:, c]
+        curve = pr_curve(names[c], pred[:, c], target[:, c], hidden)
         if curve is not None:
             curves.append(curve)
             dots.append(np.broadcast_to(threshold, len(names))[c])
         elif args.classes:
-            sys.exit(f'class {names[c]!r} has no positives in {args.pred}: no curve')
+            lacking = 'known negatives' if target[:, c].any() else 'positives'
+            sys.exit(f'class {names[c]!r} has no {lacking} in {args.pred}: no curve')
     figure = draw_pr_curves(curves, threshold if isinstance(threshold, float) else dots)
     points = ((c.name, *p) for c in curves for p in zip(*thin(c, 1000)[1:4]))
     write_table(table, ('curve', 'recall', 'precision', 'threshold'), points)
@@ -116,12 +118,12 @@ def plot_compare(args: argparse.Namespace, table: Path):
     (pred, target, ignore, names), other = load(args.first), load(args.second)
     if names != other[3]:
         sys.exit(f'{args.first} and {args.second} have other classes: compare one data set')
-    if not np.array_equal(target, other[1]):
-        sys.exit(f'{args.first} and {args.second} have other images, or in another order')
+    if not np.array_equal(target, other[1]) or not np.array_equal(ignore, other[2]):
+        sys.exit(f'{args.first} and {args.second} have other images or labels, or another order')
     per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
     support = per_class['support']
     first = np.where(support > 0, per_class['ap'], np.nan)
-    second = MLICMetric.calculate_per_class(other[0], target, args.protocol, ignore=other[2])['ap']
+    second = MLICMetric.calculate_per_class(other[0], target, args.protocol, ignore=ignore)['ap']
     runs = args.names or name_runs(args.first, args.second)
     figure = draw_comparison(first, second, support, names, runs)
     header = ('class', 'positives', *(f'AP of {run}' for run in runs), 'difference')
@@ -137,9 +139,7 @@ def plot_cooccurrence(args: argparse.Namespace, table: Path):
     pred, target, ignore, names = load(args.pred)
     threshold = of_classes(parse_threshold(args.threshold), names)
     decision = pred >= np.asarray(threshold, pred.dtype)
-    if ignore is not None:
-        decision &= ~ignore
-    truth, predicted = conditional_shares(target), conditional_shares(decision)
+    truth, predicted = (conditional_shares(present, ignore) for present in (target, decision))
     order = cooccurrence_order(target, args.max_classes)
     figure = draw_cooccurrence(truth, predicted, names, order)
     pairs = [(i, j) for i in order for j in order if i != j]

@@ -37,12 +37,13 @@ from mlic.engine.runner.precision import (
     predict_on_host,
     usable_precision,
 )
-from mlic.evaluation.matrices import apply_difficult_rule, describe_empty
+from mlic.evaluation.matrices import Block, apply_difficult_rule
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
 from mlic.files import write_text
+from mlic.names import first_names
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
 
@@ -79,18 +80,24 @@ def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path)
     return precision
 
 
-def check_images(dataset: BaseDataset, target: np.ndarray, names: list[str], path: Path) -> None:
+def check_images(dataset: BaseDataset, block: Block, names: list[str], path: Path) -> None:
     """SystemExit unless the predictions are of this data set, image by image."""
     classes = [str(name) for name in dataset.metainfo.get('classes') or names]
-    if len(dataset) != len(target) or classes != names:
+    if len(dataset) != len(block.target) or classes != names:
         sys.exit(
-            f'{path} has {len(target)} images and {len(names)} classes, the test set '
+            f'{path} has {len(block.target)} images and {len(names)} classes, the test set '
             f'of the config {len(dataset)} and {len(classes)} (or classes of other names)'
         )
+    unknown = np.zeros_like(block.target) if block.unknown is None else block.unknown
     for index in range(len(dataset)):
-        labels = set(np.asarray(dataset.get_data_info(index)['gt_label']).tolist())
-        if labels != set(np.flatnonzero(target[index]).tolist()):
-            sys.exit(f"{path}: image {index} has other labels than the config's test set")
+        info = dataset.get_data_info(index)
+        for key, matrix, what in (
+            ('gt_label', block.target, 'labels'),
+            ('gt_label_unknown', unknown, 'unknown labels'),
+        ):
+            labels = set(np.asarray(info.get(key, ()), dtype=int).tolist())
+            if labels != set(np.flatnonzero(matrix[index]).tolist()):
+                sys.exit(f"{path}: image {index} has other {what} than the config's test set")
 
 
 def card(
@@ -98,8 +105,7 @@ def card(
     model: BaseModel | None,
     image: int,
     label: int,
-    pred: np.ndarray,
-    target: np.ndarray,
+    block: Block,
     names: list[str],
 ) -> dict:
     """An image with a mistake, as the page takes it."""
@@ -107,11 +113,13 @@ def card(
     picture = image_to_draw(sample, dataset.pipeline.transforms)
     entry = dict(
         label=names[label],
-        score=float(pred[image, label]),
+        score=float(block.pred[image, label]),
         image=image_name(sample),
-        true=[names[c] for c in np.flatnonzero(target[image])],
+        true=[names[c] for c in np.flatnonzero(block.target[image])],
         picture=picture_uri(picture),
     )
+    if block.unknown is not None:
+        entry['unknown'] = first_names(names[c] for c in np.flatnonzero(block.unknown[image]))
     if model is not None:
         entry['overlay'] = picture_uri(overlay_attention(picture, sample.attention[label]))
     return entry
@@ -123,10 +131,10 @@ def protocol_data(report: Report) -> list[dict]:
         dict(
             name=protocol.name,
             rule=f'{">" if protocol.strict else "≥"} {protocol.threshold:g}',
-            classes=len(report.names) - (0 if protocol.empty_ap_is_zero else len(report.empty)),
+            classes=classes,
             metrics=metrics,
         )
-        for protocol, metrics in zip(report.protocols, report.metrics)
+        for protocol, classes, metrics in zip(report.protocols, report.mean_over(), report.metrics)
     ]
 
 
@@ -154,13 +162,17 @@ def main(argv: list[str] | None = None) -> None:
     data['fitted_on'] = {**source, 'file': args.pred.name}
     data['start_fitted_on'] = threshold.fitted_on or None if from_file else None
 
-    check_images(dataset, block.target, names, args.pred)
+    if report.known is not None:
+        data['known'] = (100 * report.known).round(1).tolist()
+
+    check_images(dataset, block, names, args.pred)
     model = model if has_label_embeddings(model) else None
     chosen = select_mistakes(block.pred, target, ignore, args.num)
+    true = block._replace(target=target)
     for key, entries in zip(('mistakes', 'missed'), chosen):
-        data[key] = [card(dataset, model, *entry, block.pred, target, names) for entry in entries]
+        data[key] = [card(dataset, model, *entry, true, names) for entry in entries]
     notes = [
-        f'{len(target)} images, {len(names)} classes, {describe_empty(report.empty)}',
+        report.describe(),
         f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}',
     ]
     if precision != 'float32':

@@ -21,8 +21,8 @@ from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
-from mlic.datasets.list_files import NO_LIST, label_faults
-from mlic.datasets.own_data.labels import look_alikes
+from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
+from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
@@ -79,33 +79,45 @@ def read_split(cfg: Config, name: str) -> Split:
         name,
         parts[0].type,
         dataset.metainfo.get('classes'),
-        [info.get('gt_label') for info in infos],
+        [as_list(info.get('gt_label')) for info in infos],
         [info['img_path'] for info in infos] if from_files else [],
+        [as_list(info.get('gt_label_unknown', ())) for info in infos],
     )
 
 
-def check_labels(split: Split, num_classes: int, findings: Findings) -> list[list[int]]:
-    """Find labels that no multi-hot target can hold; returns the lists that are in order."""
-    labels = [item.tolist() if hasattr(item, 'tolist') else item for item in split.labels]
-    faults = label_faults(labels, num_classes)
+def as_list(labels: object) -> object:
+    """Labels of an array as a list; others as they are."""
+    return labels.tolist() if hasattr(labels, 'tolist') else labels
+
+
+def check_labels(
+    split: Split, num_classes: int, findings: Findings
+) -> tuple[list[set[int]], list[set[int]]]:
+    """Find labels that no multi-hot target can hold.
+
+    Returns:
+        tuple[list[set[int]], list[set[int]]]: Of each image whose lists are lists, the labels and
+            the unknown ones, those in range.
+    """
+    labels, unknown = split.labels, split.unknown
+    faults = label_faults(labels, num_classes, unknown)
     for what, images in faults.items():
         first = images[0]
-        where = f'{split.paths[first] if split.paths else f"image {first}"}: {split.labels[first]}'
+        found = labels_text(labels[first], unknown[first])
+        where = f'{split.paths[first] if split.paths else f"image {first}"}: {found}'
         findings.add(
             f'{split.name}: {what} in {len(images)} of {len(labels)} images, such as {where}'
         )
-    shapeless = set(faults.get(NO_LIST, ()))
-    return [
-        [label for label in set(item) if 0 <= label < num_classes]
-        for image, item in enumerate(labels)
-        if image not in shapeless
-    ]
+    shapeless = {*faults.get(NO_LIST, ()), *faults.get(NO_UNKNOWN_LIST, ())}
+    sound = [image for image in range(len(labels)) if image not in shapeless]
+    known = range(num_classes)
+    return [{*known} & {*labels[i]} for i in sound], [{*known} & {*unknown[i]} for i in sound]
 
 
 def describe(split: Split, num_classes: int, findings: Findings) -> None:
     """Print the counts of a split and name it."""
-    labels = check_labels(split, num_classes, findings)
-    counts = [len(set(names)) for names in labels]
+    labels, unknown = check_labels(split, num_classes, findings)
+    counts = list(map(len, labels))
     num_images, num_labels = len(split.labels), sum(counts)
     print(f'  images           {num_images}')
     print(f'  classes          {num_classes}')
@@ -119,14 +131,15 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     if num_images and not num_labels:
         need = 'nothing can be learnt' if split.name == 'train' else 'no metric is defined'
         findings.add(f'{split.name}: none of its {num_images} images has a label: {need}')
-    seen = {label for names in labels for label in names}
-    names = split.classes or range(num_classes)
-    unseen = [name for label, name in enumerate(names) if label not in seen]
-    names = first_names(unseen, form=repr)
-    print(f'  without images   {len(unseen)} classes{": " if unseen else ""}{names}')
+    one_sided = describe_classes(list(split.classes or range(num_classes)), labels, unknown)
+    if one_sided and split.name != 'train':
+        findings.add(
+            f'{split.name}: no class has a known positive and a known negative: '
+            'no metric is defined'
+        )
     labels_of = {}
-    for path, indices in zip(split.paths, split.labels):
-        labels_of.setdefault(path, set()).add(str(indices))
+    for path, *lists in zip(split.paths, split.labels, split.unknown):
+        labels_of.setdefault(path, set()).add(labels_text(*lists))
     differing = [path for path, lists in labels_of.items() if len(lists) > 1]
     if differing:
         findings.add(
@@ -139,6 +152,30 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     known = fingerprint(split, num_images, num_classes, num_labels)
     if known:
         print(f'  fingerprint      {known}')
+
+
+def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]]) -> bool:
+    """Print which classes have no known positive or no known negative, and what is unknown.
+
+    Returns:
+        bool: Whether unknown labels leave every positive class without a known negative.
+    """
+    positive, gaps = (Counter(i for one in sets for i in one) for sets in (labels, unknown))
+    negative = {i: len(labels) - positive[i] - gaps[i] for i in range(len(names))}
+    for title, lacking in (
+        ('without images', [name for i, name in enumerate(names) if not positive[i]]),
+        ('never absent', [name for i, name in enumerate(names) if not negative[i]]),
+    ):
+        some = first_names(lacking, form=repr)
+        print(f'  {title:16} {len(lacking)} classes{": " if lacking else ""}{some}')
+    if gaps:
+        unknown_names = [[str(names[i]) for i in one] for one in unknown]
+        print(f'  unknown          {describe_unknown(unknown_names, names)}')
+        width = min(max(len(str(name)) for name in names), 40)
+        rows = [(name, positive[i], negative[i], gaps[i]) for i, name in enumerate(names)]
+        for name, *counts in [('class', 'present', 'absent', 'unknown'), *rows]:
+            print(f'  {name!s:{width}}' + ''.join(f'{count:>10}' for count in counts))
+    return bool(positive) and all(gaps[i] and not negative[i] for i in positive)
 
 
 def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:

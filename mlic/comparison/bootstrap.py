@@ -56,6 +56,8 @@ def mean_ap(
 ) -> np.ndarray:
     """Plain mAP of each resample, over the classes that have a positive in it.
 
+    As in ``MLICMetric``, a class with an ignored entry and no negative in a resample has no part.
+
     Args:
         pred (np.ndarray): (N, C) scores.
         target (np.ndarray): (N, C) bool.
@@ -71,7 +73,13 @@ def mean_ap(
         aps = []
         for c in np.flatnonzero(target.any(axis=0)):
             kept = slice(None) if ignore is None else ~ignore[:, c]
-            aps.append(weighted_ap(pred[kept, c], target[kept, c], chosen[kept]))
+            ap = weighted_ap(pred[kept, c], target[kept, c], chosen[kept])
+            if ignore is not None and ignore[:, c].any():
+                negative, hidden = (
+                    chosen[rows].any(axis=0) for rows in (~target[:, c] & kept, ~kept)
+                )
+                ap[hidden & ~negative] = np.nan
+            aps.append(ap)
         parts.append(np.nanmean(aps, axis=0))
     return np.concatenate(parts)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlic.evaluation.matrices import class_indices
+from mlic.evaluation.matrices import apply_difficult_rule, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.files import write_csv, write_json, write_picture, write_text
@@ -73,16 +73,18 @@ def summarise(
         block, names = read_predictions(run.predictions)
         chosen = class_indices(classes, names)
         chosen = list(range(len(names))) if chosen is None else chosen
-        pred, target = block.pred[:, chosen], block.target[:, chosen]
-        ignore = None if block.difficult is None else block.difficult[:, chosen]
+        target, ignore = apply_difficult_rule(block, 'ignore')
+        pred, target = block.pred[:, chosen], target[:, chosen]
+        ignore = None if ignore is None else ignore[:, chosen]
+        tested = target, ignore, [names[c] for c in chosen]
         if reference is None:
-            reference = target, [names[c] for c in chosen]
+            reference = tested
             weights = bootstrap_weights(len(target), num_resamples)
-            support = reference[0].sum(axis=0).tolist()
-        elif not np.array_equal(target, reference[0]) or [names[c] for c in chosen] != reference[1]:
+            support = target.sum(axis=0).tolist()
+        elif not all(map(np.array_equal, tested, reference)):
             raise ValueError(
-                f'{run.predictions} has other test images or classes than {runs[0].predictions}: '
-                'give all configs the same data (--data)'
+                f'{run.predictions} has other test images, labels or classes than '
+                f'{runs[0].predictions}: give all configs the same data (--data)'
             )
         seconds, commit = run.read_record()
         summary = summaries.setdefault(run.name, Summary(run.name, [], {}, [], 0.0, [], support))
@@ -100,7 +102,7 @@ def summarise(
         summary.class_ap = np.mean(summary.class_ap, axis=0)
         summary.minutes /= len(summary.seeds)
     _compare_with_first(list(summaries.values()), samples, num_resamples)
-    return list(summaries.values()), reference[1]
+    return list(summaries.values()), reference[2]
 
 
 def _compare_with_first(summaries: list, samples: dict, num_resamples: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mlic.evaluation.matrices import apply_difficult_rule
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 
@@ -168,7 +169,8 @@ def _rate(cfg: Config, i: int) -> float:
 def _score(run: Run) -> float:
     """Its mAP in percent; -inf if no class has a positive."""
     block, _ = read_predictions(run.predictions)
-    score = MLICMetric.calculate(block.pred, block.target, 'standard', ignore=block.difficult)
+    target, ignore = apply_difficult_rule(block, 'ignore')
+    score = MLICMetric.calculate(block.pred, target, 'standard', ignore=ignore)
     return score['mAP'] if math.isfinite(score['mAP']) else -math.inf
 
 

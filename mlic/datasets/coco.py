@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS
 from mlic.files import read_json
 from mlic.names import first_names, short
 
+from .image_level import PRESENT, check_image_level, known_absent
 from .label_cache import digest_file, load_labels
 from .list_files import check_exists, used_images
 
@@ -54,6 +55,11 @@ class COCOMultiLabel(MultiLabelDataset):
     the root that Roboflow writes, id 0, which often is called like one of the classes. Images may
     be named with the ``\\`` of Windows, or by absolute paths into the image folder.
 
+    Images that were not looked at for every class say so as those of LVIS and Open Images do:
+    ``neg_category_ids`` are known to be absent, and every class that an image neither has nor lists
+    there is in ``gt_label_unknown``. ``pos_category_ids`` are present without an annotation,
+    ``not_exhaustive_category_ids`` without one are unknown.
+
     Images without an annotation are kept unless ``labelled_only``: train2014 / val2014 have
     82,783 / 40,504 images (what SADCL and Query2Label use), 82,081 / 40,137 with a label (what
     ML-GCN's lists hold). train2017 / val2017 have 118,287 / 5,000, with a label 117,266 / 4,952.
@@ -74,7 +80,7 @@ class COCOMultiLabel(MultiLabelDataset):
         ValueError: If ``class_order`` is unknown, or the file is not in COCO's form, holds no
             images or no annotations, an id twice, other categories than ``classes``, annotated
             ones of the same name, annotations of unknown images or categories, or images
-            elsewhere.
+            elsewhere, or an image with a class both present and absent.
 
     Examples:
         >>> COCOMultiLabel(
@@ -124,13 +130,33 @@ class COCOMultiLabel(MultiLabelDataset):
             [digest_file(self.ann_file)],
             dict(type='COCOMultiLabel', order=self.class_order, classes=list(self.CLASSES)),
             self._parse,
-            ('names', 'ids', 'labels'),
+            ('names', 'ids', 'labels', 'absent'),
         )
+        rows = zip(cached['names'], cached['ids'], cached['labels'], cached['absent'])
         items = [
             dict(img_path=name, img_id=img_id, gt_label=gt_label)
-            for name, img_id, gt_label in zip(cached['names'], cached['ids'], cached['labels'])
+            | ({} if absent is None else dict(gt_label_absent=absent))
+            for name, img_id, gt_label, absent in rows
         ]
+        partly = sum(absent is not None for absent in cached['absent'])
+        if partly:
+            print_log(
+                f'{self.ann_file}: {partly} images were not looked at for every class, the others '
+                'of which are unknown',
+                'current',
+            )
         return used_images(items, self.img_prefix, self.ann_file, labelled_only=self.labelled_only)
+
+    def get_data_info(self, idx: int) -> dict:
+        """An image's path, id and labels; ``gt_label_unknown`` if some classes are.
+
+        Of LVIS's 1,203 classes nearly all are unknown in every image: only the others are stored.
+        """
+        info = super().get_data_info(idx)
+        if 'gt_label_absent' in info:
+            known = {*info['gt_label'], *info.pop('gt_label_absent')}
+            info['gt_label_unknown'] = [i for i in range(len(self.CLASSES)) if i not in known]
+        return info
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, ids and labels of all images."""
@@ -141,9 +167,12 @@ class COCOMultiLabel(MultiLabelDataset):
         categories = self._items(content, 'categories', 'id', 'name')
         annotations = self._items(content, 'annotations', 'image_id', 'category_id')
         names = {image['id']: image['file_name'] for image in images}
-        class_of = self._match_classes(categories, {item['category_id'] for item in annotations})
+        category_ids = {category['id'] for category in categories}
+        present = check_image_level(images, category_ids, self.ann_file)
+        present |= {item['category_id'] for item in annotations}
+        class_of = self._match_classes(categories, present)
         for key, known, what in (
-            ('category_id', {category['id'] for category in categories}, 'categories'),
+            ('category_id', category_ids, 'categories'),
             ('image_id', names, 'images'),
         ):
             unknown = [item[key] for item in annotations if item[key] not in known]
@@ -155,11 +184,17 @@ class COCOMultiLabel(MultiLabelDataset):
         labels: dict = {image_id: set() for image_id in names}
         for item in annotations:
             labels[item['image_id']].add(class_of[item['category_id']])
+        absent = {}
+        for image in images:
+            found = labels[image['id']]
+            found.update(class_of[category] for category in image.get(PRESENT, ()))
+            absent[image['id']] = known_absent(image, found, class_of, self.ann_file)
         ids = sorted(names)
         return dict(
             names=[names[image_id] for image_id in ids],
             ids=ids,
             labels=[sorted(labels[image_id]) for image_id in ids],
+            absent=[absent[image_id] for image_id in ids],
         )
 
     def _items(self, content: dict, part: str, *keys: str) -> list[dict]:

@@ -17,7 +17,7 @@ from mlic.files import parse_json, read_bytes
 
 from .list_files import label_faults, list_folders_of
 
-FORMAT = 2  # to be raised whenever a data set parses to something else than before
+FORMAT = 3  # to be raised whenever a data set parses to something else than before
 WHOLE_FILE = 32 * 2**20  # bytes; up to here a file is hashed as a whole, in well under a second
 FILE_END = 2**20  # bytes at either end of a larger file
 
@@ -143,6 +143,9 @@ def _is_sound(content: dict, num_classes: int, size: int | None) -> bool:
             is_sound = False
         elif key in ('labels', 'difficult'):
             is_sound = not label_faults(values, num_classes)
+        elif key == 'absent':  # None: all that are not among the labels
+            given = [value for value in values if value is not None]
+            is_sound = not label_faults(given, num_classes)
         else:
             kinds = (int, float, str) if key == 'ids' else str
             is_sound = all(isinstance(value, kinds) for value in values)

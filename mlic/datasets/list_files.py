@@ -99,25 +99,43 @@ def read_lines(path: str | Path) -> list[str]:
 NO_LIST = 'no list of integers as gt_label'
 
 
-def label_faults(labels: list, num_classes: int | None) -> dict[str, list[int]]:
+NO_UNKNOWN_LIST = 'no list of integers as gt_label_unknown'
+
+
+def label_faults(
+    labels: list, num_classes: int | None, unknown: list | None = None
+) -> dict[str, list[int]]:
     """What keeps labels from being a multi-hot target, each with the numbers of its images.
 
     Args:
         labels (list): Of each image its class indices, or whatever a file holds instead.
         num_classes (int, optional): None: indices may have any size.
+        unknown (list, optional): Of each image the indices of the classes nobody looked for, or
+            whatever a file holds instead. Defaults to None, which is none.
     """
     faults: dict[str, list[int]] = {}
-    for image, indices in enumerate(labels):
-        fault = None
+
+    def fault_of(indices: object, no_list: str, name: str, effect: str) -> str | None:
         if not isinstance(indices, (list, tuple)) or any(type(i) is not int for i in indices):
-            fault = NO_LIST
-        elif num_classes is not None and any(not 0 <= i < num_classes for i in indices):
-            fault = f'a label outside 0..{num_classes - 1}'
-        elif len(set(indices)) < len(indices):
-            fault = 'a label twice (it would count as 2 in the target)'
+            return no_list
+        if num_classes is not None and any(not 0 <= i < num_classes for i in indices):
+            return f'{name} outside 0..{num_classes - 1}'
+        return f'{name} twice{effect}' if len(set(indices)) < len(indices) else None
+
+    for image, indices in enumerate(labels):
+        fault = fault_of(indices, NO_LIST, 'a label', ' (it would count as 2 in the target)')
+        if unknown is not None and not fault:
+            fault = fault_of(unknown[image], NO_UNKNOWN_LIST, 'an unknown label', '')
+            if not fault and not set(indices).isdisjoint(unknown[image]):
+                fault = 'a class in both gt_label and gt_label_unknown'
         if fault:
             faults.setdefault(fault, []).append(image)
     return faults
+
+
+def labels_text(labels: object, unknown: object = ()) -> str:
+    """The labels of an image for a message, with those that are unknown if there are some."""
+    return short(labels) + ('' if unknown == () else f', gt_label_unknown {short(unknown)}')
 
 
 def image_name(name: object, folder: str, source: str | Path) -> str:
@@ -167,7 +185,8 @@ def used_images(
     No image may lie elsewhere: a list of others' could show what else is on this machine.
 
     Args:
-        items (list[dict]): With ``img_path``, relative to the folder, and ``gt_label``.
+        items (list[dict]): With ``img_path``, relative to the folder, and ``gt_label``; of an
+            image that was not looked at for every class, ``gt_label_absent``.
         img_prefix (str): Image folder.
         source (str | Path): The list, for the messages.
         of (str): What the images are of, such as ' of VG500 (train)'. Defaults to ''.
@@ -184,14 +203,17 @@ def used_images(
         for item in items
         if item['gt_label'] or not labelled_only
     ]
-    labels_of: dict[str, list] = {}
+    first_of: dict[str, dict] = {}
     for item in used:
-        labels = labels_of.setdefault(item['img_path'], item['gt_label'])
-        if labels != item['gt_label']:
-            raise ValueError(
-                f'{source}: {printable(item["img_path"])} is listed again with other labels, '
-                f'{short(labels)} and {short(item["gt_label"])}'
-            )
+        first = first_of.setdefault(item['img_path'], item)
+        for key in ('gt_label', 'gt_label_absent'):
+            if first.get(key) != item.get(key):
+                values = [x.get(key) for x in (first, item)]
+                raise ValueError(
+                    f'{source}: {printable(item["img_path"])} is listed again with other labels, '
+                    + ' and '.join('all others' if x is None else short(x) for x in values)
+                    + ' known to be absent' * (key == 'gt_label_absent')
+                )
     print_log(
         f'{source}: {len(items)} images{of}, {sum(not item["gt_label"] for item in items)} without '
         f'a label {"dropped" if labelled_only else "kept"}, '

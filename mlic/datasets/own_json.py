@@ -6,7 +6,7 @@ from mmpretrain.registry import DATASETS
 from mlic.files import read_json
 from mlic.names import short
 
-from .list_files import check_exists, image_name, label_faults
+from .list_files import check_exists, image_name, label_faults, labels_text
 
 
 @DATASETS.register_module(force=True)
@@ -14,12 +14,14 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     r"""mmpretrain's ``MultiLabelDataset``, in whose place it is registered, with checks.
 
     The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
-    [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. What differs: a file that is not in this
-    form is refused in one line, and so are labels outside of the classes (mmpretrain takes -1 for
-    the last class) or listed twice, and images listed again with other labels; and an image that is
-    not there as ``folder\a.jpg`` is looked for as ``folder/a.jpg``. Paths may be absolute or lead
-    out of ``data_prefix``, as in mmpretrain, where the folder may be left out altogether. Arguments
-    are mmpretrain's; a file that is not local, or not ``.json``, is left to it.
+    [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. An image may also have
+    ``"gt_label_unknown": [1]``, the classes nobody looked for; a class in neither list is absent.
+    What differs: a file that is not in this form is refused in one line, and so are labels outside
+    of the classes (mmpretrain takes -1 for the last class), listed twice or both present and
+    unknown, and images listed again with other labels; and an image that is not there as
+    ``folder\a.jpg`` is looked for as ``folder/a.jpg``. Paths may be absolute or lead out of
+    ``data_prefix``, as in mmpretrain, where the folder may be left out altogether. Arguments are
+    mmpretrain's; a file that is not local, or not ``.json``, is left to it.
 
     Raises:
         FileNotFoundError: If ``ann_file`` is missing.
@@ -38,23 +40,25 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
         classes = self._metainfo.get('classes')
         num_classes = None if classes is None else len(classes)
         labels = [item.get('gt_label') for item in data_list]
-        faults = label_faults(labels, num_classes)
+        unknown = [item.get('gt_label_unknown', ()) for item in data_list]
+        faults = label_faults(labels, num_classes, unknown)
         if faults:
             found = (
                 f'{what} in {len(images)} of {len(labels)} images, such as '
-                f'{short(data_list[images[0]].get("img_path"))}: {short(labels[images[0]])}'
+                f'{short(data_list[first].get("img_path"))}: '
+                + labels_text(labels[first], unknown[first])
                 for what, images in faults.items()
+                for first in images[:1]
             )
             raise ValueError(f'{self.ann_file}: {"; ".join(found)}')
         seen: dict[tuple, dict] = {}
         for item in data_list:
             first = seen.setdefault(tuple(item[key] for key in self.data_prefix), item)
-            if first.get('gt_label') is not None and sorted(first['gt_label']) != sorted(
-                item['gt_label']
-            ):
+            both = [(x['gt_label'], x.get('gt_label_unknown', ())) for x in (first, item)]
+            if any(sorted(one) != sorted(other) for one, other in zip(*both)):
                 raise ValueError(
                     f'{self.ann_file}: {short(item.get("img_path"))} is listed again with other '
-                    f'labels, {short(first["gt_label"])} and {short(item["gt_label"])}'
+                    f'labels, {" and ".join(labels_text(*one) for one in both)}'
                 )
         return [self.parse_data_info(item) for item in data_list]
 

@@ -16,14 +16,17 @@ DIFFICULT_RULES = ('ignore', 'negative', 'positive')
 
 
 class Block(NamedTuple):
-    """Scores, truth and difficult entries of some images: (N, C) float, bool, bool or None.
+    """Scores and truth of some images: (N, C) float and bool; two of them may be None.
 
-    ``target`` is False at the difficult entries, whatever is to become of them.
+    ``difficult`` are the entries that are whatever :func:`apply_difficult_rule` makes of them,
+    ``unknown`` those that nobody looked at and that never count. ``target`` is False at both,
+    ``difficult`` at the unknown ones.
     """
 
     pred: np.ndarray
     target: np.ndarray
-    difficult: np.ndarray | None
+    difficult: np.ndarray | None = None
+    unknown: np.ndarray | None = None
 
 
 def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -51,18 +54,26 @@ def multi_hot(labels: list, num_classes: int) -> np.ndarray:
     return hot
 
 
+def marked(data_samples: Sequence[dict], key: str, num_classes: int) -> np.ndarray | None:
+    """(N, C) bool from the class indices under a key that samples may have; None without any."""
+    labels = [sample.get(key, ()) for sample in data_samples]
+    return multi_hot(labels, num_classes) if any(map(len, labels)) else None
+
+
 def apply_difficult_rule(block: Block, rule: str) -> tuple:
     """``target`` and ``ignore`` (bool or None) when difficult entries are what ``rule`` says.
+
+    Unknown entries are ignored whatever it says.
 
     Args:
         rule (str): One of :data:`DIFFICULT_RULES`.
     """
-    _, target, difficult = block
+    _, target, difficult, unknown = block
     if difficult is None or not difficult.any():
-        return target, None
+        return target, unknown
     if rule == 'ignore':
-        return target, difficult
-    return target | difficult if rule == 'positive' else target, None
+        return target, difficult if unknown is None else difficult | unknown
+    return target | difficult if rule == 'positive' else target, unknown
 
 
 def binary(target: np.ndarray) -> np.ndarray:
@@ -139,13 +150,15 @@ def concatenate_blocks(blocks: list) -> Block | None:
     """One block of several, None of none."""
     if len(blocks) < 2:
         return blocks[0] if blocks else None
-    difficult = None
-    if any(block.difficult is not None for block in blocks):
-        difficult = np.concatenate(
-            [np.zeros_like(b.target) if b.difficult is None else b.difficult for b in blocks]
+
+    def joined(parts: list) -> np.ndarray | None:
+        if all(part is None for part in parts):
+            return None
+        return np.concatenate(
+            [np.zeros_like(b.target) if part is None else part for b, part in zip(blocks, parts)]
         )
-    pred = np.concatenate([block.pred for block in blocks])
-    return Block(pred, np.concatenate([block.target for block in blocks]), difficult)
+
+    return Block(*map(joined, zip(*blocks)))
 
 
 def interleave_blocks(blocks: list, size: int) -> list:
@@ -165,15 +178,27 @@ def interleave_blocks(blocks: list, size: int) -> list:
     return [merged]
 
 
-def empty_classes(target: np.ndarray) -> np.ndarray:
-    """Indices of the classes without positives."""
-    return np.flatnonzero(~target.any(axis=0))
+def without_negatives(target: np.ndarray, ignore: np.ndarray | None) -> np.ndarray:
+    """(C,) bool: the classes with ignored entries of which all others, if any, are positive.
+
+    Their AP and precision would say nothing: whatever is called present is right.
+    """
+    if ignore is None:
+        return np.zeros(target.shape[1], dtype=bool)
+    return ignore.any(axis=0) & (target | ignore).all(axis=0)
 
 
-def describe_empty(empty: list) -> str:
-    """How many classes have no positive, and which."""
-    some = first_names(empty)
-    return f'{len(empty)} without positives ({some})' if empty else 'all with positives'
+def lacking_classes(target: np.ndarray, ignore: np.ndarray | None, names: Sequence) -> tuple:
+    """Names of the classes without positives, and of those :func:`without_negatives`: two lists."""
+    groups = ~target.any(axis=0), without_negatives(target, ignore)
+    return tuple([names[c] for c in np.flatnonzero(group)] for group in groups)
+
+
+def describe_lacking(empty: Sequence, one_sided: Sequence) -> str:
+    """How many classes are in either list of :func:`lacking_classes`, and which."""
+    groups = (('positives', empty), ('known negatives', one_sided))
+    parts = [f'{len(some)} without {what} ({first_names(some)})' for what, some in groups if some]
+    return ', '.join(parts) or 'all with positives'
 
 
 def class_indices(

@@ -23,14 +23,16 @@ from .matrices import (
     binary,
     class_indices,
     concatenate_blocks,
-    describe_empty,
-    empty_classes,
+    describe_lacking,
     interleave_blocks,
+    lacking_classes,
+    marked,
     multi_hot,
     prepare_matrices,
     raise_for_scores,
     read_class_file,
     stack_samples,
+    without_negatives,
 )
 from .predictions import save_predictions
 from .protocols import (
@@ -54,8 +56,10 @@ class MLICMetric(BaseMetric):
     batch, and sorted once for all protocols; a table with a column per protocol goes to the log.
 
     A data sample needs ``pred_score`` (C,) and ``gt_score`` (C,) multi-hot or else ``gt_label``
-    (class indices). The meta key ``gt_label_difficult`` (class indices) is optional; a class that
-    is also labelled as not difficult counts as positive.
+    (class indices). Two meta keys, class indices too, are optional: ``gt_label_difficult``, where
+    a class that is also labelled as not difficult counts as positive, and ``gt_label_unknown``,
+    the classes that nobody looked at: such an entry is left out of everything, whatever its
+    truth, its score and ``difficult`` say.
 
     With one protocol the keys are ``mAP``, ... With several, the keys of the first are bare and
     those of the others read ``sadcl/mAP``. The Runner sees ``multi-label/mAP``. All values are in
@@ -74,8 +78,9 @@ class MLICMetric(BaseMetric):
             'positive' count them as such. Defaults to 'ignore'.
         out_file (str, optional): An ``.npz`` file for the main process to write at every
             evaluation, before the metrics (see :func:`save_predictions`): scores, truth,
-            difficult entries and names of all classes in dataset order, whatever ``classes`` and
-            ``difficult`` say, so that everything can be computed again. Defaults to None.
+            difficult and unknown entries and names of all classes in dataset order, whatever
+            ``classes`` and ``difficult`` say, so that everything can be computed again. Defaults
+            to None.
         per_class_file (str, optional): A ``.csv`` file for the main process to write at every
             evaluation (see :meth:`Report.write_per_class`). Defaults to None.
         collect_device (str): As in BaseMetric. Defaults to 'cpu'.
@@ -138,17 +143,19 @@ class MLICMetric(BaseMetric):
         if not np.isfinite(pred).all():
             raise_for_scores(pred, data_samples, names, sum(len(b.pred) for b in self.results))
         if all('gt_score' in sample for sample in data_samples):
-            target = binary(stack_samples(data_samples, 'gt_score'))
+            target = stack_samples(data_samples, 'gt_score')
         else:
-            labels = [sample['gt_label'] for sample in data_samples]
-            target = multi_hot(labels, pred.shape[1])
+            target = multi_hot([sample['gt_label'] for sample in data_samples], pred.shape[1])
         if pred.shape != target.shape:
             raise ValueError(f'pred_score is {pred.shape}, the labels are {target.shape}')
-        difficult = None
-        if any('gt_label_difficult' in sample for sample in data_samples):
-            labels = [sample.get('gt_label_difficult', ()) for sample in data_samples]
-            difficult = multi_hot(labels, pred.shape[1]) & ~target
-        self.results.append(Block(pred, target, difficult))
+        difficult, unknown = (
+            marked(data_samples, f'gt_label_{key}', pred.shape[1])
+            for key in ('difficult', 'unknown')
+        )
+        target = binary(target if unknown is None else np.where(unknown, 0, target))
+        if difficult is not None:
+            difficult &= ~target if unknown is None else ~(target | unknown)
+        self.results.append(Block(pred, target, difficult, unknown))
 
     def evaluate(self, size: int) -> dict:
         """Gather the blocks of all ranks in dataset order, cut the sampler's padding, evaluate.
@@ -233,13 +240,14 @@ class MLICMetric(BaseMetric):
             classes (Sequence[int], optional): Evaluate these classes as if they were the label
                 set, in the top-k rule too. Defaults to None: all.
             ignore (np.ndarray | torch.Tensor, optional): (N, C) bool; True entries are left out of
-                everything, as VOC's difficult ones; ``target`` may be anything there. They take no
-                place in the top-k. Defaults to None.
+                everything, as unknown ones and VOC's difficult ones; ``target`` may be anything
+                there. They take no place in the top-k. Defaults to None.
 
         Returns:
             dict: mAP, CP, CR, CF1, OP, OR, OF1 and, where the protocol has a top-k rule, the last
-            six with ``_top3`` (``topk`` = 3): floats in percent. Classes without positives that
-            the protocol leaves out of mAP are named in a log line.
+            six with ``_top3`` (``topk`` = 3): floats in percent. Classes that are left out of mAP
+            are named in a log line: those without positives where the protocol says so, and
+            those with ignored entries of which no other is negative.
 
         Raises:
             ValueError: As the class.
@@ -247,9 +255,12 @@ class MLICMetric(BaseMetric):
         rules = get_protocol(protocol)
         pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
         ((metrics,), _) = evaluate_protocols(pred, target, [rules], threshold, topk, ignore)
-        empty = [c if classes is None else classes[c] for c in empty_classes(target)]
-        if empty and not rules.empty_ap_is_zero:
-            print_log(f'left out of mAP: {describe_empty(empty)}', 'current', logging.WARNING)
+        names = range(target.shape[1]) if classes is None else classes
+        empty, one_sided = lacking_classes(target, ignore, names)
+        empty = [] if rules.empty_ap_is_zero else empty
+        if empty or one_sided:
+            text = describe_lacking(empty, one_sided)
+            print_log(f'left out of mAP: {text}', 'current', logging.WARNING)
         return metrics
 
     @staticmethod
@@ -270,8 +281,8 @@ class MLICMetric(BaseMetric):
 
         Returns:
             dict: (C,) arrays. ``ap``, ``precision``, ``recall``, ``f1`` in percent, NaN where the
-            protocol leaves the class out of the mean; ``true_positives``, ``predicted`` and
-            ``support`` (positives) are counts.
+            class is left out of the mean; ``true_positives``, ``predicted`` and ``support``
+            (positives) are counts, of the entries that are not ignored.
         """
         rules = get_protocol(protocol)
         pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
@@ -279,5 +290,6 @@ class MLICMetric(BaseMetric):
             raise ValueError(f'protocol {protocol!r} has no top-k rule, got topk={topk}')
         top = None if topk is None else topk_mask(pred, topk, ignore)
         metrics = rules.class_metrics(rules.decide(pred, threshold, top), target, ignore)
-        metrics['ap'] = rules.class_ap(average_precision(pred, target, ignore))
+        aps = average_precision(pred, target, ignore)
+        metrics['ap'] = rules.class_ap(aps, without_negatives(target, ignore))
         return in_percent(metrics)

@@ -13,23 +13,28 @@ from mlic.files import check_regular, write_arrays
 
 from .matrices import Block, binary, check_finite
 
-KEYS = ('pred', 'target', 'ignore', 'classes')
+KEYS = ('pred', 'target', 'ignore', 'unknown', 'classes')
 # scores are not compressed to a hundredth; a file of zeros would be, and fill the memory
 SMALL, MAX_RATIO = 2**30, 100  # bytes that are never refused; times the bytes of the file
 
 
 def save_predictions(out_file: str, block: Block, names: list) -> None:
-    """Write an ``.npz`` file: ``pred``, ``target``, ``ignore``, ``classes``.
+    """Write an ``.npz`` file: ``pred``, ``target``, ``ignore``, ``classes``, perhaps ``unknown``.
 
     ``pred`` (N, C) are the scores as the model gave them, ``target`` (N, C) uint8 the truth,
-    ``ignore`` (N, C) bool the difficult entries (0 in ``target``), ``classes`` (C,) the names.
+    ``ignore`` (N, C) bool the difficult entries (0 in ``target``), ``classes`` (C,) the names;
+    ``unknown`` (N, C) bool the entries that nobody looked at (0 in ``target``), if there are any.
     """
-    pred, target, difficult = block
-    ignore = np.zeros_like(target) if difficult is None else difficult
-    classes = np.array(names, dtype=np.str_)
-    write_arrays(
-        out_file, pred=pred, target=target.astype(np.uint8), ignore=ignore, classes=classes
+    pred, target, difficult, unknown = block
+    arrays = dict(
+        pred=pred,
+        target=target.astype(np.uint8),
+        ignore=np.zeros_like(target) if difficult is None else difficult,
+        classes=np.array(names, dtype=np.str_),
     )
+    if unknown is not None and unknown.any():
+        arrays['unknown'] = unknown
+    write_arrays(out_file, **arrays)
     print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
 
 
@@ -37,9 +42,9 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
     """A block and its class names from an ``.npz`` file; nothing in the file is executed.
 
     Args:
-        path (str | Path): File of :func:`save_predictions`, or of another program: ``ignore`` and
-            ``classes`` may be missing (then nothing is ignored, and the names are indices). Scores
-            are from 0 to 1: logits and percent are refused.
+        path (str | Path): File of :func:`save_predictions`, or of another program: ``ignore``,
+            ``unknown`` and ``classes`` may be missing (then nothing is ignored, and the names are
+            indices). Scores are from 0 to 1: logits and percent are refused.
 
     Raises:
         OSError: The file cannot be opened.
@@ -89,9 +94,12 @@ def _check(arrays: dict) -> tuple[Block, list]:
         if key not in arrays:
             raise ValueError(f'has no array {key!r}')
     pred, target = arrays['pred'], arrays['target']
-    ignore = arrays.get('ignore', np.zeros(target.shape, dtype=bool))
-    wanted = dict(pred=('fiu', 'numbers'), target=('biuf', '0 and 1'), ignore=('b', 'booleans'))
-    for (key, (kinds, name)), array in zip(wanted.items(), (pred, target, ignore)):
+    ignore, unknown = (
+        arrays.get(key, np.zeros(target.shape, dtype=bool)) for key in ('ignore', 'unknown')
+    )
+    wanted = dict(pred=('fiu', 'numbers'), target=('biuf', '0 and 1'))
+    wanted.update(dict.fromkeys(('ignore', 'unknown'), ('b', 'booleans')))
+    for (key, (kinds, name)), array in zip(wanted.items(), (pred, target, ignore, unknown)):
         if array.dtype.kind not in kinds:
             raise ValueError(f'{key} must hold {name}, not {array.dtype}')
         if array.shape != pred.shape:
@@ -109,8 +117,9 @@ def _check(arrays: dict) -> tuple[Block, list]:
             f'pred must hold scores from 0 to 1, got {pred.min():g} to {pred.max():g} '
             '(take the sigmoid of logits, a hundredth of percent)'
         )
-    target = binary(np.where(ignore, 0, target))
-    return Block(pred, target, ignore if ignore.any() else None), names.tolist()
+    target = binary(np.where(ignore | unknown, 0, target))
+    marks = (mark if mark.any() else None for mark in (ignore & ~unknown, unknown))
+    return Block(pred, target, *marks), names.tolist()
 
 
 def file_digest(path: str | Path) -> str:

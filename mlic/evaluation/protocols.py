@@ -1,8 +1,9 @@
 """Named protocols of multi-label evaluation, and the arithmetic they share.
 
 N images, C classes, P positives of a class. ``pred`` (N, C) float scores without NaN; ``target``,
-``ignore`` and decisions (N, C) bool, ``target`` False wherever ``ignore`` is True. Everything here
-is numpy and returns fractions; :class:`MLICMetric` checks the inputs and turns them into percent.
+``ignore`` and decisions (N, C) bool, ``target`` False wherever ``ignore`` is True: an entry that is
+difficult or unknown, and left out of everything. All of this is numpy and returns fractions;
+:class:`MLICMetric` checks the inputs and turns them into percent.
 """
 
 import os
@@ -11,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+
+from .matrices import without_negatives
 
 MEAN_METRICS = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 ROWS_AT_ONCE = 4096  # bounds the temporary memory of the top-k rule
@@ -28,7 +31,9 @@ class Protocol:
         OP = \sum TP_c / \sum D_c \quad OR = \sum TP_c / \sum P_c
 
     A ratio over nothing is 0: a class without decisions has precision 0, and with no decision at
-    all OP and OF1 are 0 (the code of SADCL gives NaN). OP, OR and OF1 always count all entries.
+    all OP and OF1 are 0 (the code of SADCL gives NaN). OP, OR and OF1 always count all entries
+    that are not ignored. A class with ignored entries and without a negative among the others
+    (:func:`without_negatives`) is left out of mAP, CP, CR and CF1 by every protocol.
 
     Args:
         name (str): The name in :data:`PROTOCOLS` and in logs.
@@ -77,10 +82,16 @@ class Protocol:
         above = pred > threshold if self.strict else pred >= threshold
         return above if top is None else above & top
 
-    def class_ap(self, aps: dict) -> np.ndarray:
-        """Of both average precisions the protocol's, (C,), NaN for a class left out of mAP."""
+    def class_ap(self, aps: dict, left_out: np.ndarray) -> np.ndarray:
+        """Of both average precisions the protocol's, (C,), NaN for a class left out of mAP.
+
+        Args:
+            aps (dict): Of :func:`average_precision`.
+            left_out (np.ndarray): (C,) bool, classes that have none in any protocol.
+        """
         ap = aps[self.ap]
-        return np.nan_to_num(ap, nan=0.0) if self.empty_ap_is_zero else ap
+        ap = np.nan_to_num(ap, nan=0.0) if self.empty_ap_is_zero else ap
+        return np.where(left_out, np.nan, ap)
 
     def class_metrics(
         self, decision: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None
@@ -101,8 +112,10 @@ class Protocol:
             recall=_ratio(true_positives, support),
             f1=_ratio(2 * true_positives, predicted + support),
         )
+        left_out = without_negatives(target, ignore)
         if not self.empty_mean_is_zero:
-            ratios = {k: np.where(support > 0, v, np.nan) for k, v in ratios.items()}
+            left_out = left_out | (support == 0)
+        ratios = {k: np.where(left_out, np.nan, v) for k, v in ratios.items()}
         return dict(ratios, true_positives=true_positives, predicted=predicted, support=support)
 
     def mean_metrics(self, per_class: dict) -> dict:
@@ -228,15 +241,20 @@ def evaluate_protocols(
         tuple[list[dict], list[dict]]: One dict a protocol, twice, in percent. The first: mAP, CP,
         CR, CF1, OP, OR, OF1 and, where it has a top-k rule, CP_top3 ... OF1_top3 (``topk`` = 3).
         The second, of each class, (C,): as :meth:`Protocol.class_metrics` without top-k, and
-        ``ap``; NaN for a class that the protocol leaves out of the mean.
+        ``ap``; NaN for a class that is left out of the mean.
 
     Raises:
-        ValueError: There is no positive at all and a protocol leaves out such classes: it has
-            nothing to average over, and neither 0 nor NaN would make a usable "best" score.
+        ValueError: A protocol leaves out all classes, as those without a positive: it has nothing
+            to average over, and neither 0 nor NaN would make a usable "best" score.
     """
-    if not target.any() and not all(protocol.empty_ap_is_zero for protocol in protocols):
+    left_out = without_negatives(target, ignore)
+    counted = ~left_out
+    if not all(protocol.empty_ap_is_zero for protocol in protocols):
+        counted &= target.any(axis=0)
+    if not counted.any():
+        lacking = 'class has a known negative' if target.any() else 'positive label'
         raise ValueError(
-            f'no positive label among {len(target)} images x {target.shape[1]} classes: the metrics'
+            f'no {lacking} among {len(target)} images x {target.shape[1]} classes: the metrics'
             ' are undefined; check the annotations'
         )
     aps = average_precision(pred, target, ignore)
@@ -246,14 +264,15 @@ def evaluate_protocols(
     results, classwise = [], []
     for protocol in protocols:
         per_class = protocol.class_metrics(protocol.decide(pred, threshold), target, ignore)
-        metrics = dict(mAP=float(np.nanmean(protocol.class_ap(aps))))
+        class_ap = protocol.class_ap(aps, left_out)
+        metrics = dict(mAP=float(np.nanmean(class_ap)))
         metrics.update(protocol.mean_metrics(per_class))
         if top is not None and protocol.topk_rule:
             decision = protocol.decide(pred, threshold, top)
             means = protocol.mean_metrics(protocol.class_metrics(decision, target, ignore))
             metrics.update({f'{key}_top{topk}': value for key, value in means.items()})
         results.append({key: 100.0 * value for key, value in metrics.items()})
-        classwise.append(in_percent(dict(per_class, ap=protocol.class_ap(aps))))
+        classwise.append(in_percent(dict(per_class, ap=class_ap)))
     return results, classwise
 
 

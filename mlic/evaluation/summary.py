@@ -12,8 +12,8 @@ from .matrices import (
     Block,
     apply_difficult_rule,
     class_indices,
-    describe_empty,
-    empty_classes,
+    describe_lacking,
+    lacking_classes,
     prepare_matrices,
 )
 from .protocols import Protocol, evaluate_protocols
@@ -30,6 +30,8 @@ class Report:
         num_images (int): N.
         names (list[str]): C class names.
         empty (list[str]): Those without positives.
+        one_sided (list[str]): Those without known negatives, left out of all class means.
+        known (np.ndarray, optional): (C,) share of the images with a known label, None if all are.
         metrics (list[dict]): Of each protocol, names to percent.
         per_class (list[dict]): Of each protocol, names to (C,) arrays.
     """
@@ -39,6 +41,8 @@ class Report:
     num_images: int
     names: list
     empty: list
+    one_sided: list
+    known: np.ndarray | None
     metrics: list
     per_class: list
 
@@ -49,16 +53,29 @@ class Report:
             keyed.update({f'{protocol.name}/{key}': value for key, value in values.items()})
         return keyed
 
+    def mean_over(self) -> list:
+        """Of each protocol, over how many classes its mAP is."""
+        return [int(np.isfinite(values['ap']).sum()) for values in self.per_class]
+
+    def describe(self) -> str:
+        """The images, the classes, and how much of the truth is known, in one line."""
+        text = f'{self.num_images} images, {len(self.names)} classes'
+        text += f', {describe_lacking(self.empty, self.one_sided)}'
+        if self.known is None:
+            return text
+        least = int(self.known.argmin())
+        share = f'{100 * self.known.mean():.1f} % of the labels known'
+        return f'{text}, {share} (least: {self.names[least]} {100 * self.known[least]:.1f} %)'
+
     def table(self) -> str:
         """A header line, then a row per metric and a column per protocol."""
-        rows = [['', *(protocol.name for protocol in self.protocols)], ['threshold'], ['mAP over']]
+        rows = [['', *(protocol.name for protocol in self.protocols)], ['threshold']]
         for protocol in self.protocols:
             sign = '>' if protocol.strict else '>='
             threshold = self._threshold(protocol)
             is_one = np.isscalar(threshold)
             rows[1].append(f'{sign} {threshold:g}' if is_one else f'{sign} by class')
-            empty = 0 if protocol.empty_ap_is_zero else len(self.empty)
-            rows[2].append(str(len(self.names) - empty))
+        rows.append(['mAP over', *map(str, self.mean_over())])
         for key in max(self.metrics, key=len):
             rows.append([key, *(f'{m[key]:.2f}' if key in m else '-' for m in self.metrics)])
         widths = [max(map(len, column)) for column in zip(*rows)]
@@ -66,18 +83,20 @@ class Report:
             '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
             for row in rows
         ]
-        classes = f'{len(self.names)} classes, {describe_empty(self.empty)}'
-        return '\n'.join([f'{self.num_images} images, {classes}; in percent', *lines])
+        return '\n'.join([f'{self.describe()}; in percent', *lines])
 
     def write_per_class(self, path: str | Path) -> None:
         """Write a CSV file with a row per protocol and class.
 
         AP, precision, recall and F1 in percent, empty where the protocol leaves the class out;
-        support is the number of positives, predicted that of decisions (score and threshold).
+        support is the number of positives, predicted that of decisions (score and threshold),
+        both of known labels; where some are unknown, a last column says the share of known ones.
         """
         shares = dict(ap='AP', precision='precision', recall='recall', f1='F1')
         counts = ('support', 'predicted')
         rows = [['protocol', 'class', *shares.values(), *counts, 'threshold']]
+        if self.known is not None:
+            rows[0].append('known')
         for protocol, values in zip(self.protocols, self.per_class):
             thresholds = np.broadcast_to(self._threshold(protocol), len(self.names))
             for c, name in enumerate(self.names):
@@ -85,6 +104,8 @@ class Report:
                 row = ['' if np.isnan(share) else f'{share:.4f}' for share in row]
                 row += [values[key][c] for key in counts]
                 rows.append([protocol.name, name, *row, f'{thresholds[c]:.6g}'])
+                if self.known is not None:
+                    rows[-1].append(f'{100 * self.known[c]:.4f}')
         write_csv(path, rows)
 
     def _threshold(self, protocol: Protocol) -> float | np.ndarray:
@@ -119,6 +140,9 @@ def evaluate_block(
     target, ignore = apply_difficult_rule(block, difficult)
     pred, target, ignore = prepare_matrices(block.pred, target, ignore, indices)
     metrics, per_class = evaluate_protocols(pred, target, protocols, threshold, topk, ignore)
-    chosen = [names[c] for c in (range(len(names)) if indices is None else indices)]
-    empty = [chosen[c] for c in empty_classes(target)]
-    return Report(protocols, threshold, len(pred), chosen, empty, metrics, per_class)
+    indices = list(range(len(names))) if indices is None else indices
+    chosen = [names[c] for c in indices]
+    lacking = lacking_classes(target, ignore, chosen)
+    unknown = None if block.unknown is None else block.unknown[:, indices]
+    known = None if unknown is None or not unknown.any() else 1 - unknown.mean(axis=0)
+    return Report(protocols, threshold, len(pred), chosen, *lacking, known, metrics, per_class)

@@ -10,6 +10,8 @@ import numpy as np
 from mlic.files import read_csv, read_json
 from mlic.names import first_names, printable, short
 
+from .matrices import without_negatives
+
 
 class ThresholdFile(NamedTuple):
     """Thresholds by class name, the file that they came from, and what it was fitted on."""
@@ -200,7 +202,8 @@ def fit_thresholds(
 
     :math:`t_c^*` maximises the F1 of class c, :math:`t^*` the F1 over all entries with one
     threshold for all classes, both by :func:`best_threshold`; :math:`P_c` are the positives of c.
-    A class without positives takes :math:`t^*`.
+    A class without positives takes :math:`t^*`, and so does one of :func:`without_negatives`, for
+    which calling everything present is best.
 
     Args:
         pred (np.ndarray): (N, C) finite scores.
@@ -222,7 +225,7 @@ def fit_thresholds(
     counted = np.ones_like(target) if ignore is None else ~ignore
     overall = best_threshold(pred[counted], target[counted], strict)
     thresholds = np.full(pred.shape[1], overall)
-    for c in np.flatnonzero(target.any(axis=0)):
+    for c in np.flatnonzero(target.any(axis=0) & ~without_negatives(target, ignore)):
         rows = counted[:, c]
         own = best_threshold(pred[rows, c], target[rows, c], strict)
         positives = np.count_nonzero(target[:, c])

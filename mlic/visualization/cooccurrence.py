@@ -15,15 +15,20 @@ MAX_NAME = 1.4
 GAP, TITLE, BAR_WIDTH, BAR_LABELS, LEGEND = 0.25, 0.65, 0.16, 0.5, 0.3  # inches
 
 
-def conditional_shares(present: np.ndarray) -> np.ndarray:
+def conditional_shares(present: np.ndarray, ignore: np.ndarray | None = None) -> np.ndarray:
     """(C, C): of the images (N, C), bool, with class i, the share from 0 to 1 that has j too.
 
-    The diagonal is 1; the row of a class without images is NaN.
+    ``ignore`` (N, C), bool, are entries of which nothing is known: an image counts for the pairs
+    that it says something about. The diagonal is 1; NaN where no image counts, as in the row of a
+    class without images.
     """
     # float32 counts exactly to 2^24 images, and its product is the fast one
-    together = (present.T.astype(np.float32) @ present.astype(np.float32)).astype(np.float64)
-    images = together.diagonal().copy()
-    return together / np.where(images > 0, images, np.nan)[:, None]
+    present = (
+        present.astype(np.float32) if ignore is None else (present & ~ignore).astype(np.float32)
+    )
+    known = np.ones_like(present) if ignore is None else (~ignore).astype(np.float32)
+    together, images = ((present.T @ other).astype(np.float64) for other in (present, known))
+    return together / np.where(images > 0, images, np.nan)
 
 
 def cooccurrence_order(target: np.ndarray, max_classes: int) -> list[int]:

@@ -42,14 +42,21 @@ class Curve(NamedTuple):
     support: int
 
 
-def pr_curve(name: str, scores: np.ndarray, positive: np.ndarray) -> Curve | None:
+def pr_curve(
+    name: str, scores: np.ndarray, positive: np.ndarray, ignore: np.ndarray | None = None
+) -> Curve | None:
     """The curve of one class, or of all entries at once (the micro average).
 
-    ``scores`` (N,) are finite, ``positive`` (N,) is bool. None without positives: recall is
-    undefined.
+    ``scores`` (N,) or (N, C) are finite; ``positive`` and ``ignore``, what is left out, are bool of
+    the same shape. None without positives, as recall is undefined, and where all is positive but
+    for what is left out: the precision would say nothing.
     """
     from sklearn.metrics import precision_recall_curve
 
+    counted = np.ones_like(positive) if ignore is None else ~ignore
+    if not counted.all() and positive[counted].all():
+        return None
+    scores, positive = scores[counted], positive[counted]
     if not positive.any():
         return None
     precision, recall, threshold = precision_recall_curve(positive, scores)

@@ -105,8 +105,8 @@ def prediction_data(
 
     Returns:
         dict: Ready for :func:`render_page`. ``support``, ``predicted`` and ``hits`` are counts,
-        ``start`` are thresholds in hundredths, ``ap`` is in percent (plain, None without
-        positives), ``curves`` are pairs (recall, precision) in thousandths.
+        ``start`` are thresholds in hundredths, ``ap`` is in percent (plain, None where
+        :func:`.curves.pr_curve` is), ``curves`` are pairs (recall, precision) in thousandths.
 
     Raises:
         ValueError: If a threshold is not within 0 and 1.
@@ -118,12 +118,11 @@ def prediction_data(
                 f'thresholds on the page go from 0 to 1, as scores do, got {value:g} for {name!r}'
             )
     decisions, hits = threshold_counts(pred, target, ignore)
-    counted = np.ones(target.shape, dtype=bool) if ignore is None else ~ignore
-    micro = pr_curve('micro average', pred[counted], target[counted])
+    micro = pr_curve('micro average', pred, target, ignore)
     classes = []
     for c, name in enumerate(names):
-        rows = counted[:, c]
-        curve = pr_curve(name, pred[rows, c], target[rows, c])
+        hidden = None if ignore is None else ignore[:, c]
+        curve = pr_curve(name, pred[:, c], target[:, c], hidden)
         classes.append(curve and thin(curve, CURVE_POINTS))
     return dict(
         images=len(pred),
@@ -153,7 +152,9 @@ def render_page(title: str, data: dict) -> str:
             title), ``protocols`` (name, rule, classes, metrics), ``mistakes`` and ``missed``
             (label, score, image, true, picture, overlay), ``fitted_on`` (what thresholds that are
             chosen on the page were fitted on: of these predictions) and ``start_fitted_on`` (the
-            same of those that it starts with, or None).
+            same of those that it starts with, or None). Where labels are unknown also ``known``
+            (of each class, the percentage of images whose label is known), and ``unknown`` of
+            mistakes and missed (a text).
 
     Returns:
         str: HTML. Titles, names and paths are shown as text, whatever they hold.

@@ -151,7 +151,7 @@ def test_the_name_of_a_folder_stays_text_in_the_config_for_own_images(name, tmp_
     monkeypatch.chdir(tmp_path)
     labels, images = tmp_path / name, tmp_path / f'{name}2'
     splits = {split: [Image('a.jpg', ['b'], split)] * 4 for split in ('train', 'val', 'test')}
-    text = own_config_text(labels / 'own.py', labels, images, splits, 1, None, 'from_csv.py')
+    text = own_config_text(labels / 'own.py', labels, images, splits, ['b'], None, 'from_csv.py')
     values = {ast.unparse(node.targets[0]): node.value for node in ast.parse(text).body}
     assert ast.literal_eval(values['_base_']).endswith('sadcl_efficientnet-lite0_own224.py')
     assert ast.literal_eval(values['(labels, images)']) == (str(labels), str(images))
@@ -161,7 +161,7 @@ def test_braces_in_the_name_of_a_folder_are_refused(tmp_path):
     splits = {split: [Image('a.jpg', ['b'], split)] * 4 for split in ('train', 'val', 'test')}
     folder = tmp_path / '{{ fileDirname }}'
     with pytest.raises(ValueError, match='fileDirname }}.*means something else in a config file'):
-        own_config_text(folder / 'own.py', folder, tmp_path, splits, 1, None, 'from_csv.py')
+        own_config_text(folder / 'own.py', folder, tmp_path, splits, ['b'], None, 'from_csv.py')
 
 
 def test_a_large_config_is_written_within_seconds():

@@ -69,12 +69,14 @@ class Reader(NamedTuple):
 
 
 def items(dataset):
-    """(path, names of the classes) of each image."""
+    """(path, names of the classes, of the unknown ones if there are some) of each image."""
     names = dataset.CLASSES or range(10**6)
-    return [
-        (os.path.abspath(item['img_path']), [names[label] for label in item['gt_label']])
-        for item in dataset.data_list
-    ]
+    found = []
+    for item in map(dataset.get_data_info, range(len(dataset))):
+        lists = item['gt_label'], item.get('gt_label_unknown', [])
+        words = [[names[label] for label in labels] for labels in lists]
+        found.append((os.path.abspath(item['img_path']), *words[: 1 + bool(words[1])]))
+    return found
 
 
 def image(folder, name):
@@ -97,18 +99,28 @@ def coco_oracle(root):
             for category in content['categories']
             if annotation['image_id'] == item['id'] and annotation['category_id'] == category['id']
         }
-        path = image(root / 'train2014', item['file_name'])
-        found.append((path, in_order(labels, COCO_CLASSES['classes'])))
+        names = {category['id']: category['name'] for category in content['categories']}
+        labels |= {names[x] for x in item.get('pos_category_ids', [])}
+        unknown = set()
+        if 'neg_category_ids' in item or 'pos_category_ids' in item:
+            absent = {names[x] for x in item.get('neg_category_ids', [])}
+            unknown = {*COCO_CLASSES['classes']} - labels - absent
+        lists = [in_order(x, COCO_CLASSES['classes']) for x in (labels, unknown)]
+        found.append((image(root / 'train2014', item['file_name']), *lists[: 1 + bool(unknown)]))
     return found
 
 
 def own_oracle(root):
     content = json.loads((root / 'train.json').read_text('utf-8-sig'))
     names = content['metainfo'].get('classes') or range(10**6)
-    return [
-        (image(root / 'photos', item['img_path']), [names[label] for label in item['gt_label']])
-        for item in content['data_list']
-    ]
+    found = []
+    for item in content['data_list']:
+        lists = [item['gt_label'], item.get('gt_label_unknown', [])]
+        words = [
+            [names[label] for label in labels] for labels in lists if labels or labels is lists[0]
+        ]
+        found.append((image(root / 'photos', item['img_path']), *words))
+    return found
 
 
 def lines_of(path):
@@ -182,10 +194,19 @@ def voc_oracle(root):
     return found
 
 
+def write_lvis(root):
+    content = coco_content()
+    for image, *ids in zip(content['images'], ([18], [1, 24], []), ([], [18], [])):
+        image.update(neg_category_ids=ids[0], not_exhaustive_category_ids=ids[1])
+    content['images'][2]['pos_category_ids'] = [24]
+    write_coco(root, content)
+
+
 def write_own(root):
     for name in 'ab':
         write_image(root / 'photos' / f'{name}.jpg', (4, 4))
     data_list = [dict(img_path=f'{name}.jpg', gt_label=[0, 2]) for name in 'ab']
+    data_list[1]['gt_label_unknown'] = [1]
     content = dict(metainfo=dict(classes=['tree', 'car', 'boat']), data_list=data_list)
     (root / 'train.json').write_text(json.dumps(content))
 
@@ -194,7 +215,7 @@ def write(name, content):
     return lambda root: (root / name).write_text(content)
 
 
-CACHED = dict(names=['a.jpg', 'b.jpg'], labels=[[0, 2], []], left_out=1)
+CACHED = dict(names=['a.jpg', 'b.jpg'], labels=[[0, 2], []], absent=[None, [1]], left_out=1)
 
 
 def cache_of(root):
@@ -219,6 +240,8 @@ def cache_oracle(root):
         assert all(type(name) is str for name in content['names'])
         assert len(content['names']) == len(content['labels'])
         assert all({*labels} <= {0, 1, 2} for labels in content['labels'])
+        assert len(content['absent']) == len(content['labels'])
+        assert all({*(labels or ())} <= {0, 1, 2} for labels in content['absent'])
     return found
 
 
@@ -257,13 +280,15 @@ def write_predictions(root):
         pred=np.array([[0.5, 0.25], [0.125, 1.0]]),
         target=np.eye(2, dtype=np.uint8),
         ignore=np.zeros((2, 2), bool),
+        unknown=np.array([[False, True], [False, False]]),
         classes=['cat', 'dog'],
     )
 
 
 def predictions_of(root):
     block, names = read_predictions(root / 'p.npz')
-    return block.pred.tolist(), block.target.astype(int).tolist(), names
+    unknown = np.zeros(block.pred.shape, bool) if block.unknown is None else block.unknown
+    return block.pred.tolist(), block.target.astype(int).tolist(), unknown.tolist(), names
 
 
 def predictions_oracle(root):
@@ -273,10 +298,11 @@ def predictions_oracle(root):
             for name in archive.namelist()
         }
     pred, target = saved['pred.npy'], saved['target.npy'].astype(int)
-    if 'ignore.npy' in saved:
-        target = np.where(saved['ignore.npy'], 0, target)
+    unknown = saved.get('unknown.npy', np.zeros(pred.shape, bool))
+    for hidden in (saved.get('ignore.npy', unknown), unknown):
+        target = np.where(hidden, 0, target)
     names = saved.get('classes.npy', np.arange(pred.shape[1]).astype(str))
-    return pred.tolist(), target.tolist(), names.tolist()
+    return pred.tolist(), target.tolist(), unknown.tolist(), names.tolist()
 
 
 LOG = ''.join(
@@ -391,6 +417,7 @@ READERS = {
         of(COCOMultiLabel, **COCO_KEYS),
         coco_oracle,
     ),
+    'LVIS': Reader(ANN, write_lvis, of(COCOMultiLabel, **COCO_KEYS), coco_oracle),
     'own JSON': Reader('train.json', write_own, of(MultiLabelDataset, **OWN_KEYS), own_oracle),
     'VG500': Reader(VG_JSON, write_vg, of(VG500), vg_oracle),
     'VG500 list': Reader('train_list_500.txt', write_vg, of(VG500), vg_oracle),

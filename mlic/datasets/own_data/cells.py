@@ -39,11 +39,12 @@ def in_words(separator: str) -> str:
 
 def read_cells(
     cells: Sequence[str], sep: str | None, many: bool | None = None, blanks: bool = True
-) -> tuple[list[set[str]], str]:
-    """The labels of every cell of a column, and how they stand there, in words.
+) -> tuple[list[set[str]], list[set[str]], str]:
+    """The labels of every cell of a column, those it says are not there, and the form, in words.
 
     Lists and objects, of JSON or Python, are read as such; a cell beside them that is none is one
-    label. A column of ``[cat, dog]`` is one of lists, too.
+    label. A column of ``[cat, dog]`` is one of lists, too; ``{"cat": 0}`` says that a label is not
+    there.
 
     Args:
         cells (Sequence[str]): Of the column.
@@ -58,8 +59,11 @@ def read_cells(
     """
     _check_vectors(cells)
     starts = '[{(' if sep is not None else "[{('"
+    absent: dict[str, set[str]] = {}
     lists = {
-        cell: _read_list(cell, row) if cell[:1] and cell[0] in starts else None
+        cell: _read_list(cell, row, absent.setdefault(cell, set()))
+        if cell[:1] and cell[0] in starts
+        else None
         for row, cell in enumerate(cells)
     }
     plain = [cell for cell in lists if cell and lists[cell] is None]
@@ -84,7 +88,8 @@ def read_cells(
         raise CellError(f'{cell[:80]!r}: {error}', cells.index(cell)) from error
     labels = {**lists, **parts, '': set()}
     form = f'separated by {in_words(sep)}' if sep else 'one in each cell'
-    return [labels[cell] for cell in cells], 'lists' if has_lists else form
+    form = 'lists' if has_lists else form
+    return [labels[cell] for cell in cells], [absent.get(cell, set()) for cell in cells], form
 
 
 def _check_vectors(cells: Sequence[str]) -> None:
@@ -152,12 +157,20 @@ def _split(cell: str, separator: str) -> set[str]:
     return {normalise(part) for part in parts} - {''}
 
 
-def _read_list(cell: str, row: int) -> set[str] | None:
-    """The labels of a list or object as JSON or Python write it; None if it is neither."""
+def _read_list(cell: str, row: int, absent: set[str]) -> set[str] | None:
+    """The labels of a list or object as JSON or Python write it; None if it is neither.
+
+    What an object says is not there goes into ``absent``.
+    """
     text = f'[{cell}]' if cell[0] == "'" else cell
     try:
         content = _parse(text)
-        return None if content is None else {normalise(name) for name in _names(content)} - {''}
+        if content is None:
+            return None
+        names = {normalise(name) for name in _names(content, absent)} - {''}
+        if names & absent:
+            raise ValueError(f'{min(names & absent)!r} is there and is not')
+        return names
     except ValueError as error:
         raise CellError(f'{cell[:80]!r}: {error}', row) from error
 
@@ -189,13 +202,14 @@ def _with_commas(text: str) -> str:
     return ''.join(strings)
 
 
-def _names(content: object) -> Iterator[str]:
+def _names(content: object, absent: set[str]) -> Iterator[str]:
     """The labels in a list or object; ValueError for what can be no label."""
     if isinstance(content, dict):
         keys = [key for key in content if KEY.fullmatch(str(key))]
         kinds = (bool,) if keys else (bool, int)
         values = content.values()
         if content and all(isinstance(x, kinds) and x in (0, 1) for x in values):
+            absent.update(normalise(str(name)) for name, value in content.items() if not value)
             yield from (str(name) for name, value in content.items() if value)
             return
         unsure = [key for key in CONFIDENCES if content.get(key, 1) != 1]
@@ -209,7 +223,7 @@ def _names(content: object) -> Iterator[str]:
         content = content[0] if content and isinstance(content[0], list) else content
     for item in content:
         if isinstance(item, dict):
-            yield from _names(item)
+            yield from _names(item, absent)
         elif isinstance(item, str) or type(item) is int:
             yield str(item)
         else:

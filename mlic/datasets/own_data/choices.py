@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 OPTIONS = (
     '--image-column', '--label-columns', '--ignore-columns', '--split-column', '--present',
-    '--absent', '--sep',
+    '--absent', '--unknown', '--sep',
 )  # fmt: skip
 
 
@@ -19,7 +19,9 @@ class Choices:
     split: str | None = None
     present: Sequence[str] = ()
     absent: Sequence[str] = ()
+    unknown: Sequence[str] = ()
     sep: str | None = None
+    unlisted: str = 'absent'  # what classes are that a list of labels does not have, or 'unknown'
 
 
 @dataclass

@@ -8,7 +8,18 @@ from mlic.names import first_names
 
 from .choices import Choices, Questions, show
 from .finder import Found, ImageFinder
-from .flags import ABSENT, PRESENT, flag, is_class, is_number, looks_like_flags, plain_name
+from .flags import (
+    ABOUT_IMAGE,
+    ABSENT,
+    PRESENT,
+    UNKNOWN,
+    flag,
+    is_class,
+    is_number,
+    looks_like_flags,
+    plain_name,
+    says_nothing,
+)
 from .splits import SPLIT_NAMES
 from .table import Table
 
@@ -63,11 +74,15 @@ class Columns:
     left_out: str
 
 
-def _two_values(table: Table, columns: list[int]) -> list[str]:
-    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not."""
+def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str]:
+    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not.
+
+    Values that mean that nobody looked do not count.
+    """
     counts = Counter(flag(cell) for i in columns for cell in table.column(i))
-    return sorted(counts, key=lambda value: (value == '', counts[value], value))[
-        : 2 * (len(counts) == 2)
+    values = counts.keys() - unknown
+    return sorted(values, key=lambda value: (value == '', counts[value], value))[
+        : 2 * (len(values) == 2)
     ]
 
 
@@ -217,10 +232,12 @@ def _choose_labels(
     """The columns of labels, and whether they are one for each label."""
     header, file = table.header, table.places[0][0]
     values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
-    flags = [i for i in values if looks_like_flags(values[i])]
+    unknown = {flag(value) for value in choices.unknown}
+    flags = [i for i in values if looks_like_flags(values[i], unknown)]
     decided = bool(choices.present or choices.absent)
     if named:
-        return named, decided or choices.sep is None and set(flags) == set(named)
+        are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
+        return named, bool(decided or choices.sep is None and are_flags)
     called = [i for i in rest if label_name(header[i])]
     numbers = {'', '-1', *PRESENT, *ABSENT}
     texts = [i for i in called if i not in flags or not values[i] <= numbers]
@@ -235,6 +252,12 @@ def _choose_labels(
             assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
             questions.ask(question, assumed, '--label-columns', *names)
         return texts, False
+    said = {flag(value) for value in [*choices.present, *choices.absent]} | unknown
+    if flags or decided:
+        rest = [
+            i for i in rest
+            if i in flags or values[i] <= said or not ABOUT_IMAGE.fullmatch(plain_name(header[i]))
+        ]  # fmt: skip
     rest = [i for i in rest if header[i]]  # one without a name is an index
     if not rest:
         unnamed = ' (one without a name is taken for an index)' if '' in header else ''
@@ -245,11 +268,15 @@ def _choose_labels(
         words = [i for i in rest if not all(is_number(value) for value in values[i])]
         if len(rest) > 1 or not words:
             these = show([header[i] for i in rest])
-            marks = _two_values(table, rest) if len(rest) > 1 else ()
+            gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
+            marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
             if marks:
-                question = f'the columns {these} hold {show(marks)}'
+                question = f'the columns {these} hold {show([*marks, *sorted(gaps)])}'
                 assumed = f'each is a class and {marks[0]!r} says that it is there'
-                options = '--present', marks[0], '--absent', *marks[1:]
+                options = ['--present', marks[0], '--absent', *marks[1:]]
+                if gaps:
+                    assumed += f' and {show(sorted(gaps))} that it is unknown'
+                    options += ['--unknown', *sorted(gaps)]
                 questions.ask(question, assumed, *options)
                 return rest, True
             column = min(words or rest, key=lambda i: (len(values[i]) == 1, len(values[i])))

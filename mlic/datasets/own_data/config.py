@@ -19,7 +19,7 @@ epochs = {epochs}
 batches = {batches}  # of an epoch: {sizes[train]} images / {batch_size}
 
 data_preprocessor = dict(num_classes=num_classes)
-# a training image has {per_image:.2f} of {num_classes} labels
+# a training image has {per_image:.2f} of {num_classes} labels{unknown}
 model = dict(
     neck=dict(num_classes=num_classes),
     head=dict(num_classes=num_classes, prior_prob={prior_prob:.3g}),
@@ -59,7 +59,7 @@ def config_text(
     labels: Path,
     images: Path,
     splits: dict[str, list[Image]],
-    num_classes: int,
+    classes: list[str],
     epochs: int | None,
     tool: str,
 ) -> str:
@@ -70,7 +70,7 @@ def config_text(
         labels (Path): Folder of the JSON files.
         images (Path): Folder of the images.
         splits (dict[str, list[Image]]): Images of 'train', 'val' and 'test'.
-        num_classes (int): Number of classes.
+        classes (list[str]): Names.
         epochs (int, optional): Of training. None: about 400 iterations, 6 to 40 epochs.
         tool (str): What writes it.
 
@@ -81,7 +81,9 @@ def config_text(
     # at least 8 batches an epoch, and about 400 in all
     batch_size = next((size for size in (32, 16, 8, 4, 2) if sizes['train'] >= 8 * size), 1)
     batches = sizes['train'] // batch_size
-    per_image = sum(len(image.labels) for image in splits['train']) / sizes['train']
+    number = sum(len(image.labels) for image in splits['train'])
+    unknown = sum(len(image.unknown_of(classes)) for image in splits['train'])
+    known = sizes['train'] * len(classes) - unknown
     inside = ASSETS in path.resolve().parents
     leaf = Path(find_config('sadcl_efficientnet-lite0_own224'))
     base = os.path.relpath(leaf, path.resolve().parent) if inside else leaf
@@ -93,14 +95,15 @@ def config_text(
         tool=tool,
         sizes=sizes,
         base=Path(base).as_posix(),
-        num_classes=num_classes,
+        num_classes=len(classes),
         labels=labels.as_posix(),
         images=images.as_posix(),
         epochs=epochs or min(max(math.ceil(400 / batches), 6), 40),
         batches=batches,
         batch_size=batch_size,
-        per_image=per_image,
-        prior_prob=min(max(per_image / num_classes, 0.001), 0.5),
+        per_image=number / sizes['train'],
+        unknown=f', and {unknown / sizes["train"]:.2f} are unknown' * bool(unknown),
+        prior_prob=min(max(number / known, 0.001), 0.5),
         validation=VALIDATION[0 if sizes['val'] else 1],
         test='test' if sizes['test'] else 'val',
         work_dir=f'work_dir = {run!r}  # a run leaves a config there\n' * in_work_dir(path),

@@ -70,9 +70,11 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
 def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     """Lines with the images per class and split, and with what looks odd."""
     splits = [split for split in SPLITS if any(image.split == split for image in images)]
-    counts = {split: Counter() for split in splits}
-    for image in images:
+    counts, unknown = ({split: Counter() for split in splits} for _ in range(2))
+    gaps = [image.unknown_of(classes) for image in images]
+    for image, names in zip(images, gaps):
         counts[image.split].update(image.labels)
+        unknown[image.split].update(names)
     total = sum(counts.values(), Counter())
     sizes = Counter(image.split for image in images)
     empty = Counter(image.split for image in images if not image.labels)
@@ -85,6 +87,8 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     ):
         yield f'  {name:{width}}' + ''.join(f'{value:>8}' for value in values)
 
+    if any(gaps):
+        yield f'unknown: {describe_unknown(gaps, classes)}'
     for names in look_alikes(classes):
         yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
     frequent = [name for name in classes if total[name] >= RARE]
@@ -106,10 +110,41 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
         lacking = [name for name in classes if not counts[split][name]]
         if lacking:
             yield f'{len(lacking)} have none in {split}: {first_names(lacking, 8)}'
+        all_there = [
+            name for name in classes if counts[split][name] + unknown[split][name] == sizes[split]
+        ]
+        if all_there:
+            yield (
+                f'{len(all_there)} have no known negative in {split}: {first_names(all_there, 8)}'
+            )
+        one_sided = {name for name in all_there if unknown[split][name]}
+        if split != 'train' and counts[split] and counts[split].keys() <= one_sided:
+            yield (
+                f'warning: no class has a known positive and a known negative in {split}: '
+                'no metric is defined on it'
+            )
         few = [name for name in classes if 0 < counts[split][name] < FEW]
         if few and split != 'train':
             fault = 'their AP depends on a handful of images'
             yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
+
+
+def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
+    """How many labels nobody knows, and of which classes most.
+
+    Args:
+        unknown (list[list[str]]): Of each image the classes that are unknown.
+        classes (list[str]): Names.
+    """
+    counts = Counter(name for names in unknown for name in names)
+    total = len(unknown) * len(classes)
+    most = [f'{name} {count / len(unknown):.0%}' for name, count in counts.most_common()]
+    empty = sum(len(names) == len(classes) for names in unknown)
+    return (
+        f'{counts.total()} of {total} labels ({counts.total() / total:.1%}), most: '
+        + first_names(most, 5)
+        + f'; of {empty} images nothing is known' * bool(empty)
+    )
 
 
 def spelling_of(name: str) -> str:
@@ -132,10 +167,12 @@ def label_texts(out: Path, splits: dict[str, list[Image]], classes: list[str]) -
     texts = {}
     for split, members in splits.items():
         if members:
-            data_list = [
-                dict(img_path=image.path, gt_label=sorted(index[name] for name in image.labels))
-                for image in sorted(members, key=lambda image: image.path)
-            ]
+            data_list = []
+            for image in sorted(members, key=lambda image: image.path):
+                gt_label = sorted(index[name] for name in image.labels)
+                unknown = [index[name] for name in image.unknown_of(classes)]
+                item = dict(img_path=image.path, gt_label=gt_label)
+                data_list.append(item | (dict(gt_label_unknown=unknown) if unknown else {}))
             content = dict(metainfo=dict(classes=classes), data_list=data_list)
             texts[out / f'{split}.json'] = json.dumps(content, ensure_ascii=False) + '\n'
     texts[out / 'classes.txt'] = '\n'.join(classes) + '\n'

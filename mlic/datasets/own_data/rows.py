@@ -1,7 +1,8 @@
 """The images of a table: a row or several for each, with their labels and splits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlic.names import first_names
@@ -10,11 +11,21 @@ from .cells import CONFIDENCES, CellError, in_words, read_cells, spell
 from .choices import Choices, Questions, Undecided, show
 from .columns import Columns, choose_columns, label_name, split_meanings
 from .finder import ImageFinder
-from .flags import flag, plain_name, read_flags
+from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags
 from .splits import SPLIT_NAMES, Image, find_split_name
 from .table import Table
 
 NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
+
+
+@dataclass
+class Said:
+    """What each row says of classes, a set each; and how it stands there, in words."""
+
+    present: list[set[str]]
+    absent: list[set[str]]
+    unknown: list[set[str]]
+    form: str
 
 
 def read_images(
@@ -58,20 +69,25 @@ def _read(
         if found:
             rows_of.setdefault(found.path, []).append(row)
     repeated = any(len(rows) > 1 for rows in rows_of.values())
-    labels, form = _read_labels(table, columns, choices, repeated, questions)
-    confidence = _drop_absent(table, columns, choices, labels, repeated, questions)
+    said = _read_labels(table, columns, choices, repeated, questions)
+    confidence = _read_confidence(table, columns, choices, said, questions)
+    _check_options(table, columns, choices, confidence)
     if repeated:
-        _check_repeated(table, columns, rows_of, labels, form, choices, questions)
-        form = 'a row for each label'
+        _check_repeated(table, columns, rows_of, said, choices, questions)
+        said.form = 'a row for each label'
     splits = _read_splits(table, columns.split)
     images = []
     for path, rows in rows_of.items():
         differing = next((row for row in rows if splits[row] != splits[rows[0]]), None)
         if differing is not None:
             raise ValueError(f'{table.where(differing)}: {path} is in two splits')
-        names = set().union(*(labels[row] for row in rows))
-        images.append(Image(path, names, table.where(rows[0]), splits[rows[0]]))
-    lines = [*_describe(table, columns, form, confidence)]
+        names, absent, unknown = (
+            set().union(*(sets[row] for row in rows))
+            for sets in (said.present, said.absent, said.unknown)
+        )
+        place = table.where(rows[0]), splits[rows[0]]
+        images.append(Image(path, names, *place, unknown, absent, choices.unlisted == 'absent'))
+    lines = [*_describe(table, columns, said, confidence, choices)]
     if missing:
         lines.append(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
@@ -113,11 +129,12 @@ def _check_missing(
 
 def _read_labels(
     table: Table, columns: Columns, choices: Choices, repeated: bool, questions: Questions
-) -> tuple[list[set[str]], str]:
-    """The labels of every row, and how they stand there."""
+) -> Said:
+    """What every row says of classes, in columns of their own or in cells of labels."""
+    labels, absent, unknown = ([set() for _ in table.rows] for _ in range(3))
     if columns.has_flags:
-        return read_flags(table, columns.labels, choices, questions)
-    labels = [set() for _ in table.rows]
+        labels, unknown, form = read_flags(table, columns.labels, choices, questions)
+        return Said(labels, absent, unknown, form)
     forms = []
     for i in columns.labels:
         cells = {re.sub(r'\W', '', cell.lower()) for cell in table.values(i)} - {''}
@@ -129,7 +146,7 @@ def _read_labels(
         is_plural = bool(kind and kind[2])
         many = False if repeated and not is_plural else is_plural or None
         try:
-            found, form = read_cells(table.column(i), choices.sep, many)
+            found, lacking, form = read_cells(table.column(i), choices.sep, many)
         except CellError as error:
             message = f'{table.line(error.row)}: {error}'
             if not error.separators:
@@ -142,18 +159,19 @@ def _read_labels(
                 'a cell is one label' if not seps[0] else f'{in_words(seps[0])} separate labels'
             )
             questions.ask(f'{message} ({answers})', assumed, '--sep', spell(seps[0]))
-            return labels, ''
+            return Said(labels, absent, unknown, '')
         forms.append(form)
-        for names, more in zip(labels, found):
-            names |= more
-    return labels, ', '.join(dict.fromkeys(forms))
+        for row, (names, more) in enumerate(zip(found, lacking)):
+            labels[row] |= names
+            absent[row] |= more
+    return Said(labels, absent, unknown, ', '.join(dict.fromkeys(forms)))
 
 
-def _drop_absent(
-    table: Table, columns: Columns, choices: Choices, labels: list[set[str]], repeated: bool,
-    questions: Questions,
-) -> int | None:  # fmt: skip
-    """Let go of labels whose row says that they are not there; the column that says so."""
+def _read_confidence(
+    table: Table, columns: Columns, choices: Choices, said: Said, questions: Questions
+) -> int | None:
+    """Move labels that are absent or unknown where their row says so; the column that does."""
+    unknown = {flag(value) for value in choices.unknown}
     taken = {columns.image, columns.split, *columns.labels}
     for i, name in enumerate(table.header):
         if (
@@ -163,39 +181,62 @@ def _drop_absent(
             and name not in choices.ignored
         ):
             cells = table.column(i)
-            if not {flag(cell) for cell in cells} <= {'0', '1'}:
-                row = next(row for row, cell in enumerate(cells) if flag(cell) not in ('0', '1'))
+            odd = {flag(cell) for cell in cells} - {'0', '1', *unknown}
+            if odd:
+                row = next(row for row, cell in enumerate(cells) if flag(cell) in odd)
+                answer = 'all labels are there, whatever it says', '--ignore-columns', name
+                if odd <= {'-1', *BLANK, *UNKNOWN}:
+                    marks = sorted(odd | unknown)
+                    answer = f'{show(marks)} says that it is unknown', '--unknown', *marks
                 questions.ask(
                     f'{table.line(row)}: {cells[row]!r} in the column {name!r} is neither 0 nor 1',
-                    'all labels are there, whatever it says',
-                    *('--ignore-columns', name),
+                    *answer,
                 )
                 return i
-            said: dict[tuple, tuple[int, str]] = {}
-            for row, (found, cell, names) in enumerate(zip(columns.found, cells, labels)):
+            first_of: dict[tuple, tuple[int, str]] = {}
+            for row, (found, cell, names) in enumerate(zip(columns.found, cells, said.present)):
                 for label in names if found else ():
-                    first, before = said.setdefault((found.path, label), (row, flag(cell)))
+                    first, before = first_of.setdefault((found.path, label), (row, flag(cell)))
                     if before != flag(cell):
                         raise ValueError(
                             f'{table.where(row)}: {name} of {label!r} in {found.path} is '
                             f'{cell}, but {before} in {table.line(first)}'
                         )
-                if flag(cell) == '0':
+                kind = said.unknown if flag(cell) in unknown else said.absent
+                if flag(cell) in {'0', *unknown}:
+                    kind[row] |= names
                     names.clear()
             return i
     return None
 
 
+def _check_options(
+    table: Table, columns: Columns, choices: Choices, confidence: int | None
+) -> None:
+    """ValueError for what says what is unknown in another form of table."""
+    if columns.has_flags and choices.unlisted == 'unknown':
+        raise ValueError(
+            f'{table.places[0][0]} has a column for each class, so none is unlisted: '
+            "--unknown VALUE … says which cells are unknown, '' the blank ones"
+        )
+    if choices.unknown and not columns.has_flags and confidence is None:
+        raise ValueError(
+            f'{table.places[0][0]} has lists of labels: --unknown is for cells of a column for '
+            f'each class, or of a column {" or ".join(CONFIDENCES)} beside a label; --unlisted '
+            'unknown says that nobody looked for the classes an image does not list'
+        )
+
+
 def _check_repeated(
-    table: Table, columns: Columns, rows_of: dict, labels: list[set[str]], form: str,
-    choices: Choices, questions: Questions,
+    table: Table, columns: Columns, rows_of: dict, said: Said, choices: Choices,
+    questions: Questions,
 ) -> None:  # fmt: skip
     """Refuse images in several rows, unless a row is one label."""
     path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
     places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
     names = [plain_name(name) for name in table.header]
-    is_decided = choices.sep is not None or not form.endswith('blanks')
-    has_several = is_decided and any(len(names) > 1 for names in labels)
+    is_decided = choices.sep is not None or not said.form.endswith('blanks')
+    has_several = is_decided and any(len(names) > 1 for names in said.present)
     if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names or has_several:
         raise ValueError(f'{places}; an image has one row: write all its labels into it')
     kind = label_name(table.header[columns.labels[0]])
@@ -229,11 +270,13 @@ def drop_no_label(images: list[Image]) -> list[str]:
     if not names or any(len(image.labels) > 1 for image in marked):
         return []
     for image in marked:
-        image.labels = set()
+        image.labels, image.unknown, image.complete = set(), set(), True
     return [f'{show(sorted(names))} is taken for no label: {len(marked)} images']
 
 
-def _describe(table: Table, columns: Columns, form: str, confidence: int | None) -> Sequence[str]:
+def _describe(
+    table: Table, columns: Columns, said: Said, confidence: int | None, choices: Choices
+) -> Iterator[str]:
     """What was taken for what."""
     files = list(dict.fromkeys(path for path, _ in table.places))
     header = table.header
@@ -241,12 +284,28 @@ def _describe(table: Table, columns: Columns, form: str, confidence: int | None)
     without = f', without {columns.left_out!r} before them' if columns.left_out else ''
     yield f'  images: column {header[columns.image]!r}{without}'
     if columns.has_flags:
-        yield f'  labels: {form}'
+        yield f'  labels: {said.form}'
     else:
         names = [header[i] for i in columns.labels]
-        yield f'  labels: in the column {show(names)}, {form}'
-    if confidence is not None:
-        yield f'  rows with 0 in {header[confidence]!r} say that the label is not there'
+        yield f'  labels: in the column {show(names)}, {said.form}'
+        if confidence is not None:
+            yield f'  rows with 0 in {header[confidence]!r} say that the label is not there'
+            if choices.unknown:
+                yield f'  rows with {show(choices.unknown)} say that it is unknown'
+        if choices.unlisted == 'unknown':
+            yield '  classes that an image does not list are unknown'
+        elif any(said.absent):
+            yield (
+                '  classes that an image does not list are taken for absent; '
+                '--unlisted unknown says that nobody looked for them'
+            )
+        named = set().union(*said.absent, *said.unknown)
+        never = sorted(named - set().union(*said.present))
+        if never:
+            yield (
+                f'  {len(never)} labels are there in no image, and classes only if --classes FILE '
+                f'has them: {first_names(never, 9, repr)}'
+            )
     if columns.split is not None:
         name = header[columns.split]
         cells = {flag(cell) for cell in table.values(columns.split)}

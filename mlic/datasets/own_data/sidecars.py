@@ -61,13 +61,16 @@ def from_sidecars(
         )
     contents = {text: _content(folder / text) for text in texts.values()}
     boxes = _read_boxes(folder, contents, classes_file)
-    labels, form = boxes or _read_labels(folder, contents, sep)
+    labels, absent, form = boxes or _read_labels(folder, contents, sep)
     inner = {file: file.removeprefix('images/') for file in texts}
     splits = split_folders(list(inner.values()))
     images = [
-        Image(file, labels[text], str(folder / text), splits.get(inner[file].split('/')[0]))
+        Image(
+            file, labels[text], str(folder / text), splits.get(inner[file].split('/')[0]),
+            absent=absent.get(text, set()),
+        )
         for file, text in texts.items()
-    ]
+    ]  # fmt: skip
     left = len(available - set(texts.values()))
     said = [
         f'labels in .txt files, {form}',
@@ -84,10 +87,10 @@ def _content(path: Path) -> str:
 
 def _read_labels(
     folder: Path, contents: dict[str, str], sep: str | None
-) -> tuple[dict[str, set[str]], str]:
-    """{text: labels}, a line or what a mark separates, and which, in words."""
+) -> tuple[dict[str, set[str]], dict[str, set[str]], str]:
+    """{text: labels}, a line or what a mark separates; {text: absent ones}; which, in words."""
     try:
-        labels, form = read_cells(list(contents.values()), sep, many=True, blanks=False)
+        labels, absent, form = read_cells(list(contents.values()), sep, many=True, blanks=False)
     except CellError as error:
         fault = f'{folder / list(contents)[error.row]}: {error}'
         if not error.separators:
@@ -95,13 +98,13 @@ def _read_labels(
         sep = error.separators[0]
         assumed = f'{in_words(sep)} separate labels' if sep else 'a line is one label'
         raise Undecided(fault, assumed, ['--sep', spell(sep)]) from error
-    return dict(zip(contents, labels)), form
+    return dict(zip(contents, labels)), dict(zip(contents, absent)), form
 
 
 def _read_boxes(
     folder: Path, contents: dict[str, str], classes_file: Path | None
-) -> tuple[dict[str, set[str]], str] | None:
-    """{text: names of its boxes}, and whose names, in words; None if the texts hold no boxes."""
+) -> tuple[dict[str, set[str]], dict[str, set[str]], str] | None:
+    """{text: names of its boxes}, {}, and whose names, in words; None if they are no boxes."""
     lines = [line for text in contents.values() for line in text.splitlines()]
     if not any(map(BOX.fullmatch, lines)):
         return None
@@ -115,7 +118,7 @@ def _read_boxes(
                 fault = f'is no box of one of the {len(names)} classes in {source}'
                 raise ValueError(f'{folder / text}: {line!r} {fault}')
             labels[text].add(names[int(box[1])])
-    return labels, f'as YOLO boxes; the names of their classes are from {source}'
+    return labels, {}, f'as YOLO boxes; the names of their classes are from {source}'
 
 
 def _box_names(

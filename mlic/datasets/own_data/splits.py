@@ -4,7 +4,7 @@ import math
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ('train', 'val', 'test')
@@ -19,14 +19,25 @@ SPLIT_NAMES = {  # by which columns and folders call them
 class Image:
     """An image and its labels.
 
-    ``path`` is relative to the image folder, ``where`` says where it was listed, and
-    ``split`` is None where it is still to be chosen.
+    ``path`` is relative to the image folder, ``where`` says where it was listed, ``split`` is None
+    where it is still to be chosen. ``unknown`` and ``absent`` are the classes of which this is
+    said; all others are absent, or unknown where the image is not ``complete``.
     """
 
     path: str
     labels: set[str]
     where: str
     split: str | None = None
+    unknown: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    complete: bool = True
+
+    def unknown_of(self, classes: list[str]) -> list[str]:
+        """Those of the classes that nobody looked for in this image."""
+        if self.complete:
+            return [name for name in classes if name in self.unknown]
+        known = self.labels | self.absent - self.unknown
+        return [name for name in classes if name not in known]
 
 
 def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> list[str]:

@@ -66,6 +66,50 @@ def test_sound_data_are_counted_and_pass(capsys):
     assert printed.endswith('12 of 12 image files decoded\nOK\n')
 
 
+def test_known_and_unknown_labels_of_each_class_are_counted(capsys):
+    """Of train: beach is there in 1 and 4, absent in 2 and unknown in 3; boat is never absent."""
+
+    def hide(content):
+        for item, unknown in zip(content['data_list'], ([1], [], [0, 1], [])):
+            item['gt_label_unknown'] = unknown
+
+    write_own(dict(train=hide))
+    assert verify('--no-decode') is None
+    printed = capsys.readouterr().out
+    train, others = printed.split('val:')
+    assert "  without images   0 classes\n  never absent     1 classes: 'boat'\n" in train
+    assert '  unknown          3 of 12 labels (25.0%), most: boat 50%, beach 25%\n' in train
+    table = [line.split() for line in train.splitlines()[-4:]]
+    assert table == [
+        ['class', 'present', 'absent', 'unknown'],
+        ['beach', '2', '1', '1'],
+        ['boat', '2', '0', '2'],
+        ['person', '2', '2', '0'],
+    ]
+    assert 'unknown' not in others and '  never absent     0 classes\n' in others
+
+
+def test_a_split_without_a_known_negative_is_named_as_no_metric_is_defined(capsys):
+    def hide(content):
+        for item in content['data_list']:
+            item['gt_label_unknown'] = [i for i in range(3) if i not in item['gt_label']]
+
+    write_own(dict(train=hide, val=hide))
+    assert '1 problem to fix' in verify('--no-decode')
+    message = 'WRONG: val: no class has a known positive and a known negative: no metric is defined'
+    assert message in capsys.readouterr().out
+
+
+def test_an_image_listed_again_with_other_unknown_labels_is_named(capsys):
+    split = image_checks.Split('train', 'X', CLASSES, [[0], [0]], ['a', 'a'], [[1], [1, 2]])
+    findings = image_checks.Findings()
+    verify_dataset.describe(split, 3, findings)
+    assert findings.problems == [
+        'train: 1 images are listed again with other labels, such as a: '
+        '[0], gt_label_unknown [1, 2] and [0], gt_label_unknown [1]'
+    ]
+
+
 def first(**change):
     """Changes the first image of a split."""
     return lambda content: content['data_list'][0].update(change)
@@ -88,6 +132,12 @@ def first(**change):
         ('train', first(gt_label='boat'), 'no list of integers as gt_label in 1 of 4'),
         ('train', first(gt_label=1), 'no list of integers as gt_label in 1 of 4'),
         ('train', lambda c: c.update(data_list=[]), '0 images'),
+        (
+            'train',
+            first(gt_label_unknown=[0, 1]),
+            'a class in both gt_label and gt_label_unknown in 1 of 4 images, such as '
+            "'train0.png': [0], gt_label_unknown [0, 1]",
+        ),
         (
             'train',
             lambda c: c['metainfo'].clear(),
@@ -359,6 +409,9 @@ def test_captions_wrap_and_say_what_they_leave_out():
     assert all(line.endswith(',') for line in lines[:-1])  # no label is torn
     sample = DataSample().set_gt_label([0, 1])
     assert browse_dataset.caption(sample, ['a, b', 'c d']) == '"a,\xa0b", c\xa0d'
+    sample = DataSample().set_gt_label([])
+    sample.set_field([0, 1], 'gt_label_unknown', field_type='metainfo')
+    assert browse_dataset.caption(sample, ['a', 'b']) == '(no label), (2 unknown)'
     figure = browse_dataset.draw_sheet([np.zeros((8, 8, 3), np.uint8)] * 7, [text] * 7, 6, 'a $ b')
     assert isinstance(figure, Figure)
     figure.savefig('sheet.png')

@@ -228,8 +228,8 @@ ASKED = {
     'chexpert': (
         'Path,Sex,Age,AP/PA,cat,dog\nset/train/a.jpg,Female,60,AP,1.0,1.0\n'
         'set/train/b.jpg,Male,0,,1.0,0.0\nset/train/c.jpg,Female,1,PA,,\nset/train/d.jpg,Male,2,,-1.0,1.0\n',
-        "'Sex' ('Female', …), 'Age' ('60', …), 'AP/PA' ('AP', …) look like no class",
-        ['--ignore-columns', 'Sex', 'Age', 'AP/PA', '--present', '1', '--absent', '0', '', '-1'],
+        "hold blank, '-1', '0', '1', and only 0 and 1, True and False, or -1 and 1 are certain",
+        ['--unknown', '-1', ''],
         WANTED,
     ),
     'a fold among classes': (
@@ -241,13 +241,37 @@ ASKED = {
     'minus one beside zero': (
         'image,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,0,-1\nd.jpg,-1,1\n',
         "hold '-1', '0', '1', and only 0 and 1",
-        ['--present', '1', '--absent', '0', '-1'],
+        ['--unknown', '-1'],
+        WANTED,
+    ),
+    'question marks beside crosses': (
+        'image,cat,dog\na.jpg,x,x\nb.jpg,x,?\nc.jpg,,?\nd.jpg,,x\n',
+        "hold blank, '?', 'x'",
+        ['--present', 'x', '--absent', '', '--unknown', '?'],
+        WANTED,
+    ),
+    'blanks beside yes and no': (
+        'image,cat,dog\na.jpg,yes,yes\nb.jpg,yes,no\nc.jpg,,no\nd.jpg,NaN,yes\n',
+        "hold blank, 'nan', 'no', 'yes'",
+        ['--present', 'yes', '--absent', 'no', '--unknown', '', 'nan'],
+        WANTED,
+    ),
+    'rows that are uncertain': (
+        'ImageID,LabelName,Confidence\na,cat,1\na,dog,1\nb,cat,1\nb,dog,-1\nc,cat,\nd,dog,1\n',
+        "line 5: '-1' in the column 'Confidence' is neither 0 nor 1",
+        ['--unknown', '', '-1'],
+        WANTED,
+    ),
+    'a column of no known name among classes': (
+        'image,cat,dog,ward\na.jpg,1,1,x1\nb.jpg,1,0,x2\nc.jpg,?,0,x3\nd.jpg,0,1,x4\n',
+        "the columns 'ward' ('x1', …) look like no class",
+        ['--ignore-columns', 'ward'],
         WANTED,
     ),
     'minus one beside blanks': (
         'image,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,,-1\nd.jpg,-1,1\n',
         "hold blank, '-1', '1'",
-        ['--present', '1', '--absent', '', '-1'],
+        ['--unknown', ''],
         WANTED,
     ),
     'crosses': (
@@ -316,6 +340,12 @@ ASKED = {
         ['--present', 'ay', '--absent', 'hindi'],
         WANTED,
     ),
+    'yes and no of another language, and a question mark': (
+        'image,cat,dog\na.jpg,ay,ay\nb.jpg,ay,hindi\nc.jpg,?,hindi\nd.jpg,hindi,ay\n',
+        "the columns 'cat', 'dog' hold 'hindi', 'ay', '?'",
+        ['--present', 'hindi', '--absent', 'ay', '--unknown', '?'],
+        [[], ['dog'], ['dog'], ['cat']],
+    ),
     'a part of 0 and 1 among classes': (
         'image,cat,dog,Set\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
         "'Set' ('0', …) look like no class",
@@ -325,7 +355,7 @@ ASKED = {
     'a split and an age among classes': (
         'image,cat,dog,split,age\na.jpg,1,1,0,60\nb.jpg,1,0,1,7\nc.jpg,0,0,0,8\nd.jpg,0,1,1,9\n',
         "line 2: split '0' is none of train",
-        ['--ignore-columns', 'split', 'age'],
+        ['--ignore-columns', 'split'],
         WANTED,
     ),
     'one number among flags': (
@@ -460,6 +490,10 @@ REFUSED = {
     ),
     'a number before the image': ('1,a.jpg\n', 'names=["labels", "image"], dtype=str)'),
     'a remark above the header': ('# by me\nimage,labels\na.jpg,cat\n', "'#', 'by', 'me'"),
+    'an object that says both': (
+        'image,labels\na.jpg,"[{""cat"": 1}, {""cat"": 0}]"\n',
+        "labels.csv, line 2: '[{\"cat\": 1}, {\"cat\": 0}]': 'cat' is there and is not",
+    ),
     'a value that is not decided': (
         'image,cat,dog\na.jpg,1,w\nb.jpg,1,0\n',
         "line 2: 'w' in the column 'dog' is neither '1' (--present) nor '0' (--absent)",
@@ -700,7 +734,8 @@ words = some.sampled_from(
     + ['file_name', 'Confidence', 'annotator']
 )
 cells = some.one_of(
-    some.sampled_from(['0', '1', '-1', '', 'True', 'cat', 'cat;dog', '[]', '["a"]', '{"a":1}']),
+    some.sampled_from(['0', '1', '-1', '', '?', 'nan', 'True', 'cat', 'cat;dog', '[]', '["a"]']),
+    some.sampled_from(['0', '1', '-1', '', '{"a":1}', '{"a":0}', 'u', 'yes', 'no']),
     some.sampled_from(['a.jpg', 'b.jpg', 'a', 'b', 'photos/a.jpg', 'train', 'val', '0.5', 'x y']),
     some.text(some.sampled_from('ab;|,"\'[](){}\n -:1\\'), max_size=8),
 )

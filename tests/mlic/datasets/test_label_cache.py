@@ -28,7 +28,9 @@ from tests.dataset_files import (
     write_voc,
 )
 
-LABELS = dict(names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], left_out=3)
+LABELS = dict(
+    names=['a.jpg', 'b\u00e4\udc80.jpg'], labels=[[0, 79], []], absent=[None, [1]], left_out=3
+)
 CLASSES = [str(label) for label in range(80)]
 
 
@@ -167,6 +169,9 @@ def test_a_damaged_cache_is_replaced(parser, log, damage):
         dict(labels=[0, 79]),
         dict(labels=[[0]]),
         dict(labels=None),
+        dict(absent=[None, [80]]),
+        dict(absent=[[1, 1], []]),
+        dict(absent=[None, 3]),
         dict(names=['a.jpg']),
         dict(names=['a.jpg', 3]),
         dict(names='ab'),

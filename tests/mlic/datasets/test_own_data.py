@@ -262,7 +262,7 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\na.jpg,cat,dog\n', '', 'line 2: 3 cells, but the header has 2'),
         ('image,labels\na.jpg,cat;dog\nb.jpg,cat|dog\n', '', 'which separates labels: ; or |'),
         ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "--present 1 x --absent 0"),
-        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,\n', '', "--present 1 --absent 0 ''"),
+        ('image,cat,dog\na.jpg,1,0\nb.jpg,1,-\n', '', "--present 1 --absent 0 -"),
         ('image,cat,cat\na.jpg,1,0\n', '', "line 1: the column 'cat' is there twice"),
         ('image,labels,split\na.jpg,cat,train\nb.jpg,cat,holdout\n', '', "line 3: split 'holdout'"),
         ('image,labels,split\na.jpg,cat,test\n', '', 'no image is in the split train'),

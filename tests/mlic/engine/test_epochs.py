@@ -142,7 +142,9 @@ def own_config(folder, epochs):
     }
     path = folder / f'own{epochs}.py'
     path.write_text(
-        config_text(path, folder, folder, {**splits, 'val': splits['train']}, 2, epochs, 'from_csv')
+        config_text(
+            path, folder, folder, {**splits, 'val': splits['train']}, ['a', 'b'], epochs, 'from_csv'
+        )
     )
     return Config.fromfile(path)
 

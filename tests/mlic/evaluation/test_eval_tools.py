@@ -196,7 +196,7 @@ ARRAYS = numpy_strategies.arrays(
     numpy_strategies.scalar_dtypes() | numpy_strategies.unicode_string_dtypes(max_len=3),
     some.just((2, 2)) | numpy_strategies.array_shapes(min_dims=0, max_side=3),
 )
-KEYS = some.sampled_from(('pred', 'target', 'ignore', 'classes', 'more'))
+KEYS = some.sampled_from(('pred', 'target', 'ignore', 'unknown', 'classes', 'more'))
 
 
 @settings(SAME_EXAMPLES, max_examples=100)
@@ -246,7 +246,7 @@ def test_threshold_between_neighbouring_floats_still_separates_them(strict):
 @pytest.mark.parametrize('strict', [False, True])
 @pytest.mark.parametrize('smoothing', [0.0, 1.0, 7.5])
 def test_thresholds_are_drawn_to_the_global_one_by_the_number_of_positives(smoothing, strict):
-    pred, target, ignore = make_block(difficult=True)
+    pred, target, ignore, _ = make_block(difficult=True)
     result, overall = fit_thresholds(pred, target, ignore, strict, smoothing)
     kept = ~ignore
     assert_close(overall, best_threshold(pred[kept], target[kept], strict))
@@ -258,7 +258,7 @@ def test_thresholds_are_drawn_to_the_global_one_by_the_number_of_positives(smoot
 
 
 def test_thresholds_without_smoothing_maximise_the_mean_of_class_f1():
-    pred, target, _ = make_block()
+    pred, target, *_ = make_block()
     best = [
         100 * reference.best_f1(pred[:, c].tolist(), target[:, c].tolist(), True) for c in range(7)
     ]
@@ -377,7 +377,7 @@ def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
     assert call_tool(FIT, saved[0], '--out', out, '--eval', saved[1], '--protocol', 'sadcl') is None
     printed = capsys.readouterr().out
     block, _ = read_predictions(saved[0])
-    levels, overall = fit_thresholds(*block, strict=True)
+    levels, overall = fit_thresholds(*block[:3], strict=True)
     record = json.loads(out.read_text())
     assert record['fitted_on'] == dict(
         file=str(saved[0]), sha256=file_digest(saved[0]), images=60, classes=8, difficult='ignore'

@@ -89,15 +89,16 @@ def as_lists(pred, target, ignore=None):
     return pred.tolist(), labels
 
 
-def data_samples(pred, target, difficult=None, **meta):
-    """The dicts that the Evaluator hands to a metric; ``difficult`` is (N, C) bool."""
+def data_samples(pred, target, difficult=None, unknown=None, **meta):
+    """The dicts that the Evaluator hands to a metric; both marks are (N, C) bool."""
     samples = []
     for row, (scores, labels) in enumerate(zip(pred, target)):
         sample = DataSample().set_pred_score(torch.as_tensor(scores))
         sample.set_gt_score(torch.as_tensor(labels)).set_metainfo(meta)
-        if difficult is not None:
-            indices = np.flatnonzero(difficult[row]).tolist()
-            sample.set_metainfo(dict(gt_label_difficult=indices))
+        for key, mark in (('difficult', difficult), ('unknown', unknown)):
+            if mark is not None:
+                indices = np.flatnonzero(mark[row]).tolist()
+                sample.set_metainfo({f'gt_label_{key}': indices})
         samples.append(sample.to_dict())
     return samples
 
@@ -173,7 +174,7 @@ def test_no_metric_is_nan_whatever_is_missing(seed):
     shape = rng.integers(1, 6, 2)
     pred, target = rng.integers(0, 3, shape) / 2, rng.random(shape) < 0.2
     ignore = rng.random(shape) < 0.3
-    ignore[0, 0], target[0, 0] = False, True
+    ignore[:, 0], target[0, 0] = False, True
     for protocol in PROTOCOLS:
         values = MLICMetric.calculate(pred, target, protocol, ignore=ignore).values()
         assert all(0 <= value <= 100 + 1e-9 for value in values)
@@ -765,7 +766,9 @@ DIST_SHARDS = dict(  # image indices of rank 0 and rank 1
 def _dist_case():
     pred, target = make_case('normal', seed=8)
     difficult = np.eye(7, dtype=bool) & (np.arange(7) % 2 == 1)  # one of every other image
-    return pred[:DIST_SIZE], target[:DIST_SIZE], difficult
+    unknown = np.zeros_like(difficult)
+    unknown[6, 2:4] = True  # of one rank's last image
+    return pred[:DIST_SIZE], target[:DIST_SIZE], difficult, unknown
 
 
 def _dist_worker(rank, folder):
@@ -774,7 +777,7 @@ def _dist_worker(rank, folder):
     torch_dist.init_process_group(
         'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
     )
-    pred, target, difficult = _dist_case()
+    pred, target, *marks = _dist_case()
     outcomes = {}
     for name, shards in DIST_SHARDS.items():
         for exchange in ('group', 'files'):
@@ -784,7 +787,7 @@ def _dist_worker(rank, folder):
                 collect_dir=f'{folder}/collect' if exchange == 'files' else None,
             )
             for index in shards[rank]:
-                rows = (matrix[[index]] for matrix in (pred, target, difficult))
+                rows = (matrix[[index]] for matrix in (pred, target, *marks))
                 metric.process(None, data_samples(*rows))
             outcomes[f'{name}_{exchange}'] = metric.evaluate(DIST_SIZE)
     metric = MLICMetric()
@@ -801,9 +804,9 @@ def _dist_worker(rank, folder):
 def test_two_processes_equal_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mp.spawn(_dist_worker, args=(str(tmp_path),), nprocs=2)
-    pred, target, difficult = _dist_case()
-    ignore = difficult & (target == 0)
-    expected = prefixed(MLICMetric.calculate(pred, target, ignore=ignore))
+    pred, target, difficult, unknown = _dist_case()
+    difficult &= (target == 0) & ~unknown
+    expected = prefixed(MLICMetric.calculate(pred, target, ignore=difficult | unknown))
     for rank in range(2):
         outcomes = json.loads((tmp_path / f'rank{rank}.json').read_text())
         assert 'no positive label among 4 images' in outcomes.pop('error')
@@ -814,7 +817,8 @@ def test_two_processes_equal_one(tmp_path, monkeypatch):
         for name in ('padded', 'not_padded'):  # the sampler's sharding: dataset order is restored
             with np.load(tmp_path / f'{name}_{exchange}.npz', allow_pickle=False) as saved:
                 assert_close(saved['pred'], pred, rtol=0, atol=0)
-                assert_close(saved['ignore'], ignore)
+                assert_close(saved['ignore'], difficult)
+                assert_close(saved['unknown'], unknown)
     assert len(list((tmp_path / 'of_rank0').iterdir())) == 2 * len(DIST_SHARDS)
     assert not (tmp_path / 'of_rank1').exists()  # the main process alone writes
     assert not (tmp_path / '.dist_test').exists()  # what mmengine's own collection leaves behind

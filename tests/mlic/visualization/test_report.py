@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from mmpretrain.registry import DATASETS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
 
@@ -223,6 +224,34 @@ def test_browser_recomputes_what_the_metric_says(open_page):
         assert [int(called[name]) for name in data['classes']] == per_class['predicted'].tolist()
 
 
+def test_browser_leaves_out_what_is_unknown(open_page):
+    pred, target, _ = random_predictions()
+    unknown = np.random.default_rng(1).random(target.shape) < 0.4
+    unknown[:, 1], unknown[:, 2] = ~target[:, 1], False
+    target &= ~unknown
+    known = (100 - 100 * unknown.mean(axis=0)).round(1)
+    data = page_data(known=known.tolist())[0]
+    data.update(prediction_data(pred, target, unknown, data['classes']))
+    data['mistakes'][0]['unknown'] = 'class 3, class 4'
+    page = open_page(data)
+    expected = MLICMetric.calculate(pred, target, topk=None, ignore=unknown)
+    shown = shown_metrics(page, 'means')
+    for key in ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1'):
+        assert shown[key] == pytest.approx(expected[key], abs=0.0051)  # two decimals are shown
+    shares = by_class(page, 9)
+    assert [float(shares[name]) for name in data['classes']] == known.tolist()
+    for number in range(2, 6):  # without known negatives, and without positives
+        cells = by_class(page, number)
+        assert [name for name in cells if cells[name] == '–'] == ['class 1', 'class 4']
+    page.get_by_role('button', name='known', exact=True).click()
+    assert column(page, 1)[0] == 'class 2'
+    page.locator('#classes tbody tr', has_text='class 1').click()  # of which there is no curve
+    assert page.locator('#curves .dot-class').count() == 0
+    page.locator('#best').click()
+    assert by_class(page, 8)['class 1'] == '0.50'
+    assert page.locator('figcaption', has_text='unknown: class 3, class 4').count() == 1
+
+
 def test_browser_has_a_threshold_for_each_class(open_page, tmp_path):
     data, pred, target, ignore = page_data()
     page = open_page(data)
@@ -434,6 +463,42 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     options = ['--pred', out.with_suffix('.npz'), '--title', '<b>', *options]
     run_tool(TOOL, *run, '--out', again, *options)
     assert again.read_text(encoding='utf-8') == page
+
+
+@DATASETS.register_module()
+class HalfKnownScenes(DigitScenes):
+    """Digit scenes of which nobody looked at every other class, and at 9 in no image without it."""
+
+    def get_data_info(self, idx):
+        info = super().get_data_info(idx)
+        true = {int(c) for c in info['gt_label']}
+        unknown = {c for c in range(9) if (c + info['sample_idx']) % 2} | ({9} - true)
+        return dict(info, gt_label=sorted(true - unknown), gt_label_unknown=sorted(unknown))
+
+
+def test_tool_writes_a_page_of_what_is_known(tmp_path):
+    keys = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'gt_label_unknown')
+    pipeline = [dict(type='PackInputs', meta_keys=keys)]
+    loader = dict(dataset=dict(type='HalfKnownScenes', pipeline=pipeline))
+    run = write_run(tmp_path, PLAIN, test_dataloader=loader), tmp_path
+    out = tmp_path / 'report.html'
+    run_tool(TOOL, *run, '--out', out, '--num', 40, '--cfg-options', *SMALL)
+    data = embedded(out.read_text(encoding='utf-8'))
+    with np.load(out.with_suffix('.npz')) as saved:
+        pred, target, unknown = saved['pred'], saved['target'], saved['unknown']
+    assert unknown[:, :9].mean() == 0.5
+    assert data['known'] == (100 - 100 * unknown.mean(axis=0)).round(1).tolist()
+    assert '1 without known negatives (nine)' in data['notes'][0]
+    expected = MLICMetric.calculate(pred, target, 'asl', ignore=unknown)
+    columns = {protocol['name']: protocol for protocol in data['protocols']}
+    assert columns['asl']['metrics'] == pytest.approx(expected) and columns['asl']['classes'] == 9
+    for entry in data['mistakes'] + data['missed']:
+        assert entry['unknown'] and entry['label'] not in entry['unknown'].split(', ')
+        assert not set(entry['true']) & set(entry['unknown'].split(', '))
+    np.savez(tmp_path / 'all.npz', pred=pred, target=target, classes=np.array(NAMES))
+    options = ('--pred', tmp_path / 'all.npz', '--cfg-options', *SMALL)
+    with pytest.raises(SystemExit, match='image 0 has other unknown labels'):
+        run_tool(TOOL, *run, '--out', out, *options)
 
 
 def test_tool_refuses_predictions_of_another_test_set(tmp_path):

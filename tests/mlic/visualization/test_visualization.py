@@ -15,6 +15,7 @@ from mlic.apis.open_run import open_run
 from mlic.cli import report, show_attention
 from mlic.datasets.digit_scenes import DigitScenes
 from mlic.datasets.pictures import image_to_draw, seen_image
+from mlic.evaluation.matrices import Block
 from mlic.visualization.attention import heat_map, overlay_attention
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import fit_text
@@ -148,8 +149,8 @@ def test_tool_names_files_and_shows_them_in_their_proportions(run_dir, written):
 def test_report_shows_files_in_their_proportions(run_dir, has_maps):
     dataset = files_of_one_image(run_dir, dict(type='Resize', scale=(96, 96)))
     model = open_run(run_dir, run_dir / 'config.py').model if has_maps else None
-    pred, target = np.full((1, 10), 0.5), np.eye(10, dtype=bool)[1:2]
-    entry = report.card(dataset, model, 0, 1, pred, target, dataset.metainfo['classes'])
+    block = Block(np.full((1, 10), 0.5), np.eye(10, dtype=bool)[1:2])
+    entry = report.card(dataset, model, 0, 1, block, dataset.metainfo['classes'])
     assert entry['image'] == 'a cat.png' and ('overlay' in entry) == has_maps
     for key in ('picture', 'overlay')[: 1 + has_maps]:
         content = base64.b64decode(entry[key].partition(',')[2])
