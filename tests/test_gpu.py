@@ -137,6 +137,16 @@ class NoWaits(Hook):
         torch.cuda.set_sync_debug_mode('default')
 
 
+class Losses(Hook):
+    """The loss of each iteration."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append(outputs['loss'].item())
+
+
 def run(folder, hook=None, **changes):
     """Two stages on digits, deterministic, in mixed precision; the last checkpoint."""
     settings = {'optim_wrapper.type': 'AmpOptimWrapper', **changes}
@@ -154,6 +164,21 @@ def run(folder, hook=None, **changes):
     finally:
         runner.visualizer.close()
     return torch.load(Path(folder) / f'epoch_{EPOCHS}.pth', 'cpu', weights_only=False)
+
+
+def test_the_losses_of_a_run_are_the_cpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    changes = {'optim_wrapper.type': 'OptimWrapper', 'model.neck.dropout': 0.0}
+    seen = {}
+    for device in ('cpu', DEVICE):
+        monkeypatch.setattr('mmengine.device.utils.DEVICE', device)
+        losses = Losses()
+        run(tmp_path / device, losses, **changes)
+        seen[device] = np.array(losses.seen)
+    assert len(seen['cpu']) == EPOCHS * LENGTH
+    relative = abs(seen[DEVICE] / seen['cpu'] - 1)
+    assert relative[0] < 1e-5, relative
+    assert relative.max() < 1e-2, relative  # rounding grows from step to step
 
 
 COMPILED = dict(compiled_parts=['backbone', 'neck'])
