@@ -16,7 +16,7 @@ from mlic.engine.checkpoints.search import find_resumable
 from mlic.engine.runner import compiled_parts
 from mlic.engine.runner.compiled_parts import compile_parts
 from mlic.engine.runner.console import ConsoleRunner
-from tests.tiny_runs import EPOCHS, LENGTH, assert_same_end, sarl_model, two_stage_config
+from tests.tiny_runs import BACKBONE, EPOCHS, LENGTH, assert_same_end, sarl_model, two_stage_config
 
 CLASSES = 5
 
@@ -35,7 +35,8 @@ class Counter:
 def make_model(dropout=0.0):
     torch.manual_seed(0)
     cfg = sarl_model(CLASSES, proj_channels=8, bank_slots=8)
-    cfg['neck'].update(dropout=dropout)
+    cfg['backbone'] = BACKBONE
+    cfg['neck'].update(in_channels=16, dropout=dropout)
     cfg['data_preprocessor'] = dict(
         type='MultiLabelDataPreprocessor', num_classes=CLASSES, to_onehot=True, mean=[9], std=[9]
     )
