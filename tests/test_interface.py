@@ -34,6 +34,7 @@ NEW_NAMES = {
         'MultiLabelDataPreprocessor',
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },
+    'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels
     'VISUALIZERS': {'MultiLabelVisualizer'},
 }

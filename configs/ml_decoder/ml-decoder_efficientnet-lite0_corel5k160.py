@@ -11,6 +11,6 @@ head = dict(type='MLDecoderHead', num_classes=_base_.data_preprocessor.num_class
 head.update(in_channels=1280, embed_dims=256, num_heads=4, feedforward_channels=512)
 head.update(prior_prob=_base_.prior_prob)
 model = dict(neck=None, head=dict(_delete_=True, **head))
-optim_wrapper = dict(
-    optimizer=dict(lr=5e-4), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.2)))
-)
+slower = dict(custom_keys=dict(backbone=dict(lr_mult=1 / 15)))  # 1e-4, as in the other configs
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3), paramwise_cfg=slower)
+tuned_on = dict(config='ml-decoder_efficientnet-lite0_corel5k160')
