@@ -14,9 +14,6 @@ _base_ = [
 # first stage: ASL and strong augmentation; from epoch 81 binary cross-entropy and crops
 model = dict(head=dict(loss_cls=dict(gamma_neg=4.0)))
 train_dataloader = dict(dataset=dict(pipeline=_base_.stage1_pipeline))
-second_stage = dict(
-    action_epoch=_base_.epochs + 1,
-    train_pipeline=_base_.train_pipeline,
-    loss=_base_.model.head.loss_cls,
-)
+second_stage = dict(train_pipeline=_base_.train_pipeline, loss=_base_.model.head.loss_cls)
+second_stage['action_epoch'] = _base_.epochs + 1
 custom_hooks = [*_base_.custom_hooks, dict(type='SwitchRecipeHook', schedule=[second_stage])]
