@@ -52,7 +52,8 @@ NEW_TOOLS = {
 }
 NEW_OPTIONS = {
     'compare.py': {'--tune'},
-    **dict.fromkeys(('compute_prototypes.py', 'infer.py', 'test.py'), {'--precision'}),
+    'compute_prototypes.py': {'--precision'},
+    **dict.fromkeys(('infer.py', 'test.py'), {'--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         *('--split-column', '--unknown', '--unlisted'),
