@@ -213,7 +213,7 @@ EVERY_MODEL['sadcl']['head'].update(
 @pytest.mark.parametrize('name', EVERY_MODEL)
 def test_every_head_trains_a_step_on_blended_images(name, kind, place, monkeypatch):
     """The share of an image in a blend is seen in its pixels; its target must say the same."""
-    augments = dict(augments=[dict(type=kind, alpha=1.0)])
+    augments = dict(augments=[dict(type=kind, alpha=5.0)])
     preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=5, to_onehot=True)
     model = dict(copy.deepcopy(EVERY_MODEL[name]), data_preprocessor=preprocessor)
     if place == 'train_cfg':
