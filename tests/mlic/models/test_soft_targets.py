@@ -8,6 +8,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -21,6 +22,7 @@ from mlic.models.losses.supcon_loss import SupConLoss
 from mlic.models.targets import is_present
 from projects.sadcl.models.contrastive_losses import PSCLLoss, pscl_loss
 from tests import reference
+from tests.helpers import ROOT, code_of
 from tests.tiny_runs import every_model, plain_model, sarl_model
 
 EXACT = dict(rtol=1e-9, atol=1e-12)
@@ -246,6 +248,17 @@ def test_every_head_trains_a_step_on_blended_images(name, kind, place, monkeypat
     after = dict(model.named_parameters())
     assert all(value.isfinite().all() for value in after.values())
     assert any(not torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_the_config_of_the_document_blends(tmp_path):
+    (text,) = [code for code in code_of('docs/running.md', 'python') if 'Mixup' in code]
+    (tmp_path / 'config.py').write_text(text.replace("_base_ = '", f"_base_ = '{ROOT}/"))
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    cfg.model.backbone.pretrained = False
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    augments = model.data_preprocessor.batch_augments
+    assert [type(augment).__name__ for augment in augments.augments[:2]] == ['Mixup', 'CutMix']
+    assert augments.probs[:2] == [0.3, 0.3]
 
 
 def test_views_of_an_image_are_not_blended_with_other_images():
