@@ -75,7 +75,8 @@ def test_the_tools_average_the_scores_of_views(run, photos, checkpoint, tmp_path
         views = [scores_at(model, photos, side, flip) for side in (32, 48) for flip in (0, 1)]
     expected = torch.stack(views).mean(0)
     saved, drawn = tmp_path / 'test.npz', tmp_path / 'drawn'
-    options = ['--out', saved, '--work-dir', run / 'test', '--show-dir', drawn, '--tta', *tta]
+    options = ['--out', tmp_path / 'metrics.json', '--work-dir', run / 'test', '--tta', *tta]
+    options += ['--show-dir', drawn, '--cfg-options', f'test_evaluator.out_file={saved}']
     assert call_tool('tools/test.py', run / 'config.py', checkpoint, *options) is None
     assert (
         'test-time augmentation: flip scales=32,48 (views of an image: 4)' in capsys.readouterr()[0]
@@ -85,6 +86,8 @@ def test_the_tools_average_the_scores_of_views(run, photos, checkpoint, tmp_path
         # other batches are rounded otherwise; in inference BatchNorm is folded, too
         torch.testing.assert_close(torch.from_numpy(arrays['pred']), expected, rtol=0, atol=1e-6)
     assert len(list(drawn.iterdir())) == len(photos)
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert metrics.pop('tta') == 'flip scales=32,48' and 'multi-label/mAP' in metrics
     assert call_tool('tools/analysis_tools/eval_metric.py', saved) is None
     assert 'predicted with test-time augmentation: flip scales=32,48' in capsys.readouterr()[0]
 
