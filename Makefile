@@ -1,5 +1,6 @@
 # make demo: install, train SADCL on scenes of handwritten digits, evaluate, draw
 # make test: the test suite        make lint: ruff        make bench: speed and memory, as ratios
+# make gpu: what needs a GPU, the tests and then the speed
 # make docs: the documents as a site, in work_dirs/site        make clean-venv: start afresh
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
@@ -12,7 +13,7 @@ RUFF := $(shell sed -n 's/.*"\(ruff==[0-9.]*\)".*/\1/p' pyproject.toml)
 DEMO := work_dirs/demo
 CONFIG := configs/sadcl/sadcl_efficientnet-lite0_digits128.py
 
-.PHONY: bench demo docs test lint install clean-venv
+.PHONY: bench demo docs gpu test lint install clean-venv
 
 install: .venv/installed
 
@@ -35,6 +36,10 @@ test: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python tools/benchmark/run.py --out work_dirs/bench.json
+
+gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python tools/benchmark/run.py --device cuda --only step inference
 
 docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

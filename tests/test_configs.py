@@ -179,7 +179,8 @@ def narrow(cfg):
 
 def build_optimizer(model, cfg):
     """Without mixed precision, which needs a device."""
-    kept = {k: v for k, v in cfg.optim_wrapper.items() if k in ('optimizer', 'paramwise_cfg')}
+    names = 'constructor', 'optimizer', 'paramwise_cfg'
+    kept = {k: v for k, v in cfg.optim_wrapper.items() if k in names}
     return build_optim_wrapper(model, ConfigDict(kept, type='OptimWrapper')).optimizer
 
 
@@ -237,3 +238,32 @@ def test_mulcon_trains_its_parts_at_the_published_rates(step, rates):
     assert found[id(model.head.fc.weight)] == pytest.approx(head)
     if step == 2:  # the new projector
         assert found[id(model.head.projector[0].weight)] == pytest.approx(head)
+
+
+@pytest.mark.parametrize('path', LEAVES + OTHERS, ids=lambda path: path.stem)
+def test_parameters_of_equal_settings_share_a_group_of_the_optimizer(path):
+    cfg = Config.fromfile(path)
+    if not cfg.optim_wrapper.get('paramwise_cfg'):
+        return
+    model = torch.nn.ModuleDict(
+        dict(
+            backbone=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)),
+            neck=torch.nn.Linear(4, 4),
+            head=torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)),
+        )
+    )
+
+    def settings_of(optimizer):
+        return {
+            id(parameter): {key: value for key, value in group.items() if key != 'params'}
+            for group in optimizer.param_groups
+            for parameter in group['params']
+        }
+
+    ours = build_optimizer(model, cfg)
+    cfg.optim_wrapper.constructor = 'DefaultOptimWrapperConstructor'
+    theirs = build_optimizer(model, cfg)
+    assert settings_of(ours) == settings_of(theirs)
+    different = {repr(sorted(each.items())) for each in settings_of(ours).values()}
+    assert len(ours.param_groups) == len(different) < len(theirs.param_groups)
+    assert theirs.param_groups[0]['lr'] == ours.param_groups[0]['lr']  # the one in the log

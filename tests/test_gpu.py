@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from PIL import Image
@@ -17,10 +16,15 @@ from PIL import Image
 import projects.ml_decoder
 import projects.mulcon  # noqa: F401
 from mlic.apis import MultiLabelInferencer
-from mlic.apis.folding import prepare_for
 from mlic.engine.checkpoints.search import find_resumable
+from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.device import adapt_to_device
-from mlic.engine.runner.precision import autocast_to, device_of, predict_on_host
+from mlic.engine.runner.precision import (
+    autocast_to,
+    device_of,
+    predict_on_host,
+    prepare_for,
+)
 from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import (
     EPOCHS,
@@ -133,6 +137,16 @@ class NoWaits(Hook):
         torch.cuda.set_sync_debug_mode('default')
 
 
+class Losses(Hook):
+    """The loss of each iteration."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append(outputs['loss'].item())
+
+
 def run(folder, hook=None, **changes):
     """Two stages on digits, deterministic, in mixed precision; the last checkpoint."""
     settings = {'optim_wrapper.type': 'AmpOptimWrapper', **changes}
@@ -142,7 +156,7 @@ def run(folder, hook=None, **changes):
     adapt_to_device(cfg)
     if hook is None and (found := find_resumable(folder)):
         cfg.load_from, cfg.resume = found, True
-    runner = Runner.from_cfg(cfg)
+    runner = ConsoleRunner.from_cfg(cfg)
     if hook is not None:
         runner.register_hook(hook)
     try:
@@ -152,9 +166,35 @@ def run(folder, hook=None, **changes):
     return torch.load(Path(folder) / f'epoch_{EPOCHS}.pth', 'cpu', weights_only=False)
 
 
-@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_a_killed_and_resumed_run_ends_as_the_other(tmp_path, dtype):
-    changes = {'optim_wrapper.dtype': dtype}
+def test_the_losses_of_a_run_are_the_cpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    changes = {'optim_wrapper.type': 'OptimWrapper', 'model.neck.dropout': 0.0}
+    seen = {}
+    for device in ('cpu', DEVICE):
+        monkeypatch.setattr('mmengine.device.utils.DEVICE', device)
+        losses = Losses()
+        run(tmp_path / device, losses, **changes)
+        seen[device] = np.array(losses.seen)
+    assert len(seen['cpu']) == EPOCHS * LENGTH
+    relative = abs(seen[DEVICE] / seen['cpu'] - 1)
+    assert relative[0] < 1e-5, relative
+    assert relative.max() < 1e-2, relative  # rounding grows from step to step
+
+
+COMPILED = dict(compiled_parts=['backbone', 'neck'])
+
+
+@pytest.mark.parametrize(
+    'dtype, more',
+    [
+        ('bfloat16', {}),
+        ('float16', {}),
+        ('bfloat16', COMPILED),
+        ('bfloat16', dict(COMPILED, compile_options=dict(mode='reduce-overhead'))),
+    ],
+)
+def test_a_killed_and_resumed_run_ends_as_the_other(tmp_path, dtype, more):
+    changes = {'optim_wrapper.dtype': dtype, **more}
     straight = run(tmp_path / 'straight', **changes)
     assert all(value.isfinite().all() for value in straight['state_dict'].values())
     assert straight['message_hub']['runtime_info']['stage'] == 2

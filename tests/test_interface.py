@@ -33,6 +33,7 @@ NEW_NAMES = {
         *('ExpectedPositiveLoss', 'LabelEmbedHead', 'MultiLabelDataPreprocessor'),
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },
+    'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels
     'VISUALIZERS': {'MultiLabelVisualizer'},
 }

@@ -14,8 +14,4 @@ model = dict(
 optim_wrapper = dict(
     optimizer=dict(lr=2e-2), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.005)))
 )
-tuned_on = {
-    'config': 'csra_efficientnet-lite0_corel5k160',
-    'train_dataloader.dataset.ann_file': 'data/corel5k_json/frequent/train.json',
-    'model.backbone.frozen_stages': 8,
-}
+tuned_on = dict(config='csra_efficientnet-lite0_corel5k160')

@@ -8,6 +8,7 @@ _base_ = ['./_base_/csra_r101_coco448.py', '../_base_/default_runtime.py']
 
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+    constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.0))),
 )
 param_scheduler = [

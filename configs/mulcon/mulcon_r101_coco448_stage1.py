@@ -11,6 +11,7 @@ train_dataloader = dict(batch_size=16, dataset=dict(pipeline=_base_.one_view))  
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, weight_decay=1e-4),
+    constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )
 param_scheduler = [

@@ -12,6 +12,7 @@ train_dataloader = dict(batch_size=12, dataset=dict(pipeline=_base_.two_views)) 
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+    constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1), neck=dict(lr_mult=0.1))),
 )
 param_scheduler = [dict(type='StepLR', step_size=20, gamma=0.1)]

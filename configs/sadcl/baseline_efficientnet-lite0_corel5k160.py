@@ -15,8 +15,4 @@ model = dict(head=dict(num_classes=260))
 # the best on held-out training images (docs/comparison.md); the backbone's stays 1e-4
 slower = dict(custom_keys=dict(backbone=dict(lr_mult=0.02)))
 optim_wrapper = dict(optimizer=dict(lr=5e-3), paramwise_cfg=slower)
-tuned_on = {
-    'config': 'baseline_efficientnet-lite0_corel5k160',
-    'train_dataloader.dataset.ann_file': 'data/corel5k_json/frequent/train.json',
-    'model.backbone.frozen_stages': 8,
-}
+tuned_on = dict(config='baseline_efficientnet-lite0_corel5k160')

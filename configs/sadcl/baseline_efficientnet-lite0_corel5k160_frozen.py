@@ -7,8 +7,4 @@ Over 74 words, stored features, 3 seeds: projects/sadcl/README.md.
 _base_ = './baseline_efficientnet-lite0_corel5k160.py'
 
 model = dict(backbone=dict(frozen_stages=8))
-tuned_on = {
-    'config': 'baseline_efficientnet-lite0_corel5k160_frozen',
-    'train_dataloader.dataset.ann_file': 'data/corel5k_json/frequent/train.json',
-    'model.backbone.frozen_stages': 8,
-}
+tuned_on = dict(config='baseline_efficientnet-lite0_corel5k160_frozen')

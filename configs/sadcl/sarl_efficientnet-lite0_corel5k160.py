@@ -16,3 +16,5 @@ model = dict(
     # an image has 3.5 of 260 words
     head=dict(num_classes=260, prior_prob=0.0135, loss_sscl=None, loss_pscl=None),
 )
+# the best rate on held-out training images is the schedule's (docs/comparison.md)
+tuned_on = dict(config='sarl_efficientnet-lite0_corel5k160')

@@ -16,7 +16,12 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_to_draw
-from mlic.engine.runner.precision import autocast_to, predict_on_host, usable_precision
+from mlic.engine.runner.precision import (
+    autocast_to,
+    predict_on_host,
+    prepare_for,
+    usable_precision,
+)
 from mlic.engine.runner.tta import TTA, parse_tta
 from mlic.evaluation.thresholds import (
     ThresholdFile,
@@ -28,7 +33,7 @@ from mlic.files import write_picture
 from mlic.image_reader import ImageReadError
 from mlic.visualization.multi_label_visualizer import draw_sample
 
-from .folding import fold_batch_norm, prepare_for
+from .folding import fold_batch_norm
 from .image_inputs import (
     ImageInput,
     as_its_own,
@@ -104,10 +109,12 @@ class MultiLabelInferencer:
         self.checkpoint, self.config = run.checkpoint, run.config
         self.classes, self.thresholds = run.classes, run.thresholds
         with refuse_stored(run.checkpoint.path) if config is None else nullcontext():
-            model = fold_batch_norm(run.model)
             self.pipeline = input_pipeline(run.config, self.tta)
-        self.precision = usable_precision(precision, model)
-        self.model = prepare_for(self.precision, model)
+        self.precision = usable_precision(precision, run.model)
+        if self.precision == 'float32':
+            self.model = fold_batch_norm(run.model)
+        else:
+            self.model = prepare_for(self.precision, run.model)
         predict_on_host(self.model)
         self.tta.check_model(self.model)
         if self.thresholds:

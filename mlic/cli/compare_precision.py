@@ -16,14 +16,18 @@ from mmengine.runner import Runner
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mlic.apis.folding import prepare_for
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.datasets.pictures import image_name
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.precision import autocast_to, predict_on_host, usable_precision
+from mlic.engine.runner.precision import (
+    autocast_to,
+    predict_on_host,
+    prepare_for,
+    usable_precision,
+)
 from mlic.evaluation.matrices import Block, concatenate_blocks
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.protocols import PROTOCOLS

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mlic.apis.folding import fold_batch_norm
 from mlic.cli import arguments
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
-from mlic.engine.mmengine_internals import unwrap
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
@@ -94,14 +91,6 @@ def precision_of(runner: Runner) -> str:
     return getattr(runner.test_loop, 'precision', 'float32')
 
 
-class FoldHook(Hook):
-    """Fold BatchNorm for a lowered precision, once the weights are loaded."""
-
-    def before_test(self, runner: Runner) -> None:
-        if precision_of(runner) != 'float32':
-            fold_batch_norm(unwrap(runner.model))
-
-
 def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
     """Draw each prediction, in the toolkit's look, whatever the config draws with."""
     cfg.visualizer.type = 'MultiLabelVisualizer'
@@ -150,7 +139,6 @@ def main(argv: list[str] | None = None) -> None:
     runner = ConsoleRunner.from_cfg(cfg)
     runner.tta = args.tta
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
-    runner.register_hook(FoldHook())
     metrics = runner.test()
     if not is_main_process():
         return

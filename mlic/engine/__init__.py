@@ -18,6 +18,7 @@ from .hooks.seed_hook import SeedHook, seed_generators
 from .hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from .hooks.stage_restart_hook import StageRestartHook
 from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
+from .optimizers.shared_groups_constructor import SharedGroupsConstructor
 from .runner.class_means import build_prototype_loader, class_means
 from .runner.console import ConsoleRunner, TrainingRunner
 from .runner.data_check import check_data
@@ -51,6 +52,7 @@ __all__ = [
     'NonFiniteLossError',
     'RankBuffersHook',
     'SeedHook',
+    'SharedGroupsConstructor',
     'StageEarlyStoppingHook',
     'StageRestartHook',
     'TrainingRunner',

@@ -2,6 +2,7 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.95, 0.999), weight_decay=1e-2),
+    constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.2))),
 )
 param_scheduler = [

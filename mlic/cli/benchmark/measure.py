@@ -27,6 +27,7 @@ class Case:
         memory_limit_mb (float, optional): At most this peak.
         growth (tuple, optional): (series, size) for the fitted exponent of time over size.
         measure_memory (bool): Defaults to True.
+        images (int, optional): Of one call; images a second are reported, too.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Case:
     memory_limit_mb: float | None = None
     growth: tuple[str, float] | None = None
     measure_memory: bool = True
+    images: int | None = None
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Result:
     ratio_spread: float | None = None
     ratio_limit: float | None = None
     growth: tuple[str, float] | None = None
+    images: int | None = None
     missed: list = field(default_factory=list)
 
 
@@ -124,6 +127,7 @@ class Bench:
             memory_mb=memory,
             memory_limit_mb=case.memory_limit_mb,
             growth=case.growth,
+            images=case.images,
         )
         if case.against:
             result.against, result.ratio_limit = case.against_name, case.against_limit

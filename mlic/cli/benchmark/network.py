@@ -13,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mlic.apis.folding import fold_batch_norm
 from mlic.apis.open_run import build_model
+from mlic.engine.runner.compiled_parts import compile_parts
+from mlic.engine.runner.precision import autocast_to, prepare_for
 from mlic.models.training_parts import for_prediction
 
 from .measure import YARDSTICK_FLOPS, Bench, Case
@@ -60,15 +62,23 @@ def make_model(config: str, device: str, predicts: bool = False) -> nn.Module:
     return build_model(cfg).to(device)
 
 
-def make_batch(images: int, size: int, classes: int, device: str) -> dict:
-    """What a loader hands to ``train_step``."""
+def make_batch(images: int, size: int, classes: int, device: str) -> Callable[[], dict]:
+    """What a loader hands to ``train_step``, with new data samples each time.
+
+    The step writes into them, and would find its labels on the device the next time.
+    """
     target = make_target(images, classes, round(LABELS_OF_AN_IMAGE * images), 'cpu')
-    inputs = torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8)
-    samples = [DataSample().set_gt_label(row.nonzero().flatten()) for row in target]
-    return dict(inputs=list(inputs.to(device)), data_samples=samples)
+    labels = [row.nonzero().flatten() for row in target]
+    inputs = torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8).to(device)
+
+    def batch():
+        samples = [DataSample().set_gt_label(label) for label in labels]
+        return dict(inputs=inputs, data_samples=samples)
+
+    return batch
 
 
-def make_step(model: nn.Module, batch: dict, autocast: bool = False):
+def make_step(model: nn.Module, batch: Callable[[], dict], autocast: bool = False):
     """A whole training step: preprocess, forward, backward, AdamW."""
     device = next(model.parameters()).device.type
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -78,43 +88,74 @@ def make_step(model: nn.Module, batch: dict, autocast: bool = False):
 
     def run():
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
-            model.train_step(batch, wrapper)
+            model.train_step(batch(), wrapper)
 
     return run
 
 
-def step_cases(
-    bench: Bench, config: str, images: int, size: int, plain_loss: Callable
-) -> Iterator[Case]:
-    """A method's step, relative to one of classification alone and, on a GPU, its plain rival."""
-    autocast = bench.device == 'cuda'
+def step_cases(bench: Bench, config: str, images: int, size: int) -> Iterator[Case]:
+    """A method's step, relative to one of classification alone."""
     batch = make_batch(images, size, 80, bench.device)
     model = make_model(config, bench.device)
     method = type(model.head).__name__.removesuffix('Head')
-    step = make_step(model, batch, autocast)
     plain_model = make_model(config, bench.device, predicts=True)
-    plain_step = make_step(plain_model, batch, autocast)
+    plain_step = make_step(plain_model, batch)
     where = f'R101, B {images}, {size} px'
     yield Case(
         f'{method} training step, {where}',
-        step,
+        make_step(model, batch),
         against=plain_step,
         against_name='step of loss_cls alone',
         against_limit=1.05,
-        measure_memory=autocast,
+        measure_memory=False,
     )
-    if autocast:
-        rival = make_model(config, bench.device)
-        rival.head.loss = partial(plain_loss, rival.head)
-        yield Case(
-            f'the published algorithm, {where}',
-            make_step(rival, batch, autocast),
-            against=step,
-            against_name=f'{method} training step',
-        )
-        return
     yield _beside_matmuls(bench, f'step of loss_cls alone, {where}', plain_step)
     yield from _parts(bench, plain_model, images, size)
+
+
+def gpu_step_cases(
+    bench: Bench, config: str, images: int | None, size: int, plain_loss: Callable
+) -> Iterator[Case]:
+    """A method's step in bfloat16 on a GPU: the published algorithm, ours, and ours compiled."""
+    ours = dict(channels_last=True)
+    compiled = dict(ours, parts=('backbone', 'neck'))
+    graphs = dict(compiled, mode='reduce-overhead')
+    rows = [
+        (32, 'the published algorithm', dict(plain_loss=plain_loss)),
+        *((number, 'ours', ours) for number in (8, 32, 64)),
+        *((number, 'compiled', compiled) for number in (32, 64)),
+        (64, 'compiled, loss_cls alone', dict(compiled, predicts=True)),
+        (8, 'compiled, CUDA graphs', graphs),
+    ]
+    for batch_size, name, options in rows:
+        if images in (None, batch_size):
+            yield Case(
+                f'step of R101, {size} px, B {batch_size}: {name}',
+                _gpu_step(config, batch_size, size, **options),
+                images=batch_size,
+            )
+            torch.cuda.empty_cache()
+
+
+def _gpu_step(
+    config: str,
+    images: int,
+    size: int,
+    plain_loss: Callable | None = None,
+    channels_last: bool = False,
+    parts: tuple[str, ...] = (),
+    predicts: bool = False,
+    **options,
+) -> Callable[[], None]:
+    """One way to make the step."""
+    with torch.device('cuda'):  # its 200 million weights are drawn there
+        model = make_model(config, 'cuda', predicts)
+    if plain_loss is not None:
+        model.head.loss = partial(plain_loss, model.head)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    compile_parts(model, parts, **options)
+    return make_step(model, make_batch(images, size, 80, 'cuda'), autocast=True)
 
 
 def _beside_matmuls(bench: Bench, name: str, run) -> Case:
@@ -145,6 +186,23 @@ def _parts(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[C
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     yield Case('  of it AdamW', optimizer.step, measure_memory=False)
+
+
+def gpu_inference_cases(config: str, images: int, size: int) -> Iterator[Case]:
+    """The config's network on a GPU, in each precision."""
+    for precision in ('float32', 'bfloat16', 'float16'):
+        with torch.device('cuda'):
+            model = make_model(config, 'cuda', predicts=True).eval()
+            inputs = torch.randn(images, 3, size, size)
+        model = prepare_for(precision, model)
+
+        @torch.no_grad()
+        def predict(model=model, inputs=inputs, precision=precision):
+            with autocast_to(precision, model):
+                model.head(model.extract_feat(inputs)).sigmoid()
+
+        name = f'inference, R101, B {images}, {size} px, {precision}'
+        yield Case(name, predict, images=images)
 
 
 def inference_cases(bench: Bench, config: str) -> Iterator[Case]:

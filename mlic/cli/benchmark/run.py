@@ -25,7 +25,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
     parser.add_argument('--repeats', type=int, default=5, help='medians of this many (5)')
-    parser.add_argument('--batch', type=int, help='images of a training step (4; 32 on a GPU)')
+    parser.add_argument(
+        '--batch', type=int, help='images of a training step (4; on a GPU 8, 32 and 64)'
+    )
     parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
     parser.add_argument('--out', help='write the numbers to this JSON file, too')
@@ -40,15 +42,18 @@ def make_cases(
         yield from loss_cases(bench, args.quick)
     if 'neck' in args.only:
         yield from network.neck_cases(bench, config, args.quick)
-    if 'inference' in args.only:
+    if 'inference' in args.only and bench.device == 'cuda':
+        yield from network.gpu_inference_cases(config, args.batch or 64, args.size)
+    elif 'inference' in args.only:
         yield from network.inference_cases(bench, config)
     if 'metrics' in args.only:
         yield from evaluation.cases(bench, args.quick)
     if 'data' in args.only:
         yield from pipeline.cases(bench, config)
-    if 'step' in args.only:
-        images = args.batch or (4 if bench.device == 'cpu' else 32)
-        yield from network.step_cases(bench, config, images, args.size, plain_loss)
+    if 'step' in args.only and bench.device == 'cuda':
+        yield from network.gpu_step_cases(bench, config, args.batch, args.size, plain_loss)
+    elif 'step' in args.only:
+        yield from network.step_cases(bench, config, args.batch or 4, args.size)
 
 
 def describe(result: Result) -> str:
@@ -64,6 +69,8 @@ def describe(result: Result) -> str:
     if result.ratio is not None:
         ratio = bound(result.ratio, result.ratio_limit, spread=result.ratio_spread)
         beside = f'{ratio} x {result.against}'
+    elif result.images:
+        beside = f'{result.images / result.seconds:.0f} images/s'
     cells = [
         result.name,
         f'{result.seconds * 1000:.3g} ms',

@@ -11,7 +11,6 @@ import argparse
 import numpy as np
 from torch import Tensor
 
-from mlic.apis.folding import prepare_for
 from mlic.apis.model_outputs import has_label_embeddings
 from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
@@ -24,7 +23,7 @@ from mlic.cli.arguments import (
 from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.precision import eval_precision, usable_precision
+from mlic.engine.runner.precision import eval_precision, prepare_for, usable_precision
 from mlic.files import atomic_write
 
 

@@ -66,6 +66,11 @@ def test_what_is_not_finite_leaves_weights_statistics_and_bank_alone(
     assert f'{reason}, images image_2.jpg, image_3.jpg' in log
 
 
+def here(tensor):
+    """A copy on the CPU: optimizers keep their step there, or where the weights are."""
+    return tensor.to('cpu', copy=True)
+
+
 class States(Hook):
     """The averages and the optimizer's state after each iteration."""
 
@@ -76,20 +81,23 @@ class States(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         (ema,) = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-        seen = {f'average.{name}': v.clone() for name, v in ema.module.state_dict().items()}
+        seen = {f'average.{name}': here(v) for name, v in ema.module.state_dict().items()}
         for index, state in runner.optim_wrapper.optimizer.state_dict()['state'].items():
-            seen |= {f'optimizer.{index}.{key}': value.clone() for key, value in state.items()}
+            seen |= {f'optimizer.{index}.{key}': here(value) for key, value in state.items()}
         self.seen.append(seen)
 
 
 FUSED = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01, fused=True))
 
 
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 @pytest.mark.parametrize('interval', [1, 3])
 @pytest.mark.parametrize(
     'value, reason', [*((x, 'loss nan') for x in (NAN, INF, -INF)), (1.0, 'of a finite loss')]
 )
-def test_the_device_takes_back_what_is_not_finite(tmp_path, value, reason, interval):
+def test_the_device_takes_back_what_is_not_finite(tmp_path, value, reason, interval, device):
+    if device == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('needs CUDA')
     grows = reason == 'of a finite loss'
     runs = {}
     for name, wrapper in dict(fused=FUSED, asking=None).items():
@@ -110,6 +118,7 @@ def test_the_device_takes_back_what_is_not_finite(tmp_path, value, reason, inter
         runner.train()
         runs[name] = runner, weights.seen, states.seen
     (runner, seen, states), (_, expected, expected_states) = runs['fused'], runs['asking']
+    assert seen[0]['linear.weight'].device.type == device
     assert_same(seen[2], seen[1])  # weights, statistics and bank
     assert_same(states[0], states[1])  # average and optimizer's state, as far as it was there
     assert not torch.equal(seen[3]['linear.weight'], seen[2]['linear.weight'])

@@ -14,14 +14,18 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from mlic.apis.folding import prepare_for
 from mlic.cli.compare_precision import describe_scores
 from mlic.cli.test import load_config, parse_args
 from mlic.engine.runner import precision as precisions
 from mlic.engine.runner.class_means import class_means
 from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.evaluation_loops import evaluation_loop
-from mlic.engine.runner.precision import autocast_to, predict_on_host, usable_precision
+from mlic.engine.runner.precision import (
+    autocast_to,
+    predict_on_host,
+    prepare_for,
+    usable_precision,
+)
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from tests.helpers import call_tool
@@ -177,19 +181,17 @@ def test_a_loop_that_cannot_obey_is_refused():
         assert evaluation_loop(loop, 'test', cfg) == expected
 
 
-@torch.no_grad()
-def test_a_model_is_made_ready_in_a_lowered_precision_only():
-    model, batch = built(HEADS['csra'])
-    model = model.to(memory_format=torch.channels_last)
-    expected = torch.stack([s.pred_score for s in model.test_step(copy.deepcopy(batch))])
-    assert prepare_for('float32', model) is model
-    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    model = prepare_for('bfloat16', model)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    weight = model.backbone.layer1[0].conv1.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-    scores = torch.stack([sample.pred_score for sample in model.test_step(batch)])
-    assert_close(scores, expected)
+@pytest.mark.parametrize(
+    'precision, device, last',
+    [('float32', 'cuda', False), ('bfloat16', 'cuda', True), ('bfloat16', 'cpu', False)],
+)
+def test_the_channels_are_last_in_a_lowered_precision_on_a_gpu(
+    monkeypatch, precision, device, last
+):
+    model, _ = built(HEADS['csra'])
+    monkeypatch.setattr(precisions, 'device_of', lambda model: torch.device(device))
+    weight = prepare_for(precision, model).backbone.layer1[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is last
 
 
 # ---------------------------------------------------------------- who obeys

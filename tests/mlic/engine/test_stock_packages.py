@@ -135,6 +135,7 @@ def has_distribution(name):
         return False
 
 
+@pytest.mark.slow
 def test_the_import_works_beside_a_transformers_that_mmpretrain_cannot_use(tmp_path):
     install_transformers(tmp_path, '5.17.0')
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
