@@ -55,7 +55,8 @@ NEW_TOOLS = {
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {
     'compare.py': {'--tune'},
-    **dict.fromkeys(('compute_prototypes.py', 'infer.py', 'test.py'), {'--precision'}),
+    'compute_prototypes.py': {'--precision'},
+    **dict.fromkeys(('infer.py', 'test.py'), {'--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         *('--split-column', '--unknown', '--unlisted'),

@@ -17,6 +17,8 @@ from mmpretrain.registry import METRICS, MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+import projects.ml_decoder
+import projects.mulcon
 import projects.sadcl  # noqa: F401, whose models are trained
 from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from tests.helpers import ROOT
@@ -75,6 +77,24 @@ def plain_model(num_classes):
     """The same backbone with a linear head on its mean."""
     head = dict(type='MultiLabelLinearClsHead', in_channels=64, num_classes=num_classes)
     return dict(sarl_model(1), neck=dict(type='GlobalAveragePooling'), head=head)
+
+
+def every_model(num_classes):
+    """A tiny model of each head of the house, by name."""
+    size = dict(in_channels=64, num_classes=num_classes)
+    small = dict(in_channels=16, num_classes=num_classes)
+    csra = dict(type='CSRAClsHead', num_heads=1, lam=0.5, **size)
+    mulcon = dict(type='MulConHead', proj_channels=8, num_views=2, **small)
+    plain = plain_model(num_classes)
+    return {
+        'sadcl': sarl_model(num_classes),
+        'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
+        'ml-decoder': dict(
+            plain, neck=None, head=dict(type='MLDecoderHead', embed_dims=16, **size)
+        ),
+        'csra': dict(plain, neck=None, head=csra),
+        'baseline': plain,
+    }
 
 
 def write_run(folder, model, bases=('datasets/digits128', 'default_runtime'), **settings):

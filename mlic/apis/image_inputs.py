@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
+from mmpretrain.registry import TRANSFORMS
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from mlic.datasets.pictures import LOADERS
+from mlic.engine.runner.tta import TTA
 from mlic.image_reader import ImageReadError, decode_image, read_image
 
 from .image_sources import collect_images
@@ -105,7 +109,7 @@ class InputPipeline(Compose):
         is_file = isinstance(source, (str, Path))
         try:
             item = self(dict(img_path=str(source))) if is_file else self._transform(name, source)
-            item['inputs'].shape, item['data_samples']  # noqa: B018, an error if they are not there
+            shapes(item['inputs']), item['data_samples']  # an error if they are not there
             return item
         except ImageReadError as error:
             return error
@@ -130,6 +134,21 @@ class InputPipeline(Compose):
 
     def __getitems__(self, pairs: Sequence[tuple[str, ImageInput]]) -> list[dict | ImageReadError]:
         return [self.read(*pair) for pair in pairs]
+
+
+def input_pipeline(cfg: Config, tta: TTA) -> InputPipeline:
+    """The config's test pipeline, with the views of the augmentation."""
+    transforms = tta.pipeline(cfg.test_dataloader.dataset.pipeline)
+    if not any(transform['type'] in LOADERS for transform in transforms):
+        # a data set that makes its images
+        transforms = [dict(type='LoadImageStrict'), *transforms]
+    return InputPipeline([TRANSFORMS.build(transform) for transform in transforms])
+
+
+def shapes(inputs: Tensor | Sequence[Tensor]) -> tuple:
+    """The shape of an image, or those of its views: what has the same one makes a batch."""
+    is_one = isinstance(inputs, Tensor)
+    return tuple(inputs.shape) if is_one else tuple(tuple(view.shape) for view in inputs)
 
 
 def _loads(transform: object) -> bool:

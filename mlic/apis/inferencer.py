@@ -12,17 +12,17 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.logging import print_log
-from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
-from mlic.datasets.pictures import LOADERS, image_to_draw
+from mlic.datasets.pictures import image_to_draw
 from mlic.engine.runner.precision import (
     autocast_to,
     predict_on_host,
     prepare_for,
     usable_precision,
 )
+from mlic.engine.runner.tta import TTA, parse_tta
 from mlic.evaluation.thresholds import (
     ThresholdFile,
     of_classes,
@@ -34,8 +34,16 @@ from mlic.image_reader import ImageReadError
 from mlic.visualization.multi_label_visualizer import draw_sample
 
 from .folding import fold_batch_norm
-from .image_inputs import ImageInput, InputPipeline, as_its_own, list_inputs, portable, to_pixels
-from .model_outputs import predict_with_attention
+from .image_inputs import (
+    ImageInput,
+    as_its_own,
+    input_pipeline,
+    list_inputs,
+    portable,
+    shapes,
+    to_pixels,
+)
+from .model_outputs import predict_batch
 from .open_run import open_run
 from .prediction import Prediction, decide
 from .stored_config import refuse_stored
@@ -61,6 +69,8 @@ class MultiLabelInferencer:
         precision (str): 'bfloat16' or 'float16' lowers that of the model, not of the scores: the
             largest change of one seen was 0.030, and 0.004 (docs/inference.md). Defaults to
             'float32'.
+        tta (str | Sequence[str] | TTA, optional): Test-time augmentation, such as 'flip' or 'flip
+            scales=448,576': scores are the mean of those of several views. Defaults to None.
 
     Attributes:
         checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
@@ -69,10 +79,11 @@ class MultiLabelInferencer:
             where no ``thr`` is given.
         precision (str): What the model computes in: float16 where bfloat16 was asked of a GPU that
             has none.
+        tta (TTA): What ``tta`` asked for.
 
     Raises:
         ValueError: If there is no config, or a stored one that is refused; or weights, classes or
-            thresholds do not fit.
+            thresholds do not fit; or the test pipeline or the model does not fit ``tta``.
 
     Example:
         >>> inferencer = MultiLabelInferencer('work_dirs/run')
@@ -90,19 +101,22 @@ class MultiLabelInferencer:
         stage: str = 'best',
         allow_imports: Sequence[str] = (),
         precision: str = 'float32',
+        tta: str | Sequence[str] | TTA | None = None,
     ) -> None:
+        self.tta = parse_tta(tta)
         options = dict(stage=stage, device=device, allow_imports=allow_imports)
         run = open_run(checkpoint, config, **options)
         self.checkpoint, self.config = run.checkpoint, run.config
         self.classes, self.thresholds = run.classes, run.thresholds
         with refuse_stored(run.checkpoint.path) if config is None else nullcontext():
-            self.pipeline = _build_pipeline(run.config)
+            self.pipeline = input_pipeline(run.config, self.tta)
         self.precision = usable_precision(precision, run.model)
         if self.precision == 'float32':
             self.model = fold_batch_norm(run.model)
         else:
             self.model = prepare_for(self.precision, run.model)
         predict_on_host(self.model)
+        self.tta.check_model(self.model)
         if self.thresholds:
             print_log(f'thresholds: {self.thresholds}', 'current')
 
@@ -247,7 +261,7 @@ class MultiLabelInferencer:
         groups: dict[tuple, list[int]] = {}
         for index, item in enumerate(items):
             if not isinstance(item, ImageReadError):
-                groups.setdefault(tuple(item['inputs'].shape), []).append(index)
+                groups.setdefault(shapes(item['inputs']), []).append(index)
         for indices in groups.values():
             samples = self._predict([(names[k], items[k]) for k in indices], attention)
             for index, sample in zip(indices, samples):
@@ -259,10 +273,11 @@ class MultiLabelInferencer:
         self, pairs: list[tuple[str, dict]], attention: bool
     ) -> list[DataSample | ImageReadError]:
         """Images of one size; where the model fails with all of them together, one by one."""
-        predict = predict_with_attention if attention else type(self.model).test_step
         try:
             with autocast_to(self.precision, self.model):
-                samples = predict(self.model, default_collate([item for _, item in pairs]))
+                samples = predict_batch(
+                    self.model, default_collate([item for _, item in pairs]), self.tta, attention
+                )
             return [sample.cpu() for sample in samples]
         except Exception as error:
             if len(pairs) > 1:
@@ -289,15 +304,6 @@ class MultiLabelInferencer:
         scores = [round(score, 6) for score in outcome.pred_score.tolist()]
         labels = tuple((self.classes[k], scores[k]) for k in outcome.pred_label.tolist())
         return Prediction(name, labels, dict(zip(self.classes, scores)))
-
-
-def _build_pipeline(cfg: Config) -> InputPipeline:
-    """The config's test pipeline."""
-    transforms = cfg.test_dataloader.dataset.pipeline
-    if not any(transform['type'] in LOADERS for transform in transforms):
-        # a data set that makes its images
-        transforms = [dict(type='LoadImageStrict'), *transforms]
-    return InputPipeline([TRANSFORMS.build(transform) for transform in transforms])
 
 
 def _name(source: ImageInput, index: int | None) -> str:

@@ -10,6 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mlic.datasets.pictures import seen_image
+from mlic.engine.runner.tta import TTA
 from mlic.models.attention_maps import attentive_neck
 
 
@@ -43,6 +44,24 @@ def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
         sample.set_field(maps.float(), 'attention', dtype=Tensor)
         sample.set_field(seen_image(image, data['inputs'].shape[-2:]), 'view', dtype=np.ndarray)
     return [sample.cpu() for sample in samples]
+
+
+def predict_batch(model: nn.Module, data: dict, tta: TTA, attention: bool) -> list[DataSample]:
+    """Predict a batch, or the views of one; attention is that of the first view.
+
+    Args:
+        model (nn.Module): In evaluation mode.
+        data (dict): Of collated items of a test pipeline.
+        tta (TTA): Whose pipeline it was.
+        attention (bool): As :func:`predict_with_attention`.
+    """
+    first, *others = tta.batches(data)
+    if attention:
+        samples = predict_with_attention(model, first)
+        if not tta:
+            return samples
+        first = dict(first, data_samples=samples)
+    return tta.predict(model, [first, *others]) if tta else model.test_step(first)
 
 
 def predict_item(model: nn.Module | None, item: dict) -> DataSample:

@@ -173,6 +173,17 @@ def add_precision_argument(
     )
 
 
+def add_tta_argument(parser: argparse.ArgumentParser) -> None:
+    """``--tta``, which :func:`mlic.engine.runner.tta.parse_tta` reads."""
+    parser.add_argument(
+        '--tta',
+        nargs='+',
+        metavar='flip|scales=S,S',
+        help='average the scores of each image as it is and mirrored (flip), and at sides of so '
+        'many pixels (scales=448,576), or both (one view)',
+    )
+
+
 def add_difficult_argument(parser: argparse.ArgumentParser) -> None:
     """``--difficult``."""
     parser.add_argument(

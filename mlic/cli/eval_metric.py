@@ -14,7 +14,7 @@ from pathlib import Path
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
-from mlic.evaluation.predictions import file_digest, read_predictions
+from mlic.evaluation.predictions import file_digest, read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS, get_protocols
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import parse_score_threshold
@@ -57,6 +57,9 @@ def main(argv: list[str] | None = None) -> None:
         metrics = {f'multi-label/{key}': value for key, value in report.keyed().items()}
         write_json(args.out, metrics)
     print(report.table())
+    tta = read_tta(args.predictions)
+    if tta:
+        print(f'predicted with test-time augmentation: {tta}')
     fitted_on = getattr(threshold, 'fitted_on', {})
     if fitted_on.get('sha256') == file_digest(args.predictions):
         print(f'optimistic: the thresholds of {threshold.path} were fitted on this very file')

@@ -61,6 +61,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_number(parser, '--batch-size', 32, 'images at a time')
     arguments.add_number(parser, '--workers', 2, 'processes that read images', least=0)
     arguments.add_precision_argument(parser, 'float32')
+    arguments.add_tta_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.attention and args.no_pictures:
@@ -183,6 +184,7 @@ def run(args: argparse.Namespace) -> list[str]:
         args.stage,
         args.allow_import,
         args.precision,
+        args.tta,
     )
     print(f'checkpoint: {inferencer.checkpoint}')
     if args.topk:
@@ -196,6 +198,9 @@ def run(args: argparse.Namespace) -> list[str]:
         if isinstance(threshold, ThresholdFile):
             about['thresholds'] = dict(zip(inferencer.classes, thr.tolist()))
     about.update(checkpoint=inferencer.checkpoint.path, precision=inferencer.precision)
+    if inferencer.tta:
+        about['tta'] = str(inferencer.tta)
+        print(f'test-time augmentation: {inferencer.tta}')
     with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
         options = dict(thr=threshold, topk=args.topk, attention=args.attention)
         stream = inferencer.stream(

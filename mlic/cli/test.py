@@ -15,6 +15,7 @@ from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.tta import parse_tta
 from mlic.evaluation.thresholds import parse_threshold
 from mlic.files import write_json
 
@@ -44,6 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         dest='precision',
         help='the same as --precision bfloat16',
     )
+    arguments.add_tta_argument(parser)
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
     arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
     arguments.add_launch_arguments(parser)
@@ -62,6 +64,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.eval_precision = args.precision
     if args.split != 'test':
         use_split(cfg, args.split)
+    args.tta = parse_tta(args.tta)
+    args.tta.dataset(cfg.test_dataloader.dataset)  # refused before the model is built
     metrics = own_metrics(cfg)
     saves_predictions = args.out is not None and args.out.suffix == '.npz'
     if not metrics and (args.threshold or saves_predictions):
@@ -77,7 +81,7 @@ def load_config(args: argparse.Namespace) -> Config:
             metrics[0].out_file = str(args.out)
         if not metrics[0].get('per_class_file'):
             beside = args.out and args.out.with_name(f'{args.out.stem}_per_class.csv')
-            beside = beside or per_class_path(cfg.load_from, cfg.work_dir)
+            beside = beside or per_class_path(cfg.load_from, cfg.work_dir, bool(args.tta))
             metrics[0].per_class_file = str(beside)
     return cfg
 
@@ -116,9 +120,9 @@ def own_metrics(cfg: Config) -> list:
     return [metric for metric in evaluators if metric['type'] == 'MLICMetric']
 
 
-def per_class_path(checkpoint: str, work_dir: str) -> Path:
+def per_class_path(checkpoint: str, work_dir: str, augmented: bool = False) -> Path:
     """Beside the checkpoint, or in the work directory if nothing can be written there."""
-    name = f'{Path(checkpoint).stem}_per_class.csv'
+    name = f'{Path(checkpoint).stem}{"_tta" * augmented}_per_class.csv'
     beside = Path(checkpoint).parent / name
     writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
     return beside if writable and '://' not in checkpoint else Path(work_dir) / name
@@ -133,16 +137,19 @@ def main(argv: list[str] | None = None) -> None:
         return
     adapt_to_device(cfg)
     runner = ConsoleRunner.from_cfg(cfg)
+    runner.tta = args.tta
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
     metrics = runner.test()
     if not is_main_process():
         return
     if args.out and args.out.suffix == '.json':
-        write_json(args.out, metrics)
+        write_json(args.out, dict(metrics, tta=str(args.tta)) if args.tta else metrics)
     print(f'checkpoint: {args.found}')
     precision = precision_of(runner)
     if precision != 'float32':
         print(f'predicted in {precision}')
+    if args.tta:
+        print(f'test-time augmentation: {args.tta} (views of an image: {args.tta.num_views})')
     if args.out:
         print(f'saved: {args.out}')
     for metric in own_metrics(cfg)[:1]:

@@ -35,8 +35,12 @@ def seen_image(inputs: Tensor, size: tuple[int, int] | None = None) -> np.ndarra
 
 def keeps_frame(transforms: Sequence) -> bool:
     """Whether the transforms of a pipeline keep the whole image and nothing else, in any shape."""
-    names = [type(transform).__name__ for transform in transforms]
-    return not any('Crop' in name or 'Pad' in name for name in names)
+    for transform in transforms:
+        name = type(transform).__name__
+        parts = getattr(transform, 'subroutines', None) or getattr(transform, 'transforms', ())
+        if 'Crop' in name or 'Pad' in name or not keeps_frame(parts):
+            return False
+    return True
 
 
 def image_to_draw(

@@ -193,7 +193,8 @@ class MLICMetric(BaseMetric):
             raise ValueError('no image was evaluated (N = 0)')
         names = self._class_names(block.pred.shape[1])
         if self.out_file is not None:
-            save_predictions(self.out_file, block, names)
+            tta = (self.dataset_meta or {}).get('tta', '')
+            save_predictions(self.out_file, block, names, tta)
         report = evaluate_block(
             block, names, self.protocols, self.threshold, self.topk, self.classes, self.difficult
         )

@@ -18,12 +18,13 @@ KEYS = ('pred', 'target', 'ignore', 'unknown', 'classes')
 SMALL, MAX_RATIO = 2**30, 100  # bytes that are never refused; times the bytes of the file
 
 
-def save_predictions(out_file: str, block: Block, names: list) -> None:
+def save_predictions(out_file: str, block: Block, names: list, tta: str = '') -> None:
     """Write an ``.npz`` file: ``pred``, ``target``, ``ignore``, ``classes``, perhaps ``unknown``.
 
     ``pred`` (N, C) are the scores as the model gave them, ``target`` (N, C) uint8 the truth,
     ``ignore`` (N, C) bool the difficult entries (0 in ``target``), ``classes`` (C,) the names;
-    ``unknown`` (N, C) bool the entries that nobody looked at (0 in ``target``), if there are any.
+    ``unknown`` (N, C) bool the entries that nobody looked at (0 in ``target``), if there are any;
+    ``tta`` the test-time augmentation, such as 'flip', if there was one.
     """
     pred, target, difficult, unknown = block
     arrays = dict(
@@ -34,6 +35,8 @@ def save_predictions(out_file: str, block: Block, names: list) -> None:
     )
     if unknown is not None and unknown.any():
         arrays['unknown'] = unknown
+    if tta:
+        arrays['tta'] = np.array(tta)
     write_arrays(out_file, **arrays)
     print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
 
@@ -58,12 +61,29 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
         raise ValueError(f'{path}: {error}') from error
 
 
-def _read_arrays(path: str | Path) -> dict:
+def read_tta(path: str | Path) -> str:
+    """The test-time augmentation of a prediction file, '' without one.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is no ``.npz`` file, or its ``tta`` is no text.
+    """
+    check_regular(path)
+    try:
+        tta = _read_arrays(path, ('tta',)).get('tta', np.array(''))
+        if tta.dtype.kind != 'U' or tta.shape:
+            raise ValueError(f'tta must be one text, got {tta.dtype} of shape {tta.shape}')
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    return str(tta)
+
+
+def _read_arrays(path: str | Path, keys: tuple[str, ...] = KEYS) -> dict:
     """The arrays of an ``.npz`` file that have a meaning here."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
-            wanted = [key for key in KEYS if f'{key}.npy' in members]
+            wanted = [key for key in keys if f'{key}.npy' in members]
             size = sum(members[f'{key}.npy'].file_size for key in wanted)
             if size > max(SMALL, MAX_RATIO * os.path.getsize(path)):
                 raise ValueError(f'its arrays would have {size} bytes')

@@ -33,7 +33,7 @@ from mlic.datasets.own_json import MultiLabelDataset
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
 from mlic.evaluation.matrices import read_class_file
-from mlic.evaluation.predictions import read_predictions
+from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.thresholds import read_thresholds
 from projects.sadcl.models.sadcl_head import read_prototypes
 from tests.dataset_files import (
@@ -666,6 +666,7 @@ READS = dict(
     xml=files.read_xml,
     array=files.map_array,
     predictions=read_predictions,
+    tta=read_tta,
     thresholds=read_thresholds,
 )
 

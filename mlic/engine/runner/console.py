@@ -21,6 +21,7 @@ from mlic.engine.mmengine_internals import log_file
 from .compiled_parts import compile_parts
 from .evaluation_loops import evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
+from .tta import TTA
 
 # beginnings of messages that nobody acts upon, of mmengine
 FOR_THE_FILE_ONLY = (
@@ -90,7 +91,12 @@ class ConsoleRunner(Runner):
     last, before DDP arranges its buckets by them. ``compiled_parts = ['backbone', 'neck']`` sends
     these through ``torch.compile`` in training (:func:`compile_parts`). The numbers stay the same
     up to rounding, and so do checkpoints.
+
+    Attributes:
+        tta (TTA): Test-time augmentation of :meth:`test`, to be set before it. None at first.
     """
+
+    tta = TTA()
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Lay out the weights, compile parts, and wrap the model as mmengine does."""
@@ -105,8 +111,8 @@ class ConsoleRunner(Runner):
         return super().build_val_loop(evaluation_loop(loop, 'val', self.cfg))
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """The loop of testing, likewise."""
-        return super().build_test_loop(evaluation_loop(loop, 'test', self.cfg))
+        """The loop of testing, likewise, and with the augmentation."""
+        return super().build_test_loop(evaluation_loop(loop, 'test', self.cfg, self.tta))
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """The logger, as mmengine builds it."""

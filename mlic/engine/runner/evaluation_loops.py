@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from mlic.engine.mmengine_internals import unwrap
 
 from .precision import autocast_to, eval_precision, predict_on_host, usable_precision
+from .tta import TTA
 
 
 class _InPrecision:
@@ -26,6 +27,7 @@ class _InPrecision:
     """
 
     mode: str
+    tta = TTA()  # none
 
     def __init__(
         self,
@@ -41,11 +43,15 @@ class _InPrecision:
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Predict a batch and hand it to the metrics."""
-        model, batch = self.runner.model, dict(batch_idx=idx, data_batch=data_batch)
+        model, batches = self.runner.model, self.tta.batches(data_batch)
+        batch = dict(batch_idx=idx, data_batch=batches[0])
         self.runner.call_hook(f'before_{self.mode}_iter', **batch)
         with autocast_to(self.precision, model):
-            outputs = getattr(model, f'{self.mode}_step')(data_batch)
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+            if self.tta:
+                outputs = self.tta.predict(unwrap(model), batches)
+            else:
+                outputs = getattr(model, f'{self.mode}_step')(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=batches[0])
         self.runner.call_hook(f'after_{self.mode}_iter', **batch, outputs=outputs)
 
 
@@ -58,21 +64,48 @@ class MultiLabelValLoop(_InPrecision, ValLoop):
 
 @LOOPS.register_module()
 class MultiLabelTestLoop(_InPrecision, TestLoop):
-    """mmengine's ``TestLoop`` in a precision, see :func:`evaluation_loop`."""
+    """mmengine's ``TestLoop`` in a precision, and with test-time augmentation.
+
+    Args:
+        runner, dataloader, evaluator, precision: See :func:`evaluation_loop`.
+        tta (TTA): What metrics write says which one. Defaults to none.
+
+    Raises:
+        ValueError: If the test pipeline or the model does not fit the augmentation.
+    """
 
     mode = 'test'
 
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        precision: str = 'float32',
+        tta: TTA = _InPrecision.tta,
+    ) -> None:
+        if tta.scales:
+            dataloader = dict(dataloader, dataset=tta.dataset(dataloader['dataset']))
+        super().__init__(runner, dataloader, evaluator, precision)
+        self.tta = tta
+        tta.check_model(unwrap(runner.model))
+        if tta:
+            self.evaluator.dataset_meta = dict(self.evaluator.dataset_meta or {}, tta=str(tta))
 
-def evaluation_loop(loop: BaseLoop | dict, mode: str, cfg: Config) -> BaseLoop | dict:
+
+def evaluation_loop(
+    loop: BaseLoop | dict, mode: str, cfg: Config, tta: TTA | None = None
+) -> BaseLoop | dict:
     """``val_cfg`` or ``test_cfg`` with this module's loop, and the config's ``eval_precision``.
 
     Args:
         loop (BaseLoop | dict): ``val_cfg`` or ``test_cfg``. A loop of another type stays.
         mode (str): 'val' or 'test'.
         cfg (Config): Of the run.
+        tta (TTA, optional): Of 'test'. Defaults to None: none.
 
     Raises:
-        ValueError: If mmengine's ``fp16`` is set, or the precision cannot be obeyed.
+        ValueError: If mmengine's ``fp16`` is set, or precision or augmentation cannot be obeyed.
     """
     if not isinstance(loop, dict):
         return loop
@@ -88,6 +121,12 @@ def evaluation_loop(loop: BaseLoop | dict, mode: str, cfg: Config) -> BaseLoop |
                 f'{mode}_cfg.type {loop["type"]} does not obey eval_precision = {precision!r}: '
                 "remove the type, or set eval_precision = 'float32'"
             )
+        if tta:
+            raise ValueError(
+                f'{mode}_cfg.type {loop["type"]} does not obey --tta {tta}: remove the type'
+            )
         return loop
     options = {key: value for key, value in loop.items() if key != 'fp16'}
+    if tta:
+        options['tta'] = tta
     return dict(options, type=f'MultiLabel{mode.title()}Loop', precision=precision)

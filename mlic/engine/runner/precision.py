@@ -76,19 +76,28 @@ def _predict(
     head: MultiLabelClsHead, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None
 ) -> list[DataSample]:
     """``head.predict`` of one copy to the host."""
-    both = [_float32_logits(head, feats)]  # (B, C)
-    has_target = bool(data_samples) and all('gt_score' in sample for sample in data_samples)
-    if has_target:
-        target = torch.stack([sample.gt_score for sample in data_samples])
-        both.append(target.to(both[0].dtype))
-    both = torch.stack(both).cpu()
-    if has_target:
-        for sample, row in zip(data_samples, both[1].to(target.dtype)):
-            sample.set_gt_score(row)
-    return head._get_predictions(both[0], data_samples)
+    return head._get_predictions(*on_host(float32_logits(head, feats), data_samples))
 
 
-def _float32_logits(head: MultiLabelClsHead, feats: tuple[Tensor, ...]) -> Tensor:
+def on_host(
+    scores: Tensor, data_samples: list[DataSample] | None
+) -> tuple[Tensor, list[DataSample]]:
+    """Scores or logits (B, C), and the ``gt_score`` of their samples, from one copy to the CPU.
+
+    Without samples, B empty ones are returned.
+    """
+    if not data_samples:
+        return scores.cpu(), [DataSample() for _ in scores]
+    if not all('gt_score' in sample for sample in data_samples):
+        return scores.cpu(), data_samples
+    target = torch.stack([sample.gt_score for sample in data_samples])
+    scores, host = torch.stack([scores, target.to(scores.dtype)]).cpu()
+    for sample, row in zip(data_samples, host.to(target.dtype)):
+        sample.set_gt_score(row)
+    return scores, data_samples
+
+
+def float32_logits(head: MultiLabelClsHead, feats: tuple[Tensor, ...]) -> Tensor:
     """Logits (B, C), in at least float32.
 
     The heads of this toolkit and its methods choose themselves what half precision serves; those

@@ -57,6 +57,77 @@ def test_scores_are_those_of_the_test_tool(run, photos, inferencer):
         assert set(result.names) == {CLASSES[k] for k in np.flatnonzero(np.array(scores) >= 0.5)}
 
 
+def scores_at(model, photos, side, flip):
+    """Scores of photos that are resized, and mirrored if asked, by hand."""
+    rows = []
+    for photo in photos:
+        image = cv2.resize(cv2.imread(photo), (side, side), interpolation=cv2.INTER_LINEAR)
+        image = image[:, ::-1] if flip else image
+        inputs = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        rows.append(model.test_step(dict(inputs=inputs))[0].pred_score)
+    return torch.stack(rows)
+
+
+def test_the_tools_average_the_scores_of_views(run, photos, checkpoint, tmp_path, capsys):
+    tta = ['flip', 'scales=32,48']
+    model = open_run(checkpoint, device='cpu').model
+    with torch.no_grad():
+        views = [scores_at(model, photos, side, flip) for side in (32, 48) for flip in (0, 1)]
+    expected = torch.stack(views).mean(0)
+    saved, drawn = tmp_path / 'test.npz', tmp_path / 'drawn'
+    options = ['--out', tmp_path / 'metrics.json', '--work-dir', run / 'test', '--tta', *tta]
+    options += ['--show-dir', drawn, '--cfg-options', f'test_evaluator.out_file={saved}']
+    assert call_tool('tools/test.py', run / 'config.py', checkpoint, *options) is None
+    assert (
+        'test-time augmentation: flip scales=32,48 (views of an image: 4)' in capsys.readouterr()[0]
+    )
+    with np.load(saved) as arrays:
+        assert str(arrays['tta']) == ' '.join(tta)
+        # other batches are rounded otherwise; in inference BatchNorm is folded, too
+        torch.testing.assert_close(torch.from_numpy(arrays['pred']), expected, rtol=0, atol=1e-6)
+    assert len(list(drawn.iterdir())) == len(photos)
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert metrics.pop('tta') == 'flip scales=32,48' and 'multi-label/mAP' in metrics
+    assert call_tool('tools/analysis_tools/eval_metric.py', saved) is None
+    assert 'predicted with test-time augmentation: flip scales=32,48' in capsys.readouterr()[0]
+
+    threshold = float(expected.median())
+    options = ['--threshold', threshold, '--attention', '--tta', *tta]
+    out = ['--checkpoint', checkpoint, '--out', tmp_path / 'out', *options]
+    assert call_tool('tools/infer.py', *photos, *out) is None
+    found = json.loads((tmp_path / 'out/predictions.json').read_text())
+    assert found['tta'] == 'flip scales=32,48'
+    inferencer = MultiLabelInferencer(checkpoint, device='cpu', tta=tta)
+    predictions = inferencer(photos, thr=threshold, batch_size=4, num_workers=1)
+    for entry, prediction, row in zip(found['images'], predictions, expected):
+        assert list(prediction.scores.values()) == pytest.approx(row.tolist(), abs=2e-6)
+        order = row.argsort(descending=True).tolist()
+        labels = [
+            CLASSES[k] for k in order if abs(row[k] - threshold) > 1e-5 and row[k] > threshold
+        ]
+        kept = [name for name in prediction.names if name in labels]
+        assert kept == labels and len(prediction.names) - len(labels) <= 2  # of the median itself
+        assert [label['label'] for label in entry['labels']] == prediction.names
+
+
+def test_an_augmentation_that_does_not_fit_ends_before_the_run(run, checkpoint, tmp_path):
+    config = run / 'config.py'
+    text = (
+        config.read_text()
+        + "\ntest_dataloader['dataset']['pipeline'] = [pipeline[0], pipeline[2]]\n"
+    )
+    (tmp_path / 'config.py').write_text(text)
+    out = ['--work-dir', tmp_path / 'work', '--tta', 'scales=48']
+    message = call_tool('tools/test.py', tmp_path / 'config.py', checkpoint, *out, '--dry-run')
+    assert message.startswith('error: --tta scales=48: the test pipeline has no Resize')
+    with pytest.raises(ValueError, match='the test pipeline has no Resize'):
+        MultiLabelInferencer(checkpoint, tmp_path / 'config.py', 'cpu', tta='scales=48')
+    message = call_tool(
+        'tools/infer.py', run / 'photos', '--checkpoint', checkpoint, '--out', 'y', '--tta', 'no'
+    )
+    assert message.startswith('error: --tta: no is no test-time augmentation')
+
+
 def test_arrays_and_batches_and_workers_do_not_matter(photos, inferencer):
     def scores(inputs, **options):
         outcomes = inferencer.stream(inputs, return_datasamples=True, **options)

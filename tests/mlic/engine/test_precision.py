@@ -14,8 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-import projects.ml_decoder
-import projects.mulcon  # noqa: F401
 from mlic.cli.compare_precision import describe_scores
 from mlic.cli.test import load_config, parse_args
 from mlic.engine.runner import precision as precisions
@@ -32,29 +30,12 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from tests.helpers import call_tool
 from tests.step_counter import StepCounter
-from tests.tiny_runs import DIGITS, RESNET, plain_model, sarl_model, tiny_config, write_run
+from tests.tiny_runs import DIGITS, every_model, sarl_model, tiny_config, write_run
 
 CLASSES, BATCH = 10, 4
 
 
-def model_of(head, neck=None):
-    return dict(plain_model(CLASSES), backbone=RESNET, neck=neck, head=head)
-
-
-HEADS = {
-    'sadcl': sarl_model(CLASSES),
-    'mulcon': model_of(
-        dict(type='MulConHead', in_channels=16, num_classes=CLASSES, proj_channels=8, num_views=2),
-        dict(type='MulConNeck', in_channels=64, num_classes=CLASSES, embed_dims=16),
-    ),
-    'ml-decoder': model_of(
-        dict(type='MLDecoderHead', in_channels=64, num_classes=CLASSES, embed_dims=16)
-    ),
-    'csra': model_of(
-        dict(type='CSRAClsHead', in_channels=64, num_classes=CLASSES, num_heads=1, lam=0.5)
-    ),
-    'baseline': plain_model(CLASSES),
-}
+HEADS = every_model(CLASSES)
 
 
 def built(model, **head):

@@ -517,6 +517,8 @@ def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monk
     assert path == tmp_path / 'work' / 'net_per_class.csv'
     checkpoint = str(tmp_path / 'best.pth')
     assert test_tool.per_class_path(checkpoint, 'work') == tmp_path / 'best_per_class.csv'
+    augmented = test_tool.per_class_path(checkpoint, 'work', augmented=True)
+    assert augmented == tmp_path / 'best_tta_per_class.csv'
     # patched, because a superuser may write anywhere
     monkeypatch.setattr(test_tool.os, 'access', lambda path, mode: False)
     assert test_tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')

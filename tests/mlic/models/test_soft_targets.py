@@ -3,8 +3,13 @@
 B images, C classes, D embed dims, P projection dims.
 """
 
+import copy
+
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
@@ -17,7 +22,8 @@ from mlic.models.losses.supcon_loss import SupConLoss
 from mlic.models.targets import is_present
 from projects.sadcl.models.contrastive_losses import PSCLLoss, pscl_loss
 from tests import reference
-from tests.tiny_runs import plain_model, sarl_model
+from tests.helpers import ROOT, code_of
+from tests.tiny_runs import every_model, plain_model, sarl_model
 
 EXACT = dict(rtol=1e-9, atol=1e-12)
 # thresholds, both sides of one half, and what smoothing makes of 0 and 1
@@ -194,6 +200,65 @@ def test_a_batch_that_is_blended_trains_on_the_blended_targets(kind, method):
     present = [DataSample().set_gt_score(row) for row in is_present(target).float()]
     contrasted = model(data['inputs'], present, mode='loss')
     assert {name: contrasted[name] for name in losses} == losses
+
+
+# MulCon blends in its first step, of one view; of two it refuses (below)
+EVERY_MODEL = every_model(5)
+EVERY_MODEL['mulcon']['head'].update(num_views=1, loss_con=None)
+EVERY_MODEL['sadcl']['head'].update(
+    proj_channels=8, bank_slots=4, loss_sscl=dict(type='SSCLLoss'), loss_pscl=dict(type='PSCLLoss')
+)
+
+
+@pytest.mark.parametrize('place', ['train_cfg', 'data_preprocessor'])
+@pytest.mark.parametrize('kind', ['Mixup', 'CutMix'])
+@pytest.mark.parametrize('name', EVERY_MODEL)
+def test_every_head_trains_a_step_on_blended_images(name, kind, place, monkeypatch):
+    """The share of an image in a blend is seen in its pixels; its target must say the same."""
+    augments = dict(augments=[dict(type=kind, alpha=5.0)])
+    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=5, to_onehot=True)
+    model = dict(copy.deepcopy(EVERY_MODEL[name]), data_preprocessor=preprocessor)
+    if place == 'train_cfg':
+        model['train_cfg'] = augments
+    else:
+        preprocessor['batch_augments'] = augments
+    np.random.seed(1)
+    torch.manual_seed(0)
+    model = MODELS.build(model)
+    model.init_weights()
+    blended = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: blended.append(kwargs or args), with_kwargs=True
+    )
+    monkeypatch.setattr(torch, 'randperm', lambda number: torch.arange(number).roll(1))
+    values = torch.tensor([0.0, 64.0, 128.0, 255.0])
+    images = values.view(4, 1, 1, 1).expand(4, 3, 64, 64).to(torch.uint8)
+    labels = [row.nonzero().flatten() for row in HARD]
+    data = dict(inputs=images, data_samples=[DataSample().set_gt_label(x) for x in labels])
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    log = model.train().train_step(data, wrapper)
+    (seen,) = blended
+    share = (seen['inputs'].mean((1, 2, 3)) - values.roll(1)) / (values - values.roll(1))
+    assert ((share > 0.02) & (share < 0.98)).all()
+    expected = share[:, None] * HARD + (1 - share[:, None]) * HARD.roll(1, 0)
+    target = torch.stack([sample.gt_score for sample in seen['data_samples']])
+    assert_close(target, expected, rtol=0, atol=1e-5)
+    assert all(value.isfinite().all() for value in log.values())
+    after = dict(model.named_parameters())
+    assert all(value.isfinite().all() for value in after.values())
+    assert any(not torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_the_config_of_the_document_blends(tmp_path):
+    (text,) = [code for code in code_of('docs/running.md', 'python') if 'Mixup' in code]
+    (tmp_path / 'config.py').write_text(text.replace("_base_ = '", f"_base_ = '{ROOT}/"))
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    cfg.model.backbone.pretrained = False
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    augments = model.data_preprocessor.batch_augments
+    assert [type(augment).__name__ for augment in augments.augments[:2]] == ['Mixup', 'CutMix']
+    assert augments.probs[:2] == [0.3, 0.3]
 
 
 def test_views_of_an_image_are_not_blended_with_other_images():
