@@ -51,7 +51,7 @@ NEW_TOOLS = {
     ],
 }
 NEW_OPTIONS = {
-    'compare.py': {'--tune'},
+    'compare.py': {'--sweep', '--tune'},
     **dict.fromkeys(('compute_prototypes.py', 'infer.py', 'test.py'), {'--precision'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),

@@ -706,6 +706,19 @@ def test_the_table_says_which_rates_were_tuned_and_resumes(monkeypatch, many, ca
     assert len(trainer.runs) == count
 
 
+def test_a_sweep_is_drawn_over_the_number_in_the_names(monkeypatch, many, capsys):
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer())
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, f'linear{what}', many)) for what in ('', '_at1', '_at2')]
+    command = [*configs, '--data', str(data), '--out', str(many / 'out'), '--sweep']
+    main([*command, 'at'])
+    assert cv2.imread(str(many / 'out' / 'sweep.png')) is not None
+    with pytest.raises(SystemExit):
+        main([*command, 'share'])
+    assert '--sweep share: no config has this and a number' in capsys.readouterr().err
+
+
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):
     monkeypatch.setattr('mlic.comparison.tuning.LEAST_TO_TUNE', 16)
     cfg = held_out('linear', linear_recipe(tmp_path, photos))
