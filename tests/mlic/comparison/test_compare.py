@@ -286,6 +286,19 @@ def test_held_out_images_are_training_images_that_are_not_trained_on(tmp_path, p
         hold_out(linear_recipe(tmp_path, photos), 0.01)
 
 
+def test_labels_that_are_hidden_are_hidden_in_held_out_images(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.train_dataloader.dataset.update(type='HideLabels', of='MultiLabelDataset', share=0.5)
+    hold_out(cfg, 0.5)
+    paths = []
+    for split in ('train', 'val', 'test'):
+        dataset = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': ()})
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        assert len(infos) == 8 and any(info['gt_label_unknown'] for info in infos)
+        paths.append({info['img_path'] for info in infos})
+    assert paths[1] == paths[2] and not paths[0] & paths[1]
+
+
 def test_a_config_that_saves_no_predictions_is_refused(tmp_path, photos):
     path = write_config(tmp_path, 'linear', photos)
     with pytest.raises(ValueError, match='MLICMetric'):
