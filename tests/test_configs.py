@@ -17,7 +17,7 @@ METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra')
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
 NAME = re.compile(
     r'(sadcl|sarl|baseline|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
-    r'(coco|voc|nus|vg|corel5k|digits|own)(12-)?\d{3}(_[a-z0-9-]+)?'
+    r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 
 

@@ -54,7 +54,7 @@ NEW_TOOLS = {
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {
-    'compare.py': {'--tune'},
+    'compare.py': {'--sweep', '--tune'},
     'compute_prototypes.py': {'--precision'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--precision', '--tta'}),
     'dataset_tools/from_csv.py': {

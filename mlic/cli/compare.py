@@ -3,7 +3,8 @@
 Trains and tests each config with each seed, and writes to DIR a table (table.md, table.csv) with
 mean, standard deviation over seeds and the paired bootstrap interval (over test images) of the
 mAP difference to the first config, all numbers (results.json) and the difference of each class
-(per_class.png). With --tune, each config's learning rate is chosen first, on training images that
+(per_class.png); with --sweep WORD, mAP over the number after that word in the configs' names
+(sweep.png). With --tune, each config's learning rate is chosen first, on training images that
 are held out. Started again, it resumes: what is done is not done again.
 """
 
@@ -19,12 +20,18 @@ from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.recipes import hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
-from mlic.comparison.tables import draw_class_differences, summarise, write_tables
+from mlic.comparison.tables import (
+    draw_class_differences,
+    draw_over_number,
+    summarise,
+    write_tables,
+)
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
+from mlic.visualization.sweep import split_name
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -72,6 +79,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--protocols', nargs='+', choices=PROTOCOLS, default=['standard'], help='(standard)'
     )
     parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
+    parser.add_argument(
+        '--sweep', metavar='WORD', help="draw mAP over the number after this word in configs' names"
+    )
     parser.add_argument('--resamples', type=int, default=1000, help='of the bootstrap (1000)')
     args = parser.parse_args(argv)
     names = [Path(config).stem for config in args.configs]
@@ -79,6 +89,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'two configs have one name: {", ".join(sorted(names))}')
     if args.tune and args.train_part is not None:
         parser.error('--tune holds out training images of its own: leave --train-part out')
+    if args.sweep is not None and not any(split_name(name, args.sweep) for name in names):
+        parser.error(f'--sweep {args.sweep}: no config has this and a number in its name')
     if 'standard' not in args.protocols:
         args.protocols.insert(0, 'standard')
     return args
@@ -151,6 +163,9 @@ def compare(args: argparse.Namespace) -> int:
         if len(summaries) > 1:
             draw_class_differences(summaries, names, args.out / 'per_class.png')
             print(f'of each class: {args.out / "per_class.png"}')
+        if args.sweep is not None:
+            draw_over_number(summaries, args.sweep, args.out / 'sweep.png')
+            print(f'over {args.sweep}: {args.out / "sweep.png"}')
     for run, reason in failed.items():
         print(f'failed: {run.name} seed {run.seed}: {reason}')
     return len(failed)

@@ -12,6 +12,7 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.files import write_csv, write_json, write_picture, write_text
 from mlic.visualization.comparison import draw_comparison
 from mlic.visualization.page import picture_of, stack_pages
+from mlic.visualization.sweep import Result, draw_sweep
 
 from .bootstrap import bootstrap_weights, mean_ap, paired_interval
 from .runs import Run
@@ -180,3 +181,12 @@ def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], p
         figure = draw_comparison(first.class_ap, other.class_ap, first.support, names, runs)
         pages.append(picture_of(figure))
     write_picture(path, stack_pages(pages))
+
+
+def draw_over_number(summaries: Sequence[Summary], word: str, path: Path) -> None:
+    """Draw mAP over the number after a word in the configs' names."""
+    results = [
+        Result(one.name, one.metrics['standard/mAP'], one.difference, one.interval)
+        for one in summaries
+    ]
+    write_picture(path, draw_sweep(results, word))

@@ -286,6 +286,19 @@ def test_held_out_images_are_training_images_that_are_not_trained_on(tmp_path, p
         hold_out(linear_recipe(tmp_path, photos), 0.01)
 
 
+def test_labels_that_are_hidden_are_hidden_in_held_out_images(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.train_dataloader.dataset.update(type='HideLabels', of='MultiLabelDataset', share=0.5)
+    hold_out(cfg, 0.5)
+    paths = []
+    for split in ('train', 'val', 'test'):
+        dataset = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': ()})
+        infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+        assert len(infos) == 8 and any(info['gt_label_unknown'] for info in infos)
+        paths.append({info['img_path'] for info in infos})
+    assert paths[1] == paths[2] and not paths[0] & paths[1]
+
+
 def test_a_config_that_saves_no_predictions_is_refused(tmp_path, photos):
     path = write_config(tmp_path, 'linear', photos)
     with pytest.raises(ValueError, match='MLICMetric'):
@@ -704,6 +717,19 @@ def test_the_table_says_which_rates_were_tuned_and_resumes(monkeypatch, many, ca
     count = len(trainer.runs)
     main([*command, '--tune'])
     assert len(trainer.runs) == count
+
+
+def test_a_sweep_is_drawn_over_the_number_in_the_names(monkeypatch, many, capsys):
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer())
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, f'linear{what}', many)) for what in ('', '_at1', '_at2')]
+    command = [*configs, '--data', str(data), '--out', str(many / 'out'), '--sweep']
+    main([*command, 'at'])
+    assert cv2.imread(str(many / 'out' / 'sweep.png')) is not None
+    with pytest.raises(SystemExit):
+        main([*command, 'share'])
+    assert '--sweep share: no config has this and a number' in capsys.readouterr().err
 
 
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):

@@ -31,6 +31,7 @@ from mlic.visualization.embedding import (
     frequent_groups,
     project_to_map,
 )
+from mlic.visualization.sweep import Result, draw_sweep, split_name
 from mlic.visualization.training import arrange_log, draw_training
 from tests.helpers import ROOT, run_tool
 from tests.tiny_runs import sarl_model, write_run
@@ -515,3 +516,67 @@ def test_map_of_coco_is_coloured_by_superclasses(tmp_path):
     saved = np.load(out.with_suffix('.npz'))
     assert saved['groups'].tolist() == [superclass for _, superclass in kinds]
     assert len(saved['label']) == 5 and saved['label'].max() == 2
+
+
+# ---------------------------------------------------------------- a number in configs' names
+
+
+@pytest.mark.parametrize(
+    'name, word, expected',
+    [
+        ('a_hidden10', 'hidden', ('a_hidden', 10.0)),
+        ('a_hidden-b_hidden60-c', 'hidden', ('a_hidden-b_hidden-c', 60.0)),
+        ('a_lr0.25.late', 'lr', ('a_lr.late', 0.25)),
+        ('a+12', '+', ('a+', 12.0)),
+        ('hidden', 'hidden', None),
+        ('a_10hidden', 'hidden', None),
+    ],
+)
+def test_the_number_after_a_word_is_taken_out_of_a_name(name, word, expected):
+    assert split_name(name, word) == expected
+
+
+def swept():
+    return [
+        Result('m_x', [50.0, 52.0]),
+        Result('m_x_hidden60', [40.0, 44.0], -9.0, (-12.0, -7.0)),
+        Result('m_x_hidden60-late', [30.0, 31.0], -20.5, (-21.0, -20.0)),
+        Result('m_x_hidden10', [49.0, 50.0], -1.5, (-2.0, 0.5)),
+    ]
+
+
+def test_a_sweep_has_a_line_for_each_name_without_its_number():
+    axes = draw_sweep(swept(), 'hidden').axes[0]
+    lines = {line.get_label(): line for line in axes.lines if line.get_label()[0] != '_'}
+    assert list(lines) == ['m_x', 'hidden', 'hidden-late']
+    assert lines['m_x'].get_ydata() == [51, 51]
+    assert_array_equal(lines['hidden'].get_ydata(), [49.5, 42.0])  # by number
+    assert_array_equal(lines['hidden-late'].get_ydata(), [30.5])
+    assert axes.get_xticks().tolist() == [10, 60]
+    assert_allclose(lines['hidden'].get_xdata(), [10, 60], atol=1)
+    shown = [line.get_ydata().tolist() for line in axes.lines if line.get_label()[0] == '_']
+    assert shown == [[49.0, 50.0], [40.0, 44.0], [30.0, 31.0]]  # each seed
+
+
+def test_bars_of_a_sweep_are_the_interval_of_the_difference_around_the_mean():
+    axes = draw_sweep(swept(), 'hidden').axes[0]
+    bars = [bar.get_segments()[0][:, 1].tolist() for bar in axes.collections]
+    assert bars == [[49.0, 51.5], [39.0, 44.0 - 0.0], [30.0, 31.0]]
+
+
+def test_a_sweep_over_a_number_that_no_name_has_is_refused():
+    with pytest.raises(ValueError, match="no config has 'share' and a number in its name: m_x"):
+        draw_sweep(swept(), 'share')
+
+
+def test_many_configs_and_long_names_of_a_sweep_stay_on_its_page():
+    results = [
+        Result(f'{"long_" * 30}{row}_at{number}', [float(row + number)])
+        for row in range(9)
+        for number in (1, 2)
+    ]
+    figure = draw_sweep(results, 'at')
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    legend = figure.axes[0].get_legend().get_window_extent(renderer)
+    assert legend.x1 <= figure.bbox.x1 and legend.y0 >= figure.bbox.y0

@@ -1,0 +1,111 @@
+"""How a number changes mAP: a line for each family of configs whose names differ by the number."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from . import page
+
+SIDE, HEIGHT, LEFT, BOTTOM, TOP, LEGEND_WIDTH = 5.2, 3.6, 0.75, 0.55, 0.4, 3.7  # inches
+MARKERS = 'osD^vP*'
+APART = 0.012  # of the width, so that intervals at one place can be told apart
+
+
+class Result(NamedTuple):
+    """What a config reached.
+
+    Args:
+        name (str): Of the config.
+        scores (Sequence[float]): mAP in percent, one for each seed.
+        difference (float, optional): Of mAP to the first config. Defaults to None.
+        interval (tuple, optional): The 95 % interval of the difference. Defaults to None.
+    """
+
+    name: str
+    scores: Sequence[float]
+    difference: float | None = None
+    interval: tuple | None = None
+
+
+def split_name(name: str, word: str) -> tuple[str, float] | None:
+    """The name without the number after the word's first place before one, and the number.
+
+    None without such a number. ``('a_hidden10-b', 'hidden')`` gives ``('a_hidden-b', 10.0)``.
+    """
+    found = re.search(rf'{re.escape(word)}(\d+(?:\.\d+)?)', name)
+    return found and (name[: found.start(1)] + name[found.end(1) :], float(found[1]))
+
+
+def draw_sweep(results: Sequence[Result], word: str) -> Figure:
+    """Draw mAP over the number after a word in the names of the configs.
+
+    A config without the number is a dashed line across. Small dots are seeds, large ones their
+    mean, bars the interval of the difference to the first config, placed around the mean.
+
+    Args:
+        results (Sequence[Result]): Of the configs, in their order.
+        word (str): What comes before the number.
+
+    Raises:
+        ValueError: If no name has such a number.
+    """
+    lines, across = {}, []
+    for result in results:
+        found = split_name(result.name, word)
+        if found:
+            lines.setdefault(found[0], []).append((found[1], result))
+        else:
+            across.append(result)
+    if not lines:
+        raise ValueError(f'no config has {word!r} and a number in its name: {results[0].name}')
+    numbers = sorted({number for points in lines.values() for number, _ in points})
+    width = (numbers[-1] - numbers[0] or 1) * APART
+    figure = page.new_page(LEFT + SIDE + LEGEND_WIDTH, BOTTOM + HEIGHT + TOP)
+    axes = page.add_axes(figure, LEFT, BOTTOM, SIDE, HEIGHT)
+    shift = _common_start([*lines, *(result.name for result in across)])
+    for row, result in enumerate(across):
+        dashes = (0, (6 - row % 4, 3))
+        label = page.fit_text(result.name, LEGEND_WIDTH - 0.7)
+        axes.axhline(_mean(result), color=page.PLAIN_COLOUR, linestyle=dashes, label=label)
+    for row, (name, points) in enumerate(lines.items()):
+        colour = page.COLOURS[row % len(page.COLOURS)]
+        marker = MARKERS[row % len(MARKERS)]
+        points.sort(key=lambda point: point[0])
+        x = [number + (row - (len(lines) - 1) / 2) * width for number, _ in points]
+        label = page.fit_text(name[shift:], LEGEND_WIDTH - 0.7)
+        means = [_mean(result) for _, result in points]
+        axes.plot(x, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
+        for place, (_, result) in zip(x, points):
+            seeds = [place] * len(result.scores)
+            axes.plot(seeds, result.scores, '.', color=colour, markersize=4, alpha=0.6)
+            if result.interval is not None:
+                ends = [_mean(result) + end - result.difference for end in result.interval]
+                axes.vlines(place, *ends, color=colour, linewidth=1.4)
+    axes.set_xticks(numbers, [f'{number:g}' for number in numbers])
+    axes.set_xlabel(page.fit_text(word, SIDE), **page.TEXT)
+    axes.set_title('mAP, in percent', loc='left', pad=5, **page.TEXT)
+    axes.grid(axis='y', color='#e3e7eb', linewidth=0.6)
+    axes.tick_params(**page.TICKS)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(**page.LEGEND, bbox_to_anchor=(1.02, 1), fontsize=page.FONT_SIZE)
+    page.trim_right(figure, axes)
+    return figure
+
+
+def _mean(result: Result) -> float:
+    """mAP over seeds."""
+    return sum(result.scores) / len(result.scores)
+
+
+def _common_start(names: Sequence[str]) -> int:
+    """How many characters all names share, up to the end of a part between '_'; 0 of one."""
+    if len(names) == 1:
+        return 0
+    shared = 0
+    for letters in zip(*(f'{name}_' for name in names)):
+        if len(set(letters)) > 1:
+            break
+        shared += 1
+    return f'{names[0]}_'.rfind('_', 0, shared) + 1
