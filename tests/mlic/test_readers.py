@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
@@ -32,6 +33,8 @@ from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.own_json import MultiLabelDataset
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.safetensors_file import SUFFIX, to_safetensors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.thresholds import read_thresholds
@@ -389,6 +392,55 @@ def prototypes_oracle(root):
     return (array[0] if array.ndim == 3 and len(array) == 1 else array).tolist()
 
 
+def write_tensors(root):
+    tensors = dict(w=torch.arange(4.0).reshape(2, 2), n=torch.tensor(3), h=torch.ones(2).half())
+    meta = dict(epoch=2, dataset_meta=dict(classes=['cat', 'straße']), cfg='a = 1\n')
+    (root / 'x.safetensors').write_bytes(to_safetensors(tensors, meta))
+
+
+def tensors_of(root):
+    content = read_checkpoint(root / 'x.safetensors')
+    tensors = {
+        name: (list(value.shape), value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        for name, value in content['state_dict'].items()
+    }
+    return tensors, content['meta']
+
+
+def tensors_oracle(root):
+    content = (root / 'x.safetensors').read_bytes()
+    start = 8 + int.from_bytes(content[:8], 'little')
+    header, data = json.loads(content[8:start]), content[start:]
+    meta = json.loads((header.pop('__metadata__', None) or {}).get('meta', '{}'))
+    return {
+        name: (item['shape'], data[slice(*item['data_offsets'])]) for name, item in header.items()
+    }, meta
+
+
+def write_header(root):
+    write_tensors(root)
+    content = (root / 'x.safetensors').read_bytes()
+    start = 8 + int.from_bytes(content[:8], 'little')
+    (root / 'header.json').write_bytes(content[8:start])
+    (root / 'data').write_bytes(content[start:])
+
+
+def with_header(read):
+    """After somebody has put another header, whole, before the tensors."""
+
+    def read_it(root):
+        header, data = (root / 'header.json').read_bytes(), (root / 'data').read_bytes()
+        size = len(header).to_bytes(8, 'little')
+        (root / 'x.safetensors').write_bytes(size + header + data)
+        try:
+            return read(root)
+        except ValueError as error:
+            assert 'x.safetensors' in str(error)
+            raise ValueError(str(error).replace('x.safetensors', 'header.json')) from error
+
+    return read_it
+
+
 CONFIG = """model = dict(type='ImageClassifier', head=dict(type='SADCLHead', num_classes=3))
 optim_wrapper = dict(optimizer=dict(lr=0.1, betas=(0.9, 0.999)))
 work_dir = 'work_dirs/a'
@@ -482,6 +534,10 @@ READERS = {
         lambda root: np.save(root / 'p.npy', np.array([[0.5, 1.0], [2.0, -1.0]])),
         lambda root: read_prototypes(root / 'p.npy').tolist(),
         prototypes_oracle,
+    ),
+    'safetensors': Reader('x.safetensors', write_tensors, tensors_of, tensors_oracle),
+    'header of safetensors': Reader(
+        'header.json', write_header, with_header(tensors_of), with_header(tensors_oracle)
     ),
     'stored config': Reader('meta.txt', write('meta.txt', CONFIG), config_of, None),
 }
@@ -602,6 +658,8 @@ def damage(reader, content):
     name = reader.file
     if name.endswith(('.npy', '.npz')):
         return some.one_of(*ways, damaged_arrays(name))
+    if name.endswith(SUFFIX):
+        return some.one_of(*ways)
     ways += [damaged_text(content)] * 2
     if name.endswith('.json') and name != 'scalars.json':
         ways += [damaged_json(content.decode())] * 3
@@ -626,6 +684,8 @@ def quiet():
 @pytest.mark.parametrize('name', READERS)
 @pytest.mark.parametrize('examples', [30, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_damaged_file_is_read_right_or_refused_by_name_in_one_line(tmp_path, examples, name):
+    if 'safetensors' in name:
+        pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
     reader = READERS[name]
     reader.write(tmp_path)
     path = tmp_path / reader.file

@@ -19,15 +19,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.apis.model_card import model_card
 from mlic.apis.open_run import open_run
 from mlic.cli import export, publish_model
 from mlic.cli.verify_export import check_metadata, open_model
 from mlic.engine.checkpoints.reading import TRUST, read_checkpoint
+from mlic.engine.checkpoints.safetensors_file import to_safetensors
+from mlic.evaluation.matrices import Block
+from mlic.evaluation.predictions import save_predictions
+from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.summary import evaluate_block
+from mlic.literals import parse_literals
 from tests.helpers import ROOT, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
 
@@ -392,15 +400,123 @@ def test_publishing_is_reproducible_and_overwrites_nothing(run, published, tmp_p
     assert call_tool('tools/publish_model.py', *arguments) is None
     (again,) = tmp_path.glob('*.pth')
     assert again.name == published.name
-    text = again.with_suffix('.py').read_text()
-    for kept in (again, again.with_suffix('.py')):
-        gone = {again, again.with_suffix('.py')} - {kept}
-        gone.pop().unlink(missing_ok=True)
+    assert 'SADCLHead' in again.with_suffix('.py').read_text()
+    written = {again, again.with_suffix('.py'), tmp_path / 'README.md'}
+    for kept in written:
+        for path in written:
+            path.unlink(missing_ok=True)
         kept.write_text('kept')
-        assert 'it is not overwritten' in call_tool('tools/publish_model.py', *arguments)
-        assert kept.read_text() == 'kept'
-        again.write_text('')
-    assert 'SADCLHead' in text
+        message = call_tool('tools/publish_model.py', *arguments)
+        assert f'{kept} exists: it is not overwritten' in message
+        assert os.listdir(tmp_path) == [kept.name] and kept.read_text() == 'kept'
+
+
+def test_a_safetensors_file_is_taken_like_the_pth_file(run, with_thresholds, tmp_path):
+    pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
+    names = set()
+    for folder in (tmp_path / 'a', tmp_path / 'b'):
+        arguments = [run / 'given', folder, '--format', 'safetensors']
+        assert call_tool('tools/publish_model.py', *arguments) is None
+        names |= {path.name for path in folder.glob('*.safetensors')}
+    (name,) = names  # the same bytes each time
+    found, expected = (read_checkpoint(path) for path in (folder / name, with_thresholds))
+    assert found['state_dict'].keys() == expected['state_dict'].keys()
+    for key, value in expected['state_dict'].items():
+        torch.testing.assert_close(found['state_dict'][key], value, rtol=0, atol=0)
+    assert found['meta'] == json.loads(json.dumps(expected['meta']))
+    opened = open_run(folder)  # the only checkpoint in it
+    assert opened.checkpoint.path == str(folder / name)
+    assert opened.thresholds.values == expected['meta']['thresholds']['thresholds']
+    assert call_tool('tools/publish_model.py', folder, tmp_path / 'back') is None
+    (back,) = (tmp_path / 'back').glob('*.pth')
+    assert read_checkpoint(back)['meta'] == found['meta']
+
+
+def test_safetensors_hold_what_comes_back_and_need_their_package(monkeypatch, tmp_path):
+    pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
+    tied = torch.arange(3.0)
+    content = to_safetensors(dict(a=tied, b=tied[1:]), {})
+    (tmp_path / 'x.safetensors').write_bytes(content)
+    found = read_checkpoint(tmp_path / 'x.safetensors')
+    assert found['state_dict']['b'].tolist() == [1, 2] and found['meta'] == {}
+    for meta in ({'a': {1: 'one'}}, {'a': np.zeros(2)}):
+        with pytest.raises(ValueError, match='plain values only: [^\n]*$'):
+            to_safetensors({}, meta)
+    with pytest.raises(ValueError, match='http://a/x.safetensors: download it'):
+        open_run('http://a/x.safetensors')
+    monkeypatch.setattr('mlic.packages._is_importable', lambda module: False)
+    for use in (lambda: to_safetensors({}, {}), lambda: open_run(tmp_path / 'x.safetensors')):
+        with pytest.raises(ImportError, match="safetensors file needs the extra 'deploy'"):
+            use()
+
+
+# ---------------------------------------------------------------- the model card
+
+
+def parts_of(card):
+    """Front matter and text of a model card."""
+    _, front, text = card.split('---\n', 2)
+    return yaml.safe_load(front), text
+
+
+def test_the_card_of_a_published_file_says_what_is_known_and_no_more(run, published, capsys):
+    front, text = parts_of((published.parent / 'README.md').read_text())
+    assert front['library_name'] == 'mlic' and front['pipeline_tag'] == 'image-classification'
+    assert 'metrics' not in front and 'model-index' not in front
+    assert 'Not measured for this card.' in text
+    for row in (
+        'parts | ResNet → SARLNeck → SADCLHead',
+        'input | RGB, 32 x 32 pixels',
+        '3 | straße',
+    ):
+        assert f'| {row} |' in text
+    for row in (
+        'data | MultiLabelDataset, ann_file data.json',
+        'epochs | 1',
+        'precision | float32',
+    ):
+        assert f'| {row} |' in text
+    assert 'start' not in text and str(run) not in text
+    # the command in it writes the config of the training
+    ((words, _),) = [
+        (shlex.split(code.replace('\\\n', '')), None)
+        for code in re.findall('```bash\n(python -c.*?)```', text, re.S)
+    ]
+    code = words[2].replace(published.name, str(published))
+    exec(code, {})
+    training = parse_literals(capsys.readouterr().out)
+    assert training['train_cfg']['max_epochs'] == 1 and 'SADCLHead' in str(training)
+
+
+def test_the_card_has_the_metrics_of_predictions_under_each_protocol(
+    run, with_thresholds, tmp_path
+):
+    rng = np.random.default_rng(0)
+    block = Block(rng.random((9, 5)), rng.integers(0, 2, (9, 5)).astype(bool), None, None)
+    save_predictions(tmp_path / 'p.npz', block, CLASSES)
+    arguments = [run / 'given', tmp_path / 'new', '--pred', tmp_path / 'p.npz']
+    assert call_tool('tools/publish_model.py', *arguments) is None
+    front, text = parts_of((tmp_path / 'new/README.md').read_text())
+    report = evaluate_block(block, CLASSES, [PROTOCOLS['standard']])
+    (result,) = front['model-index'][0]['results']
+    found = {metric['type']: metric['value'] for metric in result['metrics']}
+    assert found == {key: round(report.metrics[0][key], 2) for key in ('mAP', 'CF1', 'OF1')}
+    assert front['metrics'] == list(found)
+    assert all(name in text for name in PROTOCOLS) and f'{found["mAP"]:.2f}' in text
+    assert '| 4 | tree | 0.001 |' in text and 'fitted on val.npz (17 images)' in text
+    save_predictions(tmp_path / 'p.npz', block, CLASSES[::-1])
+    arguments[1] = tmp_path / 'other'
+    message = call_tool('tools/publish_model.py', *arguments)
+    assert 'p.npz: its classes are not those of the checkpoint' in message
+    assert not (tmp_path / 'other').exists()
+
+
+def test_names_in_a_card_stay_in_their_cells(run, checkpoint):
+    names = ['a|b', 'c\nd', '---', '# e', '`f']
+    opened = open_run(checkpoint)._replace(classes=names)
+    front, text = parts_of(model_card('a: b\n---', 'x.pth', opened, opened.config, None, ''))
+    assert r'| 0 | a\|b | 0.5 |' in text and '| 1 | c d | 0.5 |' in text
+    assert front['library_name'] == 'mlic'
 
 
 # ---------------------------------------------------------------- thresholds
