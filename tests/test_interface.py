@@ -58,6 +58,7 @@ NEW_OPTIONS = {
         *('--split-column', '--unknown', '--unlisted'),
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
+    'deploy/export.py': {'--half'},
     'publish_model.py': {'--format', '--pred'},
 }
 RENAMED_OPTIONS = {

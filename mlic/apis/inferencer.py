@@ -4,6 +4,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import LOADERS, image_to_draw
+from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.runner.precision import autocast_to, predict_on_host, usable_precision
 from mlic.evaluation.thresholds import (
     ThresholdFile,
@@ -31,6 +33,7 @@ from mlic.visualization.multi_label_visualizer import draw_sample
 from .folding import fold_batch_norm, prepare_for
 from .image_inputs import ImageInput, InputPipeline, as_its_own, list_inputs, portable, to_pixels
 from .model_outputs import predict_with_attention
+from .onnx_model import ONNX, OnnxModel
 from .open_run import open_run
 from .prediction import Prediction, decide
 from .stored_config import refuse_stored
@@ -45,7 +48,7 @@ class MultiLabelInferencer:
 
     Args:
         checkpoint (str | Path): Work directory; or checkpoint, such as a published one: its file
-            or address.
+            or address; or ``.onnx`` file of ``export.py``, see :class:`.OnnxModel`.
         config (str | Path | Config, optional): Config file. Defaults to None: the one that the
             checkpoint holds.
         device (str, optional): Defaults to None: the GPU if there is one.
@@ -86,6 +89,18 @@ class MultiLabelInferencer:
         allow_imports: Sequence[str] = (),
         precision: str = 'float32',
     ) -> None:
+        self._autocast = nullcontext
+        if str(checkpoint).endswith(ONNX):
+            if config is not None or device not in (None, 'cpu') or precision != 'float32':
+                raise ValueError(
+                    f'{checkpoint} has its own config and precision, and computes on the CPU'
+                )
+            self.model = OnnxModel(checkpoint)
+            self.checkpoint = FoundCheckpoint(str(checkpoint))
+            self.config, self.precision = self.model.config, self.model.precision
+            self.classes, self.thresholds = self.model.classes, self.model.thresholds
+            self.pipeline = _build_pipeline(self.config)
+            return
         options = dict(stage=stage, device=device, allow_imports=allow_imports)
         run = open_run(checkpoint, config, **options)
         self.checkpoint, self.config = run.checkpoint, run.config
@@ -96,6 +111,7 @@ class MultiLabelInferencer:
         self.precision = usable_precision(precision, model)
         self.model = prepare_for(self.precision, model)
         predict_on_host(self.model)
+        self._autocast = partial(autocast_to, self.precision, self.model)
         if self.thresholds:
             print_log(f'thresholds: {self.thresholds}', 'current')
 
@@ -254,7 +270,7 @@ class MultiLabelInferencer:
         """Images of one size; where the model fails with all of them together, one by one."""
         predict = predict_with_attention if attention else type(self.model).test_step
         try:
-            with autocast_to(self.precision, self.model):
+            with self._autocast():
                 samples = predict(self.model, default_collate([item for _, item in pairs]))
             return [sample.cpu() for sample in samples]
         except Exception as error:

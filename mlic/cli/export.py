@@ -122,15 +122,21 @@ def write_onnx(
 
 
 def to_half(model: 'onnxscript.ir.Model') -> 'onnxscript.ir.Model':
-    """The same graph with float16 between the images, uint8, and the last sigmoid, float32."""
+    """The same graph in float16, from the images, uint8, to the logits."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxscript import ir
 
-    proto = ir.to_proto(model)
-    last = [node.name for node in proto.graph.node if 'scores' in node.output]
     # the types of all values are in the graph; shape inference takes no more than 2 GB
-    options = dict(keep_io_types=True, disable_shape_infer=True, node_block_list=last)
-    return ir.from_proto(convert_float_to_float16(proto, **options))
+    options = dict(keep_io_types=True, disable_shape_infer=True)
+    proto = convert_float_to_float16(ir.to_proto(model), **options)
+    # it ends in a sigmoid, in which high scores would become the same, and a cast: swap the two
+    cast, sigmoid = proto.graph.node.pop(), proto.graph.node.pop()
+    if [sigmoid.op_type, cast.op_type] != ['Sigmoid', 'Cast']:
+        raise RuntimeError(f'the graph ends in {sigmoid.op_type} and {cast.op_type}')
+    cast.input[0], cast.output[0] = sigmoid.input[0], 'logits'
+    sigmoid.input[0], sigmoid.output[0] = 'logits', 'scores'
+    proto.graph.node.extend([cast, sigmoid])
+    return ir.from_proto(proto)
 
 
 @one_line_errors()

@@ -44,7 +44,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='SRC',
         help='image file, folder (at any depth), quoted pattern such as "a/**/*.jpg", or address',
     )
-    arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True)
+    what = 'checkpoint or .onnx file; or a work directory: its best (else latest) checkpoint'
+    arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True, help=what)
     arguments.add_stored_config_arguments(parser)
     decision = parser.add_mutually_exclusive_group()
     arguments.add_own_threshold_argument(decision, 'lowest score of a predicted label')

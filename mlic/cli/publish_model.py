@@ -69,7 +69,9 @@ def publish(args: argparse.Namespace) -> Path:
     thresholds = arguments.model_thresholds(args.threshold, run.thresholds, run.classes)
     run = run._replace(thresholds=thresholds)
     if args.config is None:
-        trained = read_stored_config(run.meta, source, args.allow_import)
+        # of what was published before, too
+        stored = dict(cfg=run.meta.get('training_cfg', run.meta.get('cfg')))
+        trained = read_stored_config(stored, source, args.allow_import)
     else:
         trained = Config.fromfile(args.config)
     name = config_name(args.config, run.meta, source)

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
 from mlic import files
+from mlic.apis.onnx_model import OnnxModel
 from mlic.apis.stored_config import read_stored_config
 from mlic.cli import plot, verify_export
 from mlic.cli.corel5k_to_json import read_split, read_words
@@ -417,6 +418,35 @@ def tensors_oracle(root):
     }, meta
 
 
+RECIPE = dict(size=[4, 6], resize='bilinear', reduce_to=None, mean=[1.5], transforms=[{'a': 1}])
+
+
+def write_recipe(root):
+    (root / 'recipe.json').write_text(json.dumps(RECIPE))
+
+
+def recipe_of(root):
+    """The transforms that a model exported with this recipe asks for."""
+    onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
+    pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
+    values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ('images', 'scores')]
+    node = onnx.helper.make_node('Identity', ['images'], ['scores'])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], 'g', values[:1], values[1:]), ir_version=10
+    )
+    text = (root / 'recipe.json').read_bytes().decode('utf-8', 'replace')
+    onnx.helper.set_model_props(model, dict(classes='["cat"]', preprocessing=text))
+    onnx.save(model, root / 'recipe.json.onnx')
+    load, resize, _ = OnnxModel(root / 'recipe.json.onnx').config.test_dataloader.dataset.pipeline
+    return resize.scale, load.reduce_to
+
+
+def recipe_oracle(root):
+    recipe = json.loads((root / 'recipe.json').read_bytes().decode('utf-8', 'replace'))
+    assert recipe['resize'] == 'bilinear'
+    return tuple(recipe['size'][::-1]), recipe.get('reduce_to')
+
+
 def write_header(root):
     write_tensors(root)
     content = (root / 'x.safetensors').read_bytes()
@@ -539,6 +569,7 @@ READERS = {
     'header of safetensors': Reader(
         'header.json', write_header, with_header(tensors_of), with_header(tensors_oracle)
     ),
+    'recipe of an exported model': Reader('recipe.json', write_recipe, recipe_of, recipe_oracle),
     'stored config': Reader('meta.txt', write('meta.txt', CONFIG), config_of, None),
 }
 

@@ -1,6 +1,7 @@
 """Exported and published models: the same scores without what only training needs."""
 
 import contextlib
+import csv
 import hashlib
 import io
 import json
@@ -224,6 +225,107 @@ def test_code_in_an_exported_program_is_not_executed(tmp_path, monkeypatch, memb
 class Double(torch.nn.Module):
     def forward(self, x):
         return 2 * x
+
+
+def test_half_the_bytes_give_nearly_the_same_scores_in_float32(
+    run, documented, model, batch, capsys
+):
+    out = documented / 'half.onnx'
+    kinds = {weight.data_type for weight in onnx.load(out).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds and onnx.TensorProto.FLOAT not in kinds
+    (found,) = onnxruntime.InferenceSession(str(out)).run(None, {'images': batch.flip(1).numpy()})
+    assert found.dtype == np.float32
+    assert (found.astype(np.float16) != found).any()  # the sigmoid is not in float16
+    # eleven bits of each layer's activations
+    torch.testing.assert_close(torch.from_numpy(found), scores_of(model, batch), rtol=0, atol=0.01)
+    common = [run / 'config.py', run / 'work_dirs/run']
+    verify = ['tools/deploy/verify.py', *common, out, '--num', 1, '--tolerance', 1e-6]
+    assert call_tool(*verify) == f'error: scores of {out} differ by more than 1e-06'
+    pt2 = ['--out', run / 'a.pt2', '--format', 'torch-export', '--half']
+    capsys.readouterr()
+    assert call_tool('tools/deploy/export.py', *common, *pt2) == 2
+    assert '--half is for --format onnx' in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- predicting with the file
+
+
+def test_an_exported_file_predicts_as_the_checkpoint_does(
+    run, photos, exported, checkpoint, capsys
+):
+    def results(weights):
+        arguments = [*photos, '--checkpoint', weights, '--out', run / 'by', '--topk', 2]
+        assert call_tool('tools/infer.py', *arguments) is None
+        record = json.loads((run / 'by/predictions.json').read_text())
+        with (run / 'by/scores.csv').open(encoding='utf-8') as file:
+            return record, list(csv.reader(file))
+
+    (record, rows), (_, expected_rows) = results(exported), results(checkpoint)
+    assert record['checkpoint'] == str(exported) and record['precision'] == 'float32'
+    assert record['classes'] == CLASSES and not record['failed']
+    for row, other in zip(rows, expected_rows, strict=True):
+        assert row[:2] == other[:2]
+        if row is not rows[0]:
+            np.testing.assert_allclose(np.float64(row[2:]), np.float64(other[2:]), atol=1e-5)
+    inferencer, reference = MultiLabelInferencer(exported), MultiLabelInferencer(checkpoint)
+    pixels = cv2.imread(photos[0])
+    for thr in (0.3, 0.5):
+        assert inferencer(pixels, thr=thr).names == reference(pixels, thr=thr).names
+    outcome = dict(inferencer.stream([*photos[:1], 'missing.jpg'], attention=True))
+    assert 'no attention to show' in str(outcome[photos[0]])
+    assert 'image not found' in str(outcome['missing.jpg'])
+
+
+def with_metadata(exported, path, **entries):
+    """A copy of an exported file whose metadata are others."""
+    model = onnx.load(exported)
+    kept = {entry.key: entry.value for entry in model.metadata_props} | entries
+    onnx.helper.set_model_props(model, {key: value for key, value in kept.items() if value})
+    onnx.save(model, path)
+    return path
+
+
+def recipe(exported, **changes):
+    (entry,) = (e for e in onnx.load(exported).metadata_props if e.key == 'preprocessing')
+    return dict(preprocessing=json.dumps(json.loads(entry.value) | changes))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda file: dict(classes=''), 'its classes must be a list of names'),
+        (lambda file: dict(classes='[1, 2]'), 'its classes must be a list of names'),
+        (lambda file: dict(classes='["a"'), 'the classes in .*bad.onnx: not JSON'),
+        (lambda file: dict(preprocessing=''), 'has no size of images: None'),
+        (lambda file: recipe(file, resize=None), 'more than one plain resize: predict with the'),
+        (lambda file: recipe(file, size=[10**6, 10**6]), 'has images of 1000000 x 1000000 pixels'),
+        (lambda file: recipe(file, reduce_to='x'), "reduce_to must be a number of pixels, got 'x'"),
+        (lambda file: recipe(file, reduce_to=0), 'reduce_to must be a number of pixels, got 0'),
+        (
+            lambda file: dict(thresholds='{"thresholds": {"cat": 2}}'),
+            'has no threshold for 4 classes',
+        ),
+    ],
+)
+def test_a_file_with_other_metadata_is_refused_in_one_line(exported, tmp_path, change, message):
+    bad = with_metadata(exported, tmp_path / 'bad.onnx', **change(exported))
+    with pytest.raises(ValueError, match='^[^\n]*bad.onnx[^\n]*$') as refusal:
+        MultiLabelInferencer(bad)
+    assert re.search(message, str(refusal.value)), refusal.value
+
+
+def test_an_exported_file_takes_no_option_that_it_could_not_obey(exported, photos, tmp_path):
+    for options in (dict(config='config.py'), dict(device='cuda'), dict(precision='bfloat16')):
+        with pytest.raises(ValueError, match='has its own config and precision, and computes on'):
+            MultiLabelInferencer(exported, **options)
+    with pytest.raises(FileNotFoundError):
+        MultiLabelInferencer(tmp_path / 'missing.onnx')
+    os.mkfifo(tmp_path / 'pipe.onnx')  # opening it would wait for ever
+    with pytest.raises(ValueError, match='pipe.onnx: not a regular file'):
+        MultiLabelInferencer(tmp_path / 'pipe.onnx')
+    fewer = with_metadata(exported, tmp_path / 'fewer.onnx', classes=json.dumps(CLASSES[:4]))
+    ((_, outcome),) = MultiLabelInferencer(fewer).stream(photos[:1])
+    assert '(1, 5) scores of 4 classes' in str(outcome)
 
 
 def test_a_size_that_depends_on_the_image_must_be_given(run):
