@@ -62,6 +62,8 @@ NEW_OPTIONS = {
         *('--split-column', '--unknown', '--unlisted'),
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
+    'deploy/export.py': {'--half'},
+    'publish_model.py': {'--format', '--pred'},
 }
 RENAMED_OPTIONS = {
     **dict.fromkeys(('--thr', '--thr-file', '--thresholds'), '--threshold'),

@@ -4,6 +4,7 @@ from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.model import BaseModel
 from mmpretrain.models import ResNet
 
+from mlic.engine.runner.precision import prepare_for
 from mlic.models.backbones.efficientnet_lite import EfficientNetLite
 
 # in these each BatchNorm directly follows its convolution, which fuse_conv_bn takes for granted
@@ -23,3 +24,9 @@ def fold_batch_norm(model: BaseModel) -> BaseModel:
     if isinstance(model.backbone, FOLDABLE):
         model.backbone = fuse_conv_bn(model.backbone)
     return model
+
+
+def make_ready(model: BaseModel, precision: str) -> BaseModel:
+    """Make a model ready to predict in a precision, as fast as it goes there; it is changed."""
+    in_float32 = precision == 'float32'
+    return fold_batch_norm(model) if in_float32 else prepare_for(precision, model)

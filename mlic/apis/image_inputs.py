@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -161,3 +162,15 @@ def as_its_own(name: str, error: Exception) -> ImageReadError:
     fault = ImageReadError(f'{name}: not predicted ({type(error).__name__}: {text})')
     fault.__cause__ = error
     return fault
+
+
+def input_name(source: ImageInput, index: int | None) -> str:
+    """What an image is called: its path or address, else its place."""
+    if isinstance(source, (str, Path)):
+        return str(source)
+    return 'the image' if index is None else f'image {index} (from 0)'
+
+
+def picture_name(source: str) -> str:
+    """A name for a picture of an image, without extension, that every file system takes."""
+    return re.sub(r'[^\w .,()+-]', '_', Path(source).stem)[:60]  # 240 bytes: an address may be long

@@ -1,9 +1,9 @@
 """Predict the labels of images: B images, C classes, h x w attention cells."""
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_to_draw
+from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.runner.precision import (
     autocast_to,
     predict_on_host,
-    prepare_for,
     usable_precision,
 )
 from mlic.engine.runner.tta import TTA, parse_tta
@@ -33,17 +33,20 @@ from mlic.files import write_picture
 from mlic.image_reader import ImageReadError
 from mlic.visualization.multi_label_visualizer import draw_sample
 
-from .folding import fold_batch_norm
+from .folding import make_ready
 from .image_inputs import (
     ImageInput,
     as_its_own,
+    input_name,
     input_pipeline,
     list_inputs,
+    picture_name,
     portable,
     shapes,
     to_pixels,
 )
 from .model_outputs import predict_batch
+from .onnx_model import ONNX, OnnxModel
 from .open_run import open_run
 from .prediction import Prediction, decide
 from .stored_config import refuse_stored
@@ -58,7 +61,7 @@ class MultiLabelInferencer:
 
     Args:
         checkpoint (str | Path): Work directory; or checkpoint, such as a published one: its file
-            or address.
+            or address; or ``.onnx`` file of ``export.py``, see :class:`.OnnxModel`.
         config (str | Path | Config, optional): Config file. Defaults to None: the one that the
             checkpoint holds.
         device (str, optional): Defaults to None: the GPU if there is one.
@@ -104,6 +107,18 @@ class MultiLabelInferencer:
         tta: str | Sequence[str] | TTA | None = None,
     ) -> None:
         self.tta = parse_tta(tta)
+        self._autocast = nullcontext
+        if str(checkpoint).endswith(ONNX):
+            if config or device not in (None, 'cpu') or precision != 'float32' or self.tta:
+                raise ValueError(
+                    f'{checkpoint} has its own config, precision and size, and computes on the CPU'
+                )
+            self.model = OnnxModel(checkpoint)
+            self.checkpoint = FoundCheckpoint(str(checkpoint))
+            self.config, self.precision = self.model.config, self.model.precision
+            self.classes, self.thresholds = self.model.classes, self.model.thresholds
+            self.pipeline = input_pipeline(self.config, self.tta)
+            return
         options = dict(stage=stage, device=device, allow_imports=allow_imports)
         run = open_run(checkpoint, config, **options)
         self.checkpoint, self.config = run.checkpoint, run.config
@@ -111,12 +126,10 @@ class MultiLabelInferencer:
         with refuse_stored(run.checkpoint.path) if config is None else nullcontext():
             self.pipeline = input_pipeline(run.config, self.tta)
         self.precision = usable_precision(precision, run.model)
-        if self.precision == 'float32':
-            self.model = fold_batch_norm(run.model)
-        else:
-            self.model = prepare_for(self.precision, run.model)
+        self.model = make_ready(run.model, self.precision)
         predict_on_host(self.model)
         self.tta.check_model(self.model)
+        self._autocast = partial(autocast_to, self.precision, self.model)
         if self.thresholds:
             print_log(f'thresholds: {self.thresholds}', 'current')
 
@@ -233,7 +246,7 @@ class MultiLabelInferencer:
     ) -> Iterator[tuple[str, ImageInput, DataSample | ImageReadError]]:
         """Name, input and outcome of each."""
         named = (
-            (_name(source, None if single else index), source)
+            (input_name(source, None if single else index), source)
             for index, source in enumerate(sources)
         )
         taken: deque[list] = deque()
@@ -274,7 +287,7 @@ class MultiLabelInferencer:
     ) -> list[DataSample | ImageReadError]:
         """Images of one size; where the model fails with all of them together, one by one."""
         try:
-            with autocast_to(self.precision, self.model):
+            with self._autocast():
                 samples = predict_batch(
                     self.model, default_collate([item for _, item in pairs]), self.tta, attention
                 )
@@ -304,14 +317,3 @@ class MultiLabelInferencer:
         scores = [round(score, 6) for score in outcome.pred_score.tolist()]
         labels = tuple((self.classes[k], scores[k]) for k in outcome.pred_label.tolist())
         return Prediction(name, labels, dict(zip(self.classes, scores)))
-
-
-def _name(source: ImageInput, index: int | None) -> str:
-    if isinstance(source, (str, Path)):
-        return str(source)
-    return 'the image' if index is None else f'image {index} (from 0)'
-
-
-def picture_name(source: str) -> str:
-    """A name for a picture of an image, without extension, that every file system takes."""
-    return re.sub(r'[^\w .,()+-]', '_', Path(source).stem)[:60]  # 240 bytes: an address may be long

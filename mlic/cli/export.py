@@ -2,18 +2,18 @@
 
 The exported model takes RGB images (B, 3, H, W), uint8, any B, and gives scores (B, C) from 0 to
 1: colour order, normalisation and sigmoid are inside. Class names, their thresholds, image size and
-kind of resize are in its metadata. What only training needs is not in the file.
+kind of resize are in its metadata. What only training needs is not in the file. With --half the
+network is in float16, and the scores in float32.
 """
 
 import argparse
-import importlib.util
 import json
 import logging
 import shutil
-import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import MMLogger
@@ -23,6 +23,10 @@ from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
+from mlic.packages import require
+
+if TYPE_CHECKING:
+    import onnxscript.ir
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the weights
@@ -35,6 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
     parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
+    parser.add_argument('--half', action='store_true', help='float16, for --format onnx (float32)')
     parser.add_argument(
         '--size',
         type=arguments.at_least(1),
@@ -48,6 +53,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'--format {args.format} writes a {SUFFIXES[args.format]} file: {args.out}')
     if args.opset and args.format != 'onnx':
         parser.error('--opset is for --format onnx')
+    if args.half and args.format != 'onnx':
+        parser.error('--half is for --format onnx')
     return args
 
 
@@ -59,6 +66,7 @@ def export(args: argparse.Namespace) -> str:
     metadata = dict(
         classes=json.dumps(run.classes, ensure_ascii=False),
         preprocessing=json.dumps(describe_input(run.config, size)),
+        precision='float16' if args.half else 'float32',
     )
     thresholds = arguments.model_thresholds(args.threshold, run.thresholds, run.classes)
     if thresholds:
@@ -72,7 +80,7 @@ def export(args: argparse.Namespace) -> str:
         # strict: the other mode takes len(tensor) for a constant, and the batch with it
         program = torch.export.export(scores, (example,), dynamic_shapes=shapes, strict=True)
         if args.format == 'onnx':
-            write_onnx(program, metadata, args.out, args.opset)
+            write_onnx(program, metadata, args.out, args.opset, args.half)
         else:
             with atomic_write(args.out) as file:
                 torch.export.save(program, file, extra_files=metadata)
@@ -81,7 +89,11 @@ def export(args: argparse.Namespace) -> str:
 
 
 def write_onnx(
-    program: torch.export.ExportedProgram, metadata: dict, out: Path, opset: int | None
+    program: torch.export.ExportedProgram,
+    metadata: dict,
+    out: Path,
+    opset: int | None,
+    half: bool = False,
 ) -> None:
     """Translate to ONNX; one file, unless it would be too large for the format."""
     logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it tells of each folded constant
@@ -97,6 +109,8 @@ def write_onnx(
     )
     for node in onnx_program.model.graph.all_nodes():
         node.metadata_props.clear()  # where it stands in the Python files of this machine
+    if half:
+        onnx_program.model = to_half(onnx_program.model)
     onnx_program.model.metadata_props.update(metadata)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}-') as folder:
@@ -107,12 +121,30 @@ def write_onnx(
                 shutil.copyfileobj(source, file)
 
 
+def to_half(model: 'onnxscript.ir.Model') -> 'onnxscript.ir.Model':
+    """The same graph in float16, from the images, uint8, to the logits."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxscript import ir
+
+    # the types of all values are in the graph; shape inference takes no more than 2 GB
+    options = dict(keep_io_types=True, disable_shape_infer=True)
+    proto = convert_float_to_float16(ir.to_proto(model), **options)
+    # it ends in a sigmoid, in which high scores would become the same, and a cast: swap the two
+    cast, sigmoid = proto.graph.node.pop(), proto.graph.node.pop()
+    if [sigmoid.op_type, cast.op_type] != ['Sigmoid', 'Cast']:
+        raise RuntimeError(f'the graph ends in {sigmoid.op_type} and {cast.op_type}')
+    cast.input[0], cast.output[0] = sigmoid.input[0], 'logits'
+    sigmoid.input[0], sigmoid.output[0] = 'logits', 'scores'
+    proto.graph.node.extend([cast, sigmoid])
+    return ir.from_proto(proto)
+
+
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     MMLogger.get_instance('export', log_level='WARNING')
-    for package in ('onnx', 'onnxscript') if args.format == 'onnx' else ():
-        if importlib.util.find_spec(package) is None:
-            sys.exit(f"{package} is not installed: pip install -e '.[deploy]'")
+    packages = ('onnx', 'onnxscript', *['onnxruntime'] * args.half)
+    for package in packages if args.format == 'onnx' else ():
+        require(package, 'deploy', 'export to ONNX')
     description = export(args)
     print(f'{args.out}: {description}')

@@ -18,8 +18,9 @@ from mmengine.logging import MMLogger
 from mmpretrain.structures import DataSample
 from rich.progress import track
 
+from mlic.apis.image_inputs import picture_name
 from mlic.apis.image_sources import collect_images
-from mlic.apis.inferencer import MultiLabelInferencer, picture_name
+from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.folder_lock import lock_folder
@@ -44,7 +45,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='SRC',
         help='image file, folder (at any depth), quoted pattern such as "a/**/*.jpg", or address',
     )
-    arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True)
+    what = 'checkpoint or .onnx file; or a work directory: its best (else latest) checkpoint'
+    arguments.add_checkpoint_arguments(parser, '--checkpoint', required=True, help=what)
     arguments.add_stored_config_arguments(parser)
     decision = parser.add_mutually_exclusive_group()
     arguments.add_own_threshold_argument(decision, 'lowest score of a predicted label')

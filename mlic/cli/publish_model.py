@@ -3,8 +3,8 @@
 Kept are the weights that prediction needs (the averaged ones, where training averages), the names
 of the classes, their thresholds and the config. Optimizer, schedule, logs, projector, prototypes,
 memory bank, absolute paths of the machine and services that take logs (WandB, MLflow) are not.
-Writes <config>-<first 8 digits of the file's SHA-256>.pth and beside it, with the same name, the
-config for prediction (.py).
+Writes <config>-<first 8 digits of the file's SHA-256>.pth (or .safetensors) and beside it, with the
+same name, the config for prediction (.py), and a model card (README.md).
 """
 
 import argparse
@@ -18,10 +18,15 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from mlic.apis.model_card import model_card
 from mlic.apis.open_run import OpenRun, open_run
 from mlic.apis.stored_config import read_stored_config
 from mlic.cli import arguments
+from mlic.engine.checkpoints.safetensors_file import to_safetensors
 from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.predictions import read_predictions
+from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.summary import Report, evaluate_block
 from mlic.files import atomic_write
 from mlic.literals import write_literals
 
@@ -29,6 +34,8 @@ PRIVATE = ('work_dir', 'load_from', 'load_from_classes', 'resume', 'launcher', '
 # visualization backends that write files of this machine
 LOCAL_BACKENDS = ('LocalVisBackend', 'TensorboardVisBackend')
 KEPT_META = ('epoch', 'iter', 'seed', 'dataset_meta')
+FORMATS = ('pth', 'safetensors')
+CARD = 'README.md'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -37,15 +44,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
     arguments.add_stored_config_arguments(parser)
     arguments.add_stored_threshold_argument(parser)
+    parser.add_argument('--format', choices=FORMATS, default='pth', help='(%(default)s)')
+    parser.add_argument(
+        '--pred',
+        type=Path,
+        metavar='PRED.npz',
+        help='predictions of test.py --out, for the metrics in the model card (none in it)',
+    )
     return parser.parse_args(argv)
 
 
 def publish(args: argparse.Namespace) -> Path:
-    """Write both files; returns the checkpoint's path.
+    """Write the three files; returns the checkpoint's path.
 
     Raises:
         FileExistsError: If one of them is there.
-        ValueError: If a config cannot be written as plain values.
+        ValueError: If a config cannot be written as plain values, or predictions are of other
+            classes.
     """
     options = dict(stage=args.stage, device='cpu', allow_imports=args.allow_import)
     run = open_run(args.source, args.config, **options)
@@ -54,26 +69,49 @@ def publish(args: argparse.Namespace) -> Path:
     thresholds = arguments.model_thresholds(args.threshold, run.thresholds, run.classes)
     run = run._replace(thresholds=thresholds)
     if args.config is None:
-        trained = read_stored_config(run.meta, source, args.allow_import)
+        # of what was published before, too
+        stored = dict(cfg=run.meta.get('training_cfg', run.meta.get('cfg')))
+        trained = read_stored_config(stored, source, args.allow_import)
     else:
         trained = Config.fromfile(args.config)
     name = config_name(args.config, run.meta, source)
-    content = pack(run, without_private(trained))
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    target = args.target / f'{name}-{digest[:8]}.pth'
-    config_file = target.with_suffix('.py')
-    for path in (target, config_file):
+    trained = without_private(trained)
+    report = measured(args.pred, run.classes) if args.pred else None
+    content = pack(run, trained)
+    data = to_bytes(content, args.format)
+    digest = hashlib.sha256(data).hexdigest()
+    target = args.target / f'{name}-{digest[:8]}.{args.format}'
+    pred = args.pred.name if args.pred else ''
+    files = {
+        target.with_suffix('.py'): content['meta']['cfg'].encode(),
+        target.with_name(CARD): model_card(name, target.name, run, trained, report, pred).encode(),
+        target: data,
+    }
+    for path in files:
         if path.exists():
             raise FileExistsError(f'{path} exists: it is not overwritten')
-    for path, data in (
-        (config_file, content['meta']['cfg'].encode()),
-        (target, buffer.getvalue()),
-    ):
+    for path, data in files.items():
         with atomic_write(path) as file:
             file.write(data)
     return target
+
+
+def to_bytes(content: dict, file_format: str) -> bytes:
+    """The content of the file."""
+    if file_format == 'safetensors':
+        return to_safetensors(**content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def measured(path: Path, classes: list[str]) -> Report:
+    """The metrics of predictions under every protocol, the first of which is 'standard'."""
+    block, names = read_predictions(path)
+    if names != classes:
+        raise ValueError(f'{path}: its classes are not those of the checkpoint')
+    protocols = sorted(PROTOCOLS.values(), key=lambda protocol: protocol.name != 'standard')
+    return evaluate_block(block, names, protocols)
 
 
 def pack(run: OpenRun, trained: Config) -> dict:
@@ -145,3 +183,4 @@ def main(argv: list[str] | None = None) -> None:
     target = publish(args)
     print(f'{target}: {os.path.getsize(target) / 1e6:.1f} MB')
     print(f'{target.with_suffix(".py")}: its config')
+    print(f'{target.with_name(CARD)}: its model card')

@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
 from mlic import files
+from mlic.apis.onnx_model import OnnxModel
 from mlic.apis.stored_config import read_stored_config
 from mlic.cli import plot, verify_export
 from mlic.cli.corel5k_to_json import read_split, read_words
@@ -32,6 +34,8 @@ from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.own_json import MultiLabelDataset
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.safetensors_file import SUFFIX, to_safetensors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.thresholds import read_thresholds
@@ -389,6 +393,84 @@ def prototypes_oracle(root):
     return (array[0] if array.ndim == 3 and len(array) == 1 else array).tolist()
 
 
+def write_tensors(root):
+    tensors = dict(w=torch.arange(4.0).reshape(2, 2), n=torch.tensor(3), h=torch.ones(2).half())
+    meta = dict(epoch=2, dataset_meta=dict(classes=['cat', 'straße']), cfg='a = 1\n')
+    (root / 'x.safetensors').write_bytes(to_safetensors(tensors, meta))
+
+
+def tensors_of(root):
+    content = read_checkpoint(root / 'x.safetensors')
+    tensors = {
+        name: (list(value.shape), value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        for name, value in content['state_dict'].items()
+    }
+    return tensors, content['meta']
+
+
+def tensors_oracle(root):
+    content = (root / 'x.safetensors').read_bytes()
+    start = 8 + int.from_bytes(content[:8], 'little')
+    header, data = json.loads(content[8:start]), content[start:]
+    meta = json.loads((header.pop('__metadata__', None) or {}).get('meta', '{}'))
+    return {
+        name: (item['shape'], data[slice(*item['data_offsets'])]) for name, item in header.items()
+    }, meta
+
+
+RECIPE = dict(size=[4, 6], resize='bilinear', reduce_to=None, mean=[1.5], transforms=[{'a': 1}])
+
+
+def write_recipe(root):
+    (root / 'recipe.json').write_text(json.dumps(RECIPE))
+
+
+def recipe_of(root):
+    """The transforms that a model exported with this recipe asks for."""
+    onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
+    pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
+    values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ('images', 'scores')]
+    node = onnx.helper.make_node('Identity', ['images'], ['scores'])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], 'g', values[:1], values[1:]), ir_version=10
+    )
+    text = (root / 'recipe.json').read_bytes().decode('utf-8', 'replace')
+    onnx.helper.set_model_props(model, dict(classes='["cat"]', preprocessing=text))
+    onnx.save(model, root / 'recipe.json.onnx')
+    load, resize, _ = OnnxModel(root / 'recipe.json.onnx').config.test_dataloader.dataset.pipeline
+    return resize.scale, load.reduce_to
+
+
+def recipe_oracle(root):
+    recipe = json.loads((root / 'recipe.json').read_bytes().decode('utf-8', 'replace'))
+    assert recipe['resize'] == 'bilinear'
+    return tuple(recipe['size'][::-1]), recipe.get('reduce_to')
+
+
+def write_header(root):
+    write_tensors(root)
+    content = (root / 'x.safetensors').read_bytes()
+    start = 8 + int.from_bytes(content[:8], 'little')
+    (root / 'header.json').write_bytes(content[8:start])
+    (root / 'data').write_bytes(content[start:])
+
+
+def with_header(read):
+    """After somebody has put another header, whole, before the tensors."""
+
+    def read_it(root):
+        header, data = (root / 'header.json').read_bytes(), (root / 'data').read_bytes()
+        size = len(header).to_bytes(8, 'little')
+        (root / 'x.safetensors').write_bytes(size + header + data)
+        try:
+            return read(root)
+        except ValueError as error:
+            assert 'x.safetensors' in str(error)
+            raise ValueError(str(error).replace('x.safetensors', 'header.json')) from error
+
+    return read_it
+
+
 CONFIG = """model = dict(type='ImageClassifier', head=dict(type='SADCLHead', num_classes=3))
 optim_wrapper = dict(optimizer=dict(lr=0.1, betas=(0.9, 0.999)))
 work_dir = 'work_dirs/a'
@@ -483,6 +565,11 @@ READERS = {
         lambda root: read_prototypes(root / 'p.npy').tolist(),
         prototypes_oracle,
     ),
+    'safetensors': Reader('x.safetensors', write_tensors, tensors_of, tensors_oracle),
+    'header of safetensors': Reader(
+        'header.json', write_header, with_header(tensors_of), with_header(tensors_oracle)
+    ),
+    'recipe of an exported model': Reader('recipe.json', write_recipe, recipe_of, recipe_oracle),
     'stored config': Reader('meta.txt', write('meta.txt', CONFIG), config_of, None),
 }
 
@@ -602,6 +689,8 @@ def damage(reader, content):
     name = reader.file
     if name.endswith(('.npy', '.npz')):
         return some.one_of(*ways, damaged_arrays(name))
+    if name.endswith(SUFFIX):
+        return some.one_of(*ways)
     ways += [damaged_text(content)] * 2
     if name.endswith('.json') and name != 'scalars.json':
         ways += [damaged_json(content.decode())] * 3
@@ -626,6 +715,8 @@ def quiet():
 @pytest.mark.parametrize('name', READERS)
 @pytest.mark.parametrize('examples', [30, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_damaged_file_is_read_right_or_refused_by_name_in_one_line(tmp_path, examples, name):
+    if 'safetensors' in name:
+        pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
     reader = READERS[name]
     reader.write(tmp_path)
     path = tmp_path / reader.file

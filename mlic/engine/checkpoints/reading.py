@@ -16,6 +16,7 @@ from mmengine.runner import CheckpointLoader
 from mlic.engine.mmengine_internals import loader_schemes
 
 from .downloads import look_for_weights
+from .safetensors_file import SUFFIX, read_safetensors
 
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
 # what readers rely on; each may be missing, or None
@@ -54,8 +55,10 @@ def read_checkpoint(
     loaded as a pickle, which may run any code.
 
     Args:
-        path (str | Path): The checkpoint, in torch's zip format or in the one before it.
-        map_location (object): torch.load's. Defaults to 'cpu'.
+        path (str | Path): The checkpoint, in torch's zip format or in the one before it; or
+            ``.safetensors``.
+        map_location (object): torch.load's; tensors of ``.safetensors`` stay on the CPU. Defaults
+            to 'cpu'.
         mmap (bool): Leave the tensors on the disk until they are used, where the format allows.
             Defaults to False.
 
@@ -65,6 +68,13 @@ def read_checkpoint(
         OSError: If there is no such file, or it cannot be opened.
     """
     path = Path(path)
+    if path.suffix == SUFFIX:
+        try:
+            content = read_safetensors(path)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        _check_parts(content, path)
+        return content
     if mmap:  # torch maps its zip format only
         with path.open('rb') as file:
             mmap = file.read(4) == b'PK\x03\x04'
@@ -118,6 +128,8 @@ def _make_safe(loader: Callable) -> Callable:
 
     @functools.wraps(loader)  # mmengine writes the name of the function to the log
     def load(filename: str, map_location: object = None) -> dict:
+        if str(filename).endswith(SUFFIX):
+            raise CheckpointError(f'{filename}: download it, and give the file')
         look_for_weights(filename)  # all processes, before one of them waits for another's download
         if is_trusted():
             return loader(filename, map_location)

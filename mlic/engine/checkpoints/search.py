@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mlic.files import read_text
 
 from .reading import CheckpointError, read_checkpoint
+from .safetensors_file import SUFFIX
 
 LAST = 'last_checkpoint'  # mmengine's file with the name of one
 # in the message hub: when each process that led to a checkpoint began to train, in seconds
@@ -73,7 +74,7 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     best = [_read_record(file) for file in sorted(given.glob('best_*.pth'))]
     if best:
         return _choose(best, stage)
-    files = list(given.glob('*.pth'))
+    files = [file for suffix in ('.pth', SUFFIX) for file in given.glob(f'*{suffix}')]
     if len(files) == 1 and not os.path.lexists(given / LAST):
         return _read_record(files[0])
     latest = find_resumable(given)

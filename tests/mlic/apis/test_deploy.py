@@ -1,6 +1,7 @@
 """Exported and published models: the same scores without what only training needs."""
 
 import contextlib
+import csv
 import hashlib
 import io
 import json
@@ -19,15 +20,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.apis.model_card import model_card
 from mlic.apis.open_run import open_run
 from mlic.cli import export, publish_model
 from mlic.cli.verify_export import check_metadata, open_model
 from mlic.engine.checkpoints.reading import TRUST, read_checkpoint
+from mlic.engine.checkpoints.safetensors_file import to_safetensors
+from mlic.evaluation.matrices import Block
+from mlic.evaluation.predictions import save_predictions
+from mlic.evaluation.protocols import PROTOCOLS
+from mlic.evaluation.summary import evaluate_block
+from mlic.literals import parse_literals
 from tests.helpers import ROOT, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
 
@@ -218,6 +227,107 @@ class Double(torch.nn.Module):
         return 2 * x
 
 
+def test_half_the_bytes_give_nearly_the_same_scores_in_float32(
+    run, documented, model, batch, capsys
+):
+    out = documented / 'half.onnx'
+    kinds = {weight.data_type for weight in onnx.load(out).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds and onnx.TensorProto.FLOAT not in kinds
+    (found,) = onnxruntime.InferenceSession(str(out)).run(None, {'images': batch.flip(1).numpy()})
+    assert found.dtype == np.float32
+    assert (found.astype(np.float16) != found).any()  # the sigmoid is not in float16
+    # eleven bits of each layer's activations
+    torch.testing.assert_close(torch.from_numpy(found), scores_of(model, batch), rtol=0, atol=0.01)
+    common = [run / 'config.py', run / 'work_dirs/run']
+    verify = ['tools/deploy/verify.py', *common, out, '--num', 1, '--tolerance', 1e-6]
+    assert call_tool(*verify) == f'error: scores of {out} differ by more than 1e-06'
+    pt2 = ['--out', run / 'a.pt2', '--format', 'torch-export', '--half']
+    capsys.readouterr()
+    assert call_tool('tools/deploy/export.py', *common, *pt2) == 2
+    assert '--half is for --format onnx' in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- predicting with the file
+
+
+def test_an_exported_file_predicts_as_the_checkpoint_does(
+    run, photos, exported, checkpoint, capsys
+):
+    def results(weights):
+        arguments = [*photos, '--checkpoint', weights, '--out', run / 'by', '--topk', 2]
+        assert call_tool('tools/infer.py', *arguments) is None
+        record = json.loads((run / 'by/predictions.json').read_text())
+        with (run / 'by/scores.csv').open(encoding='utf-8') as file:
+            return record, list(csv.reader(file))
+
+    (record, rows), (_, expected_rows) = results(exported), results(checkpoint)
+    assert record['checkpoint'] == str(exported) and record['precision'] == 'float32'
+    assert record['classes'] == CLASSES and not record['failed']
+    for row, other in zip(rows, expected_rows, strict=True):
+        assert row[:2] == other[:2]
+        if row is not rows[0]:
+            np.testing.assert_allclose(np.float64(row[2:]), np.float64(other[2:]), atol=1e-5)
+    inferencer, reference = MultiLabelInferencer(exported), MultiLabelInferencer(checkpoint)
+    pixels = cv2.imread(photos[0])
+    for thr in (0.3, 0.5):
+        assert inferencer(pixels, thr=thr).names == reference(pixels, thr=thr).names
+    outcome = dict(inferencer.stream([*photos[:1], 'missing.jpg'], attention=True))
+    assert 'no attention to show' in str(outcome[photos[0]])
+    assert 'image not found' in str(outcome['missing.jpg'])
+
+
+def with_metadata(exported, path, **entries):
+    """A copy of an exported file whose metadata are others."""
+    model = onnx.load(exported)
+    kept = {entry.key: entry.value for entry in model.metadata_props} | entries
+    onnx.helper.set_model_props(model, {key: value for key, value in kept.items() if value})
+    onnx.save(model, path)
+    return path
+
+
+def recipe(exported, **changes):
+    (entry,) = (e for e in onnx.load(exported).metadata_props if e.key == 'preprocessing')
+    return dict(preprocessing=json.dumps(json.loads(entry.value) | changes))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda file: dict(classes=''), 'its classes must be a list of names'),
+        (lambda file: dict(classes='[1, 2]'), 'its classes must be a list of names'),
+        (lambda file: dict(classes='["a"'), 'the classes in .*bad.onnx: not JSON'),
+        (lambda file: dict(preprocessing=''), 'has no size of images: None'),
+        (lambda file: recipe(file, resize=None), 'more than one plain resize: predict with the'),
+        (lambda file: recipe(file, size=[10**6, 10**6]), 'has images of 1000000 x 1000000 pixels'),
+        (lambda file: recipe(file, reduce_to='x'), "reduce_to must be a number of pixels, got 'x'"),
+        (lambda file: recipe(file, reduce_to=0), 'reduce_to must be a number of pixels, got 0'),
+        (
+            lambda file: dict(thresholds='{"thresholds": {"cat": 2}}'),
+            'has no threshold for 4 classes',
+        ),
+    ],
+)
+def test_a_file_with_other_metadata_is_refused_in_one_line(exported, tmp_path, change, message):
+    bad = with_metadata(exported, tmp_path / 'bad.onnx', **change(exported))
+    with pytest.raises(ValueError, match='^[^\n]*bad.onnx[^\n]*$') as refusal:
+        MultiLabelInferencer(bad)
+    assert re.search(message, str(refusal.value)), refusal.value
+
+
+def test_an_exported_file_takes_no_option_that_it_could_not_obey(exported, photos, tmp_path):
+    for options in (dict(config='config.py'), dict(device='cuda'), dict(precision='bfloat16')):
+        with pytest.raises(ValueError, match='has its own config and precision, and computes on'):
+            MultiLabelInferencer(exported, **options)
+    with pytest.raises(FileNotFoundError):
+        MultiLabelInferencer(tmp_path / 'missing.onnx')
+    os.mkfifo(tmp_path / 'pipe.onnx')  # opening it would wait for ever
+    with pytest.raises(ValueError, match='pipe.onnx: not a regular file'):
+        MultiLabelInferencer(tmp_path / 'pipe.onnx')
+    fewer = with_metadata(exported, tmp_path / 'fewer.onnx', classes=json.dumps(CLASSES[:4]))
+    ((_, outcome),) = MultiLabelInferencer(fewer).stream(photos[:1])
+    assert '(1, 5) scores of 4 classes' in str(outcome)
+
+
 def test_a_size_that_depends_on_the_image_must_be_given(run):
     cfg = Config.fromfile(run / 'config.py')
     assert input_size(cfg) == (SIZE, SIZE)
@@ -392,15 +502,123 @@ def test_publishing_is_reproducible_and_overwrites_nothing(run, published, tmp_p
     assert call_tool('tools/publish_model.py', *arguments) is None
     (again,) = tmp_path.glob('*.pth')
     assert again.name == published.name
-    text = again.with_suffix('.py').read_text()
-    for kept in (again, again.with_suffix('.py')):
-        gone = {again, again.with_suffix('.py')} - {kept}
-        gone.pop().unlink(missing_ok=True)
+    assert 'SADCLHead' in again.with_suffix('.py').read_text()
+    written = {again, again.with_suffix('.py'), tmp_path / 'README.md'}
+    for kept in written:
+        for path in written:
+            path.unlink(missing_ok=True)
         kept.write_text('kept')
-        assert 'it is not overwritten' in call_tool('tools/publish_model.py', *arguments)
-        assert kept.read_text() == 'kept'
-        again.write_text('')
-    assert 'SADCLHead' in text
+        message = call_tool('tools/publish_model.py', *arguments)
+        assert f'{kept} exists: it is not overwritten' in message
+        assert os.listdir(tmp_path) == [kept.name] and kept.read_text() == 'kept'
+
+
+def test_a_safetensors_file_is_taken_like_the_pth_file(run, with_thresholds, tmp_path):
+    pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
+    names = set()
+    for folder in (tmp_path / 'a', tmp_path / 'b'):
+        arguments = [run / 'given', folder, '--format', 'safetensors']
+        assert call_tool('tools/publish_model.py', *arguments) is None
+        names |= {path.name for path in folder.glob('*.safetensors')}
+    (name,) = names  # the same bytes each time
+    found, expected = (read_checkpoint(path) for path in (folder / name, with_thresholds))
+    assert found['state_dict'].keys() == expected['state_dict'].keys()
+    for key, value in expected['state_dict'].items():
+        torch.testing.assert_close(found['state_dict'][key], value, rtol=0, atol=0)
+    assert found['meta'] == json.loads(json.dumps(expected['meta']))
+    opened = open_run(folder)  # the only checkpoint in it
+    assert opened.checkpoint.path == str(folder / name)
+    assert opened.thresholds.values == expected['meta']['thresholds']['thresholds']
+    assert call_tool('tools/publish_model.py', folder, tmp_path / 'back') is None
+    (back,) = (tmp_path / 'back').glob('*.pth')
+    assert read_checkpoint(back)['meta'] == found['meta']
+
+
+def test_safetensors_hold_what_comes_back_and_need_their_package(monkeypatch, tmp_path):
+    pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
+    tied = torch.arange(3.0)
+    content = to_safetensors(dict(a=tied, b=tied[1:]), {})
+    (tmp_path / 'x.safetensors').write_bytes(content)
+    found = read_checkpoint(tmp_path / 'x.safetensors')
+    assert found['state_dict']['b'].tolist() == [1, 2] and found['meta'] == {}
+    for meta in ({'a': {1: 'one'}}, {'a': np.zeros(2)}):
+        with pytest.raises(ValueError, match='plain values only: [^\n]*$'):
+            to_safetensors({}, meta)
+    with pytest.raises(ValueError, match='http://a/x.safetensors: download it'):
+        open_run('http://a/x.safetensors')
+    monkeypatch.setattr('mlic.packages._is_importable', lambda module: False)
+    for use in (lambda: to_safetensors({}, {}), lambda: open_run(tmp_path / 'x.safetensors')):
+        with pytest.raises(ImportError, match="safetensors file needs the extra 'deploy'"):
+            use()
+
+
+# ---------------------------------------------------------------- the model card
+
+
+def parts_of(card):
+    """Front matter and text of a model card."""
+    _, front, text = card.split('---\n', 2)
+    return yaml.safe_load(front), text
+
+
+def test_the_card_of_a_published_file_says_what_is_known_and_no_more(run, published, capsys):
+    front, text = parts_of((published.parent / 'README.md').read_text())
+    assert front['library_name'] == 'mlic' and front['pipeline_tag'] == 'image-classification'
+    assert 'metrics' not in front and 'model-index' not in front
+    assert 'Not measured for this card.' in text
+    for row in (
+        'parts | ResNet → SARLNeck → SADCLHead',
+        'input | RGB, 32 x 32 pixels',
+        '3 | straße',
+    ):
+        assert f'| {row} |' in text
+    for row in (
+        'data | MultiLabelDataset, ann_file data.json',
+        'epochs | 1',
+        'precision | float32',
+    ):
+        assert f'| {row} |' in text
+    assert 'start' not in text and str(run) not in text
+    # the command in it writes the config of the training
+    ((words, _),) = [
+        (shlex.split(code.replace('\\\n', '')), None)
+        for code in re.findall('```bash\n(python -c.*?)```', text, re.S)
+    ]
+    code = words[2].replace(published.name, str(published))
+    exec(code, {})
+    training = parse_literals(capsys.readouterr().out)
+    assert training['train_cfg']['max_epochs'] == 1 and 'SADCLHead' in str(training)
+
+
+def test_the_card_has_the_metrics_of_predictions_under_each_protocol(
+    run, with_thresholds, tmp_path
+):
+    rng = np.random.default_rng(0)
+    block = Block(rng.random((9, 5)), rng.integers(0, 2, (9, 5)).astype(bool), None, None)
+    save_predictions(tmp_path / 'p.npz', block, CLASSES)
+    arguments = [run / 'given', tmp_path / 'new', '--pred', tmp_path / 'p.npz']
+    assert call_tool('tools/publish_model.py', *arguments) is None
+    front, text = parts_of((tmp_path / 'new/README.md').read_text())
+    report = evaluate_block(block, CLASSES, [PROTOCOLS['standard']])
+    (result,) = front['model-index'][0]['results']
+    found = {metric['type']: metric['value'] for metric in result['metrics']}
+    assert found == {key: round(report.metrics[0][key], 2) for key in ('mAP', 'CF1', 'OF1')}
+    assert front['metrics'] == list(found)
+    assert all(name in text for name in PROTOCOLS) and f'{found["mAP"]:.2f}' in text
+    assert '| 4 | tree | 0.001 |' in text and 'fitted on val.npz (17 images)' in text
+    save_predictions(tmp_path / 'p.npz', block, CLASSES[::-1])
+    arguments[1] = tmp_path / 'other'
+    message = call_tool('tools/publish_model.py', *arguments)
+    assert 'p.npz: its classes are not those of the checkpoint' in message
+    assert not (tmp_path / 'other').exists()
+
+
+def test_names_in_a_card_stay_in_their_cells(run, checkpoint):
+    names = ['a|b', 'c\nd', '---', '# e', '`f']
+    opened = open_run(checkpoint)._replace(classes=names)
+    front, text = parts_of(model_card('a: b\n---', 'x.pth', opened, opened.config, None, ''))
+    assert r'| 0 | a\|b | 0.5 |' in text and '| 1 | c d | 0.5 |' in text
+    assert front['library_name'] == 'mlic'
 
 
 # ---------------------------------------------------------------- thresholds

@@ -1,0 +1,177 @@
+"""The model card of a published checkpoint, as model hubs read it (README.md): what is known."""
+
+import yaml
+from mmengine.config import Config
+
+from mlic.engine.checkpoints.downloads import initial_weights
+from mlic.evaluation.summary import Report
+
+from .export import input_size
+from .open_run import OpenRun
+
+CLASS_MEAN = ('mAP', 'CF1', 'OF1')  # what the front matter has of the first protocol
+UNSAID = ('type', 'pipeline', 'metainfo')  # of a data set
+OUTER = ('dataset', 'datasets')  # keys of a data set around others
+
+CARD = """---
+{front}---
+
+# {name}
+
+A model that predicts which of {number} classes are in an image, any number of them.
+
+| | |
+|---|---|
+{facts}
+
+## Use
+
+```bash
+python tools/infer.py photos --checkpoint {file} --out result
+```
+
+## Classes
+
+In the order of the scores. {decision}
+
+{classes}
+
+## Metrics
+
+{metrics}
+
+## Training
+
+| | |
+|---|---|
+{training}
+
+The command line of the training is not recorded; its whole config is in the file. These two lines
+train the same again, once the data lie where the config says:
+
+```bash
+python -c "from mlic.engine.checkpoints.reading import read_checkpoint as read; \\
+print(read('{file}')['meta']['training_cfg'])" > training.py
+python tools/train.py training.py
+```
+"""
+
+
+def model_card(
+    name: str, file: str, run: OpenRun, trained: Config, report: Report | None, source: str
+) -> str:
+    """The card of a checkpoint.
+
+    Args:
+        name (str): Of the model.
+        file (str): Of the published checkpoint.
+        run (OpenRun): With the config for prediction.
+        trained (Config): That of the training, without what is private.
+        report (Report, optional): Its metrics under some protocols; None if they are not known.
+        source (str): The file of the predictions behind them.
+    """
+    measured = 'Not measured for this card.'
+    if report:
+        measured = f'Of the predictions in `{source}`:\n\n```text\n{report.table()}\n```'
+    thresholds = run.thresholds
+    decision = 'A label is predicted from a score of 0.5 on.'
+    if thresholds:
+        decision = f"A label is predicted from its class's own threshold on ({thresholds})."
+    values = thresholds.values if thresholds else dict.fromkeys(run.classes, 0.5)
+    rows = [['', 'class', 'threshold'], ['---', '---', '---']]
+    rows += [[k, label, f'{values[label]:.4g}'] for k, label in enumerate(run.classes)]
+    return CARD.format(
+        front=yaml.safe_dump(_front(name, report, source), sort_keys=False, allow_unicode=True),
+        name=name,
+        number=len(run.classes),
+        facts=_table(_facts(run).items()),
+        file=file,
+        decision=decision,
+        classes=_table(rows),
+        metrics=measured,
+        training=_table(_training(run, trained).items()),
+    )
+
+
+def _front(name: str, report: Report | None, source: str) -> dict:
+    """What a hub sorts by: task, library, metrics."""
+    front = dict(
+        library_name='mlic',
+        pipeline_tag='image-classification',
+        tags=['multi-label-image-classification', 'mmpretrain', 'pytorch'],
+    )
+    if report is None:
+        return front
+    protocol = report.protocols[0].name
+    metrics = [
+        dict(type=key, value=round(float(report.metrics[0][key]), 2), name=f'{key} ({protocol}), %')
+        for key in CLASS_MEAN
+    ]
+    task = dict(type='image-classification', name='multi-label image classification')
+    dataset = dict(type=source, name=f'{source}, {report.num_images} images')
+    index = dict(name=name, results=[dict(task=task, dataset=dataset, metrics=metrics)])
+    return dict(front, metrics=list(CLASS_MEAN), **{'model-index': [index]})
+
+
+def _facts(run: OpenRun) -> dict:
+    """Parts, size and precision."""
+    model = run.config.model
+    parts = [model[key]['type'] for key in ('backbone', 'neck', 'head') if model.get(key)]
+    tensors = run.model.state_dict().values()
+    kinds = {
+        str(value.dtype).removeprefix('torch.') for value in tensors if value.is_floating_point()
+    }
+    try:
+        size = '{} x {} pixels'.format(*input_size(run.config))
+    except ValueError:
+        size = 'depends on the image'
+    return dict(
+        parts=' → '.join(parts),
+        parameters=f'{sum(value.numel() for value in run.model.parameters()):,}',
+        input=f'RGB, {size}',
+        precision=f'weights {", ".join(sorted(kinds))}',
+    )
+
+
+def _training(run: OpenRun, trained: Config) -> dict:
+    """On what, from where and for how long, as far as config and checkpoint say."""
+    loader = trained.get('train_dataloader') or {}
+    wrapper = trained.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer') or {}
+    score, best = run.checkpoint.score, trained.get('default_hooks', {}).get('checkpoint', {})
+    facts = dict(
+        data=loader.get('dataset') and _data(loader['dataset']),
+        start=', '.join(initial_weights(trained)),
+        epochs=run.meta.get('epoch'),
+        iterations=run.meta.get('iter'),
+        batch=loader.get('batch_size') and f'{loader["batch_size"]} images a process',
+        optimizer=optimizer and f'{optimizer.get("type")}, lr {optimizer.get("lr")}',
+        precision=_precision(wrapper),
+        seed=run.meta.get('seed'),
+        validation=score and f'{best.get("save_best", "score")} {score:.2f}',
+    )
+    return {key: value for key, value in facts.items() if value not in (None, '', {})}
+
+
+def _precision(wrapper: dict) -> str:
+    """What an optimizer wrapper trains in."""
+    kind = wrapper.get('type', 'OptimWrapper')
+    return 'float32' if kind == 'OptimWrapper' else f'{kind} {wrapper.get("dtype", "")}'
+
+
+def _data(dataset: dict | list) -> str:
+    """The data sets of a config with what tells them apart."""
+    if isinstance(dataset, (list, tuple)):
+        return '; '.join(map(_data, dataset))
+    for key in OUTER:
+        if key in dataset:
+            return _data(dataset[key])
+    return ', '.join(
+        [str(dataset.get('type')), *(f'{k} {v}' for k, v in dataset.items() if k not in UNSAID)]
+    )
+
+
+def _table(rows: object) -> str:
+    """Rows of a Markdown table."""
+    cells = ([' '.join(str(cell).replace('|', r'\|').split()) for cell in row] for row in rows)
+    return '\n'.join(f'| {" | ".join(row)} |' for row in cells)

@@ -1,0 +1,122 @@
+"""An exported model in onnxruntime: B images (3, H, W) to scores of C classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmpretrain.structures import DataSample
+
+from mlic.evaluation.thresholds import stored_thresholds
+from mlic.files import check_regular, parse_json
+from mlic.image_reader import MAX_PIXELS
+from mlic.names import short
+from mlic.packages import require
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+ONNX = '.onnx'
+KEYS = ('classes', 'preprocessing', 'thresholds')
+
+
+class OnnxModel:
+    """A file of ``tools/deploy/export.py``, called as a model in evaluation mode is.
+
+    Args:
+        path (str | Path): The file. Nothing in it is executed but the operators of onnxruntime.
+
+    Attributes:
+        classes (list[str]): C names.
+        thresholds (ThresholdFile, optional): Each class's own, checked.
+        precision (str): What the network was exported in.
+        config (Config): With the test pipeline that the file asks for, and nothing else.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file, or its images need more than one plain resize.
+        MissingPackageError: Without onnxruntime.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.session = open_session(path)
+        stored = self.session.get_modelmeta().custom_metadata_map
+        found = read_metadata(stored, path)
+        self.classes = found['classes']
+        if not isinstance(self.classes, list) or not all(isinstance(x, str) for x in self.classes):
+            raise ValueError(f'{path}: its classes must be a list of names')
+        self.thresholds = stored_thresholds(found['thresholds'], self.classes, str(path))
+        self.precision = stored.get('precision', 'float32')
+        recipe = found['preprocessing']
+        height, width = recipe['size']
+        reduce_to = recipe.get('reduce_to')
+        if recipe.get('resize') != 'bilinear':
+            raise ValueError(
+                f'{path}: its images need more than one plain resize: predict with the checkpoint'
+            )
+        if height * width > MAX_PIXELS:
+            raise ValueError(f'{path} has images of {width} x {height} pixels')
+        if reduce_to is not None and (type(reduce_to) is not int or reduce_to < 1):
+            raise ValueError(
+                f'{path}: reduce_to must be a number of pixels, got {short(reduce_to)}'
+            )
+        pipeline = [
+            dict(type='LoadImageStrict', reduce_to=reduce_to),
+            dict(type='Resize', scale=(width, height)),
+            dict(type='PackInputs'),
+        ]
+        self.config = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+
+    def test_step(self, data: Mapping) -> list[DataSample]:
+        """Images (B, 3, H, W), uint8, BGR, to B samples with ``pred_score`` (C,)."""
+        images = np.ascontiguousarray(data['inputs'].numpy()[:, ::-1])
+        (scores,) = self.session.run(['scores'], {'images': images})
+        if scores.shape != (len(images), len(self.classes)):
+            raise ValueError(f'{scores.shape} scores of {len(self.classes)} classes')
+        return [
+            sample.set_pred_score(row)
+            for sample, row in zip(data['data_samples'], torch.from_numpy(scores))
+        ]
+
+
+def open_session(path: str | Path) -> 'onnxruntime.InferenceSession':
+    """The file in onnxruntime, on the CPU, with as many threads as torch has here.
+
+    Raises:
+        FileNotFoundError, ValueError, MissingPackageError: As :class:`OnnxModel`.
+    """
+    require('onnxruntime', 'deploy', f'a {ONNX} file')
+    import onnxruntime
+
+    check_regular(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # threads that wait would take the cores from those that read images
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.log_severity_level = 3  # errors; of float16 it warns that constants stay unfolded
+    providers = ['CPUExecutionProvider']
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'{path} cannot be opened by onnxruntime: {reason}') from error
+    names = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
+    if names != ['images', 'scores']:
+        raise ValueError(f'{path}: no file of export.py, its inputs and outputs are {names!r:.99}')
+    return session
+
+
+def read_metadata(metadata: Mapping[str, str], where: str | Path = 'the file') -> dict:
+    """``classes``, ``preprocessing`` with a ``size`` (height, width), and ``thresholds`` or None.
+
+    Raises:
+        ValueError: If one is not JSON, or there is no size of images; one line.
+    """
+    found = {key: parse_json(metadata.get(key) or 'null', f'the {key} in {where}') for key in KEYS}
+    preprocessing = found['preprocessing']
+    size = preprocessing.get('size') if isinstance(preprocessing, dict) else None
+    if not isinstance(size, list) or [type(side) for side in size] != [int, int] or min(size) < 1:
+        raise ValueError(f'the preprocessing in {where} has no size of images: {short(size)}')
+    return found
