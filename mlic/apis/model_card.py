@@ -121,16 +121,18 @@ def _facts(run: OpenRun) -> dict:
     kinds = {
         str(value.dtype).removeprefix('torch.') for value in tensors if value.is_floating_point()
     }
-    try:
-        size = '{} x {} pixels'.format(*input_size(run.config))
-    except ValueError:
-        size = 'depends on the image'
-    return dict(
+    facts = dict(
         parts=' → '.join(parts),
         parameters=f'{sum(value.numel() for value in run.model.parameters()):,}',
-        input=f'RGB, {size}',
         precision=f'weights {", ".join(sorted(kinds))}',
     )
+    if run.config.get('test_dataloader'):
+        try:
+            size = '{} x {} pixels'.format(*input_size(run.config))
+        except ValueError:
+            size = 'depends on the image'
+        facts['input'] = f'RGB, {size}'
+    return facts
 
 
 def _training(run: OpenRun, trained: Config) -> dict:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 ONNX = '.onnx'
-KEYS = ('classes', 'preprocessing', 'thresholds')
+KEYS = ('classes', 'preprocessing', 'thresholds', 'precision')
 
 
 class OnnxModel:
@@ -42,13 +42,12 @@ class OnnxModel:
 
     def __init__(self, path: str | Path) -> None:
         self.session = open_session(path)
-        stored = self.session.get_modelmeta().custom_metadata_map
-        found = read_metadata(stored, path)
+        found = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
         self.classes = found['classes']
         if not isinstance(self.classes, list) or not all(isinstance(x, str) for x in self.classes):
             raise ValueError(f'{path}: its classes must be a list of names')
         self.thresholds = stored_thresholds(found['thresholds'], self.classes, str(path))
-        self.precision = stored.get('precision', 'float32')
+        self.precision = found['precision']
         recipe = found['preprocessing']
         height, width = recipe['size']
         reduce_to = recipe.get('reduce_to')
@@ -109,7 +108,9 @@ def open_session(path: str | Path) -> 'onnxruntime.InferenceSession':
 
 
 def read_metadata(metadata: Mapping[str, str], where: str | Path = 'the file') -> dict:
-    """``classes``, ``preprocessing`` with a ``size`` (height, width), and ``thresholds`` or None.
+    """``classes``, ``preprocessing`` with a ``size`` (height, width), ``thresholds`` or None.
+
+    And ``precision``, which files of before do not have: they are in float32.
 
     Raises:
         ValueError: If one is not JSON, or there is no size of images; one line.
@@ -119,4 +120,7 @@ def read_metadata(metadata: Mapping[str, str], where: str | Path = 'the file') -
     size = preprocessing.get('size') if isinstance(preprocessing, dict) else None
     if not isinstance(size, list) or [type(side) for side in size] != [int, int] or min(size) < 1:
         raise ValueError(f'the preprocessing in {where} has no size of images: {short(size)}')
+    found['precision'] = found['precision'] or 'float32'
+    if found['precision'] not in ('float32', 'float16'):
+        raise ValueError(f'the precision in {where} is {short(found["precision"])}')
     return found

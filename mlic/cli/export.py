@@ -66,7 +66,7 @@ def export(args: argparse.Namespace) -> str:
     metadata = dict(
         classes=json.dumps(run.classes, ensure_ascii=False),
         preprocessing=json.dumps(describe_input(run.config, size)),
-        precision='float16' if args.half else 'float32',
+        precision=json.dumps('float16' if args.half else 'float32'),
     )
     thresholds = arguments.model_thresholds(args.threshold, run.thresholds, run.classes)
     if thresholds:

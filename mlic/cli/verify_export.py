@@ -152,7 +152,7 @@ def compare(args: argparse.Namespace) -> str | None:
     thresholds = arguments.model_thresholds(args.threshold, own, classes)
     tolerance = args.tolerance
     if tolerance is None:
-        tolerance = TOLERANCES.get(metadata.get('precision'), TOLERANCES['float32'])
+        tolerance = TOLERANCES[read_metadata(metadata)['precision']]
     images = read_images(args, inferencer, check_metadata(metadata, inferencer, thresholds))
 
     @torch.no_grad()

@@ -105,6 +105,7 @@ ITS_OWN = {
     'mlic/engine/runner/folder_lock.py',  # a lock
     'mlic/datasets/label_cache.py',  # a name that is free, then a rename
     'mlic/datasets/feature_cache.py',  # a draft, then a rename
+    'mlic/engine/checkpoints/safetensors_file.py',  # into the memory
     'mlic/cli/export.py',  # ONNX to a folder of its own, then a rename
     'mlic/cli/publish_model.py',  # a checkpoint into the memory
     'mlic/cli/benchmark/pipeline.py',  # photographs for the time of a measurement

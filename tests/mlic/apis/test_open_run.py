@@ -151,7 +151,8 @@ def published_names(tmp_path, model, **settings):
     meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=list('abc')))
     torch.save(dict(meta=meta, state_dict=weights), tmp_path / 'trained.pth')
     args = dict(source=tmp_path / 'trained.pth', target=tmp_path, config=None, stage='best')
-    published = publish(argparse.Namespace(**args, allow_import=['tests'], threshold=None))
+    options = dict(allow_import=['tests'], threshold=None, pred=None, format='pth')
+    published = publish(argparse.Namespace(**args, **options))
     return weights.keys(), read_checkpoint(published)['state_dict'].keys()
 
 
