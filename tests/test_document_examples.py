@@ -79,6 +79,7 @@ def method_run(method_folder):
         return [*pool.map(run, (tests, train)), run(resume), *pool.map(run, others)]
 
 
+@pytest.mark.slow
 def test_the_method_of_the_document_trains_and_resumes(method_run, method_folder):
     tests, train, resumed, tested, *_ = method_run
     assert re.search(r'^3 passed', tests, re.MULTILINE)
@@ -89,6 +90,7 @@ def test_the_method_of_the_document_trains_and_resumes(method_run, method_folder
     assert {'head.counter.weight', 'neck.attend.weight'} < state['state_dict'].keys()
 
 
+@pytest.mark.slow
 def test_what_only_training_needs_is_not_published(method_run, method_folder):
     (weights,) = (method_folder / 'published').glob('*.pth')
     names = torch.load(weights, weights_only=True)['state_dict'].keys()
@@ -96,6 +98,7 @@ def test_what_only_training_needs_is_not_published(method_run, method_folder):
     assert not [name for name in names if 'counter' in name]
 
 
+@pytest.mark.slow
 def test_the_method_of_the_document_is_exported_and_drawn(method_run, method_folder):
     for name in ('model.onnx', 'looks.png', 'result/predictions.json', 'result/pictures/noise.jpg'):
         assert (method_folder / name).stat().st_size > 100, name

@@ -108,7 +108,7 @@ ITS_OWN = {
     'mlic/engine/checkpoints/safetensors_file.py',  # into the memory
     'mlic/cli/export.py',  # ONNX to a folder of its own, then a rename
     'mlic/cli/publish_model.py',  # a checkpoint into the memory
-    'mlic/engine/checkpoints/safetensors_file.py',  # the same
+    # the same
     'mlic/cli/benchmark/pipeline.py',  # photographs for the time of a measurement
     'mlic/visualization/report.py',  # pictures into the memory
 }

@@ -216,6 +216,7 @@ def test_the_stage_starts_from_prototypes_of_a_file(tmp_path):
     torch.testing.assert_close(heads[1].prototypes.data, torch.from_numpy(given), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_two_processes_on_the_cpu_train_and_test(tmp_path):
     cfg = tiny_config(tmp_path)

@@ -316,7 +316,9 @@ def test_a_file_with_other_metadata_is_refused_in_one_line(exported, tmp_path, c
 
 def test_an_exported_file_takes_no_option_that_it_could_not_obey(exported, photos, tmp_path):
     for options in (dict(config='config.py'), dict(device='cuda'), dict(precision='bfloat16')):
-        with pytest.raises(ValueError, match='has its own config and precision, and computes on'):
+        with pytest.raises(
+            ValueError, match='has its own config, precision and size, and computes on'
+        ):
             MultiLabelInferencer(exported, **options)
     with pytest.raises(FileNotFoundError):
         MultiLabelInferencer(tmp_path / 'missing.onnx')

@@ -91,6 +91,7 @@ def test_a_gpu_has_no_limits_in_matmuls(monkeypatch):
     assert measure.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == 1.0 and measure.spread([1.0]) is None
 
 
+@pytest.mark.slow
 def test_limits_and_ratios():
     bench = measure.Bench('cpu', repeats=3)
     twice = measure.Case(

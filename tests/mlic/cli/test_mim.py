@@ -59,6 +59,7 @@ def check_run(folder):
     assert 'rank_buffers' in saved and 'ema_state_dict' in saved
 
 
+@pytest.mark.slow
 def test_mmpretrains_train_py_runs_both_stages(elsewhere, monkeypatch):
     start(monkeypatch, 'train.py', '../tiny.py')
     check_run(elsewhere / 'work_dirs' / 'tiny')

@@ -170,6 +170,7 @@ def test_a_run_stops_at_the_image_before_a_step_is_taken_with_it(tmp_path, wrong
     assert runner.iter == 2
 
 
+@pytest.mark.slow
 def test_a_list_with_an_index_that_is_no_class_ends_train_in_one_line(tmp_path):
     cfg = tiny_config(tmp_path, work_dir='run')
     cfg.train_dataloader.dataset.metainfo = dict(classes=list('abcdefghi'))

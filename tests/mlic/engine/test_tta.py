@@ -186,7 +186,7 @@ def test_every_data_set_of_the_house_takes_scales_or_says_what_to_do(path):
     if path.stem == 'digits128':
         with pytest.raises(ValueError, match=r"put dict\(type='Resize', scale=\(S, S\)\) into it"):
             parse_tta('scales=64').dataset(dataset)
-    elif dataset:
+    elif dataset and 'type' in dataset:  # else a base of several data sets
         found = parse_tta('scales=64,96').dataset(dataset)
         assert found.pipeline[-1].type == 'TestTimeAug'
         assert [x.transforms[0].scale for x in found.pipeline[-1].transforms[0]] == [

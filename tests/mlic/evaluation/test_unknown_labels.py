@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
 
 import tests.reference_metrics as reference
+from mlic.cli.publish_model import measured
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap
 from mlic.comparison.runs import Run
 from mlic.comparison.tables import summarise, write_tables
@@ -234,6 +235,11 @@ def by_plot(path, out):
     return tables
 
 
+def by_model_card(path, out):
+    report = measured(path, NAMES)
+    return report.keyed(), report.table()
+
+
 def by_tables(path, out):
     runs = [make_run(out.parent, 'first', out.parent / 'other.npz'), make_run(out, 'own', path)]
     summaries, names = summarise(runs, list(PROTOCOLS), num_resamples=50)
@@ -249,6 +255,7 @@ READERS = {
     'mlic/cli/eval_metric.py': by_eval_metric,
     'mlic/cli/fit_thresholds.py': by_fit_thresholds,
     'mlic/cli/plot.py': by_plot,
+    'mlic/cli/publish_model.py': by_model_card,
     'mlic/cli/report.py': by_report,
     'mlic/comparison/tables.py': by_tables,
     'mlic/comparison/tuning.py': by_tuning,

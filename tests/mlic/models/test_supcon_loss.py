@@ -44,6 +44,7 @@ def test_the_module_weighs_and_raises_half_precision():
     assert_close(loss, 3 * supcon_loss(z.float(), LABEL, 0.1))
 
 
+@pytest.mark.slow
 def test_mulcon_and_ml_decoder_do_without_sadcl():
     code = (
         'import sys, projects.mulcon, projects.ml_decoder\n'

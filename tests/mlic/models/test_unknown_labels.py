@@ -43,7 +43,7 @@ OPTIONS = {
     'PriorSmoothLoss': dict(type='PriorSmoothLoss', loss=BCE, prior=0.3),
     'WeakNegativeLoss': dict(type='WeakNegativeLoss', loss=ASYMMETRIC),
 }
-CONTRASTS = {'PSCLLoss', 'SSCLLoss', 'SupConLoss'}  # in the heads that have them
+CONTRASTS = {'ImageSupConLoss', 'PSCLLoss', 'SSCLLoss', 'SupConLoss'}  # in the heads that have them
 
 EMBEDS, MAP, POOLED = (4, 5, 6), (4, 6, 2, 2), (4, 6)
 SADCL = dict(type='SADCLHead', proj_channels=3, bank_slots=4, bank_threshold=0.0)
@@ -51,6 +51,7 @@ MULCON = dict(type='MulConHead', proj_channels=3)
 # the config of a head, the shape of its features, and whether a class has some to itself
 HEADS = {
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
+    'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
     'MLDecoderHead': [
         (
@@ -105,7 +106,8 @@ def test_every_loss_and_head_is_looked_at_here():
     assert names_of('Loss') <= {*LOSSES, *OPTIONS, *CONTRASTS}
     assert names_of('Head') <= set(HEADS)
     contrasts = {name for name in CONTRASTS if name in str(HEADS)}
-    defaults = {'PSCLLoss', 'SupConLoss'}  # of SADCLHead and MulConHead
+    # of ImageContrastHead, SADCLHead and MulConHead
+    defaults = {'ImageSupConLoss', 'PSCLLoss', 'SupConLoss'}
     assert contrasts | defaults == CONTRASTS
 
 
