@@ -1,5 +1,6 @@
 """What is to be decided about a table, by its user or by asking."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +48,14 @@ class Questions:
         if '--ignore-columns' in self.options:
             names = [*ignored, *self.options['--ignore-columns']]
             self.options['--ignore-columns'] = list(dict.fromkeys(names))
-        return [word for option, values in self.options.items() for word in (option, *values)]
+        return [word for option in self.options.items() for word in _typed(*option)]
+
+
+def _typed(option: str, values: list[str]) -> list[str]:
+    """An option as argparse takes it, which sees another option in a value such as '-x'."""
+    if len(values) == 1 and re.match(r'-(?!\d+$|\d*\.\d+$)', values[0]):
+        return [f'{option}={values[0]}']
+    return [option, *values]
 
 
 class Undecided(ValueError):

@@ -235,12 +235,13 @@ def _choose_labels(
     unknown = {flag(value) for value in choices.unknown}
     flags = [i for i in values if looks_like_flags(values[i], unknown)]
     decided = bool(choices.present or choices.absent)
-    if named:
-        are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
-        return named, bool(decided or choices.sep is None and are_flags)
-    called = [i for i in rest if label_name(header[i])]
+    called = [i for i in named or rest if label_name(header[i])]
     numbers = {'', '-1', *PRESENT, *ABSENT}
     texts = [i for i in called if i not in flags or not values[i] <= numbers]
+    if named:
+        are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
+        are_flags = are_flags and texts != named  # a column 'labels' with yes names labels
+        return named, bool(decided or choices.sep is None and are_flags)
     if choices.sep is not None:  # which is for cells of labels
         texts, flags = texts or called, []
     if texts and not decided:

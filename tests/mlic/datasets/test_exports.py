@@ -752,6 +752,20 @@ def test_any_table_is_read_or_refused_in_one_line_and_the_options_named_are_enou
         assert read_any(options) is None
 
 
+def test_a_column_of_labels_is_read_alike_whether_it_is_named_or_found():
+    write_photos('a.jpg')
+    write_csv([('image', 'labels', 'label'), ('a.jpg', 'yes', '')], ',', csv.QUOTE_MINIMAL)
+    assert read_any([]) == ['--label-columns', 'labels']
+    assert read_any(['--label-columns', 'labels']) is None
+
+
+def test_a_value_that_looks_like_an_option_can_be_typed():
+    write_photos('a.jpg')
+    write_csv([('image', 'is_valid', 'id'), ('a.jpg', '', '-:')], ',', csv.QUOTE_MINIMAL)
+    assert read_any([]) == ['--present=-:', '--absent', '']
+    assert read_any(read_any([])) is None
+
+
 def read_any(options):
     """What a table of any content leaves open; None where it is read or refused for good."""
     try:
