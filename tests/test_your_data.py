@@ -57,6 +57,7 @@ def test_a_leaf_of_the_document_has_at_most_twelve_lines(name):
     assert len([line for line in LEAVES[name].splitlines() if line.strip()]) <= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', LEAVES)
 def test_a_leaf_of_the_document_trains_and_predicts(name, leaves):
     cfg = Config.fromfile(leaves / f'{name}.py')

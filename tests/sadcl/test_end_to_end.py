@@ -152,6 +152,7 @@ def test_prototypes_are_those_of_the_averaged_weights_under_the_test_pipeline(tm
     assert seen['state'] == 0 and seen['steps'] == 1
 
 
+@pytest.mark.slow
 def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
     first = tiny_config(tmp_path, begin=2, epochs=2)
     Runner.from_cfg(first).train()

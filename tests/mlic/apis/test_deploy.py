@@ -366,7 +366,7 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, che
     assert 'the classes in the file differ' in message
 
 
-@pytest.mark.parametrize('keep_ratio', [False, True])
+@pytest.mark.parametrize('keep_ratio', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_given_size_is_exported_and_verified(run, checkpoint, tmp_path, keep_ratio):
     """Also where the test pipeline makes images of several sizes."""
     resize = f"dict(type='Resize', scale=(40, 32), keep_ratio={keep_ratio})"

@@ -363,7 +363,7 @@ def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
         find_checkpoint(str(tmp_path / 'nothing.pth'))
 
 
-@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+@pytest.mark.parametrize('tool', ['train.py', pytest.param('test.py', marks=pytest.mark.slow)])
 def test_tools_start_from_any_directory_without_pythonpath(tool, tmp_path, monkeypatch):
     monkeypatch.delenv('PYTHONPATH', raising=False)
     printed = run_command(sys.executable, ROOT / 'tools' / tool, '--help', cwd=tmp_path)

@@ -137,7 +137,7 @@ def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, reaso
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize('kind', ['nan', 'nan_fused'])
+@pytest.mark.parametrize('kind', [pytest.param('nan', marks=pytest.mark.slow), 'nan_fused'])
 def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path, kind):
     process = start(tmp_path, kind, 2)
     output = finish(process)

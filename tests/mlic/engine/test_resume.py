@@ -104,7 +104,7 @@ def test_the_run_under_test_uses_everything_that_draws(straight):
     [
         (0, False, [dict(iteration=LENGTH + 2), dict(validation=3)]),
         (2, False, [dict(iteration=2 * LENGTH)]),
-        (1, True, [dict(validation=2)]),
+        pytest.param(1, True, [dict(validation=2)], marks=pytest.mark.slow),
     ],
     ids=['0', '2', '1-persistent'],
 )
@@ -202,6 +202,7 @@ def test_how_adamw_is_computed_is_not_the_checkpoints_matter(fused):
     assert checkpoint['optimizer']['param_groups'] == [dict(lr=1.0, fused=fused)]
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_on_counting(tmp_path):
     def config(name):
         # three epochs without a better one end the stage after its fourth of five
