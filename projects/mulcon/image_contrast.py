@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from mmpretrain.models.heads import MultiLabelLinearClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlic.models.layers.gather import gather_rows
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.losses.supcon_loss import at_least_float32, check_temperature
+from mlic.models.losses.supcon_loss import SupConLoss, at_least_float32, check_temperature
 from mlic.models.targets import is_present, target_of
 from mlic.models.training_parts import TrainingParts
 
@@ -59,23 +59,12 @@ def image_supcon_loss(z: Tensor, target: Tensor, temperature: float = 0.2) -> Te
 
 
 @MODELS.register_module()
-class ImageSupConLoss(nn.Module):
+class ImageSupConLoss(SupConLoss):
     """Supervised contrast of whole images; the mathematics is :func:`image_supcon_loss`.
 
     Args:
-        temperature (float): Divides the cosine. Defaults to 0.2.
-        loss_weight (float): Defaults to 1.0.
-        gather (bool): True: the loss of the images of all processes, the same however the batch
-            is split. False: of this process's alone. Defaults to True.
+        temperature, loss_weight, gather: See ``SupConLoss``; gathered are images.
     """
-
-    def __init__(
-        self, *, temperature: float = 0.2, loss_weight: float = 1.0, gather: bool = True
-    ) -> None:
-        super().__init__()
-        self.temperature = check_temperature(temperature)
-        self.loss_weight = loss_weight
-        self.gather = gather
 
     def forward(self, z: Tensor, target: Tensor) -> Tensor:
         """Weighted loss of z (N, P) and a target (N, C); see :func:`image_supcon_loss`."""
