@@ -10,6 +10,7 @@ PLACEHOLDERS = dict(
     n=r'\d+',
     affine='weight|bias',
     attention=r'in_proj_weight|in_proj_bias|out_proj\.weight|out_proj\.bias',
+    norm='weight|bias|running_mean|running_var',
     resnet=(
         r'(?:conv1|bn1|layer[1-4]\.\d+\.(?:conv[1-3]|bn[1-3]|downsample\.[01]))'
         r'\.(?:weight|bias|running_mean|running_var)'
