@@ -1,10 +1,18 @@
-"""Names of ADD-GCN's released code, and ours."""
+"""Checkpoints of ADD-GCN's released code."""
 
-from mlic.engine.checkpoints.renaming import NameTable
-from torch import Tensor
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
+
+from .add_gcn_head import ADDGCNHead
+from .add_gcn_neck import ADDGCNNeck
 
 NAMES = NameTable(
     (
+        *SEQUENTIAL_RESNET,
         ('fc.weight', 'neck.activation.weight'),
         ('conv_transform.{affine}', 'neck.transform.{affine}'),
         ('gcn.static_adj.0.weight', 'neck.static_graph.weight'),
@@ -15,10 +23,23 @@ NAMES = NameTable(
         ('gcn.dynamic_weight.{affine}', 'neck.dynamic_graph.update.{affine}'),
         ('last_linear.{affine}', 'head.fc.{affine}'),
     ),
-    dropped=('mask_mat', '.num_batches_tracked'),
+    dropped=('mask_mat', '.num_batches_tracked'),  # the first is the identity
 )
+
+
+def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
+    """ResNet, neck and head of the weights' sizes."""
+    num_classes, in_channels = weights['neck.activation.weight'].shape[:2]
+    embed_dims = len(weights['neck.transform.weight'])
+    neck = ADDGCNNeck(in_channels, num_classes, embed_dims)
+    head = ADDGCNHead(num_classes, embed_dims)
+    return nn.ModuleDict(dict(backbone=resnet_of(weights), neck=neck, head=head))
 
 
 def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convolutions along the classes, (out, in, 1), are linear layers here."""
     return {name: value[..., 0] if value.dim() == 3 else value for name, value in weights.items()}
+
+
+ADD_GCN = by_table('ADD-GCN', NAMES, model_of, adjust)
+register_published(ADD_GCN)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from projects.add_gcn.add_gcn_head import ADDGCNHead
 from projects.add_gcn.add_gcn_neck import ADDGCNNeck
-from projects.add_gcn.published_weights import NAMES, adjust
+from projects.add_gcn.published_weights import ADD_GCN, NAMES
 from tests.peer_recordings import PeerRecording
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
@@ -24,7 +24,7 @@ def recorded_model():
     """Neck and head of the recording with its weights, and the recording."""
     recording = PeerRecording('add_gcn')
     feature, target = recording['feature'], recording['target']
-    weights = adjust(NAMES.rename(recording.weights()))
+    weights = ADD_GCN.convert(recording.weights())
     dims = len(weights['neck.transform.weight'])
     model = make_model(feature.shape[1], target.shape[1], dims)
     model.load_state_dict(weights)

@@ -16,6 +16,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
+import projects.add_gcn
 import projects.ml_decoder
 import projects.mulcon
 import projects.sadcl  # noqa: F401
