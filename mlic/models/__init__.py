@@ -7,6 +7,7 @@ from .data_preprocessor import MultiLabelDataPreprocessor
 from .heads.label_embed_head import LabelEmbedHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
+from .layers.class_activation import ClassActivation
 from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
 from .layers.gather import gather_active, gather_rows
@@ -26,6 +27,7 @@ from .training_parts import TrainingParts
 
 __all__ = [
     'Attention',
+    'ClassActivation',
     'DecoderLayer',
     'DynamicGraph',
     'EfficientNetLite',

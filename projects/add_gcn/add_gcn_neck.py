@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.models.layers.class_activation import ClassActivation
 from mlic.models.layers.dynamic_graph import SLOPE, DynamicGraph
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.training_parts import TrainingParts
@@ -35,7 +36,7 @@ class ADDGCNNeck(TrainingParts, BaseModule):
         init_cfg (dict, optional): mmengine's. Defaults to None.
     """
 
-    by_class = {'activation.weight': (0,), 'static_graph.weight': ()}
+    by_class = {'static_graph.weight': ()}
     graph_buffers = ('static_graph.weight',)
 
     def __init__(
@@ -48,7 +49,7 @@ class ADDGCNNeck(TrainingParts, BaseModule):
         super().__init__(init_cfg=init_cfg)
         self.in_channels = in_channels
         self.num_classes = num_classes
-        self.activation = nn.Conv2d(in_channels, num_classes, 1, bias=False)
+        self.activation = ClassActivation(in_channels, num_classes)
         self.transform = nn.Conv2d(in_channels, embed_dims, 1)
         self.static_graph = nn.Linear(num_classes, num_classes, bias=False)
         self.static_update = nn.Linear(embed_dims, embed_dims)
@@ -75,19 +76,8 @@ class ADDGCNNeck(TrainingParts, BaseModule):
         return activation.amax(2), content + self.dynamic_graph(nodes, nodes.mean(1))
 
     def attention_maps(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Where each class is: its activation between 0 and 1, divided by the sum over the cells.
-
-        The embeddings are sums over the cells, so that a map also loses how much of a class the
-        image has.
-
-        Args:
-            feats (tuple[Tensor]): As in :meth:`forward`.
-
-        Returns:
-            Tensor: (B, C, h, w); each map sums to 1.
-        """
-        maps = self.activation(self._feature_map(feats)).sigmoid()
-        return maps / maps.sum((2, 3), keepdim=True)
+        """(B, C, h, w), see ``ClassActivation``; feats as in :meth:`forward`."""
+        return self.activation.attention_maps(self._feature_map(feats))
 
     def _spread(self, content: Tensor) -> Tensor:
         """The nodes H (B, C, D) of the content V (B, C, D)."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import as_linear, by_table, register_published, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 
 from .add_gcn_head import ADDGCNHead
@@ -23,7 +23,8 @@ NAMES = NameTable(
         ('gcn.dynamic_weight.{affine}', 'neck.dynamic_graph.update.{affine}'),
         ('last_linear.{affine}', 'head.fc.{affine}'),
     ),
-    dropped=('mask_mat', '.num_batches_tracked'),  # the first is the identity
+    dropped=('.num_batches_tracked',),
+    unused=('mask_mat',),  # the identity
 )
 
 
@@ -36,10 +37,5 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
     return nn.ModuleDict(dict(backbone=resnet_of(weights), neck=neck, head=head))
 
 
-def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convolutions along the classes, (out, in, 1), are linear layers here."""
-    return {name: value[..., 0] if value.dim() == 3 else value for name, value in weights.items()}
-
-
-ADD_GCN = by_table('ADD-GCN', NAMES, model_of, adjust)
+ADD_GCN = by_table('ADD-GCN', NAMES, model_of, as_linear)
 register_published(ADD_GCN)

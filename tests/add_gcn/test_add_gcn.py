@@ -173,9 +173,7 @@ def test_three_steps_are_those_of_the_released_code():
     feature = recording.double('feature')
     sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     entries = released(model.state_dict(), recording)  # which the steps change in place
-    recording.check_steps(
-        sgd, lambda: total_loss(model, feature, recording), entries, max_norm=10
-    )
+    recording.check_steps(sgd, lambda: total_loss(model, feature, recording), entries, max_norm=10)
     check_outputs(model.eval(), recording, 'steps.eval')
 
 

@@ -29,8 +29,9 @@ def take_over_weights(
 
     If both name their classes, and differ, what belongs to single classes or to pairs of them
     (:func:`mlic.models.training_parts.class_dims`, ``class_pairs``) is put in the order of the data
-    by name; the part of a new class is the model's own, as initialised. An entry of another shape is the model's
-    own as a whole. ``checkpoint`` is changed: each of its entries that the model has fits it.
+    by name; the part of a new class is the model's own, as initialised. An entry of another shape
+    is the model's own as a whole. ``checkpoint`` is changed: each of its entries that the model has
+    fits it.
 
     Args:
         checkpoint (MutableMapping): Content of the file, or its state dict alone.

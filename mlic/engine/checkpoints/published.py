@@ -88,6 +88,11 @@ def by_table(
     return PublishedSystem(name, convert, check, model, alphabetical=alphabetical)
 
 
+def as_linear(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convolutions of width 1 along the classes, (out, in, 1), as linear layers."""
+    return {name: value[..., 0] if value.dim() == 3 else value for name, value in weights.items()}
+
+
 def bare_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without the ``module.`` of data-parallel wrappers."""
     return {re.sub(r'^(module\.)+', '', name): value for name, value in state_dict.items()}

@@ -37,11 +37,18 @@ class NameTable:
         pairs (Sequence[tuple[str, str]]): Names, with PLACEHOLDERS in braces; the first that fits
             is taken, in both directions.
         dropped (tuple[str]): Endings of entries that have no counterpart on the other side.
+        unused (tuple[str]): Beginnings of such entries of theirs.
     """
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], dropped: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        dropped: tuple[str, ...] = (),
+        unused: tuple[str, ...] = (),
+    ) -> None:
         self.pairs = pairs
         self.dropped = dropped
+        self.unused = unused
 
     def ours(self, name: str) -> str:
         """Our name of an entry of theirs; the name itself if it has none."""
@@ -60,7 +67,7 @@ class NameTable:
         names = {
             name: self._rename(name, 0 if back else 1)
             for name in state_dict
-            if not name.endswith(self.dropped)
+            if not name.endswith(self.dropped) and (back or not name.startswith(self.unused))
         }
         unknown = [name for name, renamed in names.items() if renamed is None]
         if unknown:
