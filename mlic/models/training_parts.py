@@ -35,6 +35,8 @@ class TrainingParts:
         graph_buffers (tuple[str]): Its parameters and buffers (C, C), with a number for each pair
             of classes.
         least_images (int): Without so many in a process's batch it cannot be trained.
+        mixes_images (bool): What it gives for an image depends on the other images of the batch, in
+            prediction too: logs say so, and it is not exported.
     """
 
     training_only: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class TrainingParts:
     by_class: Mapping[str, tuple[int, ...]] = {}
     graph_buffers: tuple[str, ...] = ()
     least_images: int = 1
+    mixes_images: bool = False
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
@@ -68,6 +71,16 @@ class TrainingParts:
 def parts_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules of a model that declare parts for training, with their names."""
     return (pair for pair in model.named_modules() if isinstance(pair[1], TrainingParts))
+
+
+def mixing_warnings(model: nn.Module) -> list[str]:
+    """A line for each module whose prediction of an image depends on the rest of its batch."""
+    return [
+        f'{name} ({type(module).__name__}): the scores of an image depend on the other images of '
+        'its batch'
+        for name, module in parts_of(model)
+        if module.mixes_images
+    ]
 
 
 def is_training_only(name: str, model: nn.Module) -> bool:

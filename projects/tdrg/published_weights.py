@@ -18,11 +18,11 @@ layer{n}.{block}                                                backbone.layer{n
 transform_28.{affine}                                           head.projections.0.{affine}
 transform_14.{affine}                                           head.projections.1.{affine}
 transform_7.{affine}                                            head.projections.2.{affine}
-transformer.encoder.layers.{n}.self_attn.{attention}             head.encoder.{n}.attn.{attention}
-transformer.encoder.layers.{n}.norm1.{affine}                    head.encoder.{n}.attn_norm.{affine}
-transformer.encoder.layers.{n}.linear1.{affine}                  head.encoder.{n}.ffn.0.{affine}
-transformer.encoder.layers.{n}.linear2.{affine}                  head.encoder.{n}.ffn.3.{affine}
-transformer.encoder.layers.{n}.norm2.{affine}                    head.encoder.{n}.ffn_norm.{affine}
+transformer.encoder.layers.{n}.self_attn.{attention}            head.encoder.{n}.attn.{attention}
+transformer.encoder.layers.{n}.norm1.{affine}                   head.encoder.{n}.attn_norm.{affine}
+transformer.encoder.layers.{n}.linear1.{affine}                 head.encoder.{n}.ffn.0.{affine}
+transformer.encoder.layers.{n}.linear2.{affine}                 head.encoder.{n}.ffn.3.{affine}
+transformer.encoder.layers.{n}.norm2.{affine}                   head.encoder.{n}.ffn_norm.{affine}
 trans_classifier.{affine}      classifier.{affine}              head.trans_fc.{affine}
 constraint_classifier.weight   fc.weight                        head.activation.weight
 gcn_dim_transform.{affine}     conv_transform.{affine}          head.transform.{affine}

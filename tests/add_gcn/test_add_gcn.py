@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from mmpretrain.models.backbones import ResNet
 from torch.testing import assert_close
 
+from mlic.engine.checkpoints.published import convert_published, reorder_classes
 from projects.add_gcn.add_gcn_head import ADDGCNHead
 from projects.add_gcn.add_gcn_neck import ADDGCNNeck
 from projects.add_gcn.published_weights import ADD_GCN, NAMES
@@ -190,3 +192,37 @@ def test_one_image_cannot_be_trained_on():
     model['neck'].dynamic_graph.context_norm.eval()  # as of a frozen model
     model['head'](model['neck']((feature_map,)))
     assert model.eval()['head'](model['neck']((feature_map,))).shape == (1, 3)
+
+
+def test_classes_of_released_weights_are_put_in_another_order():
+    torch.manual_seed(0)
+    model, other = make_model(4, 5, 6).eval(), make_model(4, 5, 6).eval()
+    order = [3, 0, 4, 1, 2]
+    other.load_state_dict(reorder_classes(model.state_dict(), model, order))
+    feature_map = torch.randn(2, 4, 2, 3).double()
+    with torch.no_grad():
+        first, second = (
+            each['head'].scores(each['neck']((feature_map,))) for each in (model, other)
+        )
+    for name, score in first.items():
+        assert_close(second[name], score[:, order], **EXACT)
+
+
+def test_released_checkpoints_are_converted_whole():
+    torch.manual_seed(0)
+    neck, head = ADDGCNNeck(512, 5, 6), ADDGCNHead(5, 6)
+    parts = torch.nn.ModuleDict(dict(backbone=ResNet(18), neck=neck, head=head))
+    weights = {NAMES.theirs(name): value for name, value in parts.state_dict().items()}
+    weights = {
+        n: v[..., None] if n[:4] in ('gcn.', 'last') and v.dim() == 2 else v
+        for n, v in weights.items()
+    }
+    assert {'features.0.weight', 'features.4.0.conv1.weight', 'gcn.static_adj.0.weight'} <= set(
+        weights
+    )
+    system, found = convert_published(dict(weights, mask_mat=torch.eye(5)))
+    assert system is ADD_GCN
+    assert system.check(found) == 'ADD-GCN, 5 classes'
+    system.model_of(found).load_state_dict(found)
+    for name, value in found.items():
+        assert_close(value, parts.state_dict()[name])
