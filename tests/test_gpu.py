@@ -28,7 +28,6 @@ from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import (
     EPOCHS,
     LENGTH,
-    RESNET,
     assert_same_end,
     every_model,
     sarl_model,
