@@ -49,8 +49,8 @@ class StopBefore(Hook):
             raise Stop
 
 
-class NoDropout(Hook):
-    """What a process draws depends on how many there are."""
+class AsOneProcess(Hook):
+    """No dropout, and batch norm in evaluation mode: both depend on how many processes there are."""
 
     def before_train(self, runner):
         for module in runner.model.modules():
@@ -58,6 +58,11 @@ class NoDropout(Hook):
                 module.p = 0.0
             if isinstance(getattr(module, 'dropout', None), float):
                 module.dropout = 0.0
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for module in runner.model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 def config_of(name, work_dir, batch_size=4, **changes):
@@ -207,8 +212,7 @@ def test_two_processes_train_what_one_does(name, tmp_path):
 def ranks(name, work_dir, number):
     """The same images an iteration, whatever the number of processes."""
     cfg = config_of(name, work_dir, 4 // number)
-    cfg.model.backbone.norm_eval = True
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-2))
     cfg.launcher = 'pytorch'
     adapt_to_device(cfg)
-    train(cfg, hooks=[NoDropout()])
+    train(cfg, hooks=[AsOneProcess()])

@@ -5,12 +5,7 @@ tools/train.py configs/add_gcn/add-gcn_r101_voc512_from-coco.py --cfg-options \
 Paper: mAP 96.0. Ours: not run.
 """
 
-_base_ = [
-    './_base_/add-gcn_r101.py',
-    '../_base_/datasets/voc512.py',
-    '../_base_/schedules/sgd_multi-step_50e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['./_base_/add-gcn_r101.py', '../_base_/datasets/voc512.py']
 
 model = dict(neck=dict(num_classes=20), head=dict(num_classes=20))
 train_dataloader = dict(batch_size=16)

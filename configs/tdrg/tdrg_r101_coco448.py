@@ -4,12 +4,7 @@ tools/dist_train.sh configs/tdrg/tdrg_r101_coco448.py 2
 Paper: mAP 84.6 (86.0 at 576 px: `_test576`). Ours: not run.
 """
 
-_base_ = [
-    './_base_/tdrg_r101.py',
-    '../_base_/datasets/coco448_labelled.py',
-    './_base_/sgd_50e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['./_base_/tdrg_r101.py', '../_base_/datasets/coco448_labelled.py']
 
 train_dataloader = dict(batch_size=32)  # 2 GPUs x 32 = 64
 val_dataloader = dict(batch_size=32)  # on 2 GPUs, as published: the scores depend on it
