@@ -31,6 +31,7 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
+        *('ADDGCNHead', 'ADDGCNNeck', 'TDRGHead'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },

@@ -48,12 +48,10 @@ class EfficientNetLite(BaseBackbone):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         stages = (out_stage,) if isinstance(out_stage, int) else tuple(out_stage)
-        if not stages or list(stages) != sorted(set(stages)) or stages[0] < 1:
-            raise ValueError(
-                f'out_stage must be stages of 1..8 in ascending order, got {out_stage}'
-            )
+        if not stages or list(stages) != sorted(set(stages)):
+            raise ValueError(f'out_stage must be stages in ascending order, got {out_stage}')
         out_stage = stages[-1]
-        if not 1 <= out_stage <= 8 or not -1 <= frozen_stages <= out_stage:
+        if not 1 <= stages[0] <= out_stage <= 8 or not -1 <= frozen_stages <= out_stage:
             raise ValueError(
                 'out_stage must be 1..8 and frozen_stages -1..out_stage, '
                 f'got {out_stage} and {frozen_stages}'
