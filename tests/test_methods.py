@@ -50,7 +50,7 @@ class StopBefore(Hook):
 
 
 class AsOneProcess(Hook):
-    """No dropout, and batch norm in evaluation mode: both depend on how many processes there are."""
+    """No dropout, and batch norm in evaluation mode: both depend on the number of processes."""
 
     def before_train(self, runner):
         for module in runner.model.modules():

@@ -1,17 +1,24 @@
 """TDRG against loops and recordings. B images, C classes, K channels, D embed dims, N cells."""
 
+import copy
 import math
+import re
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 from mmpretrain.models.backbones import ResNet
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
+from mlic.apis.open_run import open_run
 from mlic.engine.checkpoints.published import convert_published
 from projects.tdrg.published_weights import NAMES, TDRG
 from projects.tdrg.tdrg_head import TDRGHead, cross_scale
+from tests.helpers import call_tool
 from tests.peer_recordings import PeerRecording
+from tests.tiny_runs import every_model, write_run
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 SCORES = dict(trans='out_trans', gcn='out_gcn', sac='out_sac', cls='score')
@@ -354,6 +361,43 @@ def test_maps_that_do_not_fit_are_refused(feats, message):
 def test_other_things_to_attend_to_are_refused():
     with pytest.raises(ValueError, match="attend must be 'cells' or 'batch', got 'classes'"):
         tiny_head('classes')
+
+
+# --- scores that depend on the batch -----------------------------------------------------------
+
+SAID = r'head \(TDRGHead\): the scores of an image depend on the other images of its batch'
+
+
+def write_tiny_run(folder, attend):
+    """Config and checkpoint of a tiny model; test images of 32 px."""
+    model = copy.deepcopy(every_model(10)['tdrg'])
+    model['head']['attend'] = attend
+    settings = dict(num_images=4, image_size=32)
+    return write_run(folder, model, test_dataloader=dict(dataset=settings), test_cfg={})
+
+
+@pytest.mark.parametrize('attend', ['cells', 'batch'])
+def test_logs_say_that_scores_depend_on_the_batch(tmp_path, attend, monkeypatch):
+    cfg, lines = Config.fromfile(write_tiny_run(tmp_path, attend)), []
+    monkeypatch.setattr('mlic.apis.open_run.print_log', lambda line, **_: lines.append(line))
+    open_run(tmp_path / 'best_mAP.pth', cfg, device='cpu')
+    for key in [key for key in cfg if key.startswith(('train_', 'val_'))]:
+        del cfg[key]
+    cfg.update(work_dir=str(tmp_path / 'work'), load_from=str(tmp_path / 'best_mAP.pth'))
+    cfg.update(experiment_name=f'tdrg_{attend}', launcher='none')
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    Runner.from_cfg(cfg).test()
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    said = [bool(re.search(SAID, text)) for text in ('\n'.join(lines), log.read_text())]
+    assert said == [attend == 'batch'] * 2
+
+
+def test_a_model_whose_scores_depend_on_the_batch_is_not_exported(tmp_path):
+    config, out = write_tiny_run(tmp_path, 'batch'), tmp_path / 'model.pt2'
+    arguments = [config, tmp_path / 'best_mAP.pth', '--out', out, '--format', 'torch-export']
+    message = call_tool('tools/deploy/export.py', *arguments)
+    assert re.search(f'not exported: {SAID}, and a program that runs the file decides', message)
+    assert not out.exists()
 
 
 # --- published weights -------------------------------------------------------------------------
