@@ -379,7 +379,7 @@ def write_tiny_run(folder, attend):
 @pytest.mark.parametrize('attend', ['cells', 'batch'])
 def test_logs_say_that_scores_depend_on_the_batch(tmp_path, attend, monkeypatch):
     cfg, lines = Config.fromfile(write_tiny_run(tmp_path, attend)), []
-    monkeypatch.setattr('mlic.apis.open_run.print_log', lambda line, **_: lines.append(line))
+    monkeypatch.setitem(open_run.__globals__, 'print_log', lambda line, **_: lines.append(line))
     open_run(tmp_path / 'best_mAP.pth', cfg, device='cpu')
     for key in [key for key in cfg if key.startswith(('train_', 'val_'))]:
         del cfg[key]
