@@ -382,7 +382,7 @@ def test_logs_say_that_scores_depend_on_the_batch(tmp_path, attend, monkeypatch)
     monkeypatch.setitem(open_run.__globals__, 'print_log', lambda line, **_: lines.append(line))
     open_run(tmp_path / 'best_mAP.pth', cfg, device='cpu')
     for key in [key for key in cfg if key.startswith(('train_', 'val_'))]:
-        del cfg[key]
+        cfg.pop(key)
     cfg.update(work_dir=str(tmp_path / 'work'), load_from=str(tmp_path / 'best_mAP.pth'))
     cfg.update(experiment_name=f'tdrg_{attend}', launcher='none')
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
