@@ -13,10 +13,10 @@ from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
-METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra')
+METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra', 'ssgrl')
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
 NAME = re.compile(
-    r'(sadcl|sarl|baseline|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
+    r'(sadcl(-on-[a-z]+)?|sarl|baseline|mulcon|ml-decoder|query2label|csra|ssgrl)_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 
@@ -196,6 +196,9 @@ def narrow(cfg):
         cfg.model.head.update(in_channels=16, proj_channels=8, bank_slots=2)
     elif cfg.model.neck and cfg.model.neck.type == 'MulConNeck':
         cfg.model.neck.update(embed_dims=16, token_dims=16, num_heads=2)
+        cfg.model.head.update(in_channels=16)
+    elif cfg.model.neck and cfg.model.neck.type == 'SSGRLNeck':
+        cfg.model.neck.update(node_channels=8, embed_dims=16, hidden_channels=8)
         cfg.model.head.update(in_channels=16)
     elif cfg.model.head.type == 'ImageContrastHead':
         cfg.model.head.update(proj_channels=8)

@@ -29,6 +29,8 @@ class SSGRLNeck(TrainingParts, BaseModule):
         in_channels (int): K, channels of the backbone's last feature map.
         num_classes (int): C.
         embed_dims (int): D. Defaults to 2048.
+        node_channels (int, optional): Width of F and H; a 1x1 convolution maps K to it first, for
+            small machines. Defaults to None: K, without one, as published.
         hidden_channels (int): Width inside the attention. Defaults to 1024.
         num_steps (int): Of the graph network. Defaults to 3.
         pool_size (int): The map is averaged over squares of so many cells first; cells that fill
@@ -48,6 +50,7 @@ class SSGRLNeck(TrainingParts, BaseModule):
         in_channels: int,
         num_classes: int,
         embed_dims: int = 2048,
+        node_channels: int | None = None,
         hidden_channels: int = 1024,
         num_steps: int = 3,
         pool_size: int = 1,
@@ -64,11 +67,11 @@ class SSGRLNeck(TrainingParts, BaseModule):
         self.vectors = LabelVectors(num_classes, **(vectors or {}))
         self.graph = LabelGraph(num_classes, **(graph or {}))
         vector_dims = self.vectors.vectors.shape[1]
-        self.attention = SemanticAttention(
-            in_channels, vector_dims, hidden_channels, classes_at_once
-        )
-        self.gated_graph = GatedGraph(in_channels, num_steps, shared_gate)
-        self.output = nn.Linear(2 * in_channels, embed_dims)
+        nodes = node_channels or in_channels
+        self.input_proj = nn.Conv2d(in_channels, nodes, 1) if node_channels else nn.Identity()
+        self.attention = SemanticAttention(nodes, vector_dims, hidden_channels, classes_at_once)
+        self.gated_graph = GatedGraph(nodes, num_steps, shared_gate)
+        self.output = nn.Linear(2 * nodes, embed_dims)
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor]:
         """Embed each class in each image.
@@ -92,17 +95,17 @@ class SSGRLNeck(TrainingParts, BaseModule):
         return self._attend(feature_map)[1].unflatten(-1, feature_map.shape[-2:])
 
     def _feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """The map that is attended to."""
+        """The map that is attended to, with the width of the nodes."""
         owner = f'SSGRLNeck(in_channels={self.in_channels})'
         feature_map = as_feature_map(feats[-1], self.in_channels, owner)
-        if self.pool_size == 1:
-            return feature_map
-        if min(feature_map.shape[-2:]) < self.pool_size:
-            raise ValueError(
-                f'a map of {tuple(feature_map.shape[-2:])} cells has no square of pool_size='
-                f'{self.pool_size}: use larger images or a smaller neck.pool_size'
-            )
-        return F.avg_pool2d(feature_map, self.pool_size)
+        if self.pool_size > 1:
+            if min(feature_map.shape[-2:]) < self.pool_size:
+                raise ValueError(
+                    f'a map of {tuple(feature_map.shape[-2:])} cells has no square of pool_size='
+                    f'{self.pool_size}: use larger images or a smaller neck.pool_size'
+                )
+            feature_map = F.avg_pool2d(feature_map, self.pool_size)
+        return self.input_proj(feature_map)
 
     def _attend(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, K) and weights (B, C, h * w)."""
