@@ -92,6 +92,7 @@ def test_every_page_is_in_the_navigation_of_the_site():
         'projects.sadcl.published_weights',
         'projects.mulcon',
         'projects.ml_decoder',
+        'projects.ssgrl',
     ],
 )
 def test_the_reference_has_every_public_name(package):

@@ -15,7 +15,8 @@ from mmengine.registry import Registry
 
 import projects.ml_decoder
 import projects.mulcon
-import projects.sadcl  # noqa: F401
+import projects.sadcl
+import projects.ssgrl  # noqa: F401
 from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
@@ -32,7 +33,7 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
-        *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
+        *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels
@@ -45,6 +46,7 @@ RENAMED_TOOLS = {
     'publish.py': 'publish_model.py',
 }
 NEW_TOOLS = {
+    'dataset_tools/label_vectors.py': ['--glove', '--help', '--out', '--spell'],
     'analysis_tools/compare_precision.py': [
         '--cfg-options',
         '--help',

@@ -20,7 +20,8 @@ from torch import nn
 import projects.ml_decoder
 import projects.ml_gcn
 import projects.mulcon
-import projects.sadcl  # noqa: F401, whose models are trained
+import projects.sadcl
+import projects.ssgrl  # noqa: F401, whose models are trained
 from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from tests.helpers import ROOT
 
@@ -87,6 +88,9 @@ def every_model(num_classes):
     csra = dict(type='CSRAClsHead', num_heads=1, lam=0.5, **size)
     mulcon = dict(type='MulConHead', proj_channels=8, num_views=2, **small)
     plain = plain_model(num_classes)
+    ssgrl = dict(type='SSGRLNeck', embed_dims=16, node_channels=12, hidden_channels=8)
+    ssgrl.update(vectors=dict(dims=4), classes_at_once=3, **size)
+    embeds = dict(type='LabelEmbedHead', **small)
     return {
         'sadcl': sarl_model(num_classes),
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
@@ -99,6 +103,7 @@ def every_model(num_classes):
             neck=None,
             head=dict(type='MLGCNHead', hidden_channels=8, vectors=dict(dims=4), **size),
         ),
+        'ssgrl': dict(plain, neck=ssgrl, head=embeds),
         'baseline': plain,
     }
 

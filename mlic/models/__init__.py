@@ -8,6 +8,7 @@ from .heads.label_embed_head import LabelEmbedHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
 from .layers.feature_map import as_feature_map
+from .layers.gated_graph import GatedGraph
 from .layers.gather import gather_active, gather_rows
 from .layers.graph_convolution import GraphConvolution
 from .layers.group_linear import GroupLinear
@@ -16,6 +17,7 @@ from .layers.label_vectors import LabelVectors, read_vectors
 from .layers.position_encoding import sine_position_encoding
 from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
 from .layers.projector import Projector
+from .layers.semantic_attention import SemanticAttention
 from .losses.asymmetric_loss import StopGradAsymmetricLoss
 from .losses.known_labels import loss_of_known
 from .losses.missing_labels import ExpectedPositiveLoss, PriorSmoothLoss, WeakNegativeLoss
@@ -30,6 +32,7 @@ __all__ = [
     'EncoderLayer',
     'ExpectedPositiveLoss',
     'FeedForward',
+    'GatedGraph',
     'GraphConvolution',
     'GroupLinear',
     'LabelEmbedHead',
@@ -41,6 +44,7 @@ __all__ = [
     'MultiScoreHead',
     'PriorSmoothLoss',
     'Projector',
+    'SemanticAttention',
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',

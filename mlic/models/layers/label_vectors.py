@@ -108,8 +108,8 @@ def read_vectors(path: str | Path, names: Sequence[str]) -> np.ndarray:
         tool = shlex.join(command_words('dataset_tools/label_vectors.py'))
         raise ValueError(
             f'{path}: {len(missing)} of {len(names)} classes have no vector '
-            f'({first_names(missing, 10, repr)}): add a line for each of them, or let {tool} make '
-            'a file'
+            f'({first_names(missing, 10, repr)}): add a line for each of them, or make a file with '
+            f'{tool}, whose --spell NAME=WORDS looks one up as other words'
         )
     return np.stack([rows[name] for name in names]).astype(np.float32)
 

@@ -1,7 +1,7 @@
 """Where an image speaks of a class, asked with the class's vector.
 
-Shapes in this module: B images, C classes, N feature cells, K channels, E width of a vector, D
-hidden width.
+Shapes in this module: B images, C classes, N feature cells, K channels, E width of a vector,
+D hidden width.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class SemanticAttention(nn.Module):
-    r"""The semantic decoupling of SSGRL (Chen et al., ICCV 2019): one feature vector for each class.
+    r"""The semantic decoupling of SSGRL (Chen et al., ICCV 2019): a feature vector for each class.
 
     With x a cell and z a class's vector, the score of the cell for the class is
 
@@ -52,9 +52,7 @@ class SemanticAttention(nn.Module):
         asked, asking = self.cell(cells), self.label(vectors)  # (B, N, D), (C, D)
         weight = self.score.weight @ self.hidden.weight  # (1, D)
         bias = self.score(self.hidden.bias)  # (1,)
-        chunks = [
-            self._run(asked, some, weight[0]) for some in asking.split(self.classes_at_once)
-        ]
+        chunks = [self._run(asked, some, weight[0]) for some in asking.split(self.classes_at_once)]
         weights = (torch.cat(chunks, dim=1) + bias).softmax(dim=-1)  # (B, C, N)
         return weights @ cells.to(weights.dtype), weights
 

@@ -18,7 +18,8 @@ from torch.testing import assert_close
 
 import projects.ml_decoder
 import projects.mulcon
-import projects.sadcl  # noqa: F401
+import projects.sadcl
+import projects.ssgrl  # noqa: F401
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.losses.known_labels import loss_of_known
 from mlic.models.targets import host_copy, is_absent, is_present, positive_pairs, target_of
