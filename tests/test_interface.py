@@ -65,6 +65,7 @@ NEW_OPTIONS = {
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
     'deploy/export.py': {'--half'},
+    'model_converters/published_to_mm.py': {'--graph', '--vectors'},
     'publish_model.py': {'--format', '--pred'},
 }
 RENAMED_OPTIONS = {

@@ -1,8 +1,10 @@
 """SSGRLNeck against loops and recordings. B images, C classes, K channels, D embed dims."""
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.models.backbones import ResNet
 from mmpretrain.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
@@ -10,11 +12,12 @@ from torch.testing import assert_close
 from mlic.engine.checkpoints.published import convert_published
 from projects.ssgrl.published_weights import LAYERS, SSGRL
 from projects.ssgrl.ssgrl_neck import SSGRLNeck
-from tests.helpers import ROOT
+from tests.helpers import ROOT, run_tool
 from tests.mlic.models.test_semantic_layers import attend_by_loops, spread_by_loops
 from tests.peer_recordings import PeerRecording
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
+CONVERTER = 'tools/model_converters/published_to_mm.py'
 # the softmax takes them out again
 WITHOUT_EFFECT = ('word_semantic.fc_3.bias', 'word_semantic.fc_a.bias')
 
@@ -81,6 +84,32 @@ def test_three_steps_are_those_of_the_released_code():
 
 def test_the_keys_of_a_released_checkpoint_say_whose_it_is():
     assert convert_published(PeerRecording('ssgrl').weights())[0] is SSGRL
+
+
+def test_graph_and_vectors_of_the_released_code_are_files_of_their_own(tmp_path, capsys):
+    recording = PeerRecording('ssgrl')
+    weights = {name: value.float() for name, value in recording.weights().items()}
+    network = ResNet(18).state_dict()
+    weights.update({f'resnet_101.{name}': value for name, value in network.items()})
+    torch.save(dict(state_dict=weights, best_mAP=83.8), tmp_path / 'model_best.pth.tar')
+    np.save(tmp_path / 'vectors.npy', recording['word_vectors'])
+    np.save(tmp_path / 'graph.npy', recording['graph'])
+    ours = tmp_path / 'ours.pth'
+    given = dict(vectors=tmp_path / 'vectors.npy', graph=tmp_path / 'graph.npy')
+    for missing, message in dict(vectors='no word vectors', graph='no graph').items():
+        options = [x for name in given if name != missing for x in (f'--{name}', given[name])]
+        with pytest.raises(SystemExit, match=message):
+            run_tool(CONVERTER, tmp_path / 'model_best.pth.tar', ours, *options)
+    options = [x for name, path in given.items() for x in (f'--{name}', path)]
+    run_tool(CONVERTER, tmp_path / 'model_best.pth.tar', ours, *options)
+    assert f'ours.pth: SSGRL, {len(recording["graph"])} classes' in capsys.readouterr().out
+    found = torch.load(ours, weights_only=True)['state_dict']
+    model, _ = recorded_model()
+    assert_close({k: v.double() for k, v in found.items() if k[0] != 'b'}, model.state_dict())
+    assert_close(found['backbone.layer4.1.conv2.weight'], network['layer4.1.conv2.weight'])
+    np.save(tmp_path / 'graph.npy', recording['graph'][:-1])
+    with pytest.raises(SystemExit, match='must hold numbers of shape'):
+        run_tool(CONVERTER, tmp_path / 'model_best.pth.tar', ours, *options)
 
 
 def small_neck(**settings):

@@ -19,7 +19,7 @@ from mlic.models.training_parts import TrainingParts
 from mlic.names import first_names, short
 
 BLANKS = str.maketrans('_-', '  ')
-MOST = np.finfo(np.float32).max
+MOST = float(np.finfo(np.float32).max)
 
 
 class LabelVectors(TrainingParts, nn.Module):
