@@ -13,10 +13,13 @@ from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
-METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra', 'ssgrl')
+METHODS = sorted(
+    path.name for path in (ROOT / 'configs').iterdir() if path.name not in ('_base_', 'sadcl')
+)
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
+PREFIXES = '|'.join(['sadcl', 'sarl', 'baseline', *METHODS]).replace('_', '-')
 NAME = re.compile(
-    r'(sadcl(-on-[a-z]+)?|sarl|baseline|mulcon|ml-decoder|query2label|csra|ssgrl)_[a-z0-9-]+_'
+    rf'({PREFIXES})(-on-[a-z-]+)?_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 

@@ -13,10 +13,7 @@ import mmpretrain.registry
 import pytest
 from mmengine.registry import Registry
 
-import projects.ml_decoder
-import projects.mulcon
-import projects.sadcl
-import projects.ssgrl  # noqa: F401
+import tests.methods  # noqa: F401
 from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
@@ -24,6 +21,7 @@ NEW_NAMES = {
     'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
+        'ClassInfoHook',
         'DeferredInfoHook',
         'ForeachEMAHook',
         'LabelCheckHook',
@@ -33,6 +31,7 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
+        *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},

@@ -17,11 +17,7 @@ from mmpretrain.registry import METRICS, MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-import projects.ml_decoder
-import projects.ml_gcn
-import projects.mulcon
-import projects.sadcl
-import projects.ssgrl  # noqa: F401, whose models are trained
+import tests.methods  # noqa: F401, whose models are trained
 from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from tests.helpers import ROOT
 
