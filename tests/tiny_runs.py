@@ -85,6 +85,9 @@ def every_model(num_classes):
     csra = dict(type='CSRAClsHead', num_heads=1, lam=0.5, **size)
     mulcon = dict(type='MulConHead', proj_channels=8, num_views=2, **small)
     plain = plain_model(num_classes)
+    ssgrl = dict(type='SSGRLNeck', embed_dims=16, node_channels=12, hidden_channels=8)
+    ssgrl.update(vectors=dict(dims=4), classes_at_once=3, **size)
+    embeds = dict(type='LabelEmbedHead', **small)
     return {
         'sadcl': sarl_model(num_classes),
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
@@ -108,6 +111,7 @@ def every_model(num_classes):
             neck=None,
             head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
         ),
+        'ssgrl': dict(plain, neck=ssgrl, head=embeds),
         'baseline': plain,
     }
 

@@ -10,6 +10,7 @@ from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
 from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
+from .layers.gated_graph import GatedGraph
 from .layers.gather import gather_active, gather_rows
 from .layers.graph_convolution import GraphConvolution
 from .layers.group_linear import GroupLinear
@@ -18,6 +19,7 @@ from .layers.label_vectors import LabelVectors, read_vectors
 from .layers.position_encoding import sine_position_encoding
 from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
 from .layers.projector import Projector
+from .layers.semantic_attention import SemanticAttention
 from .losses.asymmetric_loss import StopGradAsymmetricLoss
 from .losses.known_labels import loss_of_known
 from .losses.missing_labels import ExpectedPositiveLoss, PriorSmoothLoss, WeakNegativeLoss
@@ -34,6 +36,7 @@ __all__ = [
     'EncoderLayer',
     'ExpectedPositiveLoss',
     'FeedForward',
+    'GatedGraph',
     'GraphConvolution',
     'GroupLinear',
     'LabelEmbedHead',
@@ -45,6 +48,7 @@ __all__ = [
     'MultiScoreHead',
     'PriorSmoothLoss',
     'Projector',
+    'SemanticAttention',
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',
