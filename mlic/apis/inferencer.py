@@ -193,7 +193,7 @@ class MultiLabelInferencer:
                 ``fit_thresholds.py``, or C numbers. Defaults to None: the checkpoint's own
                 thresholds, else 0.5.
             topk (int, optional): The best so many labels in place of ``thr``. Defaults to None.
-            attention (bool): Add ``attention`` (C, h, w), each map with sum 1, to the samples, and
+            attention (bool): Add ``attention`` (C, h, w), not negative, to the samples, and
                 the image that it belongs to, ``view`` (H, W, 3), RGB, uint8. Defaults to False.
             return_datasamples (bool): Give mmpretrain's samples with ``pred_score`` (C,) and
                 ``pred_label``, highest score first, on the CPU. Defaults to False.
