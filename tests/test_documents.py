@@ -89,7 +89,7 @@ def test_every_page_is_in_the_navigation_of_the_site():
         'mlic.visualization',
         'projects.sadcl.models',
         'projects.sadcl.engine',
-        'projects.sadcl.converters',
+        'projects.sadcl.published_weights',
         'projects.mulcon',
         'projects.ml_decoder',
     ],

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mlic.models.layers.label_graph import normalised
 from projects.ml_gcn.ml_gcn_head import MLGCNHead
+from projects.ml_gcn.published_weights import ML_GCN
 from tests.peer_recordings import PeerRecording
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
@@ -14,20 +14,16 @@ EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 def recorded_head():
     """The head of the recording with its weights, in float64, and the recording."""
     recording = PeerRecording('ml_gcn')
-    weights, vectors = recording.weights(), recording.double('word_vectors')
+    weights, vectors = ML_GCN.convert(recording.weights()), recording.double('word_vectors')
+    weights['head.vectors.vectors'] = vectors
+    weights = {name.removeprefix('head.'): value for name, value in weights.items()}
     head = MLGCNHead(
         len(vectors),
         recording['feature'].shape[1],
         hidden_channels=weights['gc1.weight'].shape[1],
-        vectors=dict(dims=vectors.shape[1], file='given below'),
+        vectors=dict(dims=vectors.shape[1], file='given here'),
     ).double()
-    head.load_state_dict(
-        {
-            'vectors.vectors': vectors,
-            'graph.matrix': normalised(weights.pop('A')),
-            **weights,
-        }
-    )
+    head.load_state_dict(weights)
     return head, recording
 
 

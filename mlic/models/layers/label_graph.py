@@ -38,6 +38,7 @@ class LabelGraph(TrainingParts, nn.Module):
     """
 
     by_class = dict(matrix=())  # of the data that are trained on, whatever it starts from
+    graph_buffers = ('matrix',)  # (C, C)
 
     def __init__(
         self,
