@@ -13,10 +13,10 @@ from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
-METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra')
+METHODS = ('c_tran', 'mulcon', 'ml_decoder', 'query2label', 'csra')
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
 NAME = re.compile(
-    r'(sadcl|sarl|baseline|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
+    r'(c-tran|sadcl|sarl|baseline|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 

@@ -91,6 +91,7 @@ def test_every_page_is_in_the_navigation_of_the_site():
         'projects.sadcl.engine',
         'projects.sadcl.published_weights',
         'projects.mulcon',
+        'projects.c_tran',
         'projects.ml_decoder',
     ],
 )

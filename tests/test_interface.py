@@ -13,6 +13,7 @@ import mmpretrain.registry
 import pytest
 from mmengine.registry import Registry
 
+import projects.c_tran
 import projects.ml_decoder
 import projects.mulcon
 import projects.sadcl  # noqa: F401
@@ -30,6 +31,7 @@ NEW_NAMES = {
         'StageRestartHook',
     },
     'MODELS': {
+        'CTranHead',
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),

@@ -17,6 +17,7 @@ from mmpretrain.registry import METRICS, MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+import projects.c_tran
 import projects.ml_decoder
 import projects.mulcon
 import projects.sadcl  # noqa: F401, whose models are trained
@@ -91,6 +92,9 @@ def every_model(num_classes):
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
         'ml-decoder': dict(
             plain, neck=None, head=dict(type='MLDecoderHead', embed_dims=16, **size)
+        ),
+        'c-tran': dict(
+            plain, neck=None, head=dict(type='CTranHead', embed_dims=16, num_layers=2, **size)
         ),
         'csra': dict(plain, neck=None, head=csra),
         'baseline': plain,

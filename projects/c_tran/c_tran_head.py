@@ -95,6 +95,11 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
             )
         if known_labels is not None and not 0 <= known_labels <= 1:
             raise ValueError(f'known_labels is a share from 0 to 1, or None, got {known_labels}')
+        if known_labels and getattr(self.loss_module, 'takes_unknown', False):
+            raise ValueError(
+                f'{type(self.loss_module).__name__} would take the labels that training gives for '
+                'unknown ones: set known_labels=0, or another loss'
+            )
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.known_labels = known_labels

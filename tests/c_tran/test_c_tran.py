@@ -335,3 +335,12 @@ def test_a_head_without_states_is_refused():
             check_takes_given(model, '--known')
     model.head = tiny_head()
     check_takes_given(model, '--known')
+
+
+def test_a_loss_of_its_own_for_unknown_labels_does_not_get_the_given_ones():
+    loss = dict(type='WeakNegativeLoss', loss=dict(type='MultiLabelSoftMarginLoss'))
+    with pytest.raises(
+        ValueError, match='WeakNegativeLoss would take the labels .* known_labels=0'
+    ):
+        tiny_head(loss=loss)
+    tiny_head(loss=loss, known_labels=0.0)

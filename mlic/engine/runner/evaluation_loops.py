@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import unwrap
 
+from .known_share import give_share
 from .precision import autocast_to, eval_precision, predict_on_host, usable_precision
 from .tta import TTA
 
@@ -28,6 +29,7 @@ class _InPrecision:
 
     mode: str
     tta = TTA()  # none
+    known: float | None = None  # percent of each image's labels that the model is given
 
     def __init__(
         self,
@@ -44,6 +46,8 @@ class _InPrecision:
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Predict a batch and hand it to the metrics."""
         model, batches = self.runner.model, self.tta.batches(data_batch)
+        if self.known is not None:
+            give_share(batches[0], self.known, unwrap(model).head.num_classes)
         batch = dict(batch_idx=idx, data_batch=batches[0])
         self.runner.call_hook(f'before_{self.mode}_iter', **batch)
         with autocast_to(self.precision, model):

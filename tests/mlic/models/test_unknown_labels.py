@@ -16,6 +16,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
+import projects.c_tran
 import projects.ml_decoder
 import projects.mulcon
 import projects.sadcl  # noqa: F401
@@ -50,6 +51,13 @@ SADCL = dict(type='SADCLHead', proj_channels=3, bank_slots=4, bank_threshold=0.0
 MULCON = dict(type='MulConHead', proj_channels=3)
 # the config of a head, the shape of its features, and whether a class has some to itself
 HEADS = {
+    'CTranHead': [  # without labels that are given: those are drawn
+        (
+            dict(type='CTranHead', num_heads=2, num_layers=2, dropout=0.0, known_labels=0.0),
+            MAP,
+            False,
+        )
+    ],
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
