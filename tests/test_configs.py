@@ -13,10 +13,13 @@ from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
-METHODS = ('c_tran', 'mulcon', 'ml_decoder', 'query2label', 'csra')
+METHODS = sorted(
+    path.name for path in (ROOT / 'configs').iterdir() if path.name not in ('_base_', 'sadcl')
+)
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
+PREFIXES = '|'.join(['sadcl', 'sarl', 'baseline', *METHODS]).replace('_', '-')
 NAME = re.compile(
-    r'(c-tran|sadcl|sarl|baseline|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
+    rf'({PREFIXES})(-on-[a-z-]+)?_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 

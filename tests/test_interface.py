@@ -13,10 +13,7 @@ import mmpretrain.registry
 import pytest
 from mmengine.registry import Registry
 
-import projects.c_tran
-import projects.ml_decoder
-import projects.mulcon
-import projects.sadcl  # noqa: F401
+import tests.methods  # noqa: F401
 from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
@@ -24,6 +21,7 @@ NEW_NAMES = {
     'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
+        'ClassInfoHook',
         'DeferredInfoHook',
         'ForeachEMAHook',
         'LabelCheckHook',
@@ -31,9 +29,9 @@ NEW_NAMES = {
         'StageRestartHook',
     },
     'MODELS': {
-        'CTranHead',
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
+        *('CTranHead', 'MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
@@ -58,13 +56,14 @@ GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` n
 NEW_OPTIONS = {
     'compare.py': {'--sweep', '--tune'},
     'compute_prototypes.py': {'--precision'},
-    **dict.fromkeys(('infer.py', 'test.py'), {'--precision', '--tta'}),
+    **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         *('--split-column', '--unknown', '--unlisted'),
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
     'deploy/export.py': {'--half'},
+    'model_converters/published_to_mm.py': {'--vectors'},
     'publish_model.py': {'--format', '--pred'},
 }
 RENAMED_OPTIONS = {
