@@ -40,8 +40,9 @@ def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
     data = model.data_preprocessor(data, False)
     feats = model.extract_feat(data['inputs'], stage='backbone')
     samples = model.head.predict(head_input(model, feats), data['data_samples'])
-    for sample, image, maps in zip(samples, images, attention_maps(model, feats)):
-        sample.set_field(maps.float(), 'attention', dtype=Tensor)
+    maps = attention_maps(model, feats, data['data_samples'])
+    for sample, image, own in zip(samples, images, maps):
+        sample.set_field(own.float(), 'attention', dtype=Tensor)
         sample.set_field(seen_image(image, data['inputs'].shape[-2:]), 'view', dtype=np.ndarray)
     return [sample.cpu() for sample in samples]
 

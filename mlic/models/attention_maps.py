@@ -3,7 +3,12 @@
 Shapes in this module: B images, C classes, h x w attention cells.
 """
 
+from collections.abc import Sequence
+
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+
+from mlic.models.given_labels import TakesGivenLabels, given_labels
 
 
 def is_attentive(model: nn.Module) -> bool:
@@ -28,11 +33,15 @@ def check_attentive(model: nn.Module) -> None:
         )
 
 
-def attention_maps(model: nn.Module, feats: tuple[Tensor, ...]) -> Tensor:
+def attention_maps(
+    model: nn.Module,
+    feats: tuple[Tensor, ...],
+    data_samples: Sequence[DataSample] | None = None,
+) -> Tensor:
     """The maps (B, C, h, w), not negative, of the backbone's features.
 
-    ``neck.attention_maps`` takes those; ``head.attention_maps`` what the head takes. The neck comes
-    first, if both have it.
+    ``neck.attention_maps`` takes those; ``head.attention_maps`` what the head takes, with the
+    labels that the samples give if it can use some. The neck comes first, if both have it.
 
     Raises:
         ValueError: As :func:`check_attentive`.
@@ -41,7 +50,10 @@ def attention_maps(model: nn.Module, feats: tuple[Tensor, ...]) -> Tensor:
     neck = getattr(model, 'neck', None)
     if hasattr(neck, 'attention_maps'):
         return neck.attention_maps(feats)
-    return model.head.attention_maps(head_input(model, feats))
+    feats = head_input(model, feats)
+    if isinstance(model.head, TakesGivenLabels):
+        return model.head.attention_maps(feats, given_labels(data_samples, feats[-1].device))
+    return model.head.attention_maps(feats)
 
 
 def head_input(model: nn.Module, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

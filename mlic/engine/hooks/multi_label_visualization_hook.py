@@ -90,6 +90,6 @@ class MultiLabelVisualizationHook(VisualizationHook):
 def _add_attention(sample: DataSample, model: nn.Module, inputs: Tensor) -> None:
     """Set ``attention`` (C, h, w), and ``view``, the picture that it lies on."""
     batch = model.data_preprocessor(dict(inputs=[inputs]), False)['inputs']
-    maps = attention_maps(model, model.extract_feat(batch, stage='backbone'))
+    maps = attention_maps(model, model.extract_feat(batch, stage='backbone'), [sample])
     sample.set_field(maps[0].cpu(), 'attention', dtype=Tensor)
     sample.set_field(seen_image(inputs, batch.shape[-2:]), 'view', dtype=np.ndarray)

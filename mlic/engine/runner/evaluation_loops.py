@@ -46,10 +46,10 @@ class _InPrecision:
     def run_iter(self, idx: int, data_batch: dict) -> None:
         """Predict a batch and hand it to the metrics."""
         model, batches = self.runner.model, self.tta.batches(data_batch)
+        batch = dict(batch_idx=idx, data_batch=batches[0])
+        self.runner.call_hook(f'before_{self.mode}_iter', **batch)  # which may check the labels
         if self.known is not None:
             give_share(batches[0], self.known, unwrap(model).head.num_classes)
-        batch = dict(batch_idx=idx, data_batch=batches[0])
-        self.runner.call_hook(f'before_{self.mode}_iter', **batch)
         with autocast_to(self.precision, model):
             if self.tta:
                 outputs = self.tta.predict(unwrap(model), batches)
