@@ -13,6 +13,7 @@ from .rows import NO_LABEL, read_images
 from .splits import Image
 from .table import Table, read_tables
 
+LONGEST = 900  # characters of a message
 FORM = (
     'a table of known labels has a column image, and a column for each class that is known of '
     'some image, with 1 (present), 0 (absent) or blank; or a column labels with what is present'
@@ -41,6 +42,23 @@ def read_known(
         ValueError: If it is no such table, names none of the images, or something that is no
             class; one line.
     """
+    try:
+        return _read(path, images, classes)
+    except ValueError as error:
+        text = str(error)
+        if isinstance(error, Undecided):
+            text = f'{text}; {FORM}'
+        if str(path) not in text:
+            text = f'{path}: {text}'
+        if len(text) > LONGEST:  # cells may be of any length
+            text = f'{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}'
+        raise ValueError(text) from error
+
+
+def _read(
+    path: Path, images: Sequence[str], classes: Sequence[str]
+) -> tuple[list[dict[str, bool]], list[str]]:
+    """:func:`read_known`, with the errors of the readers of tables."""
     table = read_tables([path])
     columns = [name for name in table.header if name in classes]
     _check_columns(table, columns)
@@ -55,10 +73,7 @@ def read_known(
     for index, image in enumerate(images):
         sources.setdefault(clean(image), []).append(index)
     finder = ImageFinder(Path(), list(sources), 'the list of images to predict')
-    try:
-        found, _, lines = read_images(table, finder, choices, skip_missing=True)
-    except Undecided as error:
-        raise ValueError(f'{error}; {FORM}') from error
+    found, _, lines = read_images(table, finder, choices, skip_missing=True)
     known: list[dict[str, bool]] = [{} for _ in images]
     for image in found:
         _check_names(image, classes)
@@ -72,7 +87,7 @@ def read_known(
 
 
 def _check_columns(table: Table, columns: list[str]) -> None:
-    """ValueError if those of classes say nothing, or another one looks like a class."""
+    """ValueError if those of classes hold something else, or another one looks like a class."""
     values = {
         name: {flag(cell) for cell in table.values(index)}
         for index, name in enumerate(table.header)
@@ -80,6 +95,10 @@ def _check_columns(table: Table, columns: list[str]) -> None:
     file = table.places[0][0]
     if columns and all(says_nothing(values[name]) for name in columns):
         raise ValueError(f'{file}: no cell says what is known; {FORM}')
+    for name in columns:
+        odd = [cell for cell in values[name] if not looks_like_flags({'0', cell}, set())]
+        if odd:
+            raise ValueError(f'{file}: the column {name!r} has {min(odd)!r}; {FORM}')
     for name in table.header if columns else ():
         cells = values[name]
         if name not in columns and looks_like_flags(cells, set()) and is_class(name, cells, False):
