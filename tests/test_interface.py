@@ -31,7 +31,7 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
-        *('ADDGCNHead', 'ADDGCNNeck', 'TDRGHead'),
+        *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },
@@ -58,7 +58,7 @@ GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` n
 NEW_OPTIONS = {
     'compare.py': {'--sweep', '--tune'},
     'compute_prototypes.py': {'--precision'},
-    **dict.fromkeys(('infer.py', 'test.py'), {'--precision', '--tta'}),
+    **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         *('--split-column', '--unknown', '--unlisted'),

@@ -58,6 +58,8 @@ class AsOneProcess(Hook):
                 module.p = 0.0
             if isinstance(getattr(module, 'dropout', None), float):
                 module.dropout = 0.0
+            if hasattr(module, 'known_labels'):
+                module.known_labels = 0.0
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         for module in runner.model.modules():

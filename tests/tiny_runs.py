@@ -94,6 +94,9 @@ def every_model(num_classes):
         'ml-decoder': dict(
             plain, neck=None, head=dict(type='MLDecoderHead', embed_dims=16, **size)
         ),
+        'c-tran': dict(
+            plain, neck=None, head=dict(type='CTranHead', embed_dims=16, num_layers=2, **size)
+        ),
         'csra': dict(plain, neck=None, head=csra),
         'ml-gcn': dict(
             plain,

@@ -1,4 +1,4 @@
-"""COCO 2014 at 576 px as SSGRL and C-Tran crop it: squares of five sizes from one of 640 px."""
+"""COCO 2014 at 576 px: squares of five sizes from one of 640 px. C-Tran flips them, SSGRL does not."""
 
 _base_ = './coco448.py'
 
@@ -9,10 +9,14 @@ resize = [
     dict(type='Resize', scale=(canvas, canvas)),
 ]
 crops = [[dict(type='RandomCrop', crop_size=side)] for side in (640, 576, 512, 384, 320)]
-train_pipeline = [
+crop_pipeline = [
     *resize,
     dict(type='RandomChoice', transforms=crops),
     dict(type='Resize', scale=(size, size)),
+]
+train_pipeline = [
+    *crop_pipeline,
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [

@@ -53,6 +53,13 @@ MULCON = dict(type='MulConHead', proj_channels=3)
 # the config of a head, the shape of its features, and whether a class has some to itself
 HEADS = {
     'ADDGCNHead': [(dict(type='ADDGCNHead'), EMBEDS, True)],
+    'CTranHead': [  # without labels that are given: those are drawn
+        (
+            dict(type='CTranHead', num_heads=2, num_layers=2, dropout=0.0, known_labels=0.0),
+            MAP,
+            False,
+        )
+    ],
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
