@@ -1,4 +1,4 @@
-"""COCO 2014 at 576 px: squares of five sizes from one of 640 px. C-Tran flips them, SSGRL does not."""
+"""COCO 2014 at 576 px: squares of five sizes out of 640 px. C-Tran flips them, SSGRL does not."""
 
 _base_ = './coco448.py'
 
