@@ -1,5 +1,6 @@
 """What tests of several modules need."""
 
+import gc
 import os
 import shutil
 
@@ -13,6 +14,12 @@ def pytest_configure(config):
     """Tests see no GPU, but those with the mark ``gpu`` where they are asked for."""
     if 'gpu' not in config.option.markexpr.replace('not gpu', ''):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+def pytest_collection_finish():
+    """What the imports have made is never garbage; mmengine collects garbage at each data set."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
