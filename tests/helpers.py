@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 # what the published code was seen to compute; the small recordings are part of the repository
@@ -75,6 +76,18 @@ def run_command(*command, cwd):
     result = run_process(*command, cwd=cwd)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout + result.stderr
+
+
+def run_ranks(number, worker, *arguments):
+    """Call ``worker(rank, *arguments)`` in processes that have imported what this one has."""
+    torch.multiprocessing.start_processes(
+        _rank, (worker, arguments), nprocs=number, start_method='fork'
+    )
+
+
+def _rank(rank, worker, arguments):
+    torch.set_num_threads(1)  # the threads of the forked process are not there
+    worker(rank, *arguments)
 
 
 def code_of(document, language):
