@@ -16,8 +16,9 @@ def pytest_configure(config):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 
-def pytest_collection_finish():
-    """What the imports have made is never garbage; mmengine collects garbage at each data set."""
+@pytest.fixture(scope='module', autouse=True)
+def imports_are_no_garbage():
+    """mmengine collects garbage at each data set: half a second each, if it looks at imports."""
     gc.collect()
     gc.freeze()
 

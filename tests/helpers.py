@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -80,12 +81,18 @@ def run_command(*command, cwd):
 
 def run_ranks(number, worker, *arguments):
     """Call ``worker(rank, *arguments)`` in processes that have imported what this one has."""
-    torch.multiprocessing.start_processes(
-        _rank, (worker, arguments), nprocs=number, start_method='fork'
-    )
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    address = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE=str(number))
+    with mock.patch.dict(os.environ, address):
+        torch.multiprocessing.start_processes(
+            _rank, (worker, arguments), nprocs=number, start_method='fork'
+        )
 
 
 def _rank(rank, worker, arguments):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     torch.set_num_threads(1)  # the threads of the forked process are not there
     worker(rank, *arguments)
 
