@@ -117,15 +117,15 @@ def run_on_two_nodes(tmp_path, kind, first_port):
 
 @pytest.mark.dist
 @pytest.mark.parametrize(
-    'kind, reason',
+    'kind, processes, reason',
     [
-        ('raise', 'the reason of the first'),
-        pytest.param('kill', 'SIGKILL', marks=pytest.mark.slow),
-        pytest.param('hang', 'Timed out', marks=pytest.mark.slow),
+        ('raise', 2, 'the reason of the first'),
+        pytest.param('kill', 3, 'SIGKILL', marks=pytest.mark.slow),
+        pytest.param('hang', 3, 'Timed out', marks=pytest.mark.slow),
     ],
 )
-def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, reason):
-    process = start(tmp_path, kind, 3)
+def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, processes, reason):
+    process = start(tmp_path, kind, processes)
     output = finish(process)
     ended = time.time()
     assert process.returncode != 0
