@@ -4,6 +4,7 @@ from .backbones.efficientnet_lite import EfficientNetLite
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
+from .given_labels import TakesGivenLabels
 from .heads.label_embed_head import LabelEmbedHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
@@ -52,6 +53,7 @@ __all__ = [
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',
+    'TakesGivenLabels',
     'TrainingParts',
     'WeakNegativeLoss',
     'as_feature_map',
