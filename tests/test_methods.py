@@ -193,6 +193,7 @@ def test_other_classes_take_over_what_is_theirs(name):
         assert_close(new(images), old(images).flip(1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.parametrize('name', METHODS)
 def test_two_processes_train_what_one_does(name, tmp_path):
