@@ -31,6 +31,7 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
+        *('CPCLHead', 'DSDLHead', 'MarginLoss'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },

@@ -5,6 +5,7 @@ from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
 from .heads.label_embed_head import LabelEmbedHead
+from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
 from .layers.feature_map import as_feature_map
@@ -34,6 +35,7 @@ __all__ = [
     'GroupLinear',
     'LabelEmbedHead',
     'LabelGraph',
+    'LabelVectorHead',
     'LabelVectors',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
