@@ -4,13 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import (
-    by_table,
-    register_published,
-    resnet_of,
-    with_normalised_graph,
-)
+from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
+from mlic.models.layers.label_graph import with_normalised_graph
 
 from .ml_gcn_head import MLGCNHead
 

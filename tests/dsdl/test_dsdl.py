@@ -14,8 +14,7 @@ from mlic.models.layers.label_vectors import LabelVectors
 from projects.dsdl.dsdl_head import DSDLHead, one_over
 from projects.dsdl.published_weights import DSDL
 from tests.helpers import run_tool
-from tests.mlic.engine.test_published import sequential_resnet
-from tests.peer_recordings import PeerRecording
+from tests.peer_recordings import PeerRecording, sequential_resnet
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 CASE = re.compile(r'train\.loss\.lambda(.+)_beta(.+)\.f64')

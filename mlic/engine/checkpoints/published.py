@@ -12,7 +12,6 @@ from mmpretrain.models.backbones import ResNet
 from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
-from mlic.models.layers.label_graph import normalised
 from mlic.models.training_parts import class_dims
 
 from .renaming import NameTable
@@ -93,13 +92,6 @@ def by_table(
         return table.lacks(bare_names(state_dict))
 
     return PublishedSystem(name, convert, check, model, alphabetical=alphabetical, lacks=lacks)
-
-
-def with_normalised_graph(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The matrix of a head's graph as it is used; ML-GCN's code normalises it in every step."""
-    if 'head.graph.matrix' in weights:
-        weights['head.graph.matrix'] = normalised(weights['head.graph.matrix'])
-    return weights
 
 
 def bare_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
-from mmpretrain.models.backbones import ResNet
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
@@ -15,6 +14,7 @@ from mlic.models.layers.label_graph import normalised
 from projects.cpcl.published_weights import CPCL
 from projects.ml_gcn.published_weights import ML_GCN
 from tests.helpers import run_tool
+from tests.peer_recordings import sequential_resnet
 
 TOOL = 'tools/model_converters/published_to_mm.py'
 CPCL_NAMES = [
@@ -24,19 +24,6 @@ CPCL_NAMES = [
     *(f'{n}coupling_network.fc.{part}' for n in ('de', '') for part in ('weight', 'bias')),
 ]
 WIDTHS = dict(vectors=3, hidden=4)
-
-
-def sequential_resnet():
-    """A ResNet-18's entries as ML-GCN's code names them, and a ResNet that has them."""
-    torch.manual_seed(0)
-    network = ResNet(18)
-    stages = {'conv1': '0', 'bn1': '1', **{f'layer{n}': str(n + 3) for n in range(1, 5)}}
-    named = {}
-    for name, value in network.state_dict().items():
-        first, _, rest = name.partition('.')
-        if not name.endswith('num_batches_tracked'):
-            named[f'features.{stages[first]}.{rest}'] = value
-    return named, network
 
 
 @pytest.fixture(scope='module')
