@@ -32,6 +32,7 @@ NEW_NAMES = {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
         *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
+        *('CPCLHead', 'DSDLHead', 'MarginLoss'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },

@@ -115,6 +115,28 @@ def every_model(num_classes):
             head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
         ),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
+        'dsdl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='DSDLHead',
+                hidden_channels=8,
+                dictionary_weight=0.1,
+                vectors=dict(dims=4),
+                **size,
+            ),
+        ),
+        'cpcl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='CPCLHead',
+                hidden_channels=8,
+                embed_dims=6,
+                vectors=dict(dims=4),
+                **size,
+            ),
+        ),
         'baseline': plain,
     }
 

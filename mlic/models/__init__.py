@@ -6,6 +6,7 @@ from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
 from .given_labels import TakesGivenLabels
 from .heads.label_embed_head import LabelEmbedHead
+from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
@@ -42,6 +43,7 @@ __all__ = [
     'GroupLinear',
     'LabelEmbedHead',
     'LabelGraph',
+    'LabelVectorHead',
     'LabelVectors',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',

@@ -63,6 +63,9 @@ class TrainingParts:
             where (Tensor): (), bool, of the device: only if it is True, and without asking it.
         """
 
+    def before_export(self) -> None:
+        """Form once what does not depend on images: the weights will not change any more."""
+
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Lines that a log should have before the first iteration."""
         return []
