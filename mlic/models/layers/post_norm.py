@@ -50,9 +50,9 @@ class PostNormLayer(nn.Module):
 class EncoderLayer(PostNormLayer):
     """Self-attention over the tokens; positions enter queries and keys only."""
 
-    def forward(self, memory: Tensor, pos: Tensor) -> Tensor:
-        """(B, T, D), (1, T, D) → (B, T, D)."""
-        query = memory + pos
+    def forward(self, memory: Tensor, pos: Tensor | None = None) -> Tensor:
+        """(B, T, D), (1, T, D) or no positions → (B, T, D)."""
+        query = memory if pos is None else memory + pos
         attended, _ = self.attn(query, query, memory)
         return self.add_and_norm(memory, attended)
 
