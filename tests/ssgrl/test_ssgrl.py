@@ -13,8 +13,8 @@ from mlic.engine.checkpoints.published import convert_published
 from projects.ssgrl.published_weights import LAYERS, SSGRL
 from projects.ssgrl.ssgrl_neck import SSGRLNeck
 from tests.helpers import ROOT, run_tool
-from tests.mlic.models.test_semantic_layers import attend_by_loops, spread_by_loops
 from tests.peer_recordings import PeerRecording
+from tests.semantic_loops import attend_by_loops, spread_by_loops
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 CONVERTER = 'tools/model_converters/published_to_mm.py'

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch.testing import assert_close
 
 from mlic.apis.open_run import build_model
@@ -15,7 +16,7 @@ from mlic.datasets import DigitScenes
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.hooks.class_info_hook import ClassInfoHook, learn_classes
 from tests.helpers import call_tool
-from tests.test_methods import config_of, end_of, train
+from tests.tiny_runs import every_model, tiny_config
 
 DIGITS = DigitScenes.METAINFO['classes']
 GRAPH, VECTORS = 'neck.graph.matrix', 'neck.vectors.vectors'
@@ -31,9 +32,24 @@ def vectors(tmp_path):
     return path, torch.from_numpy(rows)
 
 
-def config(work_dir, file, **changes):
-    settings = {'model.neck.vectors.file': str(file), **changes}
-    return config_of('ssgrl', work_dir, **settings)
+def config(work_dir, file=None, epochs=1, **changes):
+    """A run of SSGRL on digit scenes of 32 px, its vectors learned or of a file."""
+    cfg = tiny_config(work_dir, epochs=epochs)
+    cfg.model = every_model(10)['ssgrl']
+    cfg.model.neck.vectors.file = file and str(file)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.image_size = 32
+    cfg.custom_hooks, cfg.param_scheduler = [dict(type='ForeachEMAHook', momentum=0.1)], []
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+def train(cfg, *hooks):
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
 
 
 class AtStart(Hook):
@@ -49,19 +65,17 @@ class AtStart(Hook):
 def test_graph_and_vectors_are_in_the_checkpoint_and_a_resumed_run_needs_no_file(vectors, tmp_path):
     path, rows = vectors
     hook = AtStart()
-    cfg = config(tmp_path / 'run', path, **{'train_cfg.max_epochs': 1})
-    runner = train(cfg, hooks=[hook])
+    runner = train(config(tmp_path, path), hook)
     expected = torch.from_numpy(ClassInfo(runner.train_dataloader.dataset, DIGITS).conditional)
     expected.fill_diagonal_(1)
     assert 1 < (expected > 0).sum() / 10 < 10  # some edges, not all
-    stored = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=False)
+    stored = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)
     for entries in (*hook.found, stored['state_dict'], average_of(stored)):
         assert_close(entries[VECTORS], rows, rtol=0, atol=0)
         assert_close(entries[GRAPH], expected.float())
     path.unlink()
-    changes = {'train_dataloader.dataset.num_images': 8, 'train_dataloader.dataset.seed': 9}
-    train(config(tmp_path / 'run', path, resume=True, **changes))
-    resumed = end_of(tmp_path / 'run')
+    train(config(tmp_path, path, 2, resume=True, **{'train_dataloader.dataset.seed': 9}))
+    resumed = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
     for name in (GRAPH, VECTORS):
         for entries in (resumed['state_dict'], average_of(resumed)):
             assert_close(entries[name], stored['state_dict'][name], rtol=0, atol=0)
@@ -74,10 +88,10 @@ def average_of(checkpoint):
 
 
 def test_a_file_that_is_missing_ends_a_run_before_it_begins(tmp_path, capsys):
-    cfg = config(tmp_path / 'run', tmp_path / 'none.txt')
+    cfg = config(tmp_path, tmp_path / 'none.txt')
     with pytest.raises(FileNotFoundError, match='none.txt'):
         train(cfg)
-    assert not list((tmp_path / 'run').glob('*.pth'))
+    assert not list((tmp_path / 'work').glob('*.pth'))
     cfg.pop('experiment_name')
     cfg.dump(tmp_path / 'config.py')
     assert 'none.txt' in call_tool('tools/train.py', tmp_path / 'config.py', '--dry-run')
@@ -85,7 +99,7 @@ def test_a_file_that_is_missing_ends_a_run_before_it_begins(tmp_path, capsys):
 
 
 def test_a_dry_run_says_what_the_training_set_gives(vectors, tmp_path, capsys):
-    cfg = config(tmp_path / 'run', vectors[0])
+    cfg = config(tmp_path, vectors[0])
     cfg.pop('experiment_name')
     cfg.dump(tmp_path / 'config.py')
     call_tool('tools/train.py', tmp_path / 'config.py', '--dry-run')
@@ -98,8 +112,7 @@ def test_a_dry_run_says_what_the_training_set_gives(vectors, tmp_path, capsys):
 def test_other_classes_have_the_graph_and_vectors_of_their_own(vectors, tmp_path, learned):
     """Learned vectors are a class's own and follow its name; those of a file are the file's."""
     path, rows = vectors
-    changes = {'model.neck.vectors.file': None if learned else str(path)}
-    old, new = (build_model(config_of('ssgrl', tmp_path, **changes)) for _ in range(2))
+    old, new = (build_model(config(tmp_path, None if learned else path)) for _ in range(2))
     stored = dict(old.state_dict())
     stored[GRAPH] = torch.rand(10, 10)
     content = dict(state_dict=stored, meta=dict(dataset_meta=dict(classes=DIGITS[::-1])))
@@ -118,7 +131,7 @@ def test_other_classes_have_the_graph_and_vectors_of_their_own(vectors, tmp_path
 @pytest.mark.parametrize('resume,loaded', [(True, True), (True, False), (False, True)])
 def test_a_run_that_has_resumed_learns_nothing_again(tmp_path, resume, loaded):
     """One that found nothing to resume starts, and one that loads weights (load_from) does."""
-    model = build_model(config_of('ssgrl', tmp_path))
+    model = build_model(config(tmp_path))
     loader = SimpleNamespace(dataset=Images([dict(gt_label=[0, 1])]))
     state = dict(_resume=resume, _has_loaded=loaded, logger=logging.getLogger())
     ClassInfoHook().before_train(SimpleNamespace(model=model, train_dataloader=loader, **state))
@@ -139,7 +152,7 @@ class Images:
 
 
 def test_data_without_names_are_refused_by_the_module_that_asks(tmp_path):
-    model, data = build_model(config_of('ssgrl', tmp_path)), Images([])
+    model, data = build_model(config(tmp_path)), Images([])
     data.CLASSES = None
     with pytest.raises(ValueError, match='LabelVectors needs the names of the classes, and Images'):
         learn_classes(model, data)
