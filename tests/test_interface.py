@@ -32,7 +32,14 @@ NEW_NAMES = {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
-        *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
+        *(
+            'NeckLossClassifier',
+            'PriorSmoothLoss',
+            'SALGLNeck',
+            'SSGRLNeck',
+            'SupConLoss',
+            'WeakNegativeLoss',
+        ),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels

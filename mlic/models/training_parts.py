@@ -32,6 +32,8 @@ class TrainingParts:
             class, and the dimension of the classes, ``(0,)`` for a weight (C, D). Two dimensions
             stand for groups of classes: ``(0, 2)`` for (G, D, S) with class c in place c % S of
             group c // S. ``()`` says that an entry has none, whatever its size.
+        graph_buffers (tuple[str]): Its parameters and buffers (..., C, C), with a number for each
+            pair of classes.
     """
 
     training_only: tuple[str, ...] = ()
@@ -39,6 +41,7 @@ class TrainingParts:
     row_buffers: tuple[str, ...] = ()
     takes_back: tuple[str, ...] = ()
     by_class: Mapping[str, tuple[int, ...]] = {}
+    graph_buffers: tuple[str, ...] = ()
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
@@ -115,6 +118,15 @@ def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]
                 '(mlic.models.TrainingParts)'
             )
     return {name: dims for name, dims in declared.items() if dims}
+
+
+def class_pairs(model: nn.Module) -> set[str]:
+    """Which entries of a model's state dict have a number for each pair of classes."""
+    return {
+        f'{name}.{part}'.lstrip('.')
+        for name, module in parts_of(model)
+        for part in module.graph_buffers
+    }
 
 
 def _of_layers(name: str, module: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:

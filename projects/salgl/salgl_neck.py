@@ -97,13 +97,13 @@ class SALGLNeck(TrainingParts, BaseModule):
     ) -> tuple[tuple[Tensor], dict[str, Tensor]]:
         """Count the labels of the B samples; then what :meth:`forward` gives, and the losses."""
         cells, scenes, _ = self._see(feats)
-        self.graph.count(scenes, data_samples)
+        counts = self.graph.count(scenes, data_samples)
         most = _entropy(torch.full_like(scenes[0], 1 / len(scenes[0])))
         losses = dict(
             loss_sample_entropy=self.of_samples * _entropy(scenes).mean(),
             loss_batch_entropy=self.of_batch * (most - _entropy(gather_rows(scenes).mean(0))),
         )
-        return self._embed(cells, scenes), losses
+        return self._embed(cells, scenes, counts), losses
 
     def attention_maps(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Where each class looks (B, C, h, w); each map sums to 1."""
@@ -119,10 +119,10 @@ class SALGLNeck(TrainingParts, BaseModule):
         scenes = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32))
         return cells, scenes, feature_map.shape[-2:]
 
-    def _embed(self, cells: Tensor, scenes: Tensor) -> tuple[Tensor]:
+    def _embed(self, cells: Tensor, scenes: Tensor, counts: Tensor | None = None) -> tuple[Tensor]:
         """The label embeddings."""
         features, _ = self.attention(cells, self.vectors())  # (B, C, K)
-        nodes = self.gated_graph(features, self.graph(scenes))
+        nodes = self.gated_graph(features, self.graph(scenes, counts))
         return (self.output(torch.cat([features, nodes], dim=-1)).tanh(),)
 
 

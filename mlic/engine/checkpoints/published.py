@@ -12,7 +12,7 @@ from mmpretrain.models.backbones import ResNet
 from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
-from mlic.models.training_parts import class_dims
+from mlic.models.training_parts import class_dims, class_pairs
 
 from .renaming import NameTable
 
@@ -129,8 +129,7 @@ def reorder_classes(
     """
     index = torch.as_tensor(order)
     dims = class_dims(model, len(index))
-    for name, module in model.named_modules():
-        dims.update({f'{name}.{part}': (0, 1) for part in getattr(module, 'graph_buffers', ())})
+    dims.update(dict.fromkeys(class_pairs(model), (-2, -1)))
     result = dict(weights)
     for name in dims.keys() & weights.keys():
         for dim in dims[name]:

@@ -6,10 +6,10 @@ Shapes in this module: B images, C classes, S scenes.
 from collections.abc import Sequence
 
 import torch
-from mmengine import dist
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.layers.gather import gather_rows
 from mlic.models.targets import is_present, target_of
 from mlic.models.training_parts import TrainingParts
 
@@ -35,6 +35,7 @@ class SceneGraph(TrainingParts, nn.Module):
     """
 
     by_class = dict(counts=())
+    graph_buffers = ('counts',)
 
     def __init__(
         self,
@@ -51,35 +52,40 @@ class SceneGraph(TrainingParts, nn.Module):
         # float32: exact up to 16.7 million images of a class in a scene
         self.register_buffer('counts', torch.zeros(num_scenes, num_classes, num_classes))
 
-    @torch.no_grad()
-    def count(self, scenes: Tensor, data_samples: Sequence[DataSample]) -> None:
+    def count(self, scenes: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
         """Count a batch of images, and those of all other processes.
 
         Args:
             scenes (Tensor): (B, S), probabilities.
             data_samples (Sequence[DataSample]): B samples with labels.
+
+        Returns:
+            Tensor: The counts after it, (S, C, C). Soft ones have a gradient to ``scenes``, as in
+            the released code.
         """
         target = target_of(data_samples, self.counts.shape[-1], scenes.dtype, scenes.device)
         with torch.autocast(scenes.device.type, enabled=False):
-            present = is_present(target).to(self.counts)
-            weights = self._weights(scenes).to(self.counts)
-            new = torch.einsum('bs,bi,bj->sij', weights, present, present)
-        dist.all_reduce(new)
-        self.counts += new
+            present = gather_rows(is_present(target).to(self.counts))
+            weights = gather_rows(self._weights(scenes).to(self.counts))
+            counts = self.counts + torch.einsum('bs,bi,bj->sij', weights, present, present)
+        with torch.no_grad():
+            self.counts.copy_(counts)
+        return counts
 
-    def graphs(self) -> Tensor:
-        """The graph of each scene, (S, C, C)."""
-        graphs = self.counts / (self.counts.diagonal(dim1=1, dim2=2)[..., None] + 1e-8)
+    def graphs(self, counts: Tensor | None = None) -> Tensor:
+        """The graph of each scene, (S, C, C), of its counts or of those given."""
+        counts = self.counts if counts is None else counts
+        graphs = counts / (counts.diagonal(dim1=1, dim2=2)[..., None] + 1e-8)
         if self.ignore_self:
             graphs = graphs * (1 - torch.eye(graphs.shape[-1]).to(graphs))
         return graphs / (graphs.sum(-1, keepdim=True) + 1e-8) if self.normalise else graphs
 
-    def forward(self, scenes: Tensor) -> Tensor:
-        """The graph of each image, (B, S) → (B, C, C)."""
+    def forward(self, scenes: Tensor, counts: Tensor | None = None) -> Tensor:
+        """The graph of each image, (B, S) → (B, C, C); counts as in :meth:`graphs`."""
         if not self.soft:
-            return self.graphs()[scenes.argmax(-1)]
+            return self.graphs(counts)[scenes.argmax(-1)]
         with torch.autocast(scenes.device.type, enabled=False):
-            return torch.einsum('bs,sij->bij', scenes, self.graphs().to(scenes))
+            return torch.einsum('bs,sij->bij', scenes, self.graphs(counts).to(scenes))
 
     def _weights(self, scenes: Tensor) -> Tensor:
         """What an image counts in each scene, (B, S)."""
