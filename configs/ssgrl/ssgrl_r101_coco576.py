@@ -10,4 +10,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_dataloader = dict(batch_size=4, drop_last=False)
+pipeline = [step for step in _base_.train_pipeline if step['type'] != 'RandomFlip']
+train_dataloader = dict(batch_size=4, drop_last=False, dataset=dict(pipeline=pipeline))

@@ -58,5 +58,5 @@ class GatedGraph(nn.Module):
             reset = kept if self.reset_u is None else self.reset_u(nodes)
             reset = (self.reset_w(message) + reset).sigmoid()
             new = (self.new_w(message) + self.new_u(reset * nodes)).tanh()
-            nodes = torch.lerp(nodes, new, update)
+            nodes = nodes + update * (new - nodes)
         return nodes

@@ -93,6 +93,16 @@ def test_each_image_may_have_a_graph_of_its_own():
     assert_close(layer(nodes, graphs), torch.cat(single), **EXACT)
 
 
+def test_gated_graph_computes_in_bfloat16():
+    torch.manual_seed(0)
+    layer, nodes, graph = GatedGraph(6), torch.randn(2, 4, 6), torch.rand(4, 4)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        found = layer(nodes, graph)
+        found.sum().backward()
+    assert_close(found.float(), layer(nodes, graph), rtol=5e-2, atol=5e-2)
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
 def test_a_shared_gate_has_no_weights_that_are_not_used():
     own, shared = (
         sum(p.numel() for p in GatedGraph(5, shared_gate=flag).parameters())
