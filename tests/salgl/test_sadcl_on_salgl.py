@@ -25,6 +25,7 @@ def test_only_neck_and_classifier_differ_from_sadcl(path):
     assert {key: found[key] for key in sadcl} == sadcl.to_dict()
 
 
+@pytest.mark.slow
 def test_both_stages_train(tmp_path):
     """The first without contrast; then prototypes are computed, and everything moves."""
     cfg = tiny_config(tmp_path, begin=2, epochs=2)

@@ -12,7 +12,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
-from mlic.engine.checkpoints.published import convert_published
+from mlic.engine.checkpoints.class_transfer import take_over_weights
+from mlic.engine.checkpoints.published import convert_published, reorder_classes
 from mlic.engine.checkpoints.renaming import ENCODER_LAYER, NameTable
 from mlic.engine.hooks.buffer_copies import BufferCopies
 from mlic.models.heads.label_embed_head import LabelEmbedHead
@@ -158,10 +159,9 @@ def see_by_torch(neck, feature_map):
     probabilities = []
     for image in cells.tolist():
         mean = [sum(column) / len(image) for column in zip(*image)]
-        scores = [
-            math.exp(sum(w * x for w, x in zip(row, mean))) for row in neck.scene.weight.tolist()
-        ]
-        probabilities.append([float(score) / float(sum(scores)) for score in scores])
+        weight = neck.scene.weight.tolist()
+        scores = [math.exp(sum(w * x for w, x in zip(row, mean))) for row in weight]
+        probabilities.append([score / sum(scores) for score in scores])
     return cells, torch.tensor(probabilities, dtype=torch.float64)
 
 
@@ -261,6 +261,29 @@ def test_counts_of_an_iteration_that_is_not_finite_are_taken_back(bad):
     assert not torch.equal(neck.graph.counts, before)
     copies.take_back(torch.tensor(bad))
     assert torch.equal(neck.graph.counts, before) == bad
+
+
+def test_counts_follow_the_names_of_both_classes():
+    old, new = small_neck()[0], small_neck()[0]
+    new.graph.counts.fill_(-1.0)  # as if it were initialised so
+    weights = {f'neck.{name}': value for name, value in old.state_dict().items()}
+    stored = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=list('abc'))))
+    take_over_weights(stored, nn.ModuleDict(dict(neck=new)), list('cxa'), {}, 'a.pth')
+    found, counts = stored['state_dict']['neck.graph.counts'], old.graph.counts
+    for s in range(3):
+        for i, first in enumerate('cxa'):
+            for j, second in enumerate('cxa'):
+                known = 'x' not in (first, second)
+                expected = counts[s, 'abc'.index(first), 'abc'.index(second)] if known else -1
+                assert found[s, i, j] == expected
+
+
+def test_released_counts_are_put_in_another_order_of_the_classes():
+    model = nn.ModuleDict(dict(neck=small_neck()[0]))
+    counts = model.neck.graph.counts
+    found = reorder_classes(model.state_dict(), model, [2, 0, 1])['neck.graph.counts']
+    assert torch.equal(found[:, 0, 1], counts[:, 2, 0])
+    assert torch.equal(found[:, 2, 1], counts[:, 1, 0])
 
 
 # --- configs ------------------------------------------------------------------------------------
