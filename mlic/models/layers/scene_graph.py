@@ -9,7 +9,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mlic.models.layers.gather import gather_rows
+from mlic.models.layers.gather import sum_parts
 from mlic.models.targets import is_present, target_of
 from mlic.models.training_parts import TrainingParts
 
@@ -65,9 +65,11 @@ class SceneGraph(TrainingParts, nn.Module):
         """
         target = target_of(data_samples, self.counts.shape[-1], scenes.dtype, scenes.device)
         with torch.autocast(scenes.device.type, enabled=False):
-            present = gather_rows(is_present(target).to(self.counts))
-            weights = gather_rows(self._weights(scenes).to(self.counts))
-            counts = self.counts + torch.einsum('bs,bi,bj->sij', weights, present, present)
+            present = is_present(target).to(self.counts)
+            weights = self._weights(scenes).to(self.counts)
+            counts = self.counts + sum_parts(
+                torch.einsum('bs,bi,bj->sij', weights, present, present)
+            )
         with torch.no_grad():
             self.counts.copy_(counts)
         return counts
