@@ -206,6 +206,10 @@ def narrow(cfg):
     elif cfg.model.neck and cfg.model.neck.type == 'SSGRLNeck':
         cfg.model.neck.update(node_channels=8, embed_dims=16, hidden_channels=8)
         cfg.model.head.update(in_channels=16)
+    elif cfg.model.neck and cfg.model.neck.type == 'SALGLNeck':
+        cfg.model.neck.update(node_channels=8, feedforward_channels=8)
+        cfg.model.neck.update(embed_dims=16, hidden_channels=8)
+        cfg.model.head.update(in_channels=16)
     elif cfg.model.head.type == 'ImageContrastHead':
         cfg.model.head.update(proj_channels=8)
     elif cfg.model.head.type == 'TDRGHead':

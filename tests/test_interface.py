@@ -34,7 +34,14 @@ NEW_NAMES = {
         *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
         *('CPCLHead', 'DSDLHead', 'MarginLoss'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
-        *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
+        *(
+            'NeckLossClassifier',
+            'PriorSmoothLoss',
+            'SALGLNeck',
+            'SSGRLNeck',
+            'SupConLoss',
+            'WeakNegativeLoss',
+        ),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels

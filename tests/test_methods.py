@@ -17,6 +17,7 @@ from mlic.apis.export import ScoreModel
 from mlic.cli import export
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.runner.device import adapt_to_device
+from mlic.models.layers.scene_graph import SceneGraph
 from mlic.models.training_parts import for_prediction, is_training_only
 from tests.helpers import ROOT, run_ranks
 from tests.tiny_runs import RUN_NUMBER, assert_same_end, every_model
@@ -119,6 +120,9 @@ def built(name, seed=0):
     """A method's model in evaluation mode, with weights that make its parts count."""
     torch.manual_seed(seed)
     model = MODELS.build(dict(copy.deepcopy(METHODS[name]), data_preprocessor=PREPROCESSOR))
+    for module in model.modules():
+        if isinstance(module, SceneGraph):
+            module.counts.random_(1, 9)  # as if it had been trained
     return model.eval()
 
 

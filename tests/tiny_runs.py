@@ -88,6 +88,8 @@ def every_model(num_classes):
     ssgrl = dict(type='SSGRLNeck', embed_dims=16, node_channels=12, hidden_channels=8)
     ssgrl.update(vectors=dict(dims=4), classes_at_once=3, **size)
     embeds = dict(type='LabelEmbedHead', **small)
+    salgl = dict(type='SALGLNeck', embed_dims=16, node_channels=12, hidden_channels=8, num_heads=2)
+    salgl.update(feedforward_channels=8, vectors=dict(dims=4), graph=dict(num_scenes=3), **size)
     return {
         'sadcl': sarl_model(num_classes),
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
@@ -114,6 +116,7 @@ def every_model(num_classes):
             neck=None,
             head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
         ),
+        'salgl': dict(plain, type='NeckLossClassifier', neck=salgl, head=embeds),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
         'dsdl': dict(
             plain,

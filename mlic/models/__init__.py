@@ -21,12 +21,14 @@ from .layers.label_vectors import LabelVectors, read_vectors
 from .layers.position_encoding import sine_position_encoding
 from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
 from .layers.projector import Projector
+from .layers.scene_graph import SceneGraph
 from .layers.semantic_attention import SemanticAttention
 from .losses.asymmetric_loss import StopGradAsymmetricLoss
 from .losses.known_labels import loss_of_known
 from .losses.missing_labels import ExpectedPositiveLoss, PriorSmoothLoss, WeakNegativeLoss
 from .losses.soft_margin_loss import MultiLabelSoftMarginLoss
 from .losses.supcon_loss import SupConLoss, supcon_loss
+from .neck_loss_classifier import NeckLossClassifier
 from .training_parts import TrainingParts
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     'MultiLabelDataPreprocessor',
     'MultiLabelSoftMarginLoss',
     'MultiScoreHead',
+    'NeckLossClassifier',
     'PriorSmoothLoss',
     'Projector',
+    'SceneGraph',
     'SemanticAttention',
     'StopGradAsymmetricLoss',
     'StoredFeatures',

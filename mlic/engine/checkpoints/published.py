@@ -142,7 +142,7 @@ def reorder_classes(
     """
     index = torch.as_tensor(order)
     dims = class_dims(model, len(index))
-    dims.update(dict.fromkeys(class_pairs(model), (0, 1)))
+    dims.update(dict.fromkeys(class_pairs(model), (-2, -1)))
     result = dict(weights)
     for name in dims.keys() & weights.keys():
         for dim in dims[name]:

@@ -28,6 +28,14 @@ SEQUENTIAL_RESNET = (
         for stage in range(1, 5)
     ),
 )
+# torch's nn.TransformerEncoderLayer, and mlic's EncoderLayer
+ENCODER_LAYER = (
+    ('self_attn.{attention}', 'attn.{attention}'),
+    ('linear1.{affine}', 'ffn.0.{affine}'),
+    ('linear2.{affine}', 'ffn.3.{affine}'),
+    ('norm1.{affine}', 'attn_norm.{affine}'),
+    ('norm2.{affine}', 'ffn_norm.{affine}'),
+)
 
 
 class NameTable:

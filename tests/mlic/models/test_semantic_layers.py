@@ -72,10 +72,11 @@ def test_attention_computes_in_bfloat16():
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
+@pytest.mark.parametrize('both_ways', [False, True])
 @pytest.mark.parametrize('shared_gate', [False, True])
-def test_gated_graph_equals_loops(shared_gate):
+def test_gated_graph_equals_loops(shared_gate, both_ways):
     torch.manual_seed(0)
-    layer = GatedGraph(3, 2, shared_gate).double()
+    layer = GatedGraph(3, 2, shared_gate, both_ways).double()
     nodes, graph = torch.randn(2, 4, 3).double(), torch.rand(4, 4).double()
     with torch.no_grad():
         assert_close(layer(nodes, graph), spread_by_loops(layer, nodes, graph), **EXACT)
