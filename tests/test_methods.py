@@ -120,6 +120,8 @@ def built(name, seed=0):
     """A method's model in evaluation mode, with weights that make its parts count."""
     torch.manual_seed(seed)
     model = MODELS.build(dict(copy.deepcopy(METHODS[name]), data_preprocessor=PREPROCESSOR))
+    if name == 'ccd':  # in its second stage
+        model.head.start_second_stage(torch.randn(10, 64))
     return model.eval()
 
 

@@ -8,6 +8,7 @@ from .heads.label_embed_head import LabelEmbedHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
+from .layers.cosine_classifier import CosineClassifier
 from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
 from .layers.gated_graph import GatedGraph
@@ -30,6 +31,7 @@ from .training_parts import TrainingParts
 __all__ = [
     'Attention',
     'ClassActivation',
+    'CosineClassifier',
     'DecoderLayer',
     'DynamicGraph',
     'EfficientNetLite',
