@@ -1,26 +1,23 @@
 """CCDHead and its second stage against loops and recordings. B images, C classes, K channels."""
 
-import copy
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
 from mlic.engine.runner.class_means import class_means
 from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.runner.epochs import set_epochs
 from mlic.models.layers.cosine_classifier import CosineClassifier
 from projects.ccd import CCDHead, ContextMemoryHook
 from projects.ccd.published_weights import CCD, NAMES
-from tests import test_methods
-from tests.helpers import RECORDINGS, ROOT, run_command
+from tests.helpers import RECORDINGS, run_ranks
 from tests.peer_recordings import PeerRecording
-from tests.tiny_runs import assert_same, assert_same_end
+from tests.tiny_runs import assert_same, assert_same_end, two_stage_config
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 FUSIONS = ('none', 'selector', 'mlp', 'concat')
@@ -207,119 +204,125 @@ def test_size_of_the_published_head():
 
 # ---------------------------------------------------------------- stages
 
-CHANGES = dict(
-    custom_hooks=[
-        dict(type='ForeachEMAHook', momentum=0.1),
-        dict(type='ContextMemoryHook', begin=2),
-    ],
-)
+
+class Stop(Hook):
+    """End a run where a signal would."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise KeyboardInterrupt
 
 
-def two_stages(work_dir, **changes):
-    """An epoch of each stage on digit scenes."""
-    return test_methods.config_of('ccd', work_dir, **{**CHANGES, **changes})
+def two_stages(work_dir, images=12, **changes):
+    """An epoch of each stage on digit scenes, three iterations each on one process."""
+    cfg = two_stage_config(work_dir)
+    cfg.model.neck = None
+    cfg.model.head = dict(type='CCDHead', in_channels=16, num_classes=10)
+    cfg.custom_hooks[1] = dict(type='ContextMemoryHook', begin=cfg.custom_hooks[1].begin)
+    cfg.train_dataloader.dataset.num_images = images
+    cfg.train_dataloader.batch_size = 4
+    set_epochs(cfg, 2)
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+def train(cfg, hooks=()):
+    """A run of a process whose generators stand anywhere."""
+    torch.rand(1 + len(hooks))
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+def saved(work_dir, name):
+    return torch.load(work_dir / f'{name}.pth', map_location='cpu', weights_only=False)
 
 
 def test_the_second_stage_starts_from_the_class_means_of_the_last_weights(tmp_path):
-    cfg = two_stages(tmp_path, **{'default_hooks.checkpoint.max_keep_ckpts': 2})
-    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
-    runner = test_methods.train(cfg)
-    first, second = (
-        torch.load(tmp_path / f'epoch_{epoch}.pth', weights_only=False) for epoch in (1, 2)
-    )
-    head = runner.model.head
-    for saved, started in ((first, False), (second, True)):
-        for prefix, weights in (('', saved['state_dict']), ('module.', saved['ema_state_dict'])):
-            assert weights[f'{prefix}head.second_stage'] == started
-            assert weights[f'{prefix}head.memory'].any() == started
-    new = [k for k, x in first['state_dict'].items() if not x.equal(second['state_dict'][k])]
-    trained_later = {
-        'memory',
-        'second_stage',
-        'logit_fc.weight',
-        'selector.weight',
-        'selector.bias',
-    }
-    changed = {k.removeprefix('head.') for k in new if not k.startswith('backbone.')}
-    assert changed == trained_later
+    settings = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0, _delete_=True))
+    cfg = two_stages(tmp_path, optim_wrapper=settings, param_scheduler=[])
+    cfg.model.backbone.norm_eval = True  # nothing but the start of the stage changes anything
+    runner = train(cfg)
+    first, second = (saved(tmp_path, f'epoch_{epoch}') for epoch in (1, 2))
+    for checkpoint, started in ((first, False), (second, True)):
+        for prefix, key in (('', 'state_dict'), ('module.', 'ema_state_dict')):
+            assert checkpoint[key][f'{prefix}head.second_stage'] == started
+            assert checkpoint[key][f'{prefix}head.memory'].any() == started
+    new = {k for k, x in first['state_dict'].items() if not x.equal(second['state_dict'][k])}
+    drawn = {'logit_fc.weight', 'selector.weight', 'selector.bias'}
+    assert new == {f'head.{name}' for name in ('memory', 'second_stage', *drawn)}
     assert second['message_hub']['runtime_info']['stage'] == 2
 
-    # batch norm has seen the second epoch: take the statistics of the first
-    runner.model.load_state_dict(first['state_dict'])
-    runner.model.eval()
-    loader = dict(cfg.train_dataloader, sampler=dict(type='DefaultSampler', shuffle=False))
+    loader = dict(cfg.train_dataloader)
     loader['dataset'] = dict(loader['dataset'], pipeline=cfg.val_dataloader.dataset.pipeline)
-    sums, counts = torch.zeros(10, 64), torch.zeros(10)
+    sums, counts = torch.zeros(10, 16), torch.zeros(10)
+    model = runner.model.eval()
     with torch.no_grad():
         for batch in Runner.build_dataloader(loader):
-            batch = runner.model.data_preprocessor(batch, False)
+            batch = model.data_preprocessor(batch, False)
             for image, sample in zip(batch['inputs'], batch['data_samples']):
-                mean = runner.model.extract_feat(image[None])[-1][0].mean((1, 2))
+                mean = model.extract_feat(image[None])[-1][0].mean((1, 2))
                 for label in sample.gt_label.tolist():
                     sums[label] += mean
                     counts[label] += 1
     expected = sums / counts.clamp(min=1)[:, None]
     assert_close(second['state_dict']['head.memory'], expected, rtol=1e-4, atol=1e-5)
-    assert head.memory.shape == expected.shape
 
 
-def test_the_hook_needs_the_head_and_multi_hot_labels(tmp_path):
+def test_the_hook_needs_the_head_and_trained_weights(tmp_path):
     cfg = two_stages(tmp_path)
-    cfg.model.head = dict(type='MLGCNHead', in_channels=64, num_classes=10, vectors=dict(dims=4))
-    with pytest.raises(TypeError, match='ContextMemoryHook needs a CCDHead, got MLGCNHead'):
-        test_methods.train(cfg)
-    cfg = two_stages(tmp_path, custom_hooks=[dict(type='ContextMemoryHook', begin=1)])
+    cfg.model.head = dict(type='CSRAClsHead', in_channels=16, num_classes=10, num_heads=1, lam=0.1)
+    with pytest.raises(TypeError, match='ContextMemoryHook needs a CCDHead, got CSRAClsHead'):
+        train(cfg)
+    cfg = two_stages(tmp_path)
+    cfg.custom_hooks[1].begin = 1
     with pytest.raises(RuntimeError, match='without ContextMemoryHook'):
-        test_methods.train(cfg)
+        train(cfg)
     assert ContextMemoryHook(begin=7).start_from == 'last'
     with pytest.raises(ValueError, match="is 'ema', 'best' or 'last', got 'first'"):
         ContextMemoryHook(begin=7, start_from='first')
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('before', [2, 3, 4, 5])
+@pytest.mark.parametrize('before', [2, 3, 4])
 def test_a_run_stopped_around_the_second_stage_ends_where_the_other_does(before, tmp_path):
     """Iterations 0 to 2 are the first stage, 3 to 5 the second; a checkpoint comes after each."""
-    changes = {
-        f'default_hooks.checkpoint.{k}': v for k, v in dict(by_epoch=False, interval=1).items()
+    often = {
+        f'default_hooks.checkpoint.{k}': x for k, x in dict(by_epoch=False, interval=1).items()
     }
-    test_methods.train(two_stages(tmp_path / 'straight', **changes))
-    with pytest.raises(test_methods.Stop):
-        test_methods.train(
-            two_stages(tmp_path / 'stopped', **changes), hooks=[test_methods.StopBefore(before)]
-        )
-    test_methods.train(two_stages(tmp_path / 'stopped', resume=True, **changes), draws=1)
-    ends = [
-        torch.load(tmp_path / run / 'iter_6.pth', weights_only=False)
-        for run in ('stopped', 'straight')
-    ]
-    assert ends[0]['state_dict']['head.memory'].any()
-    assert_same_end(*ends)
+    train(two_stages(tmp_path / 'straight', **often))
+    with pytest.raises(KeyboardInterrupt):
+        train(two_stages(tmp_path / 'stopped', **often), [Stop(before)])
+    train(two_stages(tmp_path / 'stopped', resume=True, **often))
+    stopped, straight = (saved(tmp_path / run, 'iter_6') for run in ('stopped', 'straight'))
+    assert straight['state_dict']['head.memory'].any()
+    assert_same_end(stopped, straight)
 
 
 @pytest.mark.slow
 @pytest.mark.dist
 def test_two_processes_have_the_memory_of_one_and_train_what_it_does(tmp_path):
     for number in (1, 2):
-        code = (
-            'from pathlib import Path; from tests.ccd.test_ccd import ranks; '
-            f'ranks(Path({str(tmp_path / str(number))!r}), {number})'
-        )
-        run_command(
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
-            cwd=ROOT,
-        )
-    one, two = (test_methods.end_of(tmp_path / str(n))['state_dict'] for n in (1, 2))
+        run_ranks(number, run_on, number, tmp_path / str(number))
+    one, two = (saved(tmp_path / str(number), 'epoch_2')['state_dict'] for number in (1, 2))
     assert one['head.second_stage'] and one['head.memory'].any()
     assert_close(two, one, rtol=1e-4, atol=1e-5)
 
 
-def ranks(work_dir: Path, number: int):
+def run_on(rank, number, work_dir):
     """Both stages with the same images an iteration, whatever the number of processes."""
-    init_default_scope('mmpretrain')
-    cfg = test_methods.config_of('ccd', work_dir, 4 // number, **copy.deepcopy(CHANGES))
+    cfg = two_stages(work_dir)
+    cfg.train_dataloader.batch_size = 4 // number
+    cfg.model.backbone.norm_eval = True
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-4))
+    cfg.param_scheduler = []
     cfg.launcher = 'pytorch'
     adapt_to_device(cfg)
-    test_methods.train(cfg, hooks=[test_methods.AsOneProcess()])
+    train(cfg)
