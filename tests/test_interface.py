@@ -22,6 +22,7 @@ NEW_NAMES = {
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',
+        'ContextMemoryHook',
         'DeferredInfoHook',
         'ForeachEMAHook',
         'LabelCheckHook',
@@ -31,7 +32,7 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
-        *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
+        *('ADDGCNHead', 'ADDGCNNeck', 'CCDHead', 'CTranHead', 'TDRGHead'),
         *('CPCLHead', 'DSDLHead', 'MarginLoss'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *(

@@ -10,6 +10,7 @@ from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
+from .layers.cosine_classifier import CosineClassifier
 from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
 from .layers.gated_graph import GatedGraph
@@ -34,6 +35,7 @@ from .training_parts import TrainingParts
 __all__ = [
     'Attention',
     'ClassActivation',
+    'CosineClassifier',
     'DecoderLayer',
     'DynamicGraph',
     'EfficientNetLite',
