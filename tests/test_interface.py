@@ -31,8 +31,10 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
-        *('CTranHead', 'MLGCNHead', 'MultiLabelSoftMarginLoss'),
-        *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
+        *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
+        *('CPCLHead', 'DSDLHead', 'MarginLoss'),
+        *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
+        *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels
@@ -45,6 +47,7 @@ RENAMED_TOOLS = {
     'publish.py': 'publish_model.py',
 }
 NEW_TOOLS = {
+    'dataset_tools/label_vectors.py': ['--glove', '--help', '--out', '--spell'],
     'analysis_tools/compare_precision.py': [
         '--cfg-options',
         '--help',
@@ -63,7 +66,7 @@ NEW_OPTIONS = {
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
     'deploy/export.py': {'--half'},
-    'model_converters/published_to_mm.py': {'--vectors'},
+    'model_converters/published_to_mm.py': {'--graph', '--vectors'},
     'publish_model.py': {'--format', '--pred'},
 }
 RENAMED_OPTIONS = {

@@ -51,6 +51,7 @@ TINY = {
 }
 RESNET = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
 BACKBONE = dict(RESNET, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+TDRG = dict(in_channels=(8, 16), embed_dims=8, graph_dims=8, num_layers=1, feedforward_channels=8)
 AUGMENTATION = [
     dict(type='RandomResizedCrop', scale=32),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -84,6 +85,9 @@ def every_model(num_classes):
     csra = dict(type='CSRAClsHead', num_heads=1, lam=0.5, **size)
     mulcon = dict(type='MulConHead', proj_channels=8, num_views=2, **small)
     plain = plain_model(num_classes)
+    ssgrl = dict(type='SSGRLNeck', embed_dims=16, node_channels=12, hidden_channels=8)
+    ssgrl.update(vectors=dict(dims=4), classes_at_once=3, **size)
+    embeds = dict(type='LabelEmbedHead', **small)
     return {
         'sadcl': sarl_model(num_classes),
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
@@ -98,6 +102,40 @@ def every_model(num_classes):
             plain,
             neck=None,
             head=dict(type='MLGCNHead', hidden_channels=8, vectors=dict(dims=4), **size),
+        ),
+        'add-gcn': dict(
+            plain,
+            neck=dict(type='ADDGCNNeck', embed_dims=16, **size),
+            head=dict(type='ADDGCNHead', **small),
+        ),
+        'tdrg': dict(
+            plain,
+            backbone=dict(BACKBONE, out_indices=(0, 1)),
+            neck=None,
+            head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
+        ),
+        'ssgrl': dict(plain, neck=ssgrl, head=embeds),
+        'dsdl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='DSDLHead',
+                hidden_channels=8,
+                dictionary_weight=0.1,
+                vectors=dict(dims=4),
+                **size,
+            ),
+        ),
+        'cpcl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='CPCLHead',
+                hidden_channels=8,
+                embed_dims=6,
+                vectors=dict(dims=4),
+                **size,
+            ),
         ),
         'baseline': plain,
     }

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mlic.apis.open_run import build_model
 from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.runner.device import adapt_to_device, num_processes
 from mlic.engine.runner.launch_checks import batch_warning, check_share
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
@@ -26,7 +27,9 @@ def dry_run(cfg: Config) -> None:
 
     Raises:
         LaunchError: If there are more processes than images, or no batch.
-        OSError: If weights are neither on this machine nor can be fetched.
+        OSError: If weights are neither on this machine nor can be fetched, or a file of label
+            vectors is not there.
+        ValueError: If a class has no vector in it.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     processes = num_processes(cfg.launcher)
@@ -45,6 +48,7 @@ def dry_run(cfg: Config) -> None:
     batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
     warning = batch_warning(cfg, batch_size, processes)
     model = build_model(cfg)
+    learned = learn_classes(model, train.dataset)
     parameters = list(model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     examples = [train.dataset[i] for i in range(min(FORWARD, len(train.dataset)))]
@@ -63,6 +67,7 @@ def dry_run(cfg: Config) -> None:
         f'iterations: {batches["train"]} an epoch{in_all or ""}',
         f'parameters: {sum(p.numel() for p in parameters):,}, {trained:,} of them trained',
         *(f'weights: {line}' for line in weights),
+        *learned,
         f'memory of a process (a guess): {_size(held + saved)}, which is {_size(held)} '
         f'for weights, gradients, optimizer and average and {_size(saved)} for what '
         f'{batch_size} images leave for the backward pass; work space and CUDA come on top',

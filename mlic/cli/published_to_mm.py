@@ -16,6 +16,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
@@ -24,8 +25,9 @@ from mlic.engine.checkpoints.published import SYSTEMS, convert_published, reorde
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.renaming import select_weights
 from mlic.engine.runner.errors import one_line_errors
-from mlic.files import atomic_write
+from mlic.files import atomic_write, map_array
 from mlic.installation import method_modules
+from mlic.models.layers.label_graph import LabelGraph
 from mlic.models.layers.label_vectors import LabelVectors, read_vectors
 
 
@@ -50,11 +52,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--vectors',
         metavar='FILE',
-        help="word vectors of the classes, in GloVe's text format, for systems whose checkpoints "
-        'lack them (needs --classes)',
+        help='word vectors of the classes, for systems whose checkpoints lack them: in the text '
+        "format of GloVe (needs --classes), or the released code's own .npy",
+    )
+    parser.add_argument(
+        '--graph',
+        metavar='FILE',
+        help="which classes occur together, the released code's .npy, for systems whose "
+        'checkpoints lack it',
     )
     args = parser.parse_args(argv)
-    if args.vectors and not args.classes:
+    if args.vectors and not args.vectors.endswith('.npy') and not args.classes:
         parser.error('--vectors needs --classes, whose names are looked up')
     if args.reverse and (args.ema or args.classes):
         parser.error('--reverse takes neither --ema nor --classes')
@@ -75,33 +83,69 @@ def class_names(dataset: str) -> list[str]:
     return list(names)
 
 
-def add_vectors(
-    weights: Mapping[str, Tensor], model: nn.Module, file: str | None, names: Sequence[str] | None
+def add_class_info(
+    weights: Mapping[str, Tensor],
+    model: nn.Module,
+    vectors: str | None,
+    graph: str | None,
+    names: Sequence[str] | None,
 ) -> dict[str, Tensor]:
-    """Weights with the word vectors that the model keeps and the released checkpoint lacks.
+    """Weights with the word vectors and the graph that the released checkpoint lacks.
+
+    Args:
+        weights (Mapping[str, Tensor]): Of the model.
+        model (nn.Module): That keeps them in its checkpoints.
+        vectors (str, optional): File of word vectors, see --vectors.
+        graph (str, optional): File of the graph, see --graph.
+        names (Sequence[str], optional): C, in the order of the released code.
 
     Raises:
-        ValueError: If they are missing, and no file is given.
+        ValueError: If one is missing, and no file is given.
     """
     result = dict(weights)
     for name, module in model.named_modules():
-        if not isinstance(module, LabelVectors) or f'{name}.vectors' in weights:
-            continue
-        if file is None:
-            raise ValueError(
-                'the released checkpoint has no word vectors: give --vectors FILE and --classes'
-            )
-        result[f'{name}.vectors'] = torch.from_numpy(read_vectors(file, names))
+        if isinstance(module, LabelVectors) and f'{name}.vectors' not in weights:
+            if vectors is None:
+                raise ValueError(
+                    'the released checkpoint has no word vectors: give --vectors FILE and --classes'
+                )
+            if vectors.endswith('.npy'):
+                found = read_floats(vectors, tuple(module.vectors.shape))
+            else:
+                found = torch.from_numpy(read_vectors(vectors, names))
+            result[f'{name}.vectors'] = found
+        if isinstance(module, LabelGraph) and f'{name}.matrix' not in weights:
+            if graph is None:
+                raise ValueError('the released checkpoint has no graph: give --graph FILE')
+            result[f'{name}.matrix'] = read_floats(graph, tuple(module.matrix.shape))
     return result
+
+
+def read_floats(path: str, shape: tuple[int, int]) -> Tensor:
+    """The array of a ``.npy`` file, float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no array of finite numbers of that shape.
+    """
+    array = map_array(path)
+    if array.shape != shape or array.dtype.kind not in 'fiu':
+        raise ValueError(
+            f'{path} must hold numbers of shape {shape}, got {array.dtype} of shape {array.shape}'
+        )
+    found = torch.from_numpy(array.astype(np.float32))
+    if not found.isfinite().all():
+        raise ValueError(f'{path} holds values that are not finite')
+    return found
 
 
 def convert(args: argparse.Namespace, weights: Mapping[str, Tensor]) -> tuple[dict, str]:
     """The content of DST, and a line that describes the model."""
     system, weights = convert_published(weights)
-    model = system.model_of(weights)
     names = class_names(args.classes) if args.classes else None
     theirs = sorted(names) if names and system.alphabetical else names
-    weights = add_vectors(weights, model, args.vectors, theirs)
+    weights = add_class_info(weights, system.model_of(weights), args.vectors, args.graph, theirs)
+    model = system.model_of(weights)
     description = system.check(weights, published=True)
     meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
     if names:

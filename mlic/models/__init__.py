@@ -6,9 +6,13 @@ from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
 from .given_labels import TakesGivenLabels
 from .heads.label_embed_head import LabelEmbedHead
+from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
+from .layers.class_activation import ClassActivation
+from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
+from .layers.gated_graph import GatedGraph
 from .layers.gather import gather_active, gather_rows
 from .layers.graph_convolution import GraphConvolution
 from .layers.group_linear import GroupLinear
@@ -17,6 +21,7 @@ from .layers.label_vectors import LabelVectors, read_vectors
 from .layers.position_encoding import sine_position_encoding
 from .layers.post_norm import DecoderLayer, EncoderLayer, FeedForward
 from .layers.projector import Projector
+from .layers.semantic_attention import SemanticAttention
 from .losses.asymmetric_loss import StopGradAsymmetricLoss
 from .losses.known_labels import loss_of_known
 from .losses.missing_labels import ExpectedPositiveLoss, PriorSmoothLoss, WeakNegativeLoss
@@ -26,15 +31,19 @@ from .training_parts import TrainingParts
 
 __all__ = [
     'Attention',
+    'ClassActivation',
     'DecoderLayer',
+    'DynamicGraph',
     'EfficientNetLite',
     'EncoderLayer',
     'ExpectedPositiveLoss',
     'FeedForward',
+    'GatedGraph',
     'GraphConvolution',
     'GroupLinear',
     'LabelEmbedHead',
     'LabelGraph',
+    'LabelVectorHead',
     'LabelVectors',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
@@ -42,6 +51,7 @@ __all__ = [
     'MultiScoreHead',
     'PriorSmoothLoss',
     'Projector',
+    'SemanticAttention',
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',

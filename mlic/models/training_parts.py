@@ -32,6 +32,11 @@ class TrainingParts:
             class, and the dimension of the classes, ``(0,)`` for a weight (C, D). Two dimensions
             stand for groups of classes: ``(0, 2)`` for (G, D, S) with class c in place c % S of
             group c // S. ``()`` says that an entry has none, whatever its size.
+        graph_buffers (tuple[str]): Its parameters and buffers (C, C), with a number for each pair
+            of classes.
+        least_images (int): Without so many in a process's batch it cannot be trained.
+        mixes_images (bool): What it gives for an image depends on the other images of the batch, in
+            prediction too: logs say so, and it is not exported.
     """
 
     training_only: tuple[str, ...] = ()
@@ -39,6 +44,9 @@ class TrainingParts:
     row_buffers: tuple[str, ...] = ()
     takes_back: tuple[str, ...] = ()
     by_class: Mapping[str, tuple[int, ...]] = {}
+    graph_buffers: tuple[str, ...] = ()
+    least_images: int = 1
+    mixes_images: bool = False
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
@@ -55,6 +63,9 @@ class TrainingParts:
             where (Tensor): (), bool, of the device: only if it is True, and without asking it.
         """
 
+    def before_export(self) -> None:
+        """Form once what does not depend on images: the weights will not change any more."""
+
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Lines that a log should have before the first iteration."""
         return []
@@ -63,6 +74,16 @@ class TrainingParts:
 def parts_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules of a model that declare parts for training, with their names."""
     return (pair for pair in model.named_modules() if isinstance(pair[1], TrainingParts))
+
+
+def mixing_warnings(model: nn.Module) -> list[str]:
+    """A line for each module whose prediction of an image depends on the rest of its batch."""
+    return [
+        f'{name} ({type(module).__name__}): the scores of an image depend on the other images of '
+        'its batch'
+        for name, module in parts_of(model)
+        if module.mixes_images
+    ]
 
 
 def is_training_only(name: str, model: nn.Module) -> bool:
@@ -115,6 +136,15 @@ def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]
                 '(mlic.models.TrainingParts)'
             )
     return {name: dims for name, dims in declared.items() if dims}
+
+
+def class_pairs(model: nn.Module) -> set[str]:
+    """Which entries of a model's state dict have a number for each pair of classes."""
+    return {
+        f'{name}.{part}'.lstrip('.')
+        for name, module in parts_of(model)
+        for part in module.graph_buffers
+    }
 
 
 def _of_layers(name: str, module: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:

