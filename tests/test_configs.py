@@ -13,10 +13,10 @@ from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
-METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra')
+METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra', 'foundation')
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
 NAME = re.compile(
-    r'(sadcl|sarl|baseline|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
+    r'(sadcl|sarl|baseline|linear|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 
@@ -188,9 +188,21 @@ def test_both_stages_have_a_cycle_of_their_own():
 # --- configs of the compared methods -----------------------------------------------------------
 
 
+TINY_VIT = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16)
+
+
+def shrink_backbone(model):
+    """A transformer of two narrow layers in place of a ViT; the others stay as they are."""
+    if model.backbone.type == 'VisionTransformer':
+        model.backbone.arch = TINY_VIT
+        taker = model.neck if 'in_channels' in model.neck else model.head
+        taker.in_channels = TINY_VIT['embed_dims']
+
+
 def narrow(cfg):
     """The model with its own classes and few channels: seconds become milliseconds."""
     cfg = cfg.copy()
+    shrink_backbone(cfg.model)
     if cfg.model.neck and cfg.model.neck.type == 'SARLNeck':
         cfg.model.neck.update(embed_dims=16, feedforward_channels=16, num_heads=2)
         cfg.model.head.update(in_channels=16, proj_channels=8, bank_slots=2)
