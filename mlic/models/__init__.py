@@ -1,6 +1,7 @@
 """Backbones, heads, layers and losses, registered in mmpretrain's MODELS."""
 
 from .backbones.efficientnet_lite import EfficientNetLite
+from .backbones.lora import LazyLoRAModel
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
@@ -27,6 +28,7 @@ __all__ = [
     'FeedForward',
     'GroupLinear',
     'LabelEmbedHead',
+    'LazyLoRAModel',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
     'PriorSmoothLoss',

@@ -1,0 +1,85 @@
+"""LoRA: a backbone whose weights stay, with low-rank updates of its linear layers.
+
+Shapes in this module: I inputs and O outputs of a linear layer, R the rank of its update.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models.peft.lora import LoRALinear, LoRAModel
+from mmpretrain.registry import MODELS
+from torch import nn
+
+
+@MODELS.register_module()
+class LazyLoRAModel(LoRAModel):
+    r"""mmpretrain's ``LoRAModel`` (Hu et al., ICLR 2022) around a backbone: :math:`y = W x +
+    \frac{\alpha}{R} B A x`, where only A (R, I) and B (O, R) are trained, and B begins with zeros.
+
+    What differs: the backbone's weights are fetched when a training starts, not whenever it is
+    built; a checkpoint has all weights, so that a trained model needs no other file; and each
+    target has to be there. Layers are addressed as ``module.…``.
+
+    Args:
+        module (dict): The backbone.
+        targets (Sequence[dict]): Which linear layers: ``dict(type='qkv')`` takes those whose name
+            ends so, or that the name matches as a regular expression. ``rank``, ``alpha`` and
+            ``drop_rate`` in it are that target's.
+        rank (int): R. Defaults to 8.
+        alpha (int): Scale of the updates, over R. Defaults to 8.
+        drop_rate (float): Dropout before A. Defaults to 0.
+
+    Raises:
+        ValueError: If a target is no linear layer of the backbone, or a rank is below 1.
+    """
+
+    def __init__(
+        self,
+        module: dict,
+        targets: Sequence[dict],
+        rank: int = 8,
+        alpha: int = 8,
+        drop_rate: float = 0.0,
+    ) -> None:
+        BaseModule.__init__(self)  # LoRAModel's fetches weights, and hides them in checkpoints
+        self.module = MODELS.build(module)
+        self.targets, self.rank, self.alpha, self.drop_rate = targets, rank, alpha, drop_rate
+        lowest = min([rank, *(target['rank'] for target in targets if 'rank' in target)])
+        if lowest < 1:
+            raise ValueError(f'LoRA needs a rank of at least 1, got {lowest}')
+        self.apply_lora()
+        self._set_lora_trainable()
+        for target in targets or [dict(type='')]:
+            name = target['type']
+            if not any(x.endswith(name) or re.fullmatch(name, x) for x in self.adapters()):
+                raise ValueError(f'LoRA: {type(self.module).__name__} has no linear layer {name!r}')
+
+    def adapters(self) -> dict[str, LoRALinear]:
+        """The linear layers with their updates, by their names in ``module``."""
+        layers = self.module.named_modules()
+        return {name: layer for name, layer in layers if isinstance(layer, LoRALinear)}
+
+    def init_weights(self) -> None:
+        """Load the backbone's weights, by the names that it has without updates."""
+        adapters = self.adapters()
+        for name, adapter in adapters.items():
+            self.module.set_submodule(name, adapter.original_layer)
+        super().init_weights()
+        for name, adapter in adapters.items():
+            self.module.set_submodule(name, adapter)
+
+    @torch.no_grad()
+    def merge(self) -> nn.Module:
+        """The backbone alone, with the updates added to its weights; this model is used up."""
+        for name, adapter in self.adapters().items():
+            linear = adapter.original_layer
+            update = adapter.lora_up.weight.double() @ adapter.lora_down.weight.double()  # (O, I)
+            linear.weight += (adapter.scaling * update).to(linear.weight.dtype)
+            self.module.set_submodule(name, linear)
+        return self.module
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter and number of depths, as the backbone has it."""
+        return self.module.get_layer_depth(param_name, f'{prefix}module.')
