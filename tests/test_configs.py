@@ -214,6 +214,18 @@ def build_optimizer(model, cfg):
     return build_optim_wrapper(model, ConfigDict(kept, type='OptimWrapper')).optimizer
 
 
+def check_gradients(model, loss, name):
+    """A gradient for all, or for neck and head and at most LoRA's updates of the backbone."""
+    loss.backward()
+    for key, parameter in model.named_parameters():
+        trained = 'backbone.' not in key or 'frozen' not in name
+        if name.endswith('lora'):
+            trained = 'backbone.' not in key or '.lora_' in key
+        assert parameter.requires_grad == trained, key
+        assert (parameter.grad is not None) == trained, key
+        assert not trained or parameter.grad.isfinite().all(), key
+
+
 @pytest.mark.parametrize('path', OTHERS, ids=lambda path: path.stem)
 def test_config_of_a_compared_method_builds_and_trains(path):
     cfg = Config.fromfile(path)
@@ -232,6 +244,8 @@ def test_config_of_a_compared_method_builds_and_trains(path):
     data = dict(inputs=[image] * views if views > 1 else image, data_samples=samples)
     losses = model(**model.data_preprocessor(data, True), mode='loss')
     assert all(torch.isfinite(loss) for loss in losses.values())
+    if path.parent.name == 'foundation':
+        check_gradients(model, sum(losses.values()), path.stem)
     with torch.no_grad():
         assert model.eval()(image.float(), mode='tensor').shape == (2, num_classes)
 

@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 def recompute_parts(model: nn.Module, names: Sequence[str] | str) -> None:
     """Gradient checkpointing of submodules: of each, only the inputs wait for the backward pass.
 
-    It replaces mmengine's for the same key of a config. That one is reentrant: it gives no gradient
-    to a part whose inputs need none, such as LoRA's in the first layer after a frozen stem. It takes
-    no keyword arguments, and an average of the weights would run the layers of the model.
+    It replaces mmengine's for the same key of a config. That one is reentrant: a part whose inputs
+    need no gradient, such as the first layer with LoRA after a frozen stem, gets none. It takes no
+    keyword arguments, and an average of the weights would run the layers of the model.
 
     Args:
         model (nn.Module): Without a wrapper; its state dict stays the same.
