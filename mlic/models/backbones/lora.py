@@ -19,42 +19,41 @@ class LazyLoRAModel(LoRAModel):
     \frac{\alpha}{R} B A x`, where only A (R, I) and B (O, R) are trained, and B begins with zeros.
 
     What differs: the backbone's weights are fetched when a training starts, not whenever it is
-    built; a checkpoint has all weights, so that a trained model needs no other file; and each
-    target has to be there. Layers are addressed as ``module.…``.
+    built; a checkpoint has all weights, so that a trained model needs no other file; targets are
+    names alone, of one rank, and each has to be there.
 
     Args:
         module (dict): The backbone.
-        targets (Sequence[dict]): Which linear layers: ``dict(type='qkv')`` takes those whose name
-            ends so, or that the name matches as a regular expression. ``rank``, ``alpha`` and
-            ``drop_rate`` in it are that target's.
+        targets (Sequence[str]): Which linear layers: 'qkv' stands for those whose name ends so, or
+            matches it as a regular expression.
         rank (int): R. Defaults to 8.
         alpha (int): Scale of the updates, over R. Defaults to 8.
         drop_rate (float): Dropout before A. Defaults to 0.
 
     Raises:
-        ValueError: If a target is no linear layer of the backbone, or a rank is below 1.
+        ValueError: If a target is no linear layer of the backbone, or the rank is below 1.
     """
 
     def __init__(
         self,
         module: dict,
-        targets: Sequence[dict],
+        targets: Sequence[str],
         rank: int = 8,
         alpha: int = 8,
         drop_rate: float = 0.0,
     ) -> None:
         BaseModule.__init__(self)  # LoRAModel's fetches weights, and hides them in checkpoints
         self.module = MODELS.build(module)
-        self.targets, self.rank, self.alpha, self.drop_rate = targets, rank, alpha, drop_rate
-        lowest = min([rank, *(target['rank'] for target in targets if 'rank' in target)])
-        if lowest < 1:
-            raise ValueError(f'LoRA needs a rank of at least 1, got {lowest}')
+        if rank < 1:
+            raise ValueError(f'LoRA needs a rank of at least 1, got {rank}')
+        self.targets = [dict(type=target) for target in targets]
+        self.rank, self.alpha, self.drop_rate = rank, alpha, drop_rate
         self.apply_lora()
         self._set_lora_trainable()
-        for target in targets or [dict(type='')]:
-            name = target['type']
-            if not any(x.endswith(name) or re.fullmatch(name, x) for x in self.adapters()):
-                raise ValueError(f'LoRA: {type(self.module).__name__} has no linear layer {name!r}')
+        for target in targets or ['']:
+            if not any(x.endswith(target) or re.fullmatch(target, x) for x in self.adapters()):
+                kind = type(self.module).__name__
+                raise ValueError(f'LoRA: {kind} has no linear layer {target!r}')
 
     def adapters(self) -> dict[str, LoRALinear]:
         """The linear layers with their updates, by their names in ``module``."""
