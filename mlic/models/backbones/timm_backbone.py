@@ -3,6 +3,8 @@
 Shapes in this module: B images, K channels, h x w cells, T = h w tokens after P others.
 """
 
+from types import SimpleNamespace
+
 from mmpretrain.models.backbones.timm_backbone import TIMMBackbone
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -90,10 +92,12 @@ class LazyTIMMBackbone(TIMMBackbone):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter by timm's groups, the stem's is 0, and the number of depths."""
+        """Depth of a parameter in timm's groups, from 0, the stem; and the number of depths."""
         from timm.models import group_parameters
 
+        named = [*self.timm_model.named_parameters(), ('head.weight', None)]  # of a classifier
         matcher = self.timm_model.group_matcher(coarse=False)
-        depths = group_parameters(self.timm_model, matcher, reverse=True)
-        last = max(depths.values())
+        model = SimpleNamespace(named_parameters=lambda: named)
+        depths = group_parameters(model, matcher, reverse=True)
+        last = depths['head.weight']
         return depths.get(param_name.removeprefix(f'{prefix}timm_model.'), last), last + 1

@@ -47,7 +47,9 @@ def run(tmp_path_factory):
     """The folder after two epochs, with its config as a file."""
     folder = tmp_path_factory.mktemp('lora') / 'run'
     cfg = lora_config(folder)
-    TrainingRunner.from_cfg(cfg).train()
+    runner = TrainingRunner.from_cfg(cfg)
+    runner.train()
+    assert all(layer._compiled_call_impl for layer in runner.model.backbone.module.layers)
     cfg.dump(folder / 'lora.py')
     return folder
 
