@@ -74,6 +74,14 @@ def is_method_here(name: str) -> bool:
     return bool(spec and spec.origin) and Path(spec.origin).resolve().parent == ours.resolve()
 
 
+def method_modules(name: str) -> list[str]:
+    """The modules ``projects.METHOD.NAME`` of this installation, of the methods that have one."""
+    if methods_hidden_by():
+        return []
+    files = sorted((PACKAGE.parent / 'projects').glob(f'*/{name}.py'))
+    return [f'projects.{file.parent.name}.{name}' for file in files]
+
+
 def register_models(method: str) -> None:
     """Tell mmpretrain's ``get_model`` and ``list_models`` the models of a method's metafile."""
     from mmpretrain.apis.model import ModelHub

@@ -14,10 +14,13 @@ from tests.helpers import ROOT
 from tests.tiny_backbones import shrink
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
-METHODS = ('mulcon', 'ml_decoder', 'query2label', 'csra', 'foundation')
+METHODS = sorted(
+    path.name for path in (ROOT / 'configs').iterdir() if path.name not in ('_base_', 'sadcl')
+)
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
+PREFIXES = '|'.join(['sadcl', 'sarl', 'baseline', 'linear', *METHODS]).replace('_', '-')
 NAME = re.compile(
-    r'(sadcl|sarl|baseline|linear|mulcon|ml-decoder|query2label|csra)_[a-z0-9-]+_'
+    rf'({PREFIXES})(-on-[a-z-]+)?_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
 )
 

@@ -13,8 +13,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
-import projects.ml_decoder
-import projects.mulcon  # noqa: F401
+import tests.methods  # noqa: F401
 from mlic.apis import MultiLabelInferencer
 from mlic.engine.checkpoints.search import find_resumable
 from mlic.engine.runner.console import ConsoleRunner
@@ -29,9 +28,8 @@ from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import (
     EPOCHS,
     LENGTH,
-    RESNET,
     assert_same_end,
-    plain_model,
+    every_model,
     sarl_model,
     two_stage_config,
     write_run,
@@ -48,24 +46,10 @@ def gpu():
         pytest.skip('needs CUDA')
 
 
-def model_of(head, neck=None):
-    return dict(plain_model(CLASSES), backbone=RESNET, neck=neck, head=head)
-
-
 METHODS = {
+    **every_model(CLASSES),
     'sadcl': sarl_model(CLASSES, proj_channels=8, bank_slots=4),
     'query2label': sarl_model(CLASSES),
-    'mulcon': model_of(
-        dict(type='MulConHead', in_channels=16, num_classes=CLASSES, proj_channels=8, num_views=2),
-        dict(type='MulConNeck', in_channels=64, num_classes=CLASSES, embed_dims=16),
-    ),
-    'ml-decoder': model_of(
-        dict(type='MLDecoderHead', in_channels=64, num_classes=CLASSES, embed_dims=16)
-    ),
-    'csra': model_of(
-        dict(type='CSRAClsHead', in_channels=64, num_classes=CLASSES, num_heads=1, lam=0.5)
-    ),
-    'baseline': plain_model(CLASSES),
 }
 # of the loss, relative, and of the whole gradient's cosine with the CPU's
 BOUNDS = {

@@ -13,9 +13,7 @@ import mmpretrain.registry
 import pytest
 from mmengine.registry import Registry
 
-import projects.ml_decoder
-import projects.mulcon
-import projects.sadcl  # noqa: F401
+import tests.methods  # noqa: F401
 from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
@@ -23,6 +21,7 @@ NEW_NAMES = {
     'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
+        'ClassInfoHook',
         'DeferredInfoHook',
         'ForeachEMAHook',
         'LabelCheckHook',
@@ -32,6 +31,8 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
+        'LazyLoRAModel',
+        *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
@@ -51,6 +52,7 @@ NEW_TOOLS = {
         '--precision',
         '--threshold',
     ],
+    'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {
@@ -63,6 +65,7 @@ NEW_OPTIONS = {
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
     'deploy/export.py': {'--half'},
+    'model_converters/published_to_mm.py': {'--vectors'},
     'publish_model.py': {'--format', '--pred'},
 }
 RENAMED_OPTIONS = {

@@ -17,9 +17,7 @@ from mmpretrain.registry import METRICS, MODELS, OPTIM_WRAPPERS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-import projects.ml_decoder
-import projects.mulcon
-import projects.sadcl  # noqa: F401, whose models are trained
+import tests.methods  # noqa: F401, whose models are trained
 from mlic.engine.optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from tests.helpers import ROOT
 
@@ -93,6 +91,11 @@ def every_model(num_classes):
             plain, neck=None, head=dict(type='MLDecoderHead', embed_dims=16, **size)
         ),
         'csra': dict(plain, neck=None, head=csra),
+        'ml-gcn': dict(
+            plain,
+            neck=None,
+            head=dict(type='MLGCNHead', hidden_channels=8, vectors=dict(dims=4), **size),
+        ),
         'baseline': plain,
     }
 

@@ -11,6 +11,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     class_num_check=dict(type='ClassCountCheckHook'),
     label_check=dict(type='LabelCheckHook'),
+    class_info=dict(type='ClassInfoHook'),  # for label graphs and label vectors
     # a killed run that is resumed ends where the uninterrupted one does
     seed=dict(type='SeedHook'),
     mid_epoch_resume=dict(type='MidEpochResumeHook'),

@@ -5,6 +5,7 @@ from .checkpoints.reading import CheckpointError, install_safe_loading, read_che
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
+from .hooks.class_info_hook import ClassInfoHook
 from .hooks.deferred_info_hook import DeferredInfoHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .hooks.foreach_ema_hook import ForeachEMAHook
@@ -36,6 +37,7 @@ __all__ = [
     'AutocastOptimWrapper',
     'CheckpointError',
     'ClassCountCheckHook',
+    'ClassInfoHook',
     'ConsoleRunner',
     'DeferredInfoHook',
     'FiniteLossHook',

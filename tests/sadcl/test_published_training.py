@@ -15,7 +15,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
-from projects.sadcl.converters.published_weights import NAMES, convert_state_dict
+from projects.sadcl.published_weights import NAMES, convert_state_dict
 from tests.helpers import recorded
 
 STEPS, TOTAL_STEPS, NUM_HEADS = 5, 10, 4

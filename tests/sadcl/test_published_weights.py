@@ -17,7 +17,7 @@ from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.datasets.coco import COCO_CATEGORIES
-from projects.sadcl.converters.published_weights import (
+from projects.sadcl.published_weights import (
     check_complete,
     convert_state_dict,
     revert_state_dict,

@@ -14,8 +14,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.models.layers.position_encoding import sine_position_encoding
-from projects.sadcl.converters.published_weights import NAMES, convert_state_dict
 from projects.sadcl.models.sarl_neck import SARLNeck
+from projects.sadcl.published_weights import NAMES, convert_state_dict
 from tests import reference
 from tests.helpers import recorded
 

@@ -10,9 +10,22 @@ PLACEHOLDERS = dict(
     n=r'\d+',
     affine='weight|bias',
     attention=r'in_proj_weight|in_proj_bias|out_proj\.weight|out_proj\.bias',
+    norm='weight|bias|running_mean|running_var',
     resnet=(
         r'(?:conv1|bn1|layer[1-4]\.\d+\.(?:conv[1-3]|bn[1-3]|downsample\.[01]))'
         r'\.(?:weight|bias|running_mean|running_var)'
+    ),
+    block=(
+        r'\d+\.(?:conv[1-3]|bn[1-3]|downsample\.[01])\.(?:weight|bias|running_mean|running_var)'
+    ),
+)
+# torchvision's ResNet cut into a sequence that begins conv1, bn1, relu, maxpool
+SEQUENTIAL_RESNET = (
+    ('features.0.weight', 'backbone.conv1.weight'),
+    ('features.1.{norm}', 'backbone.bn1.{norm}'),
+    *(
+        (f'features.{stage + 3}.{{block}}', f'backbone.layer{stage}.{{block}}')
+        for stage in range(1, 5)
     ),
 )
 

@@ -44,10 +44,7 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        # mmpretrain sums over the classes
-        loss_cls = loss_cls or dict(
-            type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1 / num_classes
-        )
+        loss_cls = loss_cls or dict(type='MultiLabelSoftMarginLoss')
         super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
         self.num_classes = num_classes
         self.in_channels = in_channels

@@ -62,7 +62,8 @@ def _get_loss(
     self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
 ) -> dict[str, Tensor]:
     """mmpretrain's, of the known labels."""
-    target = target_of(data_samples, cls_score.shape[-1], torch.float32, cls_score.device)
+    dtype = torch.promote_types(cls_score.dtype, torch.float32)
+    target = target_of(data_samples, cls_score.shape[-1], dtype, cls_score.device)
     return dict(loss=loss_of_known(self.loss_module, cls_score, target, **kwargs))
 
 

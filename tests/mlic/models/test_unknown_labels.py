@@ -16,9 +16,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
-import projects.ml_decoder
-import projects.mulcon
-import projects.sadcl  # noqa: F401
+import tests.methods  # noqa: F401
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.losses.known_labels import loss_of_known
 from mlic.models.targets import host_copy, is_absent, is_present, positive_pairs, target_of
@@ -35,6 +33,7 @@ LOSSES = {
     'CrossEntropyLoss': dict(BCE, pos_weight=2.0, class_weight=[1.0, 2.0, 3.0, 4.0, 5.0]),
     'FocalLoss': dict(type='FocalLoss'),
     'LabelSmoothLoss': SMOOTH,
+    'MultiLabelSoftMarginLoss': dict(type='MultiLabelSoftMarginLoss'),
     'StopGradAsymmetricLoss': ASYMMETRIC,
 }
 # these make something else of unknown labels than to leave them out; what, test_missing_labels.py
@@ -62,6 +61,7 @@ HEADS = {
             False,
         )
     ],
+    'MLGCNHead': [(dict(type='MLGCNHead', hidden_channels=3, vectors=dict(dims=2)), MAP, False)],
     'MulConHead': [
         (dict(MULCON, num_views=2), (8, 5, 6), True),
         (dict(MULCON, num_views=2, denominator_size=1000), (8, 5, 6), True),

@@ -7,10 +7,15 @@ import re
 from collections.abc import Mapping
 
 import torch
-from mmpretrain.models.backbones import ResNet
-from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
+from mlic.engine.checkpoints.published import (
+    PublishedSystem,
+    bare_names,
+    count_layers,
+    register_published,
+    resnet_of,
+)
 from mlic.engine.checkpoints.renaming import NameTable, listed
 from projects.sadcl.models.sadcl_head import SADCLHead
 from projects.sadcl.models.sarl_neck import SARLNeck
@@ -64,7 +69,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: Naming the keys that are unknown or stand twice, or a wrong shape.
     """
-    bare = {re.sub(r'^(module\.)+', '', name): value for name, value in state_dict.items()}
+    bare = bare_names(state_dict)
     new_attention = [name for name in bare if NEW_ATTENTION.search(name)]
     if new_attention:
         raise ValueError(
@@ -131,20 +136,12 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
         value = state_dict.get(name)  # what is missing is reported by name
         return default if value is None or value.dim() <= dim else value.shape[dim]
 
-    def count(prefix: str) -> int:
-        numbers = (re.match(rf'{re.escape(prefix)}(\d+)\.', name) for name in state_dict)
-        return max((int(number[1]) + 1 for number in numbers if number), default=0)
-
     num_classes = size('neck.query_embed.weight', 0, 80)
     width = size('neck.query_embed.weight', 1, 2048)
-    encoder, decoder = count('neck.encoder.'), max(count('neck.decoder.'), 1)
-    depth, channels = _resnet_depth(
-        tuple(count(f'backbone.layer{stage}.') for stage in range(1, 5)),
-        is_bottleneck=(
-            'backbone.layer1.0.conv3.weight' in state_dict
-            or 'backbone.layer1.0.conv2.weight' not in state_dict
-        ),
-    )
+    encoder = count_layers(state_dict, 'neck.encoder.')
+    decoder = max(count_layers(state_dict, 'neck.decoder.'), 1)
+    backbone = resnet_of(state_dict)
+    channels = backbone.feat_dim
     contrastive = ('head.projector.', 'head.prototypes', 'head.memory_bank')
     losses, about = dict(loss_sscl=None, loss_pscl=None), 'no contrastive part'
     if any(name.startswith(contrastive) for name in state_dict):
@@ -165,20 +162,19 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
             num_decoder_layers=decoder,
         )
         head = SADCLHead(num_classes, width, **losses)
-    # mmpretrain's ResNet cannot be built on the meta device
-    parts = nn.ModuleDict(dict(backbone=ResNet(depth), neck=neck, head=head))
+    parts = nn.ModuleDict(dict(backbone=backbone, neck=neck, head=head))
     return parts, (
-        f'ResNet-{depth}, {encoder} encoder and {decoder} decoder layers, width {width}, '
+        f'ResNet-{backbone.depth}, {encoder} encoder and {decoder} decoder layers, width {width}, '
         f'{num_classes} classes, {about}'
     )
 
 
-def _resnet_depth(blocks: tuple[int, ...], is_bottleneck: bool) -> tuple[int, int]:
-    """Depth of the smallest ResNet that has these blocks (the largest if none has), channels."""
-    depths = {
-        depth: of
-        for depth, (block, of) in ResNet.arch_settings.items()
-        if issubclass(block, Bottleneck) == is_bottleneck
-    }
-    fitting = [depth for depth, of in depths.items() if all(n <= m for n, m in zip(blocks, of))]
-    return (fitting or list(depths)[-1:])[0], 2048 if is_bottleneck else 512
+register_published(
+    PublishedSystem(
+        'SADCL or Query2Label',
+        convert_state_dict,
+        check_complete,
+        lambda weights: _matching_parts(weights)[0],
+        revert_state_dict,
+    )
+)

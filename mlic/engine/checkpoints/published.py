@@ -1,0 +1,170 @@
+"""Checkpoints of other systems' released code: which one it is, and the same weights for ours.
+
+Shapes in this module: C classes.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from mmpretrain.models.backbones import ResNet
+from mmpretrain.models.backbones.resnet import Bottleneck
+from torch import Tensor, nn
+
+from mlic.models.training_parts import class_dims
+
+from .renaming import NameTable
+
+
+@dataclass(frozen=True)
+class PublishedSystem:
+    """How to read the checkpoints of a system's released code.
+
+    A method of ``projects`` registers its own by :func:`register_published`.
+
+    Attributes:
+        name (str): As the field has it.
+        convert (Callable): Their state dict to ours; a ValueError names the keys that are unknown.
+        check (Callable): ``check(weights, published)`` compares our weights with the model that
+            their sizes call for, and describes it in a line; a ValueError names, by published
+            names if asked for, what is missing, unknown or of another shape.
+        model_of (Callable): The model that our weights are for, of their sizes, with a ``head``.
+        revert (Callable, optional): Our state dict to theirs. Defaults to None: it cannot.
+        alphabetical (bool): Its classes stand in alphabetical order, whatever the data set has.
+            Defaults to False.
+    """
+
+    name: str
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    check: Callable[..., str]
+    model_of: Callable[[Mapping[str, Tensor]], nn.Module]
+    revert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    alphabetical: bool = False
+
+
+SYSTEMS: dict[str, PublishedSystem] = {}
+
+
+def register_published(system: PublishedSystem) -> None:
+    """Make a system's checkpoints known to the converter."""
+    SYSTEMS[system.name] = system
+
+
+def by_table(
+    name: str,
+    table: NameTable,
+    model_of: Callable[[Mapping[str, Tensor]], nn.Module],
+    adjust: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+    alphabetical: bool = True,
+) -> PublishedSystem:
+    """A system whose weights are ours under other names.
+
+    Args:
+        name (str): Of the system.
+        table (NameTable): Its names and ours.
+        model_of (Callable): See ``PublishedSystem``; where it looks up a weight that is missing,
+            that is said.
+        adjust (Callable): What else has to be done to the renamed weights. Defaults to nothing.
+        alphabetical (bool): See ``PublishedSystem``. Defaults to True.
+    """
+
+    def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return adjust(table.rename(bare_names(state_dict)))
+
+    def model(weights: Mapping[str, Tensor]) -> nn.Module:
+        try:
+            return model_of(weights)
+        except KeyError as error:
+            missing = table.theirs(error.args[0])
+            raise ValueError(f'not a complete {name} checkpoint; missing: {missing}') from error
+
+    def check(weights: Mapping[str, Tensor], published: bool = False) -> str:
+        built = model(weights)
+        rename = table.theirs if published else str
+        table.compare(weights, built.state_dict(), f'{name} checkpoint', rename)
+        return f'{name}, {built.head.num_classes} classes'
+
+    return PublishedSystem(name, convert, check, model, alphabetical=alphabetical)
+
+
+def bare_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the ``module.`` of data-parallel wrappers."""
+    return {re.sub(r'^(module\.)+', '', name): value for name, value in state_dict.items()}
+
+
+def convert_published(
+    state_dict: Mapping[str, Tensor], name: str | None = None
+) -> tuple[PublishedSystem, dict[str, Tensor]]:
+    """Find out whose checkpoint it is, and give its weights our names.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): As released.
+        name (str, optional): Of the system. Defaults to None: the one that knows all the keys.
+
+    Raises:
+        ValueError: If no system knows all the keys; says what the nearest does not know.
+    """
+    faults = {}
+    for system in [SYSTEMS[name]] if name else SYSTEMS.values():
+        try:
+            return system, system.convert(state_dict)
+        except ValueError as error:
+            faults[system.name] = str(error)
+    known = {name: _number(fault) for name, fault in faults.items()}
+    nearest = min(known, key=known.get)
+    others = f' (of {len(faults)} systems the nearest)' if len(faults) > 1 else ''
+    raise ValueError(f'as a checkpoint of {nearest}{others}: {faults[nearest]}')
+
+
+def reorder_classes(
+    weights: Mapping[str, Tensor], model: nn.Module, order: Sequence[int]
+) -> dict[str, Tensor]:
+    """Weights whose class c is the one that was at ``order[c]``.
+
+    Args:
+        weights (Mapping[str, Tensor]): Of the model.
+        model (nn.Module): Whose modules say what belongs to a class.
+        order (Sequence[int]): C places.
+    """
+    index = torch.as_tensor(order)
+    dims = class_dims(model, len(index))
+    for name, module in model.named_modules():
+        dims.update({f'{name}.{part}': (0, 1) for part in getattr(module, 'graph_buffers', ())})
+    result = dict(weights)
+    for name in dims.keys() & weights.keys():
+        for dim in dims[name]:
+            result[name] = result[name].index_select(dim, index)
+    return result
+
+
+def count_layers(weights: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbers follow a prefix such as 'neck.encoder.' in the names, from 0 on."""
+    numbers = (re.match(rf'{re.escape(prefix)}(\d+)\.', name) for name in weights)
+    return max((int(number[1]) + 1 for number in numbers if number), default=0)
+
+
+def resnet_of(weights: Mapping[str, Tensor]) -> ResNet:
+    """The smallest ResNet that has the blocks of ``backbone.``, or the largest if none has.
+
+    mmpretrain's cannot be built on the meta device. Its ``feat_dim`` is the channels of its last
+    map.
+    """
+    blocks = [count_layers(weights, f'backbone.layer{stage}.') for stage in range(1, 5)]
+    is_bottleneck = (
+        'backbone.layer1.0.conv3.weight' in weights
+        or 'backbone.layer1.0.conv2.weight' not in weights
+    )
+    depths = {
+        depth: of
+        for depth, (block, of) in ResNet.arch_settings.items()
+        if issubclass(block, Bottleneck) == is_bottleneck
+    }
+    fitting = [depth for depth, of in depths.items() if all(n <= m for n, m in zip(blocks, of))]
+    return ResNet((fitting or list(depths)[-1:])[0])
+
+
+def _number(fault: str) -> int:
+    """How many keys a message says to be unknown."""
+    found = re.match(r'(\d+) unknown keys', fault)
+    return int(found[1]) if found else 0

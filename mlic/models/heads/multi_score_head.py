@@ -1,0 +1,82 @@
+"""The head of models that score each class in several ways.
+
+Shapes in this module: B images, C classes.
+"""
+
+from collections.abc import Mapping
+
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mlic.models.losses.known_labels import loss_of_known
+from mlic.models.targets import target_of
+from mlic.models.training_parts import TrainingParts
+
+
+class MultiScoreHead(TrainingParts, MultiLabelClsHead):
+    """Several logits for a class, and what is made of them.
+
+    A method's head extends it: :meth:`scores` gives the logits by name, :meth:`fuse` the ones that
+    are predicted. ``loss_weights`` says which of them, by name, have a loss of their own, besides
+    the fused ones, ``'cls'``.
+
+    Args:
+        num_classes (int): C.
+        loss_weights (Mapping[str, float]): Weight of the loss of each score that has one; the log
+            has them as ``loss_NAME``. Defaults to that of the fused score alone.
+        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
+            cross-entropy, averaged over images and classes.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        loss_weights: Mapping[str, float] | None = None,
+        loss_cls: dict | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        loss_cls = loss_cls or dict(type='MultiLabelSoftMarginLoss')
+        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
+        self.num_classes = num_classes
+        self.loss_weights = dict(loss_weights or dict(cls=1.0))
+
+    def scores(self, feats: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Logits (B, C) by name."""
+        raise NotImplementedError
+
+    def fuse(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """The logits (B, C) that are predicted."""
+        raise NotImplementedError
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Features of backbone and neck to fused logits (B, C)."""
+        return self.fuse(self.scores(feats))
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """``loss_NAME`` of each weighted score of B samples with ``gt_score`` or ``gt_label``.
+
+        Raises:
+            ValueError: If ``loss_weights`` names a score that is not there.
+        """
+        scores = self.scores(feats)
+        scores = dict(scores, cls=self.fuse(scores))
+        unknown = set(self.loss_weights) - set(scores)
+        if unknown:
+            raise ValueError(
+                f'loss_weights names {", ".join(sorted(unknown))}, and the scores of '
+                f'{type(self).__name__} are {", ".join(sorted(scores))}'
+            )
+        fused = scores['cls']
+        target = target_of(data_samples, fused.shape[1], fused.dtype, fused.device)
+        return {
+            f'loss_{name}': weight * loss_of_known(self.loss_module, scores[name], target)
+            for name, weight in self.loss_weights.items()
+        }

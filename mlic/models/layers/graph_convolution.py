@@ -1,0 +1,25 @@
+"""A graph convolution over the classes. Shapes in this module: C classes."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class GraphConvolution(nn.Module):
+    """The layer of Kipf and Welling (ICLR 2017), without a bias: ``graph @ nodes @ weight``.
+
+    Args:
+        in_channels (int): Width of the nodes.
+        out_channels (int): Width of the result. The weight starts uniform in ±1/sqrt of it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
+        bound = 1 / math.sqrt(out_channels)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, nodes: Tensor, graph: Tensor) -> Tensor:
+        """(C, in_channels) and a graph (C, C) → (C, out_channels)."""
+        return graph @ (nodes @ self.weight)

@@ -1,0 +1,60 @@
+"""Binary cross-entropy of each class, as most methods are trained with.
+
+Shapes in this module: B images, C classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.losses.utils import weight_reduce_loss
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class MultiLabelSoftMarginLoss(nn.Module):
+    """torch's loss of that name: binary cross-entropy of logits, averaged over the classes.
+
+    mmpretrain's ``CrossEntropyLoss(use_sigmoid=True)`` sums over the classes, and rounds to float32
+    whatever it is given.
+
+    Args:
+        mean_over_classes (bool): Divide by the number of classes, in every reduction.
+            Defaults to True.
+        reduction (str): 'mean' (averaged over images), 'sum' or 'none'. Defaults to 'mean'.
+        loss_weight (float): Defaults to 1.0.
+    """
+
+    def __init__(
+        self, mean_over_classes: bool = True, reduction: str = 'mean', loss_weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.mean_over_classes = mean_over_classes
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        avg_factor: int | None = None,
+        reduction_override: str | None = None,
+    ) -> Tensor:
+        """Loss of logits (B, C) against a target (B, C), multi-hot or between 0 and 1.
+
+        Args:
+            pred (Tensor): Half precision is raised to float32.
+            target (Tensor): Of the same shape.
+            avg_factor (int, optional): Divisor of the sum in place of B. Defaults to None.
+            reduction_override (str, optional): In place of ``reduction``. Defaults to None.
+
+        Returns:
+            Tensor: A scalar, or (B, C) with reduction 'none'.
+        """
+        pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
+        loss = F.binary_cross_entropy_with_logits(pred, target.to(pred.dtype), reduction='none')
+        if self.mean_over_classes:
+            loss = loss / pred.shape[1]
+        reduction = reduction_override or self.reduction
+        if reduction == 'mean' and avg_factor is None:
+            avg_factor = len(pred)
+        return self.loss_weight * weight_reduce_loss(loss, None, reduction, avg_factor)

@@ -1,0 +1,214 @@
+"""What the toolkit promises holds for every method: a new one is entered in ``every_model``."""
+
+import copy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS, MODELS
+from mmpretrain.structures import DataSample
+from torch.testing import assert_close
+
+from mlic.apis.export import ScoreModel
+from mlic.cli import export
+from mlic.engine.checkpoints.class_transfer import take_over_weights
+from mlic.engine.runner.device import adapt_to_device
+from mlic.models.training_parts import for_prediction, is_training_only
+from tests.helpers import ROOT, run_command
+from tests.tiny_runs import RUN_NUMBER, assert_same_end, every_model
+
+NAMES = [f'class {index}' for index in range(10)]
+METHODS = every_model(10)
+METHODS['mulcon']['head'].update(num_views=1, loss_con=None)  # its contrast needs two views
+PREPROCESSOR = dict(
+    type='MultiLabelDataPreprocessor', num_classes=10, mean=[0.0] * 3, std=[1.0] * 3
+)
+LENGTH = 3  # iterations an epoch
+
+
+class Stop(Exception):
+    """Ends a run where a signal would."""
+
+
+@HOOKS.register_module(force=True)
+class StopBefore(Hook):
+    """Stop a run before an iteration."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise Stop
+
+
+class NoDropout(Hook):
+    """What a process draws depends on how many there are."""
+
+    def before_train(self, runner):
+        for module in runner.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if isinstance(getattr(module, 'dropout', None), float):
+                module.dropout = 0.0
+
+
+def config_of(name, work_dir, batch_size=4, **changes):
+    """Two epochs of a method on digit scenes of 32 px, with dropout, EMA and bfloat16."""
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(ROOT / 'configs/_base_/datasets/digits128.py')
+    cfg.merge_from_dict(Config.fromfile(ROOT / 'configs/_base_/default_runtime.py').to_dict())
+    cfg.model = copy.deepcopy(METHODS[name])
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
+        loader.dataset.update(num_images=4 * LENGTH, image_size=32)
+    cfg.optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-2))
+    cfg.param_scheduler = []
+    cfg.custom_hooks = [dict(type='ForeachEMAHook', momentum=0.1)]
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=2)
+    cfg.val_cfg, cfg.test_cfg = {}, {}
+    cfg.default_hooks.checkpoint.pop('save_best')
+    cfg.randomness = dict(seed=3, deterministic=True)
+    cfg.env_cfg.cudnn_benchmark = False
+    cfg.work_dir = str(work_dir)
+    cfg.launcher = 'none'
+    cfg.merge_from_dict(changes)
+    cfg.experiment_name = f'method_{next(RUN_NUMBER)}'
+    return cfg
+
+
+def train(cfg, hooks=(), draws=0):
+    """A run of a process whose generators stand anywhere."""
+    runner = Runner.from_cfg(copy.deepcopy(cfg))
+    for hook in hooks:
+        runner.register_hook(hook)
+    torch.rand(7 + draws)
+    runner.train()
+    return runner
+
+
+def end_of(work_dir):
+    return torch.load(work_dir / 'epoch_2.pth', map_location='cpu', weights_only=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', METHODS)
+def test_a_run_that_is_stopped_and_resumed_ends_where_the_other_does(name, tmp_path):
+    train(config_of(name, tmp_path / 'straight'))
+    with pytest.raises(Stop):
+        train(config_of(name, tmp_path / 'stopped'), hooks=[StopBefore(LENGTH + 1)])
+    train(config_of(name, tmp_path / 'stopped', resume=True), draws=1)
+    assert_same_end(end_of(tmp_path / 'stopped'), end_of(tmp_path / 'straight'))
+
+
+def built(name, seed=0):
+    """A method's model in evaluation mode, with weights that make its parts count."""
+    torch.manual_seed(seed)
+    model = MODELS.build(dict(copy.deepcopy(METHODS[name]), data_preprocessor=PREPROCESSOR))
+    return model.eval()
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_prediction_needs_nothing_but_the_checkpoint(name):
+    """Without the parts that only training needs, and without the training set."""
+    model, images = built(name), torch.randn(2, 3, 64, 64)
+    parts = {k: v for k, v in model.state_dict().items() if not is_training_only(k, model)}
+    config = for_prediction(Config(dict(METHODS[name])))
+    other = MODELS.build(dict(config, data_preprocessor=PREPROCESSOR)).eval()
+    other.load_state_dict(parts)
+    with torch.no_grad():
+        assert torch.equal(model(images), other(images))
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_scores_of_an_image_do_not_depend_on_its_batch(name):
+    model, images = built(name).double(), torch.randn(3, 3, 64, 64).double()
+    with torch.no_grad():
+        together = model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+    assert_close(alone, together, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_gradients_reach_all_parameters(name):
+    """One that never gets any would stop several processes."""
+    model = built(name).train()
+    target = (torch.rand(4, 10) < 0.4).float()
+    samples = [DataSample().set_gt_score(row) for row in target]
+    samples = model.data_preprocessor(
+        dict(inputs=[torch.zeros(3, 64, 64)] * 4, data_samples=samples), True
+    )['data_samples']
+    losses = model.loss(torch.randn(4, 3, 64, 64), samples)
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert [key for key in without if not is_training_only(key, model)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', METHODS)
+def test_an_onnx_file_gives_the_scores_of_the_model(name, tmp_path):
+    pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
+    runtime = pytest.importorskip('onnxruntime', reason="needs pip install -e '.[deploy]'")
+    model, example = ScoreModel(built(name)).eval(), torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    shapes = dict(images={0: torch.export.Dim('batch')})
+    with torch.no_grad():
+        program = torch.export.export(model, (example,), dynamic_shapes=shapes, strict=True)
+    export.write_onnx(program, {}, tmp_path / 'model.onnx', None)
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    session = runtime.InferenceSession(str(tmp_path / 'model.onnx'))
+    for count in (3, 1, 2):
+        (found,) = session.run(None, {'images': images[:count].numpy()})
+        np.testing.assert_allclose(
+            found, model(images[:count]).detach().numpy(), rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_other_classes_take_over_what_is_theirs(name):
+    """Entries of a class follow its name; the rest fits."""
+    old, new = built(name), built(name, seed=1)
+    stored = dict(
+        state_dict=copy.deepcopy(old.state_dict()), meta=dict(dataset_meta=dict(classes=NAMES))
+    )
+    take_over_weights(stored, new, NAMES[::-1], {}, 'a.pth')
+    new.load_state_dict(stored['state_dict'])
+    if name in ('mulcon',):  # its classes attend to one another in whatever order
+        return
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert_close(new(images), old(images).flip(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize('name', METHODS)
+def test_two_processes_train_what_one_does(name, tmp_path):
+    for number in (1, 2):
+        code = (
+            'from pathlib import Path; from tests.test_methods import ranks; '
+            f'ranks({name!r}, Path({str(tmp_path / str(number))!r}), {number})'
+        )
+        run_command(
+            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
+            *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
+            cwd=ROOT,
+        )
+    one, two = (end_of(tmp_path / str(number))['state_dict'] for number in (1, 2))
+    assert_close(two, one, rtol=1e-4, atol=1e-5)
+
+
+def ranks(name, work_dir, number):
+    """The same images an iteration, whatever the number of processes."""
+    cfg = config_of(name, work_dir, 4 // number)
+    cfg.model.backbone.norm_eval = True
+    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-2))
+    cfg.launcher = 'pytorch'
+    adapt_to_device(cfg)
+    train(cfg, hooks=[NoDropout()])
