@@ -35,6 +35,7 @@ FOR_THE_FILE_ONLY = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'Exp name: ',
+    'Set LoRA for ',
 )
 FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
 PARAMETER_OPTION = re.compile(r'^paramwise_options -- (\w+)[^:]*:(\w+)=(.+)$')
