@@ -107,6 +107,7 @@ def test_training_changes_the_updates_and_the_head_alone(run, checkpoint):
         }
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_an_uninterrupted_one(run, checkpoint, tmp_path):
     cfg = Config.fromfile(run / 'lora.py')
     cfg.work_dir, cfg.experiment_name = str(tmp_path), 'resumed_lora'

@@ -58,6 +58,7 @@ def needs_timm_for(backbone):
 # --- weights, without a download -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', BACKBONES)
 def test_the_full_backbone_gives_the_maps_that_the_head_takes(name, shapes_only):
     cfg = leaf(name)
@@ -127,12 +128,37 @@ def test_a_leaf_says_what_is_downloaded(path):
     assert ("pip install -e '.[timm]'" in text) == timm
 
 
+# --- docs/models.md --------------------------------------------------------------------------
+
+DOCUMENT = (ROOT / 'docs' / 'models.md').read_text(encoding='utf-8')
+
+
+def test_every_leaf_and_every_backbone_is_in_the_document():
+    for path in LEAVES:
+        assert f'(../configs/foundation/{path.name})' in DOCUMENT
+    for path in (FOLDER / '_base_').glob('*_*.py'):
+        assert f'`{path.stem}`' in DOCUMENT or 'adamw' in path.stem
+
+
+def test_the_documented_config_swaps_the_backbone_in_one_line(tmp_path):
+    (example,) = re.findall(r'```python\n(.*?)```', DOCUMENT, re.DOTALL)
+    swapped = example.replace('vit-l_dinov3', 'vit-b_clip')
+    assert len({*example.splitlines()} - {*swapped.splitlines()}) == 1
+    for text in (example, swapped):
+        text = text.replace("'./_base_", f"'{FOLDER}/_base_").replace("'../", f"'{ROOT}/configs/")
+        (tmp_path / 'leaf.py').write_text(text)
+        cfg = Config.fromfile(tmp_path / 'leaf.py')
+        assert cfg.model.neck.in_channels == cfg.channels
+    expected = leaf('sadcl_vit-b_coco512')  # the second one is this leaf
+    for key in ('model', 'data_preprocessor', 'optim_wrapper', 'train_dataloader'):
+        assert cfg[key] == expected[key]
+
+
 # --- any size --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('name', BACKBONES)
-@pytest.mark.parametrize('size', [(SIZE, SIZE), (96, 128)], ids=str)
-def test_images_of_any_size_give_a_map(name, size):
+def test_images_of_any_size_give_a_map(name, size=(96, 128)):
     backbone = tiny(name)
     patch = 14 if '518' in name else 32 if re.search('convnext|swin', name) else 16
     with torch.no_grad():
