@@ -128,6 +128,12 @@ def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path):
     assert all(r['ratio'] > 0 for r in results)
 
 
+def test_attention_is_counted_on_the_cpu():
+    query, key = torch.randn(1, 2, 5, 8), torch.randn(1, 2, 7, 8)  # 2 heads, 5 queries, 7 keys
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert network.count_flops(lambda: attend(query, key, key)) == 2 * 2 * 2 * 5 * 7 * 8
+
+
 def test_a_row_of_a_model_has_its_weights_and_operations():
     """Lite0 has 407 million multiplications and additions at 224 px, and 3.4 million weights."""
     pytest.importorskip('efficientnet_lite_pytorch', reason="needs pip install -e '.[pretrained]'")
