@@ -24,14 +24,15 @@ class LazyLoRAModel(LoRAModel):
 
     Args:
         module (dict): The backbone.
-        targets (Sequence[str]): Which linear layers: 'qkv' stands for those whose name ends so, or
-            matches it as a regular expression.
+        targets (Sequence[str]): Which linear layers: 'attn.proj' stands for those whose name ends
+            so.
         rank (int): R. Defaults to 8.
         alpha (int): Scale of the updates, over R. Defaults to 8.
         drop_rate (float): Dropout before A. Defaults to 0.
 
     Raises:
-        ValueError: If a target is no linear layer of the backbone, or the rank is below 1.
+        ValueError: If there is no target, one is no linear layer of the backbone, or the rank is
+            below 1.
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class LazyLoRAModel(LoRAModel):
         self.module = MODELS.build(module)
         if rank < 1:
             raise ValueError(f'LoRA needs a rank of at least 1, got {rank}')
+        for target in targets or ['']:  # mmpretrain reads them as regular expressions, too
+            if not re.fullmatch(r'[\w.]+', target):
+                raise ValueError(f"LoRA: a target is the end of a name, as 'qkv', not {target!r}")
         self.targets = [dict(type=target) for target in targets]
         self.rank, self.alpha, self.drop_rate = rank, alpha, drop_rate
         self.apply_lora()
         self._set_lora_trainable()
-        for target in targets or ['']:
-            if not any(x.endswith(target) or re.fullmatch(target, x) for x in self.adapters()):
+        for target in targets:
+            if not any(name.endswith(target) for name in self.adapters()):
                 kind = type(self.module).__name__
                 raise ValueError(f'LoRA: {kind} has no linear layer {target!r}')
 

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from tests.tiny_backbones import SMALL
 
 VIT = dict(type='VisionTransformer', out_type='featmap', **SMALL['VisionTransformer'])
-TARGETS = ['qkv', 'attn.proj', r'.*ffn.layers.1']
+TARGETS = ['qkv', 'attn.proj', 'ffn.layers.1']
 
 
 def make_lora(module=VIT, targets=TARGETS, rank=2, alpha=5, **settings):
@@ -118,7 +118,8 @@ def test_dropout_acts_in_training_only():
     [
         (dict(targets=['qvk']), "VisionTransformer has no linear layer 'qvk'"),
         (dict(targets=[*TARGETS, 'projection']), "has no linear layer 'projection'"),
-        (dict(targets=[]), 'VisionTransformer has no linear layer'),
+        (dict(targets=[]), "a target is the end of a name, as 'qkv', not ''"),
+        (dict(targets=['(a+)+b']), r"end of a name, as 'qkv', not '\(a\+\)\+b'"),
         (dict(rank=0), 'LoRA needs a rank of at least 1, got 0'),
     ],
     ids=str,
