@@ -34,6 +34,7 @@ NEW_NAMES = {
         'MultiLabelDataPreprocessor',
         *('ADDGCNHead', 'ADDGCNNeck', 'CCDHead', 'CTranHead', 'TDRGHead'),
         *('CPCLHead', 'DSDLHead', 'MarginLoss'),
+        'LazyLoRAModel',
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *(
             'NeckLossClassifier',
@@ -62,6 +63,7 @@ NEW_TOOLS = {
         '--precision',
         '--threshold',
     ],
+    'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {

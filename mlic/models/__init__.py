@@ -1,6 +1,7 @@
 """Backbones, heads, layers and losses, registered in mmpretrain's MODELS."""
 
 from .backbones.efficientnet_lite import EfficientNetLite
+from .backbones.lora import LazyLoRAModel
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
@@ -49,6 +50,7 @@ __all__ = [
     'LabelGraph',
     'LabelVectorHead',
     'LabelVectors',
+    'LazyLoRAModel',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
     'MultiLabelSoftMarginLoss',
