@@ -1,9 +1,12 @@
 """What tests of several modules need."""
 
+import gc
 import os
 import shutil
+from unittest import mock
 
 import pytest
+from mmengine.dataset import base_dataset
 from mmengine.registry import init_default_scope
 
 import mlic  # noqa: F401, before a test imports mmpretrain, whose import it mends
@@ -13,6 +16,15 @@ def pytest_configure(config):
     """Tests see no GPU, but those with the mark ``gpu`` where they are asked for."""
     if 'gpu' not in config.option.markexpr.replace('not gpu', ''):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+@pytest.fixture(scope='module', autouse=True)
+def garbage_once_a_module():
+    """mmengine collects it at each data set: half a second, with all that is imported here."""
+    gc.collect()
+    gc.freeze()
+    with mock.patch.object(base_dataset, 'gc'):
+        yield
 
 
 @pytest.fixture(autouse=True)

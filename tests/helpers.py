@@ -1,11 +1,14 @@
 """What tests of several modules need."""
 
 import json
+import multiprocessing
 import os
 import re
 import runpy
+import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +16,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
+
+from mlic.engine.runner.folder_lock import lock_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 # what the published code was seen to compute; the small recordings are part of the repository
@@ -77,6 +83,24 @@ def run_command(*command, cwd):
     return result.stdout + result.stderr
 
 
+def run_ranks(number, worker, *arguments):
+    """Call ``worker(rank, *arguments)`` in processes that have imported what this one has."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    address = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), WORLD_SIZE=str(number))
+    with mock.patch.dict(os.environ, address):
+        torch.multiprocessing.start_processes(
+            _rank, (worker, arguments), nprocs=number, start_method='fork'
+        )
+
+
+def _rank(rank, worker, arguments):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    torch.set_num_threads(1)  # the threads of the forked process are not there
+    worker(rank, *arguments)
+
+
 def code_of(document, language):
     """The text of each block of code of a language in a document of the repository."""
     text = (ROOT / document).read_text(encoding='utf-8')
@@ -84,16 +108,26 @@ def code_of(document, language):
 
 
 @contextmanager
-def locked_elsewhere(folder):
-    """Another process has the folder locked; it is killed at the end, as by ``kill -9``."""
-    script = (
-        'import sys, time\nfrom mlic.engine.runner.folder_lock import lock_folder\n'
-        f'lock = lock_folder({str(folder)!r})\nprint(1, flush=True)\ntime.sleep(600)'
-    )
-    command = [sys.executable, '-c', script]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout.readline() == '1\n'
-            yield process
-        finally:
-            process.kill()
+def locked_elsewhere(folder, with_child=False):
+    """Another process has the folder locked; it is killed at the end, as by ``kill -9``.
+
+    Yields it, and the number of a process that it has started, which is not killed.
+    """
+    fork = multiprocessing.get_context('fork')
+    receiver, sender = fork.Pipe(duplex=False)
+
+    def hold():
+        lock = lock_folder(folder)
+        child = os.fork() if with_child else None
+        if child != 0:
+            sender.send(child)
+        time.sleep(600)
+        lock.close()
+
+    process = fork.Process(target=hold)
+    process.start()
+    try:
+        yield process, receiver.recv()
+    finally:
+        process.kill()
+        process.join()

@@ -200,6 +200,9 @@ def narrow(cfg):
     elif cfg.model.neck and cfg.model.neck.type == 'MulConNeck':
         cfg.model.neck.update(embed_dims=16, token_dims=16, num_heads=2)
         cfg.model.head.update(in_channels=16)
+    elif cfg.model.neck and cfg.model.neck.type == 'ADDGCNNeck':
+        cfg.model.neck.update(embed_dims=16)
+        cfg.model.head.update(in_channels=16)
     elif cfg.model.neck and cfg.model.neck.type == 'SSGRLNeck':
         cfg.model.neck.update(node_channels=8, embed_dims=16, hidden_channels=8)
         cfg.model.head.update(in_channels=16)
@@ -209,6 +212,8 @@ def narrow(cfg):
         cfg.model.head.update(in_channels=16)
     elif cfg.model.head.type == 'ImageContrastHead':
         cfg.model.head.update(proj_channels=8)
+    elif cfg.model.head.type == 'TDRGHead':
+        cfg.model.head.update(embed_dims=16, graph_dims=16, num_layers=1, feedforward_channels=16)
     elif cfg.model.head.type == 'MLDecoderHead':
         cfg.model.head.update(embed_dims=16, num_heads=2, feedforward_channels=16)
     return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
@@ -233,7 +238,7 @@ def test_config_of_a_compared_method_builds_and_trains(path):
     assert (cfg.data_preprocessor.get('type') == 'MultiViewDataPreprocessor') == (views > 1)
     for module in model.modules():
         assert getattr(module, 'num_classes', num_classes) == num_classes
-    image = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+    image = torch.zeros(2, 3, 96, 96, dtype=torch.uint8)  # TDRG needs 3 x 3 cells
     samples = [DataSample().set_gt_label([0, 3]), DataSample().set_gt_label([1])]
     data = dict(inputs=[image] * views if views > 1 else image, data_samples=samples)
     losses = model(**model.data_preprocessor(data, True), mode='loss')

@@ -31,6 +31,8 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
+        *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
+        *('CPCLHead', 'DSDLHead', 'MarginLoss'),
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *(
             'NeckLossClassifier',
@@ -64,7 +66,7 @@ GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` n
 NEW_OPTIONS = {
     'compare.py': {'--sweep', '--tune'},
     'compute_prototypes.py': {'--precision'},
-    **dict.fromkeys(('infer.py', 'test.py'), {'--precision', '--tta'}),
+    **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
         *('--split-column', '--unknown', '--unlisted'),

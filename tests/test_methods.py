@@ -1,7 +1,6 @@
 """What the toolkit promises holds for every method: a new one is entered in ``every_model``."""
 
 import copy
-import sys
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.runner.device import adapt_to_device
 from mlic.models.layers.scene_graph import SceneGraph
 from mlic.models.training_parts import for_prediction, is_training_only
-from tests.helpers import ROOT, run_command
+from tests.helpers import ROOT, run_ranks
 from tests.tiny_runs import RUN_NUMBER, assert_same_end, every_model
 
 NAMES = [f'class {index}' for index in range(10)]
@@ -50,8 +49,8 @@ class StopBefore(Hook):
             raise Stop
 
 
-class NoDropout(Hook):
-    """What a process draws depends on how many there are."""
+class AsOneProcess(Hook):
+    """No dropout, and batch norm in evaluation mode: both depend on the number of processes."""
 
     def before_train(self, runner):
         for module in runner.model.modules():
@@ -59,6 +58,13 @@ class NoDropout(Hook):
                 module.p = 0.0
             if isinstance(getattr(module, 'dropout', None), float):
                 module.dropout = 0.0
+            if hasattr(module, 'known_labels'):
+                module.known_labels = 0.0
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for module in runner.model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 def config_of(name, work_dir, batch_size=4, **changes):
@@ -191,28 +197,20 @@ def test_other_classes_take_over_what_is_theirs(name):
         assert_close(new(images), old(images).flip(1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.parametrize('name', METHODS)
 def test_two_processes_train_what_one_does(name, tmp_path):
     for number in (1, 2):
-        code = (
-            'from pathlib import Path; from tests.test_methods import ranks; '
-            f'ranks({name!r}, Path({str(tmp_path / str(number))!r}), {number})'
-        )
-        run_command(
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
-            cwd=ROOT,
-        )
+        run_ranks(number, train_on_ranks, name, tmp_path / str(number), number)
     one, two = (end_of(tmp_path / str(number))['state_dict'] for number in (1, 2))
     assert_close(two, one, rtol=1e-4, atol=1e-5)
 
 
-def ranks(name, work_dir, number):
+def train_on_ranks(rank, name, work_dir, number):
     """The same images an iteration, whatever the number of processes."""
     cfg = config_of(name, work_dir, 4 // number)
-    cfg.model.backbone.norm_eval = True
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-2))
     cfg.launcher = 'pytorch'
     adapt_to_device(cfg)
-    train(cfg, hooks=[NoDropout()])
+    train(cfg, hooks=[AsOneProcess()])

@@ -51,6 +51,7 @@ TINY = {
 }
 RESNET = dict(type='ResNet', depth=18, stem_channels=8, base_channels=8)
 BACKBONE = dict(RESNET, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+TDRG = dict(in_channels=(8, 16), embed_dims=8, graph_dims=8, num_layers=1, feedforward_channels=8)
 AUGMENTATION = [
     dict(type='RandomResizedCrop', scale=32),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -95,14 +96,50 @@ def every_model(num_classes):
         'ml-decoder': dict(
             plain, neck=None, head=dict(type='MLDecoderHead', embed_dims=16, **size)
         ),
+        'c-tran': dict(
+            plain, neck=None, head=dict(type='CTranHead', embed_dims=16, num_layers=2, **size)
+        ),
         'csra': dict(plain, neck=None, head=csra),
         'ml-gcn': dict(
             plain,
             neck=None,
             head=dict(type='MLGCNHead', hidden_channels=8, vectors=dict(dims=4), **size),
         ),
+        'add-gcn': dict(
+            plain,
+            neck=dict(type='ADDGCNNeck', embed_dims=16, **size),
+            head=dict(type='ADDGCNHead', **small),
+        ),
+        'tdrg': dict(
+            plain,
+            backbone=dict(BACKBONE, out_indices=(0, 1)),
+            neck=None,
+            head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
+        ),
         'salgl': dict(plain, type='NeckLossClassifier', neck=salgl, head=embeds),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
+        'dsdl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='DSDLHead',
+                hidden_channels=8,
+                dictionary_weight=0.1,
+                vectors=dict(dims=4),
+                **size,
+            ),
+        ),
+        'cpcl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='CPCLHead',
+                hidden_channels=8,
+                embed_dims=6,
+                vectors=dict(dims=4),
+                **size,
+            ),
+        ),
         'baseline': plain,
     }
 

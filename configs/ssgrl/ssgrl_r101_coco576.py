@@ -10,5 +10,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-pipeline = [step for step in _base_.train_pipeline if step['type'] != 'RandomFlip']
+pipeline = [*_base_.crop_pipeline, dict(type='PackInputs')]
 train_dataloader = dict(batch_size=4, drop_last=False, dataset=dict(pipeline=pipeline))

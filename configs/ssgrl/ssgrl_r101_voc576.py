@@ -13,5 +13,5 @@ _base_ = [
 num_classes = _base_.data_preprocessor.num_classes
 neck = dict(num_classes=num_classes, vectors=dict(file='data/glove/voc.txt'))
 model = dict(neck=neck, head=dict(num_classes=num_classes))
-pipeline = [step for step in _base_.train_pipeline if step['type'] != 'RandomFlip']
+pipeline = [*_base_.crop_pipeline, dict(type='PackInputs')]
 train_dataloader = dict(batch_size=4, drop_last=False, dataset=dict(pipeline=pipeline))

@@ -8,11 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_to_draw
@@ -23,32 +22,26 @@ from mlic.engine.runner.precision import (
     usable_precision,
 )
 from mlic.engine.runner.tta import TTA, parse_tta
-from mlic.evaluation.thresholds import (
-    ThresholdFile,
-    of_classes,
-    parse_score_threshold,
-    stored_thresholds,
-)
 from mlic.files import write_picture
 from mlic.image_reader import ImageReadError
+from mlic.models.given_labels import check_takes_given
 from mlic.visualization.multi_label_visualizer import draw_sample
 
+from .batches import BatchPredictor
 from .folding import make_ready
 from .image_inputs import (
     ImageInput,
-    as_its_own,
     input_name,
     input_pipeline,
     list_inputs,
     picture_name,
     portable,
-    shapes,
     to_pixels,
 )
-from .model_outputs import predict_batch
+from .known_labels import Known, known_rows
 from .onnx_model import ONNX, OnnxModel
 from .open_run import open_run
-from .prediction import Prediction, decide
+from .prediction import Prediction, choose_threshold, decide
 from .stored_config import refuse_stored
 
 
@@ -74,6 +67,8 @@ class MultiLabelInferencer:
             'float32'.
         tta (str | Sequence[str] | TTA, optional): Test-time augmentation, such as 'flip' or 'flip
             scales=448,576': scores are the mean of those of several views. Defaults to None.
+        known (Mapping[str, bool], optional): What is known of every image, where a call says
+            nothing else: see :meth:`stream`. Defaults to None: nothing.
 
     Attributes:
         checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
@@ -86,7 +81,8 @@ class MultiLabelInferencer:
 
     Raises:
         ValueError: If there is no config, or a stored one that is refused; or weights, classes or
-            thresholds do not fit; or the test pipeline or the model does not fit ``tta``.
+            thresholds do not fit; or the test pipeline or the model does not fit ``tta``; or
+            the model cannot use ``known``.
 
     Example:
         >>> inferencer = MultiLabelInferencer('work_dirs/run')
@@ -105,9 +101,23 @@ class MultiLabelInferencer:
         allow_imports: Sequence[str] = (),
         precision: str = 'float32',
         tta: str | Sequence[str] | TTA | None = None,
+        known: Mapping[str, bool] | None = None,
     ) -> None:
         self.tta = parse_tta(tta)
-        self._autocast = nullcontext
+        self._open(checkpoint, config, device, stage, allow_imports, precision)
+        self.known = known
+        self._pairs((), known)  # refuses what does not fit
+
+    def _open(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | Config | None,
+        device: str | None,
+        stage: str,
+        allow_imports: Sequence[str],
+        precision: str,
+    ) -> None:
+        """Build the model and its pipeline."""
         if str(checkpoint).endswith(ONNX):
             if config or device not in (None, 'cpu') or precision != 'float32' or self.tta:
                 raise ValueError(
@@ -118,6 +128,7 @@ class MultiLabelInferencer:
             self.config, self.precision = self.model.config, self.model.precision
             self.classes, self.thresholds = self.model.classes, self.model.thresholds
             self.pipeline = input_pipeline(self.config, self.tta)
+            self._predict = BatchPredictor(self.model, self.tta, nullcontext)
             return
         options = dict(stage=stage, device=device, allow_imports=allow_imports)
         run = open_run(checkpoint, config, **options)
@@ -129,7 +140,8 @@ class MultiLabelInferencer:
         self.model = make_ready(run.model, self.precision)
         predict_on_host(self.model)
         self.tta.check_model(self.model)
-        self._autocast = partial(autocast_to, self.precision, self.model)
+        autocast = partial(autocast_to, self.precision, self.model)
+        self._predict = BatchPredictor(self.model, self.tta, autocast)
         if self.thresholds:
             print_log(f'thresholds: {self.thresholds}', 'current')
 
@@ -144,6 +156,7 @@ class MultiLabelInferencer:
         attention: bool = False,
         show_dir: str | Path | None = None,
         return_datasamples: bool = False,
+        known: Known | None = None,
     ) -> Prediction | list[Prediction] | Iterator[Prediction]:
         """Predict one image, several, or a stream of them.
 
@@ -154,7 +167,8 @@ class MultiLabelInferencer:
                 uint16. Or a list of images, a folder, a pattern, or an iterator of images.
             show_dir (str | Path, optional): Folder for a picture of each image with its labels.
                 Defaults to None.
-            thr, topk, batch_size, num_workers, attention, return_datasamples: See :meth:`stream`.
+            thr, topk, batch_size, num_workers, attention, return_datasamples, known: See
+                :meth:`stream`.
 
         Returns:
             Prediction | list[Prediction] | Iterator[Prediction]: Of one image; of a list, a folder
@@ -162,11 +176,11 @@ class MultiLabelInferencer:
 
         Raises:
             ImageReadError: Of the first image that cannot be predicted; one line with its name.
-            ValueError: If ``thr`` or ``topk`` do not fit.
+            ValueError: If ``thr``, ``topk`` or ``known`` do not fit.
         """
         sources, single = list_inputs(inputs)
-        thr = self._check_options(thr, topk, batch_size)
-        samples = self._samples(sources, single, batch_size, num_workers, thr, topk, attention)
+        options = self._options(thr, topk, batch_size, num_workers, attention)
+        samples = self._samples(self._pairs(sources, known), single, **options)
         results = self._results(samples, show_dir, return_datasamples)
         if single:
             return next(results)
@@ -181,6 +195,7 @@ class MultiLabelInferencer:
         topk: int | None = None,
         attention: bool = False,
         return_datasamples: bool = False,
+        known: Known | None = None,
     ) -> Iterator[tuple[ImageInput, Prediction | DataSample | ImageReadError]]:
         """Predict image after image; whatever fails with one is that one's error.
 
@@ -193,10 +208,14 @@ class MultiLabelInferencer:
                 ``fit_thresholds.py``, or C numbers. Defaults to None: the checkpoint's own
                 thresholds, else 0.5.
             topk (int, optional): The best so many labels in place of ``thr``. Defaults to None.
-            attention (bool): Add ``attention`` (C, h, w), each map with sum 1, to the samples, and
+            attention (bool): Add ``attention`` (C, h, w), not negative, to the samples, and
                 the image that it belongs to, ``view`` (H, W, 3), RGB, uint8. Defaults to False.
             return_datasamples (bool): Give mmpretrain's samples with ``pred_score`` (C,) and
                 ``pred_label``, highest score first, on the CPU. Defaults to False.
+            known (Mapping[str, bool] | Iterable[Mapping[str, bool] | None], optional): Which
+                classes are known to be there, and which not to be, such as {'dog': True, 'cat':
+                False}; of all images, or one for each. Their scores are 1 and 0. Only some models
+                can use it, such as C-Tran. Defaults to None: that of the inferencer.
 
         Returns:
             Iterator[tuple]: The input, and its :class:`Prediction` or sample; or an
@@ -204,8 +223,8 @@ class MultiLabelInferencer:
             pipeline or the model fails with it.
         """
         sources, single = list_inputs(inputs)
-        thr = self._check_options(thr, topk, batch_size)
-        samples = self._samples(sources, single, batch_size, num_workers, thr, topk, attention)
+        options = self._options(thr, topk, batch_size, num_workers, attention)
+        samples = self._samples(self._pairs(sources, known), single, **options)
         return (
             (source, self._result(name, outcome, return_datasamples))
             for name, source, outcome in samples
@@ -218,25 +237,28 @@ class MultiLabelInferencer:
         image = image_to_draw(sample, self.pipeline.transforms, source)
         return draw_sample(image, sample, self.classes)
 
-    def _check_options(self, thr: object, topk: int | None, batch_size: int) -> float | np.ndarray:
-        """A threshold for all classes, or (C,)."""
+    def _options(
+        self, thr: object, topk: int | None, batch_size: int, num_workers: int, attention: bool
+    ) -> dict:
+        """Those of :meth:`_samples`, checked; ``thr`` for all classes, or (C,)."""
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
-        if isinstance(thr, Mapping):
-            thr = stored_thresholds(dict(thresholds=thr), self.classes, 'thr')
-        elif thr is None:
-            thr = self.thresholds or 0.5
-        if isinstance(thr, (str, Path, int, float, ThresholdFile)):
-            thr = of_classes(parse_score_threshold(thr, 'thr'), self.classes)
-        else:
-            for value in thr:
-                parse_score_threshold(value, 'thr')
-        decide(torch.zeros(len(self.classes)), thr, topk)  # refuses other numbers of them
-        return thr
+        thr = choose_threshold(thr, topk, self.thresholds, self.classes)
+        sizes = dict(batch_size=batch_size, num_workers=num_workers)
+        return dict(sizes, thr=thr, topk=topk, attention=attention)
+
+    def _pairs(
+        self, sources: Iterable[ImageInput], known: Known | None
+    ) -> Iterator[tuple[ImageInput, Tensor | None]]:
+        """The images, each with what is known of it."""
+        known = self.known if known is None else known
+        if known is not None:
+            check_takes_given(self.model, 'known')
+        return known_rows(known, sources, self.classes)
 
     def _samples(
         self,
-        sources: Iterable[ImageInput],
+        pairs: Iterator[tuple[ImageInput, Tensor | None]],
         single: bool,
         batch_size: int,
         num_workers: int,
@@ -246,56 +268,24 @@ class MultiLabelInferencer:
     ) -> Iterator[tuple[str, ImageInput, DataSample | ImageReadError]]:
         """Name, input and outcome of each."""
         named = (
-            (input_name(source, None if single else index), source)
-            for index, source in enumerate(sources)
+            (input_name(source, None if single else index), source, row)
+            for index, (source, row) in enumerate(pairs)
         )
         taken: deque[list] = deque()
 
         def batches() -> Iterator[list]:
             while batch := list(islice(named, batch_size)):
                 taken.append(batch)  # workers are a few batches ahead
-                yield [(name, portable(name, source)) for name, source in batch]
+                yield [(name, portable(name, source)) for name, source, _ in batch]
 
         options = dict(batch_sampler=batches(), num_workers=num_workers, collate_fn=list)
         for items in DataLoader(self.pipeline, **options):
-            batch = taken.popleft()
-            outcomes = self._forward(items, [name for name, _ in batch], attention)
-            for (name, source), outcome in zip(batch, outcomes):
+            names, sources, given = zip(*taken.popleft())
+            outcomes = self._predict(names, items, given, attention)
+            for name, source, outcome in zip(names, sources, outcomes):
                 if isinstance(outcome, DataSample):
-                    outcome.set_pred_score(outcome.pred_score.float())  # of a head's own predict
                     outcome.set_pred_label(decide(outcome.pred_score, thr, topk))
                 yield name, source, outcome
-
-    def _forward(
-        self, items: list[dict | ImageReadError], names: list[str], attention: bool
-    ) -> list[DataSample | ImageReadError]:
-        """Images of one size together; the errors stay in their places."""
-        outcomes = list(items)
-        groups: dict[tuple, list[int]] = {}
-        for index, item in enumerate(items):
-            if not isinstance(item, ImageReadError):
-                groups.setdefault(shapes(item['inputs']), []).append(index)
-        for indices in groups.values():
-            samples = self._predict([(names[k], items[k]) for k in indices], attention)
-            for index, sample in zip(indices, samples):
-                outcomes[index] = sample
-        return outcomes
-
-    @torch.no_grad()
-    def _predict(
-        self, pairs: list[tuple[str, dict]], attention: bool
-    ) -> list[DataSample | ImageReadError]:
-        """Images of one size; where the model fails with all of them together, one by one."""
-        try:
-            with self._autocast():
-                samples = predict_batch(
-                    self.model, default_collate([item for _, item in pairs]), self.tta, attention
-                )
-            return [sample.cpu() for sample in samples]
-        except Exception as error:
-            if len(pairs) > 1:
-                return [self._predict([pair], attention)[0] for pair in pairs]
-            return [as_its_own(pairs[0][0], error)]
 
     def _results(
         self, samples: Iterator[tuple], show_dir: str | Path | None, return_datasamples: bool

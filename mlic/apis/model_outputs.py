@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlic.datasets.pictures import seen_image
 from mlic.engine.runner.tta import TTA
-from mlic.models.attention_maps import attentive_neck
+from mlic.models.attention_maps import attention_maps, check_attentive, head_input
 
 
 def has_label_embeddings(model: nn.Module) -> bool:
@@ -33,15 +33,16 @@ def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
         image with the preprocessor's padding.
 
     Raises:
-        ValueError: If the inputs are not uint8, or the model's neck has no ``attention_maps``.
+        ValueError: If the inputs are not uint8, or the model has no ``attention_maps``.
     """
-    neck = attentive_neck(model)
+    check_attentive(model)
     images = data['inputs']
     data = model.data_preprocessor(data, False)
     feats = model.extract_feat(data['inputs'], stage='backbone')
-    samples = model.head.predict(neck(feats), data['data_samples'])
-    for sample, image, maps in zip(samples, images, neck.attention_maps(feats)):
-        sample.set_field(maps.float(), 'attention', dtype=Tensor)
+    samples = model.head.predict(head_input(model, feats), data['data_samples'])
+    maps = attention_maps(model, feats, data['data_samples'])
+    for sample, image, own in zip(samples, images, maps):
+        sample.set_field(own.float(), 'attention', dtype=Tensor)
         sample.set_field(seen_image(image, data['inputs'].shape[-2:]), 'view', dtype=np.ndarray)
     return [sample.cpu() for sample in samples]
 

@@ -3,6 +3,7 @@
 Neither a checkpoint's weights nor its config are ever executed; a config file is.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,7 +21,7 @@ from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
-from mlic.models.training_parts import for_prediction
+from mlic.models.training_parts import for_prediction, mixing_warnings
 
 from .stored_config import read_stored_config, refuse_stored
 
@@ -57,7 +58,7 @@ def open_run(
     device: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> OpenRun:
-    """Build a model and load its weights.
+    """Build a model and load its weights; the log has its ``mixing_warnings``.
 
     Args:
         checkpoint (str | Path): File, address or work directory.
@@ -102,6 +103,8 @@ def open_run(
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
     names = class_names(cfg, class_names_of(content) or classes, found.path)
     thresholds = stored_thresholds(meta.get('thresholds'), names, found.path)
+    for line in mixing_warnings(model):
+        print_log(line, logger='current', level=logging.WARNING)
     model._config, model._metainfo, model._dataset_meta = cfg, None, dict(classes=names)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return OpenRun(model.to(device).eval(), cfg, found, meta, names, thresholds)

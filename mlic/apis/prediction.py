@@ -1,10 +1,19 @@
 """The labels of an image: C classes, K predicted labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mlic.evaluation.thresholds import (
+    ThresholdFile,
+    of_classes,
+    parse_score_threshold,
+    stored_thresholds,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,35 @@ class Prediction:
         """Plain values, ready for JSON: ``image``, ``labels`` and ``scores``."""
         labels = [dict(label=name, score=score) for name, score in self.labels]
         return dict(image=self.image, labels=labels, scores=dict(self.scores))
+
+
+def choose_threshold(
+    thr: float | str | Path | Mapping[str, float] | Sequence[float] | None,
+    topk: int | None,
+    own: ThresholdFile | None,
+    classes: Sequence[str],
+) -> float | np.ndarray:
+    """The threshold of all C classes, or (C,).
+
+    Args:
+        thr, topk: See :meth:`.MultiLabelInferencer.stream`.
+        own (ThresholdFile, optional): The checkpoint's.
+        classes (Sequence[str]): Names.
+
+    Raises:
+        ValueError: If it is none, or not for as many classes, or ``topk`` is not one to C.
+    """
+    if isinstance(thr, Mapping):
+        thr = stored_thresholds(dict(thresholds=thr), classes, 'thr')
+    elif thr is None:
+        thr = own or 0.5
+    if isinstance(thr, (str, Path, int, float, ThresholdFile)):
+        thr = of_classes(parse_score_threshold(thr, 'thr'), classes)
+    else:
+        for value in thr:
+            parse_score_threshold(value, 'thr')
+    decide(torch.zeros(len(classes)), thr, topk)  # refuses other numbers of them
+    return thr
 
 
 def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:

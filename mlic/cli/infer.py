@@ -22,11 +22,13 @@ from mlic.apis.image_inputs import picture_name
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import arguments
+from mlic.datasets.own_data.known import read_known
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
 from mlic.files import ESCAPED, FileWriteError, write_json, write_picture
 from mlic.image_reader import ImageReadError
+from mlic.models.given_labels import check_takes_given
 
 SECONDS = 10  # from one writing of predictions.json to the next, at least
 
@@ -62,6 +64,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments.add_number(parser, '--batch-size', 32, 'images at a time')
     arguments.add_number(parser, '--workers', 2, 'processes that read images', least=0)
+    parser.add_argument(
+        '--known',
+        type=Path,
+        metavar='FILE.csv',
+        help='what is known of the images: a column image and a column for each class, of 1 '
+        '(present), 0 (absent) and blank; for models that can use it, such as C-Tran',
+    )
     arguments.add_precision_argument(parser, 'float32')
     arguments.add_tta_argument(parser)
     arguments.add_device_argument(parser)
@@ -138,6 +147,9 @@ class Results:
         scores = [round(score, 6) for score in sample.pred_score.tolist()]
         labels = [dict(label=classes[k], score=scores[k]) for k in sample.pred_label.tolist()]
         entry = dict(image=source, labels=labels)
+        if 'given_score' in sample:
+            known = zip(classes, sample.given_score.tolist())
+            entry['known'] = {name: bool(value) for name, value in known if value == value}
         row = [source, '; '.join(entry['label'] for entry in labels), *scores]
         self._write_row(row)
         self.images.append(entry)
@@ -203,8 +215,14 @@ def run(args: argparse.Namespace) -> list[str]:
     if inferencer.tta:
         about['tta'] = str(inferencer.tta)
         print(f'test-time augmentation: {inferencer.tta}')
+    known = None
+    if args.known:
+        check_takes_given(inferencer.model, '--known')
+        known, lines = read_known(args.known, images, inferencer.classes)
+        print(*lines, sep='\n')
+        about['known'] = str(args.known)
     with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
-        options = dict(thr=threshold, topk=args.topk, attention=args.attention)
+        options = dict(thr=threshold, topk=args.topk, attention=args.attention, known=known)
         stream = inferencer.stream(
             images, args.batch_size, args.workers, **options, return_datasamples=True
         )

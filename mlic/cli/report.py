@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from rich.progress import track
 
-from mlic.apis.model_outputs import has_label_embeddings, predict_item
+from mlic.apis.model_outputs import predict_item
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.cli.fit_thresholds import describe_source
@@ -43,6 +43,7 @@ from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
 from mlic.files import write_text
+from mlic.models.attention_maps import is_attentive
 from mlic.names import first_names
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
@@ -166,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
         data['known'] = (100 * report.known).round(1).tolist()
 
     check_images(dataset, block, names, args.pred)
-    model = model if has_label_embeddings(model) else None
+    model = model if is_attentive(model) else None
     chosen = select_mistakes(block.pred, target, ignore, args.num)
     true = block._replace(target=target)
     for key, entries in zip(('mistakes', 'missed'), chosen):

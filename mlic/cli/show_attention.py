@@ -20,7 +20,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
 from mlic.files import write_picture
-from mlic.models.attention_maps import attentive_neck
+from mlic.models.attention_maps import check_attentive
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import stack_pages
 
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
     print(f'checkpoint: {run.checkpoint}')
     threshold = arguments.choose_threshold(threshold, run.thresholds)
-    attentive_neck(run.model)
+    check_attentive(run.model)
     check_data(run.config, ('test',))
     dataset = DATASETS.build(run.config.test_dataloader.dataset)
     indices = choose_images(len(dataset), args.num, args.indices)

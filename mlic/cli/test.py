@@ -16,6 +16,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.tta import parse_tta
+from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.thresholds import parse_threshold
 from mlic.files import write_json
 
@@ -46,10 +47,29 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='the same as --precision bfloat16',
     )
     arguments.add_tta_argument(parser)
+    parser.add_argument(
+        '--known',
+        nargs='+',
+        type=percent,
+        metavar='PERCENT',
+        help='give the model so many of the labels of each image, and measure the others; of '
+        'several shares, such as 0 25 50 75, one after the other',
+    )
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
     arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
     arguments.add_launch_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.show_dir and len(args.known or ()) > 1:
+        parser.error('--show-dir has the pictures of one evaluation: give --known one share')
+    return args
+
+
+def percent(text: str) -> int:
+    """The ``type`` of ``--known``."""
+    value = int(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'takes percentages from 0 to 100, got {text}')
+    return value
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -128,6 +148,35 @@ def per_class_path(checkpoint: str, work_dir: str, augmented: bool = False) -> P
     return beside if writable and '://' not in checkpoint else Path(work_dir) / name
 
 
+def evaluate(runner: ConsoleRunner, shares: list[int] | None) -> dict[int | None, dict]:
+    """The metrics by the percentage of labels that is known, each with files of its own; None is
+    the key without ``--known``.
+    """
+    if not shares:
+        return {None: runner.test()}
+    metrics = [x for x in runner.test_loop.evaluator.metrics if isinstance(x, MLICMetric)]
+    files = [
+        (metric, key, getattr(metric, key))
+        for metric in metrics
+        for key in ('out_file', 'per_class_file')
+        if getattr(metric, key) and (key != 'out_file' or len(shares) > 1)
+    ]
+    found = {}
+    for share in shares:
+        runner.known = share
+        for metric, key, file in files:
+            setattr(metric, key, str(known_file(file, share)))
+        if is_main_process():
+            print(f'known: {share} % of the labels of each image')
+        found[share] = runner.test()
+    return found
+
+
+def known_file(file: str | Path, share: int) -> Path:
+    """The file of a share of known labels, beside that of all."""
+    return Path(file).with_stem(f'{Path(file).stem}_known{share}')
+
+
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
@@ -139,10 +188,11 @@ def main(argv: list[str] | None = None) -> None:
     runner = ConsoleRunner.from_cfg(cfg)
     runner.tta = args.tta
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
-    metrics = runner.test()
+    found = evaluate(runner, args.known)
     if not is_main_process():
         return
     if args.out and args.out.suffix == '.json':
+        metrics = dict(known=found) if args.known else found[None]
         write_json(args.out, dict(metrics, tta=str(args.tta)) if args.tta else metrics)
     print(f'checkpoint: {args.found}')
     precision = precision_of(runner)
@@ -151,12 +201,18 @@ def main(argv: list[str] | None = None) -> None:
     if args.tta:
         print(f'test-time augmentation: {args.tta} (views of an image: {args.tta.num_views})')
     if args.out:
-        print(f'saved: {args.out}')
+        several = args.out.suffix == '.npz' and len(found) > 1
+        files = [known_file(args.out, share) for share in found] if several else [args.out]
+        print(f'saved: {", ".join(map(str, files))}')
     for metric in own_metrics(cfg)[:1]:
-        beside = args.out or Path(metric.per_class_file).parent == Path(cfg.load_from).parent
+        file = metric.per_class_file
+        beside = args.out or Path(file).parent == Path(cfg.load_from).parent
         note = '' if beside else ' (not next to the checkpoint)'
-        print(f'of each class: {metric.per_class_file}{note}')
+        files = [known_file(file, share) for share in found] if args.known else [file]
+        print(f'of each class: {", ".join(map(str, files))}{note}')
         protocols = metric.get('protocols', 'standard')
         protocol = protocols if isinstance(protocols, str) else protocols[0]
         prefix = metric.get('prefix') or 'multi-label'
-        print(f'mAP {metrics[f"{prefix}/mAP"]:.1f} ({protocol})')
+        for share, metrics in found.items():
+            known = '' if share is None else f' of the other labels, {share} % known'
+            print(f'mAP {metrics[f"{prefix}/mAP"]:.1f} ({protocol}){known}')

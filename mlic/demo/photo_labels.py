@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.apis.model_outputs import has_label_embeddings
 from mlic.datasets.pictures import image_to_draw
 from mlic.image_reader import ImageReadError, read_image
+from mlic.models.attention_maps import is_attentive
 from mlic.visualization.attention import overlay_attention
 
 MAX_SIDE = 960  # px, of the pictures in the page
@@ -36,7 +36,7 @@ def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
     Raises:
         ImageReadError: If it cannot be read; its message has the file's name without its folder.
     """
-    has_attention = has_label_embeddings(inferencer.model)
+    has_attention = is_attentive(inferencer.model)
     options = dict(attention=has_attention, return_datasamples=True)
     ((_, sample),) = inferencer.stream([path], **options)
     if isinstance(sample, ImageReadError):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.apis.model_outputs import has_label_embeddings
 from mlic.evaluation.thresholds import of_classes
 from mlic.image_reader import ImageReadError
+from mlic.models.attention_maps import is_attentive
 from mlic.packages import MissingPackageError, require
 
 from .photo_labels import describe_labels, draw_label, predict_photo, rank_labels
@@ -122,7 +122,7 @@ def _lay_out(gr, inferencer: MultiLabelInferencer, start: float, has_file: bool)
                 *(1, most, min(10, most)), step=1, label='Number of labels', elem_id='number'
             )
         with gr.Column(min_width=WIDTH):
-            if has_label_embeddings(inferencer.model):
+            if is_attentive(inferencer.model):
                 page.picked = gr.Dropdown(
                     [], label='Attention for', interactive=True, elem_id='picked'
                 )

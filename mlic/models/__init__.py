@@ -4,9 +4,13 @@ from .backbones.efficientnet_lite import EfficientNetLite
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
+from .given_labels import TakesGivenLabels
 from .heads.label_embed_head import LabelEmbedHead
+from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
+from .layers.class_activation import ClassActivation
+from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
 from .layers.gated_graph import GatedGraph
 from .layers.gather import gather_active, gather_rows
@@ -29,7 +33,9 @@ from .training_parts import TrainingParts
 
 __all__ = [
     'Attention',
+    'ClassActivation',
     'DecoderLayer',
+    'DynamicGraph',
     'EfficientNetLite',
     'EncoderLayer',
     'ExpectedPositiveLoss',
@@ -39,6 +45,7 @@ __all__ = [
     'GroupLinear',
     'LabelEmbedHead',
     'LabelGraph',
+    'LabelVectorHead',
     'LabelVectors',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
@@ -52,6 +59,7 @@ __all__ = [
     'StopGradAsymmetricLoss',
     'StoredFeatures',
     'SupConLoss',
+    'TakesGivenLabels',
     'TrainingParts',
     'WeakNegativeLoss',
     'as_feature_map',

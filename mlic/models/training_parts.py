@@ -34,6 +34,9 @@ class TrainingParts:
             group c // S. ``()`` says that an entry has none, whatever its size.
         graph_buffers (tuple[str]): Its parameters and buffers (..., C, C), with a number for each
             pair of classes.
+        least_images (int): Without so many in a process's batch it cannot be trained.
+        mixes_images (bool): What it gives for an image depends on the other images of the batch, in
+            prediction too: logs say so, and it is not exported.
     """
 
     training_only: tuple[str, ...] = ()
@@ -42,6 +45,8 @@ class TrainingParts:
     takes_back: tuple[str, ...] = ()
     by_class: Mapping[str, tuple[int, ...]] = {}
     graph_buffers: tuple[str, ...] = ()
+    least_images: int = 1
+    mixes_images: bool = False
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
@@ -58,6 +63,9 @@ class TrainingParts:
             where (Tensor): (), bool, of the device: only if it is True, and without asking it.
         """
 
+    def before_export(self) -> None:
+        """Form once what does not depend on images: the weights will not change any more."""
+
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Lines that a log should have before the first iteration."""
         return []
@@ -66,6 +74,16 @@ class TrainingParts:
 def parts_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules of a model that declare parts for training, with their names."""
     return (pair for pair in model.named_modules() if isinstance(pair[1], TrainingParts))
+
+
+def mixing_warnings(model: nn.Module) -> list[str]:
+    """A line for each module whose prediction of an image depends on the rest of its batch."""
+    return [
+        f'{name} ({type(module).__name__}): the scores of an image depend on the other images of '
+        'its batch'
+        for name, module in parts_of(model)
+        if module.mixes_images
+    ]
 
 
 def is_training_only(name: str, model: nn.Module) -> bool:

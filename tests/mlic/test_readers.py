@@ -32,6 +32,7 @@ from mlic.datasets import coco, label_cache, list_files, voc
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.datasets.nus_wide import NUSWIDE
+from mlic.datasets.own_data.known import read_known
 from mlic.datasets.own_json import MultiLabelDataset
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
@@ -366,6 +367,33 @@ def threshold_csv_oracle(root):
     return [(name, float(value)) for name, value in rows]
 
 
+KNOWN_CLASSES = ['cat', 'dog', 'straße']
+KNOWN_TABLE = 'image,cat,dog,straße\na.jpg,1,0,\nsub/b.jpg,,1,?\n'
+KNOWN_LISTS = 'image,labels\na.jpg,cat;dog\nsub/b.jpg,straße\n'
+
+
+def known_of(name):
+    images = ['photos/a.jpg', '/x/sub/b.jpg']
+    return lambda root: read_known(root / name, images, KNOWN_CLASSES)[0]
+
+
+def known_oracle(name):
+    """What the table says as it was written; of a damaged one, something of the classes."""
+
+    def oracle(root):
+        found = known_of(name)(root)
+        if (root / name).read_bytes() == KNOWN_TABLE.encode():
+            assert found == [{'cat': True, 'dog': False}, {'dog': True}]
+        if (root / name).read_bytes() == KNOWN_LISTS.encode():
+            assert found == [{'cat': True, 'dog': True}, {'straße': True}]
+        assert len(found) == 2
+        for known in found:
+            assert {*known} <= {*KNOWN_CLASSES} and {*map(type, known.values())} <= {bool}
+        return found
+
+    return oracle
+
+
 def superclass_oracle(root):
     categories = json.loads((root / 'c.json').read_text('utf-8-sig'))['categories']
     return [{c['name']: c['supercategory'] for c in categories}[name] for name in ('cat', 'car')]
@@ -571,6 +599,12 @@ READERS = {
         write('t.csv', 'class,threshold\ncat,0.5\n"dog, brown",0.25\n'),
         thresholds_of('t.csv'),
         threshold_csv_oracle,
+    ),
+    'known labels': Reader(
+        'k.csv', write('k.csv', KNOWN_TABLE), known_of('k.csv'), known_oracle('k.csv')
+    ),
+    'lists of known labels': Reader(
+        'k.csv', write('k.csv', KNOWN_LISTS), known_of('k.csv'), known_oracle('k.csv')
     ),
     'class list': Reader(
         'names.txt',

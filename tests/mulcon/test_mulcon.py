@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as torch_dist
-import torch.multiprocessing as mp
 from mmengine.dataset import default_collate
 from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
@@ -19,6 +18,7 @@ from projects.mulcon.attention_block import AttentionBlock
 from projects.mulcon.hard_negatives import hard_negative_term
 from projects.mulcon.mulcon_neck import MulConNeck
 from tests import reference
+from tests.helpers import run_ranks
 
 # float64, some ten layers of values of order 1
 EXACT = dict(rtol=1e-9, atol=1e-9)
@@ -273,7 +273,7 @@ def save_split_step(rank, world, folder, cases):
 def test_loss_does_not_depend_on_how_the_batch_is_split(tmp_path):
     # size of the denominators, and share of the labels that are unknown
     cases = ((0, 0.0), (30, 0.0), (1000, 0.0), (0, 0.4), (30, 0.4), (1000, 0.4))
-    mp.spawn(save_split_step, (2, str(tmp_path), cases), nprocs=2)
+    run_ranks(2, save_split_step, 2, tmp_path, cases)
     for number, case in enumerate(cases):
         expected = split_step(0, 1, *case, None)
         for rank in range(2):

@@ -16,7 +16,7 @@ from mmpretrain.registry import METRICS
 
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.class_means import class_means
-from tests.helpers import ROOT, run_command
+from tests.helpers import ROOT, run_command, run_tool
 from tests.tiny_runs import BATCH, ToyMetric, logged_losses, tiny_config
 
 TEST = (sys.executable, ROOT / 'tools/test.py', 'tiny.py', 'run', '--work-dir', 'run/test', '--out')
@@ -39,7 +39,7 @@ def before_each_epoch(runner, look):
     runner.register_hook(hook)
 
 
-def test_tools_train_test_and_infer(tmp_path):
+def test_tools_train_test_and_infer(tmp_path, monkeypatch, capsys):
     cfg = tiny_config(tmp_path)
     cfg.dump(str(tmp_path / 'tiny.py'))
     train = [ROOT / 'tools/train.py', 'tiny.py', '--work-dir', 'run']
@@ -51,7 +51,9 @@ def test_tools_train_test_and_infer(tmp_path):
     assert f'checkpoint: {found}' in terminal.splitlines()[-3:]
     command = terminal.splitlines()[-1]
     assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
-    last_line = run_command(*TEST, 'predictions.npz', cwd=tmp_path).strip().splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    run_tool(*TEST[1:], 'predictions.npz')
+    last_line = capsys.readouterr().out.strip().splitlines()[-1]
     assert re.fullmatch(r'mAP \d+\.\d \(standard\)', last_line)
     saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
     assert saved['pred'].shape == saved['target'].shape == (12, 10)

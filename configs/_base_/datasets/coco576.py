@@ -1,29 +1,26 @@
-"""COCO 2014 at 576 px, cut from 640, as C-Tran has it; SSGRL does not flip. Test images are the
-middle.
-"""
+"""COCO 2014 at 576 px: squares of five sizes out of 640 px. C-Tran flips them, SSGRL does not."""
 
 _base_ = './coco448.py'
 
 size = 576
 canvas = 640
-crops = [
-    [dict(type='RandomCrop', crop_size=640)],
-    [dict(type='RandomCrop', crop_size=576)],
-    [dict(type='RandomCrop', crop_size=512)],
-    [dict(type='RandomCrop', crop_size=384)],
-    [dict(type='RandomCrop', crop_size=320)],
-]
-train_pipeline = [
+resize = [
     dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(canvas, canvas)),
+]
+crops = [[dict(type='RandomCrop', crop_size=side)] for side in (640, 576, 512, 384, 320)]
+crop_pipeline = [
+    *resize,
     dict(type='RandomChoice', transforms=crops),
     dict(type='Resize', scale=(size, size)),
+]
+train_pipeline = [
+    *crop_pipeline,
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(canvas, canvas)),
+    *resize,
     dict(type='CenterCrop', crop_size=size),
     dict(type='PackInputs'),
 ]

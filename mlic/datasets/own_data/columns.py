@@ -149,7 +149,7 @@ def _choose_image(
             return (called[0], *find(called[0]))
         raise ValueError(
             f'{table.places[0][0]}: no cell of the columns {show(table.header)} is a file of '
-            f'{finder.folder}, which has {len(finder.files)} image files: is it the right folder? '
+            f'{finder.name}, which has {len(finder.files)} image files: is it the right folder? '
             '--image-column NAME says where their names stand'
         )
     best = [i for i in candidates if counts[i] * 2 >= most]
@@ -167,12 +167,12 @@ def _choose_image(
     found, left_out = find(column)
     if any(_differ(found, find(i)[0]) for i in best[1:]):
         these = show([table.header[i] for i in best])
-        question = f'the columns {these} all name files of {finder.folder}, not the same ones'
+        question = f'the columns {these} all name files of {finder.name}, not the same ones'
         name = table.header[column]
         questions.ask(question, f'{name!r} is the image', '--image-column', name)
     elif counts is any_ and column not in called:
         name = table.header[column]
-        question = f'only the column {name!r} names files of {finder.folder}, without their suffix'
+        question = f'only the column {name!r} names files of {finder.name}, without their suffix'
         questions.ask(question, f'{name!r} is the image', '--image-column', name)
     return column, found, left_out
 

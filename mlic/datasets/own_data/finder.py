@@ -30,11 +30,20 @@ class ImageFinder:
     It may differ in case, lack the suffix, or lack the folders before it, where it means one
     file only. Folders that stand before all names of a column may lie outside the image folder
     (``C:\\photos\\``, ``gs://bucket/``), and are then left out.
+
+    Args:
+        folder (Path): The image folder.
+        files (Sequence[str], optional): The images there are, :func:`clean`. Defaults to None:
+            those in the folder.
+        name (str, optional): What a message calls them. Defaults to None: the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[str] | None = None, name: str | None = None
+    ) -> None:
         self.folder = folder
-        self.files = list_images(folder)[0]
+        self.name = name or str(folder)
+        self.files = list_images(folder)[0] if files is None else list(files)
         self.exact = {_composed(file): file for file in self.files}
         starts = {folder.as_posix(), folder.resolve().as_posix(), folder.resolve().name}
         self.starts = ('', *sorted(f'{start.strip("/")}/' for start in starts))

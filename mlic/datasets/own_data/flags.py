@@ -134,9 +134,8 @@ def read_flags(
         for cells in table.rows
     ]
     present, absent, unknown = (sorted(marks & values) for marks in (present, absent, unknown))
-    meaning = f'{show(present)} is present, {show(absent)} absent'
-    if unseen:
-        meaning += f', {show(unknown)} unknown'
+    meanings = (present, 'is present'), (absent, 'absent'), (unknown, 'unknown')
+    meaning = ', '.join(f'{show(marks)} {word}' for marks, word in meanings if marks)
     blanks = [mark for mark in unknown if mark in BLANK]
     if blanks and not choices.unknown:
         others = [mark for mark in unknown if mark not in BLANK]

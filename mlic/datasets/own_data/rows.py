@@ -29,9 +29,9 @@ class Said:
 
 
 def read_images(
-    table: Table, folder: Path, choices: Choices, skip_missing: bool
+    table: Table, folder: Path | ImageFinder, choices: Choices, skip_missing: bool
 ) -> tuple[list[Image], list[str] | None, list[str]]:
-    """The images of a table that are in the folder.
+    """The images of a table that are in the folder, or that the finder has.
 
     Returns:
         tuple[list[Image], list[str] | None, list[str]]: The images; the classes in the order of
@@ -44,7 +44,8 @@ def read_images(
     """
     questions = Questions()
     try:
-        found = _read(table, ImageFinder(folder), choices, skip_missing, questions)
+        finder = folder if isinstance(folder, ImageFinder) else ImageFinder(folder)
+        found = _read(table, finder, choices, skip_missing, questions)
     except ValueError:
         if not questions.said:
             raise
@@ -92,7 +93,7 @@ def _read(
         lines.append(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
     lines.append(
-        f'{len(images)} images; {unlisted} more in {finder.folder} have no row and are left out'
+        f'{len(images)} images; {unlisted} more in {finder.name} have no row and are left out'
     )
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:
@@ -110,7 +111,7 @@ def _check_missing(
     if len(missing) == len(table.rows):
         raise ValueError(
             f'none of the {len(missing)} images of column {table.header[columns.image]!r} is in '
-            f'{finder.folder}, which has {len(files)} image files{such}; first: '
+            f'{finder.name}, which has {len(files)} image files{such}; first: '
             f'{column[0]!r} ({table.line(0)})'
         )
     if missing and not skip_missing:
@@ -122,7 +123,7 @@ def _check_missing(
             else f'; it has {len(files)} image files{such}. --skip-missing continues without them'
         )
         raise ValueError(
-            f'{len(missing)} of {len(table.rows)} images are not in {finder.folder}: '
+            f'{len(missing)} of {len(table.rows)} images are not in {finder.name}: '
             f'{first_names(names, 5)}{hint}'
         )
 

@@ -1,7 +1,7 @@
 """Weights of another program: its names and ours, by a table, in both directions."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, is_tensor
 
@@ -45,11 +45,18 @@ class NameTable:
         pairs (Sequence[tuple[str, str]]): Names, with PLACEHOLDERS in braces; the first that fits
             is taken, in both directions.
         dropped (tuple[str]): Endings of entries that have no counterpart on the other side.
+        unused (tuple[str]): Beginnings of such entries of theirs.
     """
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], dropped: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        dropped: tuple[str, ...] = (),
+        unused: tuple[str, ...] = (),
+    ) -> None:
         self.pairs = pairs
         self.dropped = dropped
+        self.unused = unused
 
     def ours(self, name: str) -> str:
         """Our name of an entry of theirs; the name itself if it has none."""
@@ -58,6 +65,12 @@ class NameTable:
     def theirs(self, name: str) -> str:
         """Their name of an entry of ours; the name itself if it has none."""
         return self._rename(name, 0) or name
+
+    def lacks(self, names: Iterable[str]) -> int:
+        """How many of the pairs none of their names fits."""
+        groups = {key: f'(?:{value})' for key, value in PLACEHOLDERS.items()}
+        patterns = [theirs.replace('.', r'\.').format(**groups) for theirs, _ in self.pairs]
+        return sum(not any(re.fullmatch(pattern, n) for n in names) for pattern in patterns)
 
     def rename(self, state_dict: Mapping[str, Tensor], back: bool = False) -> dict[str, Tensor]:
         """The same tensors under our names, without the dropped ones; ``back``: under theirs.
@@ -68,7 +81,7 @@ class NameTable:
         names = {
             name: self._rename(name, 0 if back else 1)
             for name in state_dict
-            if not name.endswith(self.dropped)
+            if not name.endswith(self.dropped) and (back or not name.startswith(self.unused))
         }
         unknown = [name for name, renamed in names.items() if renamed is None]
         if unknown:

@@ -14,7 +14,7 @@ from mlic.engine.mmengine_internals import (
     source_of_weights,
     unwrap,
 )
-from mlic.models.training_parts import parts_of
+from mlic.models.training_parts import mixing_warnings, parts_of
 
 
 @HOOKS.register_module()
@@ -22,7 +22,8 @@ class ClassCountCheckHook(ClassNumCheckHook):
     """mmpretrain's ``ClassNumCheckHook``, which looks into wrappers and checkpoints, too.
 
     Before the first iteration, every module with a ``num_classes`` must agree with the classes of
-    the data set, and the log has the ``start_warnings`` of the modules. mmpretrain's fails on
+    the data set, and the log has the ``start_warnings`` of the modules. It says, in testing too,
+    which of them predict an image with a look at the others of its batch. mmpretrain's fails on
     ``RepeatDataset`` and ``ConcatDataset``, and compares what a timm backbone was trained on.
 
     A checkpoint that is resumed or tested must have the weights of the model, and the classes of
@@ -69,6 +70,16 @@ class ClassCountCheckHook(ClassNumCheckHook):
         for _, module in parts_of(runner.model):
             for line in module.start_warnings(classes):
                 runner.logger.warning(line)
+        self._warn_of_mixing(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare the numbers, and say what scores depend on."""
+        super().before_test(runner)
+        self._warn_of_mixing(runner)
+
+    def _warn_of_mixing(self, runner: Runner) -> None:
+        for line in mixing_warnings(unwrap(runner.model)):
+            runner.logger.warning(line)
 
     def _check_head(self, runner: Runner, dataset: Dataset) -> None:
         """Compare with the innermost data set."""

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_name, image_to_draw, seen_image
 from mlic.engine.mmengine_internals import unwrap
-from mlic.models.attention_maps import attentive_neck
+from mlic.models.attention_maps import attention_maps, check_attentive
 
 
 @HOOKS.register_module()
@@ -35,7 +35,7 @@ class MultiLabelVisualizationHook(VisualizationHook):
             ``threshold``. Defaults to none.
 
     Raises:
-        ValueError: If ``attention`` is set and the model's neck has no ``attention_maps``.
+        ValueError: If ``attention`` is set and the model has no ``attention_maps``.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MultiLabelVisualizationHook(VisualizationHook):
         self._model = unwrap(model)
         self._transforms = getattr(getattr(loader.dataset, 'pipeline', None), 'transforms', ())
         if self.enable and self.attention:
-            attentive_neck(self._model)
+            check_attentive(self._model)
 
     def _draw_samples(
         self, batch_idx: int, data_batch: dict, data_samples: Sequence[DataSample], step: int = 0
@@ -90,6 +90,6 @@ class MultiLabelVisualizationHook(VisualizationHook):
 def _add_attention(sample: DataSample, model: nn.Module, inputs: Tensor) -> None:
     """Set ``attention`` (C, h, w), and ``view``, the picture that it lies on."""
     batch = model.data_preprocessor(dict(inputs=[inputs]), False)['inputs']
-    maps = attentive_neck(model).attention_maps(model.extract_feat(batch, stage='backbone'))
+    maps = attention_maps(model, model.extract_feat(batch, stage='backbone'), [sample])
     sample.set_field(maps[0].cpu(), 'attention', dtype=Tensor)
     sample.set_field(seen_image(inputs, batch.shape[-2:]), 'view', dtype=np.ndarray)

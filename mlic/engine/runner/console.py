@@ -16,10 +16,11 @@ from mlic.engine.checkpoints.training_state import (
     check_schedules,
     resuming_from,
 )
-from mlic.engine.mmengine_internals import log_file
+from mlic.engine.mmengine_internals import log_file, unwrap
+from mlic.models.given_labels import check_takes_given
 
 from .compiled_parts import compile_parts
-from .evaluation_loops import evaluation_loop
+from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
 from .tta import TTA
 
@@ -94,9 +95,12 @@ class ConsoleRunner(Runner):
 
     Attributes:
         tta (TTA): Test-time augmentation of :meth:`test`, to be set before it. None at first.
+        known (float, optional): Percent of each image's labels that :meth:`test` gives the model
+            (:func:`give_share`), to be set before it. None at first.
     """
 
     tta = TTA()
+    known: float | None = None
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Lay out the weights, compile parts, and wrap the model as mmengine does."""
@@ -111,8 +115,21 @@ class ConsoleRunner(Runner):
         return super().build_val_loop(evaluation_loop(loop, 'val', self.cfg))
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """The loop of testing, likewise, and with the augmentation."""
-        return super().build_test_loop(evaluation_loop(loop, 'test', self.cfg, self.tta))
+        """The loop of testing, likewise, with the augmentation and the known labels.
+
+        Raises:
+            ValueError: If some are known, and the config's loop or model cannot use them.
+        """
+        loop = super().build_test_loop(evaluation_loop(loop, 'test', self.cfg, self.tta))
+        if self.known is not None:
+            check_takes_given(unwrap(self.model), f'--known {self.known}')
+            if not isinstance(loop, MultiLabelTestLoop):
+                raise ValueError(
+                    f'test_cfg.type {type(loop).__name__} does not obey --known {self.known}: '
+                    'remove the type'
+                )
+            loop.known = self.known
+        return loop
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """The logger, as mmengine builds it."""

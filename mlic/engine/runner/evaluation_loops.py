@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import unwrap
 
+from .known_share import give_share
 from .precision import autocast_to, eval_precision, predict_on_host, usable_precision
 from .tta import TTA
 
@@ -28,6 +29,7 @@ class _InPrecision:
 
     mode: str
     tta = TTA()  # none
+    known: float | None = None  # percent of each image's labels that the model is given
 
     def __init__(
         self,
@@ -45,7 +47,9 @@ class _InPrecision:
         """Predict a batch and hand it to the metrics."""
         model, batches = self.runner.model, self.tta.batches(data_batch)
         batch = dict(batch_idx=idx, data_batch=batches[0])
-        self.runner.call_hook(f'before_{self.mode}_iter', **batch)
+        self.runner.call_hook(f'before_{self.mode}_iter', **batch)  # which may check the labels
+        if self.known is not None:
+            give_share(batches[0], self.known, unwrap(model).head.num_classes)
         with autocast_to(self.precision, model):
             if self.tta:
                 outputs = self.tta.predict(unwrap(model), batches)

@@ -6,9 +6,11 @@ from pathlib import Path
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import is_resuming, source_of_weights
+from mlic.models.training_parts import parts_of
 
 
 class LaunchError(ValueError):
@@ -19,8 +21,9 @@ def check_launch(runner: Runner) -> None:
     """Check a run that is about to train; it builds the loaders that the run then uses.
 
     Raises:
-        LaunchError: If there are more processes than images, the training loader yields no batch,
-            or the processes would start from different checkpoints. All ranks raise it.
+        LaunchError: If there are more processes than images, the training loader yields no batch
+            or one that is too small for the model, or the processes would start from different
+            checkpoints. All ranks raise it.
     """
     starts = dist.all_gather_object((is_resuming(runner), Path(source_of_weights(runner)).name))
     if len(set(starts)) > 1:
@@ -33,6 +36,7 @@ def check_launch(runner: Runner) -> None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
         check_share(split, loader, len(loader), runner.world_size)
+    check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
     warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
     if warning and dist.is_main_process():
@@ -61,6 +65,28 @@ def check_share(split: str, loader: DataLoader, num_batches: int, num_processes:
             f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
             'leaves out what does not fill a batch. Lower the batch size'
         )
+
+
+def check_smallest_batch(model: nn.Module, loader: DataLoader) -> None:
+    """Check that no batch is too small for a module of the model; LaunchError if one is.
+
+    Args:
+        model (nn.Module): Whose modules say how many images they need (``least_images``).
+        loader (DataLoader): Of the training set, as each process has it.
+    """
+    batch_size, rest = loader.batch_size, 0
+    if batch_size is None:  # of a batch sampler, whose batches nobody knows
+        return
+    if not loader.drop_last:
+        rest = len(loader.sampler) % batch_size
+    smallest = rest or batch_size
+    for name, module in parts_of(model):
+        if smallest < module.least_images:
+            raise LaunchError(
+                f'{name} ({type(module).__name__}) needs {module.least_images} images in a batch, '
+                f'and train_dataloader yields one of {smallest}: set its batch_size to at least '
+                f'{module.least_images} and drop_last=True'
+            )
 
 
 def scale_for_accumulation(cfg: Config) -> None:

@@ -13,6 +13,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.given_labels import TakesGivenLabels, given_labels
 from mlic.models.training_parts import TrainingParts
 
 from .device import CHANNELS_LAST, has_bfloat16
@@ -68,15 +69,22 @@ def predict_on_host(model: nn.Module) -> None:
     The samples have ``pred_score``, ``pred_label`` and, if they had it, ``gt_score`` on the CPU.
     """
     head = getattr(model, 'head', None)
-    if getattr(type(head), 'predict', None) is MultiLabelClsHead.predict:
+    if predicts_as_usual(head):
         head.predict = partial(_predict, head)
+
+
+def predicts_as_usual(head: nn.Module | None) -> bool:
+    """Whether a head's ``predict`` is mmpretrain's, perhaps with labels that are given."""
+    usual = (MultiLabelClsHead.predict, TakesGivenLabels.predict)
+    return getattr(type(head), 'predict', None) in usual
 
 
 def _predict(
     head: MultiLabelClsHead, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None
 ) -> list[DataSample]:
     """``head.predict`` of one copy to the host."""
-    return head._get_predictions(*on_host(float32_logits(head, feats), data_samples))
+    logits = float32_logits(head, feats, data_samples)
+    return head._get_predictions(*on_host(logits, data_samples))
 
 
 def on_host(
@@ -97,13 +105,19 @@ def on_host(
     return scores, data_samples
 
 
-def float32_logits(head: MultiLabelClsHead, feats: tuple[Tensor, ...]) -> Tensor:
-    """Logits (B, C), in at least float32.
+def float32_logits(
+    head: MultiLabelClsHead,
+    feats: tuple[Tensor, ...],
+    data_samples: list[DataSample] | None = None,
+) -> Tensor:
+    """Logits (B, C), in at least float32, with the labels that the samples give.
 
     The heads of this toolkit and its methods choose themselves what half precision serves; those
     of mmpretrain are small, and would round every logit to eight bits.
     """
-    if isinstance(head, TrainingParts):
+    if isinstance(head, TakesGivenLabels):
+        logits = head(feats, given_labels(data_samples, feats[-1].device))
+    elif isinstance(head, TrainingParts):
         logits = head(feats)
     else:
         with torch.autocast(feats[-1].device.type, enabled=False):

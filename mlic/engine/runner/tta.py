@@ -14,7 +14,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from .precision import device_of, float32_logits, on_host
+from .precision import device_of, float32_logits, on_host, predicts_as_usual
 
 FORMS = 'flip, scales=448,576 (sides in pixels), or both'
 SIZING = re.compile('Resize|Crop|Pad|Scale')  # a transform with such a name changes the size
@@ -116,12 +116,12 @@ class TTA:
         if not self:
             return
         head = getattr(model, 'head', None)
-        for method in ('predict', '_get_predictions'):
-            if getattr(type(head), method, None) is not getattr(MultiLabelClsHead, method):
-                raise ValueError(
-                    f'--tta {self}: {type(head).__name__} decides otherwise than '
-                    "mmpretrain's multi-label heads, whose scores can be averaged: test without it"
-                )
+        decides = getattr(type(head), '_get_predictions', None)
+        if not predicts_as_usual(head) or decides is not MultiLabelClsHead._get_predictions:
+            raise ValueError(
+                f'--tta {self}: {type(head).__name__} decides otherwise than '
+                "mmpretrain's multi-label heads, whose scores can be averaged: test without it"
+            )
         if type(model.backbone).__name__ == 'StoredFeatures':
             raise ValueError(
                 f'--tta {self}: stored features are of one view: take the config with the backbone'
@@ -164,7 +164,8 @@ class TTA:
                 prepared = model.data_preprocessor(given, False)
                 samples = samples or prepared.get('data_samples')
                 feats = model.extract_feat(prepared['inputs'])
-                scores.append(float32_logits(model.head, feats).sigmoid())  # (B, C)
+                logits = float32_logits(model.head, feats, samples)  # (B, C)
+                scores.append(logits.sigmoid())
         mean, samples = on_host(torch.stack(scores).mean(0), samples)
         thr, topk = model.head.thr, model.head.topk
         for sample, score in zip(samples, mean):

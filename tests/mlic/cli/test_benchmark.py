@@ -1,7 +1,6 @@
 """The benchmark measures what it says, and its plain rival computes the same thing."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from mlic.cli.benchmark import measure, network
 from projects.sadcl.cli import benchmark as published
 from projects.sadcl.models.contrastive_losses import pscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead
-from tests.helpers import ROOT, run_command
+from tests.helpers import ROOT, run_tool
 from tests.reference import sscl_loss
 
 TOOL = ROOT / 'tools' / 'benchmark' / 'run.py'
@@ -119,10 +118,9 @@ def test_flops_count_multiplications_and_additions():
     assert network.count_flops(lambda: torch.ones(3, 4) @ torch.ones(4, 5)) == 2 * 3 * 4 * 5
 
 
-def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path):
-    options = ['--only', 'data', '--repeats', 1, '--out', tmp_path / 'b.json']
-    printed = run_command(sys.executable, TOOL, *options, cwd=tmp_path)
-    assert '| pipeline stage2, 20 JPEGs of 640 x 480 |' in printed
+def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path, capsys):
+    run_tool(TOOL, '--only', 'data', '--repeats', 1, '--out', tmp_path / 'b.json')
+    assert '| pipeline stage2, 20 JPEGs of 640 x 480 |' in capsys.readouterr().out
     results = json.loads((tmp_path / 'b.json').read_text())['results']
     assert [r['name'].split(',')[0] for r in results] == ['pipeline stage2', 'pipeline stage1']
     assert all(r['ratio'] > 0 for r in results)

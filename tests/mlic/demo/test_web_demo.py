@@ -18,6 +18,7 @@ from mmpretrain.registry import MODELS
 from numpy.testing import assert_array_equal
 from PIL import Image
 
+from mlic.apis.batches import BatchPredictor
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, rank_labels
 from mlic.demo.web_demo import build_demo, serve
@@ -284,8 +285,8 @@ def slide(page, name, value, expected):
 @pytest.mark.slow
 def test_browser_shows_labels_and_attention(open_page, folder, monkeypatch):
     runs = []
-    forward = MultiLabelInferencer._forward
-    monkeypatch.setattr(MultiLabelInferencer, '_forward', lambda *a: runs.append(a) or forward(*a))
+    predict = BatchPredictor.__call__
+    monkeypatch.setattr(BatchPredictor, '__call__', lambda *a: runs.append(a) or predict(*a))
     page = open_page()
     drop(page, folder / 'photo.png', '3 labels.')
     assert shown(page) == [EVIL, 'cat', 'straße']

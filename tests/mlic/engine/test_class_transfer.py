@@ -1,6 +1,7 @@
 """Training that starts from a checkpoint of other classes: by name, row by row."""
 
 import copy
+import itertools
 import logging
 import random
 
@@ -14,6 +15,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 from torch.testing import assert_close
 
+import projects.add_gcn
 import projects.ml_decoder
 import projects.mulcon  # noqa: F401
 from mlic.datasets.coco import COCO_CATEGORIES
@@ -46,6 +48,18 @@ PARTS = {
         {'neck.query_embed': 0, 'head.fc.weight': 0, 'head.fc.bias': 0},
     ),
     'ml-decoder': (None, DECODER, {f'head.{n}': 0 for n in ('query_embed', 'weight', 'bias')}),
+    'add-gcn': (
+        dict(type='ADDGCNNeck', in_channels=WIDTH, embed_dims=WIDTH),
+        dict(type='ADDGCNHead'),
+        {
+            'neck.activation.weight': 0,
+            'neck.static_graph.weight': 'pairs',
+            'neck.dynamic_graph.correlation.weight': 0,
+            'neck.dynamic_graph.correlation.bias': 0,
+            'head.fc.weight': 0,
+            'head.fc.bias': 0,
+        },
+    ),
     'linear': (
         dict(type='GlobalAveragePooling'),
         dict(type='MultiLabelLinearClsHead'),
@@ -69,8 +83,10 @@ def build(method, num_classes, seed=0, **head):
         model.neck = MODELS.build(neck)
     model.head = MODELS.build(dict(parts, in_channels=WIDTH))
     generator = torch.Generator().manual_seed(seed)
-    for value in model.state_dict().values():
+    for name, value in model.state_dict().items():
         value.copy_(torch.randn(value.shape, generator=generator))
+        if name.endswith('running_var'):
+            value.abs_()
     return model.eval()
 
 
@@ -113,6 +129,14 @@ def test_rows_are_equal_by_name_and_new_ones_are_the_models_own(method, seed):
                 continue
             own = fresh.state_dict()[name]
             assert stored[name].shape == own.shape
+            if dims[name] == 'pairs':
+                for (i, first), (j, second) in itertools.product(enumerate(new), repeat=2):
+                    if {first, second} <= set(old):
+                        expected = value[old.index(first), old.index(second)]
+                    else:
+                        expected = own[i, j]
+                    assert stored[name][i, j] == expected, (name, first, second)
+                continue
             for index, label in enumerate(new):
                 where = (value, old.index(label)) if label in old else (own, index)
                 row = stored[name].select(dims[name], index)
@@ -147,10 +171,11 @@ def test_scores_of_kept_classes_are_those_of_the_old_model(method, seed):
             assert_close(scores[1][:, index], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_scores_of_reordered_classes_are_reordered_where_classes_attend_to_each_other():
+@pytest.mark.parametrize('method', ['mulcon', 'add-gcn'])
+def test_scores_of_reordered_classes_are_reordered_where_classes_see_each_other(method):
     old = NAMES[:5]
     new = [old[index] for index in (3, 0, 4, 1, 2)]
-    before, after = build('mulcon', 5, 1), build('mulcon', 5, 2)
+    before, after = build(method, 5, 1), build(method, 5, 2)
     content = checkpoint_of(before, old)
     take_over_weights(content, after, new, {}, 'old.pth')
     after.load_state_dict(content['state_dict'])
@@ -325,7 +350,8 @@ def test_a_head_of_the_toolkit_with_parameters_of_its_own_must_declare_them():
 @pytest.mark.parametrize('method', sorted(PARTS.keys() - {'csra'}))
 def test_a_width_that_equals_the_number_of_classes_is_not_taken_for_classes(method):
     model = build(method, WIDTH)
-    assert class_dims(model, WIDTH) == {name: (dim,) for name, dim in PARTS[method][2].items()}
+    expected = {name: (dim,) for name, dim in PARTS[method][2].items() if dim != 'pairs'}
+    assert class_dims(model, WIDTH) == expected
 
 
 def test_backbones_and_preprocessors_are_not_asked():

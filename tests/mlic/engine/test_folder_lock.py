@@ -4,8 +4,6 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -33,19 +31,12 @@ def test_a_folder_of_another_process_is_refused_until_it_is_killed(tmp_path):
 
 def test_a_process_that_a_dead_run_has_started_does_not_hold_its_folder(tmp_path):
     """A loader's worker outlives a killed run by seconds."""
-    script = (
-        'import os, time\nfrom mlic.engine.runner.folder_lock import lock_folder\n'
-        f'lock = lock_folder({str(tmp_path)!r})\nchild = os.fork()\n'
-        'if child: print(child, flush=True)\ntime.sleep(600)'
-    )
-    command = [sys.executable, '-c', script]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        child = int(process.stdout.readline())
+    with locked_elsewhere(tmp_path, with_child=True) as (process, child):
         try:
             with pytest.raises(FolderInUseError):
                 lock_folder(tmp_path)
             process.kill()
-            process.wait()
+            process.join()
             lock_folder(tmp_path).close()
         finally:
             os.kill(child, signal.SIGKILL)

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
+from mlic.models.training_parts import TrainingParts
 from tests.helpers import ROOT, call_tool
 from tests.tiny_runs import Toys, make_runner, toy_loader
 
@@ -116,15 +117,15 @@ def run_on_two_nodes(tmp_path, kind, first_port):
 
 @pytest.mark.dist
 @pytest.mark.parametrize(
-    'kind, reason',
+    'kind, processes, reason',
     [
-        ('raise', 'the reason of the first'),
-        pytest.param('kill', 'SIGKILL', marks=pytest.mark.slow),
-        pytest.param('hang', 'Timed out', marks=pytest.mark.slow),
+        ('raise', 2, 'the reason of the first'),
+        pytest.param('kill', 3, 'SIGKILL', marks=pytest.mark.slow),
+        pytest.param('hang', 3, 'Timed out', marks=pytest.mark.slow),
     ],
 )
-def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, reason):
-    process = start(tmp_path, kind, 3)
+def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, processes, reason):
+    process = start(tmp_path, kind, processes)
     output = finish(process)
     ended = time.time()
     assert process.returncode != 0
@@ -260,6 +261,31 @@ def test_more_processes_than_images_is_an_error(tmp_path, split):
     check_launch(runner)
     runner._world_size = 3
     with pytest.raises(LaunchError, match=f'{split}_dataloader has 2 images for 3 processes'):
+        check_launch(runner)
+
+
+class Pair(TrainingParts, torch.nn.Module):
+    """A part that compares two images."""
+
+    least_images = 2
+
+
+@pytest.mark.parametrize(
+    'images, batch_size, drop_last, smallest',
+    [(9, 4, False, 1), (5, 1, True, 1), (9, 4, True, None), (10, 4, False, None)],
+)
+def test_a_batch_that_is_too_small_for_a_part_of_the_model_is_an_error(
+    tmp_path, images, batch_size, drop_last, smallest
+):
+    settings = dict(loader(images, drop_last=drop_last), batch_size=batch_size)
+    runner, _ = make_runner(tmp_path, train_dataloader=settings)
+    check_launch(runner)
+    runner.model.pair = Pair()
+    if smallest is None:
+        check_launch(runner)
+        return
+    message = rf'pair \(Pair\) needs 2 images in a batch, .* one of {smallest}: .*drop_last=True'
+    with pytest.raises(LaunchError, match=message):
         check_launch(runner)
 
 

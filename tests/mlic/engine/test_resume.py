@@ -2,7 +2,6 @@
 
 import copy
 import random
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +20,7 @@ from torch.utils.data import DataLoader
 from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused
 from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
 from mlic.engine.runner.device import adapt_to_device
-from mlic.engine.runner.errors import one_line_errors
-from tests.helpers import ROOT, run_command
+from tests.helpers import run_ranks
 from tests.tiny_runs import BATCH, EPOCHS, LENGTH, RUN_NUMBER, assert_same_end, two_stage_config
 
 
@@ -389,8 +387,7 @@ def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows, form):
         assert torch.equal(spy.bank[:BATCH], of_all)
 
 
-@one_line_errors()  # with which the tools leave the process group
-def run_on_two(work_dir):
+def run_on_two(rank, work_dir):
     """Two processes: a straight run, one with two stops, and one process's bank among them."""
     for name, stops in dict(straight=None, stopped=(7, 3 * LENGTH + 1)).items():
         cfg = two_stage_config(Path(work_dir) / name, **{'train_dataloader.batch_size': BATCH // 2})
@@ -404,9 +401,7 @@ def run_on_two(work_dir):
 
 @pytest.mark.dist
 def test_resume_on_two_processes_is_exact(tmp_path):
-    code = f'from tests.mlic.engine.test_resume import run_on_two; run_on_two({str(tmp_path)!r})'
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    run_command(*command, '--no-python', sys.executable, '-c', code, cwd=ROOT)
+    run_ranks(2, run_on_two, tmp_path)
     stopped, straight = (final_checkpoint(tmp_path / name) for name in ('stopped', 'straight'))
     assert_same_end(stopped, straight)
     banks = straight['rank_buffers']['rows']['head.memory_bank']  # rank 0's rows are even

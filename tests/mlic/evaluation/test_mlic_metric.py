@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as torch_dist
-import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
 from mmpretrain.evaluation import (
     AveragePrecision,
@@ -31,7 +30,7 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS, average_precision, get_protocols, topk_mask
 from mlic.evaluation.summary import evaluate_block
 from tests import reference_metrics as reference
-from tests.helpers import recorded
+from tests.helpers import recorded, run_ranks
 
 FIXTURE_THRESHOLDS = ('0', '0.3', '0.5', '0.8', '0.999')
 FIXTURE_CASES = (
@@ -773,7 +772,6 @@ def _dist_case():
 
 def _dist_worker(rank, folder):
     """Evaluate each sharding on both ranks and write what this rank got."""
-    torch.set_num_threads(1)
     torch_dist.init_process_group(
         'gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2
     )
@@ -803,7 +801,7 @@ def _dist_worker(rank, folder):
 @pytest.mark.dist
 def test_two_processes_equal_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    mp.spawn(_dist_worker, args=(str(tmp_path),), nprocs=2)
+    run_ranks(2, _dist_worker, tmp_path)
     pred, target, difficult, unknown = _dist_case()
     difficult &= (target == 0) & ~unknown
     expected = prefixed(MLICMetric.calculate(pred, target, ignore=difficult | unknown))

@@ -49,6 +49,17 @@ def test_stages_are_cut_and_counted():
     assert not [name for name in net.state_dict() if '_conv_head' in name or '_fc' in name]
 
 
+@pytest.mark.parametrize('stages', [(5, 8), (1, 3, 4), [7]])
+def test_several_stages_give_a_map_each(stages):
+    net, inputs = make_net(out_stage=stages).eval(), torch.randn(1, 3, 64, 64)
+    feats = net(inputs)
+    assert [feat.shape[1] for feat in feats] == [CHANNELS[stage] for stage in stages]
+    for stage, feat in zip(stages, feats):
+        one = make_net(out_stage=stage).eval()
+        one.load_state_dict(net.state_dict(), strict=False)
+        assert_close(one(inputs)[0], feat, rtol=0, atol=0)
+
+
 def test_a_cut_network_is_the_beginning_of_the_whole():
     whole, cut, inputs = make_net().eval(), make_net(out_stage=3).eval(), torch.randn(1, 3, 64, 64)
     cut.load_state_dict(whole.state_dict(), strict=False)
@@ -142,6 +153,9 @@ def test_nothing_but_the_head_knows_the_number_of_classes():
         (dict(out_stage=0), 'got 0 and -1'),
         (dict(out_stage=9), 'got 9 and -1'),
         (dict(out_stage=3, frozen_stages=4), 'got 3 and 4'),
+        (dict(out_stage=(8, 5)), r'in ascending order, got \(8, 5\)'),
+        (dict(out_stage=()), r'in ascending order, got \(\)'),
+        (dict(out_stage=(5, 9)), 'got 9 and -1'),
         (dict(frozen_stages=-2), 'got 8 and -2'),
     ],
 )

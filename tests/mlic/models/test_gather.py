@@ -8,7 +8,6 @@ import copy
 import pytest
 import torch
 import torch.distributed as torch_dist
-import torch.multiprocessing as mp
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -16,6 +15,7 @@ from torch.testing import assert_close
 
 from mlic.models.layers.gather import gather_active, gather_rows
 from projects.sadcl.models.sadcl_head import SADCLHead
+from tests.helpers import run_ranks
 
 IMAGES, CLASSES, DIMS, STEPS = 12, 5, 6, 3
 WORLDS = (2, 3, 4)
@@ -100,7 +100,6 @@ def train(name, rank=0, world=1):
 
 def worker(rank, folder):
     """Run every case on 2, 3 and 4 processes; the last ones rest while fewer are needed."""
-    torch.set_num_threads(1)
     for world in WORLDS:
         if rank >= world:
             continue
@@ -123,7 +122,7 @@ def worker(rank, folder):
 def outcomes(tmp_path_factory):
     """What each rank of each world size found: {(world, rank): outcome}."""
     folder = tmp_path_factory.mktemp('gather')
-    mp.spawn(worker, args=(str(folder),), nprocs=max(WORLDS))
+    run_ranks(max(WORLDS), worker, folder)
     return {
         (world, rank): torch.load(folder / f'{world}_{rank}.pt', weights_only=True)
         for world in WORLDS

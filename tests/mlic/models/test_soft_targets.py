@@ -14,6 +14,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
+import projects.c_tran
 import projects.ml_decoder
 import projects.mulcon
 import projects.sadcl  # noqa: F401

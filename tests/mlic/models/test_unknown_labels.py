@@ -5,6 +5,7 @@ one must be entered below. B images, C classes, D embed dims, P projection dims.
 """
 
 import copy
+import inspect
 import itertools
 import re
 
@@ -20,6 +21,7 @@ import tests.methods  # noqa: F401
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.losses.known_labels import loss_of_known
 from mlic.models.targets import host_copy, is_absent, is_present, positive_pairs, target_of
+from projects.dsdl.dsdl_head import DSDLHead, one_over
 from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss
 from tests import reference
 from tests.helpers import ROOT
@@ -33,6 +35,7 @@ LOSSES = {
     'CrossEntropyLoss': dict(BCE, pos_weight=2.0, class_weight=[1.0, 2.0, 3.0, 4.0, 5.0]),
     'FocalLoss': dict(type='FocalLoss'),
     'LabelSmoothLoss': SMOOTH,
+    'MarginLoss': dict(type='MarginLoss', margin=5.0),
     'MultiLabelSoftMarginLoss': dict(type='MultiLabelSoftMarginLoss'),
     'StopGradAsymmetricLoss': ASYMMETRIC,
 }
@@ -46,10 +49,34 @@ CONTRASTS = {'ImageSupConLoss', 'PSCLLoss', 'SSCLLoss', 'SupConLoss'}  # in the 
 
 EMBEDS, MAP, POOLED = (4, 5, 6), (4, 6, 2, 2), (4, 6)
 SADCL = dict(type='SADCLHead', proj_channels=3, bank_slots=4, bank_threshold=0.0)
+TDRG = dict(type='TDRGHead', in_channels=(2, 6), embed_dims=4, graph_dims=3, num_layers=1)
+TDRG.update(num_heads=2, feedforward_channels=2)
 MULCON = dict(type='MulConHead', proj_channels=3)
 # the config of a head, the shape of its features, and whether a class has some to itself
 HEADS = {
+    'ADDGCNHead': [(dict(type='ADDGCNHead'), EMBEDS, True)],
+    'CTranHead': [  # without labels that are given: those are drawn
+        (
+            dict(type='CTranHead', num_heads=2, num_layers=2, dropout=0.0, known_labels=0.0),
+            MAP,
+            False,
+        )
+    ],
+    'CPCLHead': [
+        (
+            dict(type='CPCLHead', hidden_channels=3, embed_dims=2, vectors=dict(dims=2)),
+            MAP,
+            False,
+        )
+    ],
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
+    'DSDLHead': [
+        (
+            dict(type='DSDLHead', hidden_channels=3, dictionary_weight=0.1, vectors=dict(dims=2)),
+            MAP,
+            False,
+        )
+    ],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
     'MLDecoderHead': [
@@ -74,7 +101,11 @@ HEADS = {
         (dict(SADCL, loss_pscl=dict(type='PSCLLoss', present_only=True)), EMBEDS, True),
         (dict(SADCL, prototype_momentum=0.5), EMBEDS, True),
     ],
+    'TDRGHead': [(dict(TDRG, attend='batch'), (4, 6, 3, 3), False), (TDRG, (4, 6, 3, 3), False)],
 }
+# what a head takes before those features
+FIRST = {'ADDGCNHead': (4, 5), 'TDRGHead': (4, 2, 4, 4)}
+LABEL_FREE = {'loss_dictionary', 'cosine'}  # DSDL's, of images and vectors alone
 CASES = [pytest.param(*case, id=f'{n}{i}') for n in HEADS for i, case in enumerate(HEADS[n])]
 
 NAN = float('nan')
@@ -215,18 +246,24 @@ def test_a_loss_whose_entries_cannot_be_told_apart_says_so():
 def make_head(settings, **changes):
     torch.manual_seed(0)
     if settings['type'] != 'MultiLabelClsHead':
-        settings = dict(in_channels=6, num_classes=5, **settings, **changes)
+        settings = {**dict(in_channels=6, num_classes=5), **settings, **changes}
     return MODELS.build(settings).train()
+
+
+def draw_feats(settings, feats_shape):
+    """All that a head takes."""
+    first = FIRST.get(settings['type'])
+    return (*([draw(*first, seed=2)] if first else ()), draw(*feats_shape, seed=1))
 
 
 def step(settings, feats_shape, data_samples, **changes):
     """Losses, all gradients and all buffers after a training step."""
-    head, feats = make_head(settings, **changes), draw(*feats_shape, seed=1)
+    head, feats = make_head(settings, **changes), draw_feats(settings, feats_shape)
     data_samples = data_samples * (feats_shape[0] // len(data_samples))  # views
-    losses = head.loss((feats,), data_samples)
+    losses = head.loss(feats, data_samples)
     sum(losses.values()).backward()
     grads = {name: p.grad for name, p in head.named_parameters()}
-    return losses, feats.grad, grads, dict(head.named_buffers())
+    return losses, feats[-1].grad, grads, dict(head.named_buffers())
 
 
 @pytest.mark.parametrize('prepare', [prepared, samples], ids=['preprocessor', 'none'])
@@ -250,7 +287,8 @@ def test_what_stands_at_an_unknown_label_changes_nothing(settings, feats_shape, 
 @pytest.mark.parametrize('name', HEADS)
 def test_the_options_know_no_unknown_label_either(name, option):
     settings, feats_shape, _ = HEADS[name][-1]
-    key = 'loss_cls' if issubclass(MODELS.get(name), MODELS.get('LabelEmbedHead')) else 'loss'
+    parameters = inspect.signature(MODELS.get(name)).parameters
+    key = 'loss_cls' if 'loss_cls' in parameters else 'loss'
     settings = {**settings, key: OPTIONS[option]}
     outcomes = [step(settings, feats_shape, prepared(fill)) for fill in FILLS]
     for outcome in outcomes[1:]:
@@ -262,9 +300,11 @@ def test_the_options_know_no_unknown_label_either(name, option):
 @pytest.mark.parametrize('key', ['gt_score', 'gt_label'])
 def test_where_all_is_known_a_head_loses_what_it_did(settings, feats_shape, apart, key):
     target = TARGET.nan_to_num(1.0)
-    head, feats = make_head(settings), draw(*feats_shape, seed=1)
+    head, feats = make_head(settings), draw_feats(settings, feats_shape)
     views = feats_shape[0] // 4
-    expected = head.loss_module(head((feats,)), target.repeat(views, 1), avg_factor=4 * views)
+    expected = head.loss_module(head(feats), target.repeat(views, 1), avg_factor=4 * views)
+    if isinstance(head, DSDLHead):  # its whole loss is divided
+        expected = one_over(head.dictionary()[1]) * expected
     if key == 'gt_score':
         data_samples = prepared(0.0, target)
     else:
@@ -297,8 +337,9 @@ def test_an_image_of_which_nothing_is_known_has_no_loss_and_a_graph():
     for name in HEADS:
         for settings, feats_shape, _ in HEADS[name]:
             losses, feats_grad, grads, _ = step(settings, feats_shape, prepared(0.0, nothing))
-            assert all(loss == 0 for loss in losses.values()), name
-            assert not feats_grad.any() and None not in grads.values(), name
+            assert all(losses[key] == 0 for key in losses.keys() - LABEL_FREE), name
+            assert None not in grads.values(), name
+            assert losses.keys() & LABEL_FREE or not feats_grad.any(), name
 
 
 # --- contrast ----------------------------------------------------------------------------------

@@ -1,0 +1,78 @@
+"""What a user knows of images before they are predicted. C classes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlic.names import first_names, short
+
+Known = Mapping[str, bool] | Iterable[Mapping[str, bool] | None]
+Source = TypeVar('Source')
+
+
+def known_rows(
+    known: Known | None, sources: Iterable[Source], classes: Sequence[str]
+) -> Iterator[tuple[Source, Tensor | None]]:
+    """Each image with what is known of it: (C,), 1 present, 0 absent, NaN not known; or None.
+
+    Args:
+        known (Mapping | Iterable[Mapping | None], optional): {class: whether it is there} of all
+            images, or one for each.
+        sources (Iterable): The images.
+        classes (Sequence[str]): C names.
+
+    Raises:
+        ValueError: At once for what can be seen at once: a name that is no class, what is neither
+            True nor False, or another number of them than of images.
+    """
+    if known is None or isinstance(known, Mapping):
+        row = known_row(known, classes)
+        return ((source, row) for source in sources)
+    if isinstance(known, Sequence):
+        if hasattr(sources, '__len__') and len(known) != len(sources):
+            raise ValueError(f'known has {len(known)} entries for {len(sources)} images')
+        known = [known_row(one, classes) for one in known]
+        return _in_pairs(sources, iter(known))
+    return _in_pairs(sources, (known_row(one, classes) for one in known))
+
+
+def _in_pairs(
+    sources: Iterable[Source], rows: Iterator[Tensor | None]
+) -> Iterator[tuple[Source, Tensor | None]]:
+    """Images and rows, of which there must be as many."""
+    missing = object()
+    count = 0
+    for count, source in enumerate(sources, 1):  # noqa: B007  the number at the end
+        row = next(rows, missing)
+        if row is missing:
+            raise ValueError(f'known has {count - 1} entries, and there are more images')
+        yield source, row
+    if next(rows, missing) is not missing:
+        raise ValueError(f'known has more entries than the {count} images')
+
+
+def known_row(known: Mapping[str, bool] | None, classes: Sequence[str]) -> Tensor | None:
+    """(C,) of {class: whether it is there}; None if nothing is known.
+
+    Raises:
+        ValueError: If a name is no class, or it is neither True nor False.
+    """
+    if not known:
+        return None
+    if not isinstance(known, Mapping):
+        raise ValueError(f'known must have a dict for each image, got {short(known)}')
+    odd = [name for name in known if name not in classes]
+    if odd:
+        raise ValueError(
+            f'known: {odd[0]!r} is no class of the model, which has '
+            f'{first_names(list(classes), 5, repr)}'
+        )
+    row = torch.full((len(classes),), torch.nan)
+    for name, value in known.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f'known: {name!r} must be True or False, got {short(value)}')
+        row[list(classes).index(name)] = float(value)
+    return row

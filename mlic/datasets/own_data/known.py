@@ -1,0 +1,130 @@
+"""Tables of what is known of images that are to be predicted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlic.names import first_names
+
+from .choices import Choices, Undecided
+from .columns import IMAGE_NAMES
+from .finder import ImageFinder, clean
+from .flags import BLANK, UNKNOWN, flag, is_class, looks_like_flags, plain_name, says_nothing
+from .rows import NO_LABEL, read_images
+from .splits import Image
+from .table import Table, read_tables
+
+LONGEST = 900  # characters of a message
+FORM = (
+    'a table of known labels has a column image, and a column for each class that is known of '
+    'some image, with 1 (present), 0 (absent) or blank; or a column labels with what is present'
+)
+
+
+def read_known(
+    path: Path, images: Sequence[str], classes: Sequence[str]
+) -> tuple[list[dict[str, bool]], list[str]]:
+    """What a table says of images: which of the classes they have, and which they have not.
+
+    It is read as the tables of ``from_csv.py`` are, but that whatever it does not say is not known:
+    blank cells, and the classes that a list does not have.
+
+    Args:
+        path (Path): A table with a header.
+        images (Sequence[str]): Paths and addresses. The table may name others, too.
+        classes (Sequence[str]): Names.
+
+    Returns:
+        tuple[list[dict[str, bool]], list[str]]: Of each image {class: whether it is there}; and
+            lines that say what was taken for what.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it is no such table, names none of the images, or something that is no
+            class; one line.
+    """
+    try:
+        return _read(path, images, classes)
+    except ValueError as error:
+        text = str(error)
+        if isinstance(error, Undecided):
+            text = f'{text}; {FORM}'
+        if str(path) not in text:
+            text = f'{path}: {text}'
+        if len(text) > LONGEST:  # cells may be of any length
+            text = f'{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}'
+        raise ValueError(text) from error
+
+
+def _read(
+    path: Path, images: Sequence[str], classes: Sequence[str]
+) -> tuple[list[dict[str, bool]], list[str]]:
+    """:func:`read_known`, with the errors of the readers of tables."""
+    table = read_tables([path])
+    columns = [name for name in table.header if name in classes]
+    _check_columns(table, columns)
+    named = [name for name in table.header if plain_name(name) in IMAGE_NAMES]
+    choices = Choices(
+        image=named[0] if len(named) == 1 else None,
+        labels=columns,
+        unknown=sorted(BLANK | UNKNOWN) if columns else (),
+        unlisted='absent' if columns else 'unknown',
+    )
+    sources: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
+        sources.setdefault(clean(image), []).append(index)
+    finder = ImageFinder(Path(), list(sources), 'the list of images to predict')
+    found, _, lines = read_images(table, finder, choices, skip_missing=True)
+    known: list[dict[str, bool]] = [{} for _ in images]
+    for image in found:
+        _check_names(image, classes)
+        for index in sources[image.path]:
+            known[index] = _known_of(image, columns or classes, not columns)
+    # of training, which the reader is for
+    lines = [line for line in lines if not line.endswith('left out') and '--classes' not in line]
+    count, told = sum(map(len, known)), sum(map(bool, known))
+    lines.append(f'known labels: {count}, of {told} of {len(images)} images')
+    return known, lines
+
+
+def _check_columns(table: Table, columns: list[str]) -> None:
+    """ValueError if those of classes hold something else, or another one looks like a class."""
+    values = {
+        name: {flag(cell) for cell in table.values(index)}
+        for index, name in enumerate(table.header)
+    }
+    file = table.places[0][0]
+    if columns and all(says_nothing(values[name]) for name in columns):
+        raise ValueError(f'{file}: no cell says what is known; {FORM}')
+    for name in columns:
+        odd = [cell for cell in values[name] if not looks_like_flags({'0', cell}, set())]
+        if odd:
+            raise ValueError(f'{file}: the column {name!r} has {min(odd)!r}; {FORM}')
+    for name in table.header if columns else ():
+        cells = values[name]
+        if name not in columns and looks_like_flags(cells, set()) and is_class(name, cells, False):
+            raise ValueError(
+                f'{file}: the column {name!r} is no class of the model: write its name as the '
+                'model has it, or take the column out'
+            )
+
+
+def _check_names(image: Image, classes: Sequence[str]) -> None:
+    """ValueError if a list has what is no class."""
+    odd = sorted((image.labels | image.absent | image.unknown) - {*classes})
+    if odd:
+        raise ValueError(
+            f'{image.where}: {odd[0]!r} is no class of the model, which has '
+            f'{first_names(list(classes), 5, repr)}'
+        )
+
+
+def _known_of(image: Image, names: Sequence[str], is_list: bool) -> dict[str, bool]:
+    """{class: whether it is there} of the named ones that are known."""
+    unknown = {*image.unknown_of(list(names))}
+    # a list of which the reader made no label: 'No Finding', which may be a class of the model
+    nothing = NO_LABEL if is_list and image.complete else ()
+    return {
+        name: name in image.labels or name.casefold() in nothing
+        for name in names
+        if name not in unknown
+    }

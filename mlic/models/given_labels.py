@@ -1,0 +1,85 @@
+"""The seam for labels that are known of an image before it is predicted.
+
+A head that can use them is told, image by image; the tools know no method. They are called *given*
+here, since *known* labels are those that somebody looked at (:mod:`mlic.models.targets`).
+
+Shapes in this module: B images, C classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mlic.models.targets import target_of, to_device
+from mlic.models.training_parts import TrainingParts
+
+
+class TakesGivenLabels(TrainingParts):
+    """Mixin of a multi-label head whose ``forward(feats, given=None)`` can use given labels.
+
+    ``given`` is (B, C), 1 present, 0 absent, NaN not given; None if none is given in any image.
+
+    Attributes:
+        takes_given (bool): False if, as it was built, it cannot.
+    """
+
+    takes_given = True
+
+    def predict(
+        self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """mmpretrain's, with what the samples give."""
+        given = given_labels(data_samples, feats[-1].device)
+        return self._get_predictions(self(feats, given), data_samples)
+
+
+def check_takes_given(model: nn.Module, what: str) -> None:
+    """Refuse a model that cannot use given labels; ``what`` asks for it, in the message.
+
+    Raises:
+        ValueError: One line.
+    """
+    head = getattr(model, 'head', None)
+    if not getattr(head, 'takes_given', False):
+        raise ValueError(
+            f'{what}: {type(head or model).__name__} cannot use known labels; the checkpoint of a '
+            'CTranHead can that was trained with some of them known'
+        )
+
+
+def give_labels(sample: DataSample, given: Tensor) -> None:
+    """Tell a data sample what is known: (C,), 1 present, 0 absent, NaN not."""
+    sample.set_field(given, 'given_score', dtype=Tensor)
+
+
+def given_labels(
+    data_samples: Sequence[DataSample] | None, device: torch.device | str
+) -> Tensor | None:
+    """(B, C) of samples of which some have been told; None if none has."""
+    rows = [sample.get('given_score') for sample in data_samples or ()]
+    told = next((row for row in rows if row is not None), None)
+    if told is None:
+        return None
+    nothing = torch.full_like(told, torch.nan)
+    return to_device(torch.stack([nothing if row is None else row for row in rows]), device)
+
+
+def give_true_labels(sample: DataSample, num_classes: int, hidden: Sequence[int]) -> None:
+    """Give a sample its true labels but for ``hidden`` ones, and count them as unknown.
+
+    What is unknown in the data is not given. An evaluation leaves out both
+    (``gt_label_unknown``).
+
+    Args:
+        sample (DataSample): With ``gt_score`` (C,) or else ``gt_label``.
+        num_classes (int): C.
+        hidden (Sequence[int]): Classes.
+    """
+    (given,) = target_of([sample], num_classes, torch.float32, torch.device('cpu'))
+    given[list(hidden)] = torch.nan
+    give_labels(sample, given)
+    known = (~given.isnan()).nonzero().flatten().tolist()
+    left_out = sorted({*sample.get('gt_label_unknown', ()), *known})
+    sample.set_metainfo(dict(gt_label_unknown=left_out))

@@ -1,0 +1,209 @@
+"""C-Tran: the cells of an image and the labels, some of them known, in one transformer.
+
+Shapes in this module: B images, C classes, K input channels, D embed dims, N = h x w cells.
+"""
+
+import math
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mlic.models.given_labels import TakesGivenLabels
+from mlic.models.layers.feature_map import as_feature_map
+from mlic.models.layers.group_linear import GroupLinear
+from mlic.models.layers.post_norm import EncoderLayer
+from mlic.models.losses.known_labels import loss_of_known
+from mlic.models.targets import host_copy, is_present, target_of, to_device, with_host_copy
+
+
+@MODELS.register_module()
+class CTranHead(TakesGivenLabels, MultiLabelClsHead):
+    r"""Head of C-Tran (Lanchantin et al., *General Multi-label Image Classification with
+    Transformers*, CVPR 2021).
+
+    The N cells, without positions, and a token for each label go through a layer normalisation and
+    post-norm encoder layers; a label's token is its embedding and that of its state: unknown,
+    absent or present. Each label's score is a linear map of what becomes of its token.
+
+    **Training with known labels.** Of the n labels of an image that are known in the data,
+    :math:`k \sim U\{0, \dots, \lfloor 0.75\, n \rfloor\}` are given to the model, chosen
+    uniformly, and the loss is that of the others, U_b:
+
+    .. math::
+        L = \frac{1}{B} \sum_b \sum_{c \in U_b} \ell(s_{bc}, y_{bc})
+
+    which is the mean over the processes and over accumulated steps. The released code has the sum
+    over the images: that of a batch of B is ``loss_weight=B``. They are drawn by torch's generator
+    on the host, other ones in each process, as dropout is.
+
+    The embedding of the state unknown is random and fixed, as in the released code, whose row 0
+    never gets a gradient.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): K, channels of the backbone's last feature map.
+        embed_dims (int, optional): D; if it is not K, a 1x1 convolution leads there. Defaults to
+            None: K, as published.
+        num_layers (int): Defaults to 3.
+        num_heads (int): Defaults to 4.
+        feedforward_channels (int, optional): Hidden width of the layers' feed-forward nets.
+            Defaults to None: D, as published.
+        dropout (float): In the layers. Defaults to 0.1.
+        known_labels (float, optional): The largest share of an image's labels that training gives.
+            None: the tokens have no state, none can be given, and the loss is that of all labels
+            (the released code without ``--use_lmt``). Defaults to 0.75.
+        prior_prob (float, optional): See ``GroupLinear``. Defaults to None.
+        loss (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
+            cross-entropy, summed over the classes.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+    """
+
+    by_class = dict(label_embed=(0,), unknown_state=(), known_states=())
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        embed_dims: int | None = None,
+        num_layers: int = 3,
+        num_heads: int = 4,
+        feedforward_channels: int | None = None,
+        dropout: float = 0.1,
+        known_labels: float | None = 0.75,
+        prior_prob: float | None = None,
+        loss: dict | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        loss = loss or dict(type='MultiLabelSoftMarginLoss', mean_over_classes=False)
+        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        embed_dims = embed_dims or in_channels
+        if num_layers < 1:
+            raise ValueError(f'num_layers must be at least 1, got {num_layers}')
+        if embed_dims % num_heads:
+            raise ValueError(
+                f'embed_dims={embed_dims} (in_channels if it is not given) must be a multiple of '
+                f'num_heads={num_heads}'
+            )
+        if known_labels is not None and not 0 <= known_labels <= 1:
+            raise ValueError(f'known_labels is a share from 0 to 1, or None, got {known_labels}')
+        if known_labels and getattr(self.loss_module, 'takes_unknown', False):
+            raise ValueError(
+                f'{type(self.loss_module).__name__} would take the labels that training gives for '
+                'unknown ones: set known_labels=0, or another loss'
+            )
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.known_labels = known_labels
+        self.takes_given = known_labels is not None
+        self.input_proj = (
+            nn.Identity() if embed_dims == in_channels else nn.Conv2d(in_channels, embed_dims, 1)
+        )
+        bound = 1 / math.sqrt(embed_dims)
+        self.label_embed = nn.Parameter(
+            torch.empty(num_classes, embed_dims).uniform_(-bound, bound)
+        )
+        if self.takes_given:
+            states = torch.empty(3, embed_dims).uniform_(-bound, bound)
+            self.register_buffer('unknown_state', states[0].clone())
+            self.known_states = nn.Parameter(states[1:].clone())  # (2, D): absent, present
+        self.norm = nn.LayerNorm(embed_dims)
+        layer = embed_dims, num_heads, feedforward_channels or embed_dims, dropout
+        self.layers = nn.ModuleList(EncoderLayer(*layer) for _ in range(num_layers))
+        for layer in self.layers:
+            nn.init.uniform_(layer.attn.out_proj.bias, -bound, bound)
+        self.fc = GroupLinear(num_classes, embed_dims, prior_prob)
+
+    def forward(self, feats: tuple[Tensor, ...], given: Tensor | None = None) -> Tensor:
+        """Logits (B, C).
+
+        Args:
+            feats (tuple[Tensor]): The last is a feature map (B, K, h, w) or tokens (B, T, K).
+            given (Tensor, optional): (B, C), 1 present, 0 absent, NaN not given. Defaults to None:
+                none is given.
+
+        Raises:
+            ValueError: If the map has other channels, or labels are given to a head without states.
+        """
+        tokens, _ = self._tokens(feats, given)
+        labels = tokens[:, -self.num_classes :]
+        attended, _ = self.layers[-1].attn(labels, tokens, tokens)
+        return self.fc(self.layers[-1].add_and_norm(labels, attended))
+
+    def attention_maps(self, feats: tuple[Tensor, ...], given: Tensor | None = None) -> Tensor:
+        """Attention of the labels to the cells in the last layer, averaged over heads.
+
+        Args:
+            feats, given: As of :meth:`forward`.
+
+        Returns:
+            Tensor: (B, C, h, w); the rest to a sum of 1 goes to the labels (in evaluation mode).
+        """
+        tokens, (height, width) = self._tokens(feats, given)
+        labels = tokens[:, -self.num_classes :]
+        _, attention = self.layers[-1].attn(labels, tokens, tokens, need_weights=True)
+        return attention[..., : height * width].unflatten(-1, (height, width))
+
+    def _tokens(
+        self, feats: tuple[Tensor, ...], given: Tensor | None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """What the last layer sees, (B, N + C, D), and h and w; only labels are read after it."""
+        owner = f'CTranHead(in_channels={self.in_channels})'
+        feature_map = as_feature_map(
+            self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
+        )
+        if given is not None and not self.takes_given:
+            raise ValueError('CTranHead(known_labels=None) has no states that tell what is given')
+        cells = self.input_proj(feature_map).flatten(2).mT  # (B, N, D)
+        labels = self.label_embed  # (C, D)
+        if given is not None:
+            states = torch.cat([self.unknown_state[None], self.known_states])
+            state = torch.where(given.isnan(), 0, 1 + is_present(given).long())  # (B, C)
+            labels = labels + states[state]  # (B, C, D)
+        elif self.takes_given:
+            labels = labels + self.unknown_state
+        labels = labels.expand(feature_map.shape[0], -1, -1)
+        tokens = self.norm(torch.cat([cells.to(labels.dtype), labels], dim=1))
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens)
+        return tokens, feature_map.shape[-2:]
+
+    def draw_given(self, target: Tensor) -> Tensor:
+        """The target (B, C), NaN where a label is not given: a new draw of the class docstring's.
+
+        Labels that are unknown in the data, NaN, are not given.
+        """
+        known = ~target.isnan()
+        most = (self.known_labels * known.sum(1).double()).floor()
+        number = (
+            torch.rand(len(target), dtype=torch.double).to(target.device) * (most + 1)
+        ).floor()
+        order = torch.rand(target.shape).to(target.device).masked_fill(~known, 2)
+        place = order.argsort(1).argsort(1)  # known ones come first
+        return target.masked_fill(place >= number[:, None], torch.nan)
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """``loss_cls`` of B samples with ``gt_score`` (C,) or ``gt_label``.
+
+        Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are, and are given as
+        present or absent.
+        """
+        feat = feats[-1]
+        dtype = torch.promote_types(feat.dtype, torch.float32)
+        target = target_of(data_samples, self.num_classes, dtype, feat.device)
+        given = None
+        if self.takes_given:
+            host = host_copy(target)
+            given = self.draw_given(host)
+            host = host.masked_fill(~given.isnan(), torch.nan)
+            target = with_host_copy(to_device(host, feat.device), host)
+            given = to_device(given, feat.device)
+        return dict(loss_cls=loss_of_known(self.loss_module, self(feats, given), target))

@@ -1,0 +1,87 @@
+"""Tables of what is known of images that are to be predicted."""
+
+from pathlib import Path
+
+import pytest
+
+from mlic.datasets.own_data.known import read_known
+
+CLASSES = ['cat', 'dog', 'red fox', 'No Finding']
+IMAGES = ['photos/a.jpg', 'photos/b.jpg', '/data/x/c.png', 'https://x.org/d.jpg?size=1']
+CAT, NOT_CAT, DOG, NOT_DOG = {'cat': True}, {'cat': False}, {'dog': True}, {'dog': False}
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def read(text, images=IMAGES, path='k.csv'):
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_text(text)
+    return read_known(Path(path), images, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        # a column for each class; the same name but for folders
+        ('image,cat,dog\nphotos/a.jpg,1,0\nb.jpg,,1\n', [CAT | NOT_DOG, DOG, {}, {}]),
+        ('image;dog;cat\n/data/x/c.png;True;False\n', [{}, {}, DOG | NOT_CAT, {}]),
+        ('filename,cat,dog\na.jpg,-1,1\nb.jpg,1,?\n', [NOT_CAT | DOG, CAT, {}, {}]),
+        # no 0 or False: blank is still not known, nor is a column that says nothing
+        ('image,cat,dog\na.jpg,1,\nc,,1\n', [CAT, {}, DOG, {}]),
+        ('image,cat,dog\na.jpg,0,\n', [NOT_CAT, {}, {}, {}]),
+        ('image,cat,age,split\na.jpg,1,35,test\n', [CAT, {}, {}, {}]),
+        # lists say what is there, and nothing of other classes
+        ('image,labels\na.jpg,cat;dog\nhttps://x.org/d.jpg?size=1,red fox\n',
+         [CAT | DOG, {}, {}, {'red fox': True}]),
+        ('image,labels\na.jpg,"{""cat"": 1, ""dog"": 0}"\n', [CAT | NOT_DOG, {}, {}, {}]),
+        ('image,label,confidence\na.jpg,cat,1\na.jpg,dog,0\n', [CAT | NOT_DOG, {}, {}, {}]),
+        # but for one that says that there is none
+        ('image,labels\na.jpg,cat;dog\nb.jpg,No Finding\n',
+         [CAT | DOG, {**NOT_CAT, **NOT_DOG, 'red fox': False, 'No Finding': True}, {}, {}]),
+    ],
+)  # fmt: skip
+def test_what_a_table_says_is_known_and_nothing_else(text, expected):
+    assert read(text)[0] == expected
+
+
+def test_names_count_from_the_folder_of_the_table_too():
+    known, _ = read('image,cat\na.jpg,1\n', ['one/a.jpg', 'two/a.jpg'], 'two/k.csv')
+    assert known == [{}, CAT]
+
+
+def test_an_image_that_is_named_twice_is_told_twice():
+    assert read('image,cat\na.jpg,1\n', ['photos/a.jpg', './photos/a.jpg'])[0] == [CAT, CAT]
+
+
+def test_lines_say_what_was_taken_for_what():
+    lines = read('image,cat,dog,age\na.jpg,1,0,35\nother.jpg,1,1,9\n')[1]
+    assert lines == [
+        'k.csv: 2 rows',
+        "  images: column 'image'",
+        "  labels: a column for each of 2 classes, cat, dog ('1' is present, '0' absent)",
+        '  columns not used: age',
+        '1 of 2 rows skipped, their image is missing',
+        'known labels: 2, of 1 of 4 images',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('image,cat,dgo\na.jpg,0,1\n', "k.csv: the column 'dgo' is no class of the model"),
+        ('image,labels\na.jpg,cat\nb.jpg,dgo\n', "k.csv, line 3: 'dgo' is no class of the model"),
+        ('image,cat\nq.jpg,1\n', 'k.csv: none of the 1 images .* the list of images to predict'),
+        ('image,cat,dog\na.jpg,1,1\na.jpg,0,1\n', 'k.csv: photos/a.jpg is listed twice'),
+        ('image,cat,dog\na.jpg,,\n', 'k.csv: no cell says what is known; a table of known labels'),
+        ('image,cat,dog\na.jpg,1,-1\nb.jpg,0,1\n', "'-1', '0', '1', .* are certain.*; a table of"),
+        ('image,cat,dog\na.jpg,1,often\n', "'often'"),
+        ('', 'k.csv: is empty'),
+    ],
+)
+def test_what_could_be_taken_in_two_ways_or_for_nothing_is_refused(text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        read(text)
+    assert 'k.csv' in str(error.value) and '\n' not in str(error.value)
