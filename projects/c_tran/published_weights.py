@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mlic.engine.checkpoints import published
-from mlic.engine.checkpoints.renaming import NameTable
+from mlic.engine.checkpoints.renaming import ENCODER_LAYER, NameTable
 
 from .c_tran_head import CTranHead
 
 STATES = 'unknown_state', 'known_states'
-THEIRS, OURS = 'self_attn_layers.{n}.transformer_layer.', 'head.layers.{n}.'
-PARTS = dict(linear1='ffn.0', linear2='ffn.3', norm1='attn_norm', norm2='ffn_norm')
+LAYER = 'self_attn_layers.{n}.transformer_layer.', 'head.layers.{n}.'
 NAMES = NameTable(
     (
         ('backbone.base_network.{resnet}', 'backbone.{resnet}'),
@@ -19,8 +18,7 @@ NAMES = NameTable(
         *(('known_label_lt.weight', f'head.{x}') for x in ('states', *STATES)),  # in one
         ('output_linear.{affine}', 'head.fc.{affine}'),
         ('LayerNorm.{affine}', 'head.norm.{affine}'),
-        (THEIRS + 'self_attn.{attention}', OURS + 'attn.{attention}'),
-        *((THEIRS + a + '.{affine}', OURS + b + '.{affine}') for a, b in PARTS.items()),
+        *((LAYER[0] + theirs, LAYER[1] + ours) for theirs, ours in ENCODER_LAYER),
     ),
     # the classifier of ImageNet is never called
     dropped=('.num_batches_tracked', 'base_network.fc.weight', 'base_network.fc.bias'),
