@@ -4,9 +4,15 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.models.backbones import ResNet
+from mmpretrain.registry import PARAM_SCHEDULERS
 from mmpretrain.structures import DataSample
+from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.runner.class_means import class_means
@@ -15,7 +21,7 @@ from mlic.engine.runner.epochs import set_epochs
 from mlic.models.layers.cosine_classifier import CosineClassifier
 from projects.ccd import CCDHead, ContextMemoryHook
 from projects.ccd.published_weights import CCD, NAMES
-from tests.helpers import RECORDINGS, run_ranks
+from tests.helpers import RECORDINGS, ROOT, run_ranks
 from tests.peer_recordings import PeerRecording
 from tests.tiny_runs import assert_same, assert_same_end, two_stage_config
 
@@ -200,6 +206,56 @@ def test_size_of_the_published_head():
     with torch.device('meta'):
         head = CCDHead(80, 2048)
     assert sum(p.numel() for p in head.parameters()) == 4_524_032
+
+
+# ---------------------------------------------------------------- recipe
+
+
+def published_run():
+    """A small model, and its optimizer and schedules by the published recipe."""
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(ROOT / 'configs/ccd/ccd_r101_coco448.py')
+    backbone = ResNet(18, stem_channels=8, base_channels=8)
+    model = nn.ModuleDict(dict(backbone=backbone, head=CCDHead(3, 8)))
+    optimizer = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
+    schedules = []
+    for settings in cfg.param_scheduler:
+        settings = dict(settings, optimizer=optimizer, epoch_length=642)  # batches of 128
+        schedules.append(PARAM_SCHEDULERS.build(settings))
+    return model, optimizer.optimizer, schedules
+
+
+def test_rates_of_the_published_recipe_are_those_of_its_log():
+    """By epoch, counted from 0, and iteration."""
+    _, optimizer, schedules = published_run()
+    logged = {  # as rounded there
+        (0, 0): 4.0e-6,
+        (1, 0): 4.9e-6,
+        (3, 300): 1.5e-5,
+        (5, 600): 3.3e-5,
+        (6, 0): 4.0e-6,  # the second stage
+        (7, 600): 7.4e-6,
+        (16, 300): 7.4e-5,
+    }
+    for epoch in range(17):
+        for iteration in range(642):
+            if (epoch, iteration) in logged:
+                rate = max(group['lr'] for group in optimizer.param_groups)
+                assert f'{rate:.1e}' == f'{logged[epoch, iteration]:.1e}', (epoch, iteration)
+            for schedule in schedules:
+                schedule.step()
+
+
+def test_published_weight_decay_leaves_out_vectors_and_the_stem_is_not_trained():
+    model, optimizer, _ = published_run()
+    assert type(optimizer) is torch.optim.Adam  # whose decay is L2
+    groups = {id(p): group for group in optimizer.param_groups for p in group['params']}
+    for name, parameter in model.named_parameters():
+        group = groups[id(parameter)]
+        stem = name.startswith(('backbone.conv1.', 'backbone.bn1.'))
+        assert (group['initial_lr'] == 0) == stem, name
+        if not stem:
+            assert group['weight_decay'] == (0.01 if parameter.dim() > 1 else 0), name
 
 
 # ---------------------------------------------------------------- stages
