@@ -9,7 +9,7 @@ backbone = dict(
     arch='large',
     img_size=518,
     patch_size=14,
-    layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')),
+    layer_cfgs=dict(act_cfg=dict(type='QuickGELU')),
     init_cfg=dict(checkpoint=checkpoint),
 )
 channels = 1024
