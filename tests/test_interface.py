@@ -22,6 +22,7 @@ NEW_NAMES = {
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',
+        'ContextMemoryHook',
         'DeferredInfoHook',
         'ForeachEMAHook',
         'LabelCheckHook',
@@ -31,8 +32,9 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
-        *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
+        *('ADDGCNHead', 'ADDGCNNeck', 'CCDHead', 'CTranHead', 'TDRGHead'),
         *('CPCLHead', 'DSDLHead', 'MarginLoss'),
+        'LazyLoRAModel',
         *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *(
             'NeckLossClassifier',
@@ -61,6 +63,7 @@ NEW_TOOLS = {
         '--precision',
         '--threshold',
     ],
+    'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {

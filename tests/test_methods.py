@@ -123,6 +123,8 @@ def built(name, seed=0):
     for module in model.modules():
         if isinstance(module, SceneGraph):
             module.counts.random_(1, 9)  # as if it had been trained
+    if name == 'ccd':  # in its second stage
+        model.head.start_second_stage(torch.randn(10, 64))
     return model.eval()
 
 

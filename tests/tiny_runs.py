@@ -99,6 +99,7 @@ def every_model(num_classes):
         'c-tran': dict(
             plain, neck=None, head=dict(type='CTranHead', embed_dims=16, num_layers=2, **size)
         ),
+        'ccd': dict(plain, neck=None, head=dict(type='CCDHead', **size)),
         'csra': dict(plain, neck=None, head=csra),
         'ml-gcn': dict(
             plain,

@@ -1,6 +1,7 @@
 """Backbones, heads, layers and losses, registered in mmpretrain's MODELS."""
 
 from .backbones.efficientnet_lite import EfficientNetLite
+from .backbones.lora import LazyLoRAModel
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
@@ -10,6 +11,7 @@ from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
 from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
+from .layers.cosine_classifier import CosineClassifier
 from .layers.dynamic_graph import DynamicGraph
 from .layers.feature_map import as_feature_map
 from .layers.gated_graph import GatedGraph
@@ -34,6 +36,7 @@ from .training_parts import TrainingParts
 __all__ = [
     'Attention',
     'ClassActivation',
+    'CosineClassifier',
     'DecoderLayer',
     'DynamicGraph',
     'EfficientNetLite',
@@ -47,6 +50,7 @@ __all__ = [
     'LabelGraph',
     'LabelVectorHead',
     'LabelVectors',
+    'LazyLoRAModel',
     'LazyTIMMBackbone',
     'MultiLabelDataPreprocessor',
     'MultiLabelSoftMarginLoss',

@@ -55,6 +55,7 @@ MULCON = dict(type='MulConHead', proj_channels=3)
 # the config of a head, the shape of its features, and whether a class has some to itself
 HEADS = {
     'ADDGCNHead': [(dict(type='ADDGCNHead'), EMBEDS, True)],
+    'CCDHead': [(dict(type='CCDHead', cosine=dict(num_heads=2)), MAP, False)],
     'CTranHead': [  # without labels that are given: those are drawn
         (
             dict(type='CTranHead', num_heads=2, num_layers=2, dropout=0.0, known_labels=0.0),
