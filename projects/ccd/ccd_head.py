@@ -74,9 +74,8 @@ class CCDHead(MultiScoreHead):
         self.fusion = fusion
         self.context_fc = CosineClassifier(num_classes, in_channels, **(cosine or {}))
         self.logit_fc = CosineClassifier(num_classes, in_channels, **(cosine or {}))
-        if fusion == 'selector':
-            self.selector = nn.Linear(in_channels, in_channels)
-        elif fusion != 'none':
+        self.selector = nn.Linear(in_channels, in_channels) if fusion == 'selector' else None
+        if fusion in ('mlp', 'concat'):
             inputs = (1 + (fusion == 'concat')) * in_channels
             layers = nn.Linear(inputs, in_channels), nn.ReLU(), nn.Linear(in_channels, in_channels)
             self.selector = nn.Sequential(*layers)
@@ -108,9 +107,8 @@ class CCDHead(MultiScoreHead):
         """Take M (C, K); what the first stage did not train is drawn anew."""
         self.memory.copy_(memory)
         self.second_stage.fill_(True)
-        layers = [self.logit_fc, *getattr(self, 'selector', nn.Sequential()).modules()]
-        for layer in layers:
-            if hasattr(layer, 'reset_parameters'):
+        for name, layer in self.named_modules():
+            if name.startswith(('logit_fc', 'selector')) and hasattr(layer, 'reset_parameters'):
                 layer.reset_parameters()
 
     def _feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:

@@ -5,18 +5,13 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
-from mlic.engine.checkpoints.renaming import NameTable
+from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 
 from .ccd_head import CCDHead
 
 NAMES = NameTable(
     (
-        ('backbone.resnet_layer.0.weight', 'backbone.conv1.weight'),
-        ('backbone.resnet_layer.1.{norm}', 'backbone.bn1.{norm}'),
-        *(
-            (f'backbone.resnet_layer.{n + 3}.{{block}}', f'backbone.layer{n}.{{block}}')
-            for n in range(1, 5)
-        ),
+        *((x.replace('features', 'backbone.resnet_layer'), ours) for x, ours in SEQUENTIAL_RESNET),
         ('clf.memory', 'head.memory'),
         ('clf.context_clf.weight', 'head.context_fc.weight'),
         ('clf.logit_clf.weight', 'head.logit_fc.weight'),
