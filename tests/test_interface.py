@@ -32,7 +32,7 @@ NEW_NAMES = {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
         *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
-        *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
+        *('MCARClassifier', 'MCARHead', 'MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},

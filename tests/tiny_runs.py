@@ -115,6 +115,7 @@ def every_model(num_classes):
             head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
         ),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
+        'mcar': dict(plain, type='MCARClassifier', neck=None, head=dict(type='MCARHead', **size)),
         'baseline': plain,
     }
 

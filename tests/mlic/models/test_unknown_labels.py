@@ -63,6 +63,7 @@ HEADS = {
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
+    'MCARHead': [(dict(type='MCARHead'), MAP, False)],
     'MLDecoderHead': [
         (
             dict(
@@ -88,7 +89,7 @@ HEADS = {
     'TDRGHead': [(dict(TDRG, attend='batch'), (4, 6, 3, 3), False), (TDRG, (4, 6, 3, 3), False)],
 }
 # what a head takes before those features
-FIRST = {'ADDGCNHead': (4, 5), 'TDRGHead': (4, 2, 4, 4)}
+FIRST = {'ADDGCNHead': (4, 5), 'MCARHead': (4, 2, 6, 2, 2), 'TDRGHead': (4, 2, 4, 4)}
 CASES = [pytest.param(*case, id=f'{n}{i}') for n in HEADS for i, case in enumerate(HEADS[n])]
 
 NAN = float('nan')

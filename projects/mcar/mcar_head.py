@@ -1,0 +1,121 @@
+"""MCAR's scores of an image and of its regions.
+
+Shapes in this module: B images, C classes, K channels, h x w feature cells, R regions.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from mlic.models.heads.multi_score_head import MultiScoreHead
+from mlic.models.layers.activated_regions import boxes_of
+from mlic.models.layers.feature_map import as_feature_map
+
+POOLINGS = dict(
+    avg=lambda cells: cells.mean(-1),
+    max=lambda cells: cells.amax(-1),
+    gwp=lambda cells: (cells.mean(-1) + cells.amax(-1)) / 2,
+)
+
+
+@MODELS.register_module()
+class MCARHead(MultiScoreHead):
+    r"""Head of MCAR (Gao and Zhou, *Learning to Discover Multi-Class Attentional Regions for
+    Multi-Label Image Recognition*, TIP 2021), in an ``MCARClassifier``.
+
+    One linear map gives the logits of the pooled image, ``global``, and of each of its regions;
+    ``local`` is the largest of these, class by class. Both have a loss, and the larger is
+    predicted: the published :math:`\max(\sigma(g), \sigma(l)) = \sigma(\max(g, l))`.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): K.
+        num_regions (int): R, at most C: of the classes with the largest ``global``. Defaults to 4.
+        threshold (float): Of a region, see ``intervals``. Defaults to 0.5.
+        pooling (str): Over the cells of a map. 'avg', 'max' or 'gwp', the mean of both. Defaults
+            to 'avg'. A ValueError names anything else.
+        loss_weights (Mapping[str, float], optional): See ``MultiScoreHead``. Defaults to None:
+            1 for 'global' and 'local'.
+        loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``.
+    """
+
+    by_class = {'fc.weight': (0,), 'fc.bias': (0,)}
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_regions: int = 4,
+        threshold: float = 0.5,
+        pooling: str = 'avg',
+        loss_weights: dict[str, float] | None = None,
+        loss_cls: dict | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        loss_weights = loss_weights or {'global': 1.0, 'local': 1.0}
+        super().__init__(num_classes, loss_weights, loss_cls, thr, topk, init_cfg)
+        if pooling not in POOLINGS:
+            raise ValueError(f'pooling must be one of {", ".join(POOLINGS)}, got {pooling!r}')
+        self.in_channels, self.num_regions = in_channels, min(num_regions, num_classes)
+        self.threshold, self.pooling = threshold, pooling
+        self.fc = nn.Linear(in_channels, num_classes)
+
+    def scores(self, feats: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Logits (B, C) of 'global' and 'local', in at least float32.
+
+        Args:
+            feats (tuple[Tensor]): The last two are the maps of the regions, (B, R, K, h, w), and
+                of the image, (B, K, h, w).
+
+        Raises:
+            ValueError: If the regions are missing or the channels are others.
+        """
+        if len(feats) < 2 or feats[-2].dim() != 5:
+            raise ValueError(
+                "MCARHead takes the maps of an image's regions, too: set the config's model.type "
+                "to 'MCARClassifier'"
+            )
+        local = self._logits(feats[-2]).amax(1)
+        return {'global': self._logits(self.feature_map(feats)), 'local': local}
+
+    def fuse(self, scores: dict[str, Tensor]) -> Tensor:
+        """The larger of both, (B, C)."""
+        return torch.maximum(scores['global'], scores['local'])
+
+    def feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """The last map, (B, K, h, w)."""
+        owner = f'MCARHead(in_channels={self.in_channels})'
+        return as_feature_map(feats[-1], self.in_channels, owner, 'head.in_channels')
+
+    def attention_maps(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Probability of each class in each cell of the image, (B, C, h, w), which sums to no 1."""
+        feature_map = self.feature_map(feats)
+        with torch.autocast(feature_map.device.type, enabled=False):
+            weight, bias = self._weights(feature_map)
+            # a convolution as in the released code: cells often lie exactly on the threshold
+            maps = F.conv2d(feature_map.to(weight.dtype), weight[..., None, None], bias)
+        return maps.sigmoid()
+
+    @torch.no_grad()
+    def locate(self, feats: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+        """Boxes (B, R, 4), int64, x1, x2, y1, y2, in images of a size (H, W)."""
+        classes = self._logits(self.feature_map(feats)).topk(self.num_regions).indices  # (B, R)
+        maps = self.attention_maps(feats)
+        maps = maps.take_along_dim(classes[..., None, None], dim=1)
+        maps = F.interpolate(maps, size, mode='bilinear', align_corners=True)
+        return boxes_of(maps, self.threshold)
+
+    def _logits(self, feature_map: Tensor) -> Tensor:
+        """(..., K, h, w) → (..., C)."""
+        pooled = POOLINGS[self.pooling](feature_map.flatten(-2))
+        with torch.autocast(pooled.device.type, enabled=False):
+            weight, bias = self._weights(pooled)
+            return F.linear(pooled.to(weight.dtype), weight, bias)
+
+    def _weights(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """In at least float32: half precision would move the boxes."""
+        dtype = torch.promote_types(vectors.dtype, torch.float32)
+        return self.fc.weight.to(dtype), self.fc.bias.to(dtype)

@@ -1,0 +1,32 @@
+"""Checkpoints of MCAR's released code."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
+
+from .mcar_head import MCARHead
+
+NAMES = NameTable(
+    (*SEQUENTIAL_RESNET, ('convclass.{affine}', 'head.fc.{affine}')),
+    dropped=('.num_batches_tracked',),
+)
+
+
+def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
+    """ResNet and the head of the weights' sizes; how it pools is not in them."""
+    head = MCARHead(*weights['head.fc.weight'].shape)
+    return nn.ModuleDict(dict(backbone=resnet_of(weights), head=head))
+
+
+def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The convolution of one cell is a linear layer."""
+    if 'head.fc.weight' in weights:
+        weights['head.fc.weight'] = weights['head.fc.weight'].flatten(1)
+    return weights
+
+
+MCAR = by_table('MCAR', NAMES, model_of, adjust)
+register_published(MCAR)
