@@ -18,7 +18,11 @@ from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
-    'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
+    'DATASETS': {
+        'ClassPart',
+        'HideLabels',
+        'MultiLabelDataset',
+    },  # the second is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',
@@ -27,12 +31,14 @@ NEW_NAMES = {
         'LabelCheckHook',
         'MultiLabelVisualizationHook',
         'StageRestartHook',
+        'TeachersHook',
     },
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
         *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
         *('MCARClassifier', 'MCARHead', 'MLGCNHead', 'MultiLabelSoftMarginLoss'),
+        *('DistilledClassifier', 'R101TFHead', 'R101TFNeck'),
         *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
@@ -46,6 +52,7 @@ RENAMED_TOOLS = {
     'publish.py': 'publish_model.py',
 }
 NEW_TOOLS = {
+    'dataset_tools/class_parts.py': ['--help', '--out', '--parts', '--seed'],
     'dataset_tools/label_vectors.py': ['--glove', '--help', '--out', '--spell'],
     'analysis_tools/compare_precision.py': [
         '--cfg-options',

@@ -116,6 +116,18 @@ def every_model(num_classes):
         ),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
         'mcar': dict(plain, type='MCARClassifier', neck=None, head=dict(type='MCARHead', **size)),
+        'r101tf': dict(
+            plain,
+            neck=dict(
+                type='R101TFNeck',
+                embed_dims=16,
+                num_layers=1,
+                feedforward_channels=16,
+                vectors=dict(dims=4),
+                **size,
+            ),
+            head=dict(type='R101TFHead', **small),
+        ),
         'baseline': plain,
     }
 

@@ -4,8 +4,10 @@ from .backbones.efficientnet_lite import EfficientNetLite
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
+from .distilled_classifier import DistilledClassifier
 from .heads.label_embed_head import LabelEmbedHead
 from .heads.multi_score_head import MultiScoreHead
+from .layers.activated_regions import boxes_of, crops_of, intervals
 from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
 from .layers.dynamic_graph import DynamicGraph
@@ -31,6 +33,7 @@ __all__ = [
     'Attention',
     'ClassActivation',
     'DecoderLayer',
+    'DistilledClassifier',
     'DynamicGraph',
     'EfficientNetLite',
     'EncoderLayer',
@@ -55,8 +58,11 @@ __all__ = [
     'TrainingParts',
     'WeakNegativeLoss',
     'as_feature_map',
+    'boxes_of',
+    'crops_of',
     'gather_active',
     'gather_rows',
+    'intervals',
     'loss_of_known',
     'read_vectors',
     'sine_position_encoding',

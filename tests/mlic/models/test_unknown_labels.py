@@ -81,6 +81,7 @@ HEADS = {
     ],
     'MultiLabelClsHead': [(dict(type='MultiLabelClsHead'), (4, 5), True)],
     'MultiLabelLinearClsHead': [(dict(type='MultiLabelLinearClsHead'), POOLED, False)],
+    'R101TFHead': [(dict(type='R101TFHead'), EMBEDS, False)],
     'SADCLHead': [
         (dict(SADCL, loss_sscl=dict(type='SSCLLoss')), EMBEDS, True),
         (dict(SADCL, loss_pscl=dict(type='PSCLLoss', present_only=True)), EMBEDS, True),
