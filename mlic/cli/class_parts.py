@@ -3,8 +3,8 @@
     python tools/dataset_tools/class_parts.py CONFIG --parts 5 --out data/parts/coco
 
 OUT gets a text file for each part: co-0.txt, co-1.txt, … of classes that occur together, and
-dis-0.txt, dis-1.txt, … of classes that do not (CPSD's two partitions). A data set of type ClassPart
-has such a part alone.
+dis-0.txt, dis-1.txt, … of classes that do not (CPSD's two partitions). What is printed for each are
+the options with which the config trains it alone.
 """
 
 import argparse
@@ -55,6 +55,27 @@ def divide(similarity: np.ndarray, parts: int, seed: int) -> list[list[int]]:
     return sorted(found)
 
 
+def options(cfg: Config, path: Path, number: int) -> list[str]:
+    """--cfg-options of a training of a part: its data, and every ``num_classes`` of the config."""
+    found = ['--cfg-options']
+    for split in ('train', 'val', 'test'):
+        if cfg.get(f'{split}_dataloader'):
+            key = f'{split}_dataloader.dataset'
+            kind = cfg[f'{split}_dataloader'].dataset.type
+            found += [f'{key}.type=ClassPart', f'{key}.of={kind}', f'{key}.part={path}']
+
+    def walk(part: dict, name: str) -> None:
+        for key, value in part.items():
+            if key == 'num_classes':
+                found.append(f'{name}.{key}={number}')
+            elif isinstance(value, dict):
+                walk(value, f'{name}.{key}')
+
+    walk(cfg.model, 'model')
+    walk(cfg.get('data_preprocessor') or {}, 'data_preprocessor')
+    return found
+
+
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     """Write the files, and print a line for each."""
@@ -77,4 +98,4 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     write_texts(texts)
     for path, text in texts.items():
-        print(f'{path}: {len(text.splitlines())} classes')
+        print(f'{path}:', *options(cfg, path, len(text.splitlines())))

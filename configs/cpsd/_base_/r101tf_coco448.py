@@ -22,33 +22,18 @@ model = dict(
         loss_cls=dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, clip=0.05, eps=1e-8),
     ),
 )
-cpsd_pipeline = [
-    dict(type='LoadImageStrict'),
-    dict(type='Resize', scale=(448, 448)),
-    dict(type='Cutout', shape=224, prob=1.0),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        magnitude_level=9,
-        magnitude_std='inf',
-    ),
-    dict(type='PackInputs'),
-]
-train_dataloader = dict(batch_size=12, dataset=dict(pipeline=cpsd_pipeline))  # 2 GPUs x 12 = 24
-epochs, lr = 80, 1e-5
+train_dataloader = dict(batch_size=12, dataset=dict(pipeline=_base_.stage1_pipeline))  # x 2
+epochs = 80
 optim_wrapper = dict(
-    optimizer=dict(type='Adam', lr=lr, weight_decay=1e-4),
+    type='AmpOptimWrapper',
+    optimizer=dict(type='Adam', lr=1e-5, weight_decay=1e-4),
     constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
-param_scheduler = [
-    dict(
-        type='GroupOneCycleLR', eta_max=lr, pct_start=0.1, end=epochs, convert_to_iter_based=True
-    )
-]
+one_cycle = dict(type='GroupOneCycleLR', pct_start=0.1, by_epoch=True, convert_to_iter_based=True)
+param_scheduler = [one_cycle]
 custom_hooks = [
-    dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL')  # 1 - decay 0.9997
+    dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9997
 ]
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
 val_cfg = dict()
