@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -20,7 +20,7 @@ from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.runner.device import adapt_to_device
 from mlic.models.training_parts import check_exportable, for_prediction, is_training_only
 from tests.helpers import ROOT, run_command
-from tests.tiny_runs import RUN_NUMBER, assert_same_end, every_model
+from tests.tiny_runs import RUN_NUMBER, TO_UNIT, assert_same_end, every_model, write_teacher
 
 NAMES = [f'class {index}' for index in range(10)]
 METHODS = every_model(10)
@@ -128,7 +128,7 @@ def test_prediction_needs_nothing_but_the_checkpoint(name):
     """Without the parts that only training needs, and without the training set."""
     model, images = built(name), torch.randn(2, 3, 64, 64)
     parts = {k: v for k, v in model.state_dict().items() if not is_training_only(k, model)}
-    config = for_prediction(Config(dict(METHODS[name])))
+    config = for_prediction(ConfigDict(copy.deepcopy(METHODS[name])))
     other = MODELS.build(dict(config, data_preprocessor=PREPROCESSOR)).eval()
     other.load_state_dict(parts)
     with torch.no_grad():
@@ -202,24 +202,70 @@ def test_other_classes_take_over_what_is_theirs(name):
 @pytest.mark.dist
 @pytest.mark.parametrize('name', METHODS)
 def test_two_processes_train_what_one_does(name, tmp_path):
-    for number in (1, 2):
-        code = (
-            'from pathlib import Path; from tests.test_methods import ranks; '
-            f'ranks({name!r}, Path({str(tmp_path / str(number))!r}), {number})'
-        )
-        run_command(
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
-            cwd=ROOT,
-        )
-    one, two = (end_of(tmp_path / str(number))['state_dict'] for number in (1, 2))
+    one, two = (
+        run_of_processes(f'ranks({name!r}, Path({str(tmp_path)!r}), {number})', number, tmp_path)
+        for number in (1, 2)
+    )
     assert_close(two, one, rtol=1e-4, atol=1e-5)
 
 
-def ranks(name, work_dir, number):
+def run_of_processes(call, number, folder):
+    """The weights at the end of a run of several processes, of a function of this module."""
+    code = f'from pathlib import Path; from tests.test_methods import *; {call}'
+    run_command(
+        *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
+        *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
+        cwd=ROOT,
+    )
+    return end_of(folder / str(number))['state_dict']
+
+
+def ranks(name, folder, number):
     """The same images an iteration, whatever the number of processes."""
-    cfg = config_of(name, work_dir, 4 // number)
+    train_as_one(config_of(name, folder / str(number), 4 // number))
+
+
+def train_as_one(cfg):
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-2))
     cfg.launcher = 'pytorch'
     adapt_to_device(cfg)
     train(cfg, hooks=[AsOneProcess()])
+
+
+# --- a student and its teacher -----------------------------------------------------------------
+
+
+def student_config(folder, work_dir, **changes):
+    """A run of two epochs with a teacher on half of the classes."""
+    if not (folder / 'teacher').exists():
+        write_teacher(folder / 'teacher', 'sadcl', ['two', 'four', 'six', 'eight', 'zero'])
+    path = str(folder / 'teacher')
+    cfg = config_of('baseline', work_dir, **changes)
+    teacher = dict(config=f'{path}/config.py', checkpoint=path)
+    cfg.model.update(type='DistilledClassifier', distillation=dict(teachers=[teacher]))
+    cfg.data_preprocessor = copy.deepcopy(TO_UNIT)
+    cfg.default_hooks.teachers = dict(type='TeachersHook')
+    return cfg
+
+
+@pytest.mark.slow
+def test_a_student_that_is_resumed_opens_its_teachers_again(tmp_path):
+    train(student_config(tmp_path, tmp_path / 'straight'))
+    with pytest.raises(Stop):
+        train(student_config(tmp_path, tmp_path / 'stopped'), hooks=[StopBefore(LENGTH + 1)])
+    train(student_config(tmp_path, tmp_path / 'stopped', resume=True), draws=1)
+    assert_same_end(end_of(tmp_path / 'stopped'), end_of(tmp_path / 'straight'))
+
+
+@pytest.mark.dist
+def test_two_processes_learn_from_a_teacher_what_one_does(tmp_path):
+    student_config(tmp_path, tmp_path)  # writes the teacher
+    one, two = (
+        run_of_processes(f'student_ranks(Path({str(tmp_path)!r}), {number})', number, tmp_path)
+        for number in (1, 2)
+    )
+    assert_close(two, one, rtol=1e-4, atol=1e-5)
+
+
+def student_ranks(folder, number):
+    train_as_one(student_config(folder, folder / str(number), batch_size=4 // number))

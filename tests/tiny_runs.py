@@ -132,6 +132,23 @@ def every_model(num_classes):
     }
 
 
+# of digit scenes, too: images between 0 and 1
+TO_UNIT = dict(type='MultiLabelDataPreprocessor', num_classes=10, mean=[0.0] * 3, std=[255.0] * 3)
+
+
+def write_teacher(folder, name, classes, seed=0, **preprocessor):
+    """A config and a checkpoint of a tiny model of some classes, for a student of TO_UNIT."""
+    folder.mkdir()
+    torch.manual_seed(seed)
+    model = copy.deepcopy(every_model(10)[name])
+    prepare = {**TO_UNIT, **preprocessor}
+    (folder / 'config.py').write_text(f'model = {model!r}\ndata_preprocessor = {prepare!r}\n')
+    weights = MODELS.build(every_model(len(classes))[name]).state_dict()
+    content = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=list(classes))))
+    torch.save(content, folder / 'best_mAP.pth')
+    return dict(config=str(folder / 'config.py'), checkpoint=str(folder))
+
+
 def write_run(folder, model, bases=('datasets/digits128', 'default_runtime'), **settings):
     """config.py, and best_mAP.pth of a model of random weights; returns the config's path."""
     bases = [str(ROOT / 'configs/_base_' / f'{base}.py') for base in bases]

@@ -7,7 +7,7 @@ Needs the teachers first (projects/cpsd/README.md). Paper: mAP 85.2. Ours: not r
 _base_ = './_base_/r101tf_coco448.py'
 
 teachers = [
-    dict(config='r101tf_r101_coco448', checkpoint=f'work_dirs/cpsd/{kind}-{k}', ensemble=kind)
+    dict(config='cpsd_r101_coco448_teacher', checkpoint=f'work_dirs/cpsd/{kind}-{k}', ensemble=kind)
     for kind in ('co', 'dis')
     for k in range(5)
 ]

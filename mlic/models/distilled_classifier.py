@@ -20,7 +20,7 @@ class Teacher(NamedTuple):
     """A trained model, and which classes of the student it knows.
 
     Args:
-        model (ImageClassifier): In evaluation mode, for prediction; its scores are (B, P).
+        model (ImageClassifier): For prediction; its scores are (B, P).
         classes (Sequence[int]): P numbers of the student's classes, in the teacher's order.
         ensemble (str): Which teachers know all classes together.
     """
@@ -89,6 +89,12 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
                     f'distillation.alpha must lie between 0 and 1, got {self.distillation["alpha"]}'
                 )
         self.teachers = Teachers()  # no modules: see above
+
+    def learn_from(self, teachers: Sequence[tuple]) -> None:
+        """Take the arguments of each ``Teacher``; the model is frozen, in evaluation mode."""
+        self.teachers[:] = [Teacher(model.eval(), *known) for model, *known in teachers]
+        for teacher in self.teachers:
+            teacher.model.requires_grad_(False)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """The head's losses, times 1 - alpha, and ``loss_distillation``.

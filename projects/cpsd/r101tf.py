@@ -104,12 +104,20 @@ class R101TFNeck(TrainingParts, BaseModule):
 
 @MODELS.register_module()
 class R101TFHead(LabelEmbedHead):
-    """``LabelEmbedHead`` whose linear map is the same for all classes; its arguments."""
+    """``LabelEmbedHead`` whose linear map is the same for all classes; its other arguments."""
 
     by_class = {'fc.weight': (), 'fc.bias': ()}
 
-    def __init__(self, num_classes: int, in_channels: int, **kwargs) -> None:
-        super().__init__(num_classes, in_channels, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        loss_cls: dict | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, loss_cls, None, thr, topk, init_cfg)
         self.fc = SharedLinear(in_channels, 1)
 
 

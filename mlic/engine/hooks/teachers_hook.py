@@ -13,7 +13,6 @@ from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.mmengine_internals import unwrap
 from mlic.installation import find_config
-from mlic.models.distilled_classifier import DistilledClassifier, Teacher
 from mlic.models.training_parts import for_prediction
 from mlic.names import first_names
 
@@ -40,33 +39,35 @@ def open_teachers(model: nn.Module, classes: Sequence[str] | None) -> list[str]:
     """Open the teachers that a model's config names; returns a line for each.
 
     Args:
-        model (nn.Module): Without a wrapper; of one that is no ``DistilledClassifier``, nothing is
-            opened. Its ``distillation['teachers']`` are dictionaries: ``config``, a file;
-            ``checkpoint``, a file or work directory, whose names of classes must be among
-            ``classes``; ``ensemble``, by default ''; ``train``, the command that makes it, for the
-            message where there is none. The config's ``num_classes`` become the checkpoint's.
+        model (nn.Module): Without a wrapper; for one without a method ``learn_from``, which
+            ``DistilledClassifier`` has, or without ``distillation``, nothing is opened. Its
+            ``distillation['teachers']`` are dictionaries: ``config``, a file; ``checkpoint``, a
+            file or work directory, whose names of classes must be among ``classes``;
+            ``ensemble``, by default ''; ``train``, the command that makes it, for the message
+            where there is none. The config's ``num_classes`` become the checkpoint's.
         classes (Sequence[str], optional): Of the student's data.
 
     Raises:
         FileNotFoundError: If there is no such file; says how to make it.
         ValueError: If a teacher knows other classes or takes images in another way.
     """
-    if not isinstance(model, DistilledClassifier) or not model.distillation:
+    if not hasattr(model, 'learn_from') or not model.distillation:
         return []
     settings = model.distillation['teachers']
     if not settings:
         raise ValueError('distillation.teachers names none: a student needs at least one')
     random = torch.get_rng_state()  # what a teacher starts from does not count
-    model.teachers[:] = [_open(model, teacher, classes) for teacher in settings]
+    teachers = [_open(model, teacher, classes) for teacher in settings]
     torch.set_rng_state(random)
+    model.learn_from(teachers)
     return [
-        f'Teacher: {setting["checkpoint"]}, {len(teacher.classes)} classes'
-        for setting, teacher in zip(settings, model.teachers)
+        f'Teacher: {setting["checkpoint"]}, {len(numbers)} classes'
+        for setting, (_, numbers, _) in zip(settings, teachers)
     ]
 
 
-def _open(student: nn.Module, setting: dict, classes: Sequence[str] | None) -> Teacher:
-    """One of them, frozen, in evaluation mode."""
+def _open(student: nn.Module, setting: dict, classes: Sequence[str] | None) -> tuple:
+    """The model, the numbers of its classes, and its ensemble."""
     path = setting['checkpoint']
     try:
         found = find_checkpoint(path)
@@ -95,10 +96,7 @@ def _open(student: nn.Module, setting: dict, classes: Sequence[str] | None) -> T
                 f"teacher {path} takes images with another {key} than the student's "
                 'data_preprocessor: they see the same batch'
             )
-    order = {name: index for index, name in enumerate(classes)}
-    model.requires_grad_(False)
-    numbers = [order[name] for name in names]
-    return Teacher(model.eval(), numbers, setting.get('ensemble', ''))
+    return model, [classes.index(name) for name in names], setting.get('ensemble', '')
 
 
 def _with_classes(part: object, number: int) -> object:

@@ -69,18 +69,19 @@ def test_similarities_equal_loops():
 
 
 def test_classes_that_occur_together_are_one_part_and_others_the_other():
-    together = np.full((6, 6), 1)
-    together[:3, :3] = together[3:, 3:] = 80
+    together = np.full((8, 8), 1)
+    together[:4, :4] = together[4:, 4:] = 80
     np.fill_diagonal(together, 100)
-    matrices = similarities(together)
-    assert divide(matrices['co'], 2, 0) == [[0, 1, 2], [3, 4, 5]]
-    for part in divide(matrices['dis'], 3, 0):  # one of each group
-        assert len({label // 3 for label in part}) == len(part)
+    assert divide(similarities(together)['co'], 2, 0) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    rarely = 81 - together  # with each of the other half often
+    np.fill_diagonal(rarely, 100)
+    assert divide(similarities(rarely)['dis'], 2, 0) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_the_tool_writes_parts_and_how_they_are_trained(tmp_path):
-    config = 'configs/sadcl/baseline_efficientnet-lite0_digits128.py'
-    out = call_tool('tools/dataset_tools/class_parts.py', config, '--parts', 2, '--out', tmp_path)
+def test_the_tool_writes_parts_and_how_they_are_trained(tmp_path, capsys):
+    config = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
+    call_tool('tools/dataset_tools/class_parts.py', config, '--parts', 2, '--out', tmp_path)
+    out = capsys.readouterr().out
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ['co-0.txt', 'co-1.txt', 'dis-0.txt', 'dis-1.txt']
     for kind in ('co', 'dis'):

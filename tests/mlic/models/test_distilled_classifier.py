@@ -2,54 +2,28 @@
 
 import copy
 import math
-import sys
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import ConfigDict
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.hooks.teachers_hook import open_teachers
-from mlic.engine.runner.device import adapt_to_device
 from mlic.models.distilled_classifier import DistilledClassifier, Teacher, distance
 from mlic.models.training_parts import for_prediction
 from projects.mcar.mcar_classifier import MCARClassifier
-from tests.helpers import ROOT, run_command
-from tests.test_methods import (
-    LENGTH,
-    PREPROCESSOR,
-    AsOneProcess,
-    Stop,
-    StopBefore,
-    config_of,
-    end_of,
-    train,
-)
-from tests.tiny_runs import assert_same_end, every_model
+from tests.tiny_runs import TO_UNIT, every_model, write_teacher
 
 DIGITS = [f'digit {number}' for number in range(10)]
 EVEN, ODD = DIGITS[::2], DIGITS[:0:-2]  # the second in another order
 
 
-def write_teacher(folder, name, classes, seed=0, **preprocessor):
-    """A config and a checkpoint of a tiny model of some classes; returns the setting."""
-    folder.mkdir()
-    torch.manual_seed(seed)
-    model = copy.deepcopy(every_model(10)[name])
-    prepare = {**PREPROCESSOR, **preprocessor}
-    (folder / 'config.py').write_text(f'model = {model!r}\ndata_preprocessor = {prepare!r}\n')
-    weights = MODELS.build(every_model(len(classes))[name]).state_dict()
-    content = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=list(classes))))
-    torch.save(content, folder / 'best_mAP.pth')
-    return dict(config=str(folder / 'config.py'), checkpoint=str(folder))
-
-
 def student(teachers, name='baseline', **settings):
     torch.manual_seed(1)
-    model = dict(copy.deepcopy(every_model(10)[name]), data_preprocessor=PREPROCESSOR)
+    model = dict(copy.deepcopy(every_model(10)[name]), data_preprocessor=TO_UNIT)
     model.update(type='DistilledClassifier', distillation=dict(teachers=teachers, **settings))
     return MODELS.build(model)
 
@@ -131,7 +105,7 @@ def test_a_classifier_of_a_method_learns_in_a_class_that_extends_both(tmp_path):
         pass
 
     settings = {k: v for k, v in every_model(10)['mcar'].items() if k != 'type'}
-    settings.update(data_preprocessor=PREPROCESSOR)
+    settings.update(data_preprocessor=TO_UNIT)
     teacher = write_teacher(tmp_path / 'teacher', 'baseline', DIGITS)
     model = Student(**copy.deepcopy(settings), distillation=dict(teachers=[teacher]))
     open_teachers(model, DIGITS)
@@ -149,7 +123,7 @@ def test_teachers_are_no_part_of_the_model(tmp_path):
     assert copy.deepcopy(model).teachers[0] is model.teachers[0]  # an average holds no second
     model.train()
     assert not any(module.training for module in model.teachers[0].model.modules())
-    config = for_prediction(Config(dict(every_model(10)['baseline'], type='DistilledClassifier')))
+    config = for_prediction(ConfigDict(every_model(10)['baseline'], type='DistilledClassifier'))
     assert config.distillation is None
     assert MODELS.build(config).loss(*batch()).keys() == {'loss'}
 
@@ -203,53 +177,6 @@ def test_what_is_wrong_with_a_teacher_is_said_in_a_line(tmp_path):
     with pytest.raises(ValueError, match='the teachers are not open: add default_hooks'):
         student([other]).loss(*batch())
     assert open_teachers(MODELS.build(every_model(10)['baseline']), DIGITS) == []
-
-
-def distilled(tmp_path, work_dir, **changes):
-    """A run of two epochs with a teacher on half of the classes."""
-    teacher = tmp_path / 'teacher'
-    names = [str(number) for number in range(0, 10, 2)]
-    setting = dict(config=str(teacher / 'config.py'), checkpoint=str(teacher))
-    if not teacher.exists():
-        write_teacher(teacher, 'sadcl', names, mean=[0.0] * 3, std=[255.0] * 3)
-    cfg = config_of('baseline', work_dir, **changes)
-    cfg.model.update(type='DistilledClassifier', distillation=dict(teachers=[setting]))
-    cfg.default_hooks.teachers = dict(type='TeachersHook')
-    return cfg
-
-
-@pytest.mark.slow
-def test_a_run_that_is_resumed_opens_its_teachers_again(tmp_path):
-    train(distilled(tmp_path, tmp_path / 'straight'))
-    with pytest.raises(Stop):
-        train(distilled(tmp_path, tmp_path / 'stopped'), hooks=[StopBefore(LENGTH + 1)])
-    train(distilled(tmp_path, tmp_path / 'stopped', resume=True), draws=1)
-    assert_same_end(end_of(tmp_path / 'stopped'), end_of(tmp_path / 'straight'))
-
-
-@pytest.mark.dist
-def test_two_processes_learn_what_one_does(tmp_path):
-    distilled(tmp_path, tmp_path)  # writes the teacher
-    for number in (1, 2):
-        code = (
-            'from pathlib import Path; from tests.mlic.models.test_distilled_classifier import '
-            f'ranks; ranks(Path({str(tmp_path)!r}), {number})'
-        )
-        run_command(
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
-            cwd=ROOT,
-        )
-    one, two = (end_of(tmp_path / str(number))['state_dict'] for number in (1, 2))
-    assert_close(two, one, rtol=1e-4, atol=1e-5)
-
-
-def ranks(folder, number):
-    cfg = distilled(folder, folder / str(number), batch_size=4 // number)
-    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3))
-    cfg.launcher = 'pytorch'
-    adapt_to_device(cfg)
-    train(cfg, hooks=[AsOneProcess()])
 
 
 def test_a_teacher_is_a_tuple_of_a_model_and_numbers():

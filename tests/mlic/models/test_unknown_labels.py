@@ -63,7 +63,9 @@ HEADS = {
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
-    'MCARHead': [(dict(type='MCARHead'), MAP, False)],
+    'MCARHead': [
+        (dict(type='MCARHead', loss_weights={'cls': 1.0, 'global': 0.5, 'local': 0.5}), MAP, False)
+    ],
     'MLDecoderHead': [
         (
             dict(
