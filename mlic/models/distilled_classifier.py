@@ -92,9 +92,10 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
 
     def learn_from(self, teachers: Sequence[tuple]) -> None:
         """Take the arguments of each ``Teacher``; the model is frozen, in evaluation mode."""
-        self.teachers[:] = [Teacher(model.eval(), *known) for model, *known in teachers]
-        for teacher in self.teachers:
-            teacher.model.requires_grad_(False)
+        self.teachers[:] = [Teacher(*teacher) for teacher in teachers]
+        for model, classes, _ in self.teachers:
+            model.eval().requires_grad_(False)
+            model.register_buffer('student_classes', torch.tensor(classes), persistent=False)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """The head's losses, times 1 - alpha, and ``loss_distillation``.
@@ -111,11 +112,12 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
                 "type='TeachersHook')) to the config"
             )
         feats = self.extract_feat(inputs)
-        own = self.head.loss(feats, data_samples)
-        losses = {
-            name: value * (1 - settings['alpha']) if 'loss' in name else value
-            for name, value in own.items()
-        }
+        losses = self.head.loss(feats, data_samples)
+        if 'loss' in losses:  # mmpretrain's name for a head's only one, and mmengine's for the sum
+            losses['loss_cls'] = losses.pop('loss')
+        for name in losses:
+            if 'loss' in name:
+                losses[name] = losses[name] * (1 - settings['alpha'])
         losses['loss_distillation'] = settings['alpha'] * self._distance(inputs, self.head(feats))
         return losses
 
@@ -126,9 +128,12 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
         ensembles = {teacher.ensemble for teacher in self.teachers}
         total = student.new_zeros(())
         for teacher in self.teachers:
-            own = student[:, list(teacher.classes)]  # (B, P)
+            model = teacher.model
+            if model.student_classes.device != inputs.device:
+                model.to(inputs.device)
+            own = student[:, model.student_classes]  # (B, P)
             with torch.no_grad():
-                logits = teacher.model.to(inputs.device)(inputs, mode='tensor').to(own.dtype)
+                logits = model(inputs, mode='tensor').to(own.dtype)
             total = total + distance(own, logits, settings['kind'], settings['temperature'])
         return total / len(ensembles) / len(inputs)
 

@@ -17,12 +17,10 @@ from mlic.models.training_parts import TrainingParts
 class MCARClassifier(TrainingParts, ImageClassifier):
     """mmpretrain's ``ImageClassifier`` with any backbone and an ``MCARHead``.
 
-    The backbone sees B images, then B * R crops of them at the images' size, all at once. In
-    training both passes count for batch norm's running statistics, as in the released code. No
-    gradient goes through the boxes.
+    The backbone sees B images, then B * R crops of them at the images' size, all at once; in
+    training both count for batch norm's statistics, as in the released code.
 
-    Args:
-        *args, **kwargs: Of ``ImageClassifier``. A ValueError refuses stored features as a backbone.
+    Its arguments are ``ImageClassifier``'s. A ValueError refuses stored features as a backbone.
     """
 
     not_exported = (

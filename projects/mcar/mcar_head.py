@@ -61,25 +61,20 @@ class MCARHead(MultiScoreHead):
             raise ValueError(f'pooling must be one of {", ".join(POOLINGS)}, got {pooling!r}')
         self.in_channels, self.num_regions = in_channels, min(num_regions, num_classes)
         self.threshold, self.pooling = threshold, pooling
-        self.fc = nn.Linear(in_channels, num_classes)
+        self.fc = nn.Conv2d(in_channels, num_classes, 1)
 
     def scores(self, feats: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Logits (B, C) of 'global' and 'local', in at least float32.
-
-        Args:
-            feats (tuple[Tensor]): The last two are the maps of the regions, (B, R, K, h, w), and
-                of the image, (B, K, h, w).
+        """Logits (B, C) of 'global' and 'local', in at least float32, of ``MCARClassifier``'s
+        features: the last two are the maps of the regions, (B, R, K, h, w), and of the image.
 
         Raises:
             ValueError: If the regions are missing or the channels are others.
         """
         if len(feats) < 2 or feats[-2].dim() != 5:
-            raise ValueError(
-                "MCARHead takes the maps of an image's regions, too: set the config's model.type "
-                "to 'MCARClassifier'"
-            )
-        local = self._logits(feats[-2]).amax(1)
-        return {'global': self._logits(self.feature_map(feats)), 'local': local}
+            missing = "MCARHead takes the maps of an image's regions, too: set the config's "
+            raise ValueError(f"{missing}model.type to 'MCARClassifier'")
+        regions = self._logits(feats[-2].flatten(0, 1)).unflatten(0, feats[-2].shape[:2])
+        return {'global': self._logits(self.feature_map(feats)), 'local': regions.amax(1)}
 
     def fuse(self, scores: dict[str, Tensor]) -> Tensor:
         """The larger of both, (B, C)."""
@@ -92,12 +87,7 @@ class MCARHead(MultiScoreHead):
 
     def attention_maps(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Probability of each class in each cell of the image, (B, C, h, w), which sums to no 1."""
-        feature_map = self.feature_map(feats)
-        with torch.autocast(feature_map.device.type, enabled=False):
-            weight, bias = self._weights(feature_map)
-            # a convolution as in the released code: cells often lie exactly on the threshold
-            maps = F.conv2d(feature_map.to(weight.dtype), weight[..., None, None], bias)
-        return maps.sigmoid()
+        return self._score(self.feature_map(feats)).sigmoid()
 
     @torch.no_grad()
     def locate(self, feats: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
@@ -108,14 +98,12 @@ class MCARHead(MultiScoreHead):
         maps = F.interpolate(maps, size, mode='bilinear', align_corners=True)
         return boxes_of(maps, self.threshold)
 
-    def _logits(self, feature_map: Tensor) -> Tensor:
-        """(..., K, h, w) → (..., C)."""
-        pooled = POOLINGS[self.pooling](feature_map.flatten(-2))
-        with torch.autocast(pooled.device.type, enabled=False):
-            weight, bias = self._weights(pooled)
-            return F.linear(pooled.to(weight.dtype), weight, bias)
+    def _logits(self, maps: Tensor) -> Tensor:
+        """(B, K, h, w) → (B, C)."""
+        return self._score(POOLINGS[self.pooling](maps.flatten(2))[..., None, None]).flatten(1)
 
-    def _weights(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """In at least float32: half precision would move the boxes."""
-        dtype = torch.promote_types(vectors.dtype, torch.float32)
-        return self.fc.weight.to(dtype), self.fc.bias.to(dtype)
+    def _score(self, maps: Tensor) -> Tensor:
+        """(B, K, h, w) → (B, C, h, w), in at least float32: rounding would move the boxes."""
+        with torch.autocast(maps.device.type, enabled=False):
+            dtype = torch.promote_types(maps.dtype, torch.float32)
+            return F.conv2d(maps.to(dtype), self.fc.weight.to(dtype), self.fc.bias.to(dtype))

@@ -17,16 +17,9 @@ NAMES = NameTable(
 
 def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
     """ResNet and the head of the weights' sizes; how it pools is not in them."""
-    head = MCARHead(*weights['head.fc.weight'].shape)
+    head = MCARHead(*weights['head.fc.weight'].shape[:2])
     return nn.ModuleDict(dict(backbone=resnet_of(weights), head=head))
 
 
-def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The convolution of one cell is a linear layer."""
-    if 'head.fc.weight' in weights:
-        weights['head.fc.weight'] = weights['head.fc.weight'].flatten(1)
-    return weights
-
-
-MCAR = by_table('MCAR', NAMES, model_of, adjust)
+MCAR = by_table('MCAR', NAMES, model_of)
 register_published(MCAR)

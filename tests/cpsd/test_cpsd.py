@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.checkpoints.renaming import NameTable
-from mlic.models.distilled_classifier import DistilledClassifier, Teacher
+from mlic.models.distilled_classifier import DistilledClassifier
 from projects.cpsd.r101tf import R101TFHead, R101TFNeck
 from tests.peer_recordings import PeerRecording
 from tests.tiny_runs import every_model
@@ -88,14 +88,14 @@ def recorded_model(dtype=torch.float64):
     ).to(dtype)
     model.load_state_dict({**weights, 'neck.vectors.vectors': vectors})
     parts = {key.split('.')[1] for key in recording.file if key.startswith('part.')}
-    model.teachers += [
-        Teacher(
+    model.learn_from(
+        (
             Scores(recording[f'part.{part}.teacher_logits'].to(dtype)),
             recording[f'part.{part}.classes'].tolist(),
             part[:2],
         )
         for part in sorted(parts)
-    ]
+    )
     return model, recording
 
 

@@ -20,7 +20,7 @@ from mlic.models.layers.activated_regions import boxes_of, crops_of, intervals, 
 from projects.mcar.mcar_classifier import MCARClassifier
 from projects.mcar.mcar_head import MCARHead
 from projects.mcar.published_weights import MCAR, NAMES
-from tests.helpers import call_tool
+from tests.helpers import call_tool, recorded
 from tests.peer_recordings import PeerRecording
 from tests.tiny_runs import every_model, write_run
 
@@ -54,8 +54,9 @@ def tiny(channels=5, stride=8, num_classes=4, seed=0, **head):
 def recorded_model():
     recording = PeerRecording('mcar')
     patch = recording['sd.features.0.weight']
-    regions = recording['eval.boxes.f64'].shape[1]
-    model = tiny(len(patch), patch.shape[-1], recording['target'].shape[1], num_regions=regions)
+    made = recorded('peers/index.json')['mcar']
+    head = dict(num_regions=made['topN'], threshold=made['threshold'], pooling=made['pooling'])
+    model = tiny(len(patch), patch.shape[-1], recording['target'].shape[1], **head)
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     weights = {LAYERS[name]: value for name, value in recording.weights().items()}
     model.load_state_dict({k: v.reshape(shapes[k]) for k, v in weights.items()})
@@ -137,12 +138,15 @@ def scores_by_loops(model, images, regions):
         mean, most = feature_map.mean((1, 2)), feature_map.amax((1, 2))
         return dict(avg=mean, max=most, gwp=(mean + most) / 2)[head.pooling]
 
+    def classify(vectors):
+        return vectors @ head.fc.weight[:, :, 0, 0].T + head.fc.bias
+
     def logits(image):
-        return head.fc(pool(model.backbone(image[None])[0][0]))
+        return classify(pool(model.backbone(image[None])[0][0]))
 
     for image in images:
         whole = logits(image)
-        activation = head.fc(model.backbone(image[None])[0][0].permute(1, 2, 0)).sigmoid()
+        activation = classify(model.backbone(image[None])[0][0].permute(1, 2, 0)).sigmoid()
         maps = F.interpolate(
             activation.permute(2, 0, 1)[None], image.shape[1:], mode='bilinear', align_corners=True
         )[0]
