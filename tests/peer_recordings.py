@@ -5,10 +5,24 @@ but for the keys that end in ``.f32``.
 """
 
 import torch
+from mmpretrain.models.backbones import ResNet
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
 from tests.helpers import recorded
+
+
+def sequential_resnet():
+    """A ResNet-18's entries as ML-GCN's code names them, and a ResNet that has them."""
+    torch.manual_seed(0)
+    network = ResNet(18)
+    stages = {'conv1': '0', 'bn1': '1', **{f'layer{n}': str(n + 3) for n in range(1, 5)}}
+    named = {}
+    for name, value in network.state_dict().items():
+        first, _, rest = name.partition('.')
+        if not name.endswith('num_batches_tracked'):
+            named[f'features.{stages[first]}.{rest}'] = value
+    return named, network
 
 
 class PeerRecording:

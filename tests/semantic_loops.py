@@ -44,8 +44,8 @@ def attend_by_loops(layer, cells, vectors):
 
 
 def spread_by_loops(layer, nodes, graph):
-    """(B, C, K) after all steps, one number at a time."""
-    own, graph = numbers(layer), graph.tolist()
+    """(B, C, K) after all steps, one number at a time; a graph (C, C), or one each, (B, C, C)."""
+    own, graphs = numbers(layer), graph.expand(len(nodes), -1, -1).tolist()
     classes, channels = range(nodes.shape[1]), range(nodes.shape[2])
     reset_u = 'update_u' if layer.reset_u is None else 'reset_u'
 
@@ -53,19 +53,20 @@ def spread_by_loops(layer, nodes, graph):
         return dot(own[f'{name}.weight'][k], row) + own[f'{name}.bias'][k]
 
     images = []
-    for image in nodes.tolist():
+    for image, graph in zip(nodes.tolist(), graphs):
         for _ in range(layer.num_steps):
             new = []
             for c, node in enumerate(image):
                 into = [sum(graph[c][j] * image[j][k] for j in classes) for k in channels]
                 out = [sum(graph[j][c] * image[j][k] for j in classes) for k in channels]
+                message = into + out if layer.both_ways else into
                 update, reset = (
-                    [sigmoid(linear(w, into + out, k) + linear(u, node, k)) for k in channels]
+                    [sigmoid(linear(w, message, k) + linear(u, node, k)) for k in channels]
                     for w, u in (('update_w', 'update_u'), ('reset_w', reset_u))
                 )
                 left = [r * h for r, h in zip(reset, node)]
                 found = [
-                    math.tanh(linear('new_w', into + out, k) + linear('new_u', left, k))
+                    math.tanh(linear('new_w', message, k) + linear('new_u', left, k))
                     for k in channels
                 ]
                 new.append([(1 - z) * h + z * f for z, h, f in zip(update, node, found)])

@@ -11,13 +11,14 @@ from mmpretrain.structures import DataSample
 
 from mlic.comparison.tuning import own_rate
 from tests.helpers import ROOT
+from tests.tiny_backbones import shrink
 
 LEAVES = sorted((ROOT / 'configs' / 'sadcl').glob('*.py'))
 METHODS = sorted(
     path.name for path in (ROOT / 'configs').iterdir() if path.name not in ('_base_', 'sadcl')
 )
 OTHERS = sorted(path for name in METHODS for path in (ROOT / 'configs' / name).glob('*.py'))
-PREFIXES = '|'.join(['sadcl', 'sarl', 'baseline', *METHODS]).replace('_', '-')
+PREFIXES = '|'.join(['sadcl', 'sarl', 'baseline', 'linear', *METHODS]).replace('_', '-')
 NAME = re.compile(
     rf'({PREFIXES})(-on-[a-z-]+)?_[a-z0-9-]+_'
     r'(coco|voc|nus|vg|corel5k|digits|fashion|own)(12-)?\d{3}(_[a-z0-9-]+)?'
@@ -194,6 +195,8 @@ def test_both_stages_have_a_cycle_of_their_own():
 def narrow(cfg):
     """The model with its own classes and few channels: seconds become milliseconds."""
     cfg = cfg.copy()
+    if cfg.model.neck:
+        shrink(cfg.model)
     if cfg.model.neck and cfg.model.neck.type == 'SARLNeck':
         cfg.model.neck.update(embed_dims=16, feedforward_channels=16, num_heads=2)
         cfg.model.head.update(in_channels=16, proj_channels=8, bank_slots=2)
@@ -208,6 +211,10 @@ def narrow(cfg):
         cfg.model.head.update(in_channels=16)
     elif cfg.model.neck and cfg.model.neck.type == 'R101TFNeck':
         cfg.model.neck.update(embed_dims=16, num_layers=1, feedforward_channels=16)
+        cfg.model.head.update(in_channels=16)
+    elif cfg.model.neck and cfg.model.neck.type == 'SALGLNeck':
+        cfg.model.neck.update(node_channels=8, feedforward_channels=8)
+        cfg.model.neck.update(embed_dims=16, hidden_channels=8)
         cfg.model.head.update(in_channels=16)
     elif cfg.model.head.type == 'ImageContrastHead':
         cfg.model.head.update(proj_channels=8)
@@ -226,6 +233,18 @@ def build_optimizer(model, cfg):
     return build_optim_wrapper(model, ConfigDict(kept, type='OptimWrapper')).optimizer
 
 
+def check_gradients(model, loss, name):
+    """A gradient for all, or for neck and head and at most LoRA's updates of the backbone."""
+    loss.backward()
+    for key, parameter in model.named_parameters():
+        trained = 'backbone.' not in key or 'frozen' not in name
+        if name.endswith('lora'):
+            trained = 'backbone.' not in key or '.lora_' in key
+        assert parameter.requires_grad == trained, key
+        assert (parameter.grad is not None) == trained, key
+        assert not trained or parameter.grad.isfinite().all(), key
+
+
 @pytest.mark.parametrize('path', OTHERS, ids=lambda path: path.stem)
 def test_config_of_a_compared_method_builds_and_trains(path):
     cfg = Config.fromfile(path)
@@ -236,13 +255,16 @@ def test_config_of_a_compared_method_builds_and_trains(path):
     views = next((t.num_views for t in transforms if t.type == 'MultiView'), 1)
     assert views == getattr(model.head, 'num_views', 2 if 'image-level' in path.stem else 1)
     assert (cfg.data_preprocessor.get('type') == 'MultiViewDataPreprocessor') == (views > 1)
-    for module in model.modules():
-        assert getattr(module, 'num_classes', num_classes) == num_classes
+    for name, module in model.named_modules():  # as ClassCountCheckHook does
+        if not name.startswith('backbone.'):
+            assert getattr(module, 'num_classes', num_classes) == num_classes
     image = torch.zeros(2, 3, 96, 96, dtype=torch.uint8)  # TDRG needs 3 x 3 cells
     samples = [DataSample().set_gt_label([0, 3]), DataSample().set_gt_label([1])]
     data = dict(inputs=[image] * views if views > 1 else image, data_samples=samples)
     losses = model(**model.data_preprocessor(data, True), mode='loss')
     assert all(torch.isfinite(loss) for loss in losses.values())
+    if path.parent.name == 'foundation':
+        check_gradients(model, sum(losses.values()), path.stem)
     with torch.no_grad():
         assert model.eval()(image.float(), mode='tensor').shape == (2, num_classes)
 
@@ -287,6 +309,7 @@ def test_parameters_of_equal_settings_share_a_group_of_the_optimizer(path):
     cfg = Config.fromfile(path)
     if not cfg.optim_wrapper.get('paramwise_cfg'):
         return
+    cfg.optim_wrapper.paramwise_cfg.pop('layer_decay_rate', None)  # test_layer_decay.py
     model = torch.nn.ModuleDict(
         dict(
             backbone=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)),

@@ -194,3 +194,8 @@ def test_formulas_neither_collide_nor_widen_the_page(site, browser, name, width)
     assert all(above['bottom'] < below['top'] for (above, _), (below, _) in pairwise(boxes))
     assert not any(cut for _, cut in boxes)
     page.close()
+
+
+def test_the_picture_of_the_methods_is_what_its_script_draws():
+    script = runpy.run_path(str(ROOT / 'tools/docs_site/draw_methods.py'))
+    assert script['TARGET'].read_text(encoding='utf-8') == script['draw']()

@@ -24,6 +24,7 @@ SADCL = {
 }
 MULCON = {'model.neck.in_channels': 256}
 CSRA = {'model.head.in_channels': 256}
+C_TRAN = {'model.head.in_channels': 256}
 
 
 @DATASETS.register_module()
@@ -117,6 +118,8 @@ def counted_step(tmp_path, config, unknown=(), **changes):
         ('mulcon/mulcon_r101_coco448_stage1.py', MULCON, 1300, []),
         ('csra/csra_r101_coco448.py', CSRA, 1300, []),
         ('csra/csra_r101_coco448.py', CSRA, 1300, [60, 61, 62, 79]),
+        ('c_tran/c-tran_r101_coco576.py', C_TRAN, 1550, []),  # 1,493 counted; labels are drawn
+        ('c_tran/c-tran_r101_coco576.py', C_TRAN, 1550, [60, 61, 62, 79]),
     ],
 )
 def test_a_step_waits_and_launches_no_more_than_it_did(

@@ -26,6 +26,7 @@ NEW_NAMES = {
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',
+        'ContextMemoryHook',
         'DeferredInfoHook',
         'ForeachEMAHook',
         'LabelCheckHook',
@@ -36,10 +37,19 @@ NEW_NAMES = {
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
         'MultiLabelDataPreprocessor',
-        *('ADDGCNHead', 'ADDGCNNeck', 'CTranHead', 'TDRGHead'),
+        *('ADDGCNHead', 'ADDGCNNeck', 'CCDHead', 'CTranHead', 'TDRGHead'),
+        *('CPCLHead', 'DSDLHead', 'MarginLoss'),
+        'LazyLoRAModel',
         *('MCARClassifier', 'MCARHead', 'MLGCNHead', 'MultiLabelSoftMarginLoss'),
         *('DistilledClassifier', 'R101TFHead', 'R101TFNeck'),
-        *('PriorSmoothLoss', 'SSGRLNeck', 'SupConLoss', 'WeakNegativeLoss'),
+        *(
+            'NeckLossClassifier',
+            'PriorSmoothLoss',
+            'SALGLNeck',
+            'SSGRLNeck',
+            'SupConLoss',
+            'WeakNegativeLoss',
+        ),
     },
     'OPTIM_WRAPPER_CONSTRUCTORS': {'SharedGroupsConstructor'},
     'TRANSFORMS': {'PackInputs'},  # mmpretrain's, with unknown labels
@@ -60,6 +70,7 @@ NEW_TOOLS = {
         '--precision',
         '--threshold',
     ],
+    'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {

@@ -1,7 +1,6 @@
 """What the toolkit promises holds for every method: a new one is entered in ``every_model``."""
 
 import copy
-import sys
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from mlic.apis.export import ScoreModel
 from mlic.cli import export
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.runner.device import adapt_to_device
+from mlic.models.layers.scene_graph import SceneGraph
 from mlic.models.training_parts import check_exportable, for_prediction, is_training_only
-from tests.helpers import ROOT, run_command
+from tests.helpers import ROOT, run_ranks
 from tests.tiny_runs import RUN_NUMBER, TO_UNIT, assert_same_end, every_model, write_teacher
 
 NAMES = [f'class {index}' for index in range(10)]
@@ -120,6 +120,11 @@ def built(name, seed=0):
     """A method's model in evaluation mode, with weights that make its parts count."""
     torch.manual_seed(seed)
     model = MODELS.build(dict(copy.deepcopy(METHODS[name]), data_preprocessor=PREPROCESSOR))
+    for module in model.modules():
+        if isinstance(module, SceneGraph):
+            module.counts.random_(1, 9)  # as if it had been trained
+    if name == 'ccd':  # in its second stage
+        model.head.start_second_stage(torch.randn(10, 64))
     return model.eval()
 
 
@@ -199,30 +204,19 @@ def test_other_classes_take_over_what_is_theirs(name):
         assert_close(new(images), old(images).flip(1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.parametrize('name', METHODS)
 def test_two_processes_train_what_one_does(name, tmp_path):
-    one, two = (
-        run_of_processes(f'ranks({name!r}, Path({str(tmp_path)!r}), {number})', number, tmp_path)
-        for number in (1, 2)
-    )
+    for number in (1, 2):
+        run_ranks(number, train_on_ranks, name, tmp_path / str(number), number)
+    one, two = (end_of(tmp_path / str(number))['state_dict'] for number in (1, 2))
     assert_close(two, one, rtol=1e-4, atol=1e-5)
 
 
-def run_of_processes(call, number, folder):
-    """The weights at the end of a run of several processes, of a function of this module."""
-    code = f'from pathlib import Path; from tests.test_methods import *; {call}'
-    run_command(
-        *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-        *(f'--nproc-per-node={number}', '--no-python', sys.executable, '-c', code),
-        cwd=ROOT,
-    )
-    return end_of(folder / str(number))['state_dict']
-
-
-def ranks(name, folder, number):
+def train_on_ranks(rank, name, work_dir, number):
     """The same images an iteration, whatever the number of processes."""
-    train_as_one(config_of(name, folder / str(number), 4 // number))
+    train_as_one(config_of(name, work_dir, 4 // number))
 
 
 def train_as_one(cfg):
@@ -260,12 +254,11 @@ def test_a_student_that_is_resumed_opens_its_teachers_again(tmp_path):
 @pytest.mark.dist
 def test_two_processes_learn_from_a_teacher_what_one_does(tmp_path):
     student_config(tmp_path, tmp_path)  # writes the teacher
-    one, two = (
-        run_of_processes(f'student_ranks(Path({str(tmp_path)!r}), {number})', number, tmp_path)
-        for number in (1, 2)
-    )
+    for number in (1, 2):
+        run_ranks(number, train_student_on_ranks, tmp_path, number)
+    one, two = (end_of(tmp_path / str(number))['state_dict'] for number in (1, 2))
     assert_close(two, one, rtol=1e-4, atol=1e-5)
 
 
-def student_ranks(folder, number):
+def train_student_on_ranks(rank, folder, number):
     train_as_one(student_config(folder, folder / str(number), batch_size=4 // number))

@@ -88,6 +88,8 @@ def every_model(num_classes):
     ssgrl = dict(type='SSGRLNeck', embed_dims=16, node_channels=12, hidden_channels=8)
     ssgrl.update(vectors=dict(dims=4), classes_at_once=3, **size)
     embeds = dict(type='LabelEmbedHead', **small)
+    salgl = dict(type='SALGLNeck', embed_dims=16, node_channels=12, hidden_channels=8, num_heads=2)
+    salgl.update(feedforward_channels=8, vectors=dict(dims=4), graph=dict(num_scenes=3), **size)
     return {
         'sadcl': sarl_model(num_classes),
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
@@ -97,6 +99,7 @@ def every_model(num_classes):
         'c-tran': dict(
             plain, neck=None, head=dict(type='CTranHead', embed_dims=16, num_layers=2, **size)
         ),
+        'ccd': dict(plain, neck=None, head=dict(type='CCDHead', **size)),
         'csra': dict(plain, neck=None, head=csra),
         'ml-gcn': dict(
             plain,
@@ -114,6 +117,7 @@ def every_model(num_classes):
             neck=None,
             head=dict(type='TDRGHead', num_classes=num_classes, **TDRG),
         ),
+        'salgl': dict(plain, type='NeckLossClassifier', neck=salgl, head=embeds),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
         'mcar': dict(plain, type='MCARClassifier', neck=None, head=dict(type='MCARHead', **size)),
         'r101tf': dict(
@@ -127,6 +131,28 @@ def every_model(num_classes):
                 **size,
             ),
             head=dict(type='R101TFHead', **small),
+        ),
+        'dsdl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='DSDLHead',
+                hidden_channels=8,
+                dictionary_weight=0.1,
+                vectors=dict(dims=4),
+                **size,
+            ),
+        ),
+        'cpcl': dict(
+            plain,
+            neck=None,
+            head=dict(
+                type='CPCLHead',
+                hidden_channels=8,
+                embed_dims=6,
+                vectors=dict(dims=4),
+                **size,
+            ),
         ),
         'baseline': plain,
     }

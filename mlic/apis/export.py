@@ -11,18 +11,22 @@ from torch.nn import functional as F
 
 from mlic.datasets.pictures import LOADERS
 from mlic.engine.mmengine_internals import normalises
+from mlic.models.training_parts import parts_of
 
 
 class ScoreModel(nn.Module):
     """Colour order, normalisation, padding, network and sigmoid in one graph.
 
     Args:
-        model (BaseModel): An ImageClassifier of :func:`open_run`.
+        model (BaseModel): An ImageClassifier of :func:`open_run`, with its last weights: see
+            ``TrainingParts.before_export``.
     """
 
     def __init__(self, model: BaseModel) -> None:
         super().__init__()
         self.model = model
+        for _, part in parts_of(model):
+            part.before_export()
         preprocessor = model.data_preprocessor
         # to_rgb: the pipeline's BGR becomes RGB. Here RGB comes in, so the other case flips.
         self.flip = not preprocessor.to_rgb

@@ -1,11 +1,13 @@
 """A model made ready to predict only: the same scores with less work."""
 
 from mmcv.cnn.utils import fuse_conv_bn
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModel
 from mmpretrain.models import ResNet
 
 from mlic.engine.runner.precision import prepare_for
 from mlic.models.backbones.efficientnet_lite import EfficientNetLite
+from mlic.models.backbones.lora import LazyLoRAModel
 
 # in these each BatchNorm directly follows its convolution, which fuse_conv_bn takes for granted
 FOLDABLE = (ResNet, EfficientNetLite)
@@ -24,6 +26,18 @@ def fold_batch_norm(model: BaseModel) -> BaseModel:
     if isinstance(model.backbone, FOLDABLE):
         model.backbone = fuse_conv_bn(model.backbone)
     return model
+
+
+def merge_adapters(model: BaseModel, model_cfg: ConfigDict) -> None:
+    """Add LoRA's updates to the weights of a backbone that has such; both are changed along.
+
+    Args:
+        model (BaseModel): With its weights.
+        model_cfg (ConfigDict): The config that it was built of.
+    """
+    if isinstance(getattr(model, 'backbone', None), LazyLoRAModel):
+        model.backbone = model.backbone.merge()
+        model_cfg.backbone = model_cfg.backbone.module
 
 
 def make_ready(model: BaseModel, precision: str) -> BaseModel:

@@ -23,6 +23,7 @@ from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.models.training_parts import for_prediction, mixing_warnings
 
+from .folding import merge_adapters
 from .stored_config import read_stored_config, refuse_stored
 
 
@@ -67,8 +68,8 @@ def open_run(
         stage (str): Of a work directory, see :func:`find_checkpoint`. Defaults to 'best'.
         cfg_options (Mapping, optional): Config entries to replace. Defaults to None.
         split (str): Of a given config, the data whose classes are compared. Defaults to 'test'.
-        training_parts (bool): Keep what only training needs, such as projectors. Defaults to
-            False.
+        training_parts (bool): Keep what only training needs, such as projectors, and LoRA's updates
+            apart from the weights. Defaults to False.
         device (str, optional): Defaults to None: the GPU if there is one.
         allow_imports (Sequence[str]): Packages that a stored config may import beside those of
             this installation. Defaults to none.
@@ -101,6 +102,8 @@ def open_run(
                 TRANSFORMS.build(transform)
     # but for parts of training and counters of batch norm, all is there
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
+    if not training_parts:
+        merge_adapters(model, cfg.model)
     names = class_names(cfg, class_names_of(content) or classes, found.path)
     thresholds = stored_thresholds(meta.get('thresholds'), names, found.path)
     for line in mixing_warnings(model):

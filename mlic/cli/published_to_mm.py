@@ -142,10 +142,10 @@ def read_floats(path: str, shape: tuple[int, int]) -> Tensor:
 def convert(args: argparse.Namespace, weights: Mapping[str, Tensor]) -> tuple[dict, str]:
     """The content of DST, and a line that describes the model."""
     system, weights = convert_published(weights)
-    model = system.model_of(weights)
     names = class_names(args.classes) if args.classes else None
     theirs = sorted(names) if names and system.alphabetical else names
-    weights = add_class_info(weights, model, args.vectors, args.graph, theirs)
+    weights = add_class_info(weights, system.model_of(weights), args.vectors, args.graph, theirs)
+    model = system.model_of(weights)
     description = system.check(weights, published=True)
     meta = dict(converted_from=args.source.name, ema=args.ema, model=description)
     if names:

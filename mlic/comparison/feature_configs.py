@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 
 from mlic.datasets.feature_cache import FeatureCache
+from mlic.models.backbones.stored_features import PackedMaps
 
 from .recipes import num_views, recipe_text
 
@@ -60,11 +61,18 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
         for split in ('train', 'val', 'test')
         if cfg[f'{split}_dataloader'] is not None
     ]
-    batch = preprocess(default_collate([datasets[0][0], datasets[0][1]]))
-    check_frozen(backbone, batch['inputs'], cfg.model.backbone.type)
+    inputs = preprocess(default_collate([datasets[0][0], datasets[0][1]]))['inputs']
+    stored = dict(type='StoredFeatures')
+    backbone.eval()  # mmpretrain's returns nothing
+    with torch.no_grad():
+        maps = backbone(inputs)
+    if len(maps) > 1:
+        stored['shapes'] = [tuple(feat.shape[1:]) for feat in maps]
+        backbone = PackedMaps(backbone)
+    check_frozen(backbone, inputs, cfg.model.backbone.type)
     for dataset in datasets:
         cache.add(dataset, preprocess, backbone, log)
-    _read_features(cfg, str(folder), views)
+    _read_features(cfg, stored, str(folder), views)
 
 
 def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
@@ -93,9 +101,9 @@ def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
     )
 
 
-def _read_features(cfg: Config, folder: str, views: int) -> None:
+def _read_features(cfg: Config, stored: dict, folder: str, views: int) -> None:
     """Read features instead of images."""
-    cfg.model.backbone = dict(type='StoredFeatures')
+    cfg.model.backbone = stored
     cfg.data_preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k in LABEL_KEYS}
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']

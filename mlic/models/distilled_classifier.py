@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.neck_loss_classifier import NeckLossClassifier
 from mlic.models.training_parts import TrainingParts
 
 
@@ -38,8 +39,8 @@ class Teachers(list):
 
 
 @MODELS.register_module()
-class DistilledClassifier(TrainingParts, ImageClassifier):
-    r"""mmpretrain's ``ImageClassifier``, which learns from trained models, too.
+class DistilledClassifier(TrainingParts, NeckLossClassifier):
+    r"""A classifier with any neck and head that learns from trained models, too.
 
     With the logits s of the student and t of a teacher, in E ensembles of teachers each of which
     knows the classes P of a part (CPSD: Xu et al., *Category-wise Partition Self-Distillation*; two
@@ -48,11 +49,10 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
     .. math::
         L = (1 - \alpha) L_{own} + \frac{\alpha}{E B} \sum_{teachers} \sum_{b, c \in P} (s - t)^2
 
-    where all losses of the student's head are :math:`L_{own}`. (In the released code both are sums
-    over the batch, B times as much, which Adam does not notice.) Any neck and head will do; s is
-    what the head predicts, for which it runs a second time, with its own dropout. Where a
-    classifier itself belongs to a method, a class that extends both learns: ``class Student(
-    DistilledClassifier, MCARClassifier)``.
+    where all losses of the student are :math:`L_{own}`. (In the released code both are sums over
+    the batch, B times as much, which Adam does not notice.) s is what the head predicts, for which
+    it runs a second time, with its own dropout. Where a classifier itself belongs to a method, a
+    class that extends both learns: ``class Student(DistilledClassifier, MCARClassifier)``.
 
     ``TeachersHook`` opens the teachers when a training starts, or resumes. They see the student's
     batch, with the same normalisation, and have no gradient. They are no part of the model: neither
@@ -98,7 +98,7 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
             model.register_buffer('student_classes', torch.tensor(classes), persistent=False)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """The head's losses, times 1 - alpha, and ``loss_distillation``.
+        """The student's own losses, times 1 - alpha, and ``loss_distillation``.
 
         Raises:
             ValueError: If there are teachers to be opened, and nobody did.
@@ -111,8 +111,7 @@ class DistilledClassifier(TrainingParts, ImageClassifier):
                 'the teachers are not open: add default_hooks=dict(teachers=dict('
                 "type='TeachersHook')) to the config"
             )
-        feats = self.extract_feat(inputs)
-        losses = self.head.loss(feats, data_samples)
+        losses, feats = self.loss_and_feats(inputs, data_samples)
         if 'loss' in losses:  # mmpretrain's name for a head's only one, and mmengine's for the sum
             losses['loss_cls'] = losses.pop('loss')
         for name in losses:

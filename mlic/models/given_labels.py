@@ -12,7 +12,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mlic.models.targets import target_of, to_device
+from mlic.models.targets import host_copy, target_of, to_device, with_host_copy
 from mlic.models.training_parts import TrainingParts
 
 
@@ -20,12 +20,50 @@ class TakesGivenLabels(TrainingParts):
     """Mixin of a multi-label head whose ``forward(feats, given=None)`` can use given labels.
 
     ``given`` is (B, C), 1 present, 0 absent, NaN not given; None if none is given in any image.
+    Its loss asks :meth:`give_some` which labels training gives.
 
     Attributes:
-        takes_given (bool): False if, as it was built, it cannot.
+        known_labels (float, optional): The largest share of an image's labels that training gives.
+            None: as it was built, the head can use none.
     """
 
-    takes_given = True
+    known_labels: float | None = None
+
+    @property
+    def takes_given(self) -> bool:
+        """Whether it can use given labels."""
+        return self.known_labels is not None
+
+    def draw_given(self, target: Tensor) -> Tensor:
+        r"""The target (B, C), NaN where a label is not given.
+
+        Of the n labels of an image that are known in the data,
+        :math:`k \sim U\{0, \dots, \lfloor p n \rfloor\}` with p = ``known_labels`` are given,
+        chosen uniformly, as in C-Tran's label-mask training. torch's generator of the host draws
+        them: other ones in each process, as dropout, and the same in a resumed run.
+        """
+        known = ~target.isnan()
+        most = (self.known_labels * known.sum(1).double()).floor()
+        draws = torch.rand(len(target), 1 + target.shape[1], dtype=torch.double)
+        if draws.device != target.device:
+            draws = to_device(draws, target.device)
+        number = (draws[:, 0] * (most + 1)).floor()
+        order = draws[:, 1:].masked_fill(~known, 2)  # known ones come first
+        place = order.argsort(1).argsort(1)
+        return target.masked_fill(place >= number[:, None], torch.nan)
+
+    def give_some(self, target: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What training gives of a target (B, C), None if nothing ever, and the target without it.
+
+        Both have NaN where they say nothing; the second is what the loss is of.
+        """
+        if not self.takes_given:
+            return None, target
+        host = host_copy(target)
+        on_host = self.draw_given(host)
+        given = to_device(on_host, target.device)
+        others = target.masked_fill(~given.isnan(), torch.nan)
+        return given, with_host_copy(others, host.masked_fill(~on_host.isnan(), torch.nan))
 
     def predict(
         self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None

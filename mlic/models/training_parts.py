@@ -32,8 +32,8 @@ class TrainingParts:
             class, and the dimension of the classes, ``(0,)`` for a weight (C, D). Two dimensions
             stand for groups of classes: ``(0, 2)`` for (G, D, S) with class c in place c % S of
             group c // S. ``()`` says that an entry has none, whatever its size.
-        graph_buffers (tuple[str]): Its parameters and buffers (C, C), with a number for each pair
-            of classes.
+        graph_buffers (tuple[str]): Its parameters and buffers (..., C, C), with a number for each
+            pair of classes.
         least_images (int): Without so many in a process's batch it cannot be trained.
         mixes_images (bool): What it gives for an image depends on the other images of the batch, in
             prediction too: logs say so, and it is not exported.
@@ -65,6 +65,9 @@ class TrainingParts:
         Args:
             where (Tensor): (), bool, of the device: only if it is True, and without asking it.
         """
+
+    def before_export(self) -> None:
+        """Form once what does not depend on images: the weights will not change any more."""
 
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Lines that a log should have before the first iteration."""

@@ -16,7 +16,7 @@ from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.group_linear import GroupLinear
 from mlic.models.layers.post_norm import EncoderLayer
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.targets import host_copy, is_present, target_of, to_device, with_host_copy
+from mlic.models.targets import is_present, target_of
 
 
 @MODELS.register_module()
@@ -28,19 +28,15 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
     post-norm encoder layers; a label's token is its embedding and that of its state: unknown,
     absent or present. Each label's score is a linear map of what becomes of its token.
 
-    **Training with known labels.** Of the n labels of an image that are known in the data,
-    :math:`k \sim U\{0, \dots, \lfloor 0.75\, n \rfloor\}` are given to the model, chosen
-    uniformly, and the loss is that of the others, U_b:
+    Training gives some of an image's labels, drawn by ``draw_given``, and the loss is that of the
+    others, U_b:
 
     .. math::
         L = \frac{1}{B} \sum_b \sum_{c \in U_b} \ell(s_{bc}, y_{bc})
 
-    which is the mean over the processes and over accumulated steps. The released code has the sum
-    over the images: that of a batch of B is ``loss_weight=B``. They are drawn by torch's generator
-    on the host, other ones in each process, as dropout is.
-
-    The embedding of the state unknown is random and fixed, as in the released code, whose row 0
-    never gets a gradient.
+    the mean over processes and accumulated steps. The released code has the sum over a batch of B
+    images: ``loss_weight=B``. Its embedding of the state unknown never gets a gradient: here it is
+    a random and fixed buffer.
 
     Args:
         num_classes (int): C.
@@ -103,7 +99,6 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.known_labels = known_labels
-        self.takes_given = known_labels is not None
         self.input_proj = (
             nn.Identity() if embed_dims == in_channels else nn.Conv2d(in_channels, embed_dims, 1)
         )
@@ -176,34 +171,13 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
             tokens = layer(tokens)
         return tokens, feature_map.shape[-2:]
 
-    def draw_given(self, target: Tensor) -> Tensor:
-        """The target (B, C), NaN where a label is not given: a new draw of the class docstring's.
-
-        Labels that are unknown in the data, NaN, are not given.
-        """
-        known = ~target.isnan()
-        most = (self.known_labels * known.sum(1).double()).floor()
-        number = (
-            torch.rand(len(target), dtype=torch.double).to(target.device) * (most + 1)
-        ).floor()
-        order = torch.rand(target.shape).to(target.device).masked_fill(~known, 2)
-        place = order.argsort(1).argsort(1)  # known ones come first
-        return target.masked_fill(place >= number[:, None], torch.nan)
-
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
         """``loss_cls`` of B samples with ``gt_score`` (C,) or ``gt_label``.
 
         Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are, and are given as
         present or absent.
         """
-        feat = feats[-1]
-        dtype = torch.promote_types(feat.dtype, torch.float32)
-        target = target_of(data_samples, self.num_classes, dtype, feat.device)
-        given = None
-        if self.takes_given:
-            host = host_copy(target)
-            given = self.draw_given(host)
-            host = host.masked_fill(~given.isnan(), torch.nan)
-            target = with_host_copy(to_device(host, feat.device), host)
-            given = to_device(given, feat.device)
+        dtype = torch.promote_types(feats[-1].dtype, torch.float32)
+        target = target_of(data_samples, self.num_classes, dtype, feats[-1].device)
+        given, target = self.give_some(target)
         return dict(loss_cls=loss_of_known(self.loss_module, self(feats, given), target))

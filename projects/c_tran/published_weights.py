@@ -4,36 +4,21 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import (
-    by_table,
-    count_layers,
-    register_published,
-    resnet_of,
-)
-from mlic.engine.checkpoints.renaming import NameTable
+from mlic.engine.checkpoints import published
+from mlic.engine.checkpoints.renaming import ENCODER_LAYER, NameTable
 
 from .c_tran_head import CTranHead
 
+STATES = 'unknown_state', 'known_states'
 LAYER = 'self_attn_layers.{n}.transformer_layer.', 'head.layers.{n}.'
 NAMES = NameTable(
     (
         ('backbone.base_network.{resnet}', 'backbone.{resnet}'),
         ('label_lt.weight', 'head.label_embed'),
-        ('known_label_lt.weight', 'head.states'),  # in one
-        ('known_label_lt.weight', 'head.unknown_state'),
-        ('known_label_lt.weight', 'head.known_states'),
+        *(('known_label_lt.weight', f'head.{x}') for x in ('states', *STATES)),  # in one
         ('output_linear.{affine}', 'head.fc.{affine}'),
         ('LayerNorm.{affine}', 'head.norm.{affine}'),
-        *(
-            (LAYER[0] + theirs, LAYER[1] + ours)
-            for theirs, ours in (
-                ('self_attn.{attention}', 'attn.{attention}'),
-                ('linear1.{affine}', 'ffn.0.{affine}'),
-                ('linear2.{affine}', 'ffn.3.{affine}'),
-                ('norm1.{affine}', 'attn_norm.{affine}'),
-                ('norm2.{affine}', 'ffn_norm.{affine}'),
-            )
-        ),
+        *((LAYER[0] + theirs, LAYER[1] + ours) for theirs, ours in ENCODER_LAYER),
     ),
     # the classifier of ImageNet is never called
     dropped=('.num_batches_tracked', 'base_network.fc.weight', 'base_network.fc.bias'),
@@ -46,10 +31,10 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
     head = CTranHead(
         num_classes,
         width,
-        num_layers=max(count_layers(weights, 'head.layers.'), 1),
+        num_layers=max(published.count_layers(weights, 'head.layers.'), 1),
         feedforward_channels=len(weights['head.layers.0.ffn.0.weight']),
     )
-    return nn.ModuleDict(dict(backbone=resnet_of(weights), head=head))
+    return nn.ModuleDict(dict(backbone=published.resnet_of(weights), head=head))
 
 
 def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -61,5 +46,5 @@ def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 # the order of their classes is in files of theirs that are not public
-C_TRAN = by_table('C-Tran', NAMES, model_of, adjust, alphabetical=False)
-register_published(C_TRAN)
+C_TRAN = published.by_table('C-Tran', NAMES, model_of, adjust, alphabetical=False)
+published.register_published(C_TRAN)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
-from mlic.models.layers.label_graph import normalised
+from mlic.models.layers.label_graph import with_normalised_graph
 
 from .ml_gcn_head import MLGCNHead
 
@@ -33,12 +33,5 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
     return nn.ModuleDict(dict(backbone=resnet_of(weights), head=head))
 
 
-def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The matrix as it is used; the released code normalises it in every step."""
-    if 'head.graph.matrix' in weights:
-        weights['head.graph.matrix'] = normalised(weights['head.graph.matrix'])
-    return weights
-
-
-ML_GCN = by_table('ML-GCN', NAMES, model_of, adjust)
+ML_GCN = by_table('ML-GCN', NAMES, model_of, with_normalised_graph)
 register_published(ML_GCN)

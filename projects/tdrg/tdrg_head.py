@@ -1,7 +1,7 @@
 """TDRG: scores by a transformer over three scales, and by a graph that it guides.
 
-Shapes in this module: B images, C classes, K3 and K4 channels of the two feature maps, D width of
-the transformer, E width of a node's own half, h x w feature cells, N = h * w.
+Shapes in this module: B images, C classes, K3 and K4 channels of the maps, D width of the
+transformer, E width of a node's own half, h x w cells, N = h * w.
 """
 
 from collections.abc import Mapping
@@ -99,16 +99,14 @@ class TDRGHead(MultiScoreHead):
         """Logits (B, C) of 'trans', 'gcn' and 'sac'.
 
         Args:
-            feats (tuple[Tensor]): The last two are used: (B, K3, 2h, 2w) and (B, K4, h, w), or of
-                other sizes.
+            feats (tuple[Tensor]): The last two are used, (B, K3, …) and (B, K4, h, w).
 
         Raises:
             ValueError: If there are fewer, their channels are others, or the last has fewer than
                 3 x 3 cells; in training, if there is one image.
         """
         fine, coarse = self._feature_maps(feats)
-        pairs = zip(self.projections, (fine, coarse, coarse))
-        scales = cross_scale([projection(feature_map) for projection, feature_map in pairs])
+        scales = cross_scale([f(x) for f, x in zip(self.projections, (fine, coarse, coarse))])
         scales = [self._encode(each) for each in scales]  # (B, D, N) each, with an N of its own
         pooled = torch.cat([each.amax(2) for each in scales], dim=1)
         activation = self.activation(coarse).flatten(2)  # (B, C, N)

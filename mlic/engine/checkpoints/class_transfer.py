@@ -140,11 +140,11 @@ def _take_parts(
 
 
 def _take_pairs(start: Tensor, value: Tensor, places: list, num_trained: int) -> int | None:
-    """Copy the entries of pairs of classes (C, C); returns as :func:`_take_parts`."""
-    if tuple(value.shape) != (num_trained, num_trained):
+    """Copy the entries of pairs of classes (..., C, C); returns as :func:`_take_parts`."""
+    if value.shape != (*start.shape[:-2], num_trained, num_trained):
         return None
     old, new = torch.tensor(places, dtype=torch.long).reshape(-1, 2).T
-    start[new[:, None], new] = value[old[:, None], old].to(start)
+    start[..., new[:, None], new] = value[..., old[:, None], old].to(start)
     return len(places)
 
 

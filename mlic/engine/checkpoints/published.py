@@ -33,6 +33,8 @@ class PublishedSystem:
         revert (Callable, optional): Our state dict to theirs. Defaults to None: it cannot.
         alphabetical (bool): Its classes stand in alphabetical order, whatever the data set has.
             Defaults to False.
+        lacks (Callable): How many of its names a state dict does not have: of two systems that know
+            all of them, one may have been built on the other. Defaults to none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class PublishedSystem:
     model_of: Callable[[Mapping[str, Tensor]], nn.Module]
     revert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
     alphabetical: bool = False
+    lacks: Callable[[Mapping[str, Tensor]], int] = lambda state_dict: 0
 
 
 SYSTEMS: dict[str, PublishedSystem] = {}
@@ -85,7 +88,10 @@ def by_table(
         table.compare(weights, built.state_dict(), f'{name} checkpoint', rename)
         return f'{name}, {built.head.num_classes} classes'
 
-    return PublishedSystem(name, convert, check, model, alphabetical=alphabetical)
+    def lacks(state_dict: Mapping[str, Tensor]) -> int:
+        return table.lacks(bare_names(state_dict))
+
+    return PublishedSystem(name, convert, check, model, alphabetical=alphabetical, lacks=lacks)
 
 
 def as_linear(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,19 +111,21 @@ def convert_published(
 
     Args:
         state_dict (Mapping[str, Tensor]): As released.
-        name (str, optional): Of the system. Defaults to None: the one that knows all the keys.
+        name (str, optional): Of the system. Defaults to None: the one that knows all the keys; of
+            several, the one that lacks the fewest.
 
     Raises:
         ValueError: If no system knows all the keys; says what the nearest does not know.
     """
-    faults = {}
+    faults, found = {}, []
     for system in [SYSTEMS[name]] if name else SYSTEMS.values():
         try:
-            return system, system.convert(state_dict)
+            found.append((system, system.convert(state_dict)))
         except ValueError as error:
             faults[system.name] = str(error)
-    known = {name: _number(fault) for name, fault in faults.items()}
-    nearest = min(known, key=known.get)
+    if found:
+        return min(found, key=lambda pair: pair[0].lacks(state_dict))
+    nearest = min(faults, key=lambda x: (_number(faults[x]), SYSTEMS[x].lacks(state_dict)))
     others = f' (of {len(faults)} systems the nearest)' if len(faults) > 1 else ''
     raise ValueError(f'as a checkpoint of {nearest}{others}: {faults[nearest]}')
 
@@ -134,7 +142,7 @@ def reorder_classes(
     """
     index = torch.as_tensor(order)
     dims = class_dims(model, len(index))
-    dims.update(dict.fromkeys(class_pairs(model), (0, 1)))
+    dims.update(dict.fromkeys(class_pairs(model), (-2, -1)))
     result = dict(weights)
     for name in dims.keys() & weights.keys():
         for dim in dims[name]:

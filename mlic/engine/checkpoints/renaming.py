@@ -1,7 +1,7 @@
 """Weights of another program: its names and ours, by a table, in both directions."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, is_tensor
 
@@ -27,6 +27,14 @@ SEQUENTIAL_RESNET = (
         (f'features.{stage + 3}.{{block}}', f'backbone.layer{stage}.{{block}}')
         for stage in range(1, 5)
     ),
+)
+# torch's nn.TransformerEncoderLayer, and mlic's EncoderLayer
+ENCODER_LAYER = (
+    ('self_attn.{attention}', 'attn.{attention}'),
+    ('linear1.{affine}', 'ffn.0.{affine}'),
+    ('linear2.{affine}', 'ffn.3.{affine}'),
+    ('norm1.{affine}', 'attn_norm.{affine}'),
+    ('norm2.{affine}', 'ffn_norm.{affine}'),
 )
 
 
@@ -57,6 +65,12 @@ class NameTable:
     def theirs(self, name: str) -> str:
         """Their name of an entry of ours; the name itself if it has none."""
         return self._rename(name, 0) or name
+
+    def lacks(self, names: Iterable[str]) -> int:
+        """How many of the pairs none of their names fits."""
+        groups = {key: f'(?:{value})' for key, value in PLACEHOLDERS.items()}
+        patterns = [theirs.replace('.', r'\.').format(**groups) for theirs, _ in self.pairs]
+        return sum(not any(re.fullmatch(pattern, n) for n in names) for pattern in patterns)
 
     def rename(self, state_dict: Mapping[str, Tensor], back: bool = False) -> dict[str, Tensor]:
         """The same tensors under our names, without the dropped ones; ``back``: under theirs.

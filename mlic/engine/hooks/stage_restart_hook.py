@@ -24,7 +24,8 @@ class StageRestartHook(Hook):
         begin (int): The epoch, counted from 1, that the stage starts with. 1 needs trained
             weights (``load_from``).
         start_from (str): 'ema': the averaged weights, where an ``EMAHook`` runs; 'best': those of
-            the first stage's best checkpoint, where there is one. Defaults to 'ema'.
+            the first stage's best checkpoint, where there is one; 'last': those of the last
+            iteration, not averaged. Defaults to 'ema'.
     """
 
     priority = 'LOW'
@@ -33,8 +34,8 @@ class StageRestartHook(Hook):
     def __init__(self, begin: int, start_from: str = 'ema') -> None:
         if begin < 1:
             raise ValueError(f'begin counts epochs from 1, got {begin}')
-        if start_from not in ('ema', 'best'):
-            raise ValueError(f"start_from is 'ema' or 'best', got {start_from!r}")
+        if start_from not in ('ema', 'best', 'last'):
+            raise ValueError(f"start_from is 'ema', 'best' or 'last', got {start_from!r}")
         self.begin = begin
         self.start_from = start_from
 
@@ -90,6 +91,8 @@ class StageRestartHook(Hook):
 
     def _load_start(self, runner: Runner, model: nn.Module, ema_models: list) -> None:
         """Put the weights to start from into the model."""
+        if self.start_from == 'last':
+            return
         best = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
         for hook in runner.hooks:  # of several metrics, the first
             best += getattr(hook, 'best_ckpt_path_dict', {}).values()
@@ -102,6 +105,12 @@ class StageRestartHook(Hook):
             with torch.no_grad():
                 for source, average in zip(model.parameters(), ema_model.module.parameters()):
                     source.copy_(average)
+
+    @staticmethod
+    def share(module: nn.Module) -> None:
+        """Give all processes rank 0's parameters: new layers are drawn on each."""
+        for parameter in module.parameters():
+            dist.broadcast(parameter.data)
 
     @staticmethod
     def _forget_best_score(runner: Runner) -> None:

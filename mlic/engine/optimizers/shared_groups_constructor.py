@@ -15,7 +15,13 @@ class SharedGroupsConstructor(DefaultOptimWrapperConstructor):
 
     Args:
         optim_wrapper_cfg (dict): Of the wrapper, with ``optimizer``.
-        paramwise_cfg (dict, optional): mmengine's. Defaults to None.
+        paramwise_cfg (dict, optional): mmengine's, and ``layer_decay_rate``: by how much the
+            learning rate of a layer is smaller than that of the next one, as in BEiT; the last
+            depth, with neck and head, keeps its rate (``get_layer_depth`` of mmpretrain's models
+            says the depths). Defaults to None.
+
+    Raises:
+        ValueError: If the layers' depths are not known.
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
@@ -23,9 +29,26 @@ class SharedGroupsConstructor(DefaultOptimWrapperConstructor):
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix:
             return
+        decay = self.paramwise_cfg.get('layer_decay_rate', 1.0)
+        if decay != 1:
+            depths = _depths_of(module)
+            for group in params:
+                depth, number = depths[group['params'][0]]
+                group['lr'] = group.get('lr', self.base_lr) * decay ** (number - 1 - depth)
         groups: dict[str, dict] = {}
         for group in params:
             settings = {key: value for key, value in group.items() if key != 'params'}
             shared = groups.setdefault(repr(sorted(settings.items())), dict(settings, params=[]))
             shared['params'] += group['params']
         params[:] = groups.values()
+
+
+def _depths_of(model: nn.Module) -> dict[nn.Parameter, tuple[int, int]]:
+    """The depth of each parameter, counted from 0, and the number of depths."""
+    try:
+        return {value: model.get_layer_depth(name) for name, value in model.named_parameters()}
+    except (AttributeError, NotImplementedError) as error:
+        part = getattr(model, 'backbone', model)
+        raise ValueError(
+            f'layer_decay_rate needs get_layer_depth, which {type(part).__name__} does not have'
+        ) from error

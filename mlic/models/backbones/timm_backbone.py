@@ -1,15 +1,20 @@
-"""Backbones of timm, whose weights are fetched for training only."""
+"""Backbones of timm, whose weights are fetched for training only.
+
+Shapes in this module: B images, K channels, h x w cells, T = h w tokens after P others.
+"""
+
+from types import SimpleNamespace
 
 from mmpretrain.models.backbones.timm_backbone import TIMMBackbone
 from mmpretrain.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from mlic.packages import require
 
 
 @MODELS.register_module()
 class LazyTIMMBackbone(TIMMBackbone):
-    """mmpretrain's ``TIMMBackbone``, which fetches its weights when a training starts.
+    """mmpretrain's ``TIMMBackbone``, which gives maps and fetches its weights as a training starts.
 
     ``TIMMBackbone`` itself fetches them whenever it is built, to use a trained model, too.
 
@@ -17,6 +22,7 @@ class LazyTIMMBackbone(TIMMBackbone):
         model_name (str): timm's, with the tag of its weights: ``tresnet_l.miil_in1k_448``.
         pretrained (bool): Take timm's weights in :meth:`init_weights` (the Runner calls it before
             training). Defaults to True.
+        frozen (bool): Train no weight of it. Defaults to False.
         norm_eval (bool): Keep the running statistics of BatchNorm while training.
             Defaults to True: small batches spoil them.
         init_cfg (dict, optional): mmengine's, where ``pretrained`` is False. Defaults to None.
@@ -32,6 +38,7 @@ class LazyTIMMBackbone(TIMMBackbone):
         self,
         model_name: str,
         pretrained: bool = True,
+        frozen: bool = False,
         norm_eval: bool = True,
         init_cfg: dict | None = None,
         **settings,
@@ -39,8 +46,11 @@ class LazyTIMMBackbone(TIMMBackbone):
         require('timm', 'timm', type(self).__name__)
         super().__init__(model_name, pretrained=False, init_cfg=init_cfg, **settings)
         self.pretrained = pretrained
+        self.frozen = frozen
         self.norm_eval = norm_eval
         self.settings = dict(model_name=model_name, **settings)
+        if frozen:
+            self.requires_grad_(False)
 
     def init_weights(self) -> None:
         """Load timm's weights, if ``pretrained``; those that ``init_cfg`` names, if not."""
@@ -58,11 +68,36 @@ class LazyTIMMBackbone(TIMMBackbone):
             self.load_state_dict(published.state_dict())
             self.is_init = True
 
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) → maps (B, K, h, w), of a transformer's tokens (B, P + T, K), too."""
+        return tuple(self._as_map(feat, inputs.shape[-2:]) for feat in super().forward(inputs))
+
+    def _as_map(self, feat: Tensor, size: tuple[int, int]) -> Tensor:
+        """A map of what timm's model gives for images of a size."""
+        model = self.timm_model
+        if feat.dim() == 3 and hasattr(model, 'num_prefix_tokens'):
+            grid = model.patch_embed.dynamic_feat_size(size)
+            return feat[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+        if getattr(model, 'output_fmt', 'NCHW') == 'NHWC':
+            return feat.permute(0, 3, 1, 2)
+        return feat
+
     def train(self, mode: bool = True) -> 'LazyTIMMBackbone':
-        """Training mode, with BatchNorm in evaluation if ``norm_eval``."""
-        super().train(mode)
-        if mode and self.norm_eval:
+        """Training mode, with all in evaluation if ``frozen``, or BatchNorm if ``norm_eval``."""
+        super().train(mode and not self.frozen)
+        if self.training and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter in timm's groups, from 0, the stem; and the number of depths."""
+        from timm.models import group_parameters
+
+        named = [*self.timm_model.named_parameters(), ('head.weight', None)]  # of a classifier
+        matcher = self.timm_model.group_matcher(coarse=False)
+        model = SimpleNamespace(named_parameters=lambda: named)
+        depths = group_parameters(model, matcher, reverse=True)
+        last = depths['head.weight']
+        return depths.get(param_name.removeprefix(f'{prefix}timm_model.'), last), last + 1

@@ -22,7 +22,7 @@ class DynamicGraph(TrainingParts, nn.Module):
         g = \lambda(\mathrm{BN}(W_g x)), \quad A_{ic} = \sigma(w_i [g; h_c] + b_i), \quad
         u_c = \lambda(W_u\, \lambda(\textstyle\sum_i A_{ic} h_i))
 
-    The batch norm is over the images: training needs two in a batch.
+    Each W has a bias, too. The batch norm is over the images: training needs two in a batch.
 
     Args:
         num_classes (int): C.

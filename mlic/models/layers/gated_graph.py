@@ -25,27 +25,38 @@ class GatedGraph(nn.Module):
         shared_gate (bool): The reset gate takes the update gate's :math:`U_z` and its bias for its
             own, as in SSGRL's released code, in which :math:`U_r` is there and is never used.
             Defaults to False: as in the paper, and in the same laboratory's later code.
+        both_ways (bool): Without it, m is :math:`A H` alone. Defaults to True.
     """
 
-    def __init__(self, channels: int, num_steps: int = 3, shared_gate: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_steps: int = 3,
+        shared_gate: bool = False,
+        both_ways: bool = True,
+    ) -> None:
         super().__init__()
         self.num_steps = num_steps
-        self.update_w = nn.Linear(2 * channels, channels)
+        self.both_ways = both_ways
+        width = 2 * channels if both_ways else channels
+        self.update_w = nn.Linear(width, channels)
         self.update_u = nn.Linear(channels, channels)
-        self.reset_w = nn.Linear(2 * channels, channels)
+        self.reset_w = nn.Linear(width, channels)
         self.reset_u = None if shared_gate else nn.Linear(channels, channels)
-        self.new_w = nn.Linear(2 * channels, channels)
+        self.new_w = nn.Linear(width, channels)
         self.new_u = nn.Linear(channels, channels)
 
     def forward(self, nodes: Tensor, graph: Tensor) -> Tensor:
         """(B, C, K) and a graph (C, C), or one for each image (B, C, C), → (B, C, K)."""
         graph = graph.to(nodes.dtype)
         for _ in range(self.num_steps):
-            message = torch.cat([graph @ nodes, graph.mT @ nodes], dim=-1)  # (B, C, 2 K)
+            message = graph @ nodes
+            if self.both_ways:
+                message = torch.cat([message, graph.mT @ nodes], dim=-1)  # (B, C, 2 K)
             kept = self.update_u(nodes)
             update = (self.update_w(message) + kept).sigmoid()
             reset = kept if self.reset_u is None else self.reset_u(nodes)
             reset = (self.reset_w(message) + reset).sigmoid()
             new = (self.new_w(message) + self.new_u(reset * nodes)).tanh()
-            nodes = torch.lerp(nodes, new, update)
+            nodes = nodes + update * (new - nodes)
         return nodes

@@ -33,6 +33,34 @@ class _AllGather(torch.autograd.Function):
         return grad[get_rank()] * get_world_size()
 
 
+class _AllReduce(torch.autograd.Function):
+    """The sum of the tensors of all processes.
+
+    Each process forms a loss of its own of it, and so a process's part gets the gradients of all.
+    """
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        """The sum."""
+        total = tensor.clone()
+        torch_dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        """The sum of all gradients."""
+        return _AllReduce.apply(grad.contiguous())
+
+
+def sum_parts(tensor: Tensor) -> Tensor:
+    """The sum of equally shaped tensors of all processes, with gradient.
+
+    Unlike with :func:`gather_rows`, each process uses it in the loss of its own images: the way
+    back exchanges the gradients. With one process, the tensor itself.
+    """
+    return tensor if get_world_size() == 1 else _AllReduce.apply(tensor)
+
+
 def gather_rows(tensor: Tensor) -> Tensor:
     """The rows of all processes in the order of the sampler, with gradient.
 

@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,3 +24,13 @@ class GraphConvolution(nn.Module):
     def forward(self, nodes: Tensor, graph: Tensor) -> Tensor:
         """(C, in_channels) and a graph (C, C) → (C, out_channels)."""
         return graph @ (nodes @ self.weight)
+
+
+def convolve(
+    nodes: Tensor, graph: Tensor, first: GraphConvolution, *more: GraphConvolution
+) -> Tensor:
+    """Nodes (C, E) and a graph (C, C) through layers, with LeakyReLU of slope 0.2 between them."""
+    nodes = first(nodes, graph)
+    for layer in more:
+        nodes = layer(F.leaky_relu(nodes, 0.2), graph)
+    return nodes

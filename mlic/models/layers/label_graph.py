@@ -88,3 +88,10 @@ def normalised(weights: Tensor) -> Tensor:
     the released code."""
     scale = weights.sum(1).rsqrt()
     return scale[:, None] * weights.T * scale
+
+
+def with_normalised_graph(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The matrix of a head's graph as it is used; ML-GCN's code normalises it in every step."""
+    if 'head.graph.matrix' in weights:
+        weights['head.graph.matrix'] = normalised(weights['head.graph.matrix'])
+    return weights

@@ -28,30 +28,37 @@ class LabelVectors(TrainingParts, nn.Module):
     Args:
         num_classes (int): C.
         dims (int): E. Defaults to 300, GloVe's.
-        file (str, optional): Of word vectors, see :func:`read_vectors`. It is read when a training
-            starts, and the vectors are kept as they are; a checkpoint has them, and predicts
-            without the file. Defaults to None: parameters that start from N(0, 1) and are learned.
+        file (str, optional): Of word vectors, see :func:`read_vectors`; docs/label_graphs.md says
+            where there are such. It is read when a training starts, and the vectors are kept as
+            they are. A checkpoint has them: it predicts and is resumed without the file. Defaults
+            to None: parameters that start from N(0, 1) and are learned.
+        fixed (bool): Without a file, keep them as they are drawn: for methods that
+            compare something with them. They tell the classes apart, and say nothing of them.
+            Defaults to False.
     """
 
     by_class = dict(vectors=(0,))
 
-    def __init__(self, num_classes: int, dims: int = 300, file: str | None = None) -> None:
+    def __init__(
+        self, num_classes: int, dims: int = 300, file: str | None = None, fixed: bool = False
+    ) -> None:
         super().__init__()
         self.file = file
         start = torch.randn(num_classes, dims)
-        if file is None:
+        if file is None and not fixed:
             self.vectors = nn.Parameter(start)
         else:
-            self.register_buffer('vectors', torch.zeros_like(start))
+            self.register_buffer('vectors', start if file is None else torch.zeros_like(start))
 
     def learn_classes(self, info: ClassInfo) -> list[str]:
-        """Read the file; says so.
+        """Read the file; says so, and where vectors say nothing.
 
         Raises:
             ValueError: If the file's vectors have another width than E.
         """
         if self.file is None:
-            return []
+            fixed = not isinstance(self.vectors, nn.Parameter)
+            return ['Label vectors: random ones, which stay (no file)'] if fixed else []
         found = torch.from_numpy(read_vectors(self.file, info.names))
         if found.shape != self.vectors.shape:
             raise ValueError(

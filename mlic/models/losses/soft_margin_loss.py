@@ -51,10 +51,14 @@ class MultiLabelSoftMarginLoss(nn.Module):
             Tensor: A scalar, or (B, C) with reduction 'none'.
         """
         pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
-        loss = F.binary_cross_entropy_with_logits(pred, target.to(pred.dtype), reduction='none')
+        loss = self.entries(pred, target.to(pred.dtype))
         if self.mean_over_classes:
             loss = loss / pred.shape[1]
         reduction = reduction_override or self.reduction
         if reduction == 'mean' and avg_factor is None:
             avg_factor = len(pred)
         return self.loss_weight * weight_reduce_loss(loss, None, reduction, avg_factor)
+
+    def entries(self, pred: Tensor, target: Tensor) -> Tensor:
+        """(B, C) logits and target to the loss of each."""
+        return F.binary_cross_entropy_with_logits(pred, target, reduction='none')

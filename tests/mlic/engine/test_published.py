@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
-from mmpretrain.models.backbones import ResNet
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
@@ -12,24 +11,19 @@ import projects.sadcl.published_weights  # noqa: F401
 from mlic.datasets.coco import COCO_CATEGORIES
 from mlic.engine.checkpoints.published import convert_published
 from mlic.models.layers.label_graph import normalised
+from projects.cpcl.published_weights import CPCL
 from projects.ml_gcn.published_weights import ML_GCN
 from tests.helpers import run_tool
+from tests.peer_recordings import sequential_resnet
 
 TOOL = 'tools/model_converters/published_to_mm.py'
+CPCL_NAMES = [
+    'semantic_special.feature_trans.weight',
+    'semantic_special.semantic_trans.weight',
+    *(f'semantic_special.joint_trans.{part}' for part in ('weight', 'bias')),
+    *(f'{n}coupling_network.fc.{part}' for n in ('de', '') for part in ('weight', 'bias')),
+]
 WIDTHS = dict(vectors=3, hidden=4)
-
-
-def sequential_resnet():
-    """A ResNet-18's entries as ML-GCN's code names them, and a ResNet that has them."""
-    torch.manual_seed(0)
-    network = ResNet(18)
-    stages = {'conv1': '0', 'bn1': '1', **{f'layer{n}': str(n + 3) for n in range(1, 5)}}
-    named = {}
-    for name, value in network.state_dict().items():
-        first, _, rest = name.partition('.')
-        if not name.endswith('num_batches_tracked'):
-            named[f'features.{stages[first]}.{rest}'] = value
-    return named, network
 
 
 @pytest.fixture(scope='module')
@@ -111,5 +105,9 @@ def test_what_is_missing_or_unknown_is_said(
 
 def test_the_keys_say_whose_checkpoint_it_is(released):
     assert convert_published(released[0])[0] is ML_GCN
+    weights = {name.removeprefix('module.'): value for name, value in released[0].items()}
+    others = [name for name in CPCL_NAMES if name not in weights]
+    weights.update({name: torch.zeros(1) for name in others})
+    assert convert_published(weights)[0] is CPCL  # which knows all of ML-GCN's, too
     query2label = {'fc.b': torch.zeros(1, 80)}
     assert convert_published(query2label)[0].name == 'SADCL or Query2Label'

@@ -209,18 +209,53 @@ def test_raw_tokens_of_a_vit_equal_its_feature_map(with_cls_token):
 # --- timm ------------------------------------------------------------------------------------
 
 
-def test_tokens_of_a_timm_vit_fit():
+@pytest.mark.parametrize(
+    ('name', 'extra'),
+    [
+        ('vit_tiny_patch16_224', 1),  # a class token
+        ('vit_small_patch16_dinov3', 5),  # and four registers
+        ('vit_base_patch16_siglip_gap_512', 0),
+    ],
+)
+def test_tokens_of_a_timm_vit_become_a_map(name, extra):
     needs_timm()
-    settings = dict(model_name='vit_tiny_patch16_224', pretrained=False, img_size=64)
+    settings = dict(model_name=name, pretrained=False, embed_dim=16, depth=1, num_heads=2)
+    if extra != 5:  # DINOv3's rotary positions fit any size
+        settings['img_size'] = (64, 96)
     vit = MODELS.build(dict(type='LazyTIMMBackbone', **settings)).eval()
-    neck = SARLNeck(192, 5, embed_dims=16, num_heads=2, feedforward_channels=16).eval()
+    images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
-        feats = vit(torch.zeros(2, 3, 64, 64))
-        assert feats[0].shape == (2, 17, 192)
-        changed = feats[0].clone()
-        changed[:, 0] = 9.0  # the class token has no place
-        assert_close(neck((changed,)), neck(feats), rtol=0, atol=0)
-        assert neck.attention_maps(feats).shape == (2, 5, 4, 4)
+        tokens = vit.timm_model(images)
+        (feats,) = vit(images)
+    assert tokens.shape == (2, extra + 4 * 6, 16)
+    for row in range(4):
+        for column in range(6):
+            token = tokens[:, extra + 6 * row + column]
+            assert_close(feats[:, :, row, column], token, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('features_only', [False, True])
+def test_channels_of_a_timm_swin_become_the_second_dimension(features_only):
+    needs_timm()
+    name = 'swin_tiny_patch4_window7_224'
+    settings = dict(model_name=name, img_size=64, embed_dim=8, depths=(1, 1), num_heads=(1, 2))
+    settings.update(pretrained=False, features_only=features_only, window_size=4)
+    swin = MODELS.build(dict(type='LazyTIMMBackbone', **settings)).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        given, feats = swin.timm_model(images), swin(images)[-1]
+    assert_close(feats, (given[-1] if features_only else given).permute(0, 3, 1, 2))
+    assert feats.shape == (2, 16, 8, 8)
+
+
+def test_a_frozen_timm_backbone_is_not_trained():
+    needs_timm()
+    settings = dict(model_name='resnet10t', pretrained=False, norm_eval=False)
+    backbone = MODELS.build(dict(type='LazyTIMMBackbone', frozen=True, **settings))
+    assert backbone.train() is backbone
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert not backbone(torch.randn(2, 3, 64, 64))[-1].requires_grad
 
 
 @pytest.mark.parametrize('features_only', [False, True])

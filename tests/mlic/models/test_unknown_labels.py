@@ -21,6 +21,7 @@ import tests.methods  # noqa: F401
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.losses.known_labels import loss_of_known
 from mlic.models.targets import host_copy, is_absent, is_present, positive_pairs, target_of
+from projects.dsdl.dsdl_head import DSDLHead, one_over
 from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss
 from tests import reference
 from tests.helpers import ROOT
@@ -34,6 +35,7 @@ LOSSES = {
     'CrossEntropyLoss': dict(BCE, pos_weight=2.0, class_weight=[1.0, 2.0, 3.0, 4.0, 5.0]),
     'FocalLoss': dict(type='FocalLoss'),
     'LabelSmoothLoss': SMOOTH,
+    'MarginLoss': dict(type='MarginLoss', margin=5.0),
     'MultiLabelSoftMarginLoss': dict(type='MultiLabelSoftMarginLoss'),
     'StopGradAsymmetricLoss': ASYMMETRIC,
 }
@@ -53,6 +55,7 @@ MULCON = dict(type='MulConHead', proj_channels=3)
 # the config of a head, the shape of its features, and whether a class has some to itself
 HEADS = {
     'ADDGCNHead': [(dict(type='ADDGCNHead'), EMBEDS, True)],
+    'CCDHead': [(dict(type='CCDHead', cosine=dict(num_heads=2)), MAP, False)],
     'CTranHead': [  # without labels that are given: those are drawn
         (
             dict(type='CTranHead', num_heads=2, num_layers=2, dropout=0.0, known_labels=0.0),
@@ -60,7 +63,21 @@ HEADS = {
             False,
         )
     ],
+    'CPCLHead': [
+        (
+            dict(type='CPCLHead', hidden_channels=3, embed_dims=2, vectors=dict(dims=2)),
+            MAP,
+            False,
+        )
+    ],
     'CSRAClsHead': [(dict(type='CSRAClsHead', num_heads=1, lam=0.1), MAP, False)],
+    'DSDLHead': [
+        (
+            dict(type='DSDLHead', hidden_channels=3, dictionary_weight=0.1, vectors=dict(dims=2)),
+            MAP,
+            False,
+        )
+    ],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
     'MCARHead': [
@@ -93,6 +110,7 @@ HEADS = {
 }
 # what a head takes before those features
 FIRST = {'ADDGCNHead': (4, 5), 'MCARHead': (4, 2, 6, 2, 2), 'TDRGHead': (4, 2, 4, 4)}
+LABEL_FREE = {'loss_dictionary', 'cosine'}  # DSDL's, of images and vectors alone
 CASES = [pytest.param(*case, id=f'{n}{i}') for n in HEADS for i, case in enumerate(HEADS[n])]
 
 NAN = float('nan')
@@ -290,6 +308,8 @@ def test_where_all_is_known_a_head_loses_what_it_did(settings, feats_shape, apar
     head, feats = make_head(settings), draw_feats(settings, feats_shape)
     views = feats_shape[0] // 4
     expected = head.loss_module(head(feats), target.repeat(views, 1), avg_factor=4 * views)
+    if isinstance(head, DSDLHead):  # its whole loss is divided
+        expected = one_over(head.dictionary()[1]) * expected
     if key == 'gt_score':
         data_samples = prepared(0.0, target)
     else:
@@ -322,8 +342,9 @@ def test_an_image_of_which_nothing_is_known_has_no_loss_and_a_graph():
     for name in HEADS:
         for settings, feats_shape, _ in HEADS[name]:
             losses, feats_grad, grads, _ = step(settings, feats_shape, prepared(0.0, nothing))
-            assert all(loss == 0 for loss in losses.values()), name
-            assert not feats_grad.any() and None not in grads.values(), name
+            assert all(losses[key] == 0 for key in losses.keys() - LABEL_FREE), name
+            assert None not in grads.values(), name
+            assert losses.keys() & LABEL_FREE or not feats_grad.any(), name
 
 
 # --- contrast ----------------------------------------------------------------------------------

@@ -1,0 +1,10 @@
+"""ViT-B/14 of DINOv2 with a linear classifier.
+
+tools/dist_train.sh configs/foundation/linear_vit-b-dinov2_coco518.py 4
+Not run; downloads 346 MB.
+"""
+
+_base_ = ['./_base_/linear.py', './_base_/vit-b_dinov2.py', '../_base_/datasets/coco518.py']
+
+model = dict(backbone=_base_.backbone, head=dict(in_channels=_base_.channels))
+data_preprocessor = _base_.normalisation

@@ -1,0 +1,35 @@
+"""Parts of a model whose activations are computed twice instead of stored."""
+
+from collections.abc import Sequence
+from functools import partial
+from operator import attrgetter
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute_parts(model: nn.Module, names: Sequence[str] | str) -> None:
+    """Gradient checkpointing of submodules: of each, only the inputs wait for the backward pass.
+
+    It replaces mmengine's for the same key of a config. That one is reentrant: a part whose inputs
+    need no gradient, such as the first layer with LoRA after a frozen stem, gets none. It takes no
+    keyword arguments, and an average of the weights would run the layers of the model.
+
+    Args:
+        model (nn.Module): Without a wrapper; its state dict stays the same.
+        names (Sequence[str] | str): Such as 'backbone.layers': of a list, each of its modules.
+
+    Raises:
+        ValueError: If the model has no such part.
+    """
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            part = attrgetter(name)(model)
+        except AttributeError as error:
+            raise ValueError(
+                f'activation_checkpointing names {name!r}, and {type(model).__name__} has no such '
+                'part'
+            ) from error
+        for one in part if isinstance(part, nn.ModuleList | nn.Sequential) else [part]:
+            # where nn.Module.compile puts what runs in its place; no copy or file holds it
+            one._compiled_call_impl = partial(checkpoint, one._call_impl, use_reentrant=False)

@@ -1,0 +1,114 @@
+"""The head of models that score an image's pooled features against vectors of the classes.
+
+Shapes in this module: B images, C classes, K input channels.
+"""
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mlic.models.layers.feature_map import as_feature_map
+from mlic.models.layers.label_vectors import LabelVectors
+from mlic.models.losses.known_labels import loss_of_known
+from mlic.models.targets import target_of
+from mlic.models.training_parts import TrainingParts
+
+
+class LabelVectorHead(TrainingParts, MultiLabelClsHead):
+    r"""The largest value of each channel, f (K,), and the classes' vectors, ``self.vectors``.
+
+    A method's head extends it: :meth:`class_part` is what it makes of the classes, the same for all
+    images of a batch, :meth:`score` the logits of both, by default their product.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): K, channels of the backbone's last feature map.
+        vectors (dict, optional): Arguments of ``LabelVectors``. Defaults to None: 300 numbers
+            a class, learned.
+        pool_size (int, optional): Look at the first so many rows and columns of the map only. The
+            released code of ML-GCN, DSDL and CPCL does so with 14, which is the whole map at 448 px
+            and its upper left part at 576. Defaults to None: the whole map.
+        loss (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
+            cross-entropy, averaged over images and classes.
+        thr (float, optional): ``pred_label`` has the classes with at least this score.
+            Defaults to None: 0.5, unless ``topk`` is set.
+        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        vectors: dict | None = None,
+        pool_size: int | None = None,
+        loss: dict | None = None,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        loss = loss or dict(type='MultiLabelSoftMarginLoss')
+        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.pool_size = pool_size
+        self.vectors = LabelVectors(num_classes, **(vectors or {}))
+        self.register_buffer('constant_part', None, persistent=False)
+
+    def class_part(self) -> Tensor:
+        """What is made of the classes alone, such as their classifiers (C, K)."""
+        raise NotImplementedError
+
+    def score(self, pooled: Tensor, class_part: Tensor) -> Tensor:
+        """Pooled features (B, K), of the dtype of ``class_part``, to logits (B, C)."""
+        return pooled @ class_part.T
+
+    def before_export(self) -> None:
+        """Form ``class_part`` for good: in an exported file it is a constant."""
+        with torch.no_grad():
+            self.constant_part = self.class_part()
+
+    def pooled(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """The last feature map, (B, K, h, w) or tokens (B, T, K), to its largest values (B, K).
+
+        Raises:
+            ValueError: If the map has other channels.
+        """
+        owner = f'{type(self).__name__}(in_channels={self.in_channels})'
+        feature_map = as_feature_map(
+            self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
+        )
+        size = self.pool_size
+        if size is not None:
+            feature_map = feature_map[..., :size, :size]
+        return feature_map.amax((2, 3))
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Feature maps, see :meth:`pooled`, to logits (B, C), without autocast."""
+        pooled = self.pooled(feats)
+        with torch.autocast(pooled.device.type, enabled=False):
+            part = self.class_part() if self.constant_part is None else self.constant_part
+            return self.score(pooled.to(part.dtype), part)
+
+    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """``loss_cls`` and :meth:`other_losses` of B samples with ``gt_score`` or ``gt_label``.
+
+        Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are; unknown labels
+        are left out.
+        """
+        cls_score = self(feats)
+        target = self.target_of(data_samples, cls_score)
+        losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
+        losses.update(self.other_losses(cls_score, target))
+        return losses
+
+    def target_of(self, data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
+        """The target (B, C) of the logits, in at least float32; unknown entries are NaN."""
+        dtype = torch.promote_types(cls_score.dtype, torch.float32)
+        return target_of(data_samples, cls_score.shape[1], dtype, cls_score.device)
+
+    def other_losses(self, cls_score: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """A method's losses by name, of logits (B, C) and a target (B, C), NaN where unknown."""
+        return {}
