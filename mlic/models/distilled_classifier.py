@@ -43,8 +43,9 @@ class DistilledClassifier(TrainingParts, NeckLossClassifier):
     r"""A classifier with any neck and head that learns from trained models, too.
 
     With the logits s of the student and t of a teacher, in E ensembles of teachers each of which
-    knows the classes P of a part (CPSD: Xu et al., *Category-wise Partition Self-Distillation*; two
-    ensembles, of classes that occur together and of classes that do not):
+    knows the classes P of a part (in CPSD, Xu et al., *Boosting Multi-Label Image Classification
+    with Complementary Parallel Self-Distillation*, IJCAI 2022, there are two: of classes that occur
+    together and of classes that do not):
 
     .. math::
         L = (1 - \alpha) L_{own} + \frac{\alpha}{E B} \sum_{teachers} \sum_{b, c \in P} (s - t)^2

@@ -88,6 +88,12 @@ def _open(student: nn.Module, setting: dict, classes: Sequence[str] | None) -> t
     prepare = _with_classes(cfg.get('data_preprocessor'), len(names))
     model = MODELS.build({'data_preprocessor': prepare, **own})
     model.load_state_dict(check_fit(content, model, None, found.path), strict=False)
+    stored = [type(x.backbone).__name__ == 'StoredFeatures' for x in (student, model)]
+    if stored[0] != stored[1]:
+        raise ValueError(
+            f'teacher {path} takes {"stored features" if stored[1] else "images"}, and the student '
+            f'{"stored features" if stored[0] else "images"}: they see the same batch'
+        )
     prepares = [x.data_preprocessor for x in (student, model)]
     for key in ('mean', 'std', 'to_rgb'):
         ours, theirs = (getattr(x, key, False) for x in prepares)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from mlic.engine.hooks.teachers_hook import open_teachers
+from mlic.models.backbones.stored_features import StoredFeatures
 from mlic.models.distilled_classifier import DistilledClassifier, Teacher, distance
 from mlic.models.training_parts import for_prediction
 from projects.mcar.mcar_classifier import MCARClassifier
@@ -173,6 +174,11 @@ def test_what_is_wrong_with_a_teacher_is_said_in_a_line(tmp_path):
     darker = write_teacher(tmp_path / 'darker', 'baseline', DIGITS, mean=[5.0] * 3)
     with pytest.raises(ValueError, match='takes images with another mean than'):
         open_teachers(student([darker]), DIGITS)
+    plain = write_teacher(tmp_path / 'plain', 'baseline', DIGITS)
+    stored = student([plain])
+    stored.backbone = StoredFeatures()
+    with pytest.raises(ValueError, match='takes images, and the student stored features'):
+        open_teachers(stored, DIGITS)
     with pytest.raises(ValueError, match='names none: a student needs at least one'):
         open_teachers(student([]), DIGITS)
     with pytest.raises(ValueError, match='the teachers are not open: add default_hooks'):
