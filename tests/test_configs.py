@@ -209,6 +209,9 @@ def narrow(cfg):
     elif cfg.model.neck and cfg.model.neck.type == 'SSGRLNeck':
         cfg.model.neck.update(node_channels=8, embed_dims=16, hidden_channels=8)
         cfg.model.head.update(in_channels=16)
+    elif cfg.model.neck and cfg.model.neck.type == 'R101TFNeck':
+        cfg.model.neck.update(embed_dims=16, num_layers=1, feedforward_channels=16)
+        cfg.model.head.update(in_channels=16)
     elif cfg.model.neck and cfg.model.neck.type == 'SALGLNeck':
         cfg.model.neck.update(node_channels=8, feedforward_channels=8)
         cfg.model.neck.update(embed_dims=16, hidden_channels=8)
@@ -219,6 +222,7 @@ def narrow(cfg):
         cfg.model.head.update(embed_dims=16, graph_dims=16, num_layers=1, feedforward_channels=16)
     elif cfg.model.head.type == 'MLDecoderHead':
         cfg.model.head.update(embed_dims=16, num_heads=2, feedforward_channels=16)
+    cfg.model.pop('distillation', None)  # the teachers are files
     return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
 
 

@@ -18,7 +18,11 @@ from tests.helpers import ROOT, call_tool
 
 BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
-    'DATASETS': {'HideLabels', 'MultiLabelDataset'},  # the second is mmpretrain's, checked
+    'DATASETS': {
+        'ClassPart',
+        'HideLabels',
+        'MultiLabelDataset',
+    },  # the second is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',
@@ -28,6 +32,7 @@ NEW_NAMES = {
         'LabelCheckHook',
         'MultiLabelVisualizationHook',
         'StageRestartHook',
+        'TeachersHook',
     },
     'MODELS': {
         *('ExpectedPositiveLoss', 'ImageContrastHead', 'ImageSupConLoss', 'LabelEmbedHead'),
@@ -35,7 +40,8 @@ NEW_NAMES = {
         *('ADDGCNHead', 'ADDGCNNeck', 'CCDHead', 'CTranHead', 'TDRGHead'),
         *('CPCLHead', 'DSDLHead', 'MarginLoss'),
         'LazyLoRAModel',
-        *('MLGCNHead', 'MultiLabelSoftMarginLoss'),
+        *('MCARClassifier', 'MCARHead', 'MLGCNHead', 'MultiLabelSoftMarginLoss'),
+        *('DistilledClassifier', 'R101TFHead', 'R101TFNeck'),
         *(
             'NeckLossClassifier',
             'PriorSmoothLoss',
@@ -56,6 +62,7 @@ RENAMED_TOOLS = {
     'publish.py': 'publish_model.py',
 }
 NEW_TOOLS = {
+    'dataset_tools/class_parts.py': ['--help', '--out', '--parts', '--seed'],
     'dataset_tools/label_vectors.py': ['--glove', '--help', '--out', '--spell'],
     'analysis_tools/compare_precision.py': [
         '--cfg-options',

@@ -119,6 +119,19 @@ def every_model(num_classes):
         ),
         'salgl': dict(plain, type='NeckLossClassifier', neck=salgl, head=embeds),
         'ssgrl': dict(plain, neck=ssgrl, head=embeds),
+        'mcar': dict(plain, type='MCARClassifier', neck=None, head=dict(type='MCARHead', **size)),
+        'r101tf': dict(
+            plain,
+            neck=dict(
+                type='R101TFNeck',
+                embed_dims=16,
+                num_layers=1,
+                feedforward_channels=16,
+                vectors=dict(dims=4),
+                **size,
+            ),
+            head=dict(type='R101TFHead', **small),
+        ),
         'dsdl': dict(
             plain,
             neck=None,
@@ -143,6 +156,23 @@ def every_model(num_classes):
         ),
         'baseline': plain,
     }
+
+
+# of digit scenes, too: images between 0 and 1
+TO_UNIT = dict(type='MultiLabelDataPreprocessor', num_classes=10, mean=[0.0] * 3, std=[255.0] * 3)
+
+
+def write_teacher(folder, name, classes, seed=0, **preprocessor):
+    """A config and a checkpoint of a tiny model of some classes, for a student of TO_UNIT."""
+    folder.mkdir()
+    torch.manual_seed(seed)
+    model = copy.deepcopy(every_model(10)[name])
+    prepare = {**TO_UNIT, **preprocessor}
+    (folder / 'config.py').write_text(f'model = {model!r}\ndata_preprocessor = {prepare!r}\n')
+    weights = MODELS.build(every_model(len(classes))[name]).state_dict()
+    content = dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=list(classes))))
+    torch.save(content, folder / 'best_mAP.pth')
+    return dict(config=str(folder / 'config.py'), checkpoint=str(folder))
 
 
 def write_run(folder, model, bases=('datasets/digits128', 'default_runtime'), **settings):

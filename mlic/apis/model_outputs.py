@@ -39,7 +39,8 @@ def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
     images = data['inputs']
     data = model.data_preprocessor(data, False)
     feats = model.extract_feat(data['inputs'], stage='backbone')
-    samples = model.head.predict(head_input(model, feats), data['data_samples'])
+    found = head_input(model, feats, data['inputs'])
+    samples = model.head.predict(found, data['data_samples'])
     maps = attention_maps(model, feats, data['data_samples'])
     for sample, image, own in zip(samples, images, maps):
         sample.set_field(own.float(), 'attention', dtype=Tensor)

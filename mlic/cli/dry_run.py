@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader
 
 from mlic.apis.open_run import build_model
 from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.hooks.class_count_check_hook import innermost
 from mlic.engine.hooks.class_info_hook import learn_classes
+from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.device import adapt_to_device, num_processes
 from mlic.engine.runner.launch_checks import batch_warning, check_share
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
@@ -28,7 +30,7 @@ def dry_run(cfg: Config) -> None:
     Raises:
         LaunchError: If there are more processes than images, or no batch.
         OSError: If weights are neither on this machine nor can be fetched, or a file of label
-            vectors is not there.
+            vectors or a teacher is not there.
         ValueError: If a class has no vector in it.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
@@ -49,6 +51,7 @@ def dry_run(cfg: Config) -> None:
     warning = batch_warning(cfg, batch_size, processes)
     model = build_model(cfg)
     learned = learn_classes(model, train.dataset)
+    learned += open_teachers(model, innermost(train.dataset).CLASSES)
     parameters = list(model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     examples = [train.dataset[i] for i in range(min(FORWARD, len(train.dataset)))]

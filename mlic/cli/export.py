@@ -23,7 +23,7 @@ from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
-from mlic.models.training_parts import mixing_warnings
+from mlic.models.training_parts import check_exportable
 from mlic.packages import require
 
 if TYPE_CHECKING:
@@ -63,11 +63,7 @@ def export(args: argparse.Namespace) -> str:
     """Write the file; returns a line that describes it."""
     run = open_run(args.checkpoint, args.config, stage=args.stage, device='cpu')
     print(f'checkpoint: {run.checkpoint}')
-    mixing = mixing_warnings(run.model)
-    if mixing:
-        raise ValueError(
-            f'not exported: {mixing[0]}, and a program that runs the file decides what a batch is'
-        )
+    check_exportable(run.model)
     size = tuple(args.size) if args.size else input_size(run.config)
     metadata = dict(
         classes=json.dumps(run.classes, ensure_ascii=False),

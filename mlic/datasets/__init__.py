@@ -1,6 +1,7 @@
 """Data sets and transforms, registered in mmpretrain."""
 
 from . import transforms
+from .class_part import ClassPart
 from .coco import COCOMultiLabel
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
@@ -13,6 +14,7 @@ from .voc import VOCMultiLabel
 
 __all__ = [
     'COCOMultiLabel',
+    'ClassPart',
     'DigitScenes',
     'FeatureCache',
     'HideLabels',

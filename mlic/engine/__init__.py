@@ -18,6 +18,7 @@ from .hooks.rank_buffers_hook import RankBuffersHook
 from .hooks.seed_hook import SeedHook, seed_generators
 from .hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from .hooks.stage_restart_hook import StageRestartHook
+from .hooks.teachers_hook import TeachersHook
 from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from .optimizers.shared_groups_constructor import SharedGroupsConstructor
 from .runner.class_means import build_prototype_loader, class_means
@@ -57,6 +58,7 @@ __all__ = [
     'SharedGroupsConstructor',
     'StageEarlyStoppingHook',
     'StageRestartHook',
+    'TeachersHook',
     'TrainingRunner',
     'UntrustedFileError',
     'adapt_to_device',

@@ -5,10 +5,12 @@ from .backbones.lora import LazyLoRAModel
 from .backbones.stored_features import StoredFeatures
 from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
+from .distilled_classifier import DistilledClassifier
 from .given_labels import TakesGivenLabels
 from .heads.label_embed_head import LabelEmbedHead
 from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
+from .layers.activated_regions import boxes_of, crops_of, intervals
 from .layers.attention import Attention
 from .layers.class_activation import ClassActivation
 from .layers.cosine_classifier import CosineClassifier
@@ -38,6 +40,7 @@ __all__ = [
     'ClassActivation',
     'CosineClassifier',
     'DecoderLayer',
+    'DistilledClassifier',
     'DynamicGraph',
     'EfficientNetLite',
     'EncoderLayer',
@@ -67,8 +70,11 @@ __all__ = [
     'TrainingParts',
     'WeakNegativeLoss',
     'as_feature_map',
+    'boxes_of',
+    'crops_of',
     'gather_active',
     'gather_rows',
+    'intervals',
     'loss_of_known',
     'read_vectors',
     'sine_position_encoding',

@@ -56,7 +56,19 @@ def attention_maps(
     return model.head.attention_maps(feats)
 
 
-def head_input(model: nn.Module, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What the head takes, of the backbone's features."""
+def head_input(
+    model: nn.Module, feats: tuple[Tensor, ...], inputs: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """What the head takes, of the backbone's features.
+
+    Args:
+        model (nn.Module): A classifier. One with ``look_again(inputs, feats)`` is asked for more.
+        feats (tuple[Tensor]): Of its backbone.
+        inputs (Tensor, optional): (B, 3, H, W), what the backbone saw. Defaults to None: without
+            what a second look at them gives, which maps do not need.
+    """
     neck = getattr(model, 'neck', None)
-    return feats if neck is None else neck(feats)
+    feats = feats if neck is None else neck(feats)
+    if inputs is None or not hasattr(model, 'look_again'):
+        return feats
+    return model.look_again(inputs, feats)

@@ -12,7 +12,7 @@ class NeckLossClassifier(ImageClassifier):
 
     ``neck.loss(feats, data_samples)`` takes what the backbone gives and returns what the head takes
     and a dict of losses, which are added to the head's. Prediction calls the neck as usual. So such
-    a neck works under every head.
+    a neck works under every head. Without such a method it is an ``ImageClassifier``.
     """
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
@@ -21,8 +21,16 @@ class NeckLossClassifier(ImageClassifier):
         Raises:
             ValueError: If both have a loss of the same name.
         """
-        feats = self.extract_feat(inputs, stage='backbone')
-        feats, of_neck = self.neck.loss(feats, data_samples)
+        return self.loss_and_feats(inputs, data_samples)[0]
+
+    def loss_and_feats(
+        self, inputs: Tensor, data_samples: list[DataSample]
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """:meth:`loss`, and what the head took."""
+        if not hasattr(self.neck, 'loss'):
+            feats = self.extract_feat(inputs)
+            return self.head.loss(feats, data_samples), feats
+        feats, of_neck = self.neck.loss(self.extract_feat(inputs, stage='backbone'), data_samples)
         of_head = self.head.loss(feats, data_samples)
         both = of_neck.keys() & of_head.keys()
         if both:
@@ -30,4 +38,4 @@ class NeckLossClassifier(ImageClassifier):
                 f'{", ".join(sorted(both))}: a loss of {type(self.neck).__name__} and of '
                 f'{type(self.head).__name__}: give one of them another name'
             )
-        return {**of_head, **of_neck}
+        return {**of_head, **of_neck}, feats

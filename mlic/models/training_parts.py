@@ -37,6 +37,8 @@ class TrainingParts:
         least_images (int): Without so many in a process's batch it cannot be trained.
         mixes_images (bool): What it gives for an image depends on the other images of the batch, in
             prediction too: logs say so, and it is not exported.
+        not_exported (str): Why a program for another runtime could not promise its scores; '' if
+            it can.
     """
 
     training_only: tuple[str, ...] = ()
@@ -47,6 +49,7 @@ class TrainingParts:
     graph_buffers: tuple[str, ...] = ()
     least_images: int = 1
     mixes_images: bool = False
+    not_exported: str = ''
 
     def restart_row_buffer(self, name: str) -> str:
         """Fill a row buffer whose stored rows are of another batch; says with what, for the log."""
@@ -84,6 +87,25 @@ def mixing_warnings(model: nn.Module) -> list[str]:
         for name, module in parts_of(model)
         if module.mixes_images
     ]
+
+
+def check_exportable(model: nn.Module) -> None:
+    """Refuse a model whose scores another runtime could not promise.
+
+    Raises:
+        ValueError: With the first reason, if there is one.
+    """
+    reasons = [
+        f'{line}, and a program that runs the file decides what a batch is'
+        for line in mixing_warnings(model)
+    ]
+    reasons += [
+        f'{name or "model"} ({type(module).__name__}): {module.not_exported}'
+        for name, module in parts_of(model)
+        if module.not_exported
+    ]
+    if reasons:
+        raise ValueError(f'not exported: {reasons[0]}')
 
 
 def is_training_only(name: str, model: nn.Module) -> bool:

@@ -80,6 +80,9 @@ HEADS = {
     ],
     'ImageContrastHead': [(dict(type='ImageContrastHead', proj_channels=3), POOLED, False)],
     'LabelEmbedHead': [(dict(type='LabelEmbedHead'), EMBEDS, True)],
+    'MCARHead': [
+        (dict(type='MCARHead', loss_weights={'cls': 1.0, 'global': 0.5, 'local': 0.5}), MAP, False)
+    ],
     'MLDecoderHead': [
         (
             dict(
@@ -97,6 +100,7 @@ HEADS = {
     ],
     'MultiLabelClsHead': [(dict(type='MultiLabelClsHead'), (4, 5), True)],
     'MultiLabelLinearClsHead': [(dict(type='MultiLabelLinearClsHead'), POOLED, False)],
+    'R101TFHead': [(dict(type='R101TFHead'), EMBEDS, False)],
     'SADCLHead': [
         (dict(SADCL, loss_sscl=dict(type='SSCLLoss')), EMBEDS, True),
         (dict(SADCL, loss_pscl=dict(type='PSCLLoss', present_only=True)), EMBEDS, True),
@@ -105,7 +109,7 @@ HEADS = {
     'TDRGHead': [(dict(TDRG, attend='batch'), (4, 6, 3, 3), False), (TDRG, (4, 6, 3, 3), False)],
 }
 # what a head takes before those features
-FIRST = {'ADDGCNHead': (4, 5), 'TDRGHead': (4, 2, 4, 4)}
+FIRST = {'ADDGCNHead': (4, 5), 'MCARHead': (4, 2, 6, 2, 2), 'TDRGHead': (4, 2, 4, 4)}
 LABEL_FREE = {'loss_dictionary', 'cosine'}  # DSDL's, of images and vectors alone
 CASES = [pytest.param(*case, id=f'{n}{i}') for n in HEADS for i, case in enumerate(HEADS[n])]
 

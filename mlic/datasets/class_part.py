@@ -1,0 +1,79 @@
+"""A part of the classes of a data set, such as a teacher learns."""
+
+from mmengine.dataset import Compose
+from mmpretrain.registry import DATASETS, TRANSFORMS
+from torch.utils.data import Dataset
+
+from mlic.files import read_text
+from mlic.names import first_names
+
+
+@DATASETS.register_module()
+class ClassPart(Dataset):
+    """Another data set, of some of whose classes nothing is known; images without any stay.
+
+    In a config it takes two keys more than the data set itself: ``dataset=dict(type='ClassPart',
+    of='MultiLabelDataset', part='data/parts/co-0.txt')``, merged into the base's.
+
+    Args:
+        of (str): Type of the data set.
+        part (str): A text file with the name of a class on each line, in their order.
+        pipeline (Sequence): Transforms. Defaults to ().
+        **source: More arguments of the data set.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it names no class, one twice, or one that the data set does not have.
+    """
+
+    def __init__(self, of: str, part: str, pipeline=(), **source) -> None:
+        self.source = DATASETS.build(dict(type=of, pipeline=(), **source))
+        names = [line.strip() for line in read_text(part).splitlines() if line.strip()]
+        theirs = list(self.source.CLASSES or ())
+        strange = [name for name in names if name not in theirs]
+        if strange or not names:
+            raise ValueError(
+                f'{part} names {first_names(strange, 3, repr) or "no class"}, and {of} has '
+                f'{len(theirs)} classes: {first_names(theirs, 3, repr)}'
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f'{part} names {twice!r} twice')
+        self.CLASSES = tuple(names)
+        self.places = {theirs.index(name): place for place, name in enumerate(names)}
+        steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        self.pipeline = Compose(steps)
+
+    @property
+    def metainfo(self) -> dict:
+        """That of the data set, with the classes of the part."""
+        return {**self.source.metainfo, 'classes': self.CLASSES}
+
+    def full_init(self) -> None:
+        """Read its labels."""
+        self.source.full_init()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def get_data_info(self, idx: int) -> dict:
+        """What is known of an image before the pipeline."""
+        return self._restrict(self.source.get_data_info(idx))
+
+    def __getitem__(self, idx: int) -> dict:
+        """The image after the pipeline."""
+        return self.pipeline(self._restrict(self.source[idx]))
+
+    def _restrict(self, info: dict) -> dict:
+        """Number the classes of the part anew, in every list of labels; drop the others."""
+        lists = ('gt_label', 'gt_label_unknown', 'gt_label_difficult')
+        places = self.places
+        found = {
+            key: sorted(places[label] for label in info[key] if label in places)
+            for key in lists
+            if key in info
+        }
+        return {**info, **found}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({len(self.CLASSES)} classes, {self.source})'
