@@ -6,6 +6,8 @@ python tools/docs_site/draw_methods.py
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from mlic.files import write_text
+
 TARGET = Path(__file__).parents[2] / 'docs/images/methods.svg'
 WIDTH, HEIGHT = 1180, 600
 INK, PALE, LINE = '#1f2933', '#5f6c7b', '#9aa5b1'
@@ -183,5 +185,5 @@ def draw() -> str:
 
 
 if __name__ == '__main__':
-    TARGET.write_text(draw(), encoding='utf-8')
+    write_text(TARGET, draw())
     print(TARGET)

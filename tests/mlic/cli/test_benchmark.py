@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mlic.cli.benchmark import measure, models, network
+from mlic.cli import models
+from mlic.cli.benchmark import measure, network
 from projects.sadcl.cli import benchmark as published
 from projects.sadcl.models.contrastive_losses import pscl_loss
 from projects.sadcl.models.sadcl_head import SADCLHead

@@ -508,7 +508,7 @@ def test_images_without_labels_become_a_row_of_zeros():
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_dataset_configs_load_and_agree_with_themselves(path):
     cfg = Config.fromfile(str(path))
-    size = int(path.stem[-3:])
+    size = int(re.search(r'\d{3}(?=_|$)', path.stem)[0])
     train, test = cfg.train_dataloader, cfg.test_dataloader
     assert train.dataset.pipeline == cfg.train_pipeline
     assert cfg.val_dataloader.dataset.pipeline == test.dataset.pipeline == cfg.test_pipeline

@@ -18,11 +18,10 @@ from mlic.apis.export import input_size
 from mlic.apis.folding import merge_adapters
 from mlic.apis.open_run import build_model
 from mlic.cli import arguments
+from mlic.cli.benchmark.measure import Bench
+from mlic.cli.benchmark.network import count_flops
 from mlic.engine.runner.errors import one_line_errors
 from mlic.models.training_parts import for_prediction
-
-from .measure import Bench
-from .network import count_flops
 
 COLUMNS = 'config', 'px', 'backbone', 'all', 'trained', 'GFLOPs', 'matmuls'
 
