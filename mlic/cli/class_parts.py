@@ -1,4 +1,4 @@
-"""Divide the classes of a data set into parts, for teachers of which each knows one.
+"""Divide the classes of a data set into parts, one for each teacher.
 
     python tools/dataset_tools/class_parts.py CONFIG --parts 5 --out data/parts/coco
 
