@@ -59,6 +59,9 @@ class AtomicCheckpointHook(CheckpointHook):
             self.best_ckpt_path = self._here(self.best_ckpt_path)
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[key] = path and self._here(path)
+        if is_resuming(runner):
+            # a best score found before the first save, in a validation that was missed, is saved
+            self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
         # the first launch stands for the run; a clock that was set back changes no order
         before = launches_of(runner.message_hub.runtime_info)
         before = before or ([0.0] if is_resuming(runner) else [])

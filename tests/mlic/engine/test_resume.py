@@ -100,7 +100,7 @@ def test_the_run_under_test_uses_everything_that_draws(straight):
 @pytest.mark.parametrize(
     'workers, persistent, stops',
     [
-        (0, False, [dict(iteration=LENGTH + 2), dict(validation=3)]),
+        (0, False, [dict(iteration=LENGTH + 2), dict(validation=3), dict(validation=EPOCHS)]),
         (2, False, [dict(iteration=2 * LENGTH)]),
         pytest.param(1, True, [dict(validation=2)], marks=pytest.mark.slow),
     ],
