@@ -5,7 +5,7 @@ num_classes = 80
 
 model = dict(
     type='NeckLossClassifier',  # its neck counts the labels
-    # from the stem on, BatchNorm included
+    # trained from the stem on, BatchNorm included
     backbone=dict(
         type='ResNet',
         depth=101,
