@@ -12,3 +12,4 @@ head.update(hidden_channels=256, embed_dims=256)
 model = dict(neck=None, head=dict(_delete_=True, **head))
 slower = dict(custom_keys=dict(backbone=dict(lr_mult=0.2)))  # 1e-4, as in the other configs
 optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=slower)
+tuned_on = dict(config='cpcl_efficientnet-lite0_corel5k160')
