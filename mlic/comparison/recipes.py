@@ -128,6 +128,14 @@ def recipe_text(cfg: Config) -> str:
     return write_literals(values, cfg.filename or 'the config', sort_dicts=True)
 
 
+def entry_of(cfg: Config, key: str) -> object:
+    """An entry by its dotted key, None if there is none."""
+    part: object = cfg.to_dict()
+    for name in key.split('.'):
+        part = part.get(name) if isinstance(part, dict) else None
+    return part
+
+
 def _build_without_pipeline(dataset_cfg: Config):
     """A data set for its labels alone."""
     return DATASETS.build({**dataset_cfg, 'pipeline': []})
