@@ -20,7 +20,7 @@ from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
-from mlic.comparison.recipes import hold_out, load_recipe, replace_data
+from mlic.comparison.recipes import classes_by_images, hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tables import (
     draw_class_differences,
@@ -98,6 +98,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
     parser.add_argument(
+        '--by-images',
+        nargs='+',
+        type=int,
+        default=[],
+        metavar='N',
+        help='also a table for classes with less than N training images each, with N or more, …',
+    )
+    parser.add_argument(
         '--sweep', metavar='WORD', help="draw mAP over the number after this word in configs' names"
     )
     parser.add_argument(
@@ -118,6 +126,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--tune holds out training images of its own: leave --train-part out')
     if args.sweep is not None and not any(split_name(name, args.sweep) for name in names):
         parser.error(f'--sweep {args.sweep}: no config has this and a number in its name')
+    if args.by_images and (
+        args.classes or args.by_images != sorted({*args.by_images}) or args.by_images[0] < 1
+    ):
+        parser.error('--by-images takes rising numbers from 1, and no --classes')
     words = [variation.word for variation in args.vary]
     if len(set(words)) < len(words):
         parser.error(f'--vary: one word twice: {", ".join(sorted(words))}')
@@ -169,6 +181,7 @@ def compare(args: argparse.Namespace) -> int:
     configs = list(recipes)
     recipes, against, places = vary(recipes, args.vary)
     rates = {name: own_rate(name, cfg, args.set) for name, cfg in recipes.items()}
+    groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
     slots, failed = device_slots(args.jobs), {}
     if args.tune:
         tuned, failed = tune(recipes, args, slots)
@@ -188,11 +201,15 @@ def compare(args: argparse.Namespace) -> int:
         if not args.vary and done[0].name != configs[0]:
             print(f'no run of {args.configs[0]} is done: compared with {done[0].name}')
         pairs = against if args.vary else None
-        summaries, names = summarise(done, args.protocols, classes, args.resamples, pairs)
-        for summary in summaries:
-            summary.rate = rates[summary.name]
-        write_tables(summaries, names, args.out)
-        print((args.out / 'table.md').read_text(encoding='utf-8'))
+        for title, group in {**groups, '': classes}.items():
+            folder = args.out / f'images_{title}' if title else args.out
+            summaries, names = summarise(done, args.protocols, group, args.resamples, pairs)
+            for summary in summaries:
+                summary.rate = rates[summary.name]
+            write_tables(summaries, names, folder)
+            if title:
+                print(f'{len(names)} classes with {title} training images ({folder}):')
+            print((folder / 'table.md').read_text(encoding='utf-8'))
         if any(summary.against for summary in summaries):
             draw_class_differences(summaries, names, args.out / 'per_class.png')
             print(f'of each class: {args.out / "per_class.png"}')

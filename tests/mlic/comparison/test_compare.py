@@ -100,6 +100,19 @@ def test_paired_interval_is_that_of_the_mean_difference_over_seeds():
     np.testing.assert_allclose(interval, np.quantile(differences.mean(axis=0), [0.025, 0.975]))
 
 
+def test_resamples_without_a_positive_are_left_out_of_an_interval(recwarn):
+    pred, target = random_scores()
+    target[:, 1:] = False
+    target[:, 0] = np.arange(len(target)) == 3
+    weights = bootstrap_weights(len(target), 50)
+    values = mean_ap(pred, target, weights)
+    drawn = weights[3] > 0
+    assert 0 < drawn.sum() < 50 and np.array_equal(np.isfinite(values), drawn)
+    expected = paired_interval([values[drawn]], [np.zeros(drawn.sum())])
+    assert paired_interval([values], [np.zeros(50)]) == expected
+    assert not recwarn.list
+
+
 def test_bootstrap_is_faster_than_resampling():
     """A ratio within one process, so that a busy machine does not matter."""
     pred, target = random_scores(400, 30)
@@ -855,6 +868,38 @@ def test_a_run_draws_its_training_set_by_its_seed_and_features_are_those_of_all(
     assert len(parts) > 1
     plain = Run.of('linear', 1, linear_recipe(tmp_path, photos), tmp_path, 'last')
     assert 'draw_seed' not in plain.text
+
+
+def test_classes_by_number_of_images_have_a_table_each(monkeypatch, many, capsys):
+    for split in ('train', 'test'):
+        content = json.loads((many / f'{split}.json').read_text())
+        content['data_list'][1]['gt_label'] = [0, 1, 2, 3]
+        if split == 'train':  # 'dark' has one image to train on
+            for item in (content['data_list'][0], *content['data_list'][2:]):
+                item['gt_label'] = [label for label in item['gt_label'] if label != 3]
+        (many / f'{split}.json').write_text(json.dumps(content))
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer(3e-2))
+    data, out = many / 'data.py', many / 'out'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, name, many)) for name in ('linear', 'linear_late')]
+    command = [*configs, '--data', str(data), '--out', str(out)]
+    main([*command, '--by-images', '2', '1000', '2000'])
+    assert '1 classes with 0-1 training images' in capsys.readouterr().out
+    found = {
+        path.parent.name: json.loads(path.read_text())[0] for path in out.rglob('results.json')
+    }
+    assert set(found) == {'out', 'images_0-1', 'images_2-999'}
+    assert list(found['out']['class_ap']) == list(CLASSES)
+    assert list(found['images_2-999']['class_ap']) == list(CLASSES[:3])
+    for name in ('images_0-1', 'images_2-999'):
+        class_ap = found[name]['class_ap']
+        assert class_ap.items() <= found['out']['class_ap'].items()
+        mean = np.mean(list(class_ap.values()))
+        assert found[name]['metrics']['standard/mAP'][0] == pytest.approx(mean, abs=1e-3)
+    for wrong in (['5', '2'], ['0'], ['2', '2']):
+        with pytest.raises(SystemExit):
+            main([*command, '--by-images', *wrong])
+        assert '--by-images takes rising numbers from 1' in capsys.readouterr().err
 
 
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):
