@@ -46,10 +46,14 @@ def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
     if not configs:
         raise ValueError(f'no two runs to compare over {", ".join(panels)}')
     width = LEFT + len(panels) * (SIDE + GAP)
-    figure = page.new_page(width + LEGEND_WIDTH, BOTTOM + HEIGHT + TOP)
-    shift, first = common_start(configs), None
+    legend = LEGEND_WIDTH if len(configs) > 1 else 0  # one config is in the title
+    figure = page.new_page(width + legend, BOTTOM + HEIGHT + TOP)
+    shift = common_start(configs)
     for column, (word, gains) in enumerate(panels.items()):
         axes = page.add_axes(figure, LEFT + column * (SIDE + GAP), BOTTOM, SIDE, HEIGHT)
+        if column:
+            axes.sharey(figure.axes[0])
+            axes.tick_params(labelleft=False)
         numbers = {gain.number: gain.base for gain in gains}
         places = {number: place for place, number in enumerate(numbers)}
         axes.axhline(0, color=page.PLAIN_COLOUR, linewidth=0.8)
@@ -72,12 +76,11 @@ def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
         axes.grid(axis='y', color='#e3e7eb', linewidth=0.6)
         axes.tick_params(**page.TICKS)
         axes.spines[['top', 'right']].set_visible(False)
-        if first is None:
-            first = axes
-            axes.set_title('gain of mAP, in points', loc='left', pad=5, **page.TEXT)
-        else:
-            axes.sharey(first)
-            axes.tick_params(labelleft=False)
-    axes.legend(**page.LEGEND, bbox_to_anchor=(1.02, 1), fontsize=page.FONT_SIZE)
-    page.trim_right(figure, axes)
+    title = 'gain of mAP in points; below each value the mAP of what is compared with'
+    if len(configs) == 1:
+        title = page.fit_text(f'{configs[0]}: {title}', width - LEFT)
+    figure.axes[0].set_title(title, loc='left', pad=8, **page.TEXT)
+    if len(configs) > 1:
+        axes.legend(**page.LEGEND, bbox_to_anchor=(1.02, 1), fontsize=page.FONT_SIZE)
+        page.trim_right(figure, axes)
     return figure

@@ -611,9 +611,22 @@ def test_gains_have_a_panel_for_each_thing_and_a_line_for_each_config():
     assert images.get_ylim() == batch.get_ylim()
 
 
+def test_the_interval_of_every_panel_is_in_sight_and_one_config_is_named_above():
+    panels = {
+        word: [Gain('m_a', 1.0, [end / 2], (-end, end), 50.0)]
+        for word, end in (('images', 1.0), ('batch', 7.0))
+    }
+    figure = draw_gains(panels)
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low < -7 and high > 7 and axes.get_legend() is None
+    assert figure.axes[0].get_title(loc='left').startswith('m_a: gain of mAP')
+
+
 def test_many_gains_stay_on_their_page_and_apart():
     panels = {f'{"long " * 20}{i}': gained()['images'] for i in range(4)}
     figure = draw_gains(panels)
+    figure.axes[0].set_title('', loc='left')  # it may stand above them all
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
