@@ -20,9 +20,10 @@ BEFORE = json.loads((ROOT / 'tests' / 'interface.json').read_text())
 NEW_NAMES = {
     'DATASETS': {
         'ClassPart',
+        'DegradedData',
         'HideLabels',
         'MultiLabelDataset',
-    },  # the second is mmpretrain's, checked
+    },  # the last is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',
@@ -74,7 +75,7 @@ NEW_TOOLS = {
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {
-    'compare.py': {'--sweep', '--tune'},
+    'compare.py': {'--by-images', '--sweep', '--tune', '--vary'},
     'compute_prototypes.py': {'--precision'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {

@@ -4,8 +4,10 @@ Trains and tests each config with each seed, and writes to DIR a table (table.md
 mean, standard deviation over seeds and the paired bootstrap interval (over test images) of the
 mAP difference to the first config, all numbers (results.json) and the difference of each class
 (per_class.png); with --sweep WORD, mAP over the number after that word in the configs' names
-(sweep.png). With --tune, each config's learning rate is chosen first, on training images that
-are held out. Started again, it resumes: what is done is not done again.
+(sweep.png). With --vary, each config is also run with other values of some entries; each other
+config is compared with the first one at the same value, and its gain is drawn (gains.png). With
+--tune, each config's learning rate is chosen first, on training images that are held out. Started
+again, it resumes: what is done is not done again.
 """
 
 import argparse
@@ -18,20 +20,36 @@ from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
-from mlic.comparison.recipes import hold_out, load_recipe, replace_data
+from mlic.comparison.recipes import classes_by_images, hold_out, load_recipe, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tables import (
     draw_class_differences,
     draw_over_number,
+    draw_varied,
     summarise,
     write_tables,
 )
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
+from mlic.comparison.variants import Variation, vary
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.visualization.sweep import split_name
+
+
+class AppendVariation(DictAction):
+    """Keeps a ``Variation`` for each time the option is given."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        word, *entries = values
+        found = argparse.Namespace()
+        super().__call__(parser, found, entries, option_string)
+        try:
+            variation = Variation(word, getattr(found, self.dest))
+        except ValueError as error:
+            parser.error(str(error))
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), variation])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -80,7 +98,24 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
     parser.add_argument(
+        '--by-images',
+        nargs='+',
+        type=int,
+        default=[],
+        metavar='N',
+        help='also a table for classes with less than N training images each, with N or more, …',
+    )
+    parser.add_argument(
         '--sweep', metavar='WORD', help="draw mAP over the number after this word in configs' names"
+    )
+    parser.add_argument(
+        '--vary',
+        nargs='+',
+        action=AppendVariation,
+        default=[],
+        metavar=('WORD', 'KEY=VALUE,VALUE,…'),
+        help='also run each config with each of these values, compare at equal ones, and draw the '
+        "differences; of several keys, the first one's values are drawn; can be repeated",
     )
     parser.add_argument('--resamples', type=int, default=1000, help='of the bootstrap (1000)')
     args = parser.parse_args(argv)
@@ -91,6 +126,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--tune holds out training images of its own: leave --train-part out')
     if args.sweep is not None and not any(split_name(name, args.sweep) for name in names):
         parser.error(f'--sweep {args.sweep}: no config has this and a number in its name')
+    if args.by_images and (
+        args.classes or args.by_images != sorted({*args.by_images}) or args.by_images[0] < 1
+    ):
+        parser.error('--by-images takes rising numbers from 1, and no --classes')
+    words = [variation.word for variation in args.vary]
+    if len(set(words)) < len(words):
+        parser.error(f'--vary: one word twice: {", ".join(sorted(words))}')
     if 'standard' not in args.protocols:
         args.protocols.insert(0, 'standard')
     return args
@@ -136,7 +178,10 @@ def compare(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     classes = read_class_file(args.classes) if args.classes else None
     recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
+    configs = list(recipes)
+    recipes, against, places = vary(recipes, args.vary)
     rates = {name: own_rate(name, cfg, args.set) for name, cfg in recipes.items()}
+    groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
     slots, failed = device_slots(args.jobs), {}
     if args.tune:
         tuned, failed = tune(recipes, args, slots)
@@ -153,16 +198,24 @@ def compare(args: argparse.Namespace) -> int:
     failed |= run_all(runs, slots)
     done = [run for name in recipes for run in runs if run.name == name and run.is_done()]
     if done:
-        if done[0].name != Path(args.configs[0]).stem:
+        if not args.vary and done[0].name != configs[0]:
             print(f'no run of {args.configs[0]} is done: compared with {done[0].name}')
-        summaries, names = summarise(done, args.protocols, classes, args.resamples)
-        for summary in summaries:
-            summary.rate = rates[summary.name]
-        write_tables(summaries, names, args.out)
-        print((args.out / 'table.md').read_text(encoding='utf-8'))
-        if len(summaries) > 1:
+        pairs = against if args.vary else None
+        for title, group in {**groups, '': classes}.items():
+            folder = args.out / f'images_{title}' if title else args.out
+            summaries, names = summarise(done, args.protocols, group, args.resamples, pairs)
+            for summary in summaries:
+                summary.rate = rates[summary.name]
+            write_tables(summaries, names, folder)
+            if title:
+                print(f'{len(names)} classes with {title} training images ({folder}):')
+            print((folder / 'table.md').read_text(encoding='utf-8'))
+        if any(summary.against for summary in summaries):
             draw_class_differences(summaries, names, args.out / 'per_class.png')
             print(f'of each class: {args.out / "per_class.png"}')
+            if args.vary:
+                draw_varied(summaries, configs, places, args.out / 'gains.png')
+                print(f'gains: {args.out / "gains.png"}')
         if args.sweep is not None:
             draw_over_number(summaries, args.sweep, args.out / 'sweep.png')
             print(f'over {args.sweep}: {args.out / "sweep.png"}')

@@ -65,7 +65,7 @@ def mean_ap(
         ignore (np.ndarray, optional): (N, C) bool, entries to leave out. Defaults to None.
 
     Returns:
-        np.ndarray: (R,) fractions.
+        np.ndarray: (R,) fractions, NaN where no class has a positive.
     """
     parts = []
     for start in range(0, weights.shape[1], RESAMPLES_AT_ONCE):
@@ -80,7 +80,9 @@ def mean_ap(
                 )
                 ap[hidden & ~negative] = np.nan
             aps.append(ap)
-        parts.append(np.nanmean(aps, axis=0))
+        known = np.isfinite(aps)
+        mean = np.nansum(aps, axis=0) / np.maximum(known.sum(axis=0), 1)
+        parts.append(np.where(known.any(axis=0), mean, np.nan))
     return np.concatenate(parts)
 
 
@@ -96,8 +98,9 @@ def paired_interval(
 
     Returns:
         tuple[float, float]: Lower and upper end. The seeds are taken as they are: the interval
-        says what other test images would change, not what other seeds would.
+        says what other test images would change, not what other seeds would. Resamples with a NaN
+        are left out.
     """
     difference = np.mean([v - o for v, o in zip(values, others)], axis=0)  # (R,)
-    low, high = np.quantile(difference, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(difference, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -60,11 +60,13 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor})
     if torch.cuda.is_available():
         backbone, preprocess = backbone.cuda(), preprocess.cuda()
-    datasets = [
-        DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': test_pipeline})
-        for split in ('train', 'val', 'test')
-        if cfg[f'{split}_dataloader'] is not None
-    ]
+    datasets = []
+    for split in ('train', 'val', 'test'):
+        if cfg[f'{split}_dataloader'] is not None:
+            source = {**cfg[f'{split}_dataloader'].dataset, 'pipeline': test_pipeline}
+            if 'draw_seed' in source:  # runs of other seeds draw other images
+                source['images'] = 1.0
+            datasets.append(DATASETS.build(source))
     inputs = preprocess(default_collate([datasets[0][0], datasets[0][1]]))['inputs']
     backbone.eval()  # mmpretrain's returns nothing
     with torch.no_grad():

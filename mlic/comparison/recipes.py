@@ -1,6 +1,7 @@
 """A config as it is run: with other data, other settings, or a part of the training set."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 from mmengine.config import Config
@@ -118,6 +119,29 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
     dataset_cfg.indices = kept
 
 
+def classes_by_images(cfg: Config, bounds: list[int]) -> dict[str, list[str]]:
+    """The classes in groups by their number of training images.
+
+    Args:
+        cfg (Config): Of a run.
+        bounds (list[int]): Where a group begins, rising: [20, 100] makes three.
+
+    Returns:
+        dict[str, list[str]]: By what to call it, '0-19', '20-99' and '100-or-more'; a group
+        without a class is left out.
+    """
+    dataset = _build_without_pipeline(cfg.train_dataloader.dataset)
+    labels = [x for i in range(len(dataset)) for x in dataset.get_data_info(i)['gt_label']]
+    names = dataset.metainfo['classes']
+    counts = np.bincount(labels, minlength=len(names))
+    groups = {}
+    for low, high in pairwise([0, *bounds, np.inf]):
+        group = [name for name, count in zip(names, counts) if low <= count < high]
+        if group:
+            groups[f'{low}-{high - 1}' if high < np.inf else f'{low}-or-more'] = group
+    return groups
+
+
 def recipe_text(cfg: Config) -> str:
     """A config file with all entries of ``cfg``; equal configs have equal texts.
 
@@ -126,6 +150,14 @@ def recipe_text(cfg: Config) -> str:
     """
     values = dict(sorted(cfg.to_dict().items()))
     return write_literals(values, cfg.filename or 'the config', sort_dicts=True)
+
+
+def entry_of(cfg: Config, key: str) -> object:
+    """An entry by its dotted key, None if there is none."""
+    part: object = cfg.to_dict()
+    for name in key.split('.'):
+        part = part.get(name) if isinstance(part, dict) else None
+    return part
 
 
 def _build_without_pipeline(dataset_cfg: Config):

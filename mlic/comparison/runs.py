@@ -53,10 +53,15 @@ class Run:
 
     @classmethod
     def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> 'Run':
-        """The run of a config; its folder's name has config, seed and a hash of all settings."""
+        """The run of a config; its folder's name has config, seed and a hash of all settings.
+
+        What a training set draws (``draw_seed``) is drawn by the run's seed.
+        """
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):
             cfg.load_from = cfg.load_from.format(seed=seed)
+        if 'draw_seed' in cfg.train_dataloader.dataset:
+            cfg.train_dataloader.dataset.draw_seed = seed
         text = recipe_text(cfg)
         key = hashlib.sha256(f'{text}{checkpoint}'.encode()).hexdigest()[:8]
         return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint)

@@ -11,6 +11,7 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.files import write_csv, write_json, write_picture, write_text
 from mlic.visualization.comparison import draw_comparison
+from mlic.visualization.gains import Gain, draw_gains
 from mlic.visualization.page import picture_of, stack_pages
 from mlic.visualization.sweep import Result, draw_sweep
 
@@ -33,7 +34,8 @@ class Summary:
         minutes (float): Training time of a run, mean; of its last start if it was interrupted.
         commits (list[str]): Of the code.
         support (list[int]): Positives of each class.
-        difference (float | None): Of mAP (plain) to the first config, over the seeds of both.
+        against (str | None): The config that it is compared with.
+        difference (float | None): Of mAP (plain) to that one, over the seeds of both.
         interval (tuple | None): Its 95 % bootstrap interval over test images.
         paired (int): Number of seeds in the difference.
         rate (Rate | None): Of learning.
@@ -46,6 +48,7 @@ class Summary:
     minutes: float
     commits: list
     support: list
+    against: str | None = None
     difference: float | None = None
     interval: tuple | None = None
     paired: int = 0
@@ -57,6 +60,7 @@ def summarise(
     protocols: Sequence[str] = ('standard',),
     classes: Sequence[str] | None = None,
     num_resamples: int = 1000,
+    against: dict[str, str] | None = None,
 ) -> tuple[list, list]:
     """Summaries in the order of the runs' names, and the names of the evaluated classes.
 
@@ -65,6 +69,8 @@ def summarise(
         protocols (Sequence[str]): Of ``MLICMetric``.
         classes (Sequence[str], optional): Evaluate these only. Defaults to None: all.
         num_resamples (int): Of the bootstrap. Defaults to 1000.
+        against (dict[str, str], optional): With which config each is compared. Defaults to None:
+            all others with the first.
 
     Raises:
         ValueError: If the runs were tested on different images or classes.
@@ -102,34 +108,42 @@ def summarise(
     for summary in summaries.values():
         summary.class_ap = np.mean(summary.class_ap, axis=0)
         summary.minutes /= len(summary.seeds)
-    _compare_with_first(list(summaries.values()), samples, num_resamples)
+    first = next(iter(summaries))
+    others = dict.fromkeys([name for name in summaries if name != first], first)
+    _compare(summaries, samples, others if against is None else against)
     return list(summaries.values()), reference[2]
 
 
-def _compare_with_first(summaries: list, samples: dict, num_resamples: int) -> None:
+def _compare(summaries: dict[str, Summary], samples: dict, against: dict[str, str]) -> None:
     """Fill in the differences."""
-    first = summaries[0]
-    for summary in summaries[1:]:
-        shared = [seed for seed in summary.seeds if seed in first.seeds]
+    for name, other in against.items():
+        if name not in summaries or other not in summaries:
+            continue
+        summary, base = summaries[name], summaries[other]
+        shared = [seed for seed in summary.seeds if seed in base.seeds]
         if not shared:
             continue
-        mine, theirs = (
-            [s.metrics['standard/mAP'][s.seeds.index(seed)] for seed in shared]
-            for s in (summary, first)
-        )
-        summary.difference = float(np.mean(mine) - np.mean(theirs))
+        summary.against = other
+        summary.difference = float(np.mean(seed_differences(summary, base)))
         summary.paired = len(shared)
         summary.interval = paired_interval(
-            [samples[summary.name, seed] for seed in shared],
-            [samples[first.name, seed] for seed in shared],
+            [samples[name, seed] for seed in shared], [samples[other, seed] for seed in shared]
         )
+
+
+def seed_differences(summary: Summary, base: Summary) -> list[float]:
+    """The difference of mAP (plain) of each seed that both have."""
+    mine, theirs = (dict(zip(s.seeds, s.metrics['standard/mAP'])) for s in (summary, base))
+    return [mine[seed] - theirs[seed] for seed in mine if seed in theirs]
 
 
 def table_rows(summaries: Sequence[Summary]) -> list:
     """A header and a row for each config, as text."""
     keys = [k for k in summaries[0].metrics if k.split('/')[1] in METRICS]
-    first = summaries[0].name
-    header = ['config', 'learning rate', 'seeds', *keys, f'mAP − {first}', '95 % interval']
+    bases = list(dict.fromkeys(summary.against for summary in summaries if summary.against))
+    one = bases[0] if bases else summaries[0].name
+    minus = [f'mAP − {one}'] if len(bases) < 2 else ['difference of mAP', 'to']
+    header = ['config', 'learning rate', 'seeds', *keys, *minus, '95 % interval']
     header += ['minutes', 'commit']
     rows = [header]
     for summary in summaries:
@@ -141,7 +155,8 @@ def table_rows(summaries: Sequence[Summary]) -> list:
                 difference += f' ({summary.paired} seeds)'
         values = [_mean_and_deviation(summary.metrics[key]) for key in keys]
         start = [summary.name, str(summary.rate or '–'), str(len(summary.seeds)), *values]
-        start += [difference, interval]
+        other = [summary.against or '–'] if len(bases) > 1 else []
+        start += [difference, *other, interval]
         rows.append([*start, f'{summary.minutes:.1f}', ' '.join(summary.commits)])
     return rows
 
@@ -173,10 +188,11 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
 
 
 def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:
-    """Draw each class's AP difference to the first config; a picture for each other, stacked."""
-    first, *others = summaries
+    """Draw each class's AP difference to what a config is compared with; pictures, stacked."""
+    by_name = {summary.name: summary for summary in summaries}
     pages = []
-    for other in others:
+    for other in (summary for summary in summaries if summary.against):
+        first = by_name[other.against]
         runs = first.name, other.name
         figure = draw_comparison(first.class_ap, other.class_ap, first.support, names, runs)
         pages.append(picture_of(figure))
@@ -190,3 +206,32 @@ def draw_over_number(summaries: Sequence[Summary], word: str, path: Path) -> Non
         for one in summaries
     ]
     write_picture(path, draw_sweep(results, word))
+
+
+def draw_varied(
+    summaries: Sequence[Summary],
+    configs: Sequence[str],
+    places: dict[str, dict[float, str]],
+    path: Path,
+) -> None:
+    """Draw what each config gains at each value of what is varied.
+
+    Args:
+        summaries (Sequence[Summary]): Of :func:`summarise`, with ``against`` of :func:`vary`.
+        configs (Sequence[str]): The names without what is varied, the first is compared with.
+        places (dict): Of :func:`vary`.
+        path (Path): Of the picture.
+    """
+    by_name = {summary.name: summary for summary in summaries}
+    panels = {}
+    for word, endings in places.items():
+        gains = panels[word] = []
+        for number, ending in endings.items():
+            for config in configs[1:] or configs:
+                summary = by_name.get(config + ending)
+                base = summary and by_name.get(summary.against)
+                if base:
+                    seeds = seed_differences(summary, base)
+                    mean = float(np.mean(base.metrics['standard/mAP']))
+                    gains.append(Gain(config, number, seeds, summary.interval, mean))
+    write_picture(path, draw_gains(panels))

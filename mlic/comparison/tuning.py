@@ -13,7 +13,7 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 
 from . import LEAST_TO_TUNE
-from .recipes import hold_out
+from .recipes import entry_of, hold_out
 from .runs import Run, run_all
 
 # of the config's own rate: three are tried, then more while the best is the first or the last
@@ -59,9 +59,9 @@ def own_rate(name: str, cfg: Config, options: dict) -> Rate:
     chosen = (
         tuned_on['config'] == name
         and options.keys() <= entries.keys()
-        and all(_entry(cfg, key) == value for key, value in entries.items())
+        and all(entry_of(cfg, key) == value for key, value in entries.items())
     )
-    return Rate(_entry(cfg, 'optim_wrapper.optimizer.lr'), CHOSEN if chosen else NOT_TUNED)
+    return Rate(entry_of(cfg, 'optim_wrapper.optimizer.lr'), CHOSEN if chosen else NOT_TUNED)
 
 
 def held_out(name: str, cfg: Config) -> Config:
@@ -70,7 +70,7 @@ def held_out(name: str, cfg: Config) -> Config:
     Raises:
         ValueError: If the rate is not ``optim_wrapper.optimizer.lr``, or the images are too few.
     """
-    rate = _entry(cfg, 'optim_wrapper.optimizer.lr')
+    rate = entry_of(cfg, 'optim_wrapper.optimizer.lr')
     if type(rate) not in (int, float) or rate <= 0:
         raise ValueError(f'--tune: {name} has no optim_wrapper.optimizer.lr above 0, but {rate}')
     schedules = cfg.get('param_scheduler') or []
@@ -172,11 +172,3 @@ def _score(run: Run) -> float:
     target, ignore = apply_difficult_rule(block, 'ignore')
     score = MLICMetric.calculate(block.pred, target, 'standard', ignore=ignore)
     return score['mAP'] if math.isfinite(score['mAP']) else -math.inf
-
-
-def _entry(cfg: Config, key: str) -> object:
-    """An entry by its dotted key, None if there is none."""
-    part: object = cfg.to_dict()
-    for name in key.split('.'):
-        part = part.get(name) if isinstance(part, dict) else None
-    return part

@@ -3,6 +3,7 @@
 from . import transforms
 from .class_part import ClassPart
 from .coco import COCOMultiLabel
+from .degraded_data import DegradedData
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
 from .hide_labels import HideLabels
@@ -15,6 +16,7 @@ from .voc import VOCMultiLabel
 __all__ = [
     'COCOMultiLabel',
     'ClassPart',
+    'DegradedData',
     'DigitScenes',
     'FeatureCache',
     'HideLabels',

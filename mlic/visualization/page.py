@@ -73,14 +73,15 @@ def fit_text(
 
 
 def trim_right(figure: 'Figure', axes: 'Axes') -> None:
-    """Make the page as wide as the axes and the legend to their right need; heights stay."""
+    """Make the page as wide as the axes and the legend to their right need; all else stays."""
     renderer = figure.canvas.get_renderer()
     ends = [axes.get_window_extent(renderer).x1, axes.get_legend().get_window_extent(renderer).x1]
     old, height = figure.get_size_inches()
     width = max(ends) / DPI + MARGIN
-    box = axes.get_position()
     figure.set_size_inches(width, height)
-    axes.set_position((box.x0 * old / width, box.y0, box.width * old / width, box.height))
+    for one in figure.axes:
+        box = one.get_position()
+        one.set_position((box.x0 * old / width, box.y0, box.width * old / width, box.height))
 
 
 def picture_of(figure: 'Figure') -> Image.Image:

@@ -64,7 +64,7 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
     width = (numbers[-1] - numbers[0] or 1) * APART
     figure = page.new_page(LEFT + SIDE + LEGEND_WIDTH, BOTTOM + HEIGHT + TOP)
     axes = page.add_axes(figure, LEFT, BOTTOM, SIDE, HEIGHT)
-    shift = _common_start([*lines, *(result.name for result in across)])
+    shift = common_start([*lines, *(result.name for result in across)])
     for row, result in enumerate(across):
         dashes = (0, (6 - row % 4, 3))
         label = page.fit_text(result.name, LEGEND_WIDTH - 0.7)
@@ -99,7 +99,7 @@ def _mean(result: Result) -> float:
     return sum(result.scores) / len(result.scores)
 
 
-def _common_start(names: Sequence[str]) -> int:
+def common_start(names: Sequence[str]) -> int:
     """How many characters all names share, up to the end of a part between '_'; 0 of one."""
     if len(names) == 1:
         return 0

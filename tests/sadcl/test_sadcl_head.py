@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
@@ -16,7 +17,7 @@ from mlic.models.layers.group_linear import GroupLinear
 from mlic.models.losses.asymmetric_loss import StopGradAsymmetricLoss
 from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss
 from tests import reference
-from tests.helpers import recorded
+from tests.helpers import ROOT, recorded
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64, sums of at most some hundred terms
 TARGET = torch.tensor(
@@ -464,3 +465,33 @@ def test_topk_prediction(topk):
 def test_group_linear_computes_in_at_least_float32(embeds, weights, expected):
     fc = GroupLinear(3, 8).to(weights)
     assert fc(torch.randn(2, 3, 8, dtype=embeds)).dtype == expected
+
+
+def test_losses_of_weight_zero_train_what_sarl_trains_and_nothing_else():
+    off = dict(loss_sscl=dict(type='SSCLLoss', loss_weight=0.0))
+    off |= dict(loss_pscl=dict(type='PSCLLoss', loss_weight=0.0))
+    control, sarl = make_head(**off), make_head(loss_sscl=None, loss_pscl=None)
+    sarl.load_state_dict(control.state_dict(), strict=False)
+    gradients = []
+    for head in (control, sarl):
+        feats, samples = make_batch()
+        sum(head.loss(feats, samples).values()).backward()
+        shared = dict(sarl.named_parameters())
+        own = {name: p.grad for name, p in head.named_parameters() if name in shared}
+        gradients.append({'embeds': feats[0].grad, **own})
+    assert_close(*gradients, rtol=0, atol=0)
+    assert not any(p.grad.any() for p in control.projector.parameters())
+    assert not control.prototypes.grad.any()
+
+
+def test_the_control_of_two_stages_differs_by_two_weights_alone():
+    name = ROOT / 'configs/sadcl/sadcl_efficientnet-lite0_corel5k160_two-stage.py'
+    ours, control = (
+        Config.fromfile(path).to_dict() for path in (name, f'{name.with_suffix("")}-control.py')
+    )
+    assert ours != control
+    for loss in ('loss_sscl', 'loss_pscl'):
+        assert ours['model']['head'][loss]['loss_weight'] == 1.0
+        assert control['model']['head'][loss].pop('loss_weight') == 0.0
+        del ours['model']['head'][loss]['loss_weight']
+    assert ours == control

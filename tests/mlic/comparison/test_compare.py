@@ -26,12 +26,14 @@ from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.recipes import hold_out, load_recipe, recipe_text, replace_data
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
+from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from tests.helpers import ROOT, locked_elsewhere
 
 CLASSES = ('red', 'green', 'blue', 'dark')
+RATE = 'optim_wrapper.optimizer.lr'
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,19 @@ def test_paired_interval_is_that_of_the_mean_difference_over_seeds():
     differences = rng.normal(size=(2, 1000))
     interval = paired_interval(list(noise + differences), list(noise))
     np.testing.assert_allclose(interval, np.quantile(differences.mean(axis=0), [0.025, 0.975]))
+
+
+def test_resamples_without_a_positive_are_left_out_of_an_interval(recwarn):
+    pred, target = random_scores()
+    target[:, 1:] = False
+    target[:, 0] = np.arange(len(target)) == 3
+    weights = bootstrap_weights(len(target), 50)
+    values = mean_ap(pred, target, weights)
+    drawn = weights[3] > 0
+    assert 0 < drawn.sum() < 50 and np.array_equal(np.isfinite(values), drawn)
+    expected = paired_interval([values[drawn]], [np.zeros(drawn.sum())])
+    assert paired_interval([values], [np.zeros(50)]) == expected
+    assert not recwarn.list
 
 
 def test_bootstrap_is_faster_than_resampling():
@@ -779,6 +794,138 @@ def test_a_sweep_is_drawn_over_the_number_in_the_names(monkeypatch, many, capsys
     with pytest.raises(SystemExit):
         main([*command, 'share'])
     assert '--sweep share: no config has this and a number' in capsys.readouterr().err
+
+
+def test_each_config_is_compared_with_the_first_at_the_same_value(monkeypatch, many):
+    trainer = Trainer(3e-2)
+    monkeypatch.setattr('mlic.cli.compare.run_all', trainer)
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, name, many)) for name in ('linear', 'linear_late')]
+    command = [*configs, '--data', str(data), '--out', str(many / 'out'), '--vary', 'rate']
+    main([*command, 'optim_wrapper.optimizer.lr=0.1,0.01,1', 'train_cfg.max_epochs=3,4,5'])
+    results = json.loads((many / 'out' / 'results.json').read_text())
+    found = {result['name']: result for result in results}
+    endings = ['', '_rate0.1', '_rate1']  # 0.01 is their own
+    assert set(found) == {name + ending for name in ('linear', 'linear_late') for ending in endings}
+    for ending in endings:
+        ours, theirs = found['linear_late' + ending], found['linear' + ending]
+        assert ours['against'] == theirs['name'] and ours['difference'] == 0.0
+        assert theirs['against'] == ('linear' if ending else None)
+    values = {name: result['metrics']['standard/mAP'][0] for name, result in found.items()}
+    assert values['linear'] != values['linear_rate1']
+    assert found['linear_rate1']['difference'] == values['linear_rate1'] - values['linear']
+    table = (many / 'out' / 'table.csv').read_text().splitlines()
+    assert 'difference of mAP,to,95 % interval' in table[0]
+    assert cv2.imread(str(many / 'out' / 'gains.png')) is not None
+    assert len(trainer.runs) == 6
+
+
+def test_a_config_alone_is_compared_with_itself_as_it_is(monkeypatch, many):
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer(3e-2))
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    command = [str(write_config(many, 'linear', many)), '--data', str(data)]
+    for out, entry in (('one', '0.1'), ('several', '0.1,1')):
+        main([*command, '--out', str(many / out), '--vary', 'rate', f'{RATE}={entry}'])
+        results = json.loads((many / out / 'results.json').read_text())
+        expected = [None, *['linear'] * (len(results) - 1)]
+        assert [result['against'] for result in results] == expected
+        assert 'mAP − linear' in (many / out / 'table.md').read_text()
+
+
+def test_a_variation_keeps_all_other_entries(tmp_path, photos):
+    recipes = {'a': linear_recipe(tmp_path, photos)}
+    recipes['a'].param_scheduler = [dict(type='ConstantLR', end=3)]
+    before = recipe_text(recipes['a'])
+    entries = {RATE: [0.5], 'param_scheduler.0.end': [7]}
+    every, against, places = vary(recipes, [Variation('rate', entries)])
+    assert recipe_text(every['a']) == before
+    changed = every['a_rate0.5']
+    assert changed.optim_wrapper.optimizer.lr == 0.5 and changed.param_scheduler[0]['end'] == 7
+    changed.merge_from_dict({RATE: recipes['a'].optim_wrapper.optimizer.lr})
+    changed.merge_from_dict({'param_scheduler.0.end': 3})
+    assert recipe_text(changed) == before
+    assert against == {'a_rate0.5': 'a'}
+    assert places == {'rate': {0.01: '', 0.5: '_rate0.5'}}
+
+
+@pytest.mark.parametrize(
+    'options,words',
+    [
+        (['rate'], 'rate: no KEY=VALUE'),
+        (['rate', f'{RATE}=fast'], f"rate: {RATE} takes numbers, got 'fast'"),
+        (['rate', f'{RATE}=1,2', 'train_cfg.max_epochs=3'], '2 values of .*, and 1 of train_cfg'),
+        (['rate', 'optim_wrapper.lr=1'], 'linear has None at optim_wrapper.lr'),
+        (['rate', f'{RATE}=1', '--vary', 'rate', f'{RATE}=2'], 'one word twice: rate, rate'),
+    ],
+)
+def test_a_variation_that_cannot_be_is_named(many, capsys, options, words):
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    config = str(write_config(many, 'linear', many))
+    with pytest.raises(SystemExit) as stopped:
+        main([config, '--data', str(data), '--out', str(many / 'out'), '--vary', *options])
+    said = f'{capsys.readouterr().err} {stopped.value}'
+    assert re.search(words, said) and 'Traceback' not in said
+
+
+def test_configs_that_differ_in_what_is_varied_are_refused(tmp_path, photos):
+    recipes = {name: linear_recipe(tmp_path, photos) for name in 'ab'}
+    recipes['b'].optim_wrapper.optimizer.lr = 0.7
+    with pytest.raises(ValueError, match='b has 0.7 at .*lr, and a 0.01'):
+        vary(recipes, [Variation('rate', {RATE: [1.0]})])
+    with pytest.raises(ValueError, match='a_rate1 is the name of another config'):
+        vary(dict.fromkeys(('a', 'a_rate1'), recipes['a']), [Variation('rate', {RATE: [1.0]})])
+
+
+def test_a_run_draws_its_training_set_by_its_seed_and_features_are_those_of_all(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    degraded = dict(type='DegradedData', of='MultiLabelDataset', images=0.5, draw_seed=0)
+    cfg.train_dataloader.dataset.update(degraded)
+    store_features(cfg, tmp_path / 'features', log=lambda line: None)
+    parts = set()
+    for seed in range(4):
+        run = Run.of('linear', seed, cfg, tmp_path, 'last')
+        dataset = Config.fromstring(run.text, '.py').train_dataloader.dataset
+        assert dataset.draw_seed == seed
+        dataset = DATASETS.build(dataset)
+        parts.add(tuple(dataset[i]['data_samples'].img_path for i in range(len(dataset))))
+    assert len(parts) > 1
+    plain = Run.of('linear', 1, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    assert 'draw_seed' not in plain.text
+
+
+def test_classes_by_number_of_images_have_a_table_each(monkeypatch, many, capsys):
+    for split in ('train', 'test'):
+        content = json.loads((many / f'{split}.json').read_text())
+        content['data_list'][1]['gt_label'] = [0, 1, 2, 3]
+        if split == 'train':  # 'dark' has one image to train on
+            for item in (content['data_list'][0], *content['data_list'][2:]):
+                item['gt_label'] = [label for label in item['gt_label'] if label != 3]
+        (many / f'{split}.json').write_text(json.dumps(content))
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer(3e-2))
+    data, out = many / 'data.py', many / 'out'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, name, many)) for name in ('linear', 'linear_late')]
+    command = [*configs, '--data', str(data), '--out', str(out)]
+    main([*command, '--by-images', '2', '1000', '2000'])
+    assert '1 classes with 0-1 training images' in capsys.readouterr().out
+    found = {
+        path.parent.name: json.loads(path.read_text())[0] for path in out.rglob('results.json')
+    }
+    assert set(found) == {'out', 'images_0-1', 'images_2-999'}
+    assert list(found['out']['class_ap']) == list(CLASSES)
+    assert list(found['images_2-999']['class_ap']) == list(CLASSES[:3])
+    for name in ('images_0-1', 'images_2-999'):
+        class_ap = found[name]['class_ap']
+        assert class_ap.items() <= found['out']['class_ap'].items()
+        mean = np.mean(list(class_ap.values()))
+        assert found[name]['metrics']['standard/mAP'][0] == pytest.approx(mean, abs=1e-3)
+    for wrong in (['5', '2'], ['0'], ['2', '2']):
+        with pytest.raises(SystemExit):
+            main([*command, '--by-images', *wrong])
+        assert '--by-images takes rising numbers from 1' in capsys.readouterr().err
 
 
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):

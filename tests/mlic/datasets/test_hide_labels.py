@@ -1,4 +1,4 @@
-"""A data set a share of whose labels is hidden, and what a pipeline keeps of it."""
+"""Data sets whose labels are hidden, wrong or fewer, and what a pipeline keeps of them."""
 
 import numpy as np
 import pytest
@@ -117,3 +117,136 @@ def test_every_pipeline_packs_what_is_unknown(settings):
     sample = pack(dict(results, gt_label_unknown=[0, 1]))['data_samples']
     assert sample.metainfo == dict(img_path='a.jpg', gt_label_unknown=[0, 1])
     assert 'gt_label_unknown' not in pack(results)['data_samples']
+
+
+# --- degraded data ---------------------------------------------------------------------------
+
+
+@DATASETS.register_module()
+class SkewedLabels(SomeLabels):
+    """1,500 images without pixels, whose classes have from a half to a twentieth of them."""
+
+    def load_data_list(self):
+        share = np.geomspace(0.5, 0.05, CLASSES)
+        target = np.random.default_rng(6).random((1500, CLASSES)) < share
+        return [
+            dict(img_path=f'{i}', gt_label=np.flatnonzero(r).tolist()) for i, r in enumerate(target)
+        ]
+
+
+def degraded(of='SomeLabels', **settings):
+    return DATASETS.build(dict(type='DegradedData', of=of, **settings))
+
+
+def labels_of(dataset):
+    """The positive labels of each image, by the value of its pixels."""
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return {int(info['img'][0, 0, 0]): info['gt_label'] for info in infos}
+
+
+def positives(dataset):
+    present, _ = entries(dataset)
+    return present
+
+
+def test_without_a_share_it_is_the_data_set():
+    plain, dataset = SomeLabels(pipeline=PIPELINE), degraded(pipeline=PIPELINE)
+    assert len(dataset) == IMAGES and entries(dataset) == entries(plain)
+    assert (dataset[7]['inputs'] == plain[7]['inputs']).all()
+
+
+def test_a_smaller_part_of_the_images_is_in_a_larger_one():
+    parts = [labels_of(degraded(images=share)) for share in (0.05, 0.25, 0.5, 1.0)]
+    assert [len(part) for part in parts] == [10, 50, 100, 200]
+    for smaller, larger in zip(parts, parts[1:]):
+        assert smaller == {image: larger[image] for image in smaller}
+    again, other = (labels_of(degraded(images=0.25, draw_seed=seed)) for seed in (0, 1))
+    assert parts[1] == again != other
+
+
+def test_an_image_of_a_part_has_its_own_pixels_and_labels():
+    dataset = degraded(images=0.1, pipeline=PIPELINE)
+    plain = SomeLabels()
+    for index in (0, len(dataset) - 1):
+        item = dataset[index]
+        place = int(item['inputs'][0, 0, 0])
+        assert item['data_samples'].gt_label.tolist() == plain.get_data_info(place)['gt_label']
+        assert dataset.get_data_info(index)['gt_label'] == plain.get_data_info(place)['gt_label']
+
+
+@pytest.mark.parametrize('share', [0.15, 0.3])
+def test_images_keep_the_number_of_their_labels_and_classes_about_that_of_their_images(share):
+    plain, dataset = SkewedLabels(), degraded('SkewedLabels', replaced=share)
+    before, after = positives(plain), positives(dataset)
+    sizes = [
+        [len(infos.get_data_info(i)['gt_label']) for i in range(len(infos))]
+        for infos in (plain, dataset)
+    ]
+    assert sizes[0] == sizes[1]
+    kept = len(before & after) / len(before)
+    deviation = 3 * np.sqrt(share * (1 - share) / len(before))
+    assert abs(kept - (1 - share)) <= deviation
+    for label in range(CLASSES):
+        old, new = ({i for i, c in some if c == label} for some in (before, after))
+        # an image that has a frequent class cannot get it once more
+        assert 0.7 < len(new) / len(old) < 1.4
+        assert abs(len(old & new) / len(old) - (1 - share)) < 4 * np.sqrt(share / len(old))
+
+
+def test_what_a_smaller_share_exchanges_a_larger_one_does_too():
+    before = positives(SomeLabels())
+    some, more = (positives(degraded(replaced=share)) for share in (0.15, 0.3))
+    assert before - some < before - more and some - before < more - before
+    assert some != positives(degraded(replaced=0.15, draw_seed=1))
+
+
+def test_only_what_is_known_to_be_absent_takes_the_place_of_a_label():
+    dataset = degraded(replaced=1.0)
+    info = dict(gt_label=[1, 2], gt_label_unknown=[0, 3, 4, 5, 6])
+    for idx in range(50):
+        found = dataset._hide(info, idx)
+        assert set(found['gt_label']) <= {7, 8, 9} and len(found['gt_label']) == 2
+        assert found['gt_label_unknown'] == info['gt_label_unknown']
+    one_place = dict(gt_label=[0, 1], gt_label_unknown=[*range(2, 9)])
+    assert dataset._hide(one_place, 0)['gt_label'] in ([0, 9], [1, 9])
+    for labels in ([], list(range(CLASSES))):
+        assert dataset._hide(dict(gt_label=labels), 0)['gt_label'] == labels
+
+
+def test_a_class_without_an_image_is_no_wrong_label():
+    dataset = degraded(replaced=1.0)
+    dataset.frequency[9] = 0
+    found = {label for i in range(50) for label in dataset._hide(dict(gt_label=[0]), i)['gt_label']}
+    assert found == set(range(1, 9))
+
+
+def test_wrong_labels_are_hidden_like_true_ones():
+    plain, dataset = degraded(replaced=0.5), degraded(replaced=0.5, hidden=0.4)
+    known, unknown = entries(dataset)
+    assert known == positives(plain) - unknown and unknown & positives(plain)
+
+
+def test_prototypes_and_training_read_the_same_labels():
+    cfg = Config.fromfile(ROOT / 'configs/_base_/datasets/digits128.py')
+    cfg.train_dataloader.num_workers = 0
+    change = dict(type='DegradedData', of='DigitScenes', images=0.5, replaced=0.5, draw_seed=3)
+    cfg.train_dataloader.dataset.update(change, num_images=16, image_size=32)
+    (batch,) = build_prototype_loader(cfg)
+    expected = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': ()})
+    assert len(batch['data_samples']) == len(expected) == 8
+    for index, sample in enumerate(batch['data_samples']):
+        assert sample.gt_label.tolist() == expected.get_data_info(index)['gt_label']
+
+
+@pytest.mark.parametrize(
+    'settings,words',
+    [
+        (dict(images=0.0), 'leaves an image, got 0.0 of 200'),
+        (dict(images=1.5), 'leaves an image, got 1.5 of 200'),
+        (dict(replaced=-0.1), 'between 0 and 1, got -0.1'),
+        (dict(hidden=2), 'between 0 and 1, got 2'),
+    ],
+)
+def test_a_share_of_a_degraded_set_out_of_range_is_named(settings, words):
+    with pytest.raises(ValueError, match=words):
+        degraded(**settings)

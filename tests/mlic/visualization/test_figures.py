@@ -31,6 +31,7 @@ from mlic.visualization.embedding import (
     frequent_groups,
     project_to_map,
 )
+from mlic.visualization.gains import Gain, draw_gains
 from mlic.visualization.sweep import Result, draw_sweep, split_name
 from mlic.visualization.training import arrange_log, draw_training
 from tests.helpers import ROOT, run_tool
@@ -580,3 +581,62 @@ def test_many_configs_and_long_names_of_a_sweep_stay_on_its_page():
     renderer = figure.canvas.get_renderer()
     legend = figure.axes[0].get_legend().get_window_extent(renderer)
     assert legend.x1 <= figure.bbox.x1 and legend.y0 >= figure.bbox.y0
+
+
+def gained():
+    return {
+        'images': [
+            Gain('m_a', 0.05, [1.0, 3.0], (0.5, 3.5), 30.0),
+            Gain('m_b', 0.05, [-1.0], (-2.0, 1.0), 30.0),
+            Gain('m_a', 1.0, [0.0, 1.0], (-0.5, 1.5), 60.0),
+        ],
+        'batch': [Gain('m_b', 16.0, [0.5], (0.0, 1.0), 58.0)],
+    }
+
+
+def test_gains_have_a_panel_for_each_thing_and_a_line_for_each_config():
+    images, batch = draw_gains(gained()).axes
+    lines = {line.get_label(): line for line in images.lines if line.get_label()[0] != '_'}
+    assert list(lines) == ['a', 'b']
+    assert_array_equal(lines['a'].get_ydata(), [2.0, 0.5])
+    assert_array_equal(lines['b'].get_ydata(), [-1.0])
+    assert_allclose(lines['a'].get_xdata(), [0, 1], atol=0.2)  # equal distances
+    assert lines['a'].get_color() != lines['b'].get_color()
+    assert [text.get_text() for text in images.get_xticklabels()] == ['0.05\n30.0', '1\n60.0']
+    assert [axes.get_xlabel() for axes in (images, batch)] == ['images', 'batch']
+    bars = [bar.get_segments()[0][:, 1].tolist() for bar in images.collections]
+    assert bars == [[0.5, 3.5], [-0.5, 1.5], [-2.0, 1.0]]
+    (bar,) = batch.collections
+    assert bar.get_color().tolist() == images.collections[2].get_color().tolist()
+    assert images.get_ylim() == batch.get_ylim()
+
+
+def test_the_interval_of_every_panel_is_in_sight_and_one_config_is_named_above():
+    panels = {
+        word: [Gain('m_a', 1.0, [end / 2], (-end, end), 50.0)]
+        for word, end in (('images', 1.0), ('batch', 7.0))
+    }
+    figure = draw_gains(panels)
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        assert low < -7 and high > 7 and axes.get_legend() is None
+    assert figure.axes[0].get_title(loc='left').startswith('m_a: gain of mAP')
+
+
+def test_many_gains_stay_on_their_page_and_apart():
+    panels = {f'{"long " * 20}{i}': gained()['images'] for i in range(4)}
+    figure = draw_gains(panels)
+    figure.axes[0].set_title('', loc='left')  # it may stand above them all
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    boxes[-1] = figure.axes[-1].get_window_extent(renderer)
+    assert no_overlap(boxes)
+    legend = figure.axes[-1].get_legend().get_window_extent(renderer)
+    assert legend.x1 <= figure.bbox.x1 and min(box.y0 for box in boxes) >= figure.bbox.y0
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_nothing_to_compare_is_said():
+    with pytest.raises(ValueError, match='no two runs to compare over images'):
+        draw_gains({'images': []})

@@ -1,0 +1,94 @@
+"""A training set made worse: to try a method on fewer images, on wrong or on unknown labels."""
+
+import numpy as np
+from mmpretrain.registry import DATASETS
+
+from .hide_labels import HideLabels
+
+
+@DATASETS.register_module()
+class DegradedData(HideLabels):
+    """Another data set with fewer images, of whose labels some are wrong and some unknown.
+
+    What is drawn depends on ``draw_seed`` and an image's place in the data set alone: methods,
+    epochs and readers of the labels see the same. A smaller share of images is a part of a larger
+    one, and what a smaller share exchanges or hides a larger one does, too. ``tools/compare.py``
+    gives each run whose config has ``draw_seed`` the run's seed.
+
+    - ``images``: that share of the images stays, drawn by lot, so that each class keeps about that
+      share of its own.
+    - ``replaced``: each positive label is, with that probability, exchanged for a class that the
+      image does not have, drawn in proportion to the number of images that have it. An image keeps
+      its number of labels, a class about its number of images, and in every class about that share
+      of the positives is wrong. An image with hardly another class keeps some of its labels.
+    - ``hidden``: the ``share`` of :class:`HideLabels`, of the labels that then result.
+
+    Args:
+        of (str): Type of the data set.
+        images (float): Share of the images, above 0 and up to 1. Defaults to 1.
+        replaced (float): Probability of a positive label to be exchanged. Defaults to 0.
+        hidden (float): Probability of a label to be hidden. Defaults to 0.
+        draw_seed (int): Of all draws. Defaults to 0.
+        pipeline (Sequence): Transforms. Defaults to ().
+        **source: More arguments of the data set.
+
+    Raises:
+        ValueError: If a share is out of range or leaves no image, or the data set names no classes.
+    """
+
+    def __init__(
+        self,
+        of: str,
+        images: float = 1.0,
+        replaced: float = 0.0,
+        hidden: float = 0.0,
+        draw_seed: int = 0,
+        pipeline=(),
+        **source,
+    ) -> None:
+        super().__init__(of, hidden, draw_seed, pipeline, **source)
+        if not 0 <= replaced <= 1:
+            raise ValueError(f'replaced must lie between 0 and 1, got {replaced}')
+        total = len(self.source)
+        count = round(images * total)
+        if not 0 < count <= total:
+            raise ValueError(
+                f'images must be a share above 0 and up to 1 that leaves an image, got {images} of '
+                f'{total}'
+            )
+        order = np.random.default_rng([draw_seed, total]).permutation(total)
+        self.kept = sorted(order[:count].tolist())
+        self.replaced = replaced
+        infos = map(self.source.get_data_info, range(total)) if replaced else ()
+        labels = [label for info in infos for label in info['gt_label']]
+        self.frequency = np.bincount(labels, minlength=self.num_classes)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def get_data_info(self, idx: int) -> dict:
+        """What is known of an image before the pipeline."""
+        return super().get_data_info(self.kept[idx])
+
+    def __getitem__(self, idx: int) -> dict:
+        """The image after the pipeline."""
+        return super().__getitem__(self.kept[idx])
+
+    def _hide(self, info: dict, idx: int) -> dict:
+        """Exchange labels of an image, then hide some."""
+        rng = np.random.default_rng([self.hide_seed, idx, 1])
+        draws, waits = rng.random(self.num_classes), rng.exponential(size=self.num_classes)
+        labels = sorted(info['gt_label'], key=draws.__getitem__)
+        taken = {*labels, *info.get('gt_label_unknown', ())}
+        # in an order in which a class comes the sooner, the more images have it
+        order = np.argsort(waits / np.maximum(self.frequency, 1e-9)).tolist()
+        others = [c for c in order if self.frequency[c] and c not in taken]
+        count = min(int((draws[labels] < self.replaced).sum()), len(others))
+        labels = sorted([*labels[count:], *others[:count]])
+        return super()._hide({**info, 'gt_label': labels}, idx)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}({len(self)} images, replaced={self.replaced}, '
+            f'hidden={self.share}, draw_seed={self.hide_seed}, {self.source})'
+        )
