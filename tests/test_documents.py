@@ -75,7 +75,9 @@ def rows_of(path):
     return dict(rows)
 
 
-CONFIG_PAGES = sorted(ROOT.glob('configs/*/README.md'))
+CONFIG_PAGES = sorted(
+    folder / 'README.md' for folder in ROOT.glob('configs/[!_]*') if any(folder.glob('*.py'))
+)
 
 
 @pytest.mark.parametrize('page', CONFIG_PAGES, ids=lambda path: path.parent.name)
@@ -91,6 +93,15 @@ def test_our_numbers_stand_in_the_pages_they_link(page):
         if number:
             text = (page.parent / number[2]).read_text()
             assert re.search(rf'(?<![\d.]){re.escape(number[1])}(?!\d)', text), name
+
+
+@pytest.mark.parametrize('name', [package.removeprefix('projects.') for package in PACKAGES])
+def test_the_pages_of_all_methods_have_the_same_parts(name):
+    text = (ROOT / 'projects' / name / 'README.md').read_text()
+    parts = re.findall('^## (.+)', text, flags=re.M)
+    wanted = ['Paper', 'Use', "The authors' code and ours", 'Numbers']
+    assert parts == wanted or name == 'sadcl'
+    assert f'(../../configs/{name}/README.md)' in text
 
 
 def test_numbers_of_the_method_are_those_of_the_experiments():
