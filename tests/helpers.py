@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = Path(os.environ.get('MLIC_RECORDINGS', ROOT / 'tests' / 'recordings'))
 # published data sets and lists of labels, which are not
 DATA = Path(os.environ.get('MLIC_DATA', ROOT / 'data'))
-DOCUMENTS = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/*.md')])
+DOCUMENTS = sorted(
+    path for part in ('', 'docs/', 'projects/*/', 'configs/*/') for path in ROOT.glob(f'{part}*.md')
+)
 
 
 @lru_cache

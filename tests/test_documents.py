@@ -68,6 +68,49 @@ def test_the_fault_tables_name_tests_that_exist():
         assert not test or f'def {test}' in TESTS[current], f'{current}::{test}'
 
 
+def rows_of(path):
+    """The rows of the tables of a folder's README that link a config: {config: last cell}."""
+    rows = re.findall(r'^\| \[([\w-]+)\]\(\1\.py\) .*\| ([^|]+) \|$', path.read_text(), flags=re.M)
+    assert len(rows) == len(dict(rows)), 'a config has two rows'
+    return dict(rows)
+
+
+CONFIG_PAGES = sorted(
+    folder / 'README.md' for folder in ROOT.glob('configs/[!_]*') if any(folder.glob('*.py'))
+)
+
+
+@pytest.mark.parametrize('page', CONFIG_PAGES, ids=lambda path: path.parent.name)
+def test_every_config_has_a_row_in_its_folder(page):
+    assert rows_of(page).keys() == {path.stem for path in page.parent.glob('*.py')}
+
+
+@pytest.mark.parametrize('page', CONFIG_PAGES, ids=lambda path: path.parent.name)
+def test_our_numbers_stand_in_the_pages_they_link(page):
+    for name, ours in rows_of(page).items():
+        number = re.match(r'\[(\d+\.\d+)\]\(([^)#]+)[^)]*\)', ours)
+        assert number or ours == '–', name
+        if number:
+            text = (page.parent / number[2]).read_text()
+            assert re.search(rf'(?<![\d.]){re.escape(number[1])}(?!\d)', text), name
+
+
+@pytest.mark.parametrize('name', [package.removeprefix('projects.') for package in PACKAGES])
+def test_the_pages_of_all_methods_have_the_same_parts(name):
+    text = (ROOT / 'projects' / name / 'README.md').read_text()
+    parts = re.findall('^## (.+)', text, flags=re.M)
+    wanted = ['Paper', 'Use', "The authors' code and ours", 'Numbers']
+    assert parts == wanted or name == 'sadcl'
+    assert f'(../../configs/{name}/README.md)' in text
+
+
+def test_numbers_of_the_method_are_those_of_the_experiments():
+    numbers = re.findall(r'[−+]?\d+\.\d\d\b', (ROOT / 'projects/sadcl/README.md').read_text())
+    assert len(numbers) > 20
+    experiments = (ROOT / 'docs/experiments.md').read_text()
+    assert not [number for number in numbers if number not in experiments]
+
+
 def test_every_page_is_in_the_navigation_of_the_site():
     sections = yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav']
     pages = [

@@ -1,7 +1,7 @@
 """CPCL on Corel5k in the common recipe; 256 wide, the classes' vectors are learned.
 
 tools/train.py configs/cpcl/cpcl_efficientnet-lite0_corel5k160.py
-2 cores: not run.
+Over 74 words, stored features, 3 seeds: docs/comparison.md.
 """
 
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'

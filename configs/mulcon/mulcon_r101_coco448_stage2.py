@@ -16,5 +16,5 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1), neck=dict(lr_mult=0.1))),
 )
 param_scheduler = [dict(type='StepLR', step_size=20, gamma=0.1)]
-train_cfg = dict(by_epoch=True, max_epochs=25, val_interval=1)  # 25: the paper tells no end
+train_cfg = dict(by_epoch=True, max_epochs=25, val_interval=1)  # 25: the paper does not say
 auto_scale_lr = dict(base_batch_size=24)

@@ -2,7 +2,7 @@
 
 tools/train.py configs/sadcl/sadcl_efficientnet-lite0_corel5k160_stage2-present-only.py \\
     --cfg-options load_from=work_dirs/sarl_efficientnet-lite0_corel5k160/epoch_6.pth
-Over 74 words, stored features, 3 seeds: projects/sadcl/README.md.
+Over 74 words, stored features, 3 seeds: docs/experiments.md.
 """
 
 _base_ = './sadcl_efficientnet-lite0_corel5k160_stage2.py'

@@ -1,7 +1,7 @@
 """SARL on Corel5k with the published first stage's focus on hard negatives.
 
 tools/train.py configs/sadcl/sarl_efficientnet-lite0_corel5k160_gamma4.py
-Over 74 words, stored features, 3 seeds: projects/sadcl/README.md.
+Over 74 words, stored features, 3 seeds: docs/experiments.md.
 """
 
 _base_ = './sarl_efficientnet-lite0_corel5k160.py'
