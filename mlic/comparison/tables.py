@@ -173,12 +173,19 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
 
 
 def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:
-    """Draw each class's AP difference to the first config; a picture for each other, stacked."""
+    """Draw each class's AP difference to the first config; a picture for each other, stacked.
+
+    All have the classes in one order, that of the mean gain.
+    """
     first, *others = summaries
+    # classes of one order in all of them
+    gain = np.mean([other.class_ap for other in others], axis=0) - first.class_ap
+    sort_by = gain if len(others) > 1 else None
     pages = []
     for other in others:
         runs = first.name, other.name
-        figure = draw_comparison(first.class_ap, other.class_ap, first.support, names, runs)
+        values = first.class_ap, other.class_ap, first.support
+        figure = draw_comparison(*values, names, runs, sort_by)
         pages.append(picture_of(figure))
     write_picture(path, stack_pages(pages))
 
