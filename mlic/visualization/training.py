@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from .page import COLOURS, HALF, LEGEND, PLAIN_COLOUR, TEXT, add_axes, fit_text, new_page
 
-WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.6, 1.9, 0.42, 0.75, 2.5, 0.55, 0.35  # inches
+WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.8, 1.9, 0.42, 0.75, 2.7, 0.55, 0.35  # inches
 ENTRY = 0.205  # inches, of the legend
 VAL_METRICS = ('mAP', 'CF1', 'OF1')
 
@@ -72,7 +72,7 @@ def draw_training(log: TrainingLog) -> Figure:
 
     A dashed line marks the switch to the second stage, a ring the best validation by mAP. A loss
     that is off (zero) is not drawn; of more than 16 losses, the title says how many are left out.
-    The figure is 960 px wide at 100 dpi.
+    The figure is 980 px wide at 100 dpi.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
