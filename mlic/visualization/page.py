@@ -20,7 +20,7 @@ FONT_SIZE = 10  # points
 PLAIN_COLOUR = '#24292f'  # of text
 NEUTRAL_COLOUR, TRUE_COLOUR = '#0969da', '#1a7f37'
 FALSE_COLOUR, MISSED_COLOUR = '#cf222e', '#9a5b00'
-BLANK_COLOUR, OTHER_COLOUR = '#d8dee4', '#c3c8ce'  # of a cell without a value, of other classes
+BLANK_COLOUR, OTHER_COLOUR = '#9aa4ae', '#c3c8ce'  # of a cell without a value, of other classes
 # Okabe and Ito's first, which colour-blind readers tell apart, then what differs most from those
 # before; what takes one of the second half has another dash or shape as well
 COLOURS = (

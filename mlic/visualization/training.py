@@ -119,7 +119,7 @@ def draw_training(log: TrainingLog) -> Figure:
 def _mark_best(axes: Axes, label: str, x: list, y: list, unit: str) -> None:
     """A ring around the highest value, the first of equal ones, as save_best keeps it."""
     best = y.index(max(y))
-    ring = dict(markersize=10, markerfacecolor='none', markeredgecolor=PLAIN_COLOUR, zorder=5)
+    ring = dict(markersize=10, markerfacecolor='none', markeredgecolor=PLAIN_COLOUR, clip_on=False)
     text = f'best {label}: {y[best]:.1f}, {unit} {x[best]:g}'
     axes.plot(x[best], y[best], 'o', **ring, label=text)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
@@ -37,6 +38,7 @@ from mlic.visualization.embedding import (
 )
 from mlic.visualization.page import (
     BETTER_COLOUR,
+    BLANK_COLOUR,
     COLOURS,
     OTHER_COLOUR,
     WORSE_COLOUR,
@@ -92,6 +94,12 @@ def test_no_two_colours_of_classes_look_alike():
     colours = [*COLOURS, OTHER_COLOUR, 'black', 'white']
     distances = [np.linalg.norm(oklab(a) - oklab(b)) for a, b in itertools.combinations(colours, 2)]
     assert len(COLOURS) == 16 and min(distances) > 0.12  # a just noticeable one is 0.02
+
+
+@pytest.mark.parametrize('scale', ['viridis', 'RdBu_r', 'PuOr_r'])
+def test_a_cell_without_a_value_looks_like_none_with_one(scale):
+    values = [oklab(colour) for colour in colormaps[scale](np.linspace(0, 1, 256))[:, :3]]
+    assert min(np.linalg.norm(oklab(BLANK_COLOUR) - value) for value in values) > 0.04
 
 
 @pytest.mark.parametrize('name', ['كلب', 'שלום עולם'])
@@ -416,6 +424,7 @@ def test_the_best_validation_is_ringed_and_named(scores, best):
     ring = axes.get_lines()[-1]
     assert (ring.get_xdata(), ring.get_ydata()) == ([best], [max(scores)])
     assert ring.get_markerfacecolor() == 'none'  # the curve's own dot stays in sight
+    assert not ring.get_clip_on()  # nor is the ring cut at the last epoch
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == ['mAP', 'CF1', f'best mAP: {max(scores):.1f}, epoch {best}']
 
