@@ -391,6 +391,19 @@ def test_browser_shows_names_as_text(open_page):
     assert page.locator('img').count() == 1  # the picture of the only mistake
 
 
+def test_a_name_from_right_to_left_stays_before_its_numbers(open_page):
+    page = open_page(page_data(['كلب', 'קוף', 'c', 'd', 'e'])[0])
+    for place in ('#mistakes b', '#one-name', '#mistakes figcaption div'):
+        assert '\u2068' in page.locator(place).first.inner_text()
+    assert re.search(r'\u2068(كلب|קוף)\u2069 \(AP', page.locator('#weakest').inner_text())
+    ends = page.locator('#mistakes b').evaluate("""node => [[1, 2], [-2, -1]].map(part => {
+        const text = node.firstChild, range = document.createRange(), whole = text.length;
+        part.forEach((at, i) => range[i ? 'setEnd' : 'setStart'](text, at < 0 ? whole + at : at));
+        return range.getBoundingClientRect().left;
+    })""")
+    assert ends[0] < ends[1]  # the score is to the right
+
+
 def test_short_names_are_explained(open_page):
     metrics = {'mAP': 50.0, 'CP': 40.0}
     keys = ('CR', 'CF1', 'OP', 'OR', 'OF1')
