@@ -71,10 +71,10 @@ def fit_text(
         while text and measure(f'{text}…{ending}') > width:
             text = text[:-1]
         text = f'{text.rstrip()}…'
-    return (_left_to_right(text) if ending else text) + ending
+    return (left_to_right(text) if ending else text) + ending
 
 
-def _left_to_right(name: str) -> str:
+def left_to_right(name: str) -> str:
     """Between marks (U+200E) if it is written from right to left, so that what follows is not."""
     is_right_to_left = any(unicodedata.bidirectional(letter) in ('R', 'AL') for letter in name)
     return f'\u200e{name}\u200e' if is_right_to_left else name

@@ -92,6 +92,8 @@ def test_without_a_predicted_label_the_best_is_named_and_looked_at(written, true
     others = [line for line in lines if not line.startswith('no label')]
     best = ['missed: one 0.30' if true == [1, 3] else 'one 0.30']
     assert others == best + ['missed: three 0.00'] * (true in ([3], [1, 3]))
+    draw_sample(IMAGE, sample, ['zero', 'كلب', *NAMES[2:]])
+    assert 'no label; the best is \u200eكلب\u200e 0.30' in ''.join(texts(written))
     sample.pop('attention')
     assert page.height - draw_sample(IMAGE, sample, NAMES).height > 140  # one heat map
 
