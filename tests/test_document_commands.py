@@ -8,6 +8,7 @@ import argparse
 import functools
 import os
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -201,3 +202,13 @@ def test_a_wrong_option_is_noticed(monkeypatch, capsys):
     for tool in ('tools/train.py', 'tools/dataset_tools/from_csv.py'):
         with pytest.raises(SystemExit):
             parse(tool, [A_CONFIG, '--no-such-option'], monkeypatch)
+
+
+def test_the_pictures_of_the_figures_are_those_that_the_script_draws(monkeypatch):
+    script = runpy.run_path(str(ROOT / 'tools/docs_site/draw_figures.py'))
+    for command in script['COMMANDS'].values():
+        tool, *arguments = command.split()
+        parse(tool, arguments, monkeypatch)
+    shown = re.findall(r'\]\(images/([^)]+)\)', (ROOT / 'docs/figures.md').read_text('utf-8'))
+    assert shown.pop() == 'report.png' and sorted(shown) == sorted(script['COMMANDS'])
+    assert all((ROOT / 'docs/images' / name).stat().st_size <= 150_000 for name in shown)

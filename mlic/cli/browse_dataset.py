@@ -8,7 +8,6 @@
 import argparse
 import math
 import random
-import textwrap
 
 import numpy as np
 import torch
@@ -21,13 +20,13 @@ from mlic.cli import arguments
 from mlic.engine.hooks.seed_hook import seed_generators
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_picture
-from mlic.visualization.fonts import readable
+from mlic.visualization.page import FONT_SIZE, fit_text, text_width
 
 from .verify_dataset import build_dataset, load_config
 
 SIDE = 1.9  # inches, of a picture
 LINE = 0.15  # inches, of a line of labels
-CHARACTERS = 30  # of a line of labels
+LETTERS = 8  # points, of the labels
 MOST_LINES = 6
 
 
@@ -55,18 +54,29 @@ def draw_item(dataset: BaseDataset, index: int, seeds: list[int]) -> tuple[np.nd
 
 
 def caption(sample: DataSample, classes: list[str] | None) -> str:
-    """The labels, wrapped; of very many only the first lines."""
+    """The labels in lines no wider than a picture; of very many only the first lines."""
     labels = sample.gt_label.tolist() if 'gt_label' in sample else []
     known = classes or ()
     names = [str(known[x]) if 0 <= x < len(known) else f'label {x}' for x in labels]
-    # a label stays on its line if it fits, and one that holds a comma is one
-    names = [readable(f'"{name}"' if ',' in name else name).replace(' ', '\xa0') for name in names]
+    # one that holds a comma is one label
+    parts = [f'"{name}"' if ',' in name else name for name in names] or ['(no label)']
     unknown = len(sample.get('gt_label_unknown', ()))
-    text = ', '.join(names) or '(no label)'
-    lines = textwrap.wrap(text + f', ({unknown} unknown)' * bool(unknown), CHARACTERS)
+    parts += [f'({unknown} unknown)'] * bool(unknown)
+    lines: list[str] = []
+    for number, part in enumerate(parts, 1):
+        part = fit_text(part, SIDE, ',' * (number < len(parts)), label_width)
+        if lines and label_width(f'{lines[-1]} {part}') <= SIDE:
+            lines[-1] += f' {part}'
+        else:
+            lines.append(part)
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f'… {len(names)} labels in all']
-    return '\n'.join(lines).replace('$', r'\$')
+    return '\n'.join(lines)
+
+
+def label_width(text: str) -> float:
+    """Inches that a line of labels takes."""
+    return text_width(text) * LETTERS / FONT_SIZE
 
 
 def draw_sheet(pictures: list[np.ndarray], captions: list[str], columns: int, title: str) -> Figure:
@@ -80,20 +90,25 @@ def draw_sheet(pictures: list[np.ndarray], captions: list[str], columns: int, ti
     width, height = columns * (SIDE + 0.15) + 0.15, sum(heights) + 0.4
     figure = Figure((width, height), dpi=110)
     figure.text(
-        0.15 / width, 1 - 0.2 / height, readable(title), va='center', fontsize=9, parse_math=False
+        0.15 / width,
+        1 - 0.2 / height,
+        fit_text(title, width - 0.3),
+        va='center',
+        fontsize=9,
+        parse_math=False,
     )
     for place, (picture, text) in enumerate(zip(pictures, captions)):
         row, column = divmod(place, columns)
         left = 0.15 + column * (SIDE + 0.15)
         top = height - 0.4 - sum(heights[:row])
         axes = figure.add_axes(
-            (left / width, (top - SIDE) / height, SIDE / width, SIDE / height), anchor='S'
+            (left / width, (top - SIDE) / height, SIDE / width, SIDE / height), anchor='SW'
         )
         axes.imshow(picture)
         axes.axis('off')
         figure.text(
-            (left + SIDE / 2) / width, (top - SIDE - 0.05) / height, text,
-            ha='center', va='top', fontsize=8,
+            left / width, (top - SIDE - 0.05) / height, text,
+            va='top', fontsize=LETTERS, parse_math=False,
         )  # fmt: skip
     return figure
 

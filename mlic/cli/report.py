@@ -4,12 +4,14 @@
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --pred predictions.npz
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --threshold thresholds.json
 
-The page needs no network and no other file: metrics of all protocols, a table of the classes,
-curves, sliders for the thresholds, and the worst mistakes as pictures, with attention where the
-model has SARLNeck. Without --pred the test set is predicted, and saved beside the page (.npz).
+The page needs no network and no other file: the main numbers, metrics of all protocols, a table
+of the classes, curves, sliders for the thresholds, and the worst mistakes as pictures, with
+attention where the model has SARLNeck. Without --pred the test set is predicted, and saved beside
+the page (.npz).
 """
 
 import argparse
+import datetime
 import sys
 from pathlib import Path
 
@@ -126,6 +128,14 @@ def card(
     return entry
 
 
+def describe_split(dataset: BaseDataset) -> str:
+    """The kind of a data set, and which split or annotation file of it."""
+    while hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    split = getattr(dataset, 'split', '') or Path(dataset.ann_file).stem
+    return ', '.join(filter(None, [type(dataset).__name__, split]))
+
+
 def protocol_data(report: Report) -> list[dict]:
     """The columns of the page's first table."""
     return [
@@ -172,10 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     true = block._replace(target=target)
     for key, entries in zip(('mistakes', 'missed'), chosen):
         data[key] = [card(dataset, model, *entry, true, names) for entry in entries]
-    notes = [
-        report.describe(),
-        f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}',
-    ]
+    notes = [f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}']
     if precision != 'float32':
         notes.append(f'predicted in {precision}')
     if block.difficult is not None:
@@ -187,6 +194,8 @@ def main(argv: list[str] | None = None) -> None:
         notes.append(f'the sliders start at the thresholds of {name}, rounded to hundredths')
         if threshold.fitted_on.get('sha256') == source['sha256']:
             notes.append('optimistic: these thresholds were fitted on these very predictions')
+    facts = describe_split(dataset), report.describe(), datetime.date.today().isoformat()
+    data['facts'] = ' · '.join(facts)
     data.update(notes=notes, protocols=protocol_data(report))
     page = render_page(args.title or Path(args.config).stem, data)
     write_text(args.out, page)

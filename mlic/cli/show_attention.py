@@ -1,7 +1,7 @@
 """Draw where a model looks: tools/analysis_tools/show_attention.py CONFIG CHECKPOINT [--out FILE]
 
-A row per test image: the image with its true labels, and a heat map of the label-wise attention
-for each predicted label.
+A row per test image: the image, and a heat map of the label-wise attention for each predicted
+label, then for each true label that was missed.
 """
 
 import argparse
@@ -26,7 +26,9 @@ from mlic.visualization.page import stack_pages
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw the attention of predicted labels')
+    parser = argparse.ArgumentParser(
+        description='Draw the attention of predicted and of missed labels'
+    )
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
     arguments.add_out_argument(parser, 'predictions.png', *arguments.PHOTOS)
@@ -35,7 +37,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
     )
     arguments.add_own_threshold_argument(parser, 'lowest score of a predicted label')
-    arguments.add_number(parser, '--max-labels', 4, 'most heat maps per image')
+    arguments.add_number(
+        parser, '--max-labels', 4, 'most heat maps of predicted, and of missed labels'
+    )
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
 

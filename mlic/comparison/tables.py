@@ -188,13 +188,20 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
 
 
 def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:
-    """Draw each class's AP difference to what a config is compared with; pictures, stacked."""
+    """Draw each class's AP difference to what a config is compared with; pictures, stacked.
+
+    All have the classes in one order, that of the mean gain.
+    """
     by_name = {summary.name: summary for summary in summaries}
+    others = [summary for summary in summaries if summary.against]
+    gains = [other.class_ap - by_name[other.against].class_ap for other in others]
+    sort_by = np.mean(gains, axis=0) if len(others) > 1 else None
     pages = []
-    for other in (summary for summary in summaries if summary.against):
+    for other in others:
         first = by_name[other.against]
         runs = first.name, other.name
-        figure = draw_comparison(first.class_ap, other.class_ap, first.support, names, runs)
+        values = first.class_ap, other.class_ap, first.support
+        figure = draw_comparison(*values, names, runs, sort_by)
         pages.append(picture_of(figure))
     write_picture(path, stack_pages(pages))
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from . import page
 
 MAX_BARS = 40
-ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.5, 0.5  # inches
+ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.9, 0.5  # inches
 MAX_NAME = 1.8
 
 
@@ -31,6 +31,7 @@ def draw_comparison(
     support: np.ndarray,
     class_names: Sequence[str],
     run_names: Sequence[str] = ('first', 'second'),
+    sort_by: np.ndarray | None = None,
 ) -> Figure:
     """Draw what the second run gains or loses in each class, sorted.
 
@@ -43,6 +44,8 @@ def draw_comparison(
         support (np.ndarray): (C,) positives.
         class_names (Sequence[str]): C names.
         run_names (Sequence[str]): Of both runs. Defaults to ('first', 'second').
+        sort_by (np.ndarray, optional): (C,) what the classes are sorted by and chosen by, so that
+            several figures have one order. Defaults to None: the gain.
 
     Returns:
         Figure: About 900 px wide at 100 dpi.
@@ -54,7 +57,7 @@ def draw_comparison(
         sizes = f'{len(first)}, {len(second)}, {len(support)} and {len(class_names)}'
         raise ValueError(f'both runs, support and names must have one length, got {sizes}')
     difference = second - first
-    order, shown = choose_bars(difference)
+    order, shown = choose_bars(difference if sort_by is None else sort_by)
     if not len(order):
         raise ValueError('no class has positives: nothing to compare')
     labels = [page.fit_text(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
@@ -66,22 +69,29 @@ def draw_comparison(
     width = left + BARS_WIDTH + right
     height = TITLE + bars + AXIS + (STRIP_HEIGHT + 0.55 if has_strip else 0)
     figure = page.new_page(width, height)
-    title = page.fit_text(describe_comparison(first, second, run_names), width - page.MARGIN)
-    figure.text(page.MARGIN / width, 1 - 0.12 / height, title, va='top', **page.TEXT)
+    _write_heading(figure, first, second, run_names)
     axes = page.add_axes(figure, left, AXIS, BARS_WIDTH, bars)
     rows = np.arange(len(shown))
     axes.barh(rows, difference[shown], 0.74, color=_colours(difference[shown]))
     axes.set_yticks(rows, labels, **page.TEXT)
     axes.set_ylim(len(shown) - 0.4, -0.6)
+    heads = dict(va='bottom', transform=axes.transAxes, **{**page.TEXT, 'fontsize': 8})
+    axes.text(-0.012, 1, 'class (positives)', ha='right', **heads)
+    axes.text(1 + 0.1 / BARS_WIDTH, 1, 'AP', **heads)
     for row, number in zip(rows, numbers):
         place = (1 + 0.1 / BARS_WIDTH, row)
         axes.text(*place, number, va='center', transform=axes.get_yaxis_transform(), **page.TEXT)
     if has_strip:
-        axes.axhline(len(shown) / 2 - 0.5, color='#9aa4ae', linewidth=0.8, linestyle=(0, (4, 3)))
+        between = len(shown) / 2 - 0.5
+        axes.axhline(between, color='#9aa4ae', linewidth=0.8, linestyle=(0, (4, 3)))
+        hidden = f'{len(order) - len(shown)} classes between'
+        place = dict(ha='right', va='center', fontsize=8, color='#6b7280', backgroundcolor='white')
+        axes.text(0.99, between, hidden, transform=axes.get_yaxis_transform(), **place)
         strip = page.add_axes(figure, left, AXIS + bars + 0.45, BARS_WIDTH, STRIP_HEIGHT)
         strip.bar(np.arange(len(order)), difference[order], 1, color=_colours(difference[order]))
         strip.set_xlim(-0.5, len(order) - 0.5)
-        strip.set_xlabel(f'all {len(order)} classes, sorted', labelpad=2, **page.TEXT)
+        how = 'sorted' if sort_by is None else 'sorted by the mean over runs'
+        strip.set_xlabel(f'all {len(order)} classes, {how}', labelpad=2, **page.TEXT)
         strip.set_xticks([])
         strip.tick_params(**page.TICKS)
         strip.spines[['top', 'right', 'bottom']].set_visible(False)
@@ -95,10 +105,34 @@ def draw_comparison(
     return figure
 
 
+def _write_heading(
+    figure: Figure, first: np.ndarray, second: np.ndarray, run_names: Sequence[str]
+) -> None:
+    """A line for each run, with its mAP, and one that says what the colours mean."""
+    width, height = figure.get_size_inches()
+
+    def write(row: int, left: float, text: str, colour: str = page.PLAIN_COLOUR) -> float:
+        place = left / width, 1 - (0.12 + 0.22 * row) / height
+        figure.text(*place, text, va='top', **{**page.TEXT, 'color': colour})
+        return left + page.text_width(text)
+
+    for row, (name, ap) in enumerate(zip(run_names, (first, second))):
+        number = f'mAP {np.nanmean(ap):.1f}  '
+        name = page.fit_text(name, width - 2 * page.MARGIN - page.text_width(number))
+        write(row, page.MARGIN, number + name)
+    better, worse = _count_changes(second - first)
+    left = write(2, page.MARGIN, f'{better} classes better  ', page.BETTER_COLOUR)
+    write(2, left, f'{worse} worse', page.WORSE_COLOUR)
+
+
+def _count_changes(difference: np.ndarray) -> tuple[int, int]:
+    """How many classes are better, and worse."""
+    return int((difference > 0).sum()), int((difference < 0).sum())
+
+
 def describe_comparison(first: np.ndarray, second: np.ndarray, run_names: Sequence[str]) -> str:
     """A line: both means, and how many classes are better and worse."""
-    difference = second - first
-    better, worse = int((difference > 0).sum()), int((difference < 0).sum())
+    better, worse = _count_changes(second - first)
     means = [f'{name} {np.nanmean(ap):.1f}' for name, ap in zip(run_names, (first, second))]
     return f'mAP: {means[0]} → {means[1]};  {better} classes better, {worse} worse'
 

@@ -96,6 +96,9 @@ def draw_cooccurrence(
             bar.ax.tick_params(**page.TICKS)
             offset += bar_space
     note = '' if step == 1 else f'; one class in {step} is named'
+    blank = _off_diagonal(matrices[2])
+    rest = np.isnan(blank).sum() > len(order)
+    note += '; grey: a class with itself' + ', or no image to count' * bool(rest)
     caption = f'share of the images with the row’s class that have the column’s, too{note}'
     figure.text(page.MARGIN / width, 1 - 0.1 / height, caption, va='top', **page.TEXT)
     return figure

@@ -3,7 +3,6 @@
 N images, C classes, K points of a curve.
 """
 
-import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,14 +10,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .fonts import readable
-from .page import COLOURS, FONT_SIZE, LEGEND, TEXT, TICKS, add_axes, new_page, trim_right
+from .page import (
+    COLOURS,
+    FONT_SIZE,
+    HALF,
+    LEGEND,
+    TEXT,
+    TICKS,
+    add_axes,
+    fit_text,
+    new_page,
+    text_width,
+    trim_right,
+)
 
 DASHES = ('solid', (0, (4, 1.5)))
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
-MAX_CURVES = len(COLOURS) * len(DASHES)
+MAX_CURVES = len(COLOURS)
 SIDE, LEFT, BOTTOM, TOP, LEGEND_WIDTH = 5.2, 0.65, 0.6, 0.4, 3.7  # inches
-LEGEND_LETTERS = 24
+MAX_NAME = 1.8
 
 
 class Curve(NamedTuple):
@@ -92,8 +102,8 @@ def draw_pr_curves(
     """Draw curves with lines of equal F1; a dot marks each at a threshold.
 
     Args:
-        curves (Sequence[Curve]): The first is drawn thick and black (the micro average), up to 14
-            others in colours and dashes.
+        curves (Sequence[Curve]): The first is drawn thick and black (the micro average), up to 16
+            others, each in a colour of its own.
         threshold (float | Sequence[float | None]): Of the dots; one number, or one for each curve,
             None for no dot. Defaults to 0.5.
 
@@ -113,10 +123,11 @@ def draw_pr_curves(
     for number, curve in enumerate(curves):
         style = dict(color='black', linewidth=2.4, zorder=4)
         if number:
-            colour, dash = (number - 1) % len(COLOURS), (number - 1) // len(COLOURS)
-            style = dict(color=COLOURS[colour], linestyle=DASHES[dash], linewidth=1.5, zorder=3)
-        name = textwrap.shorten(readable(curve.name), LEGEND_LETTERS, placeholder='…') or '…'
-        label = f'{name.replace("$", chr(92) + "$")}  AP {100 * curve.ap:.1f}  ({curve.support})'
+            dash = DASHES[(number - 1) // HALF]
+            style = dict(color=COLOURS[number - 1], linestyle=dash, linewidth=1.5, zorder=3)
+        numbers = f'  AP {100 * curve.ap:.1f}  ({curve.support})'
+        name = fit_text(curve.name, MAX_NAME + text_width(numbers), numbers)
+        label = name.replace('$', r'\$')
         curve_shown = thin(curve, 1000)
         axes.step(curve_shown.recall, curve_shown.precision, where='pre', label=label, **style)
         own = threshold if is_one else threshold[number]

@@ -4,19 +4,28 @@ Shapes in this module: K label embeddings, C classes, D embed dims, G groups of 
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import page
-from .fonts import readable
+
+if TYPE_CHECKING:
+    from matplotlib.transforms import Bbox
 
 SHAPES = ('o', '^')
-MAX_GROUPS = len(page.GROUP_COLOURS) * len(SHAPES)
+MAX_GROUPS = len(page.COLOURS)
 OTHER = 'other classes'
+STAR = 9  # pixels, of a star
+# of a name beside its place: points to the right and up, and which of its sides is there
+SIDES = (
+    (6, 3, 'left', 'bottom'), (6, -3, 'left', 'top'), (-6, 3, 'right', 'bottom'),
+    (-6, -3, 'right', 'top'), (0, 7, 'center', 'bottom'), (0, -7, 'center', 'top'),
+)  # fmt: skip
 SIDE, MARGIN, LEGEND, TITLE = 8.0, 0.15, 2.4, 0.4  # inches
-NAME_SIZE = 8  # points
+NAME_SIZE, NAME_WIDTH = 8, 1.6  # points; inches at the size of other text
 
 
 def frequent_groups(labels: np.ndarray, class_names: Sequence[str], number: int = 12) -> list[str]:
@@ -87,15 +96,16 @@ def draw_embeddings(
 ) -> Figure:
     """Draw the map: dots are true labels of images, stars are the prototypes of classes.
 
-    A class is named at its star (at the median of its dots where there is none), the frequent
-    ones first, as far as names do not overlap.
+    A class is named beside its star (the median of its dots where there is none), the frequent ones
+    first, on that side of it where the name covers no star and no other name. The title says how
+    many have no such side.
 
     Args:
         points (np.ndarray): (K, 2).
         labels (np.ndarray): (K,) classes.
         prototypes (np.ndarray): (C, 2), NaN for a class without one.
         class_names (Sequence[str]): C names.
-        groups (Sequence[str]): C names of groups; a group has a colour and a shape, and
+        groups (Sequence[str]): C names of groups; each of at most 16 has a colour of its own, and
             'other classes' are grey.
         title (str): Defaults to 'label embeddings'.
 
@@ -115,9 +125,8 @@ def draw_embeddings(
     axes = page.add_axes(figure, MARGIN, MARGIN, SIDE, SIDE)
     for number, kind in enumerate([*kinds, OTHER] if OTHER in present else kinds):
         is_other = kind == OTHER
-        shape, colour = divmod(number, len(page.GROUP_COLOURS))
-        colour = page.OTHER_COLOUR if is_other else page.GROUP_COLOURS[colour]
-        shape = SHAPES[0 if is_other else shape]
+        colour = page.OTHER_COLOUR if is_other else page.COLOURS[number]
+        shape = SHAPES[0 if is_other else number // page.HALF]
         label = page.fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
         style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
         axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)
@@ -128,7 +137,6 @@ def draw_embeddings(
     axes.set_yticks([])
     axes.margins(0.04)
     axes.spines[:].set_color('#d1d9e0')
-    axes.set_title(title, **page.TEXT)
     if np.isfinite(prototypes).any():
         star = dict(s=90, color='white', marker='*', edgecolors='black', linewidths=0.7)
         axes.scatter([], [], label='prototype', **star)
@@ -139,23 +147,41 @@ def draw_embeddings(
     centres = [np.median(points[labels == c], axis=0) for c in named]
     stars = prototypes[named]
     places = np.where(np.isfinite(stars).all(axis=1, keepdims=True), stars, centres)
-    _write_names(axes, [class_names[c] for c in named], places)
+    left_out = _write_names(axes, [class_names[c] for c in named], places, stars)
+    if left_out:
+        title += f'; without room for a name: {left_out} of {len(named)} classes'
+    axes.set_title(title, **page.TEXT)
     return figure
 
 
-def _write_names(axes: Axes, names: Sequence[str], places: np.ndarray) -> None:
-    """Write each name at its place (2,) unless it would leave the map or cover one before it."""
+def _write_names(axes: Axes, names: Sequence[str], places: np.ndarray, stars: np.ndarray) -> int:
+    """Write each name beside its place (2,), as far as there is room; how many are left out."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.2, foreground='white')]
     style = dict(fontsize=NAME_SIZE, color='black', zorder=5, parse_math=False, path_effects=halo)
-    taken = []
     inside = axes.get_window_extent()
+    taken = [_box(star) for star in axes.transData.transform(stars[np.isfinite(stars).all(1)])]
+    left_out = 0
     for name, place in zip(names, places):
-        text = axes.annotate(readable(name), place, (5, 4), textcoords='offset points', **style)
-        box = text.get_window_extent()
-        fits = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
-        if fits and not any(box.overlaps(other) for other in taken):
-            taken.append(box)
-        else:
+        name = page.fit_text(name, NAME_WIDTH)
+        for x, y, side, edge in SIDES:
+            align = dict(ha=side, va=edge, textcoords='offset points')
+            text = axes.annotate(name, place, (x, y), **align, **style)
+            box = text.get_window_extent()
+            fits = inside.x0 <= box.x0 and box.x1 <= inside.x1
+            fits = fits and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            if fits and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
             text.remove()
+        else:
+            left_out += 1
+    return left_out
+
+
+def _box(star: np.ndarray) -> 'Bbox':
+    """What a star at a pixel (2,) covers."""
+    from matplotlib.transforms import Bbox
+
+    return Bbox([star - STAR / 2, star + STAR / 2])

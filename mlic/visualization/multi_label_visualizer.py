@@ -11,6 +11,7 @@ from PIL import Image
 
 from mlic.files import write_picture
 
+from .page import left_to_right
 from .prediction import draw_prediction
 
 
@@ -86,7 +87,8 @@ def draw_sample(
         threshold (float | Mapping[str, float], optional): Lowest score of a predicted label, or
             that of each class by its name. Defaults to None: the sample's ``pred_label``.
         draw_gt (bool): Say which labels are true, if it is known. Defaults to True.
-        max_maps (int, optional): Heat maps at most, the highest scores first. Defaults to None.
+        max_maps (int, optional): Heat maps at most, the highest scores first: so many of predicted
+            labels, then so many of missed ones. Defaults to None.
         title (str, optional): Of an image in a sheet of several. Defaults to None.
     """
     scores = data_sample.pred_score.detach().float().cpu()
@@ -110,18 +112,21 @@ def draw_sample(
     note, attention = '', None
     if not predicted:
         best = order[0]
-        note = f'no label; the best is {names[best]} {scores[best]:.2f}'
+        note = f'no label; the best is {left_to_right(names[best])} {scores[best]:.2f}'
         if 'attention' in data_sample and best not in missed:
             predicted, looks = [best], ['unknown']
-    labels = predicted + missed
+    shown = list(zip(predicted, looks)) + [(label, 'missed') for label in missed]
     if 'attention' in data_sample:
-        attention = data_sample.attention[(predicted or missed[:1])[:max_maps]]
+        with_map = predicted[:max_maps] + missed[:max_maps]
+        shown.sort(key=lambda one: one[0] not in with_map)
+        attention = data_sample.attention[with_map]
+    labels = [label for label, _ in shown]
     return draw_prediction(
         image,
         [names[label] for label in labels],
         scores[labels].tolist(),
         attention,
         note,
-        looks=looks + ['missed'] * len(missed),
+        looks=[look for _, look in shown],
         title=title,
     )

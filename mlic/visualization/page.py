@@ -1,5 +1,6 @@
 """What all figures share: measures, colours, and text that fits its place. Lengths in inches."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,15 @@ FONT_SIZE = 10  # points
 PLAIN_COLOUR = '#24292f'  # of text
 NEUTRAL_COLOUR, TRUE_COLOUR = '#0969da', '#1a7f37'
 FALSE_COLOUR, MISSED_COLOUR = '#cf222e', '#9a5b00'
-BLANK_COLOUR, OTHER_COLOUR = '#d8dee4', '#c3c8ce'  # of a cell without a value, of other classes
-# Okabe and Ito's colours, which colour-blind readers tell apart
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8a7a00')
-BETTER_COLOUR, WORSE_COLOUR = COLOURS[:2]
-# Paul Tol's 'muted' set, for groups: told apart by them, too
-GROUP_COLOURS = (
-    '#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255'
+BLANK_COLOUR, OTHER_COLOUR = '#9aa4ae', '#c3c8ce'  # of a cell without a value, of other classes
+# Okabe and Ito's first, which colour-blind readers tell apart, then what differs most from those
+# before; what takes one of the second half has another dash or shape as well
+COLOURS = (
+    '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A7A00', '#4B0082',
+    '#5B3A1E', '#B5179E', '#7FDB6A', '#A50026', '#9B5DE5', '#003F5C', '#D81B60', '#FF9DA7',
 )  # fmt: skip
+HALF = len(COLOURS) // 2
+BETTER_COLOUR, WORSE_COLOUR = COLOURS[:2]
 
 TEXT = dict(fontsize=FONT_SIZE, color=PLAIN_COLOUR, parse_math=False)
 TICKS = dict(labelsize=FONT_SIZE, labelcolor=PLAIN_COLOUR)
@@ -63,13 +65,19 @@ def fit_text(
     name: str, width: float, ending: str = '', measure: Callable[[str], float] = text_width
 ) -> str:
     """The name and its ending, the name cut at the end if the two are wider than that."""
-    name = readable(name)
-    if len(name) <= LONGEST and measure(name + ending) <= width:
-        return name + ending
-    name = name[:LONGEST]  # a name from a file may have a million characters
-    while name and measure(f'{name}…{ending}') > width:
-        name = name[:-1]
-    return f'{name.rstrip()}…{ending}'
+    text = readable(name[:LONGEST])  # a name from a file may have a million characters
+    if max(len(name), len(text)) > LONGEST or measure(text + ending) > width:
+        text = text[:LONGEST]
+        while text and measure(f'{text}…{ending}') > width:
+            text = text[:-1]
+        text = f'{text.rstrip()}…'
+    return (left_to_right(text) if ending else text) + ending
+
+
+def left_to_right(name: str) -> str:
+    """Between marks (U+200E) if it is written from right to left, so that what follows is not."""
+    is_right_to_left = any(unicodedata.bidirectional(letter) in ('R', 'AL') for letter in name)
+    return f'\u200e{name}\u200e' if is_right_to_left else name
 
 
 def trim_right(figure: 'Figure', axes: 'Axes') -> None:

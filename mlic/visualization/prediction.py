@@ -99,7 +99,7 @@ def draw_prediction(
     page = Image.new('RGB', (width, height), PAGE)
     pen = ImageDraw.Draw(page)
     if title is None:
-        page.paste(photo, ((width - photo.width) // 2, MARGIN))
+        page.paste(photo, (MARGIN, MARGIN))
     for number, (panel, head) in enumerate(zip(panels, heads)):
         left = MARGIN + number % columns * (PANEL + GAP)
         top = panel_top + number // columns * panel_height

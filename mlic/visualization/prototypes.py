@@ -106,7 +106,9 @@ def draw_prototypes(
     labels = [page.fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
     names = max(map(page.text_width, labels)) + TICK_SPACE
     side = max(1, round(MATRIX_PIXELS / len(order))) * len(order) / page.DPI
-    note = '' if step == 1 else f'one class in {step} is named'
+    zero = int(cosines.diagonal().isnan().sum())
+    notes = [f'one class in {step} is named'] * (step > 1) + ['grey: zero, no cosine'] * (zero > 0)
+    note = '; '.join(notes)
     left, bottom = page.MARGIN + names, page.MARGIN + names + (0.25 if note else 0)
     width = left + side + BAR_GAP + BAR_WIDTH + BAR_LABELS + page.MARGIN
     height = bottom + side + TITLE_SPACE

@@ -148,8 +148,9 @@ def render_page(title: str, data: dict) -> str:
 
     Args:
         title (str): Any text.
-        data (dict): What JSON can hold: :func:`prediction_data`, and ``notes`` (lines below the
-            title), ``protocols`` (name, rule, classes, metrics), ``mistakes`` and ``missed``
+        data (dict): What JSON can hold: :func:`prediction_data`, and ``facts`` (the line that the
+            page opens with), ``notes`` (lines below its main numbers), ``protocols`` (name, rule,
+            classes, metrics), ``mistakes`` and ``missed``
             (label, score, image, true, picture, overlay), ``fitted_on`` (what thresholds that are
             chosen on the page were fitted on: of these predictions) and ``start_fitted_on`` (the
             same of those that it starts with, or None). Where labels are unknown also ``known``

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from . import page
 
-SIDE, HEIGHT, LEFT, BOTTOM, TOP, LEGEND_WIDTH = 5.2, 3.6, 0.75, 0.55, 0.4, 3.7  # inches
+SIDE, HEIGHT, LEFT, BOTTOM, TOP, LEGEND_WIDTH = 5.2, 3.6, 0.75, 0.8, 0.4, 3.7  # inches
 MARKERS = 'osD^vP*'
+ACROSS = ('dashed', 'dotted', 'dashdot', (0, (8, 2, 1, 2, 1, 2)))  # lines without a number
+ENTRY = 0.21  # inches, of the legend
 APART = 0.012  # of the width, so that intervals at one place can be told apart
 
 
@@ -49,7 +51,7 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
         word (str): What comes before the number.
 
     Raises:
-        ValueError: If no name has such a number.
+        ValueError: If no name has such a number, or more lines have one than can be told apart.
     """
     lines, across = {}, []
     for result in results:
@@ -60,17 +62,20 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
             across.append(result)
     if not lines:
         raise ValueError(f'no config has {word!r} and a number in its name: {results[0].name}')
+    if len(lines) > len(page.COLOURS):
+        raise ValueError(f'at most {len(page.COLOURS)} lines can be told apart, got {len(lines)}')
     numbers = sorted({number for points in lines.values() for number, _ in points})
     width = (numbers[-1] - numbers[0] or 1) * APART
-    figure = page.new_page(LEFT + SIDE + LEGEND_WIDTH, BOTTOM + HEIGHT + TOP)
-    axes = page.add_axes(figure, LEFT, BOTTOM, SIDE, HEIGHT)
+    high = max(HEIGHT, ENTRY * len([*lines, *across]))
+    figure = page.new_page(LEFT + SIDE + LEGEND_WIDTH, BOTTOM + high + TOP)
+    axes = page.add_axes(figure, LEFT, BOTTOM, SIDE, high)
     shift = common_start([*lines, *(result.name for result in across)])
     for row, result in enumerate(across):
-        dashes = (0, (6 - row % 4, 3))
+        style = dict(linestyle=ACROSS[row % len(ACROSS)], linewidth=1.2 + row // len(ACROSS))
         label = page.fit_text(result.name, LEGEND_WIDTH - 0.7)
-        axes.axhline(_mean(result), color=page.PLAIN_COLOUR, linestyle=dashes, label=label)
+        axes.axhline(_mean(result), color=page.PLAIN_COLOUR, **style, label=label)
     for row, (name, points) in enumerate(lines.items()):
-        colour = page.COLOURS[row % len(page.COLOURS)]
+        colour = page.COLOURS[row]
         marker = MARKERS[row % len(MARKERS)]
         points.sort(key=lambda point: point[0])
         x = [number + (row - (len(lines) - 1) / 2) * width for number, _ in points]
@@ -84,7 +89,9 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
                 ends = [_mean(result) + end - result.difference for end in result.interval]
                 axes.vlines(place, *ends, color=colour, linewidth=1.4)
     axes.set_xticks(numbers, [f'{number:g}' for number in numbers])
-    axes.set_xlabel(page.fit_text(word, SIDE), **page.TEXT)
+    bars = any(result.interval is not None for points in lines.values() for _, result in points)
+    note = 'small dots: seeds' + '; bars: 95 % interval of the gain on the first config' * bars
+    axes.set_xlabel(f'{page.fit_text(word, SIDE)}\n{note}', **page.TEXT)
     axes.set_title('mAP, in percent', loc='left', pad=5, **page.TEXT)
     axes.grid(axis='y', color='#e3e7eb', linewidth=0.6)
     axes.tick_params(**page.TICKS)

@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .page import COLOURS, LEGEND, PLAIN_COLOUR, TEXT, add_axes, new_page
+from .page import COLOURS, HALF, LEGEND, PLAIN_COLOUR, TEXT, add_axes, fit_text, new_page
 
-WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.0, 1.9, 0.42, 0.75, 1.7, 0.55, 0.35  # inches
+WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.8, 1.9, 0.42, 0.75, 2.7, 0.55, 0.35  # inches
+ENTRY = 0.205  # inches, of the legend
 VAL_METRICS = ('mAP', 'CF1', 'OF1')
 
 
@@ -68,24 +70,32 @@ def series(rows: list, name: str) -> tuple[list, list]:
 def draw_training(log: TrainingLog) -> Figure:
     """Draw losses, metrics of the validation, and learning rate, one panel below the other.
 
-    A dashed line marks the switch to the second stage. A loss that is off (zero) is not drawn.
-    The figure is 900 px wide at 100 dpi.
+    A dashed line marks the switch to the second stage, a ring the best validation by mAP. A loss
+    that is off (zero) is not drawn; of more than 16 losses, the title says how many are left out.
+    The figure is 980 px wide at 100 dpi.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     panels = [(title, curves) for title, curves in _panels(log) if curves]
-    height = BOTTOM + len(panels) * PANEL + (len(panels) - 1) * GAP + TOP
+    # as high as its legend, which names one more, the best validation
+    heights = [max(PANEL, (len(curves) + 1) * ENTRY) for _, curves in panels]
+    height = BOTTOM + sum(heights) + (len(panels) - 1) * GAP + TOP
     figure = new_page(WIDTH, height)
     last = max(row['x'] for row in log.train + log.val)
     side = WIDTH - LEFT - RIGHT
     for number, (title, curves) in enumerate(panels):
-        bottom = BOTTOM + (len(panels) - 1 - number) * (PANEL + GAP)
-        axes = add_axes(figure, LEFT, bottom, side, PANEL)
-        for colour, (label, x, y) in zip(COLOURS, curves):
-            marker = 'o' if title.startswith('validation') or len(x) == 1 else None
-            axes.plot(x, y, color=colour, linewidth=1.6, marker=marker, markersize=3.5, label=label)
+        is_validation = title.startswith('validation')
+        bottom = BOTTOM + sum(heights[number + 1 :]) + (len(panels) - 1 - number) * GAP
+        axes = add_axes(figure, LEFT, bottom, side, heights[number])
+        for row, (label, x, y) in enumerate(curves):
+            style = dict(color=COLOURS[row], linestyle='--' if row >= HALF else '-', linewidth=1.6)
+            marker = 'o' if is_validation or len(x) == 1 else None
+            label = fit_text(label, RIGHT - 0.6)
+            axes.plot(x, y, **style, marker=marker, markersize=3.5, label=label)
+        if is_validation:
+            _mark_best(axes, *curves[0], log.unit)
         low = min(min(y) for _, _, y in curves)
-        if title == 'losses' and 0 < low < max(max(y) for _, _, y in curves) / 20:
+        if title.startswith('losses') and 0 < low < max(max(y) for _, _, y in curves) / 20:
             axes.set_yscale('log')
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter('{x:g}')
@@ -106,6 +116,14 @@ def draw_training(log: TrainingLog) -> Figure:
     return figure
 
 
+def _mark_best(axes: Axes, label: str, x: list, y: list, unit: str) -> None:
+    """A ring around the highest value, the first of equal ones, as save_best keeps it."""
+    best = y.index(max(y))
+    ring = dict(markersize=10, markerfacecolor='none', markeredgecolor=PLAIN_COLOUR, clip_on=False)
+    text = f'best {label}: {y[best]:.1f}, {unit} {x[best]:g}'
+    axes.plot(x[best], y[best], 'o', **ring, label=text)
+
+
 def _panels(log: TrainingLog) -> list:
     """Titles, and the curves (label, x, y) below each."""
     losses = sorted({name for row in log.train for name in row if name.startswith('loss_')})
@@ -113,14 +131,19 @@ def _panels(log: TrainingLog) -> list:
     for name in losses or ['loss']:
         rows = [row for row in log.train if row.get(name) != 0]
         curves.append((name, *series(rows, name)))
-    panels = [('losses', [curve for curve in curves if curve[1]])]
+    curves = [curve for curve in curves if curve[1]]
+    most = len(COLOURS)
+    title = 'losses' if len(curves) <= most else f'losses, {most} of {len(curves)}'
+    panels = [(title, curves[:most])]
     prefixes = dict.fromkeys(name.split('/')[0] for row in log.val for name in row if '/' in name)
     for prefix in prefixes:
         found = [(name, *series(log.val, f'{prefix}/{name}')) for name in VAL_METRICS]
         panels.append((f'validation: {prefix}, in percent', [one for one in found if one[1]]))
     # 'lr' is that of the first parameter group: the backbone's, if it has one of its own
     first, base = series(log.train, 'lr'), series(log.train, 'base_lr')
-    rates = [('base', *base), ('first group', *first)] if base[0] != [] else [('lr', *first)]
-    if base == first:
+    rates = [('base rate', *base), ('backbone’s rate', *first)]
+    if not base[0]:
+        rates = [('all parameters', *first)]
+    elif base == first:
         rates = rates[:1]
     return [*panels, ('learning rate', [rate for rate in rates if rate[1]])]

@@ -405,16 +405,33 @@ def test_captions_wrap_and_say_what_they_leave_out():
     text = browse_dataset.caption(DataSample().set_gt_label(list(range(40))), names)
     lines = text.splitlines()
     assert len(lines) == browse_dataset.MOST_LINES and lines[-1] == '… 40 labels in all'
-    assert max(map(len, lines)) <= browse_dataset.CHARACTERS + 2  # a backslash before each $
+    assert max(map(browse_dataset.label_width, lines)) <= browse_dataset.SIDE
     assert all(line.endswith(',') for line in lines[:-1])  # no label is torn
     sample = DataSample().set_gt_label([0, 1])
-    assert browse_dataset.caption(sample, ['a, b', 'c d']) == '"a,\xa0b", c\xa0d'
+    assert browse_dataset.caption(sample, ['a, b', 'c d']) == '"a, b", c d'
     sample = DataSample().set_gt_label([])
     sample.set_field([0, 1], 'gt_label_unknown', field_type='metainfo')
     assert browse_dataset.caption(sample, ['a', 'b']) == '(no label), (2 unknown)'
     figure = browse_dataset.draw_sheet([np.zeros((8, 8, 3), np.uint8)] * 7, [text] * 7, 6, 'a $ b')
     assert isinstance(figure, Figure)
     figure.savefig('sheet.png')
+
+
+def test_captions_of_any_name_stay_below_their_own_picture():
+    names = ['W' * 90, '日本語' * 20, 'собака ' * 20, 'a $ b' * 20, 'كلب كبير ' * 20, 'cat']
+    captions = [
+        browse_dataset.caption(DataSample().set_gt_label([k, (k + 1) % 6]), names) for k in range(6)
+    ]
+    pictures = [np.zeros((8, 4 + 2 * k, 3), np.uint8) for k in range(6)]
+    figure = browse_dataset.draw_sheet(pictures, captions, 3, 'W' * 900)
+    figure.savefig('sheet.png')
+    title, *texts = [text.get_window_extent() for text in figure.texts]
+    assert title.x1 <= figure.bbox.x1
+    for number, (text, axes) in enumerate(zip(texts, figure.axes)):
+        place = axes.get_window_extent()
+        assert text.x0 == pytest.approx(place.x0, abs=3) and text.y1 <= place.y0
+        assert not any(text.overlaps(other) for other in texts[number + 1 :])
+    assert max(text.x1 for text in texts) <= figure.bbox.x1
 
 
 def test_browse_refuses_what_it_cannot_draw():

@@ -4,16 +4,21 @@ import csv
 import itertools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from mlic.cli.plot import read_log
+from mlic.comparison import tables
+from mlic.comparison.tables import Summary
 from mlic.datasets.coco import read_superclasses
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.visualization.comparison import choose_bars, draw_comparison
@@ -32,6 +37,17 @@ from mlic.visualization.embedding import (
     project_to_map,
 )
 from mlic.visualization.gains import Gain, draw_gains
+from mlic.visualization.page import (
+    BETTER_COLOUR,
+    BLANK_COLOUR,
+    COLOURS,
+    OTHER_COLOUR,
+    WORSE_COLOUR,
+    fit_text,
+    new_page,
+    picture_of,
+)
+from mlic.visualization.prototypes import cosine_matrix, draw_prototypes
 from mlic.visualization.sweep import Result, draw_sweep, split_name
 from mlic.visualization.training import arrange_log, draw_training
 from tests.helpers import ROOT, run_tool
@@ -55,6 +71,52 @@ def names_of(number):
 
 def no_overlap(boxes):
     return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def oklab(colour):
+    """Ottosson's perceptual space of a colour, https://bottosson.github.io/posts/oklab."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    cones = [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+    axes = [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+    return np.array(axes) @ np.cbrt(np.array(cones) @ linear)
+
+
+def test_no_two_colours_of_classes_look_alike():
+    """Nor does one look like the other classes' grey, the micro average's black, or the paper."""
+    colours = [*COLOURS, OTHER_COLOUR, 'black', 'white']
+    distances = [np.linalg.norm(oklab(a) - oklab(b)) for a, b in itertools.combinations(colours, 2)]
+    assert len(COLOURS) == 16 and min(distances) > 0.12  # a just noticeable one is 0.02
+
+
+@pytest.mark.parametrize('scale', ['viridis', 'RdBu_r', 'PuOr_r'])
+def test_a_cell_without_a_value_looks_like_none_with_one(scale):
+    values = [oklab(colour) for colour in colormaps[scale](np.linspace(0, 1, 256))[:, :3]]
+    assert min(np.linalg.norm(oklab(BLANK_COLOUR) - value) for value in values) > 0.04
+
+
+@pytest.mark.parametrize('name', ['كلب', 'שלום עולם'])
+def test_what_follows_a_name_that_is_written_from_the_right_stays_behind_it(name):
+    shown = fit_text(name, 9, ' (32)')
+    assert shown == f'\u200e{name}\u200e (32)' and fit_text(name, 9) == name
+    assert fit_text('cat', 9, ' (32)') == 'cat (32)'
+
+    def columns(text):
+        figure = new_page(3, 1)
+        figure.text(0.1, 0.5, text)
+        return (np.asarray(picture_of(figure).convert('L')) < 255).any(axis=0)
+
+    alone, whole = columns(name), columns(shown)
+    ends = int(alone.nonzero()[0].max()) - 2
+    assert_array_equal(alone[:ends], whole[:ends])
 
 
 # ---------------------------------------------------------------- precision and recall
@@ -114,6 +176,7 @@ def test_drawn_curves_differ_and_the_legend_is_inside_the_page(number):
     lines = axes.get_legend().get_lines()
     styles = {(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in lines}
     assert len(lines) == len(styles) == number
+    assert len({line.get_color() for line in lines}) == number
     figure.canvas.draw()
     box = axes.get_legend().get_window_extent()
     assert box.y0 >= 0
@@ -146,6 +209,44 @@ def test_comparison_names_its_bars(number):
     assert len(figure.axes) == (2 if number > 40 else 1)
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in axes.get_yticklabels()])
+
+
+@pytest.mark.parametrize('number', [5, 60])
+def test_comparison_says_who_is_compared_and_what_is_left_out(number):
+    first, second = np.full(number, 40.0), np.full(number, 40.0)
+    second[0], second[1:3] = 50, 30
+    runs = 'a_run_with_a_long_name_' * 9, '日本' * 90
+    figure = draw_comparison(first, second, np.arange(number), names_of(number), runs)
+    figure.canvas.draw()
+    lines = [text.get_text() for text in figure.texts]
+    assert lines[0].startswith('mAP 40.0  a_run') and lines[1].startswith(
+        'mAP 39.8  日本' * (number > 5)
+    )
+    assert lines[2:] == ['1 classes better  ', '2 worse']
+    assert [text.get_color() for text in figure.texts[2:]] == [BETTER_COLOUR, WORSE_COLOUR]
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert no_overlap(boxes) and max(box.x1 for box in boxes) <= figure.bbox.x1
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert ('20 classes between' in texts) == (number == 60)
+
+
+def test_comparisons_of_several_runs_have_one_order_of_classes(monkeypatch, tmp_path):
+    first = Summary('a', [0], {}, np.array([50.0, 50, np.nan, 50]), 1, [], [9, 9, 0, 9])
+    others = [
+        replace(first, name='b', against='a', class_ap=np.array([55.0, 40, np.nan, 50])),
+        replace(first, name='c', against='a', class_ap=np.array([50.0, 52, np.nan, 70])),
+    ]
+    figures = []
+    monkeypatch.setattr(
+        tables, 'picture_of', lambda figure: figures.append(figure) or picture_of(figure)
+    )
+    tables.draw_class_differences([first, *others], names_of(4), tmp_path / 'all.png')
+    rows = [[t.get_text() for t in figure.axes[0].get_yticklabels()] for figure in figures]
+    assert rows == [['class 3 (9)', 'class 0 (9)', 'class 1 (9)']] * 2  # by the mean gain
+    assert [bar.get_width() for bar in figures[0].axes[0].patches] == [0, 5, -10]
+    figures.clear()
+    tables.draw_class_differences([first, others[0]], names_of(4), tmp_path / 'one.png')
+    assert [bar.get_width() for bar in figures[0].axes[0].patches] == [5, 0, -10]
 
 
 def test_comparison_refuses_other_sizes():
@@ -194,6 +295,24 @@ def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
     assert_allclose(np.asarray(drawn)[off], expected[off])
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in panels[0].get_yticklabels()])
+
+
+@pytest.mark.parametrize('has_empty', [False, True])
+def test_grey_cells_are_explained(has_empty):
+    target = np.eye(4, dtype=bool)[np.arange(8) % 4]
+    target[:, 3] &= not has_empty
+    shares = conditional_shares(target)
+    figure = draw_cooccurrence(shares, shares, names_of(4), range(4))
+    caption = figure.texts[0].get_text()
+    assert caption.endswith('; grey: a class with itself' + ', or no image to count' * has_empty)
+
+    vectors = torch.eye(4)
+    vectors[3] *= not has_empty
+    figure = draw_prototypes(cosine_matrix(vectors), names_of(4))
+    assert figure.axes[0].get_xlabel() == 'grey: zero, no cosine' * has_empty
+    figure = draw_prototypes(cosine_matrix(vectors.repeat(20, 1)), names_of(80))
+    expected = 'one class in 2 is named' + '; grey: zero, no cosine' * has_empty
+    assert figure.axes[0].get_xlabel() == expected
 
 
 # ---------------------------------------------------------------- a training
@@ -291,9 +410,40 @@ def test_the_base_rate_is_drawn_and_the_backbone_s_beside_it():
         lines = draw_training(log).axes[-1].get_lines()
         return {line.get_label(): line.get_ydata().tolist() for line in lines}
 
-    assert curves(lr=0.1) == {'lr': [0.1, 0.1]}
-    assert curves(lr=0.02, base_lr=0.1) == {'base': [0.1, 0.1], 'first group': [0.02, 0.02]}
-    assert curves(lr=0.1, base_lr=0.1) == {'base': [0.1, 0.1]}
+    assert curves(lr=0.1) == {'all parameters': [0.1, 0.1]}
+    both = {'base rate': [0.1, 0.1], 'backbone’s rate': [0.02, 0.02]}
+    assert curves(lr=0.02, base_lr=0.1) == both
+    assert curves(lr=0.1, base_lr=0.1) == {'base rate': [0.1, 0.1]}
+
+
+@pytest.mark.parametrize('scores, best', [([10, 30, 20], 2), ([30, 30, 10], 1), ([5], 1)])
+def test_the_best_validation_is_ringed_and_named(scores, best):
+    train = [dict(loss=1.0, epoch=e, iter=10 * e) for e in range(1, len(scores) + 1)]
+    keys = 'multi-label/mAP', 'multi-label/CF1'
+    val = [{keys[0]: score, keys[1]: 100 - score, 'step': k} for k, score in enumerate(scores, 1)]
+    axes = draw_training(arrange_log(train, val)).axes[1]
+    ring = axes.get_lines()[-1]
+    assert (ring.get_xdata(), ring.get_ydata()) == ([best], [max(scores)])
+    assert ring.get_markerfacecolor() == 'none'  # the curve's own dot stays in sight
+    assert not ring.get_clip_on()  # nor is the ring cut at the last epoch
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == ['mAP', 'CF1', f'best mAP: {max(scores):.1f}, epoch {best}']
+
+
+@pytest.mark.parametrize('number', [2, 16, 19])
+def test_every_loss_is_drawn_or_counted_and_legends_stay_beside_their_panels(number):
+    names = [f'loss_{"long_" * (c % 9)}{c}' for c in range(number)]
+    train = [dict(dict.fromkeys(names, 1.0 + e), loss=9.0, iter=e, lr=0.1) for e in (1, 2)]
+    val = [{'multi-label/mAP': 50.0, 'step': 40_000}]
+    figure = draw_training(arrange_log(train, val))
+    losses = figure.axes[0]
+    assert losses.get_title('left') == ('losses, 16 of 19' if number == 19 else 'losses')
+    colours = {line.get_color() for line in losses.get_lines()}
+    assert len(colours) == len(losses.get_lines()) == min(number, 16)
+    figure.canvas.draw()
+    boxes = [axes.get_legend().get_window_extent() for axes in figure.axes]
+    assert no_overlap(boxes) and min(box.y0 for box in boxes) >= 0
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
 
 
 # ---------------------------------------------------------------- a map of embeddings
@@ -363,6 +513,37 @@ def test_map_names_classes_without_overlap(number):
     assert len(axes.texts) == 2 if number == 2 else len(axes.texts) >= 5
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert len(legend) == min(number, 12) + (number > 12) + 1 and legend[-1] == 'prototype'
+
+
+def test_each_group_of_a_map_has_a_colour_of_its_own():
+    names = names_of(16)
+    labels, blank = np.arange(16), np.full((16, 2), np.nan)
+    axes = draw_embeddings(np.eye(16, 2), labels, blank, names, names).axes[0]
+    dots = [drawn for drawn in axes.collections if drawn.get_sizes() == 16]
+    colours = [tuple(drawn.get_facecolor()[0]) for drawn in dots]
+    assert len(set(colours)) == len(colours) == 16
+
+
+def test_names_on_a_map_cover_no_star_and_those_without_room_are_counted():
+    names = [
+        'cat',
+        'a name so long that it would reach over half of the map ' * 3,
+        'dog',
+        *'bcdefghijklm',
+    ]
+    stars = np.array([[0, 0], [0.3, 0.05], [0.6, 0.1], *[[5, 5]] * 12], dtype=float)
+    points, labels = np.concatenate([stars, [[-9, -9]]]), np.array([*range(15), 0])
+    axes = draw_embeddings(points, labels, stars, names, names, title='a map').axes[0]
+    axes.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    shown = [text.get_text() for text in axes.texts]
+    assert {'cat', 'dog'} <= set(shown) and any(name.endswith('…') for name in shown)
+    assert no_overlap(boxes)
+    for x, y in axes.transData.transform(stars):
+        assert not any(box.x0 < x < box.x1 and box.y0 < y < box.y1 for box in boxes)
+    left_out = 15 - len(shown)
+    assert axes.get_title() == f'a map; without room for a name: {left_out} of 15 classes'
+    assert left_out > 0
 
 
 def test_more_groups_than_styles_are_refused():
@@ -568,6 +749,24 @@ def test_bars_of_a_sweep_are_the_interval_of_the_difference_around_the_mean():
 def test_a_sweep_over_a_number_that_no_name_has_is_refused():
     with pytest.raises(ValueError, match="no config has 'share' and a number in its name: m_x"):
         draw_sweep(swept(), 'share')
+
+
+def test_lines_of_a_sweep_differ_and_its_marks_are_explained():
+    results = [Result(f'm{c}_at{number}', [float(c)]) for c in range(16) for number in (1, 2)]
+    across = [Result(f'other{c}', [20.0 + c]) for c in range(5)]
+    axes = draw_sweep(results + across, 'at').axes[0]
+    named = [line for line in axes.lines if line.get_label()[0] != '_']
+    assert len({line.get_color() for line in named[5:]}) == 16
+    assert len({(str(line._dash_pattern), line.get_linewidth()) for line in named[:5]}) == 5
+    assert axes.get_xlabel() == 'at\nsmall dots: seeds'
+    assert (
+        draw_sweep(swept(), 'hidden')
+        .axes[0]
+        .get_xlabel()
+        .endswith('small dots: seeds; bars: 95 % interval of the gain on the first config')
+    )
+    with pytest.raises(ValueError, match='at most 16 lines can be told apart, got 17'):
+        draw_sweep([*results, Result('m16_at1', [1.0])], 'at')
 
 
 def test_many_configs_and_long_names_of_a_sweep_stay_on_its_page():

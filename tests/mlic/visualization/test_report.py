@@ -1,5 +1,6 @@
 """The report page: its counts against the metric, its safety, and its working in a browser."""
 
+import datetime
 import json
 import re
 from urllib.parse import unquote
@@ -10,6 +11,7 @@ from mmpretrain.registry import DATASETS
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score
 
+from mlic.cli.report import describe_split
 from mlic.datasets.digit_scenes import DigitScenes
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest
@@ -46,7 +48,14 @@ def page_data(names=None, seed=0, **changes):
     protocols = [dict(name='standard', rule='≥ 0.5', classes=4, metrics=dict(mAP=50.0, CP=40.0))]
     picture = picture_uri(np.zeros((8, 8, 3), np.uint8))
     entry = dict(label=names[0], score=0.9, image=names[-1], true=[names[1]], picture=picture)
-    data.update(notes=['a note'], protocols=protocols, mistakes=[entry], missed=[], **changes)
+    data.update(
+        facts='a split',
+        notes=['a note'],
+        protocols=protocols,
+        mistakes=[entry],
+        missed=[],
+        **changes,
+    )
     return data, pred, target, ignore
 
 
@@ -224,6 +233,54 @@ def test_browser_recomputes_what_the_metric_says(open_page):
         assert [int(called[name]) for name in data['classes']] == per_class['predicted'].tolist()
 
 
+def test_the_page_opens_with_its_main_numbers_at_the_chosen_thresholds(open_page):
+    data, pred, target, ignore = page_data()
+    data['facts'] = 'VOC, test · 60 images · 2026-01-02'
+    page = open_page(data)
+    for threshold in (0.5, 0.2):
+        slide(page, 'all', round(100 * threshold))
+        expected = MLICMetric.calculate(pred, target, threshold=threshold, ignore=ignore)
+        shown = shown_metrics(page, 'main-numbers')
+        assert list(shown) == ['mAP', 'CF1', 'OF1']
+        for key, value in shown.items():
+            assert value == pytest.approx(expected[key], abs=0.0505)  # one decimal is shown
+        assert page.locator('#rule').inner_text().endswith(f'at score ≥ {threshold:.2f}')
+    slide(page, 'one', 31)
+    assert page.locator('#rule').inner_text().endswith('the threshold of each class')
+    assert page.locator('#facts').inner_text() == data['facts']
+    assert (
+        page.locator('#rule').bounding_box()['y'] < page.locator('#by-protocol').bounding_box()['y']
+    )
+
+
+@pytest.mark.parametrize('measured', [0, 1, 2, 4, 7])
+def test_the_weakest_half_of_the_classes_is_named_three_at_most(open_page, measured):
+    rng = np.random.default_rng(measured)
+    target = rng.random((60, 8)) < 0.3
+    target[:, measured:] = False
+    data = page_data()[0]
+    data.update(prediction_data(rng.random(target.shape), target, None, list('abcdefgh')))
+    weakest = sorted(range(measured), key=lambda c: data['ap'][c])[: min(3, measured // 2)]
+    parts = [
+        f'{data["classes"][c]} (AP {data["ap"][c]:.1f}, positives: {data["support"][c]})'
+        for c in weakest
+    ]
+    subject = 'The weakest class is ' if len(parts) == 1 else 'The weakest classes are '
+    expected = subject + ' and '.join(filter(None, [', '.join(parts[:-1]), *parts[-1:]])) + '.'
+    assert open_page(data).locator('#weakest').inner_text() == expected * bool(parts)
+
+
+def test_the_protocols_are_folded_until_asked_for_or_printed(open_page):
+    page = open_page(page_data()[0])
+    table = page.locator('#protocols')
+    assert not table.is_visible()
+    page.get_by_text('Metrics by protocol').click()
+    assert table.is_visible()
+    page = open_page(page_data()[0])
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator('#protocols').is_visible()
+
+
 def test_browser_leaves_out_what_is_unknown(open_page):
     pred, target, _ = random_predictions()
     unknown = np.random.default_rng(1).random(target.shape) < 0.4
@@ -334,6 +391,19 @@ def test_browser_shows_names_as_text(open_page):
     assert page.locator('img').count() == 1  # the picture of the only mistake
 
 
+def test_a_name_from_right_to_left_stays_before_its_numbers(open_page):
+    page = open_page(page_data(['كلب', 'קוף', 'c', 'd', 'e'])[0])
+    for place in ('#mistakes b', '#one-name', '#mistakes figcaption div'):
+        assert '\u2068' in page.locator(place).first.inner_text()
+    assert re.search(r'\u2068(كلب|קוף)\u2069 \(AP', page.locator('#weakest').inner_text())
+    ends = page.locator('#mistakes b').evaluate("""node => [[1, 2], [-2, -1]].map(part => {
+        const text = node.firstChild, range = document.createRange(), whole = text.length;
+        part.forEach((at, i) => range[i ? 'setEnd' : 'setStart'](text, at < 0 ? whole + at : at));
+        return range.getBoundingClientRect().left;
+    })""")
+    assert ends[0] < ends[1]  # the score is to the right
+
+
 def test_short_names_are_explained(open_page):
     metrics = {'mAP': 50.0, 'CP': 40.0}
     keys = ('CR', 'CF1', 'OP', 'OR', 'OF1')
@@ -418,6 +488,25 @@ def test_browser_fits_a_phone(open_page, scheme):
 
 # ---------------------------------------------------------------- the tool
 
+
+def test_the_split_is_named_by_the_data_set_or_its_file():
+    class VOC:
+        split, ann_file = 'trainval', 'ImageSets/Main/trainval.txt'
+
+    class Own:
+        split, ann_file = '', 'data/folds/test_2.json'
+
+    class Wrapper:
+        dataset = Own()
+
+    class Nameless:
+        ann_file = ''
+
+    cases = (VOC(), Own(), Wrapper(), Nameless())
+    expected = ['VOC, trainval', 'Own, test_2', 'Own, test_2', 'Nameless']
+    assert [describe_split(dataset) for dataset in cases] == expected
+
+
 MODEL, PLAIN = sarl_model(10), plain_model(10)
 NAMES = DigitScenes.METAINFO['classes']
 SMALL = [
@@ -446,6 +535,9 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
         == 'the sliders start at the thresholds of thresholds.json, rounded to hundredths'
     )
     assert data['fitted_on']['sha256'] == file_digest(out.with_suffix('.npz'))
+    facts = data['facts'].split(' · ')
+    assert facts[0] == 'DigitScenes, test' and facts[1].startswith('12 images, 10 classes, ')
+    assert datetime.date.today() - datetime.date.fromisoformat(facts[2]) <= datetime.timedelta(1)
     assert data['images'] == 12 and len(data['mistakes']) == 3
     assert all(('overlay' in entry) == (model is MODEL) for entry in data['mistakes'])
     saved = np.load(out.with_suffix('.npz'))
@@ -488,7 +580,7 @@ def test_tool_writes_a_page_of_what_is_known(tmp_path):
         pred, target, unknown = saved['pred'], saved['target'], saved['unknown']
     assert unknown[:, :9].mean() == 0.5
     assert data['known'] == (100 - 100 * unknown.mean(axis=0)).round(1).tolist()
-    assert '1 without known negatives (nine)' in data['notes'][0]
+    assert '1 without known negatives (nine)' in data['facts']
     expected = MLICMetric.calculate(pred, target, 'asl', ignore=unknown)
     columns = {protocol['name']: protocol for protocol in data['protocols']}
     assert columns['asl']['metrics'] == pytest.approx(expected) and columns['asl']['classes'] == 9

@@ -92,6 +92,8 @@ def test_without_a_predicted_label_the_best_is_named_and_looked_at(written, true
     others = [line for line in lines if not line.startswith('no label')]
     best = ['missed: one 0.30' if true == [1, 3] else 'one 0.30']
     assert others == best + ['missed: three 0.00'] * (true in ([3], [1, 3]))
+    draw_sample(IMAGE, sample, ['zero', 'كلب', *NAMES[2:]])
+    assert 'no label; the best is \u200eكلب\u200e 0.30' in ''.join(texts(written))
     sample.pop('attention')
     assert page.height - draw_sample(IMAGE, sample, NAMES).height > 140  # one heat map
 
@@ -107,6 +109,38 @@ def test_heat_maps_are_those_of_the_predicted_labels_in_their_order(written):
         np.testing.assert_array_equal(page[364 : 364 + 140, left : left + 224], heat)
     assert texts(written) == ['✓ zero 0.90', '✗ one 0.80', '✗ three 0.70']
     assert [line.box for line in written] == []
+
+
+@pytest.mark.parametrize(
+    'max_maps, maps', [(None, [0, 1, 3, 4, 2]), (2, [0, 1, 4, 2]), (1, [0, 4])]
+)
+def test_missed_labels_have_their_heat_maps_after_the_predicted_ones(written, max_maps, maps):
+    attention = torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    sample = make_sample([0.9, 0.8, 0.2, 0.7, 0.3], [0, 1, 3], [0, 2, 4], attention)
+    page = np.asarray(draw_sample(IMAGE, sample, NAMES, max_maps=max_maps))
+    for number, label in enumerate(maps):
+        heat = Image.fromarray(overlay_attention(IMAGE, attention[label]))
+        heat = np.asarray(heat.resize((224, 140), Image.Resampling.BICUBIC))
+        columns = 3 if len(maps) > 2 else 2
+        left, top = 12 + number % columns * 232, 364 + number // columns * 188
+        np.testing.assert_array_equal(page[top : top + 140, left : left + 224], heat)
+    shown = {0: '✓ zero 0.90', 1: '✗ one 0.80', 2: 'missed: two 0.20'}
+    shown |= {3: '✗ three 0.70', 4: 'missed: four 0.30'}
+    order = maps + [label for label in (0, 1, 3, 4, 2) if label not in maps]
+    assert texts(written) == [shown[label] for label in order]
+
+
+@pytest.mark.parametrize('height, width', [(300, 480), (480, 100), (40, 900)])
+@pytest.mark.parametrize('num_maps', [0, 5])
+def test_labels_start_where_the_photograph_starts(height, width, num_maps):
+    attention = torch.ones(5, 2, 2) if num_maps else None
+    sample = make_sample([0.9] * 5, range(5), attention=attention)
+    image = np.zeros((height, width, 3), np.uint8)
+    page = np.asarray(draw_sample(image, sample, NAMES)).astype(int)
+    lefts = (page < 250).any(axis=-1).argmax(axis=1)
+    rows = page[:, 12:].min(axis=(1, 2)) < 250  # of the photograph, of heat maps and of labels
+    assert set(lefts[rows].tolist()) <= set(range(12, 20))  # corners of labels are round
+    assert (page[12:20, 12] == 0).all()  # the photograph itself
 
 
 @pytest.mark.parametrize('title', [None, 'a very long name of a folder and COCO_000000391895.jpg'])
