@@ -20,6 +20,19 @@ class ScoreModel(nn.Module):
     Args:
         model (BaseModel): An ImageClassifier of :func:`open_run`, with its last weights: see
             ``TrainingParts.before_export``.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.models import ImageClassifier
+        >>> from mlic.apis import ScoreModel
+        >>> from projects.ml_gcn import MLGCNHead  # registers it
+        >>> model = ImageClassifier(
+        ...     backbone=dict(type='EfficientNetLite', pretrained=False),
+        ...     head=dict(type='MLGCNHead', num_classes=3, in_channels=1280),
+        ...     data_preprocessor=dict(num_classes=3, mean=[127] * 3, std=[128] * 3, to_rgb=True),
+        ... )
+        >>> ScoreModel(model.eval())(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape
+        torch.Size([1, 3])
     """
 
     def __init__(self, model: BaseModel) -> None:

@@ -78,6 +78,12 @@ def open_run(
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If there is no config, or a stored one that is refused or gives no model; or
             weights or classes and their order do not fit, nor thresholds in it.
+
+    Example:
+        >>> from mlic.apis import open_run
+        >>> run = open_run('work_dirs/run')
+        >>> run.classes[:2], run.model.training
+        (['cat', 'dog'], False)
     """
     found = find_checkpoint(checkpoint, stage)
     content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')

@@ -26,6 +26,18 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     Raises:
         FileNotFoundError: If ``ann_file`` is missing.
         ValueError: If it is not in that form.
+
+    Example:
+        >>> import json
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mlic.datasets import MultiLabelDataset
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> images = [dict(img_path='a.jpg', gt_label=[0, 1])]
+        >>> labels = dict(metainfo=dict(classes=['cat', 'dog']), data_list=images)
+        >>> _ = Path(folder.name, 'train.json').write_text(json.dumps(labels))
+        >>> MultiLabelDataset(f'{folder.name}/train.json').get_cat_ids(0)
+        [0, 1]
     """
 
     def load_data_list(self) -> list[dict]:

@@ -39,6 +39,16 @@ class TrainingParts:
             prediction too: logs say so, and it is not exported.
         not_exported (str): Why a program for another runtime could not promise its scores; '' if
             it can.
+
+    Example:
+        >>> from torch import nn
+        >>> from mlic.models import TrainingParts
+        >>> class Head(TrainingParts, nn.Module):
+        ...     training_only = ('projector',)  # is not published
+        ...     by_class = dict(prototypes=(0,))  # has a row for each class
+        ...
+        >>> Head().start_warnings(['cat', 'dog'])
+        []
     """
 
     training_only: tuple[str, ...] = ()

@@ -59,6 +59,15 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
             Defaults to None.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.c_tran import CTranHead
+        >>> head = CTranHead(num_classes=4, in_channels=16).eval()
+        >>> feats = (torch.rand(1, 16, 7, 7),)
+        >>> given = torch.tensor([[1.0, 0.0, torch.nan, torch.nan]])  # two are given
+        >>> head(feats, given).shape
+        torch.Size([1, 4])
     """
 
     by_class = dict(label_embed=(0,), unknown_state=(), known_states=())

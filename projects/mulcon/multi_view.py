@@ -17,6 +17,16 @@ class MultiViewDataPreprocessor(MultiLabelDataPreprocessor):
 
     Raises:
         ValueError: If there are views to join, and ``batch_augments`` is set.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.mulcon import MultiViewDataPreprocessor
+        >>> preprocess = MultiViewDataPreprocessor(num_classes=3, to_onehot=True)
+        >>> views = [torch.zeros(1, 3, 32, 32, dtype=torch.uint8)] * 2  # of one image
+        >>> data = preprocess(dict(inputs=views, data_samples=[DataSample().set_gt_label([0, 2])]))
+        >>> data['inputs'].shape, len(data['data_samples'])
+        (torch.Size([2, 3, 32, 32]), 2)
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:

@@ -28,6 +28,11 @@ class FoundCheckpoint(NamedTuple):
         iteration (int, optional): Iterations that were done.
         score (float, optional): Of the validation that made it the best, by the first metric of
             ``save_best``.
+
+    Example:
+        >>> from mlic.engine import FoundCheckpoint
+        >>> print(FoundCheckpoint('work_dirs/run/epoch_8.pth', epoch=8, score=92.1))
+        work_dirs/run/epoch_8.pth (epoch 8, validation score 92.1)
     """
 
     path: str

@@ -43,6 +43,13 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Args:
         **kwargs: As mmengine's.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=5))
+        >>> HOOKS.build(default_hooks['checkpoint']).interval
+        5
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -69,6 +69,13 @@ class FiniteLossHook(Hook):
     Attributes:
         not_finite (bool | Tensor): Whether the iteration that ran last was taken back: a bool, or
             1 and 0 on the device, where the host does not know.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='FiniteLossHook', max_in_a_row=5)  # in custom_hooks
+        >>> HOOKS.build(config).max_in_a_row
+        5
     """
 
     # the copy of the buffers comes before whoever may change them

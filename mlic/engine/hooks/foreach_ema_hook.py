@@ -37,6 +37,13 @@ class ForeachEMAHook(EMAHook):
 
     Raises:
         ValueError: If the horizon is not above 0 and at most 1, or given with a momentum.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='ForeachEMAHook', horizon=0.05)  # in custom_hooks
+        >>> HOOKS.build(config).horizon
+        0.05
     """
 
     def __init__(self, *args, horizon: float | None = None, **kwargs) -> None:

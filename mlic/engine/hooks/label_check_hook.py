@@ -25,6 +25,13 @@ class LabelCheckHook(Hook):
 
     Raises:
         ValueError: With image, class and value.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='LabelCheckHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     priority = 'VERY_HIGH'

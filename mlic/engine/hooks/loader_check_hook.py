@@ -14,6 +14,13 @@ class LoaderCheckHook(Hook):
 
     Args:
         limit (float): Share of the time that is worth a line. Defaults to 0.25.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='LoaderCheckHook', limit=0.5)  # in custom_hooks
+        >>> HOOKS.build(config).limit
+        0.5
     """
 
     # reads what IterTimerHook and LoggerHook have of the epoch

@@ -35,6 +35,11 @@ class LabelVectors(TrainingParts, nn.Module):
         fixed (bool): Without a file, keep them as they are drawn: for methods that
             compare something with them. They tell the classes apart, and say nothing of them.
             Defaults to False.
+
+    Example:
+        >>> from mlic.models import LabelVectors
+        >>> LabelVectors(num_classes=3, dims=50)().shape
+        torch.Size([3, 50])
     """
 
     by_class = dict(vectors=(0,))

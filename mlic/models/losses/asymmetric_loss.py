@@ -35,6 +35,13 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
             classes.
         eps (float): Floor of the logarithm's argument. Defaults to 1e-5, the published value.
         stop_gradient (bool): Take the focal weight as a constant. Defaults to True.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import StopGradAsymmetricLoss
+        >>> loss = StopGradAsymmetricLoss(gamma_neg=4.0, clip=0.05)
+        >>> round(loss(torch.zeros(2, 3), torch.eye(2, 3)).item(), 4)
+        0.7422
     """
 
     def __init__(

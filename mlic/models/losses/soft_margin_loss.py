@@ -22,6 +22,13 @@ class MultiLabelSoftMarginLoss(nn.Module):
             Defaults to True.
         reduction (str): 'mean' (averaged over images), 'sum' or 'none'. Defaults to 'mean'.
         loss_weight (float): Defaults to 1.0.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import MultiLabelSoftMarginLoss
+        >>> loss = MultiLabelSoftMarginLoss()
+        >>> round(loss(torch.zeros(2, 3), torch.ones(2, 3)).item(), 4)
+        0.6931
     """
 
     def __init__(

@@ -39,6 +39,13 @@ def supcon_loss(
 
     Raises:
         ValueError: If the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import supcon_loss
+        >>> z = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])  # one view, three vectors
+        >>> round(supcon_loss(z, torch.tensor([0, 0, 1])).item(), 4)
+        0.0045
     """
     check_temperature(temperature)
     num_views, num_pairs, _ = z.shape
@@ -68,6 +75,15 @@ class SupConLoss(nn.Module):
         loss_weight (float): Defaults to 1.0.
         gather (bool): True: the loss of the vectors of all processes, the same however the batch
             is split. False: of this process's alone. Defaults to True.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import SupConLoss
+        >>> z = torch.eye(4)[None]  # one view, four vectors
+        >>> target = torch.ones(2, 2)  # two images, both with both classes
+        >>> image, label = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        >>> round(SupConLoss()(z, target, image, label).item(), 4)
+        1.0986
     """
 
     def __init__(

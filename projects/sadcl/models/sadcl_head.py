@@ -71,6 +71,18 @@ class SADCLHead(LabelEmbedHead):
     Attributes:
         contrastive (bool): Whether the contrastive losses are on; while it is False they are
             zero with a graph. ``PrototypeHook`` sets it.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.sadcl.models import SADCLHead
+        >>> head = SADCLHead(num_classes=3, in_channels=8, proj_channels=4, bank_slots=2)
+        >>> label_embeds = torch.rand(2, 3, 8)  # of SARLNeck
+        >>> head((label_embeds,)).shape
+        torch.Size([2, 3])
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])]
+        >>> list(head.loss((label_embeds,), samples))
+        ['loss_cls', 'loss_pscl', 'loss_sscl']
     """
 
     training_only = ('projector', 'prototypes', 'memory_bank')

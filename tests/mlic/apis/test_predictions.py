@@ -59,7 +59,7 @@ def known(run, checkpoint):
     return folder
 
 
-@pytest.mark.parametrize('source', ['docs/inference.md', 'inferencer', 'prediction'])
+@pytest.mark.parametrize('source', ['docs/inference.md', 'inferencer', 'open_run', 'prediction'])
 def test_examples_are_true(source, known, monkeypatch):
     monkeypatch.chdir(known)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
