@@ -89,7 +89,7 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     ``reduce_to`` is that of :func:`mlic.datasets.read_image` in the pipeline, or None.
     ``resize`` is 'bilinear' where the pipeline is one ``Resize`` to ``size`` with OpenCV's
     bilinear interpolation (which does not smooth when it shrinks); else None, and ``transforms``
-    tells the pipeline.
+    lists the pipeline.
     """
     pipeline = cfg.test_dataloader.dataset.pipeline
     transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]

@@ -67,7 +67,7 @@ def known_row(known: Mapping[str, bool] | None, classes: Sequence[str]) -> Tenso
     odd = [name for name in known if name not in classes]
     if odd:
         raise ValueError(
-            f'known: {odd[0]!r} is no class of the model, which has '
+            f'known: {odd[0]!r} is not a class of the model, which has '
             f'{first_names(list(classes), 5, repr)}'
         )
     row = torch.full((len(classes),), torch.nan)

@@ -127,7 +127,7 @@ def build_model(cfg: Config) -> BaseModel:
 def data_classes(dataset: ConfigDict) -> Sequence[str] | None:
     """The names of the classes of a data set in their order; no image and no label is read.
 
-    ``dataset`` is of a config that may be executed. None if only files tell that are not there.
+    ``dataset`` is of a config that may be executed. None if only files that are not there say so.
     """
     while 'type' in dataset and ('dataset' in dataset or 'datasets' in dataset):
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]

@@ -9,7 +9,7 @@ Three forms are read, and the tool says which it found:
   label.
 - ``image,label``: a row for each label.
 - ``image,beach,boat,person``: a column for each class, of 0 and 1, True and False, or -1 and 1.
-  ``?``, and a blank beside 0 or False, is unknown: nobody looked. ``--unknown`` says which values
+  ``?``, and a blank next to 0 or False, is unknown: nobody looked. ``--unknown`` says which values
   are, and then no other is.
 
 The first row names the columns. The column of images is the one whose cells are files of

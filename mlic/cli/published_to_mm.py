@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.reverse and (args.ema or args.classes):
         parser.error('--reverse takes neither --ema nor --classes')
     if args.target.resolve() == args.source.resolve():
-        parser.error('DST must be another file than SRC')
+        parser.error('DST must not be the same file as SRC')
     return args
 
 

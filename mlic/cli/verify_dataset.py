@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
         '--decode',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='read every image to its end, rather than look whether it is there (%(default)s)',
+        help='decode every image, rather than only check that it exists (%(default)s)',
     )
     cores = min(os.cpu_count() or 1, 16)
     arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)

@@ -210,7 +210,8 @@ def used_images(
             if first.get(key) != item.get(key):
                 values = [x.get(key) for x in (first, item)]
                 raise ValueError(
-                    f'{source}: {printable(item["img_path"])} is listed again with other labels, '
+                    f'{source}: {printable(item["img_path"])} is listed again with different '
+                    'labels, '
                     + ' and '.join('all others' if x is None else short(x) for x in values)
                     + ' known to be absent' * (key == 'gt_label_absent')
                 )

@@ -11,7 +11,7 @@ from .list_files import check_exists, image_name, label_faults, labels_text
 
 @DATASETS.register_module(force=True)
 class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
-    r"""mmpretrain's ``MultiLabelDataset``, in whose place it is registered, with checks.
+    r"""mmpretrain's ``MultiLabelDataset``, which it replaces in the registry, with checks.
 
     The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
     [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. An image may also have
@@ -91,7 +91,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                 raise ValueError(f'{self.ann_file}: categories without id and name') from error
         classes = metainfo.get('classes', [])
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise ValueError(f'{self.ann_file}: its classes are no list of names')
+            raise ValueError(f'{self.ann_file}: its classes are not a list of names')
         for number, item in enumerate(data_list):
             for key, prefix in self.data_prefix.items():
                 if not isinstance(item, dict) or key not in item:

@@ -133,7 +133,7 @@ def _checked(pairs: Iterable, fitted_on: dict, path: str) -> ThresholdFile:
     values = {}
     for name, value in pairs:
         if name in values:
-            raise ValueError(f'{path}: class {short(name)} is there twice')
+            raise ValueError(f'{path}: class {short(name)} occurs twice')
         values[name] = _finite(value, name, path)
     if not values:
         raise ValueError(f'{path}: no thresholds in it')
@@ -195,7 +195,7 @@ def fit_thresholds(
     strict: bool = False,
     smoothing: float = 1.0,
 ) -> tuple[np.ndarray, float]:
-    r"""A threshold for each class that maximises its F1, drawn to the global one if it is rare.
+    r"""A threshold for each class that maximises its F1, pulled to the global one if it is rare.
 
     .. math::
         t_c = \frac{P_c\, t_c^* + k\, t^*}{P_c + k}

@@ -13,7 +13,7 @@ UNKNOWN = ('ignore', 'negative')
 
 @MODELS.register_module()
 class MultiLabelDataPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's ``ClsDataPreprocessor``, of which the host does not wait for the device.
+    """mmpretrain's ``ClsDataPreprocessor``, without the host waiting for the device.
 
     Images are copied without blocking, which is of use with the loader's ``pin_memory=True``.
     Labels become multi-hot on the host, are blended there (``batch_augments``), and go over in one

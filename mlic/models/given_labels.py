@@ -92,7 +92,7 @@ def check_takes_given(model: nn.Module, what: str) -> None:
     if not getattr(head, 'takes_given', False):
         raise ValueError(
             f'{what}: {type(head or model).__name__} cannot use known labels; the checkpoint of a '
-            'CTranHead can that was trained with some of them known'
+            'CTranHead can, if it was trained with some of them known'
         )
 
 

@@ -34,7 +34,7 @@ class TrainingParts:
             group c // S. ``()`` says that an entry has none, whatever its size.
         graph_buffers (tuple[str]): Its parameters and buffers (..., C, C), with a number for each
             pair of classes.
-        least_images (int): Without so many in a process's batch it cannot be trained.
+        least_images (int): Without this many in a process's batch it cannot be trained.
         mixes_images (bool): What it gives for an image depends on the other images of the batch, in
             prediction too: logs say so, and it is not exported.
         not_exported (str): Why a program for another runtime could not promise its scores; '' if

@@ -165,7 +165,7 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
             self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
         )
         if given is not None and not self.takes_given:
-            raise ValueError('CTranHead(known_labels=None) has no states that tell what is given')
+            raise ValueError('CTranHead(known_labels=None) has no states for given labels')
         cells = self.input_proj(feature_map).flatten(2).mT  # (B, N, D)
         labels = self.label_embed  # (C, D)
         if given is not None:

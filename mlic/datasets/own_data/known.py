@@ -103,7 +103,7 @@ def _check_columns(table: Table, columns: list[str]) -> None:
         cells = values[name]
         if name not in columns and looks_like_flags(cells, set()) and is_class(name, cells, False):
             raise ValueError(
-                f'{file}: the column {name!r} is no class of the model: write its name as the '
+                f'{file}: the column {name!r} is not a class of the model: write its name as the '
                 'model has it, or take the column out'
             )
 
@@ -113,7 +113,7 @@ def _check_names(image: Image, classes: Sequence[str]) -> None:
     odd = sorted((image.labels | image.absent | image.unknown) - {*classes})
     if odd:
         raise ValueError(
-            f'{image.where}: {odd[0]!r} is no class of the model, which has '
+            f'{image.where}: {odd[0]!r} is not a class of the model, which has '
             f'{first_names(list(classes), 5, repr)}'
         )
 

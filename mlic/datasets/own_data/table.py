@@ -177,11 +177,11 @@ def _check(table: Table, path: Path, line: int) -> None:
         raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise ValueError(f'{path}, line {line}: the column {twice[0]!r} is there twice')
+        raise ValueError(f'{path}, line {line}: the column {twice[0]!r} occurs twice')
     for row, cells in enumerate(table.rows):
         if len(cells) != len(header):
             raise ValueError(
                 f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)} '
                 f'({first_names(header, 5, repr)}); '
-                'a cell that holds the delimiter stands in quotes'
+                'a cell that holds the delimiter must be in quotes'
             )

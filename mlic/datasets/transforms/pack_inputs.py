@@ -6,7 +6,7 @@ from mmpretrain.registry import TRANSFORMS
 
 @TRANSFORMS.register_module(force=True)
 class PackInputs(mmpretrain.datasets.PackInputs):
-    """mmpretrain's ``PackInputs``, in whose place it is registered.
+    """mmpretrain's ``PackInputs``, which it replaces in the registry.
 
     It always keeps the meta key ``gt_label_unknown``, whatever ``meta_keys`` names: a label that
     nobody looked for would be a negative one without it. The arguments are mmpretrain's.

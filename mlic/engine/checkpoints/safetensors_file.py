@@ -40,7 +40,7 @@ def _with_text_keys(value: object) -> object:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f'{key!r:.99} is the key of a dict, and no text')
+                raise TypeError(f'{key!r:.99} is the key of a dict, and not text')
         return {key: _with_text_keys(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_text_keys(item) for item in value]

@@ -27,7 +27,7 @@ class AtomicBackend(LocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, of which a crash or a full disk leaves a good checkpoint.
+    """mmengine's ``CheckpointHook``, but a crash or a full disk leaves a good checkpoint.
 
     What differs from mmengine's:
 

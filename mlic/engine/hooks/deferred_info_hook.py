@@ -13,7 +13,7 @@ from .log_interval import values_are_due
 
 @HOOKS.register_module()
 class DeferredInfoHook(RuntimeInfoHook):
-    """mmengine's ``RuntimeInfoHook``, for which the host does not wait in every iteration.
+    """mmengine's ``RuntimeInfoHook``, without the host waiting in every iteration.
 
     The losses stay on the device until a line of the log or a checkpoint is due; then the values of
     all iterations since come over in one copy, and the message hub has what it always had.

@@ -43,7 +43,7 @@ class LoaderCheckHook(Hook):
         self.said = True
         workers = runner.train_dataloader.num_workers
         runner.logger.warning(
-            f'The data loader is the limit: {waiting:.3f} of {whole:.3f} s an iteration are spent '
-            f'waiting for it. train_dataloader.num_workers is {workers}; more may help, and so '
-            'may smaller image files'
+            f'The data loader is the bottleneck: {waiting:.3f} of {whole:.3f} s of an iteration '
+            f'are spent waiting for it. train_dataloader.num_workers is {workers}; more may help, '
+            'and so may smaller image files'
         )

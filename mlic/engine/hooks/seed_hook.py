@@ -115,7 +115,7 @@ class SeedHook(Hook):
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise TypeError(
                 f'SeedHook counts epochs, and {type(runner.train_loop).__name__} has none: set '
-                'train_cfg.by_epoch=True, or take the hook out of default_hooks'
+                'train_cfg.by_epoch=True, or remove the hook from default_hooks'
             )
         loader = runner.train_dataloader
         if loader.batch_sampler is None:

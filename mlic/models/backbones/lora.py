@@ -24,8 +24,8 @@ class LazyLoRAModel(LoRAModel):
 
     Args:
         module (dict): The backbone.
-        targets (Sequence[str]): Which linear layers: 'attn.proj' stands for those whose name ends
-            so.
+        targets (Sequence[str]): Which linear layers: 'attn.proj' stands for those whose names
+            end with it.
         rank (int): R. Defaults to 8.
         alpha (int): Scale of the updates, over R. Defaults to 8.
         drop_rate (float): Dropout before A. Defaults to 0.

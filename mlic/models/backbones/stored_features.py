@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class StoredFeatures(BaseBackbone):
-    """In place of a backbone whose features are stored: hands its input on.
+    """Stands in for a backbone whose features are stored: passes its input on.
 
     It has no weights: a checkpoint of such a model holds neck and head only.
 

@@ -29,7 +29,7 @@ class LabelVectors(TrainingParts, nn.Module):
         num_classes (int): C.
         dims (int): E. Defaults to 300, GloVe's.
         file (str, optional): Of word vectors, see :func:`read_vectors`; docs/label_graphs.md says
-            where there are such. It is read when a training starts, and the vectors are kept as
+            where to find some. It is read when a training starts, and the vectors are kept as
             they are. A checkpoint has them: it predicts and is resumed without the file. Defaults
             to None: parameters that start from N(0, 1) and are learned.
         fixed (bool): Without a file, keep them as they are drawn: for methods that

@@ -74,8 +74,8 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
             pred (Tensor): (B, C) logits; half precision is raised to float32.
             target (Tensor): (B, C), multi-hot or between 0 and 1.
             weight (Tensor, optional): (B,) weight of each image. Defaults to None.
-            avg_factor (int, optional): Divisor of the sum in place of B. Defaults to None.
-            reduction_override (str, optional): In place of ``reduction``. Defaults to None.
+            avg_factor (int, optional): Divisor of the sum instead of B. Defaults to None.
+            reduction_override (str, optional): Instead of ``reduction``. Defaults to None.
 
         Returns:
             Tensor: A scalar, or (B, C) with reduction 'none'.

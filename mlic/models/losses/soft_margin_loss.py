@@ -51,8 +51,8 @@ class MultiLabelSoftMarginLoss(nn.Module):
         Args:
             pred (Tensor): Half precision is raised to float32.
             target (Tensor): Of the same shape.
-            avg_factor (int, optional): Divisor of the sum in place of B. Defaults to None.
-            reduction_override (str, optional): In place of ``reduction``. Defaults to None.
+            avg_factor (int, optional): Divisor of the sum instead of B. Defaults to None.
+            reduction_override (str, optional): Instead of ``reduction``. Defaults to None.
 
         Returns:
             Tensor: A scalar, or (B, C) with reduction 'none'.

@@ -57,7 +57,7 @@ class SADCLHead(LabelEmbedHead):
         loss_pscl (dict, optional): Defaults to ``PSCLLoss(loss_weight=50)``, as published.
             None: off.
         prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
-            the bank from; ``PrototypeHook`` takes them, too, in place of computing some. Defaults
+            the bank from; ``PrototypeHook`` takes them, too, instead of computing some. Defaults
             to None: drawn from N(0, 1) until :meth:`set_prototypes`.
         bank_slots (int, optional): S, the largest batch of a process that the bank can pair.
             Defaults to None: that of the training, or of the checkpoint that is loaded.

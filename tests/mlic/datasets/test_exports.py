@@ -354,7 +354,7 @@ ASKED = {
     ),
     'a split and an age among classes': (
         'image,cat,dog,split,age\na.jpg,1,1,0,60\nb.jpg,1,0,1,7\nc.jpg,0,0,0,8\nd.jpg,0,1,1,9\n',
-        "line 2: split '0' is none of train",
+        "line 2: split '0' is not one of train",
         ['--ignore-columns', 'split'],
         WANTED,
     ),
@@ -584,7 +584,7 @@ def test_a_name_in_two_folders_is_not_guessed():
     write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
     message, _ = refused()
     assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in message
-    assert 'Several files are called so, x/1.jpg, y/1.jpg' in message
+    assert 'Several files have that name, x/1.jpg, y/1.jpg' in message
 
 
 def test_folders_before_names_are_left_out_only_if_all_names_have_them():
