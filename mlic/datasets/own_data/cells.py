@@ -43,8 +43,8 @@ def read_cells(
     """The labels of every cell of a column, those it says are not there, and the form, in words.
 
     Lists and objects, of JSON or Python, are read as such; a cell next to them that is neither
-    is one label. A column of ``[cat, dog]`` is one of lists, too; ``{"cat": 0}`` says that a label is not
-    there.
+    is one label. A column of ``[cat, dog]`` is one of lists, too; ``{"cat": 0}`` says that a label
+    is not there.
 
     Args:
         cells (Sequence[str]): Of the column.
