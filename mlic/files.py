@@ -149,7 +149,7 @@ def read_text(path: str | Path) -> str:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, or not UTF-8; names the file and the line.
+        ValueError: If it is not a regular file, or not UTF-8; names the file and the line.
     """
     content = read_bytes(path)
     try:
@@ -235,7 +235,7 @@ def read_xml(path: str | Path) -> ET.Element:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, not complete XML, or in an unknown encoding.
+        ValueError: If it is not a regular file, not complete XML, or in an unknown encoding.
     """
     content = read_bytes(path)
     try:
@@ -252,7 +252,7 @@ def map_array(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, or no ``.npy`` file of plain values.
+        ValueError: If it is not a regular file, or not an ``.npy`` file of plain values.
     """
     check_regular(path)
     try:

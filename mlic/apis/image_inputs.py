@@ -52,7 +52,7 @@ def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[Ima
 
 
 def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np.ndarray:
-    """An image that is no file, as :func:`read_image` reads one: BGR, uint8, (H, W, 3).
+    """An image that is not a file, as :func:`read_image` reads one: BGR, uint8, (H, W, 3).
 
     Args:
         source (ImageInput): Bytes of a file; a Pillow image, which is turned upright; an array

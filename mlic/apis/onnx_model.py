@@ -36,7 +36,7 @@ class OnnxModel:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, or its images need more than one plain resize.
+        ValueError: If it is not such a file, or its images need more than one plain resize.
         MissingPackageError: Without onnxruntime.
     """
 

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--image-column', metavar='NAME', help='column of the images')
     columns = dict(nargs='+', metavar='NAME', default=())
     parser.add_argument('--label-columns', **columns, help='columns of labels, or one for each')
-    parser.add_argument('--ignore-columns', **columns, help='columns that are no labels')
+    parser.add_argument('--ignore-columns', **columns, help='columns that are not labels')
     parser.add_argument('--split-column', metavar='NAME', help='column of train, val and test')
     values = dict(nargs='+', metavar='VALUE', default=())
     parser.add_argument('--present', **values, help='what says that a class is there (1 True)')

@@ -126,7 +126,7 @@ def read_floats(path: str, shape: tuple[int, int]) -> Tensor:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no array of finite numbers of that shape.
+        ValueError: If it is not an array of finite numbers of that shape.
     """
     array = map_array(path)
     if array.shape != shape or array.dtype.kind not in 'fiu':

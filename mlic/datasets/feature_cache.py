@@ -34,7 +34,7 @@ class FeatureCache:
 
     Raises:
         FileNotFoundError: If a list has no features.
-        ValueError: If a list does not fit its features, or a file is no such thing.
+        ValueError: If a list does not fit its features, or a file is not one of features.
 
     Example:
         >>> import tempfile

@@ -25,7 +25,7 @@ class HideLabels(Dataset):
         **source: More arguments of the data set.
 
     Raises:
-        ValueError: If the share is no probability, or the data set names no classes.
+        ValueError: If the share is not a probability, or the data set names no classes.
 
     Example:
         >>> from mlic.datasets import HideLabels

@@ -227,4 +227,4 @@ def _names(content: object, absent: set[str]) -> Iterator[str]:
         elif isinstance(item, str) or type(item) is int:
             yield str(item)
         else:
-            raise ValueError(f'{str(item)[:40]!r} is no label')
+            raise ValueError(f'{str(item)[:40]!r} is not a label')

@@ -8,7 +8,7 @@ from mlic.names import first_names
 from .choices import Choices, Questions, show
 from .table import Table
 
-# what describes an image or a patient, and is no class
+# what describes an image or a patient, and is not a class
 ABOUT_IMAGE = re.compile(
     r'(un)?named.*|index|(.*_)?id|age|sex|gender|weight|width|height|frontal/lateral|ap/pa'
 )

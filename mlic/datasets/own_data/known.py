@@ -39,7 +39,7 @@ def read_known(
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is no such table, names none of the images, or something that is no
+        ValueError: If it is not such a table, names none of the images, or something that is not a
             class; one line.
     """
     try:
@@ -109,7 +109,7 @@ def _check_columns(table: Table, columns: list[str]) -> None:
 
 
 def _check_names(image: Image, classes: Sequence[str]) -> None:
-    """ValueError if a list has what is no class."""
+    """ValueError if a list has what is not a class."""
     odd = sorted((image.labels | image.absent | image.unknown) - {*classes})
     if odd:
         raise ValueError(

@@ -104,7 +104,7 @@ def _read_labels(
 def _read_boxes(
     folder: Path, contents: dict[str, str], classes_file: Path | None
 ) -> tuple[dict[str, set[str]], dict[str, set[str]], str] | None:
-    """{text: names of its boxes}, {}, and whose names, in words; None if they are no boxes."""
+    """{text: names of its boxes}, {}, and whose names, in words; None if they are not boxes."""
     lines = [line for text in contents.values() for line in text.splitlines()]
     if not any(map(BOX.fullmatch, lines)):
         return None

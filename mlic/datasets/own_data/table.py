@@ -57,7 +57,7 @@ def read_tables(paths: list[Path]) -> Table:
     """Tables with the same columns, one below the other.
 
     Raises:
-        ValueError: If one is no table with a header, or has other columns; names the line.
+        ValueError: If one is not a table with a header, or has other columns; names the line.
     """
     table, *others = map(read_table, paths)
     for path, other in zip(paths[1:], others):

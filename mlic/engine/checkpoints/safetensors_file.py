@@ -54,7 +54,7 @@ def read_safetensors(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no regular file, or not such a file; one line.
+        ValueError: If it is not a regular file, or not such a file; one line.
         MissingPackageError: Without the package safetensors.
     """
     require('safetensors', 'deploy', f'a {SUFFIX} file')

@@ -33,7 +33,7 @@ def resuming_from(path: str) -> Iterator[None]:
 
 
 def check_schedules(schedulers: Sequence[_ParamScheduler], own: Sequence[dict], path: str) -> None:
-    """CheckpointError if schedules have taken over what is no state of theirs.
+    """CheckpointError if schedules have taken over what is not a state of theirs.
 
     Args:
         schedulers (Sequence[_ParamScheduler]): As resumed.

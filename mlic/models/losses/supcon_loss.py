@@ -58,7 +58,7 @@ def supcon_loss(
         if anchors is not None:
             is_anchor = is_anchor & anchors.flatten()
         similarity = z @ z.T / temperature  # (M, M)
-        # rows that are no anchors keep themselves, so that no row is empty, and count 0
+        # rows that are not anchors keep themselves, so that no row is empty, and count 0
         left_out = torch.diag(is_anchor)
         log_denominator = similarity.masked_fill(left_out, -torch.inf).logsumexp(dim=1)
         attraction = (similarity * positives).sum(dim=1) / positives.sum(dim=1).clamp(min=1)

@@ -295,7 +295,7 @@ def read_prototypes(path: str) -> Tensor:
 
     Raises:
         OSError: If it cannot be opened.
-        ValueError: If it is no file of finite floats; names the file.
+        ValueError: If it is not a file of finite floats; names the file.
     """
     array = map_array(path)
     if array.size > MOST_VALUES:

@@ -455,7 +455,7 @@ REFUSED = {
         'image,labels\na.jpg,"{""text"": ""cat""}"\n',
         "labels.csv, line 2: '{\"text\": \"cat\"}': an object with ['text']",
     ),
-    'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is no label'),
+    'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is not a label'),
     'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
     'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
     'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
