@@ -5,7 +5,7 @@
 - ``photos/cat/1.jpg`` has the label ``cat``. The same picture (the same bytes, whatever the file
   is called) in ``photos/dog`` too has both. A picture right under ``photos`` has no label.
 - ``--nested``: ``photos/cat/indoors/1.jpg`` has the labels ``cat`` and ``indoors``.
-- ``--sidecar``: the labels of ``1.jpg`` stand in ``1.txt`` next to it, one a line or with commas
+- ``--sidecar``: the labels of ``1.jpg`` are in ``1.txt`` next to it, one a line or with commas
   between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or ``data.yaml`` names.
 
 Folders called ``train``, ``val`` or ``test`` at the top are splits, if there are no others. Links

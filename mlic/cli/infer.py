@@ -2,7 +2,7 @@
 
 Writes to the folder of --out:
     predictions.json    the labels of each image with their scores, and the images that failed;
-                        written anew every few seconds, "finished" says whether it is the last time
+                        rewritten every few seconds; "finished" says whether it is complete
     scores.csv          a row per image, at once: its labels, and the score of every class
     pictures/           each image with its labels and scores (--no-pictures: none)
 """

@@ -5,7 +5,7 @@
     python tools/test.py configs/sadcl/sadcl_r101_coco448.py sadcl_r101.pth
 
 SRC, of the code of a system that docs/comparison.md lists, is a dict with 'state_dict' (and
-'state_dict_ema', taken with --ema) or a bare state dict; whose it is, its names say. Where the
+'state_dict_ema', taken with --ema) or a bare state dict; the names in it say whose it is. Where the
 released code has the classes in alphabetical order, --classes puts them in the data set's. A memory
 bank of SADCL is made for one batch size: a model with another ``bank_slots`` leaves it out with a
 warning when it loads DST, as the published code does.
