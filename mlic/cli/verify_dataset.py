@@ -143,8 +143,8 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     differing = [path for path, lists in labels_of.items() if len(lists) > 1]
     if differing:
         findings.add(
-            f'{split.name}: {len(differing)} images are listed again with other labels, such as '
-            f'{differing[0]}: {" and ".join(sorted(labels_of[differing[0]]))}'
+            f'{split.name}: {len(differing)} images are listed again with different labels, '
+            f'such as {differing[0]}: {" and ".join(sorted(labels_of[differing[0]]))}'
         )
     twice = len(split.paths) - len(labels_of)
     if twice:

@@ -69,8 +69,8 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             both = [(x['gt_label'], x.get('gt_label_unknown', ())) for x in (first, item)]
             if any(sorted(one) != sorted(other) for one, other in zip(*both)):
                 raise ValueError(
-                    f'{self.ann_file}: {short(item.get("img_path"))} is listed again with other '
-                    f'labels, {" and ".join(labels_text(*one) for one in both)}'
+                    f'{self.ann_file}: {short(item.get("img_path"))} is listed again with '
+                    f'different labels, {" and ".join(labels_text(*one) for one in both)}'
                 )
         return [self.parse_data_info(item) for item in data_list]
 

@@ -304,7 +304,7 @@ def _choose_labels(
         ]
         questions.ask(
             f'the columns {first_names(cells, 9)} do not look like classes, and '
-            f'{first_names([header[i] for i in classes], 5, repr)} like classes; --label-columns '
+            f'{first_names([header[i] for i in classes], 5, repr)} do; --label-columns '
             'NAME … says which are',
             'that is so',
             *('--ignore-columns', *(header[i] for i in others)),

@@ -300,7 +300,7 @@ def test_coco_refuses_what_two_categories_of_one_name_leave_open(tmp_path):
         (lambda c: c['images'][0].update(id=[1]), r'has the id \[1\], not a whole number'),
         (lambda c: c['images'][0].update(id='30'), 'ids of its images are numbers in some places'),
         (lambda c: c['categories'][0].update(name=['zebra']), r"a category is called \['zebra'\]"),
-        (lambda c: c['annotations'][0].update(image_id='30'), 'numbers in some places, texts'),
+        (lambda c: c['annotations'][0].update(image_id='30'), 'numbers in some places, text'),
         (lambda c: c['annotations'].append(None), r'annotations\[4\] is None, not an object'),
     ],
 )

@@ -234,7 +234,7 @@ ASKED = {
     ),
     'a fold among classes': (
         'image,cat,dog,fold\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
-        "'fold' ('0', …) look like no class",
+        "'fold' ('0', …) do not look like classes",
         ['--ignore-columns', 'fold'],
         WANTED,
     ),
@@ -264,7 +264,7 @@ ASKED = {
     ),
     'a column of no known name among classes': (
         'image,cat,dog,ward\na.jpg,1,1,x1\nb.jpg,1,0,x2\nc.jpg,?,0,x3\nd.jpg,0,1,x4\n',
-        "the columns 'ward' ('x1', …) look like no class",
+        "the columns 'ward' ('x1', …) do not look like classes",
         ['--ignore-columns', 'ward'],
         WANTED,
     ),
@@ -348,7 +348,7 @@ ASKED = {
     ),
     'a part of 0 and 1 among classes': (
         'image,cat,dog,Set\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
-        "'Set' ('0', …) look like no class",
+        "'Set' ('0', …) do not look like classes",
         ['--ignore-columns', 'Set'],
         WANTED,
     ),

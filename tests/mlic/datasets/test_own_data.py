@@ -170,7 +170,9 @@ def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
     names += ['!dog', 'cat:0.9']
     write_rows([json.dumps([name]).replace('"', '""').join('""') for name in names * 2])
     from_csv('--out', 'out', '--val', '0', '--test', '0.4')
-    warning = next(x for x in capsys.readouterr().out.splitlines() if 'cut at the wrong' in x)
+    warning = next(
+        x for x in capsys.readouterr().out.splitlines() if 'split in the wrong place' in x
+    )
     assert all(repr(name) in warning for name in [*names[:5], names[7], *names[9:]])
     assert not any(repr(name) in warning for name in [*names[5:7], 'fine'])
 
@@ -512,7 +514,7 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
     from_folder('--sidecar', '--classes', 'names.txt', '--val', '0', '--test', '0.3')
     assert words_of() == BOX_LABELS
     Path('photos/1.txt').write_text('dog')
-    with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is no box"):
+    with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is not a box"):
         from_folder('--sidecar', '--classes', 'names.txt')
     Path('photos/data.yaml').write_text('names: 3')
     with pytest.raises(SystemExit, match=r'photos/data.yaml: has no list "names"'):

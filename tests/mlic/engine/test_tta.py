@@ -333,7 +333,7 @@ class OwnHead(MultiLabelLinearClsHead):
 def test_what_cannot_be_averaged_is_refused():
     model = built(HEADS['baseline'])
     model.head = OwnHead(CLASSES, 64)
-    with pytest.raises(ValueError, match='OwnHead decides otherwise'):
+    with pytest.raises(ValueError, match='OwnHead decides differently'):
         TTA(flip=True).check_model(model)
     model = built(dict(HEADS['baseline'], backbone=dict(type='StoredFeatures')))
     with pytest.raises(ValueError, match='stored features are of one view'):
