@@ -115,7 +115,7 @@ def test_right_labels_and_none_pass(samples):
 def test_without_names_of_classes_what_is_wrong_anyway_is_found():
     check([labelled([70, 3])], classes=None)
     check([scored([0.0, 1.0])], classes=None)
-    with pytest.raises(ValueError, match='label -1 is no index'):
+    with pytest.raises(ValueError, match='label -1 is not an index'):
         check([labelled([-1, 3])], classes=None)
     with pytest.raises(ValueError, match='the label class 3 is given twice'):
         check([labelled([3, 3])], classes=None)
