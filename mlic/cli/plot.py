@@ -122,7 +122,7 @@ def plot_compare(args: argparse.Namespace, table: Path):
         )
     if not np.array_equal(target, other[1]) or not np.array_equal(ignore, other[2]):
         sys.exit(
-            f'{args.first} and {args.second} have different images or labels, or another order'
+            f'{args.first} and {args.second} have different images or labels, or a different order'
         )
     per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
     support = per_class['support']
