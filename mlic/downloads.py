@@ -8,7 +8,7 @@ import urllib.request
 MAX_BYTES = 2**28
 MAX_SILENCE = 20  # seconds until a server must say something
 MAX_SECONDS = 120  # for all of it
-LATE = 'not all of it came in time'
+LATE = 'it did not all arrive in time'
 
 
 def download(address: str) -> bytes:

@@ -54,7 +54,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         partial.unlink(missing_ok=True)
-        kept = 'its former content is kept' if path.exists() else 'files written before are kept'
+        kept = 'its previous content is kept' if path.exists() else 'files written before are kept'
         raise FileWriteError(
             f'{path} was not written ({error.strerror or error}); {kept}'
         ) from error
@@ -149,7 +149,7 @@ def read_text(path: str | Path) -> str:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, or not UTF-8; names the file and the line.
+        ValueError: If it is not a regular file, or not UTF-8; names the file and the line.
     """
     content = read_bytes(path)
     try:
@@ -226,7 +226,7 @@ def _each_key_once(pairs: list[tuple[str, object]]) -> dict:
     content = dict(pairs)
     if len(content) < len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise _KeyTwice(f'{short(twice)} is there twice in one object')
+        raise _KeyTwice(f'{short(twice)} occurs twice in one object')
     return content
 
 
@@ -235,13 +235,13 @@ def read_xml(path: str | Path) -> ET.Element:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, not whole XML, or in an unknown encoding.
+        ValueError: If it is not a regular file, not complete XML, or in an unknown encoding.
     """
     content = read_bytes(path)
     try:
         return ET.fromstring(content)
     except (LookupError, ValueError, ET.ParseError) as error:
-        raise ValueError(f'{path}: not whole XML ({error})') from error
+        raise ValueError(f'{path}: not complete XML ({error})') from error
 
 
 def map_array(path: str | Path) -> np.ndarray:
@@ -252,7 +252,7 @@ def map_array(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no regular file, or no ``.npy`` file of plain values.
+        ValueError: If it is not a regular file, or not an ``.npy`` file of plain values.
     """
     check_regular(path)
     try:

@@ -71,7 +71,7 @@ def read_image(
 
     Limits: the size is read before anything is decoded, and an image of more than 178,956,970
     pixels (or what the environment variable ``MLIC_MAX_PIXELS`` says) is refused; so are files of
-    more than 2 GiB, and what is no regular file. For those of an address (``http://``,
+    more than 2 GiB, and what is not a regular file. For those of an address (``http://``,
     ``https://``) see :func:`mlic.downloads.download`.
 
     Args:

@@ -1,4 +1,4 @@
-"""What lies beside the code, in a checkout or in the wheel: configs, tools, model index."""
+"""What lies next to the code, in a checkout or in the wheel: configs, tools, model index."""
 
 import difflib
 import importlib.util

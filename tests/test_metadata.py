@@ -1,4 +1,4 @@
-"""model-index.yml, the metafiles and CITATION.cff: they parse, and say what the documents say."""
+"""model-index.yml, metafiles, CITATION.cff, CI: they parse, and say what the documents say."""
 
 import re
 from pathlib import Path
@@ -172,3 +172,28 @@ def test_the_citation_names_software_and_paper():
     for author in paper['authors']:
         assert f'{author["given-names"]} {author["family-names"]}' in readme
     assert read('projects/sadcl/metafile.yml')['Collections'][0]['Paper']['URL'] == paper['url']
+
+
+# ---------------------------------------------------------------- workflow and pre-commit hooks
+
+
+def test_the_workflow_runs_targets_that_exist_on_every_supported_python():
+    jobs = read('.github/workflows/ci.yml')['jobs']
+    makefile = (ROOT / 'Makefile').read_text()
+    steps = [step for job in jobs.values() for step in job['steps']]
+    targets = {step['run'].split()[1] for step in steps if step.get('run', '').startswith('make ')}
+    assert targets == {'lint', 'test'}
+    assert all(re.search(rf'^{target}:', makefile, re.MULTILINE) for target in targets)
+    used = {step['uses'] for step in steps if 'uses' in step}
+    assert all(re.fullmatch(r'actions/[\w-]+@v\d+', action) for action in used), used
+    versions = jobs['test']['strategy']['matrix']['python-version']
+    assert versions == ['3.10', '3.11', '3.12']
+    assert f'requires-python = ">={versions[0]}"' in (ROOT / 'pyproject.toml').read_text()
+    assert 'secrets.' not in (ROOT / '.github/workflows/ci.yml').read_text()
+
+
+def test_hooks_before_a_commit_use_the_ruff_of_the_project():
+    repositories = read('.pre-commit-config.yaml')['repos']
+    (ruff,) = [entry for entry in repositories if entry['repo'].endswith('/ruff-pre-commit')]
+    version = ruff['rev'].removeprefix('v')
+    assert f'"ruff=={version}"' in (ROOT / 'pyproject.toml').read_text()

@@ -20,6 +20,19 @@ class ScoreModel(nn.Module):
     Args:
         model (BaseModel): An ImageClassifier of :func:`open_run`, with its last weights: see
             ``TrainingParts.before_export``.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.models import ImageClassifier
+        >>> from mlic.apis import ScoreModel
+        >>> from projects.ml_gcn import MLGCNHead  # registers it
+        >>> model = ImageClassifier(
+        ...     backbone=dict(type='EfficientNetLite', pretrained=False),
+        ...     head=dict(type='MLGCNHead', num_classes=3, in_channels=1280),
+        ...     data_preprocessor=dict(num_classes=3, mean=[127] * 3, std=[128] * 3, to_rgb=True),
+        ... )
+        >>> ScoreModel(model.eval())(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).shape
+        torch.Size([1, 3])
     """
 
     def __init__(self, model: BaseModel) -> None:
@@ -76,7 +89,7 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     ``reduce_to`` is that of :func:`mlic.datasets.read_image` in the pipeline, or None.
     ``resize`` is 'bilinear' where the pipeline is one ``Resize`` to ``size`` with OpenCV's
     bilinear interpolation (which does not smooth when it shrinks); else None, and ``transforms``
-    tells the pipeline.
+    lists the pipeline.
     """
     pipeline = cfg.test_dataloader.dataset.pipeline
     transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]

@@ -39,7 +39,7 @@ def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[Ima
         if os.path.isdir(text) or is_pattern:
             images, num_others = collect_images([text])
             if num_others:
-                print_log(f'{text}: {num_others} files are no images, left out', 'current')
+                print_log(f'{text}: {num_others} files are not images and are left out', 'current')
             return images, False
     elif not isinstance(inputs, ImageInput):
         if not isinstance(inputs, Iterable) or hasattr(inputs, 'read'):
@@ -52,7 +52,7 @@ def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[Ima
 
 
 def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np.ndarray:
-    """An image that is no file, as :func:`read_image` reads one: BGR, uint8, (H, W, 3).
+    """An image that is not a file, as :func:`read_image` reads one: BGR, uint8, (H, W, 3).
 
     Args:
         source (ImageInput): Bytes of a file; a Pillow image, which is turned upright; an array
@@ -98,7 +98,7 @@ def portable(name: str, source: ImageInput) -> ImageInput | ImageReadError:
 
 
 class InputPipeline(Compose):
-    """The transforms of a test pipeline, on a file or on an image in place of loading.
+    """The transforms of a test pipeline, on a file or on an image instead of loading it.
 
     It is a data set of :class:`torch.utils.data.DataLoader`, whose indices are (name, source).
     """

@@ -50,7 +50,7 @@ class MultiLabelInferencer:
 
     Images go through the config's test pipeline, so scores are those of ``tools/test.py``, up to
     the rounding of a BatchNorm that is folded into its convolution where possible. It is called as
-    mmpretrain's inferencers are; :meth:`stream` goes on after an image that cannot be read.
+    mmpretrain's inferencers are; :meth:`stream` continues after an image that cannot be read.
 
     Args:
         checkpoint (str | Path): Work directory; or checkpoint, such as a published one: its file
@@ -61,7 +61,7 @@ class MultiLabelInferencer:
         stage (str): Of a work directory: 'best' or 'last', see :func:`open_run`. Defaults to
             'best'.
         allow_imports (Sequence[str]): Packages that the config in the checkpoint may import
-            beside those of this installation. Defaults to none.
+            in addition to those of this installation. Defaults to none.
         precision (str): 'bfloat16' or 'float16' lowers that of the model, not of the scores: the
             largest change of one seen was 0.030, and 0.004 (docs/inference.md). Defaults to
             'float32'.
@@ -207,7 +207,7 @@ class MultiLabelInferencer:
                 predicted label: a number; or each class's, by name, in a file of
                 ``fit_thresholds.py``, or C numbers. Defaults to None: the checkpoint's own
                 thresholds, else 0.5.
-            topk (int, optional): The best so many labels in place of ``thr``. Defaults to None.
+            topk (int, optional): This many labels, the best, instead of ``thr``. Defaults to None.
             attention (bool): Add ``attention`` (C, h, w), not negative, to the samples, and
                 the image that it belongs to, ``view`` (H, W, 3), RGB, uint8. Defaults to False.
             return_datasamples (bool): Give mmpretrain's samples with ``pred_score`` (C,) and

@@ -25,7 +25,7 @@ def known_rows(
         classes (Sequence[str]): C names.
 
     Raises:
-        ValueError: At once for what can be seen at once: a name that is no class, what is neither
+        ValueError: At once for what shows at once: a name that is not a class, what is neither
             True nor False, or another number of them than of images.
     """
     if known is None or isinstance(known, Mapping):
@@ -58,7 +58,7 @@ def known_row(known: Mapping[str, bool] | None, classes: Sequence[str]) -> Tenso
     """(C,) of {class: whether it is there}; None if nothing is known.
 
     Raises:
-        ValueError: If a name is no class, or it is neither True nor False.
+        ValueError: If a name is not a class, or it is neither True nor False.
     """
     if not known:
         return None
@@ -67,7 +67,7 @@ def known_row(known: Mapping[str, bool] | None, classes: Sequence[str]) -> Tenso
     odd = [name for name in known if name not in classes]
     if odd:
         raise ValueError(
-            f'known: {odd[0]!r} is no class of the model, which has '
+            f'known: {odd[0]!r} is not a class of the model, which has '
             f'{first_names(list(classes), 5, repr)}'
         )
     row = torch.full((len(classes),), torch.nan)

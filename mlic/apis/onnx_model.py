@@ -36,7 +36,7 @@ class OnnxModel:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, or its images need more than one plain resize.
+        ValueError: If it is not such a file, or its images need more than one plain resize.
         MissingPackageError: Without onnxruntime.
     """
 
@@ -103,7 +103,9 @@ def open_session(path: str | Path) -> 'onnxruntime.InferenceSession':
         raise ValueError(f'{path} cannot be opened by onnxruntime: {reason}') from error
     names = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
     if names != ['images', 'scores']:
-        raise ValueError(f'{path}: no file of export.py, its inputs and outputs are {names!r:.99}')
+        raise ValueError(
+            f'{path}: not a file of export.py: its inputs and outputs are {names!r:.99}'
+        )
     return session
 
 

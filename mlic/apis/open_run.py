@@ -78,6 +78,12 @@ def open_run(
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If there is no config, or a stored one that is refused or gives no model; or
             weights or classes and their order do not fit, nor thresholds in it.
+
+    Example:
+        >>> from mlic.apis import open_run
+        >>> run = open_run('work_dirs/run')
+        >>> run.classes[:2], run.model.training
+        (['cat', 'dog'], False)
     """
     found = find_checkpoint(checkpoint, stage)
     content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')
@@ -121,7 +127,7 @@ def build_model(cfg: Config) -> BaseModel:
 def data_classes(dataset: ConfigDict) -> Sequence[str] | None:
     """The names of the classes of a data set in their order; no image and no label is read.
 
-    ``dataset`` is of a config that may be executed. None if only files tell that are not there.
+    ``dataset`` is of a config that may be executed. None if only files that are not there say so.
     """
     while 'type' in dataset and ('dataset' in dataset or 'datasets' in dataset):
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]

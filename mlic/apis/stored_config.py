@@ -134,13 +134,13 @@ def _import_packages(custom_imports: object, allowed: Sequence[str]) -> None:
     imports = custom_imports.get('imports') if isinstance(custom_imports, dict) else custom_imports
     imports = [imports] if isinstance(imports, str) else imports or []
     if not isinstance(imports, (list, tuple)):
-        raise ValueError(f'has custom_imports that are no names: {imports!r:.99}')
+        raise ValueError(f'has custom_imports that are not names: {imports!r:.99}')
     for name in imports:
         if not isinstance(name, str) or not all(map(str.isidentifier, name.split('.'))):
-            raise ValueError(f'imports {name!r:.99}, which is no name of a package')
+            raise ValueError(f'imports {name!r:.99}, which is not the name of a package')
         if not (_is_below(name, ('mlic', *allowed)) or is_method_here(name)):
             raise ValueError(
-                f'imports {name!r:.99}, no package of this installation (if you trust it, add '
+                f'imports {name!r:.99}, not a package of this installation (if you trust it, add '
                 f'--allow-import {name:.99}, in Python allow_imports=[{name!r:.99}])'
             )
     for name in imports:

@@ -15,7 +15,7 @@ from mlic.installation import find_config
 
 FIGURES = ('.png', '.svg', '.pdf')
 PHOTOS = ('.png', '.jpg', '.pdf')
-SPREAD = 'so many test images, spread evenly over the test set'
+SPREAD = 'this many test images, spread evenly over the test set'
 
 
 def at_least(least: float, kind: type = int) -> Callable[[str], float]:
@@ -179,8 +179,8 @@ def add_tta_argument(parser: argparse.ArgumentParser) -> None:
         '--tta',
         nargs='+',
         metavar='flip|scales=S,S',
-        help='average the scores of each image as it is and mirrored (flip), and at sides of so '
-        'many pixels (scales=448,576), or both (one view)',
+        help='average the scores of each image as it is and mirrored (flip), '
+        'and at the given side lengths in pixels (scales=448,576), or both (one view)',
     )
 
 

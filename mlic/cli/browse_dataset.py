@@ -2,7 +2,7 @@
 
     python tools/dataset_tools/browse_dataset.py CONFIG --out sheet.png [--split train] [--num 24]
 
-``--repeat 4`` draws each image four times, side by side: what random augmentation does to it.
+``--repeat 4`` draws each image four times, side by side, to show what augmentation does to it.
 """
 
 import argparse

@@ -86,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     names = innermost(dataset).CLASSES
     if not names or not 2 <= args.parts < len(names):
         raise ValueError(
-            f'--parts {args.parts}: {args.config} has {len(names or ())} classes, of which there '
-            'must be more than parts, and parts at least 2'
+            f'--parts {args.parts}: {args.config} has {len(names or ())} classes: take at '
+            'least 2 parts, and fewer than classes'
         )
     info = ClassInfo(dataset, names)
     texts = {

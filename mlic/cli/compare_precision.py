@@ -79,8 +79,8 @@ def describe_scores(
             f'{before[image, label]:.6f} to {after[image, label]:.6f}: '
             f'class {classes[label]} of {images[image]}',
             f'mean change of a score: {change.mean(dtype=np.float64):.6f}',
-            f'labels that flip at {by}: {(labels & ~others).sum()} of {labels.sum()} go, '
-            f'{(others & ~labels).sum()} come',
+            f'labels that flip at {by}: {(labels & ~others).sum()} of {labels.sum()} '
+            f'disappear, {(others & ~labels).sum()} appear',
         ]
     )
 

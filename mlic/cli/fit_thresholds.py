@@ -4,7 +4,7 @@
     python tools/test.py CONFIG CHECKPOINT --threshold thresholds.json
 
 Each class takes the threshold of its highest F1 on VAL_PRED.npz (scores saved by test.py --out),
-drawn towards the one of the highest F1 over all entries: (P t_class + K t_global) / (P + K) for a
+pulled towards the one of the highest F1 over all entries: (P t_class + K t_global) / (P + K) for a
 class with P positives. What was fitted on a file says nothing about that file: measure elsewhere.
 """
 

@@ -9,7 +9,7 @@ Three forms are read, and the tool says which it found:
   label.
 - ``image,label``: a row for each label.
 - ``image,beach,boat,person``: a column for each class, of 0 and 1, True and False, or -1 and 1.
-  ``?``, and a blank beside 0 or False, is unknown: nobody looked. ``--unknown`` says which values
+  ``?``, and a blank next to 0 or False, is unknown: nobody looked. ``--unknown`` says which values
   are, and then no other is.
 
 The first row names the columns. The column of images is the one whose cells are files of
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--image-column', metavar='NAME', help='column of the images')
     columns = dict(nargs='+', metavar='NAME', default=())
     parser.add_argument('--label-columns', **columns, help='columns of labels, or one for each')
-    parser.add_argument('--ignore-columns', **columns, help='columns that are no labels')
+    parser.add_argument('--ignore-columns', **columns, help='columns that are not labels')
     parser.add_argument('--split-column', metavar='NAME', help='column of train, val and test')
     values = dict(nargs='+', metavar='VALUE', default=())
     parser.add_argument('--present', **values, help='what says that a class is there (1 True)')

@@ -5,7 +5,7 @@
 - ``photos/cat/1.jpg`` has the label ``cat``. The same picture (the same bytes, whatever the file
   is called) in ``photos/dog`` too has both. A picture right under ``photos`` has no label.
 - ``--nested``: ``photos/cat/indoors/1.jpg`` has the labels ``cat`` and ``indoors``.
-- ``--sidecar``: the labels of ``1.jpg`` stand in ``1.txt`` beside it, one a line or with commas
+- ``--sidecar``: the labels of ``1.jpg`` are in ``1.txt`` next to it, one a line or with commas
   between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or ``data.yaml`` names.
 
 Folders called ``train``, ``val`` or ``test`` at the top are splits, if there are no others. Links
@@ -27,7 +27,7 @@ from mlic.names import first_names
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Make a data set and a config of image folders')
     parser.add_argument('folder', type=Path, help='folder of the images')
-    parser.add_argument('--nested', action='store_true', help='every folder on the way is a label')
+    parser.add_argument('--nested', action='store_true', help='every folder on the path is a label')
     parser.add_argument('--sidecar', action='store_true', help='labels stand in .txt files')
     parser.add_argument('--sep', type=parse_separator, help=f'with --sidecar, {SEPARATOR_HELP}')
     args = parse_options(parser, argv)
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
             )
     else:
         if others:
-            print(f'{len(others)} files are no images: {first_names(others, 3)}')
+            print(f'{len(others)} files are not images: {first_names(others, 3)}')
         images, said = from_folders(args.folder, files, args.nested)
         if not any(image.labels for image in images):
             raise ValueError(

@@ -2,7 +2,7 @@
 
 Writes to the folder of --out:
     predictions.json    the labels of each image with their scores, and the images that failed;
-                        written anew every few seconds, "finished" says whether it is the last time
+                        rewritten every few seconds; "finished" says whether it is complete
     scores.csv          a row per image, at once: its labels, and the score of every class
     pictures/           each image with its labels and scores (--no-pictures: none)
 """
@@ -34,8 +34,8 @@ SECONDS = 10  # from one writing of predictions.json to the next, at least
 
 EXIT_STATUS = (
     'The exit status is 1 if anything went wrong with an image, although the others are done: a '
-    'script that continues would otherwise take a part for the whole. The images that failed are '
-    'listed at the end and in predictions.json.'
+    'script that continues would otherwise mistake a part for the whole. The images that failed '
+    'are listed at the end and in predictions.json.'
 )
 
 
@@ -53,7 +53,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     decision = parser.add_mutually_exclusive_group()
     arguments.add_own_threshold_argument(decision, 'lowest score of a predicted label')
     decision.add_argument(
-        '--topk', type=arguments.at_least(1), help='the best so many labels, whatever their scores'
+        '--topk',
+        type=arguments.at_least(1),
+        help='this many labels, the best, whatever their scores',
     )
     parser.add_argument(
         '--out', required=True, help='folder of the results; those of an earlier run are replaced'
@@ -167,7 +169,7 @@ class Results:
             self.table.writerow(row)
         except OSError as error:
             raise FileWriteError(
-                f'{self.out / "scores.csv"} is not whole ({error.strerror}): it ends before the '
+                f'{self.out / "scores.csv"} is incomplete ({error.strerror}): it ends before the '
                 f'row of {row[0]}'
             ) from error
 
@@ -187,7 +189,7 @@ def run(args: argparse.Namespace) -> list[str]:
     images, num_others = collect_images(args.sources)
     if num_others:
         print(
-            f'{num_others} files in the folders are no images by their extension, or no regular '
+            f'{num_others} files in the folders are not images by their extension, or not regular '
             'files: left out'
         )
     threshold = parse_score_threshold(args.threshold)

@@ -58,7 +58,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
         '--unlisted',
         choices=('absent', 'unknown'),
         default='absent',
-        help='what classes are that an image does not list: absent, or nobody looked (%(default)s)',
+        help='what the classes that an image does not list are (%(default)s)',
     )
     parser.add_argument('--config', type=Path, help='config to write (OUT/<name of OUT>.py)')
     parser.add_argument(
@@ -67,7 +67,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
         help='of training, one for each stage or more (about 400 iterations, 6 to 40 epochs)',
     )
     parser.add_argument(
-        '--skip-missing', action='store_true', help='continue without what is missing, and count it'
+        '--skip-missing', action='store_true', help='skip what is missing, and count it'
     )
     args = parser.parse_args(argv)
     if not (args.val >= 0 and args.test >= 0 and args.val + args.test < 1):
@@ -103,12 +103,12 @@ def finish(
         if not splits[split]:  # of an earlier run, with other splits
             (args.out / f'{split}.json').unlink(missing_ok=True)
     if before != text:
-        print(f'{config} was there with other contents: kept as {kept}')
+        print(f'{config} existed with other contents: they are kept as {kept}')
     print(f'written: {config}, and the labels in {args.out}')
     run = work_dir(config)
     if any(run.glob('*.pth')):
         print(
-            f'warning: {run} has checkpoints of other labels: remove it, or train with '
+            f'warning: {run} has checkpoints for other labels: remove it, or train with '
             f'--work-dir {run}_2'
         )
     print('\nnext:')

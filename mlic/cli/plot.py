@@ -1,4 +1,4 @@
-"""Draw what is in saved predictions or in a training log; the numbers go beside the picture.
+"""Draw what is in saved predictions or in a training log; the numbers go next to the picture.
 
     python tools/analysis_tools/plot.py pr PRED.npz --out pr.png
     python tools/analysis_tools/plot.py compare FIRST.npz SECOND.npz --out compare.png
@@ -117,9 +117,13 @@ def plot_compare(args: argparse.Namespace, table: Path):
     """Two runs on the same images."""
     (pred, target, ignore, names), other = load(args.first), load(args.second)
     if names != other[3]:
-        sys.exit(f'{args.first} and {args.second} have other classes: compare one data set')
+        sys.exit(
+            f'{args.first} and {args.second} have different classes: compare runs on one data set'
+        )
     if not np.array_equal(target, other[1]) or not np.array_equal(ignore, other[2]):
-        sys.exit(f'{args.first} and {args.second} have other images or labels, or another order')
+        sys.exit(
+            f'{args.first} and {args.second} have different images or labels, or a different order'
+        )
     per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
     support = per_class['support']
     first = np.where(support > 0, per_class['ap'], np.nan)

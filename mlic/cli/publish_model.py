@@ -1,10 +1,10 @@
 """Make a checkpoint small and ready to give away: tools/publish_model.py SRC DST-DIR
 
-Kept are the weights that prediction needs (the averaged ones, where training averages), the names
-of the classes, their thresholds and the config. Optimizer, schedule, logs, projector, prototypes,
-memory bank, absolute paths of the machine and services that take logs (WandB, MLflow) are not.
-Writes <config>-<first 8 digits of the file's SHA-256>.pth (or .safetensors) and beside it, with the
-same name, the config for prediction (.py), and a model card (README.md).
+It keeps the weights that prediction needs (the averaged ones, where training averages), the names
+of the classes, their thresholds and the config. It drops optimizer, schedule, logs, projector,
+prototypes, memory bank, absolute paths of the machine and services that take logs (WandB, MLflow).
+It writes <config>-<first 8 digits of the file's SHA-256>.pth (or .safetensors) and next to it, with
+the same name, the config for prediction (.py), and a model card (README.md).
 """
 
 import argparse

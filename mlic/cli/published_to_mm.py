@@ -5,7 +5,7 @@
     python tools/test.py configs/sadcl/sadcl_r101_coco448.py sadcl_r101.pth
 
 SRC, of the code of a system that docs/methods.md lists, is a dict with 'state_dict' (and
-'state_dict_ema', taken with --ema) or a bare state dict; whose it is, its names say. Where the
+'state_dict_ema', taken with --ema) or a bare state dict; the names in it say whose it is. Where the
 released code has the classes in alphabetical order, --classes puts them in the data set's. A memory
 bank of SADCL is made for one batch size: a model with another ``bank_slots`` leaves it out with a
 warning when it loads DST, as the published code does.
@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.reverse and (args.ema or args.classes):
         parser.error('--reverse takes neither --ema nor --classes')
     if args.target.resolve() == args.source.resolve():
-        parser.error('DST must be another file than SRC')
+        parser.error('DST must not be the same file as SRC')
     return args
 
 
@@ -126,7 +126,7 @@ def read_floats(path: str, shape: tuple[int, int]) -> Tensor:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no array of finite numbers of that shape.
+        ValueError: If it is not an array of finite numbers of that shape.
     """
     array = map_array(path)
     if array.shape != shape or array.dtype.kind not in 'fiu':

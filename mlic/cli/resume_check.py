@@ -67,7 +67,8 @@ def check_resume(cfg: Config, config: str | Path) -> None:
     again = [*command_words('train.py'), str(own), '--work-dir', str(cfg.work_dir), '--resume']
     raise SystemExit(
         f'{path} cannot be resumed with this config: {len(lines)} of its settings would be ignored '
-        'or half obeyed (listed above). For a new training from its weights, in place of --resume: '
+        'or only partly obeyed (listed above). For a new training from its weights, instead of '
+        '--resume: '
         f'--work-dir ANOTHER --cfg-options load_from={path}. To finish the run as it began: '
         f'{shlex.join(again)}' + ', with its own config' * (own == 'CONFIG')
     )

@@ -52,8 +52,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         nargs='+',
         type=percent,
         metavar='PERCENT',
-        help='give the model so many of the labels of each image, and measure the others; of '
-        'several shares, such as 0 25 50 75, one after the other',
+        help='give the model this percentage of the labels of each image, and measure the others; '
+        'several, such as 0 25 50 75, are measured one after the other',
     )
     parser.add_argument('--show-dir', help='save a picture of each prediction to this folder')
     arguments.add_cfg_options(parser, 'test_dataloader.batch_size=8')
@@ -141,7 +141,7 @@ def own_metrics(cfg: Config) -> list:
 
 
 def per_class_path(checkpoint: str, work_dir: str, augmented: bool = False) -> Path:
-    """Beside the checkpoint, or in the work directory if nothing can be written there."""
+    """Next to the checkpoint, or in the work directory if nothing can be written there."""
     name = f'{Path(checkpoint).stem}{"_tta" * augmented}_per_class.csv'
     beside = Path(checkpoint).parent / name
     writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
@@ -173,7 +173,7 @@ def evaluate(runner: ConsoleRunner, shares: list[int] | None) -> dict[int | None
 
 
 def known_file(file: str | Path, share: int) -> Path:
-    """The file of a share of known labels, beside that of all."""
+    """The file of a share of known labels, next to that of all."""
     return Path(file).with_stem(f'{Path(file).stem}_known{share}')
 
 

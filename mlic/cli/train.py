@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--epochs',
         type=arguments.at_least(1),
-        help='train for so many epochs: stages, schedules and averages change with them',
+        help='train for this many epochs: stages, schedules and averages change with them',
     )
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(

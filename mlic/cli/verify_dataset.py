@@ -143,8 +143,8 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     differing = [path for path, lists in labels_of.items() if len(lists) > 1]
     if differing:
         findings.add(
-            f'{split.name}: {len(differing)} images are listed again with other labels, such as '
-            f'{differing[0]}: {" and ".join(sorted(labels_of[differing[0]]))}'
+            f'{split.name}: {len(differing)} images are listed again with different labels, '
+            f'such as {differing[0]}: {" and ".join(sorted(labels_of[differing[0]]))}'
         )
     twice = len(split.paths) - len(labels_of)
     if twice:
@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
         '--decode',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='read every image to its end, rather than look whether it is there (%(default)s)',
+        help='decode every image, rather than only check that it exists (%(default)s)',
     )
     cores = min(os.cpu_count() or 1, 16)
     arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)

@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--split', choices=['train', 'val', 'test'], default='test', help='(%(default)s)'
     )
     arguments.add_stored_threshold_argument(parser)
-    arguments.add_number(parser, '--num', 16, 'so many images')
+    arguments.add_number(parser, '--num', 16, 'number of images')
     parser.add_argument(
         '--tolerance',
         type=arguments.at_least(0, float),

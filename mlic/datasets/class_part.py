@@ -10,7 +10,7 @@ from mlic.names import first_names
 
 @DATASETS.register_module()
 class ClassPart(Dataset):
-    """Another data set, of some of whose classes nothing is known; images without any stay.
+    r"""Another data set, of some of whose classes nothing is known; images without any stay.
 
     In a config it takes two keys more than the data set itself: ``dataset=dict(type='ClassPart',
     of='MultiLabelDataset', part='data/parts/co-0.txt')``, merged into the base's.
@@ -24,6 +24,17 @@ class ClassPart(Dataset):
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it names no class, one twice, or one that the data set does not have.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mlic.datasets import ClassPart
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> part = Path(folder.name, 'part.txt')
+        >>> _ = part.write_text('zero\nfour\n')
+        >>> scenes = ClassPart('DigitScenes', str(part), num_images=4)
+        >>> [scenes.get_data_info(index)['gt_label'] for index in range(4)]
+        [[0, 1], [0], [], [0]]
     """
 
     def __init__(self, of: str, part: str, pipeline=(), **source) -> None:

@@ -141,8 +141,8 @@ class COCOMultiLabel(MultiLabelDataset):
         partly = sum(absent is not None for absent in cached['absent'])
         if partly:
             print_log(
-                f'{self.ann_file}: {partly} images were not looked at for every class, the others '
-                'of which are unknown',
+                f'{self.ann_file}: {partly} images were not searched for every class; the other '
+                'classes are unknown',
                 'current',
             )
         return used_images(items, self.img_prefix, self.ann_file, labelled_only=self.labelled_only)
@@ -221,13 +221,13 @@ class COCOMultiLabel(MultiLabelDataset):
                     )
                 kinds.add((key, isinstance(value, str)))
         if len(kinds) > sum(key.endswith('id') for key in keys):
-            raise self._not_coco(f'ids of its {part} are numbers in some places, texts in others')
+            raise self._not_coco(f'ids of its {part} are numbers in some places, text in others')
         if 'id' in keys:
             counts = Counter(item['id'] for item in items)
             repeated = [item_id for item_id, count in counts.items() if count > 1]
             if repeated:
                 raise ValueError(
-                    f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {part} are there '
+                    f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {part} occur '
                     f'more than once, such as id {short(repeated[0])}'
                 )
         return items
@@ -276,7 +276,7 @@ class COCOMultiLabel(MultiLabelDataset):
         unused = [category for category in categories if category['id'] not in chosen]
         if unused:
             print_log(
-                f'{self.ann_file}: {len(unused)} categories without an annotation are no classes: '
+                f'{self.ann_file}: {len(unused)} categories without an annotation are not classes: '
                 + first_names(unused, form=lambda category: short(category['name'])),
                 'current',
             )
@@ -305,7 +305,7 @@ def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]
     try:
         superclasses = {item['name']: item['supercategory'] for item in content['categories']}
         if not all(isinstance(name, str) for pair in superclasses.items() for name in pair):
-            raise TypeError('a name is no text')
+            raise TypeError('a name is not text')
     except (KeyError, TypeError) as error:
         raise ValueError(f'{path} has no categories with name and supercategory') from error
     missing = [name for name in class_names if name not in superclasses]

@@ -52,6 +52,15 @@ class DigitScenes(MultiLabelDataset):
 
     Raises:
         ValueError: If ``split`` is unknown, or ``num_images`` or ``image_size`` is too small.
+
+    Example:
+        >>> from mlic.datasets import DigitScenes
+        >>> scenes = DigitScenes(split='train', num_images=4)
+        >>> scene = scenes[0]
+        >>> scene['img'].shape
+        (128, 128, 3)
+        >>> [scenes.CLASSES[label] for label in scene['gt_label']]
+        ['zero', 'four', 'seven', 'nine']
     """
 
     METAINFO = {

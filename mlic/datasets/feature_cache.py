@@ -34,7 +34,18 @@ class FeatureCache:
 
     Raises:
         FileNotFoundError: If a list has no features.
-        ValueError: If a list does not fit its features, or a file is no such thing.
+        ValueError: If a list does not fit its features, or a file is not one of features.
+
+    Example:
+        >>> import tempfile
+        >>> from mlic.datasets import DigitScenes, FeatureCache
+        >>> from mlic.models import EfficientNetLite, MultiLabelDataPreprocessor
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> scenes = DigitScenes(num_images=2, pipeline=[dict(type='PackInputs')])
+        >>> preprocess = MultiLabelDataPreprocessor(num_classes=10)
+        >>> cache = FeatureCache(folder.name)
+        >>> cache.add(scenes, preprocess, EfficientNetLite(pretrained=False))
+        2
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -149,6 +160,18 @@ class LoadFeature(BaseTransform):
         mirror (str): 'never': those of the image. 'random': those of its mirror image in half of
             the cases. 'both': a list of both, as ``MultiView`` makes of two views.
             Defaults to 'never'.
+
+    Example:
+        >>> import tempfile
+        >>> from mlic.datasets import DigitScenes, FeatureCache, LoadFeature
+        >>> from mlic.models import EfficientNetLite, MultiLabelDataPreprocessor
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> scenes = DigitScenes(num_images=2, pipeline=[dict(type='PackInputs')])
+        >>> preprocess = MultiLabelDataPreprocessor(num_classes=10)
+        >>> FeatureCache(folder.name).add(scenes, preprocess, EfficientNetLite(pretrained=False))
+        2
+        >>> LoadFeature(folder.name)(dict(img_path='digit_scenes/train/000001'))['img'].shape
+        torch.Size([1280, 4, 4])
     """
 
     def __init__(self, folder: str, mirror: str = 'never') -> None:

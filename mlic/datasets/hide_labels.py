@@ -25,7 +25,14 @@ class HideLabels(Dataset):
         **source: More arguments of the data set.
 
     Raises:
-        ValueError: If the share is no probability, or the data set names no classes.
+        ValueError: If the share is not a probability, or the data set names no classes.
+
+    Example:
+        >>> from mlic.datasets import HideLabels
+        >>> scenes = HideLabels('DigitScenes', share=0.3, num_images=4)
+        >>> info = scenes.get_data_info(0)
+        >>> info['gt_label'], info['gt_label_unknown']
+        ([0, 4, 7, 9], [1, 2, 3])
     """
 
     def __init__(self, of: str, share: float, hide_seed: int = 0, pipeline=(), **source) -> None:

@@ -8,7 +8,7 @@ PRESENT, ABSENT, PARTLY = IMAGE_LEVEL = (
 
 
 def check_image_level(images: list[dict], known: set, source: str) -> set:
-    """The ids of the categories that images say they have; ValueError for what is no list of ids.
+    """The ids of the categories that images say they have; ValueError if it is not a list of them.
 
     Args:
         images (list[dict]): With ``file_name`` and perhaps the keys of ``IMAGE_LEVEL``.
@@ -34,7 +34,7 @@ def known_absent(image: dict, labels: set[int], class_of: dict, source: str) -> 
     Args:
         image (dict): As checked by :func:`check_image_level`.
         labels (set[int]): Its classes, by annotations and ``pos_category_ids``.
-        class_of (dict): {category id: class}; other categories are no classes.
+        class_of (dict): {category id: class}; other categories are not classes.
         source (str): The file, for the messages.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Parsed labels, kept in a file beside the annotations."""
+"""Parsed labels, kept in a file next to the annotations."""
 
 import contextlib
 import hashlib

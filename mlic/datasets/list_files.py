@@ -20,7 +20,7 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
 
     They are in the order of the names, folder by folder, with ``/`` between. Links to folders are
     followed, each folder is visited once, and hidden files and folders are left out. What is no
-    regular file (a pipe, a link to a device) is no image; a link to nothing is a missing one.
+    regular file (a pipe, a link to a device) is not an image; a link to nothing is a missing one.
 
     Raises:
         FileNotFoundError: If it is not a folder.
@@ -144,7 +144,7 @@ def image_name(name: object, folder: str, source: str | Path) -> str:
     A name that the folder has with its ``\``, as some unpack an archive, stays as it is.
 
     Raises:
-        ValueError: If it is no text, or text that no file can have as its name.
+        ValueError: If it is not text, or text that no file can have as its name.
     """
     if not isinstance(name, str) or not name.strip() or '\0' in name or not _is_encodable(name):
         raise ValueError(f'{source}: {short(name)} is not the name of an image')
@@ -210,7 +210,8 @@ def used_images(
             if first.get(key) != item.get(key):
                 values = [x.get(key) for x in (first, item)]
                 raise ValueError(
-                    f'{source}: {printable(item["img_path"])} is listed again with other labels, '
+                    f'{source}: {printable(item["img_path"])} is listed again with different '
+                    'labels, '
                     + ' and '.join('all others' if x is None else short(x) for x in values)
                     + ' known to be absent' * (key == 'gt_label_absent')
                 )

@@ -59,7 +59,7 @@ class NUSWIDE(MultiLabelDataset):
         variant (str): 'official', 'matrix' or 'csv'. Defaults to 'official'.
         labelled_only (bool): Drop images without a label, as published; the log has their
             number. Defaults to True.
-        ann_file (str): Image list or CSV, relative to ``data_root``. The label matrix lies beside
+        ann_file (str): Image list or CSV, relative to ``data_root``. The label matrix lies next to
             the list. Defaults to '': the place shown above.
         data_prefix (str | dict): Image folder. Defaults to 'Flickr'.
         **kwargs: Of mmpretrain's ``BaseDataset``, such as ``pipeline``, or

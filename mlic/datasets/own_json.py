@@ -11,7 +11,7 @@ from .list_files import check_exists, image_name, label_faults, labels_text
 
 @DATASETS.register_module(force=True)
 class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
-    r"""mmpretrain's ``MultiLabelDataset``, in whose place it is registered, with checks.
+    r"""mmpretrain's ``MultiLabelDataset``, which it replaces in the registry, with checks.
 
     The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
     [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. An image may also have
@@ -26,6 +26,18 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     Raises:
         FileNotFoundError: If ``ann_file`` is missing.
         ValueError: If it is not in that form.
+
+    Example:
+        >>> import json
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mlic.datasets import MultiLabelDataset
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> images = [dict(img_path='a.jpg', gt_label=[0, 1])]
+        >>> labels = dict(metainfo=dict(classes=['cat', 'dog']), data_list=images)
+        >>> _ = Path(folder.name, 'train.json').write_text(json.dumps(labels))
+        >>> MultiLabelDataset(f'{folder.name}/train.json').get_cat_ids(0)
+        [0, 1]
     """
 
     def load_data_list(self) -> list[dict]:
@@ -57,8 +69,8 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             both = [(x['gt_label'], x.get('gt_label_unknown', ())) for x in (first, item)]
             if any(sorted(one) != sorted(other) for one, other in zip(*both)):
                 raise ValueError(
-                    f'{self.ann_file}: {short(item.get("img_path"))} is listed again with other '
-                    f'labels, {" and ".join(labels_text(*one) for one in both)}'
+                    f'{self.ann_file}: {short(item.get("img_path"))} is listed again with '
+                    f'different labels, {" and ".join(labels_text(*one) for one in both)}'
                 )
         return [self.parse_data_info(item) for item in data_list]
 
@@ -79,7 +91,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                 raise ValueError(f'{self.ann_file}: categories without id and name') from error
         classes = metainfo.get('classes', [])
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise ValueError(f'{self.ann_file}: its classes are no list of names')
+            raise ValueError(f'{self.ann_file}: its classes are not a list of names')
         for number, item in enumerate(data_list):
             for key, prefix in self.data_prefix.items():
                 if not isinstance(item, dict) or key not in item:

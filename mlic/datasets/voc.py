@@ -23,7 +23,7 @@ class VOCMultiLabel(VOC):
     """`Pascal VOC <http://host.robots.ox.ac.uk/pascal/VOC/>`_, in mmpretrain's form and place.
 
     ``gt_label`` has the classes of the objects that are not difficult, ``gt_label_difficult`` the
-    classes of which an image has difficult objects only: negatives in training, and beside the
+    classes of which an image has difficult objects only: negatives in training, and next to the
     target for the metric, if the pipeline packs it as a meta key. An object whose ``<difficult>``
     is missing or empty is not difficult. With ``metainfo=dict(classes=...)``, objects of other
     classes are left out, and the log has their number. All images of the list are looked for in
@@ -111,8 +111,8 @@ class VOCMultiLabel(VOC):
             if len(found) > 1:
                 if file not in found:
                     raise ValueError(
-                        f'{self.ann_prefix}/{name}.xml: its <filename> says which image is meant, '
-                        f'and is none of {first_names(found, form=printable)}'
+                        f'{self.ann_prefix}/{name}.xml: its <filename> must name one of '
+                        f'{first_names(found, form=printable)}'
                     )
                 found = [file]
             images += found or [f'{name}.jpg']
@@ -120,7 +120,7 @@ class VOCMultiLabel(VOC):
             if first != name:
                 raise ValueError(
                     f'{self.ann_prefix}: {printable(first)}.xml and {printable(name)}.xml are both '
-                    f'of {printable(images[-1])}; what is the image of each?'
+                    f'of {printable(images[-1])}; which image belongs to each?'
                 )
         check_files(self.img_prefix, images, self.image_set_path)
         return images
@@ -144,8 +144,8 @@ class VOCMultiLabel(VOC):
                 alike = spelling_of(label)
                 if alike in spellings:
                     raise ValueError(
-                        f'{self.ann_prefix}/{name}.xml: {short(label)} is no class, and looks like '
-                        f'the class {short(spellings[alike])}: let them be written alike'
+                        f'{self.ann_prefix}/{name}.xml: {short(label)} is not a class, but looks '
+                        f'like the class {short(spellings[alike])}: spell them alike'
                     )
             left_out += len(other)
             easy = {class_to_idx[label] for label, hard in found if label not in other and not hard}

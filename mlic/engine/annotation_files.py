@@ -46,7 +46,7 @@ class PlainYamlHandler(YamlHandler):
 def install_safe_handlers() -> None:
     """Let ``mmengine.load`` read with these, for data sets of any package and inside any wrapper.
 
-    Importing ``mlic.engine`` calls this; a pickle of mmengine's own, in memory, is no file.
+    Importing ``mlic.engine`` calls this; a pickle of mmengine's own, in memory, is not a file.
     """
     register_handler(['pickle', 'pkl'])(RefusingPickleHandler)
     register_handler(['yaml', 'yml'])(PlainYamlHandler)

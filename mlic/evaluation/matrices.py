@@ -219,7 +219,7 @@ def read_class_file(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no text in UTF-8, or has no name.
+        ValueError: If it is not text in UTF-8, or has no name.
     """
     names = [line for line in read_lines(path) if line]
     if not names:

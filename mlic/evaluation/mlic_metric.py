@@ -93,6 +93,15 @@ class MLICMetric(BaseMetric):
             classes, scores that are NaN or infinite (with the first image's path), labels other
             than 0 and 1, shapes that differ, no image, or no positive at all (see
             :func:`evaluate_protocols`). An error of the main process is raised on every rank.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.evaluation import MLICMetric
+        >>> scores = np.array([[0.9, 0.2, 0.4], [0.1, 0.8, 0.6]])
+        >>> truth = np.array([[1, 0, 0], [0, 1, 1]])
+        >>> metrics = MLICMetric.calculate(scores, truth)
+        >>> metrics['mAP'], round(metrics['OF1'], 1)
+        (100.0, 100.0)
     """
 
     default_prefix = 'multi-label'

@@ -66,7 +66,7 @@ def read_tta(path: str | Path) -> str:
 
     Raises:
         OSError: The file cannot be opened.
-        ValueError: It is no ``.npz`` file, or its ``tta`` is no text.
+        ValueError: It is not an ``.npz`` file, or its ``tta`` is not text.
     """
     check_regular(path)
     try:

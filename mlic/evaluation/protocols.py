@@ -51,6 +51,15 @@ class Protocol:
         empty_ap_is_zero (bool): A class without positives has AP 0, or (False) no part in mAP.
             Defaults to True.
         empty_mean_is_zero (bool): The same for CP, CR and CF1. Defaults to True.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.evaluation import PROTOCOLS, Protocol
+        >>> PROTOCOLS['asl'].threshold, PROTOCOLS['standard'].threshold
+        (0.8, 0.5)
+        >>> own = Protocol('own', threshold=0.3)
+        >>> own.decide(np.array([[0.9, 0.4, 0.2]]))
+        array([[ True,  True, False]])
     """
 
     name: str

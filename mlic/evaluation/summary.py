@@ -34,6 +34,16 @@ class Report:
         known (np.ndarray, optional): (C,) share of the images with a known label, None if all are.
         metrics (list[dict]): Of each protocol, names to percent.
         per_class (list[dict]): Of each protocol, names to (C,) arrays.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.evaluation import PROTOCOLS, evaluate_block
+        >>> from mlic.evaluation.matrices import Block
+        >>> scores = np.array([[0.9, 0.2], [0.1, 0.8], [0.7, 0.6]])
+        >>> truth = np.array([[True, False], [False, True], [True, False]])
+        >>> report = evaluate_block(Block(scores, truth), ['cat', 'dog'], [PROTOCOLS['standard']])
+        >>> report.num_images, report.metrics[0]['mAP']
+        (3, 100.0)
     """
 
     protocols: list
@@ -132,6 +142,16 @@ def evaluate_block(
 
     Raises:
         ValueError: As :class:`MLICMetric`.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.evaluation import PROTOCOLS, evaluate_block
+        >>> from mlic.evaluation.matrices import Block
+        >>> scores = np.array([[0.9, 0.2], [0.1, 0.8]])
+        >>> truth = np.array([[True, False], [True, True]])
+        >>> report = evaluate_block(Block(scores, truth), ['cat', 'dog'], [PROTOCOLS['standard']])
+        >>> {name: round(report.metrics[0][name], 1) for name in ('mAP', 'CF1', 'OF1')}
+        {'mAP': 100.0, 'CF1': 85.7, 'OF1': 80.0}
     """
     indices = class_indices(classes, names)
     threshold = of_classes(threshold, names)

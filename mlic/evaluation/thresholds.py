@@ -133,7 +133,7 @@ def _checked(pairs: Iterable, fitted_on: dict, path: str) -> ThresholdFile:
     values = {}
     for name, value in pairs:
         if name in values:
-            raise ValueError(f'{path}: class {short(name)} is there twice')
+            raise ValueError(f'{path}: class {short(name)} occurs twice')
         values[name] = _finite(value, name, path)
     if not values:
         raise ValueError(f'{path}: no thresholds in it')
@@ -195,7 +195,7 @@ def fit_thresholds(
     strict: bool = False,
     smoothing: float = 1.0,
 ) -> tuple[np.ndarray, float]:
-    r"""A threshold for each class that maximises its F1, drawn to the global one if it is rare.
+    r"""A threshold for each class that maximises its F1, pulled to the global one if it is rare.
 
     .. math::
         t_c = \frac{P_c\, t_c^* + k\, t^*}{P_c + k}
@@ -207,7 +207,7 @@ def fit_thresholds(
 
     Args:
         pred (np.ndarray): (N, C) finite scores.
-        target (np.ndarray): (N, C) bool.
+        target (np.ndarray): (N, C) bool, or 0 and 1.
         ignore (np.ndarray, optional): (N, C) bool, entries to leave out. Defaults to None.
         strict (bool): Decide by score > t, not >= t. Defaults to False.
         smoothing (float): k, in positives. Defaults to 1, a guess.
@@ -217,9 +217,19 @@ def fit_thresholds(
 
     Raises:
         ValueError: No positive at all, or a negative ``smoothing``.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.evaluation import fit_thresholds
+        >>> scores = np.array([[0.9, 0.2], [0.8, 0.4], [0.3, 0.3], [0.1, 0.1]])
+        >>> truth = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
+        >>> each, for_all = fit_thresholds(scores, truth)
+        >>> each.round(3), round(for_all, 3)
+        (array([0.45, 0.25]), 0.25)
     """
     if not (math.isfinite(smoothing) and smoothing >= 0):
         raise ValueError(f'smoothing must be a finite number of at least 0, got {smoothing}')
+    target = np.asarray(target, dtype=bool)
     if not target.any():
         raise ValueError(f'no positive label among {len(target)} images: nothing to fit')
     counted = np.ones_like(target) if ignore is None else ~ignore

@@ -13,7 +13,7 @@ UNKNOWN = ('ignore', 'negative')
 
 @MODELS.register_module()
 class MultiLabelDataPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's ``ClsDataPreprocessor``, of which the host does not wait for the device.
+    """mmpretrain's ``ClsDataPreprocessor``, without the host waiting for the device.
 
     Images are copied without blocking, which is of use with the loader's ``pin_memory=True``.
     Labels become multi-hot on the host, are blended there (``batch_augments``), and go over in one
@@ -30,6 +30,16 @@ class MultiLabelDataPreprocessor(ClsDataPreprocessor):
             to any loss. 'negative': they are absent, the baseline of the literature on missing
             labels (assume negative). Defaults to 'ignore'.
         **kwargs: Of ``ClsDataPreprocessor``.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from mlic.models import MultiLabelDataPreprocessor
+        >>> preprocess = MultiLabelDataPreprocessor(num_classes=3, mean=[127] * 3, std=[128] * 3)
+        >>> images = [torch.zeros(3, 32, 32, dtype=torch.uint8)]
+        >>> data = preprocess(dict(inputs=images, data_samples=[DataSample().set_gt_label([0, 2])]))
+        >>> data['inputs'].shape, data['data_samples'][0].gt_label
+        (torch.Size([1, 3, 32, 32]), tensor([0, 2]))
     """
 
     def __init__(self, *, unknown: str = 'ignore', **kwargs) -> None:

@@ -69,6 +69,21 @@ class DistilledClassifier(TrainingParts, NeckLossClassifier):
 
     Raises:
         ValueError: If a setting is unknown or none of its values.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from mlic.models import DistilledClassifier
+        >>> from projects.ml_gcn import MLGCNHead  # registers it
+        >>> parts = dict(
+        ...     backbone=dict(type='StoredFeatures'),
+        ...     head=dict(type='MLGCNHead', num_classes=3, in_channels=8),
+        ... )
+        >>> student = DistilledClassifier(**parts, distillation=dict(alpha=0.5))
+        >>> student.learn_from([(DistilledClassifier(**parts), [0, 1, 2])])  # as TeachersHook does
+        >>> samples = [DataSample().set_gt_label([0]), DataSample().set_gt_label([1, 2])]
+        >>> list(student.loss(torch.rand(2, 8, 7, 7), samples))
+        ['loss_cls', 'loss_distillation']
     """
 
     off_in_prediction = ('distillation',)

@@ -25,6 +25,15 @@ class TakesGivenLabels(TrainingParts):
     Attributes:
         known_labels (float, optional): The largest share of an image's labels that training gives.
             None: as it was built, the head can use none.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import TakesGivenLabels
+        >>> mixin = TakesGivenLabels()
+        >>> mixin.known_labels = 1.0
+        >>> given, others = mixin.give_some(torch.eye(4))
+        >>> torch.equal(given.isnan(), ~others.isnan())  # what is given has no loss
+        True
     """
 
     known_labels: float | None = None
@@ -83,7 +92,7 @@ def check_takes_given(model: nn.Module, what: str) -> None:
     if not getattr(head, 'takes_given', False):
         raise ValueError(
             f'{what}: {type(head or model).__name__} cannot use known labels; the checkpoint of a '
-            'CTranHead can that was trained with some of them known'
+            'CTranHead can, if it was trained with some of them known'
         )
 
 

@@ -13,6 +13,20 @@ class NeckLossClassifier(ImageClassifier):
     ``neck.loss(feats, data_samples)`` takes what the backbone gives and returns what the head takes
     and a dict of losses, which are added to the head's. Prediction calls the neck as usual. So such
     a neck works under every head. Without such a method it is an ``ImageClassifier``.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from mlic.models import NeckLossClassifier
+        >>> from projects.salgl import SALGLNeck  # registers it
+        >>> model = NeckLossClassifier(
+        ...     backbone=dict(type='StoredFeatures'),
+        ...     neck=dict(type='SALGLNeck', in_channels=16, num_classes=3, embed_dims=16),
+        ...     head=dict(type='LabelEmbedHead', num_classes=3, in_channels=16),
+        ... )
+        >>> samples = [DataSample().set_gt_label([0]), DataSample().set_gt_label([1, 2])]
+        >>> list(model.loss(torch.rand(2, 16, 7, 7), samples))
+        ['loss_cls', 'loss_sample_entropy', 'loss_batch_entropy']
     """
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:

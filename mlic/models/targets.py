@@ -1,7 +1,7 @@
 """Targets: which classes an image has, and what the host knows of them without asking the device.
 
 An entry of a target is 1 (present), 0 (absent), something between (Mixup, CutMix, smoothed labels)
-or NaN: *unknown*, nobody looked. NaN is no value that a loss could take for a label by accident,
+or NaN: *unknown*, nobody looked. NaN is not a value that a loss could take for a label by accident,
 and it stays: of a blend, an entry is known only if it is known in both parts. An entry is unknown
 if the meta key ``gt_label_unknown`` of its data sample names the class, whatever else the sample
 says of it.

@@ -34,11 +34,21 @@ class TrainingParts:
             group c // S. ``()`` says that an entry has none, whatever its size.
         graph_buffers (tuple[str]): Its parameters and buffers (..., C, C), with a number for each
             pair of classes.
-        least_images (int): Without so many in a process's batch it cannot be trained.
+        least_images (int): Without this many in a process's batch it cannot be trained.
         mixes_images (bool): What it gives for an image depends on the other images of the batch, in
             prediction too: logs say so, and it is not exported.
         not_exported (str): Why a program for another runtime could not promise its scores; '' if
             it can.
+
+    Example:
+        >>> from torch import nn
+        >>> from mlic.models import TrainingParts
+        >>> class Head(TrainingParts, nn.Module):
+        ...     training_only = ('projector',)  # is not published
+        ...     by_class = dict(prototypes=(0,))  # has a row for each class
+        ...
+        >>> Head().start_warnings(['cat', 'dog'])
+        []
     """
 
     training_only: tuple[str, ...] = ()

@@ -20,6 +20,14 @@ class ADDGCNHead(MultiScoreHead):
         in_channels (int): D, width of the label embeddings. Defaults to 1024.
         loss_weights, loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``; the scores are
             'activation' and 'graph'.
+
+    Example:
+        >>> import torch
+        >>> from projects.add_gcn import ADDGCNHead, ADDGCNNeck
+        >>> neck = ADDGCNNeck(in_channels=16, num_classes=3, embed_dims=8)
+        >>> head = ADDGCNHead(num_classes=3, in_channels=8)
+        >>> head(neck((torch.rand(2, 16, 7, 7),))).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

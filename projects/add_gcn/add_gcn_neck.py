@@ -34,6 +34,14 @@ class ADDGCNNeck(TrainingParts, BaseModule):
         num_classes (int): C.
         embed_dims (int): D. Defaults to 1024.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.add_gcn import ADDGCNNeck
+        >>> neck = ADDGCNNeck(in_channels=16, num_classes=3, embed_dims=8)
+        >>> activation, label_embeds = neck((torch.rand(2, 16, 7, 7),))
+        >>> activation.shape, label_embeds.shape
+        (torch.Size([2, 3]), torch.Size([2, 3, 8]))
     """
 
     by_class = {'static_graph.weight': ()}

@@ -59,6 +59,15 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
             Defaults to None.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.c_tran import CTranHead
+        >>> head = CTranHead(num_classes=4, in_channels=16).eval()
+        >>> feats = (torch.rand(1, 16, 7, 7),)
+        >>> given = torch.tensor([[1.0, 0.0, torch.nan, torch.nan]])  # two are given
+        >>> head(feats, given).shape
+        torch.Size([1, 4])
     """
 
     by_class = dict(label_embed=(0,), unknown_state=(), known_states=())
@@ -156,7 +165,7 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
             self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
         )
         if given is not None and not self.takes_given:
-            raise ValueError('CTranHead(known_labels=None) has no states that tell what is given')
+            raise ValueError('CTranHead(known_labels=None) has no states for given labels')
         cells = self.input_proj(feature_map).flatten(2).mT  # (B, N, D)
         labels = self.label_embed  # (C, D)
         if given is not None:

@@ -50,6 +50,12 @@ class CCDHead(MultiScoreHead):
             (s_1) and 'debiased' (s_2).
         loss_cls (dict): Loss of logits and a multi-hot target. Defaults to the published one,
             asymmetric with both gammas 1, 1000 times the mean over classes.
+
+    Example:
+        >>> import torch
+        >>> from projects.ccd import CCDHead
+        >>> CCDHead(num_classes=3, in_channels=16)((torch.rand(2, 16, 7, 7),)).shape
+        torch.Size([2, 3])
     """
 
     takes_back = ('memory',)  # no iteration changes it

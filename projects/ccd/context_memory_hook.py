@@ -25,6 +25,13 @@ class ContextMemoryHook(StageRestartHook):
     Args:
         begin (int): See ``StageRestartHook``. The published command has 7.
         start_from (str): See ``StageRestartHook``. Defaults to 'last', as published.
+
+    Example:
+        >>> import projects.ccd  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='ContextMemoryHook', begin=7)  # in custom_hooks
+        >>> HOOKS.build(config).start_from
+        'last'
     """
 
     first_stage = ' (the same config without ContextMemoryHook)'

@@ -38,6 +38,18 @@ class CPCLHead(LabelVectorHead):
         loss_triplet (dict, optional): Second loss of logits and a multi-hot target. Defaults to
             None: ``MarginLoss`` with its margin of 2.0.
         **kwargs: More of ``LabelVectorHead``; the paper's ``vectors`` are GloVe's.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.cpcl import CPCLHead
+        >>> head = CPCLHead(num_classes=3, in_channels=16, hidden_channels=8, embed_dims=8)
+        >>> feats = (torch.rand(2, 16, 7, 7),)
+        >>> head(feats).shape
+        torch.Size([2, 3])
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])]
+        >>> list(head.loss(feats, samples))
+        ['loss_cls', 'loss_triplet']
     """
 
     def __init__(

@@ -20,6 +20,12 @@ class MarginLoss(MultiLabelSoftMarginLoss):
         margin (float): In units of a logit, m. Defaults to 2.0, as in the authors' commands for
             COCO and VOC; NUS-WIDE has 1.0 (and the code's own default is 10).
         **kwargs: Of ``MultiLabelSoftMarginLoss``.
+
+    Example:
+        >>> import torch
+        >>> from projects.cpcl import MarginLoss
+        >>> MarginLoss(margin=2.0)(torch.tensor([[3.0, -1.0]]), torch.tensor([[1.0, 0.0]])).item()
+        0.5
     """
 
     def __init__(self, margin: float = 2.0, **kwargs) -> None:

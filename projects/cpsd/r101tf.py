@@ -67,6 +67,14 @@ class R101TFNeck(TrainingParts, BaseModule):
         vectors (dict, optional): Arguments of ``LabelVectors``. Defaults to None: 300 numbers
             a class, learned; the released code has GloVe's.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.cpsd import R101TFNeck
+        >>> neck = R101TFNeck(in_channels=16, num_classes=3, embed_dims=8, feedforward_channels=16)
+        >>> [label_embeds] = neck((torch.rand(2, 16, 7, 7),))
+        >>> label_embeds.shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(
@@ -104,7 +112,14 @@ class R101TFNeck(TrainingParts, BaseModule):
 
 @MODELS.register_module()
 class R101TFHead(LabelEmbedHead):
-    """``LabelEmbedHead`` whose linear map is the same for all classes; its other arguments."""
+    """``LabelEmbedHead`` whose linear map is the same for all classes; its other arguments.
+
+    Example:
+        >>> import torch
+        >>> from projects.cpsd import R101TFHead
+        >>> R101TFHead(num_classes=3, in_channels=8)((torch.rand(2, 3, 8),)).shape
+        torch.Size([2, 3])
+    """
 
     by_class = {'fc.weight': (), 'fc.bias': ()}
 

@@ -58,6 +58,18 @@ class DSDLHead(LabelVectorHead):
 
     Raises:
         ValueError: If the ridge is not more than 0, or vectors would be learned.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.dsdl import DSDLHead
+        >>> head = DSDLHead(num_classes=3, in_channels=16)
+        >>> feats = (torch.rand(2, 16, 7, 7),)
+        >>> head(feats).shape
+        torch.Size([2, 3])
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])]
+        >>> list(head.loss(feats, samples))
+        ['loss_cls', 'loss_dictionary', 'cosine']
     """
 
     def __init__(

@@ -21,6 +21,16 @@ class MCARClassifier(TrainingParts, ImageClassifier):
     training both count for batch norm's statistics, as in the released code.
 
     Its arguments are ``ImageClassifier``'s. A ValueError refuses stored features as a backbone.
+
+    Example:
+        >>> import torch
+        >>> from projects.mcar import MCARClassifier
+        >>> model = MCARClassifier(
+        ...     backbone=dict(type='EfficientNetLite', pretrained=False),
+        ...     head=dict(type='MCARHead', num_classes=3, in_channels=1280, num_regions=2),
+        ... )
+        >>> model.eval()(torch.rand(1, 3, 64, 64), mode='tensor').shape
+        torch.Size([1, 3])
     """
 
     not_exported = (

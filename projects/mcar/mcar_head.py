@@ -38,6 +38,13 @@ class MCARHead(MultiScoreHead):
         loss_weights (Mapping[str, float], optional): See ``MultiScoreHead``. Defaults to None:
             1 for 'global' and 'local'.
         loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``.
+
+    Example:
+        >>> import torch
+        >>> from projects.mcar import MCARHead
+        >>> head = MCARHead(num_classes=3, in_channels=16)
+        >>> head.attention_maps((torch.rand(2, 16, 7, 7),)).shape
+        torch.Size([2, 3, 7, 7])
     """
 
     by_class = {'fc.weight': (0,), 'fc.bias': (0,)}

@@ -46,6 +46,13 @@ class MLDecoderHead(TrainingParts, MultiLabelClsHead):
         topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
             Defaults to None.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.ml_decoder import MLDecoderHead
+        >>> head = MLDecoderHead(num_classes=3, in_channels=16)
+        >>> head((torch.rand(2, 16, 7, 7),)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

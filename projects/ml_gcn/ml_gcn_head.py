@@ -29,6 +29,13 @@ class MLGCNHead(LabelVectorHead):
         graph (dict, optional): Arguments of ``LabelGraph``. Defaults to None: the paper's, of kind
             'reweighted'.
         **kwargs: More of ``LabelVectorHead``; the paper's ``vectors`` are GloVe's.
+
+    Example:
+        >>> import torch
+        >>> from projects.ml_gcn import MLGCNHead
+        >>> head = MLGCNHead(num_classes=3, in_channels=16, vectors=dict(dims=8))
+        >>> head((torch.rand(2, 16, 7, 7),)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

@@ -27,6 +27,13 @@ class AttentionBlock(nn.Module):
         key_channels (int): Width of the rows of K.
         embed_dims (int): D, a multiple of ``num_heads``.
         num_heads (int): Defaults to 4.
+
+    Example:
+        >>> import torch
+        >>> from projects.mulcon import AttentionBlock
+        >>> block = AttentionBlock(query_channels=8, key_channels=16, embed_dims=8, num_heads=2)
+        >>> block(torch.rand(1, 3, 8), torch.rand(2, 49, 16)).shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(

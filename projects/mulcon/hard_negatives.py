@@ -63,6 +63,13 @@ def hard_negative_term(z: Tensor, negatives: Tensor, temperature: float = 0.2) -
 
     Returns:
         Tensor: A scalar, at least float32. Zero with a graph without anchors or negatives.
+
+    Example:
+        >>> import torch
+        >>> from projects.mulcon import hard_negative_term
+        >>> z = torch.eye(4)[:2].expand(2, 2, 4)  # two views of two vectors
+        >>> round(hard_negative_term(z, negatives=torch.eye(4)[2:]).item(), 4)
+        0.0132
     """
     if len(z) < 2:
         raise ValueError(f'hard negatives need at least two views, got {len(z)}')

@@ -44,6 +44,13 @@ def image_supcon_loss(z: Tensor, target: Tensor, temperature: float = 0.2) -> Te
 
     Raises:
         ValueError: If the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from projects.mulcon import image_supcon_loss
+        >>> target = torch.tensor([[1, 0], [1, 1], [0, 1]])
+        >>> round(image_supcon_loss(torch.eye(3), target).item(), 4)
+        0.6931
     """
     check_temperature(temperature)
     with torch.autocast(z.device.type, enabled=False):
@@ -64,6 +71,14 @@ class ImageSupConLoss(SupConLoss):
 
     Args:
         temperature, loss_weight, gather: See ``SupConLoss``; gathered are images.
+
+    Example:
+        >>> import torch
+        >>> from projects.mulcon import ImageSupConLoss
+        >>> z = torch.eye(4)  # of four images
+        >>> target = torch.tensor([[1, 0], [1, 1], [0, 1], [0, 0]])
+        >>> round(ImageSupConLoss()(z, target).item(), 4)
+        1.0986
     """
 
     def forward(self, z: Tensor, target: Tensor) -> Tensor:
@@ -90,6 +105,15 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
         loss_con (dict, optional): Loss of (N, P) and a target. Defaults to ``ImageSupConLoss()``.
             None: off, the linear classifier alone.
         **kwargs: Of mmpretrain's ``MultiLabelLinearClsHead``.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.mulcon import ImageContrastHead
+        >>> head = ImageContrastHead(num_classes=3, in_channels=8, proj_channels=4)
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])] * 2
+        >>> list(head.loss((torch.rand(4, 8),), samples))
+        ['loss_cls', 'loss_con']
     """
 
     training_only = ('projector',)

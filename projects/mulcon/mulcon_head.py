@@ -48,6 +48,16 @@ class MulConHead(LabelEmbedHead):
 
     With ``gather=True`` in ``loss_con`` (the default there) the contrast is over the batch of all
     processes, hard negatives included.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.mulcon import MulConHead
+        >>> head = MulConHead(num_classes=3, in_channels=8, proj_channels=4)
+        >>> label_embeds = torch.rand(4, 3, 8)  # of two views of two images
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])] * 2
+        >>> list(head.loss((label_embeds,), samples))
+        ['loss_cls', 'loss_con']
     """
 
     training_only = ('projector',)

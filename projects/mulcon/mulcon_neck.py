@@ -31,6 +31,14 @@ class MulConNeck(TrainingParts, BaseModule):
             K, as published (2048 for ResNet-101).
         num_heads (int): Defaults to 4.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.mulcon import MulConNeck
+        >>> neck = MulConNeck(in_channels=16, num_classes=3, embed_dims=8)
+        >>> [label_embeds] = neck((torch.rand(2, 16, 7, 7),))
+        >>> label_embeds.shape
+        torch.Size([2, 3, 8])
     """
 
     by_class = dict(query_embed=(0,))

@@ -17,10 +17,20 @@ class MultiViewDataPreprocessor(MultiLabelDataPreprocessor):
 
     Raises:
         ValueError: If there are views to join, and ``batch_augments`` is set.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.mulcon import MultiViewDataPreprocessor
+        >>> preprocess = MultiViewDataPreprocessor(num_classes=3, to_onehot=True)
+        >>> views = [torch.zeros(1, 3, 32, 32, dtype=torch.uint8)] * 2  # of one image
+        >>> data = preprocess(dict(inputs=views, data_samples=[DataSample().set_gt_label([0, 2])]))
+        >>> data['inputs'].shape, len(data['data_samples'])
+        (torch.Size([2, 3, 32, 32]), 2)
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Join the views, and go on as for a batch of images."""
+        """Join the views, then continue as for a batch of images."""
         views = data['inputs']
         # a list of single images, (3, H, W) each, comes from a loader that does not stack
         if isinstance(views, (list, tuple)) and torch.is_tensor(views[0]) and views[0].dim() == 4:

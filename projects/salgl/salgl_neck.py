@@ -47,6 +47,14 @@ class SALGLNeck(TrainingParts, BaseModule):
         graph (dict, optional): Of ``SceneGraph``. Defaults to None: 6 scenes.
         entropy_weights (tuple[float]): w of the two losses. Defaults to (1, 100), as published.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.salgl import SALGLNeck
+        >>> neck = SALGLNeck(in_channels=16, num_classes=3, embed_dims=16).eval()
+        >>> [label_embeds] = neck((torch.rand(2, 16, 7, 7),))
+        >>> label_embeds.shape
+        torch.Size([2, 3, 16])
     """
 
     def __init__(

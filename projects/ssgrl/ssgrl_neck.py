@@ -43,6 +43,14 @@ class SSGRLNeck(TrainingParts, BaseModule):
             'conditional'.
         classes_at_once (int): See ``SemanticAttention``. Defaults to 8.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from projects.ssgrl import SSGRLNeck
+        >>> neck = SSGRLNeck(in_channels=16, num_classes=3, embed_dims=8, hidden_channels=8)
+        >>> [label_embeds] = neck((torch.rand(2, 16, 7, 7),))
+        >>> label_embeds.shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(

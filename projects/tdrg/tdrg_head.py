@@ -56,6 +56,13 @@ class TDRGHead(MultiScoreHead):
         loss_weights (Mapping[str, float], optional): See ``MultiScoreHead``. Defaults to None:
             1 for 'cls', 'trans', 'gcn' and 'sac'.
         loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``.
+
+    Example:
+        >>> import torch
+        >>> from projects.tdrg import TDRGHead
+        >>> head = TDRGHead(num_classes=3, in_channels=(8, 16), embed_dims=8, graph_dims=8)
+        >>> head((torch.rand(2, 8, 14, 14), torch.rand(2, 16, 7, 7))).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

@@ -117,8 +117,8 @@ def test_what_a_server_sends_is_read_whole(server, path, expected):
         ('/endless', 'more than the 1000000 bytes that are read'),
         ('/headers', 'more than 100 headers'),
         ('/silent', 'timed out'),
-        ('/slow-headers', 'not all of it came in time'),
-        ('/slow-body', 'not all of it came in time'),
+        ('/slow-headers', 'it did not all arrive in time'),
+        ('/slow-body', 'it did not all arrive in time'),
     ],
 )
 def test_what_goes_wrong_at_a_server_is_a_fault_of_that_image(server, path, message):

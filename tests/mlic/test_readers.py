@@ -866,7 +866,7 @@ def test_only_regular_files_are_read(tmp_path, read):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('{"a": 1, "b": {"c": 2, "c": 2}}', "'c' is there twice in one object"),
+        ('{"a": 1, "b": {"c": 2, "c": 2}}', "'c' occurs twice in one object"),
         ('[' * 100_000, 'JSON that is nested too deep'),
         ('[' + '9' * 5000 + ']', r'not JSON \(Exceeds the limit'),
         ('{"a": 1', r'not JSON \(.*line 1 column 8'),
@@ -904,7 +904,7 @@ def test_entities_do_not_blow_xml_up(tmp_path):
     levels = [f'<!ENTITY x{i} "{f"&x{i - 1};" * 10}">' for i in range(1, 12)]
     entities = '<!ENTITY x0 "lol">' + ''.join(levels)
     path.write_text(f'<!DOCTYPE a [{entities}]><a>&x11;</a>')
-    with pytest.raises(ValueError, match='x.xml: not whole XML .*amplification'):
+    with pytest.raises(ValueError, match='x.xml: not complete XML .*amplification'):
         files.read_xml(path)
 
 

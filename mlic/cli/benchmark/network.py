@@ -163,7 +163,7 @@ def _gpu_step(
 
 
 def _beside_matmuls(bench: Bench, name: str, run) -> Case:
-    """Work beside as many FLOPs of the matrix product."""
+    """Work next to as many FLOPs of the matrix product."""
     flops = count_flops(run)
     return Case(
         f'{name}: {flops / 1e9:.0f} GFLOP',

@@ -1,4 +1,4 @@
-"""The training pipeline beside plain OpenCV, one core."""
+"""The training pipeline next to plain OpenCV, one core."""
 
 import tempfile
 from collections.abc import Iterator

@@ -104,7 +104,7 @@ def run(
     print(f'{device} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}; ')
     print(f'medians of {args.repeats} ± half of what lies between the quartiles; ')
     print('1 matmul = 2048 x 2048 x 2048 in float32, in the same run\n')
-    print('| work | time | matmuls | peak memory | beside | |\n|---|---|---|---|---|---|')
+    print('| work | time | matmuls | peak memory | compared | |\n|---|---|---|---|---|---|')
     results = []
     for case in make_cases(args, bench, config, loss_cases, plain_loss):
         results.append(bench.measure(case))

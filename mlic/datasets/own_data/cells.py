@@ -15,7 +15,7 @@ LONGEST = 10_000  # characters of a Python list; JSON may be longer
 QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 # under which names annotation tools put the labels into an object
 KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
-CONFIDENCES = 'confidence', 'score', 'probability'  # beside a label; 1 is certain
+CONFIDENCES = 'confidence', 'score', 'probability'  # next to a label; 1 is certain
 VECTOR = re.compile(r'[\[(]?\s*[01](?:\.0*)?(?:[\s,;|]+[01](?:\.0*)?)+,?\s*[\])]?')
 
 
@@ -42,9 +42,9 @@ def read_cells(
 ) -> tuple[list[set[str]], list[set[str]], str]:
     """The labels of every cell of a column, those it says are not there, and the form, in words.
 
-    Lists and objects, of JSON or Python, are read as such; a cell beside them that is none is one
-    label. A column of ``[cat, dog]`` is one of lists, too; ``{"cat": 0}`` says that a label is not
-    there.
+    Lists and objects, of JSON or Python, are read as such; a cell next to them that is neither
+    is one label. A column of ``[cat, dog]`` is one of lists, too; ``{"cat": 0}`` says that a label
+    is not there.
 
     Args:
         cells (Sequence[str]): Of the column.
@@ -100,7 +100,7 @@ def _check_vectors(cells: Sequence[str]) -> None:
         if cell is not None:
             fault = f'{cell[:80]!r}: 0 or 1 for each of {len(filled[cell])} classes; write them'
             raise CellError(
-                f'{fault} into columns that are called like the classes', cells.index(cell)
+                f'{fault} into columns that are named like the classes', cells.index(cell)
             )
 
 
@@ -227,4 +227,4 @@ def _names(content: object, absent: set[str]) -> Iterator[str]:
         elif isinstance(item, str) or type(item) is int:
             yield str(item)
         else:
-            raise ValueError(f'{str(item)[:40]!r} is no label')
+            raise ValueError(f'{str(item)[:40]!r} is not a label')

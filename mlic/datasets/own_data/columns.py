@@ -220,7 +220,7 @@ def _choose_split(
         meanings, name = split_meanings(table.header[i], {*cells}), table.header[i]
         row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
         if row is not None:
-            question = f'{table.line(row)}: split {table.rows[row][i]!r} is none of '
+            question = f'{table.line(row)}: split {table.rows[row][i]!r} is not one of '
             question += ', '.join(SPLIT_NAMES)
             questions.ask(question, f'{name!r} does not matter', '--ignore-columns', name)
     return found[0] if found else None
@@ -303,8 +303,8 @@ def _choose_labels(
             f'{header[i]!r} ({next(filter(None, table.column(i)), "")[:20]!r}, …)' for i in others
         ]
         questions.ask(
-            f'the columns {first_names(cells, 9)} look like no class, and '
-            f'{first_names([header[i] for i in classes], 5, repr)} like classes; --label-columns '
+            f'the columns {first_names(cells, 9)} do not look like classes, and '
+            f'{first_names([header[i] for i in classes], 5, repr)} do; --label-columns '
             'NAME … says which are',
             'that is so',
             *('--ignore-columns', *(header[i] for i in others)),

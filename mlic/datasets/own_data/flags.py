@@ -8,7 +8,7 @@ from mlic.names import first_names
 from .choices import Choices, Questions, show
 from .table import Table
 
-# what describes an image or a patient, and is no class
+# what describes an image or a patient, and is not a class
 ABOUT_IMAGE = re.compile(
     r'(un)?named.*|index|(.*_)?id|age|sex|gender|weight|width|height|frontal/lateral|ap/pa'
 )
@@ -96,7 +96,7 @@ def read_flags(
 ) -> tuple[list[set[str]], list[set[str]], str]:
     """The labels of every row of a table with a column for each, and how they stand there.
 
-    All columns hold 0 and 1, or True and False, or -1 and 1, and may hold ``?`` or, beside 0 or
+    All columns hold 0 and 1, or True and False, or -1 and 1, and may hold ``?`` or, next to 0 or
     False, blanks, where nobody looked; anything else is for the user to decide, by ``--present``,
     ``--absent`` and ``--unknown``.
 

@@ -39,7 +39,7 @@ def read_known(
 
     Raises:
         OSError: If the file cannot be opened.
-        ValueError: If it is no such table, names none of the images, or something that is no
+        ValueError: If it is not such a table, names none of the images, or something that is not a
             class; one line.
     """
     try:
@@ -103,17 +103,17 @@ def _check_columns(table: Table, columns: list[str]) -> None:
         cells = values[name]
         if name not in columns and looks_like_flags(cells, set()) and is_class(name, cells, False):
             raise ValueError(
-                f'{file}: the column {name!r} is no class of the model: write its name as the '
+                f'{file}: the column {name!r} is not a class of the model: write its name as the '
                 'model has it, or take the column out'
             )
 
 
 def _check_names(image: Image, classes: Sequence[str]) -> None:
-    """ValueError if a list has what is no class."""
+    """ValueError if a list has what is not a class."""
     odd = sorted((image.labels | image.absent | image.unknown) - {*classes})
     if odd:
         raise ValueError(
-            f'{image.where}: {odd[0]!r} is no class of the model, which has '
+            f'{image.where}: {odd[0]!r} is not a class of the model, which has '
             f'{first_names(list(classes), 5, repr)}'
         )
 

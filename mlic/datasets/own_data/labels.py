@@ -57,7 +57,7 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     classes = [normalise(line) for line in read_text(classes_file).splitlines() if line.strip()]
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
-        raise ValueError(f'{classes_file}: {twice[0]!r} is there twice')
+        raise ValueError(f'{classes_file}: {twice[0]!r} occurs twice')
     unknown = sorted(set(first) - set(classes))
     if unknown:
         raise ValueError(
@@ -101,7 +101,8 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     odd = [name for name in classes if ODD.fullmatch(name)]
     if odd:
         yield (
-            f'warning: are these labels, or cut at the wrong place? {first_names(odd, form=repr)}'
+            'warning: are these labels, or was the text split in the wrong place? '
+            + first_names(odd, form=repr)
         )
     rare = [name for name in classes if counts['train'][name] < RARE]
     if rare:
@@ -143,7 +144,7 @@ def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
     return (
         f'{counts.total()} of {total} labels ({counts.total() / total:.1%}), most: '
         + first_names(most, 5)
-        + f'; of {empty} images nothing is known' * bool(empty)
+        + f'; nothing is known of {empty} images' * bool(empty)
     )
 
 

@@ -118,7 +118,7 @@ def _check_missing(
         names = [f'{column[row]!r} ({table.line(row)})' for row in missing]
         several = finder.of_one_name(column[missing[0]])
         hint = (
-            f'. Several files are called so, {first_names(several, 2)}: write their folders, too'
+            f'. Several files have that name, {first_names(several, 2)}: include their folders'
             if several
             else f'; it has {len(files)} image files{such}. --skip-missing continues without them'
         )
@@ -223,7 +223,7 @@ def _check_options(
     if choices.unknown and not columns.has_flags and confidence is None:
         raise ValueError(
             f'{table.places[0][0]} has lists of labels: --unknown is for cells of a column for '
-            f'each class, or of a column {" or ".join(CONFIDENCES)} beside a label; --unlisted '
+            f'each class, or of a column {" or ".join(CONFIDENCES)} next to a label;  --unlisted '
             'unknown says that nobody looked for the classes an image does not list'
         )
 
@@ -260,7 +260,7 @@ def _read_splits(table: Table, column: int | None) -> list[str | None]:
     if row is not None:
         known = first_names(SPLIT_NAMES)
         split = table.rows[row][column]
-        raise ValueError(f'{table.where(row)}: split {split!r} is none of {known}')
+        raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
     return [meanings[cell] for cell in cells]
 
 
@@ -272,7 +272,7 @@ def drop_no_label(images: list[Image]) -> list[str]:
         return []
     for image in marked:
         image.labels, image.unknown, image.complete = set(), set(), True
-    return [f'{show(sorted(names))} is taken for no label: {len(marked)} images']
+    return [f'{show(sorted(names))} is taken to mean no label: {len(marked)} images']
 
 
 def _describe(
@@ -297,14 +297,14 @@ def _describe(
             yield '  classes that an image does not list are unknown'
         elif any(said.absent):
             yield (
-                '  classes that an image does not list are taken for absent; '
+                '  classes that an image does not list count as absent; '
                 '--unlisted unknown says that nobody looked for them'
             )
         named = set().union(*said.absent, *said.unknown)
         never = sorted(named - set().union(*said.present))
         if never:
             yield (
-                f'  {len(never)} labels are there in no image, and classes only if --classes FILE '
+                f'  {len(never)} labels occur in no image, and classes only if --classes FILE '
                 f'has them: {first_names(never, 9, repr)}'
             )
     if columns.split is not None:

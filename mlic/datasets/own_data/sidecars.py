@@ -104,7 +104,7 @@ def _read_labels(
 def _read_boxes(
     folder: Path, contents: dict[str, str], classes_file: Path | None
 ) -> tuple[dict[str, set[str]], dict[str, set[str]], str] | None:
-    """{text: names of its boxes}, {}, and whose names, in words; None if they are no boxes."""
+    """{text: names of its boxes}, {}, and whose names, in words; None if they are not boxes."""
     lines = [line for text in contents.values() for line in text.splitlines()]
     if not any(map(BOX.fullmatch, lines)):
         return None
@@ -115,7 +115,7 @@ def _read_boxes(
         for line in content.splitlines():
             box = BOX.fullmatch(line)
             if box is None or int(box[1]) >= len(names):
-                fault = f'is no box of one of the {len(names)} classes in {source}'
+                fault = f'is not a box of one of the {len(names)} classes in {source}'
                 raise ValueError(f'{folder / text}: {line!r} {fault}')
             labels[text].add(names[int(box[1])])
     return labels, {}, f'as YOLO boxes; the names of their classes are from {source}'
@@ -130,8 +130,8 @@ def _box_names(
     if not (classes_file or found):
         raise ValueError(
             f'{folder / next(iter(contents))}: looks like YOLO boxes, and none of '
-            f'{", ".join(BOX_NAMES)} is there to name their classes: --classes FILE does, a name a '
-            'line, that of number 0 first'
+            f'{", ".join(BOX_NAMES)} is there to name their classes: --classes FILE does, one '
+            'name a line, number 0 first'
         )
     path = classes_file or found[0]
     if path.suffix != '.yaml':

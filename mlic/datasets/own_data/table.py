@@ -57,7 +57,7 @@ def read_tables(paths: list[Path]) -> Table:
     """Tables with the same columns, one below the other.
 
     Raises:
-        ValueError: If one is no table with a header, or has other columns; names the line.
+        ValueError: If one is not a table with a header, or has other columns; names the line.
     """
     table, *others = map(read_table, paths)
     for path, other in zip(paths[1:], others):
@@ -177,11 +177,11 @@ def _check(table: Table, path: Path, line: int) -> None:
         raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise ValueError(f'{path}, line {line}: the column {twice[0]!r} is there twice')
+        raise ValueError(f'{path}, line {line}: the column {twice[0]!r} occurs twice')
     for row, cells in enumerate(table.rows):
         if len(cells) != len(header):
             raise ValueError(
                 f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)} '
                 f'({first_names(header, 5, repr)}); '
-                'a cell that holds the delimiter stands in quotes'
+                'a cell that holds the delimiter must be in quotes'
             )

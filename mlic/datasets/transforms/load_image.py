@@ -23,6 +23,16 @@ class LoadImageStrict(BaseTransform):
 
     Raises:
         ImageReadError: See :func:`read_image`.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mlic.datasets import LoadImageStrict
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = f'{folder.name}/photo.png'
+        >>> Image.new('RGB', (64, 48)).save(path)
+        >>> LoadImageStrict()(dict(img_path=path))['img'].shape
+        (48, 64, 3)
     """
 
     def __init__(self, backend_args: dict | None = None, reduce_to: int | None = None) -> None:

@@ -43,6 +43,13 @@ class MultiScaleCrop(BaseTransform):
 
     Raises:
         ValueError: If ``scales`` leaves (0, 1] or ``backend`` is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.datasets import MultiScaleCrop
+        >>> crop = MultiScaleCrop(scale=32)
+        >>> crop(dict(img=np.zeros((48, 64, 3), np.uint8)))['img'].shape
+        (32, 32, 3)
     """
 
     def __init__(

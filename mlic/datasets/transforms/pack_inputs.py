@@ -6,12 +6,19 @@ from mmpretrain.registry import TRANSFORMS
 
 @TRANSFORMS.register_module(force=True)
 class PackInputs(mmpretrain.datasets.PackInputs):
-    """mmpretrain's ``PackInputs``, in whose place it is registered.
+    """mmpretrain's ``PackInputs``, which it replaces in the registry.
 
     It always keeps the meta key ``gt_label_unknown``, whatever ``meta_keys`` names: a label that
     nobody looked for would be a negative one without it. The arguments are mmpretrain's.
 
     **Required Keys:** mmpretrain's, and ``gt_label_unknown`` (list[int], optional)
+
+    Example:
+        >>> import numpy as np
+        >>> from mlic.datasets import PackInputs
+        >>> packed = PackInputs()(dict(img=np.zeros((48, 64, 3), np.uint8), gt_label=[0, 2]))
+        >>> packed['inputs'].shape, packed['data_samples'].gt_label
+        (torch.Size([3, 48, 64]), tensor([0, 2]))
     """
 
     def transform(self, results: dict) -> dict:

@@ -166,5 +166,5 @@ def _check_renamed(
                 close = get_close_matches(name, known)
                 similar = f'; similar: {", ".join(close)}' if close else ''
                 raise CheckpointError(
-                    f'load_from_classes names {name!r}, which is no class of {where}{similar}'
+                    f'load_from_classes names {name!r}, which is not a class of {where}{similar}'
                 )

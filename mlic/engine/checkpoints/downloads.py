@@ -54,7 +54,7 @@ def look_for_weights(name: str) -> str:
         return 'is there'
     address = _http_address(name)
     if address is None:
-        return 'is not looked at'
+        return 'is not checked'
     # where torch.hub puts it, through which mmengine downloads
     file = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(address).path).name)
     if file.is_file():

@@ -63,7 +63,7 @@ def read_checkpoint(
             Defaults to False.
 
     Raises:
-        CheckpointError: If the file is no checkpoint, or holds other objects, or a part of it
+        CheckpointError: If the file is not a checkpoint, or holds other objects, or a part of it
             (see ``PARTS``) is of another type.
         OSError: If there is no such file, or it cannot be opened.
     """

@@ -40,7 +40,7 @@ def _with_text_keys(value: object) -> object:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f'{key!r:.99} is the key of a dict, and no text')
+                raise TypeError(f'{key!r:.99} is the key of a dict, and not text')
         return {key: _with_text_keys(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_text_keys(item) for item in value]
@@ -54,7 +54,7 @@ def read_safetensors(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no regular file, or not such a file; one line.
+        ValueError: If it is not a regular file, or not such a file; one line.
         MissingPackageError: Without the package safetensors.
     """
     require('safetensors', 'deploy', f'a {SUFFIX} file')

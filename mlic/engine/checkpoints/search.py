@@ -28,6 +28,11 @@ class FoundCheckpoint(NamedTuple):
         iteration (int, optional): Iterations that were done.
         score (float, optional): Of the validation that made it the best, by the first metric of
             ``save_best``.
+
+    Example:
+        >>> from mlic.engine import FoundCheckpoint
+        >>> print(FoundCheckpoint('work_dirs/run/epoch_8.pth', epoch=8, score=92.1))
+        work_dirs/run/epoch_8.pth (epoch 8, validation score 92.1)
     """
 
     path: str
@@ -129,7 +134,7 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
     was written and before the pointer was moved loses nothing, and what an older run has left in
     the directory is not taken. Checkpoints that record no launches (mmengine's) count as one run,
     of which the pointer chooses. Without a pointer, or where it points to nothing that can be
-    read, it is the newest of all. ``best_*.pth`` has no optimizer state and is no candidate.
+    read, it is the newest of all. ``best_*.pth`` has no optimizer state and is not a candidate.
 
     Args:
         work_dir (str | Path): Of the run.
@@ -186,7 +191,7 @@ class _State(NamedTuple):
 
 
 def _follow(pointer: Path) -> Path | None:
-    """What ``last_checkpoint`` names, preferably in its own folder; None if that is no name.
+    """What ``last_checkpoint`` names, preferably in its own folder; None if that is not a name.
 
     The folder may have been moved or copied since.
     """

@@ -1,4 +1,4 @@
-"""Whether what a checkpoint holds beside weights fits the run that resumes from it."""
+"""Whether what a checkpoint holds besides weights fits the run that resumes from it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def resuming_from(path: str) -> Iterator[None]:
 
 
 def check_schedules(schedulers: Sequence[_ParamScheduler], own: Sequence[dict], path: str) -> None:
-    """CheckpointError if schedules have taken over what is no state of theirs.
+    """CheckpointError if schedules have taken over what is not a state of theirs.
 
     Args:
         schedulers (Sequence[_ParamScheduler]): As resumed.
@@ -65,6 +65,6 @@ def check_optimizer(wrapper: OptimWrapper, path: str) -> None:
                 value = optimizer.state.get(parameter, {}).get(name, parameter)
                 if value is not None and getattr(value, 'shape', None) != parameter.shape:
                     raise CheckpointError(
-                        f'cannot resume from {path}: its optimizer state is that of other weights '
+                        f'cannot resume from {path}: its optimizer state belongs to other weights '
                         f'({name} for a weight of shape {tuple(parameter.shape)})'
                     )

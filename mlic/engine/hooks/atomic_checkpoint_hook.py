@@ -27,7 +27,7 @@ class AtomicBackend(LocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, of which a crash or a full disk leaves a good checkpoint.
+    """mmengine's ``CheckpointHook``, but a crash or a full disk leaves a good checkpoint.
 
     What differs from mmengine's:
 
@@ -43,6 +43,13 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Args:
         **kwargs: As mmengine's.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', interval=5))
+        >>> HOOKS.build(default_hooks['checkpoint']).interval
+        5
     """
 
     def before_train(self, runner: Runner) -> None:

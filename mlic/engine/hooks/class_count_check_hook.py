@@ -34,6 +34,13 @@ class ClassCountCheckHook(ClassNumCheckHook):
     Raises:
         ValueError: If the numbers differ, or ``load_from_classes`` stands without ``load_from``.
         CheckpointError: If a checkpoint does not fit, or lacks a class of ``load_from_classes``.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='ClassCountCheckHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     # before EMAHook, which loads the averaged weights

@@ -19,6 +19,13 @@ class ClassInfoHook(Hook):
     See :func:`learn_classes`; the log has what the modules answer. All processes see the whole
     training set, and so the same. A run that is resumed has it in its checkpoint, and learns
     nothing again: files that have changed since, or are no longer there, do not change it.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='ClassInfoHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     priority = 'VERY_HIGH'

@@ -13,10 +13,17 @@ from .log_interval import values_are_due
 
 @HOOKS.register_module()
 class DeferredInfoHook(RuntimeInfoHook):
-    """mmengine's ``RuntimeInfoHook``, for which the host does not wait in every iteration.
+    """mmengine's ``RuntimeInfoHook``, without the host waiting in every iteration.
 
     The losses stay on the device until a line of the log or a checkpoint is due; then the values of
     all iterations since come over in one copy, and the message hub has what it always had.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='DeferredInfoHook')  # default_hooks.runtime_info
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     def __init__(self) -> None:

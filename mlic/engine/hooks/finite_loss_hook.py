@@ -48,7 +48,7 @@ class FiniteLossHook(Hook):
     A loss of NaN or infinity on any rank, or a finite loss with a non-finite gradient: no step, and
     every buffer of the model (running statistics, memory bank) goes back to what it was before the
     iteration; ``ForeachEMAHook`` leaves its averages alone. With gradient accumulation, what the
-    group has gathered so far is dropped, too. The schedules go on. Where a loss scaler is (mixed
+    group has gathered so far is dropped, too. The schedules continue. Where a loss scaler is (mixed
     precision), a gradient that overflows is its own business and normal, until its scale has fallen
     below 2^-14, which ends the training.
 
@@ -63,12 +63,19 @@ class FiniteLossHook(Hook):
     statistics an iteration.
 
     Args:
-        max_in_a_row (int): So many skips without a good iteration between them end the training.
+        max_in_a_row (int): This many skips without a good iteration between them end the training.
             Defaults to 10.
 
     Attributes:
         not_finite (bool | Tensor): Whether the iteration that ran last was taken back: a bool, or
             1 and 0 on the device, where the host does not know.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='FiniteLossHook', max_in_a_row=5)  # in custom_hooks
+        >>> HOOKS.build(config).max_in_a_row
+        5
     """
 
     # the copy of the buffers comes before whoever may change them

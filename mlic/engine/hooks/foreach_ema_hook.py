@@ -18,7 +18,7 @@ LARGEST_MOMENTUM = 0.5  # of a run of a few iterations
 
 @HOOKS.register_module()
 class ForeachEMAHook(EMAHook):
-    r"""mmpretrain's ``EMAHook``, of which one step is a few launches in place of one per tensor.
+    r"""mmpretrain's ``EMAHook`` with a few launches per step instead of one per tensor.
 
     - Averaged are the parameters that require a gradient; the others are the model's.
     - Buffers are not averaged (mmengine copies them in each iteration): both models have the same
@@ -37,14 +37,21 @@ class ForeachEMAHook(EMAHook):
 
     Raises:
         ValueError: If the horizon is not above 0 and at most 1, or given with a momentum.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='ForeachEMAHook', horizon=0.05)  # in custom_hooks
+        >>> HOOKS.build(config).horizon
+        0.05
     """
 
     def __init__(self, *args, horizon: float | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if horizon is not None and 'momentum' in kwargs:
             raise ValueError(
-                f'horizon={horizon} and momentum={kwargs["momentum"]} say the same of an average: '
-                'give one of them'
+                f'horizon={horizon} and momentum={kwargs["momentum"]} both set '
+                'how long an average remembers: give one of them'
             )
         if horizon is not None and not 0 < horizon <= 1:
             raise ValueError(f'horizon must lie above 0 and not above 1, got {horizon}')

@@ -25,6 +25,13 @@ class LabelCheckHook(Hook):
 
     Raises:
         ValueError: With image, class and value.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='LabelCheckHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     priority = 'VERY_HIGH'
@@ -90,7 +97,7 @@ def _index_fault(indices: list[int], classes: Sequence[str] | None) -> str | Non
     end = max(indices, default=0) + 1 if classes is None else len(classes)
     for place, index in enumerate(indices):
         if not 0 <= index < end:
-            return f'label {index} is no index of the {end} classes, which are 0 to {end - 1}'
+            return f'label {index} is not an index of the {end} classes, which are 0 to {end - 1}'
         if index in indices[:place]:
             return f'the label {_name(index, classes)} is given twice'
     return None

@@ -14,6 +14,13 @@ class LoaderCheckHook(Hook):
 
     Args:
         limit (float): Share of the time that is worth a line. Defaults to 0.25.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='LoaderCheckHook', limit=0.5)  # in custom_hooks
+        >>> HOOKS.build(config).limit
+        0.5
     """
 
     # reads what IterTimerHook and LoggerHook have of the epoch
@@ -36,7 +43,7 @@ class LoaderCheckHook(Hook):
         self.said = True
         workers = runner.train_dataloader.num_workers
         runner.logger.warning(
-            f'The data loader is the limit: {waiting:.3f} of {whole:.3f} s an iteration are spent '
-            f'waiting for it. train_dataloader.num_workers is {workers}; more may help, and so '
-            'may smaller image files'
+            f'The data loader is the bottleneck: {waiting:.3f} of {whole:.3f} s of an iteration '
+            f'are spent waiting for it. train_dataloader.num_workers is {workers}; more may help, '
+            'and so may smaller image files'
         )

@@ -50,6 +50,13 @@ class MidEpochResumeHook(Hook):
 
     A checkpoint written between two steps of ``optim_wrapper.accumulative_counts`` lacks the
     gradient gathered so far; where the intervals allow that, a warning says so at the start.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='MidEpochResumeHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     priority = 'VERY_HIGH'

@@ -13,6 +13,13 @@ class MissedValidationHook(Hook):
 
     A checkpoint is written at the end of an epoch, and the validation follows: what it changes
     (best score, early stopping's count) would be lost with a run that is killed after the save.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='MissedValidationHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'LOWEST'
     """
 
     # in before_train, after CheckpointHook knows where to save

@@ -29,6 +29,13 @@ class RankBuffersHook(Hook):
 
     Resumed on another number of processes, a row buffer is dealt out anew if the global batch is
     the same, else its module restarts it, with a line in the log; the other buffers are rank 0's.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='RankBuffersHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        85
     """
 
     # after whatever changes a buffer, before CheckpointHook (90), which only rank 0 goes through

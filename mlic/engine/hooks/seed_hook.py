@@ -26,6 +26,15 @@ def seed_generators(*numbers: int, seed_torch=torch.manual_seed) -> None:
         *numbers (int): Equal numbers give equal draws; neighbours give unrelated ones.
         seed_torch (callable): Takes torch's seed. Defaults to ``torch.manual_seed``, which
             reaches every device.
+
+    Example:
+        >>> import torch
+        >>> from mlic.engine import seed_generators
+        >>> seed_generators(7, 3)  # such as seed and epoch
+        >>> first = torch.rand(2)
+        >>> seed_generators(7, 3)
+        >>> torch.equal(first, torch.rand(2))
+        True
     """
     words = [int(word) for word in np.random.SeedSequence(numbers).generate_state(4)]
     random.seed(words[0])
@@ -84,6 +93,13 @@ class SeedHook(Hook):
 
     Validation may draw what it likes between iterations. Resumed from the end of an epoch, a run
     continues as it would have without the stop; see ``MidEpochResumeHook`` for other checkpoints.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='SeedHook')  # in custom_hooks
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     # before every hook that draws (a new layer in StageRestartHook), after StageEarlyStoppingHook,
@@ -99,7 +115,7 @@ class SeedHook(Hook):
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise TypeError(
                 f'SeedHook counts epochs, and {type(runner.train_loop).__name__} has none: set '
-                'train_cfg.by_epoch=True, or take the hook out of default_hooks'
+                'train_cfg.by_epoch=True, or remove the hook from default_hooks'
             )
         loader = runner.train_dataloader
         if loader.batch_sampler is None:

@@ -28,6 +28,13 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         patience (int): Validations without improvement that end a stage. Defaults to 8, the
             published value.
         **kwargs: As mmengine's.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='StageEarlyStoppingHook', next_stage=5)  # in custom_hooks
+        >>> HOOKS.build(config).patience
+        8
     """
 
     # before whoever reads the epoch, RuntimeInfoHook (10) included

@@ -26,6 +26,13 @@ class StageRestartHook(Hook):
         start_from (str): 'ema': the averaged weights, where an ``EMAHook`` runs; 'best': those of
             the first stage's best checkpoint, where there is one; 'last': those of the last
             iteration, not averaged. Defaults to 'ema'.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='StageRestartHook', begin=5)  # in custom_hooks
+        >>> HOOKS.build(config).start_from
+        'ema'
     """
 
     priority = 'LOW'

@@ -24,6 +24,13 @@ class TeachersHook(Hook):
     """Open the teachers of a ``DistilledClassifier`` before the first iteration of a training.
 
     See :func:`open_teachers`; the log has a line for each. All processes open them.
+
+    Example:
+        >>> import mlic.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='TeachersHook')  # default_hooks.teachers
+        >>> HOOKS.build(config).priority
+        'VERY_HIGH'
     """
 
     priority = 'VERY_HIGH'

@@ -14,6 +14,17 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Args:
         **kwargs: As ``OptimWrapper``'s.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mlic.engine import AutocastOptimWrapper
+        >>> model = nn.Linear(4, 2)
+        >>> wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> with wrapper.optim_context(model):
+        ...     model(torch.rand(1, 4)).dtype
+        ...
+        torch.bfloat16
     """
 
     @contextmanager

@@ -22,6 +22,17 @@ class SharedGroupsConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: If the layers' depths are not known.
+
+    Example:
+        >>> from torch import nn
+        >>> from mlic.engine import SharedGroupsConstructor
+        >>> constructor = SharedGroupsConstructor(
+        ...     dict(optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.01)),
+        ...     dict(norm_decay_mult=0.0),
+        ... )
+        >>> wrapper = constructor(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)))
+        >>> [len(group['params']) for group in wrapper.param_groups]
+        [4, 2, 1]
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:

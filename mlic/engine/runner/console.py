@@ -135,7 +135,7 @@ class ConsoleRunner(Runner):
             check_takes_given(unwrap(self.model), f'--known {self.known}')
             if not isinstance(loop, MultiLabelTestLoop):
                 raise ValueError(
-                    f'test_cfg.type {type(loop).__name__} does not obey --known {self.known}: '
+                    f'test_cfg.type {type(loop).__name__} does not support --known {self.known}: '
                     'remove the type'
                 )
             loop.known = self.known

@@ -15,7 +15,7 @@ from .settings import hooks_of, is_hook, schedules_of
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Let a config train for so many epochs; changes ``cfg``.
+    """Let a config train for this many epochs; changes ``cfg``.
 
     Stages keep their shares, of at least one epoch each. Schedules keep their form within
     each stage (what then ends within an epoch counts in iterations), the EMA averages over the
@@ -30,7 +30,9 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     """
     old = cfg.train_cfg.get('max_epochs')
     if not old:
-        raise ValueError('--epochs: this config has no train_cfg.max_epochs, it counts otherwise')
+        raise ValueError(
+            '--epochs: this config has no train_cfg.max_epochs, it does not count epochs'
+        )
     starts = _stage_starts(cfg)
     borders = [0, *sorted({holder[key] - 1 for holder, key in starts} - {0}), old]
     stages = len(borders) - 1

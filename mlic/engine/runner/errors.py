@@ -212,8 +212,8 @@ def _describe(error: Exception) -> str:
         close = get_close_matches(unknown[1], _registered())
         similar = f'; similar names: {", ".join(close)}' if close else ''
         return (
-            f'{unknown[1]!r} is no registered {unknown[2]}{similar}. Is the package that has it in '
-            "the config's custom_imports?"
+            f'{unknown[1]!r} is not a registered {unknown[2]}{similar}. Is the package that has it '
+            "in the config's custom_imports?"
         )
     if isinstance(error, HTTPError):
         return f'{error.url} could not be downloaded: {error}. {INSTEAD_OF_A_DOWNLOAD}'

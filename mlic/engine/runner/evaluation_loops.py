@@ -116,18 +116,18 @@ def evaluation_loop(
     precision = eval_precision(cfg)
     if loop.get('fp16'):
         raise ValueError(
-            f"{mode}_cfg.fp16: instead of it, say eval_precision = 'float16' (or 'bfloat16') at "
+            f"{mode}_cfg.fp16: write eval_precision = 'float16' (or 'bfloat16') at "
             'the top level of the config'
         )
     if loop.get('type', f'{mode.title()}Loop') != f'{mode.title()}Loop':
         if precision != 'float32':
             raise ValueError(
-                f'{mode}_cfg.type {loop["type"]} does not obey eval_precision = {precision!r}: '
+                f'{mode}_cfg.type {loop["type"]} does not support eval_precision = {precision!r}: '
                 "remove the type, or set eval_precision = 'float32'"
             )
         if tta:
             raise ValueError(
-                f'{mode}_cfg.type {loop["type"]} does not obey --tta {tta}: remove the type'
+                f'{mode}_cfg.type {loop["type"]} does not support --tta {tta}: remove the type'
             )
         return loop
     options = {key: value for key, value in loop.items() if key != 'fp16'}

@@ -119,7 +119,7 @@ class TTA:
         decides = getattr(type(head), '_get_predictions', None)
         if not predicts_as_usual(head) or decides is not MultiLabelClsHead._get_predictions:
             raise ValueError(
-                f'--tta {self}: {type(head).__name__} decides otherwise than '
+                f'--tta {self}: {type(head).__name__} decides differently from '
                 "mmpretrain's multi-label heads, whose scores can be averaged: test without it"
             )
         if type(model.backbone).__name__ == 'StoredFeatures':
@@ -196,9 +196,9 @@ def parse_tta(text: str | Sequence[str] | TTA | None) -> TTA:
         elif word == 'flip':
             flip = True
         else:
-            raise ValueError(f'--tta: {word} is no test-time augmentation, take {FORMS}')
+            raise ValueError(f'--tta: {word} is not a test-time augmentation, take {FORMS}')
     if len(set(scales)) < len(scales):
-        raise ValueError(f'--tta scales={",".join(map(str, scales))}: a scale is there twice')
+        raise ValueError(f'--tta scales={",".join(map(str, scales))}: a scale is given twice')
     return TTA(flip, scales)
 
 

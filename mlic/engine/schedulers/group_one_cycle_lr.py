@@ -26,6 +26,20 @@ class GroupOneCycleLR(OneCycleLR):
             highest (at both ends) beta1. None leaves it alone. Defaults to (0.85, 0.95).
         **kwargs: As mmengine's: ``pct_start``, ``div_factor``, ``final_div_factor``, ``begin``,
             ``end``, ``by_epoch``, ``convert_to_iter_based``; two phases only.
+
+    Example:
+        >>> import torch
+        >>> from mlic.engine import GroupOneCycleLR
+        >>> weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        >>> groups = [dict(params=weights[:1], lr=0.1), dict(params=weights[1:], lr=1.0)]
+        >>> optimizer = torch.optim.AdamW(groups)
+        >>> schedule = GroupOneCycleLR(optimizer, total_steps=10)
+        >>> for _ in range(3):
+        ...     optimizer.step()
+        ...     schedule.step()
+        ...
+        >>> [round(rate, 4) for rate in schedule.get_last_value()]
+        [0.095, 0.9505]
     """
 
     def __init__(

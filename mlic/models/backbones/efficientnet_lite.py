@@ -42,6 +42,13 @@ class EfficientNetLite(BaseBackbone):
     Raises:
         MissingPackageError: If a package is missing; names the extra to install.
         ValueError: If there are no such stages, or there is no such architecture.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import EfficientNetLite
+        >>> backbone = EfficientNetLite(pretrained=False).eval()
+        >>> [feat.shape for feat in backbone(torch.rand(1, 3, 64, 64))]
+        [torch.Size([1, 1280, 2, 2])]
     """
 
     def __init__(

@@ -24,8 +24,8 @@ class LazyLoRAModel(LoRAModel):
 
     Args:
         module (dict): The backbone.
-        targets (Sequence[str]): Which linear layers: 'attn.proj' stands for those whose name ends
-            so.
+        targets (Sequence[str]): Which linear layers: 'attn.proj' stands for those whose names
+            end with it.
         rank (int): R. Defaults to 8.
         alpha (int): Scale of the updates, over R. Defaults to 8.
         drop_rate (float): Dropout before A. Defaults to 0.
@@ -33,6 +33,14 @@ class LazyLoRAModel(LoRAModel):
     Raises:
         ValueError: If there is no target, one is no linear layer of the backbone, or the rank is
             below 1.
+
+    Example:
+        >>> from mlic.models import LazyLoRAModel
+        >>> arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16)
+        >>> vit = dict(type='VisionTransformer', arch=arch, img_size=32)
+        >>> model = LazyLoRAModel(vit, targets=['qkv'], rank=2)
+        >>> sum(p.numel() for p in model.parameters() if p.requires_grad)
+        256
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class StoredFeatures(BaseBackbone):
-    """In place of a backbone whose features are stored: hands its input on.
+    """Stands in for a backbone whose features are stored: passes its input on.
 
     It has no weights: a checkpoint of such a model holds neck and head only.
 
@@ -21,6 +21,12 @@ class StoredFeatures(BaseBackbone):
         shapes (Sequence[tuple[int, int, int]], optional): K, h and w of each map, where an image's
             features are several that :class:`PackedMaps` has put into one array. Defaults to None:
             they are one map.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import StoredFeatures
+        >>> [feat.shape for feat in StoredFeatures()(torch.rand(2, 16, 7, 7))]
+        [torch.Size([2, 16, 7, 7])]
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int, int]] | None = None) -> None:

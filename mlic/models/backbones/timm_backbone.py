@@ -14,7 +14,7 @@ from mlic.packages import require
 
 @MODELS.register_module()
 class LazyTIMMBackbone(TIMMBackbone):
-    """mmpretrain's ``TIMMBackbone``, which gives maps and fetches its weights as a training starts.
+    """mmpretrain's ``TIMMBackbone``, but it gives maps and fetches its weights as training starts.
 
     ``TIMMBackbone`` itself fetches them whenever it is built, to use a trained model, too.
 

@@ -32,6 +32,18 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
         topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
             Defaults to None.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from mlic.models import LabelEmbedHead
+        >>> head = LabelEmbedHead(num_classes=3, in_channels=8)
+        >>> label_embeds = torch.rand(2, 3, 8)
+        >>> head((label_embeds,)).shape
+        torch.Size([2, 3])
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([])]
+        >>> list(head.loss((label_embeds,), samples))
+        ['loss_cls']
     """
 
     def __init__(

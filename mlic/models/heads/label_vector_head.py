@@ -36,6 +36,17 @@ class LabelVectorHead(TrainingParts, MultiLabelClsHead):
         topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
             Defaults to None.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import LabelVectorHead
+        >>> class LinearOfVectors(LabelVectorHead):
+        ...     def class_part(self):
+        ...         return self.vectors()
+        ...
+        >>> head = LinearOfVectors(num_classes=3, in_channels=8, vectors=dict(dims=8))
+        >>> head((torch.rand(2, 8, 7, 7),)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

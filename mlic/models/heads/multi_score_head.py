@@ -32,6 +32,19 @@ class MultiScoreHead(TrainingParts, MultiLabelClsHead):
         topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
             Defaults to None.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import MultiScoreHead
+        >>> class MeanAndPeak(MultiScoreHead):
+        ...     def scores(self, feats):
+        ...         return dict(mean=feats[-1].mean((2, 3)), peak=feats[-1].amax((2, 3)))
+        ...     def fuse(self, scores):
+        ...         return (scores['mean'] + scores['peak']) / 2
+        ...
+        >>> head = MeanAndPeak(num_classes=3)
+        >>> head((torch.rand(2, 3, 7, 7),)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

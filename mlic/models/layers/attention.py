@@ -19,6 +19,15 @@ class Attention(nn.MultiheadAttention):
         embed_dims (int): D.
         num_heads (int): H.
         dropout (float): Of the attention weights, in training.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import Attention
+        >>> attention = Attention(embed_dims=8, num_heads=2, dropout=0.0)
+        >>> tokens = torch.rand(2, 5, 8)
+        >>> attended, weights = attention(torch.rand(1, 3, 8), tokens, tokens, need_weights=True)
+        >>> attended.shape, weights.shape
+        (torch.Size([2, 3, 8]), torch.Size([2, 3, 5]))
     """
 
     def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:

@@ -14,6 +14,12 @@ class ClassActivation(TrainingParts, nn.Conv2d):
     Args:
         in_channels (int): K.
         num_classes (int): C.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import ClassActivation
+        >>> ClassActivation(in_channels=16, num_classes=3)(torch.rand(2, 16, 7, 7)).shape
+        torch.Size([2, 3, 7, 7])
     """
 
     by_class = dict(weight=(0,))

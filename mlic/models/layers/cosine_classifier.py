@@ -27,6 +27,12 @@ class CosineClassifier(nn.Module):
 
     Raises:
         ValueError: If the channels cannot be cut.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import CosineClassifier
+        >>> CosineClassifier(num_classes=3, in_channels=16)(torch.rand(2, 16)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

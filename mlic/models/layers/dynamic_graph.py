@@ -28,6 +28,13 @@ class DynamicGraph(TrainingParts, nn.Module):
         num_classes (int): C.
         embed_dims (int): D.
         context_channels (int): G.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import DynamicGraph
+        >>> graph = DynamicGraph(num_classes=3, embed_dims=8, context_channels=16)
+        >>> graph(torch.rand(2, 3, 8), torch.rand(2, 16)).shape
+        torch.Size([2, 3, 8])
     """
 
     by_class = {'correlation.weight': (0,), 'correlation.bias': (0,)}

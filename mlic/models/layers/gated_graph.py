@@ -26,6 +26,12 @@ class GatedGraph(nn.Module):
             own, as in SSGRL's released code, in which :math:`U_r` is there and is never used.
             Defaults to False: as in the paper, and in the same laboratory's later code.
         both_ways (bool): Without it, m is :math:`A H` alone. Defaults to True.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import GatedGraph
+        >>> GatedGraph(channels=8)(torch.rand(2, 3, 8), torch.eye(3)).shape
+        torch.Size([2, 3, 8])
     """
 
     def __init__(

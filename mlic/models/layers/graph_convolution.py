@@ -13,6 +13,12 @@ class GraphConvolution(nn.Module):
     Args:
         in_channels (int): Width of the nodes.
         out_channels (int): Width of the result. The weight starts uniform in ±1/sqrt of it.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import GraphConvolution
+        >>> GraphConvolution(in_channels=8, out_channels=4)(torch.rand(3, 8), torch.eye(3)).shape
+        torch.Size([3, 4])
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -22,6 +22,12 @@ class GroupLinear(TrainingParts, nn.Module):
         prior_prob (float, optional): Start every class at this probability, with small weights
             (the initialisation of Focal Loss, Lin et al., ICCV 2017). Defaults to None: weight
             and bias uniform in ±1/sqrt(D), as published.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import GroupLinear
+        >>> GroupLinear(num_classes=3, embed_dims=8)(torch.rand(2, 3, 8)).shape
+        torch.Size([2, 3])
     """
 
     by_class = dict(weight=(0,), bias=(0,))

@@ -35,6 +35,17 @@ class LabelGraph(TrainingParts, nn.Module):
 
     Raises:
         ValueError: If there is no such kind.
+
+    Example:
+        >>> from mlic.class_info import ClassInfo
+        >>> from mlic.datasets import DigitScenes
+        >>> from mlic.models import LabelGraph
+        >>> scenes = DigitScenes(num_images=50)
+        >>> graph = LabelGraph(num_classes=10)
+        >>> graph.learn_classes(ClassInfo(scenes, scenes.CLASSES))  # as ClassInfoHook does
+        ['Label graph (conditional): 82 edges among 10 classes']
+        >>> graph().shape
+        torch.Size([10, 10])
     """
 
     by_class = dict(matrix=())  # of the data that are trained on, whatever it starts from

@@ -29,12 +29,17 @@ class LabelVectors(TrainingParts, nn.Module):
         num_classes (int): C.
         dims (int): E. Defaults to 300, GloVe's.
         file (str, optional): Of word vectors, see :func:`read_vectors`; docs/label_graphs.md says
-            where there are such. It is read when a training starts, and the vectors are kept as
+            where to find some. It is read when a training starts, and the vectors are kept as
             they are. A checkpoint has them: it predicts and is resumed without the file. Defaults
             to None: parameters that start from N(0, 1) and are learned.
         fixed (bool): Without a file, keep them as they are drawn: for methods that
             compare something with them. They tell the classes apart, and say nothing of them.
             Defaults to False.
+
+    Example:
+        >>> from mlic.models import LabelVectors
+        >>> LabelVectors(num_classes=3, dims=50)().shape
+        torch.Size([3, 50])
     """
 
     by_class = dict(vectors=(0,))
@@ -78,7 +83,7 @@ def read_vectors(path: str | Path, names: Sequence[str]) -> np.ndarray:
 
     Each line is a word and its E numbers, separated by blanks; of a line with more than that, the
     last E are the numbers. E is what the first line has; one that says how many lines and numbers
-    there are, as word2vec and fastText write it, is no line.
+    there are, as word2vec and fastText write it, is not a line.
 
     A name is found whatever its case, blanks, underscores and hyphens: the line that spells it as
     it is, or else in lower case, or else the first. A name of several words without a line of its
@@ -88,7 +93,7 @@ def read_vectors(path: str | Path, names: Sequence[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: With names that have no vector, or the line that is no vector.
+        ValueError: With names that have no vector, or the line that is not a vector.
     """
     parts = {name: name.translate(BLANKS).split() for name in names}
     wanted = {_plain(word) for name in names for word in (name, *parts[name])}
@@ -167,7 +172,7 @@ def _vector(text: str, where: str) -> np.ndarray:
     """The numbers of a line, float64.
 
     Raises:
-        ValueError: If one is no finite number.
+        ValueError: If one is not a finite number.
     """
     values = text.split(' ')
     for value in values:

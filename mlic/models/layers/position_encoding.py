@@ -23,6 +23,11 @@ def sine_position_encoding(
 
     Returns:
         Tensor: (D, h, w), float32.
+
+    Example:
+        >>> from mlic.models import sine_position_encoding
+        >>> sine_position_encoding(height=7, width=7, embed_dims=16).shape
+        torch.Size([16, 7, 7])
     """
     if embed_dims % 2:
         raise ValueError(f'embed_dims must be even, got {embed_dims}')

@@ -9,7 +9,15 @@ from .attention import Attention
 
 
 class FeedForward(nn.Sequential):
-    """Linear, activation, dropout, linear, dropout."""
+    """Linear, activation, dropout, linear, dropout.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import FeedForward
+        >>> layer = FeedForward(embed_dims=8, feedforward_channels=16, dropout=0.0)
+        >>> layer(torch.rand(2, 49, 8)).shape
+        torch.Size([2, 49, 8])
+    """
 
     def __init__(
         self,
@@ -60,7 +68,15 @@ class PostNormLayer(nn.Module):
 
 
 class EncoderLayer(PostNormLayer):
-    """Self-attention over the tokens; positions enter queries and keys only."""
+    """Self-attention over the tokens; positions enter queries and keys only.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import EncoderLayer
+        >>> layer = EncoderLayer(embed_dims=8, num_heads=2, feedforward_channels=16, dropout=0.0)
+        >>> layer(torch.rand(2, 49, 8)).shape
+        torch.Size([2, 49, 8])
+    """
 
     def forward(self, memory: Tensor, pos: Tensor | None = None) -> Tensor:
         """(B, T, D), (1, T, D) or no positions → (B, T, D)."""
@@ -70,7 +86,18 @@ class EncoderLayer(PostNormLayer):
 
 
 class DecoderLayer(PostNormLayer):
-    """Attention of the class queries to the tokens, without self-attention between queries."""
+    """Attention of the class queries to the tokens, without self-attention between queries.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import DecoderLayer
+        >>> layer = DecoderLayer(embed_dims=8, num_heads=2, feedforward_channels=16, dropout=0.0)
+        >>> queries, positions = torch.rand(1, 3, 8), torch.zeros(1, 49, 8)
+        >>> cells = torch.rand(2, 49, 8)
+        >>> label_embeds, weights = layer(queries, queries, cells, positions, need_weights=True)
+        >>> label_embeds.shape, weights.shape
+        (torch.Size([2, 3, 8]), torch.Size([2, 3, 49]))
+    """
 
     def forward(
         self,

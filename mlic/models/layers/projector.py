@@ -9,6 +9,12 @@ class Projector(nn.Sequential):
     Args:
         in_channels (int): D.
         proj_channels (int): P.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import Projector
+        >>> Projector(in_channels=8, proj_channels=4)(torch.rand(2, 3, 8)).shape
+        torch.Size([2, 3, 4])
     """
 
     def __init__(self, in_channels: int, proj_channels: int) -> None:

@@ -32,6 +32,20 @@ class SceneGraph(TrainingParts, nn.Module):
             mean of all graphs, weighed by them. Defaults to False: only in the likeliest.
         normalise (bool): Divide the rows by their sums. Defaults to True.
         ignore_self (bool): No class is its own neighbour. Defaults to False.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from mlic.models import SceneGraph
+        >>> graph = SceneGraph(num_classes=3, num_scenes=2)
+        >>> scenes = torch.tensor([[0.9, 0.1], [0.2, 0.8]])  # probabilities of two images
+        >>> samples = [DataSample().set_gt_label([0, 1]), DataSample().set_gt_label([2])]
+        >>> graph.count(scenes, samples).shape
+        torch.Size([2, 3, 3])
+        >>> graph(scenes)[0]
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.5000, 0.5000, 0.0000],
+                [0.0000, 0.0000, 0.0000]])
     """
 
     by_class = dict(counts=())

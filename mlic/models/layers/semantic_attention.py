@@ -29,6 +29,14 @@ class SemanticAttention(nn.Module):
         hidden_channels (int): D. Defaults to 1024.
         classes_at_once (int): In training, what they leave in memory is formed again on the way
             back, so that (B, classes_at_once, N, D) is the largest. Defaults to 8.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import SemanticAttention
+        >>> attention = SemanticAttention(in_channels=16, vector_dims=8, hidden_channels=4)
+        >>> feats, weights = attention(torch.rand(2, 49, 16), torch.rand(3, 8))
+        >>> feats.shape, weights.shape
+        (torch.Size([2, 3, 16]), torch.Size([2, 3, 49]))
     """
 
     def __init__(

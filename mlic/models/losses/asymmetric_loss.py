@@ -35,6 +35,13 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
             classes.
         eps (float): Floor of the logarithm's argument. Defaults to 1e-5, the published value.
         stop_gradient (bool): Take the focal weight as a constant. Defaults to True.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import StopGradAsymmetricLoss
+        >>> loss = StopGradAsymmetricLoss(gamma_neg=4.0, clip=0.05)
+        >>> round(loss(torch.zeros(2, 3), torch.eye(2, 3)).item(), 4)
+        0.7422
     """
 
     def __init__(
@@ -67,8 +74,8 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
             pred (Tensor): (B, C) logits; half precision is raised to float32.
             target (Tensor): (B, C), multi-hot or between 0 and 1.
             weight (Tensor, optional): (B,) weight of each image. Defaults to None.
-            avg_factor (int, optional): Divisor of the sum in place of B. Defaults to None.
-            reduction_override (str, optional): In place of ``reduction``. Defaults to None.
+            avg_factor (int, optional): Divisor of the sum instead of B. Defaults to None.
+            reduction_override (str, optional): Instead of ``reduction``. Defaults to None.
 
         Returns:
             Tensor: A scalar, or (B, C) with reduction 'none'.

@@ -34,6 +34,13 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
 
     Raises:
         ValueError: If a target has unknown entries and the loss is not one of its entries.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import MultiLabelSoftMarginLoss, loss_of_known
+        >>> target = torch.tensor([[1.0, 0.0, torch.nan]])  # the third label is unknown
+        >>> round(loss_of_known(MultiLabelSoftMarginLoss(), torch.zeros(1, 3), target).item(), 4)
+        0.4621
     """
     if getattr(loss, 'takes_unknown', False):
         return loss(cls_score, target, **kwargs)

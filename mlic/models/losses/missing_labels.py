@@ -48,6 +48,14 @@ class WeakNegativeLoss(MissingLabelLoss):
         loss (dict): See ``MissingLabelLoss``.
         weight (float, optional): :math:`\gamma`. Defaults to None: 1 / (C - 1), the paper's, which
             makes all unknown labels of its images weigh as much as the known one.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import WeakNegativeLoss
+        >>> loss = WeakNegativeLoss(dict(type='MultiLabelSoftMarginLoss'))
+        >>> target = torch.tensor([[1.0, 0.0, torch.nan]])  # 1 / (C - 1) is 0.5
+        >>> round(loss(torch.zeros(1, 3), target).item(), 4)
+        0.5776
     """
 
     def __init__(self, loss: dict, weight: float | None = None) -> None:
@@ -85,6 +93,14 @@ class ExpectedPositiveLoss(MissingLabelLoss):
         loss (dict): See ``MissingLabelLoss``.
         expected (float): k, the mean number of labels of an image.
         weight (float): :math:`\lambda`. Defaults to 1.0.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import ExpectedPositiveLoss
+        >>> loss = ExpectedPositiveLoss(dict(type='MultiLabelSoftMarginLoss'), expected=1.5)
+        >>> target = torch.tensor([[1.0, 0.0, torch.nan]])  # the third label is unknown
+        >>> round(loss(torch.zeros(1, 3), target).item(), 4)
+        0.4621
     """
 
     def __init__(self, loss: dict, expected: float, weight: float = 1.0) -> None:
@@ -120,6 +136,14 @@ class PriorSmoothLoss(MissingLabelLoss):
         loss (dict): The loss of logits (B, C) and a target between 0 and 1.
         prior (float | Sequence[float]): :math:`\pi`, one for all classes or one for each.
         smoothing (float): :math:`\epsilon`, between 0 and 1. Defaults to 0.1.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import PriorSmoothLoss
+        >>> loss = PriorSmoothLoss(dict(type='MultiLabelSoftMarginLoss'), prior=0.2)
+        >>> target = torch.tensor([[1.0, 0.0, torch.nan]])  # the third label is unknown
+        >>> round(loss(torch.zeros(1, 3), target).item(), 4)
+        0.6931
     """
 
     def __init__(self, loss: dict, prior: float | Sequence[float], smoothing: float = 0.1) -> None:

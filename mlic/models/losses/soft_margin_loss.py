@@ -22,6 +22,13 @@ class MultiLabelSoftMarginLoss(nn.Module):
             Defaults to True.
         reduction (str): 'mean' (averaged over images), 'sum' or 'none'. Defaults to 'mean'.
         loss_weight (float): Defaults to 1.0.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import MultiLabelSoftMarginLoss
+        >>> loss = MultiLabelSoftMarginLoss()
+        >>> round(loss(torch.zeros(2, 3), torch.ones(2, 3)).item(), 4)
+        0.6931
     """
 
     def __init__(
@@ -44,8 +51,8 @@ class MultiLabelSoftMarginLoss(nn.Module):
         Args:
             pred (Tensor): Half precision is raised to float32.
             target (Tensor): Of the same shape.
-            avg_factor (int, optional): Divisor of the sum in place of B. Defaults to None.
-            reduction_override (str, optional): In place of ``reduction``. Defaults to None.
+            avg_factor (int, optional): Divisor of the sum instead of B. Defaults to None.
+            reduction_override (str, optional): Instead of ``reduction``. Defaults to None.
 
         Returns:
             Tensor: A scalar, or (B, C) with reduction 'none'.

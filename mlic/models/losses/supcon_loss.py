@@ -39,6 +39,13 @@ def supcon_loss(
 
     Raises:
         ValueError: If the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import supcon_loss
+        >>> z = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])  # one view, three vectors
+        >>> round(supcon_loss(z, torch.tensor([0, 0, 1])).item(), 4)
+        0.0045
     """
     check_temperature(temperature)
     num_views, num_pairs, _ = z.shape
@@ -51,7 +58,7 @@ def supcon_loss(
         if anchors is not None:
             is_anchor = is_anchor & anchors.flatten()
         similarity = z @ z.T / temperature  # (M, M)
-        # rows that are no anchors keep themselves, so that no row is empty, and count 0
+        # rows that are not anchors keep themselves, so that no row is empty, and count 0
         left_out = torch.diag(is_anchor)
         log_denominator = similarity.masked_fill(left_out, -torch.inf).logsumexp(dim=1)
         attraction = (similarity * positives).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
@@ -68,6 +75,15 @@ class SupConLoss(nn.Module):
         loss_weight (float): Defaults to 1.0.
         gather (bool): True: the loss of the vectors of all processes, the same however the batch
             is split. False: of this process's alone. Defaults to True.
+
+    Example:
+        >>> import torch
+        >>> from mlic.models import SupConLoss
+        >>> z = torch.eye(4)[None]  # one view, four vectors
+        >>> target = torch.ones(2, 2)  # two images, both with both classes
+        >>> image, label = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        >>> round(SupConLoss()(z, target, image, label).item(), 4)
+        1.0986
     """
 
     def __init__(

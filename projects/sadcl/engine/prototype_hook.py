@@ -38,6 +38,13 @@ class PrototypeHook(StageRestartHook):
 
     On several processes the projector and the prototypes are rank 0's, and each process has the
     memory bank of its own rows.
+
+    Example:
+        >>> import projects.sadcl.engine  # registers it
+        >>> from mmpretrain.registry import HOOKS
+        >>> config = dict(type='PrototypeHook', begin=5)  # in custom_hooks
+        >>> HOOKS.build(config).start_from
+        'ema'
     """
 
     first_stage = ' (tools/train.py with the sarl_* config)'

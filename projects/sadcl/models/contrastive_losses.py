@@ -49,6 +49,13 @@ def pscl_loss(
 
     Raises:
         ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from projects.sadcl.models import pscl_loss
+        >>> z, prototypes = torch.eye(3).expand(2, 3, 3), torch.eye(3)
+        >>> round(pscl_loss(z, prototypes, target=torch.eye(2, 3)).item(), 4)
+        1.0397
     """
     check_temperature(temperature)
     similarity = _prototype_cosine(z, prototypes, target) / temperature  # (B, C)
@@ -103,6 +110,15 @@ class SSCLLoss(SupConLoss):
             not. Defaults to 'all'.
         temperature, loss_weight, gather: See ``SupConLoss``. The released code has weight 100
             with 'official' anchors, not gathered.
+
+    Example:
+        >>> import torch
+        >>> from projects.sadcl.models import SSCLLoss
+        >>> z = torch.rand(2, 4, 8)  # now and in the memory bank, four vectors
+        >>> target = torch.ones(2, 2)  # two images, both with both classes
+        >>> image, label = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        >>> SSCLLoss()(z, target, image, label).shape
+        torch.Size([])
     """
 
     def __init__(
@@ -139,6 +155,13 @@ class PSCLLoss(nn.Module):
             is split; only the (B, C) cosines travel. False: of this process's alone, as published.
             Defaults to True.
         present_only (bool): See :func:`pscl_loss`. Defaults to False.
+
+    Example:
+        >>> import torch
+        >>> from projects.sadcl.models import PSCLLoss
+        >>> z, prototypes = torch.eye(3).expand(2, 3, 3), torch.eye(3)
+        >>> round(PSCLLoss()(z, prototypes, torch.eye(2, 3)).item(), 4)
+        1.0397
     """
 
     def __init__(

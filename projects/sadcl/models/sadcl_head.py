@@ -57,7 +57,7 @@ class SADCLHead(LabelEmbedHead):
         loss_pscl (dict, optional): Defaults to ``PSCLLoss(loss_weight=50)``, as published.
             None: off.
         prototypes (str, optional): A ``.npy`` file (C, D) to start the trainable prototypes and
-            the bank from; ``PrototypeHook`` takes them, too, in place of computing some. Defaults
+            the bank from; ``PrototypeHook`` takes them, too, instead of computing some. Defaults
             to None: drawn from N(0, 1) until :meth:`set_prototypes`.
         bank_slots (int, optional): S, the largest batch of a process that the bank can pair.
             Defaults to None: that of the training, or of the checkpoint that is loaded.
@@ -71,6 +71,18 @@ class SADCLHead(LabelEmbedHead):
     Attributes:
         contrastive (bool): Whether the contrastive losses are on; while it is False they are
             zero with a graph. ``PrototypeHook`` sets it.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from projects.sadcl.models import SADCLHead
+        >>> head = SADCLHead(num_classes=3, in_channels=8, proj_channels=4, bank_slots=2)
+        >>> label_embeds = torch.rand(2, 3, 8)  # of SARLNeck
+        >>> head((label_embeds,)).shape
+        torch.Size([2, 3])
+        >>> samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])]
+        >>> list(head.loss((label_embeds,), samples))
+        ['loss_cls', 'loss_pscl', 'loss_sscl']
     """
 
     training_only = ('projector', 'prototypes', 'memory_bank')
@@ -283,7 +295,7 @@ def read_prototypes(path: str) -> Tensor:
 
     Raises:
         OSError: If it cannot be opened.
-        ValueError: If it is no file of finite floats; names the file.
+        ValueError: If it is not a file of finite floats; names the file.
     """
     array = map_array(path)
     if array.size > MOST_VALUES:

@@ -47,6 +47,14 @@ class SARLNeck(TrainingParts, BaseModule):
 
     A transformer's tokens (B, T, K) stand for a map too, row by row over a square grid; a class
     token before them, (B, 1 + T, K), is dropped.
+
+    Example:
+        >>> import torch
+        >>> from projects.sadcl.models import SARLNeck
+        >>> neck = SARLNeck(in_channels=16, num_classes=3, embed_dims=8, feedforward_channels=16)
+        >>> [label_embeds] = neck((torch.rand(2, 16, 7, 7),))
+        >>> label_embeds.shape
+        torch.Size([2, 3, 8])
     """
 
     by_class = {'query_embed.weight': (0,)}

@@ -125,7 +125,7 @@ def test_an_augmentation_that_does_not_fit_ends_before_the_run(run, checkpoint, 
     message = call_tool(
         'tools/infer.py', run / 'photos', '--checkpoint', checkpoint, '--out', 'y', '--tta', 'no'
     )
-    assert message.startswith('error: --tta: no is no test-time augmentation')
+    assert message.startswith('error: --tta: no is not a test-time augmentation')
 
 
 def test_arrays_and_batches_and_workers_do_not_matter(photos, inferencer):
@@ -402,7 +402,7 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
     arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
     assert call_tool('tools/infer.py', *arguments, '--threshold', '0.3', '--attention') == 1
     output = capsys.readouterr()
-    assert '1 files in the folders are no images' in output.out
+    assert '1 files in the folders are not images' in output.out
     broken = str(folder / 'broken.jpg')
     assert '1 images could not be read' in output.err and broken in output.err
 
@@ -451,7 +451,7 @@ def test_no_file_name_and_no_address_ends_the_tool(run, photos, tmp_path, capsys
     arguments = [*bad, folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
     assert call_tool('tools/infer.py', *arguments, '--precision', 'bfloat16') == 1
     output = capsys.readouterr()
-    assert '2 files in the folders are no images' in output.out
+    assert '2 files in the folders are not images' in output.out
     record, rows = read_results(out)
     assert record['finished'] is True and record['precision'] == 'bfloat16'
     assert sorted(entry['image'] for entry in record['images']) == sorted(

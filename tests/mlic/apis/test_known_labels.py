@@ -105,7 +105,7 @@ def test_the_inferencer_remembers_what_holds_for_all_images(path, teller, pictur
 @pytest.mark.parametrize(
     ('known', 'message'),
     [
-        ({'dgo': True}, "'dgo' is no class of the model, which has 'cat', 'dog'"),
+        ({'dgo': True}, "'dgo' is not a class of the model, which has 'cat', 'dog'"),
         ({'dog': 'yes'}, "'dog' must be True or False, got 'yes'"),
         ({'dog': None}, "'dog' must be True or False, got None"),
         ([KNOWN], 'known has 1 entries for 6 images'),
@@ -198,8 +198,8 @@ def test_the_tool_reads_them_from_a_table(c_tran, teller, pictures, tmp_path, ca
 
 def test_a_table_that_does_not_fit_ends_before_the_first_image(c_tran, tmp_path):
     for table, message in (
-        ('image,cat,dgo\nphoto 0.png,0,1\n', "the column 'dgo' is no class of the model"),
-        ('image,labels\nphoto 0.png,dgo\n', "'dgo' is no class of the model"),
+        ('image,cat,dgo\nphoto 0.png,0,1\n', "the column 'dgo' is not a class of the model"),
+        ('image,labels\nphoto 0.png,dgo\n', "'dgo' is not a class of the model"),
         ('image,cat\nphoto 9.png,1\n', 'none of the 1 images of column'),
         ('image,cat,dog\nphoto 0.png,-1,0\nphoto 1.png,1,0\n', 'are certain'),
     ):

@@ -59,7 +59,7 @@ def known(run, checkpoint):
     return folder
 
 
-@pytest.mark.parametrize('source', ['docs/inference.md', 'inferencer', 'prediction'])
+@pytest.mark.parametrize('source', ['docs/inference.md', 'inferencer', 'open_run', 'prediction'])
 def test_examples_are_true(source, known, monkeypatch):
     monkeypatch.chdir(known)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -175,7 +175,7 @@ def test_a_folder_and_a_pattern_are_their_images(run, photos, inferencer, tmp_pa
     lines = []
     monkeypatch.setattr(image_inputs, 'print_log', lambda line, _: lines.append(line))
     assert len(inferencer(tmp_path)) == 1
-    assert lines == [f'{tmp_path}: 1 files are no images, left out']
+    assert lines == [f'{tmp_path}: 1 files are not images and are left out']
 
 
 @pytest.mark.parametrize('workers', [0, 2])

@@ -105,7 +105,7 @@ def test_an_image_listed_again_with_other_unknown_labels_is_named(capsys):
     findings = image_checks.Findings()
     verify_dataset.describe(split, 3, findings)
     assert findings.problems == [
-        'train: 1 images are listed again with other labels, such as a: '
+        'train: 1 images are listed again with different labels, such as a: '
         '[0], gt_label_unknown [1, 2] and [0], gt_label_unknown [1]'
     ]
 
@@ -224,7 +224,7 @@ def test_images_inside_a_wrapper_are_looked_at(capsys, kind):
     Path('photos/train1.png').unlink()
     assert verify() is not None
     printed = capsys.readouterr().out
-    assert 'with other labels' not in printed
+    assert 'with different labels' not in printed
     assert 'train: MultiLabelDataset' in printed or f'train: {kind}' in printed
     assert 'photos/train1.png: image not found' in printed
     # SADCL's prototypes need a data set with a pipeline
@@ -242,7 +242,9 @@ def test_two_data_sets_that_label_an_image_differently_are_found(capsys):
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, other])
     cfg.dump('own.py')
     assert verify() is not None
-    assert 'train: 1 images are listed again with other labels, such as' in capsys.readouterr().out
+    assert (
+        'train: 1 images are listed again with different labels, such as' in capsys.readouterr().out
+    )
 
 
 def test_a_wrong_folder_misses_every_image(capsys):

@@ -58,7 +58,9 @@ def test_an_image_that_is_listed_again_has_the_same_labels(tmp_path, log):
     content = coco_content()
     content['images'].append(dict(id=31, file_name='c.jpg'))
     kwargs = write_coco(tmp_path, content)
-    with pytest.raises(ValueError, match=r'c.jpg is listed again with other labels, \[0, 2\] and'):
+    with pytest.raises(
+        ValueError, match=r'c.jpg is listed again with different labels, \[0, 2\] and'
+    ):
         COCOMultiLabel(**kwargs)
     again = [{**x, 'image_id': 31} for x in content['annotations'] if x['image_id'] == 30]
     content['annotations'] += again
@@ -157,12 +159,12 @@ def annotation(**keys):
         (
             'images',
             [dict(id=i, file_name='a.jpg') for i in (7, 30, 9, 7)],
-            r'1 ids of its 4 images are there more than once, such as id 7',
+            r'1 ids of its 4 images occur more than once, such as id 7',
         ),
         (
             'categories',
             [dict(id=i, name='dog') for i in (24, 1, 1)],
-            r'1 ids of its 3 categories are there more than once, such as id 1',
+            r'1 ids of its 3 categories occur more than once, such as id 1',
         ),
         (
             'images',
@@ -263,7 +265,7 @@ def test_coco_categories_without_an_annotation_need_not_be_classes(tmp_path, log
     kwargs = write_coco(tmp_path, roboflow(name, c1=1, c2=2))
     kwargs['metainfo'] = dict(classes=('fish', 'crab'))
     assert COCOMultiLabel(**kwargs).get_cat_ids(0) == [0, 1]
-    assert any(f"1 categories without an annotation are no classes: '{name}'" in x for x in log)
+    assert any(f"1 categories without an annotation are not classes: '{name}'" in x for x in log)
     (tmp_path / 'annotations/instances.json').write_text(json.dumps(roboflow(name, c2=1)))
     assert COCOMultiLabel(**kwargs).get_cat_ids(0) == [1]  # a split without the other class
     kwargs['metainfo'] = dict(classes=(name, 'fish', 'crab'))
@@ -298,7 +300,7 @@ def test_coco_refuses_what_two_categories_of_one_name_leave_open(tmp_path):
         (lambda c: c['images'][0].update(id=[1]), r'has the id \[1\], not a whole number'),
         (lambda c: c['images'][0].update(id='30'), 'ids of its images are numbers in some places'),
         (lambda c: c['categories'][0].update(name=['zebra']), r"a category is called \['zebra'\]"),
-        (lambda c: c['annotations'][0].update(image_id='30'), 'numbers in some places, texts'),
+        (lambda c: c['annotations'][0].update(image_id='30'), 'numbers in some places, text'),
         (lambda c: c['annotations'].append(None), r'annotations\[4\] is None, not an object'),
     ],
 )

@@ -234,7 +234,7 @@ ASKED = {
     ),
     'a fold among classes': (
         'image,cat,dog,fold\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
-        "'fold' ('0', …) look like no class",
+        "'fold' ('0', …) do not look like classes",
         ['--ignore-columns', 'fold'],
         WANTED,
     ),
@@ -264,7 +264,7 @@ ASKED = {
     ),
     'a column of no known name among classes': (
         'image,cat,dog,ward\na.jpg,1,1,x1\nb.jpg,1,0,x2\nc.jpg,?,0,x3\nd.jpg,0,1,x4\n',
-        "the columns 'ward' ('x1', …) look like no class",
+        "the columns 'ward' ('x1', …) do not look like classes",
         ['--ignore-columns', 'ward'],
         WANTED,
     ),
@@ -348,13 +348,13 @@ ASKED = {
     ),
     'a part of 0 and 1 among classes': (
         'image,cat,dog,Set\na.jpg,1,1,0\nb.jpg,1,0,1\nc.jpg,0,0,0\nd.jpg,0,1,1\n',
-        "'Set' ('0', …) look like no class",
+        "'Set' ('0', …) do not look like classes",
         ['--ignore-columns', 'Set'],
         WANTED,
     ),
     'a split and an age among classes': (
         'image,cat,dog,split,age\na.jpg,1,1,0,60\nb.jpg,1,0,1,7\nc.jpg,0,0,0,8\nd.jpg,0,1,1,9\n',
-        "line 2: split '0' is none of train",
+        "line 2: split '0' is not one of train",
         ['--ignore-columns', 'split'],
         WANTED,
     ),
@@ -455,7 +455,7 @@ REFUSED = {
         'image,labels\na.jpg,"{""text"": ""cat""}"\n',
         "labels.csv, line 2: '{\"text\": \"cat\"}': an object with ['text']",
     ),
-    'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is no label'),
+    'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is not a label'),
     'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
     'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
     'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
@@ -584,7 +584,7 @@ def test_a_name_in_two_folders_is_not_guessed():
     write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
     message, _ = refused()
     assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in message
-    assert 'Several files are called so, x/1.jpg, y/1.jpg' in message
+    assert 'Several files have that name, x/1.jpg, y/1.jpg' in message
 
 
 def test_folders_before_names_are_left_out_only_if_all_names_have_them():

@@ -152,7 +152,7 @@ def test_what_looks_odd_is_said(capsys):
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     printed = capsys.readouterr().out
     assert "several spellings? 'Cat', 'cat'" in printed
-    assert "are these labels, or cut at the wrong place? 'nan'" in printed
+    assert "are these labels, or was the text split in the wrong place? 'nan'" in printed
     assert '1 more in photos have no row' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
@@ -170,7 +170,9 @@ def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
     names += ['!dog', 'cat:0.9']
     write_rows([json.dumps([name]).replace('"', '""').join('""') for name in names * 2])
     from_csv('--out', 'out', '--val', '0', '--test', '0.4')
-    warning = next(x for x in capsys.readouterr().out.splitlines() if 'cut at the wrong' in x)
+    warning = next(
+        x for x in capsys.readouterr().out.splitlines() if 'split in the wrong place' in x
+    )
     assert all(repr(name) in warning for name in [*names[:5], names[7], *names[9:]])
     assert not any(repr(name) in warning for name in [*names[5:7], 'fine'])
 
@@ -233,7 +235,7 @@ def test_checkpoints_of_other_labels_are_named(capsys):
     Path('work_dirs/pets/epoch_1.pth').touch()
     from_csv('--out', 'data/pets')
     printed = capsys.readouterr().out
-    assert 'work_dirs/pets has checkpoints of other labels: remove it, or train with' in printed
+    assert 'work_dirs/pets has checkpoints for other labels: remove it, or train with' in printed
 
 
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
@@ -261,7 +263,7 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\na.jpg,cat;dog\nb.jpg,cat|dog\n', '', 'which separates labels: ; or |'),
         ('image,cat,dog\na.jpg,1,0\nb.jpg,1,x\n', '', "--present 1 x --absent 0"),
         ('image,cat,dog\na.jpg,1,0\nb.jpg,1,-\n', '', "--present 1 --absent 0 -"),
-        ('image,cat,cat\na.jpg,1,0\n', '', "line 1: the column 'cat' is there twice"),
+        ('image,cat,cat\na.jpg,1,0\n', '', "line 1: the column 'cat' occurs twice"),
         ('image,labels,split\na.jpg,cat,train\nb.jpg,cat,holdout\n', '', "line 3: split 'holdout'"),
         ('image,labels,split\na.jpg,cat,test\n', '', 'no image is in the split train'),
         ('image,labels\na.jpg,\nb.jpg,\n', '', 'none of the 2 images has a label'),
@@ -388,7 +390,7 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     }
     printed = capsys.readouterr().out
     assert '7 files, 5 different pictures' in printed
-    assert '1 files are no images: cat/notes.md' in printed
+    assert '1 files are not images: cat/notes.md' in printed
 
 
 def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
@@ -504,13 +506,15 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
     with pytest.raises(SystemExit, match=r'photos/0.txt: looks like YOLO boxes, and none of class'):
         from_folder('--sidecar')
     Path('names.txt').write_text('cat\nbird\n')
-    with pytest.raises(SystemExit, match=r"photos/0.txt: '2 0.5.*is no box of one of the 2 class"):
+    with pytest.raises(
+        SystemExit, match=r"photos/0.txt: '2 0.5.*is not a box of one of the 2 class"
+    ):
         from_folder('--sidecar', '--classes', 'names.txt')
     Path('names.txt').write_text('cat\nbird\ndog\n')
     from_folder('--sidecar', '--classes', 'names.txt', '--val', '0', '--test', '0.3')
     assert words_of() == BOX_LABELS
     Path('photos/1.txt').write_text('dog')
-    with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is no box"):
+    with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is not a box"):
         from_folder('--sidecar', '--classes', 'names.txt')
     Path('photos/data.yaml').write_text('names: 3')
     with pytest.raises(SystemExit, match=r'photos/data.yaml: has no list "names"'):

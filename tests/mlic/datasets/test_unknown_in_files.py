@@ -123,8 +123,7 @@ def test_open_images_from_its_table_to_the_sample(capsys):
     printed = capsys.readouterr().out
     assert 'unknown: 10 of 40 labels (25.0%), most: ' in printed
     assert (
-        "1 labels are there in no image, and classes only if --classes FILE has them: 'boat'"
-        in printed
+        "1 labels occur in no image, and classes only if --classes FILE has them: 'boat'" in printed
     )
     Path('classes.txt').write_text('boat\ncat\ndog\n')
     found = convert('--unlisted', 'unknown', '--classes', 'classes.txt')

@@ -93,7 +93,7 @@ def test_voc_names_what_is_missing(tmp_path):
     kwargs = write_voc(tmp_path)
     xml = tmp_path / 'Annotations/000002.xml'
     xml.write_text(xml.read_text()[:-5])
-    with pytest.raises(ValueError, match=r'000002.xml: not whole XML \(.* line 3, column'):
+    with pytest.raises(ValueError, match=r'000002.xml: not complete XML \(.* line 3, column'):
         VOCMultiLabel(**kwargs)
     xml.unlink()
     with pytest.raises(
@@ -134,7 +134,7 @@ def test_voc_finds_images_of_any_kind_and_by_the_name_in_the_xml_file(tmp_path, 
         assert paths(VOCMultiLabel(**kwargs)) == ['000001.PNG', '000002.jpg', 'photo 3.webp']
     write_image(folder / '000003.png')
     write_image(folder / '000003.jpg')
-    with pytest.raises(ValueError, match=r'000003.xml: .* is none of 000003.jpg, 000003.png'):
+    with pytest.raises(ValueError, match=r'000003.xml: .* must name one of 000003.jpg, 000003.png'):
         VOCMultiLabel(**kwargs)
     (tmp_path / 'Annotations/000003.xml').write_text(xml.format('000003.png'))
     assert paths(VOCMultiLabel(**kwargs))[2] == '000003.png'
@@ -167,7 +167,9 @@ def test_voc_gives_no_image_the_labels_of_two(tmp_path, log):
 
 def test_voc_leaves_out_no_object_for_its_spelling(tmp_path, log):
     kwargs = write_voc(tmp_path)
-    with pytest.raises(ValueError, match="000001.xml: 'car' is no class, and looks like .* 'Car'"):
+    with pytest.raises(
+        ValueError, match="000001.xml: 'car' is not a class, but looks like .* 'Car'"
+    ):
         VOCMultiLabel(metainfo=dict(classes=('Car', 'dog')), **kwargs)
 
 
@@ -192,10 +194,10 @@ def test_voc_takes_no_number_in_a_name_for_the_flag_of_a_class(tmp_path, log):
     'content, message',
     [
         (b'<html><object><name>car</name></object></html>', 'begins with <html>, expected <ann'),
-        (b'<?xml version="1.0" encoding="nope"?><annotation/>', 'not whole XML .*encoding'),
-        (b'<?xml version="1.0" encoding="gb2312"?><annotation/>', 'not whole XML .*encoding'),
+        (b'<?xml version="1.0" encoding="nope"?><annotation/>', 'not complete XML .*encoding'),
+        (b'<?xml version="1.0" encoding="gb2312"?><annotation/>', 'not complete XML .*encoding'),
         (b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation><object><name>&x;'
-         b'</name></object></annotation>', 'not whole XML .*undefined entity'),
+         b'</name></object></annotation>', 'not complete XML .*undefined entity'),
     ],
 )  # fmt: skip
 def test_voc_refuses_xml_that_is_no_annotation_or_leads_elsewhere(tmp_path, content, message):

@@ -259,8 +259,14 @@ def test_two_classes_may_start_from_the_same_one():
 @pytest.mark.parametrize(
     ('renamed', 'message'),
     [
-        (dict(areoplane='cat'), "'areoplane', which is no class of the data; similar: aeroplane"),
-        (dict(aeroplane='airplan'), "'airplan', which is no class of old.pth; similar: airplane"),
+        (
+            dict(areoplane='cat'),
+            "'areoplane', which is not a class of the data; similar: aeroplane",
+        ),
+        (
+            dict(aeroplane='airplan'),
+            "'airplan', which is not a class of old.pth; similar: airplane",
+        ),
     ],
 )
 def test_a_name_that_is_not_there_is_refused_with_similar_ones(renamed, message):

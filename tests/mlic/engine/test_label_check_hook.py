@@ -50,8 +50,8 @@ def test_a_score_other_than_0_and_1_is_named_with_image_and_class(value, stage, 
 @pytest.mark.parametrize(
     ('label', 'message'),
     [
-        ([3], 'label 3 is no index of the 3 classes, which are 0 to 2'),
-        ([0, -1], 'label -1 is no index of the 3 classes, which are 0 to 2'),
+        ([3], 'label 3 is not an index of the 3 classes, which are 0 to 2'),
+        ([0, -1], 'label -1 is not an index of the 3 classes, which are 0 to 2'),
         ([1, 0, 1], "the label 'boat' is given twice"),
     ],
 )
@@ -71,8 +71,8 @@ def test_another_number_of_labels_than_classes_is_named():
 @pytest.mark.parametrize(
     ('unknown', 'message'),
     [
-        ([3], 'gt_label_unknown: label 3 is no index of the 3 classes, which are 0 to 2'),
-        ([-1], 'gt_label_unknown: label -1 is no index of the 3 classes, which are 0 to 2'),
+        ([3], 'gt_label_unknown: label 3 is not an index of the 3 classes, which are 0 to 2'),
+        ([-1], 'gt_label_unknown: label -1 is not an index of the 3 classes, which are 0 to 2'),
         ([1, 1], "gt_label_unknown: the label 'boat' is given twice"),
         ([1, 2], "the label 'person' is given and unknown at once"),
     ],
@@ -115,7 +115,7 @@ def test_right_labels_and_none_pass(samples):
 def test_without_names_of_classes_what_is_wrong_anyway_is_found():
     check([labelled([70, 3])], classes=None)
     check([scored([0.0, 1.0])], classes=None)
-    with pytest.raises(ValueError, match='label -1 is no index'):
+    with pytest.raises(ValueError, match='label -1 is not an index'):
         check([labelled([-1, 3])], classes=None)
     with pytest.raises(ValueError, match='the label class 3 is given twice'):
         check([labelled([3, 3])], classes=None)
@@ -182,4 +182,4 @@ def test_a_list_with_an_index_that_is_no_class_ends_train_in_one_line(tmp_path):
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith('error: digit_scenes/train/0000')
-    assert last.endswith('label 9 is no index of the 9 classes, which are 0 to 8')
+    assert last.endswith('label 9 is not an index of the 9 classes, which are 0 to 8')

@@ -394,7 +394,7 @@ def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
     [
         (
             "model = dict(neck=dict(type='SARLNek'))",
-            "'SARLNek' is no registered model; similar names: ",
+            "'SARLNek' is not a registered model; similar names: ",
         ),
         ('model = dict(', 'leaf.py, line 2: '),
         (

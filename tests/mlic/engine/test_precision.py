@@ -171,10 +171,10 @@ def test_an_unknown_precision_is_refused_by_name(tmp_path, capsys):
 def test_a_loop_that_cannot_obey_is_refused():
     cfg = Config(dict(eval_precision='bfloat16'))
     own = dict(type='OwnLoop')
-    with pytest.raises(ValueError, match='val_cfg.type OwnLoop does not obey eval_precision'):
+    with pytest.raises(ValueError, match='val_cfg.type OwnLoop does not support eval_precision'):
         evaluation_loop(own, 'val', cfg)
     assert evaluation_loop(own, 'val', Config()) == own
-    with pytest.raises(ValueError, match="test_cfg.fp16: instead of it, say eval_precision = '"):
+    with pytest.raises(ValueError, match="test_cfg.fp16: write eval_precision = '"):
         evaluation_loop(dict(fp16=True), 'test', cfg)
     for loop in (dict(), dict(type='TestLoop'), dict(fp16=False)):
         expected = dict(type='MultiLabelTestLoop', precision='bfloat16')
@@ -344,5 +344,5 @@ def test_changes_equal_a_loop_over_scores(by_class):
     assert f': class {classes[c]} of {images[i]}\n' in text
     assert f'mean change of a score: {total / 21:.6f}\n' in text
     by = "each class's threshold" if by_class else '0.4'
-    expected = f'at {by}: {flips["go"]} of {flips["labels"]} go, {flips["come"]} come'
+    expected = f'at {by}: {flips["go"]} of {flips["labels"]} disappear, {flips["come"]} appear'
     assert expected in text

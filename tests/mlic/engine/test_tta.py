@@ -97,12 +97,12 @@ def test_what_is_asked_for(text, flip, scales, views):
 @pytest.mark.parametrize(
     'text, fault',
     [
-        ('flop', 'flop is no test-time augmentation'),
-        ('flip photos', 'photos is no test-time augmentation'),
+        ('flop', 'flop is not a test-time augmentation'),
+        ('flip photos', 'photos is not a test-time augmentation'),
         ('flip flip', 'flip is one too many'),
         ('scales=448 scales=576', 'scales=576 is one too many'),
-        ('scales=448,448', 'scales=448,448: a scale is there twice'),
-        *((f'scales={x}', 'no test-time augmentation') for x in ('', '0', '-1', '1.5', '448,')),
+        ('scales=448,448', 'scales=448,448: a scale is given twice'),
+        *((f'scales={x}', 'not a test-time augmentation') for x in ('', '0', '-1', '1.5', '448,')),
     ],
 )
 def test_anything_else_is_refused_in_one_line(text, fault):
@@ -333,12 +333,12 @@ class OwnHead(MultiLabelLinearClsHead):
 def test_what_cannot_be_averaged_is_refused():
     model = built(HEADS['baseline'])
     model.head = OwnHead(CLASSES, 64)
-    with pytest.raises(ValueError, match='OwnHead decides otherwise'):
+    with pytest.raises(ValueError, match='OwnHead decides differently'):
         TTA(flip=True).check_model(model)
     model = built(dict(HEADS['baseline'], backbone=dict(type='StoredFeatures')))
     with pytest.raises(ValueError, match='stored features are of one view'):
         TTA(flip=True).check_model(model)
-    with pytest.raises(ValueError, match='test_cfg.type Own does not obey --tta flip: remove'):
+    with pytest.raises(ValueError, match='test_cfg.type Own does not support --tta flip: remove'):
         evaluation_loop(dict(type='Own'), 'test', Config(), TTA(flip=True))
 
 

@@ -281,7 +281,7 @@ def test_nothing_can_be_fitted_without_a_positive():
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [
-        ('t.json', '{"a": 0.5, "a": 0.6}', "'a' is there twice in one object"),
+        ('t.json', '{"a": 0.5, "a": 0.6}', "'a' occurs twice in one object"),
         ('t.json', '{"a": "high"}', "the threshold of 'a' must be a finite number, got 'high'"),
         ('t.json', '{"a": true}', "the threshold of 'a' must be a finite number, got True"),
         ('t.json', '{"a": NaN}', "the threshold of 'a' must be a finite number, got nan"),
@@ -292,7 +292,7 @@ def test_nothing_can_be_fitted_without_a_positive():
         ('t.csv', 'a,0.5\n', "the first line must be the header 'class,threshold'"),
         ('t.csv', '', "the first line must be the header 'class,threshold'"),
         ('t.csv', 'class,threshold\n', 'no thresholds in it'),
-        ('t.csv', 'class,threshold\na,0.5\na,0.6\n', "class 'a' is there twice"),
+        ('t.csv', 'class,threshold\na,0.5\na,0.6\n', "class 'a' occurs twice"),
         ('t.csv', 'class,threshold\na\n', "a row must be class,threshold, got ['a']"),
         ('t.csv', 'class,threshold\na,\n', "the threshold of 'a' must be a finite number, got ''"),
         ('t.txt', 'a 0.5', 'threshold must be a number, a .json or a .csv file'),

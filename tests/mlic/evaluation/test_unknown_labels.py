@@ -419,5 +419,5 @@ def test_runs_with_other_unknown_labels_are_not_compared(tmp_path):
     runs = [make_run(tmp_path, f'run{n}', path) for n, path in enumerate(paths)]
     with pytest.raises(ValueError, match='has other test images, labels or classes than'):
         summarise(runs, num_resamples=2)
-    with pytest.raises(SystemExit, match='have other images or labels, or another order'):
+    with pytest.raises(SystemExit, match='have different images or labels, or a different order'):
         run_tool(TOOLS / 'plot.py', 'compare', *paths, '--out', tmp_path / 'a.png')

@@ -639,7 +639,7 @@ def test_tool_draws_cooccurrence_and_training(predictions):
     'arguments, message',
     [
         (['pr', 'first.npz', '--classes', 'cat'], r"classes \['cat'\] are not among"),
-        (['compare', 'first.npz', 'other.npz'], 'have other images'),
+        (['compare', 'first.npz', 'other.npz'], 'have different images'),
         (['training', '.'], 'no .*scalars.json'),
         (['pr', 'none.npz'], 'none.npz'),
     ],
