@@ -28,6 +28,7 @@ NEW_NAMES = {
         'ClassInfoHook',
         'ContextMemoryHook',
         'DeferredInfoHook',
+        'EarlyLoggerHook',
         'ForeachEMAHook',
         'LabelCheckHook',
         'MultiLabelVisualizationHook',
