@@ -80,7 +80,7 @@ def open_run(
             weights or classes and their order do not fit, nor thresholds in it.
     """
     found = find_checkpoint(checkpoint, stage)
-    content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')
+    content = CheckpointLoader.load_checkpoint(found.path, 'cpu', logger='silent')
     meta = content.get('meta') or {}
     stored = config is None
     cfg = read_stored_config(meta, found.path, allow_imports) if stored else config

@@ -41,10 +41,9 @@ class EarlyLoggerHook(LoggerHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
-        """Log as mmengine does, or early; the last iteration of an epoch has its own line."""
+        """Log as mmengine does, or early."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if not self.end_of_epoch(runner.train_dataloader, batch_idx):
-            self._log_early(runner, batch_idx, 'train')
+        self._log_early(runner, batch_idx, 'train')
 
     def after_val_iter(
         self,
@@ -69,6 +68,7 @@ class EarlyLoggerHook(LoggerHook):
         self._log_early(runner, batch_idx, 'test')
 
     def _log_early(self, runner: Runner, batch_idx: int, mode: str) -> None:
-        if self.is_early(batch_idx, mode):
+        is_last = self.end_of_epoch(getattr(runner, f'{mode}_dataloader'), batch_idx)
+        if self.is_early(batch_idx, mode) and not is_last:  # the last has a line of its own
             _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, mode)
             runner.logger.info(line)

@@ -40,6 +40,7 @@ FOR_THE_FILE_ONLY = (
     'Saving checkpoint at ',
     'The previous best checkpoint ',
     'metrics of each class written to ',
+    'scores of ',
 )
 FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
 BEST = re.compile(r'^The best checkpoint with .* is saved to (\S+)\.$')
@@ -93,6 +94,8 @@ class ConsoleFilter(logging.Filter):
         if message.startswith('Config:\n'):
             return f'Config, environment and hooks are in {self.log_file}'
         if message.startswith(FOR_THE_FILE_ONLY):
+            return ''
+        if self.tables and message.startswith('Load checkpoint from '):  # which test.py has said
             return ''
         if TABLE.match(message):
             self.table = message if self.tables else ''

@@ -107,7 +107,9 @@ def test_a_test_shows_its_table_and_only_what_else_was_measured(tmp_path):
 def test_the_progress_of_an_evaluation_is_shown_as_it_is(tmp_path):
     lines = ['Epoch(test) [ 50/625]    eta: 0:01:10  time: 0.1207  data_time: 0.0020  memory: 7']
     assert logged(tmp_path, *lines)[0] == lines
-    assert logged(tmp_path, 'Saving checkpoint at 3 epochs')[0] == []
+    assert logged(tmp_path, 'Saving checkpoint at 3 epochs', 'Load checkpoint from a.pth')[0] == []
+    lines = ['Load checkpoint from a.pth']  # of load_from, which nobody else says
+    assert logged(tmp_path, *lines, tables=False)[0] == lines
 
 
 def test_guarded_steps_are_counted_steps():
