@@ -19,7 +19,7 @@ from mlic.names import first_names
 
 from .precision import autocast_to, eval_precision, usable_precision
 
-PROGRESS = 10  # seconds between two lines
+PROGRESS = 30  # seconds between two lines
 
 
 def build_prototype_loader(cfg: Config, seed: int | None = None) -> DataLoader:
@@ -70,7 +70,7 @@ def class_means(
             (D), as a ``LabelEmbedHead``; it is left in the mode it was in.
         loader (DataLoader): Images with labels.
         threshold (float, optional): The score that a positive must exceed. None: all count.
-        log (callable): Takes a line of progress, every ten seconds. Defaults to none.
+        log (callable): Takes a line of progress, every 30 seconds. Defaults to none.
         precision (str): Of the model; 'bfloat16' and 'float16' lower it. Scores and sums do not
             follow. Defaults to 'float32'.
         of (callable): What is summed of the features that the head takes: embeddings (B, C, D), or
