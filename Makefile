@@ -27,9 +27,10 @@ demo: .venv/installed
 	@rm -f $(DEMO)/*.pth
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO)
 	$(BIN)/python tools/analysis_tools/show_attention.py $(CONFIG) $(DEMO) --out $(DEMO)/predictions.png
-	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO)/test | tee $(DEMO)/test.log
-	@echo "picture: $(DEMO)/predictions.png"
-	@tail -n 1 $(DEMO)/test.log
+	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO)/test
+	@echo 'next, a page of its scores, thresholds and mistakes:'
+	@echo '  $(BIN)/python tools/analysis_tools/report.py $(CONFIG) $(DEMO) --out $(DEMO)/report.html'
+	@echo 'or a model of your own photographs: docs/tutorial.md'
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

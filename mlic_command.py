@@ -5,6 +5,7 @@ A module of its own: listing the commands imports nothing of ``mlic``, whose imp
 
 import ast
 import difflib
+import gc
 import importlib
 import importlib.util
 import re
@@ -92,13 +93,19 @@ def run(module: str, arguments: list[str] | None = None) -> None:
         arguments (list[str], optional): Defaults to None: those of the process.
     """
     try:
+        gc.disable()  # its passes over all that is imported find nothing, and take a second
         from mlic.engine.runner.errors import one_line_errors
 
         with one_line_errors():
-            importlib.import_module(module).main(arguments)
+            tool = importlib.import_module(module)
+            gc.freeze()  # nor does it look there later, which takes another at the end
+            gc.enable()
+            tool.main(arguments)
     except KeyboardInterrupt:  # before one_line_errors was there
         sys.stderr.write('interrupted\n')
         sys.exit(130)
+    finally:
+        gc.enable()
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ NEW_NAMES = {
         'ClassInfoHook',
         'ContextMemoryHook',
         'DeferredInfoHook',
+        'EarlyLoggerHook',
         'ForeachEMAHook',
         'LabelCheckHook',
         'MultiLabelVisualizationHook',

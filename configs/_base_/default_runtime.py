@@ -3,7 +3,7 @@ default_scope = 'mmpretrain'
 default_hooks = dict(
     runtime_info=dict(type='DeferredInfoHook'),
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    logger=dict(type='EarlyLoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
         type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='multi-label/mAP'

@@ -86,7 +86,7 @@ def open_run(
         (['cat', 'dog'], False)
     """
     found = find_checkpoint(checkpoint, stage)
-    content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')
+    content = CheckpointLoader.load_checkpoint(found.path, 'cpu', logger='silent')
     meta = content.get('meta') or {}
     stored = config is None
     cfg = read_stored_config(meta, found.path, allow_imports) if stored else config

@@ -31,7 +31,7 @@ def check_resume(cfg: Config, config: str | Path) -> None:
     """
     path = cfg.load_from
     if '://' in path:
-        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        content = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
     else:
         content = read_checkpoint(path, mmap=True)
     lines = []

@@ -188,13 +188,14 @@ def main(argv: list[str] | None = None) -> None:
     runner = ConsoleRunner.from_cfg(cfg)
     runner.tta = args.tta
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
+    if is_main_process():
+        print(f'checkpoint: {args.found}', flush=True)
     found = evaluate(runner, args.known)
     if not is_main_process():
         return
     if args.out and args.out.suffix == '.json':
         metrics = dict(known=found) if args.known else found[None]
         write_json(args.out, dict(metrics, tta=str(args.tta)) if args.tta else metrics)
-    print(f'checkpoint: {args.found}')
     precision = precision_of(runner)
     if precision != 'float32':
         print(f'predicted in {precision}')
@@ -210,9 +211,10 @@ def main(argv: list[str] | None = None) -> None:
         note = '' if beside else ' (not next to the checkpoint)'
         files = [known_file(file, share) for share in found] if args.known else [file]
         print(f'of each class: {", ".join(map(str, files))}{note}')
-        protocols = metric.get('protocols', 'standard')
-        protocol = protocols if isinstance(protocols, str) else protocols[0]
-        prefix = metric.get('prefix') or 'multi-label'
-        for share, metrics in found.items():
-            known = '' if share is None else f' of the other labels, {share} % known'
-            print(f'mAP {metrics[f"{prefix}/mAP"]:.1f} ({protocol}){known}')
+        if len(found) > 1:  # of one, the table says it
+            protocols = metric.get('protocols', 'standard')
+            protocol = protocols if isinstance(protocols, str) else protocols[0]
+            prefix = metric.get('prefix') or 'multi-label'
+            for share, metrics in found.items():
+                value = metrics[f'{prefix}/mAP']
+                print(f'mAP {value:.1f} ({protocol}) of the other labels, {share} % known')

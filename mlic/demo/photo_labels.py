@@ -54,27 +54,43 @@ def draw_label(prediction: Prediction, label: int) -> np.ndarray:
     return overlay_attention(prediction.view, prediction.attention[label])
 
 
-def describe_labels(
-    pred_score: Tensor, classes: Sequence[str], thr: float | Sequence[float], num: int
-) -> tuple[dict[str, float], str]:
-    """The scores of the labels to show by their names, and a line that says how many there are.
+class Label(NamedTuple):
+    """A class and its score for a photo.
 
-    Labels are the classes (C names) whose score in ``pred_score`` (C,) is at least ``thr``, one for
-    all or one for each; at most ``num`` are shown, the highest scores first.
+    Args:
+        index (int): Of the class.
+        name (str): Of the class.
+        score (float): From 0 to 1.
+        found (bool): Whether the score reaches the threshold.
     """
-    labels = decide(pred_score, thr, None).tolist()
-    if not labels:
-        best = int(pred_score.argmax())
-        return {}, f'No label; the best is {classes[best]} {pred_score[best]:.0%}.'
-    scores = {classes[label]: float(pred_score[label]) for label in labels[:num]}
-    line = '1 label' if len(labels) == 1 else f'{len(labels)} labels'
-    return scores, line + (f', the best {num} shown.' if len(labels) > num else '.')
+
+    index: int
+    name: str
+    score: float
+    found: bool
 
 
-def rank_labels(pred_score: Tensor, classes: Sequence[str]) -> list[tuple[str, int]]:
-    """All labels to pick from, highest score first: what to read, and the label."""
-    order = pred_score.argsort(descending=True, stable=True).tolist()
-    return [(f'{classes[label]} {pred_score[label]:.0%}', label) for label in order]
+def list_labels(
+    pred_score: Tensor, classes: Sequence[str], thr: float | Sequence[float]
+) -> list[Label]:
+    """All classes: those that are found first, each part with the highest scores first.
+
+    Found are the classes (C names) whose score in ``pred_score`` (C,) is at least ``thr``, one for
+    all or one for each.
+    """
+    found = set(decide(pred_score, thr, None).tolist())
+    scores = pred_score.tolist()
+    labels = [Label(k, name, scores[k], k in found) for k, name in enumerate(classes)]
+    return sorted(labels, key=lambda label: (not label.found, -label.score))
+
+
+def count_labels(labels: list[Label]) -> str:
+    """A line that says how many of the labels are found."""
+    found = sum(label.found for label in labels)
+    if not found:
+        best = max(labels, key=lambda label: label.score)
+        return f'No label; the best is {best.name} {best.score:.0%}.'
+    return f'{found} of {len(labels)} labels.'
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

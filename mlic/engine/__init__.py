@@ -7,6 +7,7 @@ from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
 from .hooks.class_info_hook import ClassInfoHook
 from .hooks.deferred_info_hook import DeferredInfoHook
+from .hooks.early_logger_hook import EarlyLoggerHook
 from .hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .hooks.foreach_ema_hook import ForeachEMAHook
 from .hooks.label_check_hook import LabelCheckHook
@@ -41,6 +42,7 @@ __all__ = [
     'ClassInfoHook',
     'ConsoleRunner',
     'DeferredInfoHook',
+    'EarlyLoggerHook',
     'FiniteLossHook',
     'FolderInUseError',
     'ForeachEMAHook',

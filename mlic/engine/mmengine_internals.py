@@ -3,6 +3,7 @@
 A later mmengine that renames one of them is adapted to here. Tried with 0.10.12.
 """
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.registry import registry
 from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
+from mmengine.runner import runner as runner_module
 from torch import nn
 
 
@@ -70,6 +72,14 @@ def running_loop(runner: Runner) -> tuple[BaseLoop | None, bool]:
 def loader_schemes() -> dict[str, Callable]:
     """The loader of each prefix of a checkpoint's address, such as 'http://'."""
     return dict(CheckpointLoader._schemes)
+
+
+@contextmanager
+def loading_quietly() -> Iterator[None]:
+    """While this holds, the Runner loads checkpoints without a print beside its log."""
+    quiet = functools.partial(runner_module._load_checkpoint, logger='silent')
+    with patch.object(runner_module, '_load_checkpoint', quiet):
+        yield
 
 
 def file_being_loaded() -> str:

@@ -53,7 +53,7 @@ class MLICMetric(BaseMetric):
 
     The field's definitions disagree: :data:`PROTOCOLS` names them (sadcl, standard, asl,
     mmpretrain) and :class:`Protocol` explains them. Scores are streamed once, as one array per
-    batch, and sorted once for all protocols; a table with a column per protocol goes to the log.
+    batch, and sorted once for all protocols; a table with a row per protocol goes to the log.
 
     A data sample needs ``pred_score`` (C,) and ``gt_score`` (C,) multi-hot or else ``gt_label``
     (class indices). Two meta keys, class indices too, are optional: ``gt_label_difficult``, where

@@ -78,16 +78,19 @@ class Report:
         return f'{text}, {share} (least: {self.names[least]} {100 * self.known[least]:.1f} %)'
 
     def table(self) -> str:
-        """A header line, then a row per metric and a column per protocol."""
-        rows = [['', *(protocol.name for protocol in self.protocols)], ['threshold']]
-        for protocol in self.protocols:
-            sign = '>' if protocol.strict else '>='
+        """A line that describes the data, then a column per metric and a row per decision."""
+        keys = [key for key in self.metrics[0] if key != 'mAP' and '_top' not in key]
+        rows = [['', 'mAP', 'mAP over', *keys]]
+        for protocol, over, metrics in zip(self.protocols, self.mean_over(), self.metrics):
             threshold = self._threshold(protocol)
-            is_one = np.isscalar(threshold)
-            rows[1].append(f'{sign} {threshold:g}' if is_one else f'{sign} by class')
-        rows.append(['mAP over', *map(str, self.mean_over())])
-        for key in max(self.metrics, key=len):
-            rows.append([key, *(f'{m[key]:.2f}' if key in m else '-' for m in self.metrics)])
+            threshold = f'{threshold:g}' if np.isscalar(threshold) else 'by class'
+            rule = f'{protocol.name}, {">" if protocol.strict else ">="} {threshold}'
+            means = [f'{metrics["mAP"]:.2f}', str(over)]
+            rows.append([rule, *means, *(f'{metrics[key]:.2f}' for key in keys)])
+            for top in sorted({key.partition('_')[2] for key in metrics} - {''}):
+                rule = protocol.name if protocol.topk_rule == 'only' else rule
+                values = [f'{metrics[f"{key}_{top}"]:.2f}' for key in keys]
+                rows.append([f'{rule}, {top.replace("top", "top ")}', '', '', *values])
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = [
             '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])

@@ -3,12 +3,14 @@
 import copy
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.apis import ImageClassificationInferencer
@@ -17,7 +19,7 @@ from mmpretrain.registry import METRICS
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.class_means import class_means
 from tests.helpers import ROOT, run_command, run_tool
-from tests.tiny_runs import BATCH, ToyMetric, logged_losses, tiny_config
+from tests.tiny_runs import BATCH, DIGITS, ToyMetric, logged_losses, tiny_config
 
 TEST = (sys.executable, ROOT / 'tools/test.py', 'tiny.py', 'run', '--work-dir', 'run/test', '--out')
 REPEATED = dict(
@@ -39,6 +41,34 @@ def before_each_epoch(runner, look):
     runner.register_hook(hook)
 
 
+@pytest.mark.slow
+def test_make_demo_ends_with_picture_table_and_what_to_type_next_in_40_lines(tmp_path):
+    cfg = tiny_config(
+        tmp_path, **{'train_dataloader.batch_size': 2, 'default_hooks.logger.interval': 50}
+    )
+    demo = Config.fromfile(DIGITS)
+    cfg.train_dataloader.dataset.num_images = 2 * 62  # as many iterations as the demo has
+    cfg.train_cfg, cfg.param_scheduler = demo.train_cfg, demo.param_scheduler
+    cfg.custom_hooks[1] = demo.custom_hooks[1]
+    cfg.dump(str(tmp_path / 'tiny.py'))
+    paths = (
+        f'DEMO={tmp_path}/demo',
+        f'CONFIG={tmp_path}/tiny.py',
+        f'BIN={Path(sys.executable).parent}',
+    )
+    command = ['make', '--no-print-directory', '-o', '.venv/installed', 'demo', *paths]
+    lines = run_command(*command, cwd=ROOT).splitlines()
+    assert len(lines) <= 40, '\n'.join(lines)
+    end = '\n'.join(lines[-16:])
+    parts = f'picture: {tmp_path}/demo/predictions.png', 'standard, >= 0.5 ', 'next, ', 'report.py '
+    places = [end.index(part) for part in parts]
+    assert places == sorted(places)
+    assert (tmp_path / 'demo' / 'predictions.png').is_file()
+    typed = lines[-2]
+    run_command(*shlex.split(typed), cwd=ROOT)  # what it says to type next works
+    assert (tmp_path / 'demo' / 'report.html').is_file()
+
+
 def test_tools_train_test_and_infer(tmp_path, monkeypatch, capsys):
     cfg = tiny_config(tmp_path)
     cfg.dump(str(tmp_path / 'tiny.py'))
@@ -53,8 +83,8 @@ def test_tools_train_test_and_infer(tmp_path, monkeypatch, capsys):
     assert command == f'test it: python {ROOT / "tools/test.py"} tiny.py run'
     monkeypatch.chdir(tmp_path)
     run_tool(*TEST[1:], 'predictions.npz')
-    last_line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert re.fullmatch(r'mAP \d+\.\d \(standard\)', last_line)
+    printed = capsys.readouterr().out
+    assert re.search(r'^standard, >= 0.5 +\d+\.\d\d +\d+ ', printed, re.MULTILINE)
     saved = np.load(tmp_path / 'predictions.npz', allow_pickle=False)
     assert saved['pred'].shape == saved['target'].shape == (12, 10)
     assert saved['classes'].tolist()[:2] == ['zero', 'one']

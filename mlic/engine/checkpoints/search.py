@@ -41,13 +41,18 @@ class FoundCheckpoint(NamedTuple):
     iteration: int | None = None
     score: float | None = None
 
-    def __str__(self) -> str:
-        """The path, and in brackets what is known."""
+    def facts(self) -> list[str]:
+        """What is known beside the path, such as 'epoch 5'."""
         facts = [] if self.stage is None else [f'stage {self.stage}']
         if self.epoch or self.iteration:
             facts.append(f'epoch {self.epoch}' if self.epoch else f'iteration {self.iteration}')
         if self.score is not None:
             facts.append(f'validation score {self.score:.4g}')
+        return facts
+
+    def __str__(self) -> str:
+        """The path, and in brackets what is known."""
+        facts = self.facts()
         return f'{self.path} ({", ".join(facts)})' if facts else self.path
 
 

@@ -3,6 +3,8 @@
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import Runner
 
+from .early_logger_hook import EarlyLoggerHook
+
 
 def checkpoint_follows(runner: Runner) -> bool:
     """Whether a checkpoint within the epoch is due after this iteration."""
@@ -18,11 +20,12 @@ def values_are_due(runner: Runner, batch_idx: int) -> bool:
     """Whether somebody reads after this iteration what the device has computed.
 
     That is every ``default_hooks.logger.interval`` iterations (each one, without a ``LoggerHook``),
-    at the end of an epoch, and before a checkpoint. All processes agree.
+    early in a run, at the end of an epoch, and before a checkpoint. All processes agree.
     """
-    intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+    loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
     return (
-        Hook().every_n_inner_iters(batch_idx, min(intervals, default=1))
+        Hook().every_n_inner_iters(batch_idx, min([x.interval for x in loggers], default=1))
+        or any(isinstance(x, EarlyLoggerHook) and x.is_early(batch_idx, 'train') for x in loggers)
         or Hook().end_of_epoch(runner.train_dataloader, batch_idx)
         or checkpoint_follows(runner)
     )

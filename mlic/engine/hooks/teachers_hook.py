@@ -78,7 +78,7 @@ def _open(student: nn.Module, setting: dict, classes: Sequence[str] | None) -> t
     path = setting['checkpoint']
     try:
         found = find_checkpoint(path)
-        content = CheckpointLoader.load_checkpoint(found.path, map_location='cpu')
+        content = CheckpointLoader.load_checkpoint(found.path, 'cpu', logger='silent')
     except FileNotFoundError as error:
         command = setting.get('train') or f'tools/train.py {setting["config"]} --work-dir {path}'
         raise FileNotFoundError(f'no teacher {path}; it is made by {command}') from error

@@ -19,6 +19,8 @@ from mlic.names import first_names
 
 from .precision import autocast_to, eval_precision, usable_precision
 
+PROGRESS = 30  # seconds between two lines
+
 
 def build_prototype_loader(cfg: Config, seed: int | None = None) -> DataLoader:
     """The training set in order, without augmentation, each image on one rank.
@@ -68,7 +70,7 @@ def class_means(
             (D), as a ``LabelEmbedHead``; it is left in the mode it was in.
         loader (DataLoader): Images with labels.
         threshold (float, optional): The score that a positive must exceed. None: all count.
-        log (callable): Takes a line of progress, about ten times. Defaults to none.
+        log (callable): Takes a line of progress, every 30 seconds. Defaults to none.
         precision (str): Of the model; 'bfloat16' and 'float16' lower it. Scores and sums do not
             follow. Defaults to 'float32'.
         of (callable): What is summed of the features that the head takes: embeddings (B, C, D), or
@@ -85,8 +87,7 @@ def class_means(
     exact = torch.float32 if device.type == 'mps' else torch.float64  # MPS has no float64
     num_classes, dims = model.head.num_classes, model.head.in_channels
     total = torch.zeros(num_classes, dims + 2, dtype=exact, device=device)
-    started = time.time()
-    every = max(1, len(loader) // 10)
+    started = told = time.time()
     for index, batch in enumerate(loader, start=1):
         batch = model.data_preprocessor(batch, False)
         with autocast_to(precision, model):
@@ -98,8 +99,9 @@ def class_means(
         pattern = 'bc,bcd->cd' if embeds.dim() == 3 else 'bc,bd->cd'
         sums = torch.einsum(pattern, chosen.to(exact), embeds)
         total += torch.cat([sums, target.sum(0)[:, None], chosen.sum(0)[:, None]], dim=1)
-        if index % every == 0 or index == len(loader):
-            left = (time.time() - started) / index * (len(loader) - index)
+        now = time.time()
+        if now - told >= PROGRESS:
+            told, left = now, (now - started) / index * (len(loader) - index)
             log(f'Class means: batch {index} / {len(loader)}, {left:.0f} s left')
     model.train(was_training)
     dist.all_reduce(total)

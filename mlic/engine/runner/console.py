@@ -1,4 +1,4 @@
-"""The Runner of the tools; its terminal shows some lines at the start, the log file everything."""
+"""The Runner of the tools; its terminal shows each thing once, the log file everything."""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ from mlic.engine.checkpoints.training_state import (
     check_schedules,
     resuming_from,
 )
-from mlic.engine.mmengine_internals import log_file, unwrap
+from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
 from mlic.models.given_labels import check_takes_given
 
 from .compiled_parts import compile_parts
@@ -37,8 +37,15 @@ FOR_THE_FILE_ONLY = (
     '"HardDiskBackend" is the alias',
     'Exp name: ',
     'Set LoRA for ',
+    'Saving checkpoint at ',
+    'The previous best checkpoint ',
+    'metrics of each class written to ',
+    'scores of ',
 )
 FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
+BEST = re.compile(r'^The best checkpoint with .* is saved to (\S+)\.$')
+EVALUATION = re.compile(r'^(?:Epoch|Iter)\((?:val|test)\)')
+TABLE = re.compile(r'^\d+ images, .*; in percent\n')  # of MLICMetric
 PARAMETER_OPTION = re.compile(r'^paramwise_options -- (\w+)[^:]*:(\w+)=(.+)$')
 
 
@@ -46,17 +53,21 @@ class ConsoleFilter(logging.Filter):
     """Keep what is for the log file off the terminal.
 
     The lines that mmengine writes for each parameter become one line for each part of the model
-    and setting. Environment, config and hooks are in the log file, which the first line names.
+    and setting. Environment, config and hooks are in the log file, which the first line names. Of
+    an evaluation there is a table, or a line of the main metrics, but no number twice.
 
     Args:
         handler (logging.Handler): Of the terminal, which the filter is added to.
         log_file (str): Where everything is.
+        tables (bool): Show tables of evaluations; else their lines. Defaults to True.
     """
 
-    def __init__(self, handler: logging.Handler, log_file: str) -> None:
+    def __init__(self, handler: logging.Handler, log_file: str, tables: bool = True) -> None:
         super().__init__()
         self.handler = handler
         self.log_file = log_file
+        self.tables = tables
+        self.table = ''  # that was shown last
         self.parameters: Counter = Counter()  # (part, what) to the number of tensors
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -71,11 +82,44 @@ class ConsoleFilter(logging.Filter):
             summary.msg = f'Parameters with settings of their own (tensors): {"; ".join(parts)}'
             self.parameters.clear()
             self.handler.emit(summary)
-        if message.startswith('Config:\n'):
+        shown = self._shorten(message)
+        if shown and shown != message:
             record = copy.copy(record)
-            record.msg = f'Config, environment and hooks are in {self.log_file}'
+            record.msg, record.args = shown, None
             self.handler.emit(record)
-        return not message.startswith(FOR_THE_FILE_ONLY)
+        return shown == message
+
+    def _shorten(self, message: str) -> str:
+        """What the terminal shows of a message; '' for nothing."""
+        if message.startswith('Config:\n'):
+            return f'Config, environment and hooks are in {self.log_file}'
+        if message.startswith(FOR_THE_FILE_ONLY):
+            return ''
+        if self.tables and message.startswith('Load checkpoint from '):  # which test.py has said
+            return ''
+        if TABLE.match(message):
+            self.table = message if self.tables else ''
+            return self.table
+        if EVALUATION.match(message) and '/' in message.partition(']  ')[2]:
+            return self._metrics(message)
+        return BEST.sub(r'best so far: \1', message)
+
+    def _metrics(self, message: str) -> str:
+        """The line of an evaluation, without what the table has shown, or else without top-k."""
+        head, *items = re.split(' {2,}', message)
+        numbers = [float(number) for number in re.findall(r'(?<= )\d+\.\d\d\b', self.table)]
+        kept = []
+        for name, value in (item.partition(': ')[::2] for item in items):
+            metric, _, top = name.rpartition('/')[2].partition('_top')
+            if '/' not in name or (top and not self.tables):  # times, for one
+                continue
+            if re.fullmatch(r'\d+\.\d+', value):
+                near = any(abs(float(value) - number) < 0.0051 for number in numbers)
+                if near and metric in self.table.split():
+                    continue
+                value = f'{float(value):.2f}'
+            kept.append(f'{name.removeprefix("multi-label/")}: {value}')
+        return '  '.join([head, *kept]) if kept else ''
 
     def _counts(self, message: str) -> bool:
         """Count a line about one parameter; False for any other line."""
@@ -106,6 +150,7 @@ class ConsoleRunner(Runner):
 
     tta = TTA()
     known: float | None = None
+    shows_tables = True
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Lay out the weights, compile parts, and wrap the model as mmengine does."""
@@ -146,8 +191,13 @@ class ConsoleRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.addFilter(ConsoleFilter(handler, log_file(logger)))
+                handler.addFilter(ConsoleFilter(handler, log_file(logger), self.shows_tables))
         return logger
+
+    def load_checkpoint(self, *args, **kwargs) -> dict:
+        """Load as mmengine does; its log says what, without a second line."""
+        with loading_quietly():
+            return super().load_checkpoint(*args, **kwargs)
 
 
 class TrainingRunner(ConsoleRunner):
@@ -156,6 +206,8 @@ class TrainingRunner(ConsoleRunner):
     Raises:
         FolderInUseError: On all ranks, before anything is written, if another run is there.
     """
+
+    shows_tables = False
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the processes, as mmengine does, and lock the work directory on rank 0."""

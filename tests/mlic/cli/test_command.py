@@ -1,10 +1,12 @@
 """The command ``mlic``: what it lists, how it is typed, how errors end, which configs it finds."""
 
+import gc
 import json
 import os
 import re
 import subprocess
 import sys
+import types
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -52,6 +54,20 @@ def test_every_tool_is_a_command_with_a_summary_of_one_line():
     assert 'verify_export' in commands
     for name, module in commands.items():
         assert 10 < len(mlic_command.summary(module)) <= 75, name
+
+
+def test_the_garbage_collector_leaves_what_a_tool_imports_alone(monkeypatch):
+    seen = []
+    tool = types.ModuleType('a_tool')
+    tool.main = lambda arguments: seen.append((gc.isenabled(), gc.get_freeze_count()))
+    monkeypatch.setitem(sys.modules, 'a_tool', tool)
+    before, imported = gc.get_freeze_count(), [[] for _ in range(1000)]
+    mlic_command.run('a_tool')
+    ((is_on, frozen),) = seen
+    assert is_on and frozen >= before + len(imported)
+    with pytest.raises(SystemExit, match='no_such_tool'):
+        mlic_command.run('no_such_tool')
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize('name', ['eval_metric', 'eval-metric'])

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mlic.apis.batches import BatchPredictor
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.demo.photo_labels import describe_labels, draw_label, predict_photo, rank_labels
+from mlic.demo.photo_labels import count_labels, draw_label, list_labels, predict_photo
 from mlic.demo.web_demo import build_demo, serve
 from mlic.image_reader import ImageReadError
 from mlic.visualization.attention import overlay_attention
@@ -111,26 +111,22 @@ def test_bad_file_is_named_without_its_folder(inferencers, folder):
         predict_photo(inferencers['sarl'], str(folder / 'broken.jpg'))
 
 
-def test_labels_shown_follow_threshold_and_number():
+def test_all_labels_are_listed_those_that_are_found_first():
     scores = torch.tensor(SCORES)
 
-    def shown(thr, num):
-        labels, line = describe_labels(scores, CLASSES, thr, num)
-        for name, score in labels.items():
-            assert score == scores[CLASSES.index(name)]
-        return list(labels), line
+    def listed(thr):
+        labels = list_labels(scores, CLASSES, thr)
+        assert [(x.name, x.score) for x in labels] == [
+            (CLASSES[x.index], float(scores[x.index])) for x in labels
+        ]
+        found = [label.found for label in labels]
+        assert found == sorted(found, reverse=True)
+        return [label.index for label in labels], sum(found), count_labels(labels)
 
-    assert shown(0.5, 10) == ([EVIL, 'cat', 'straße'], '3 labels.')
-    assert shown(0.5, 2) == ([EVIL, 'cat'], '3 labels, the best 2 shown.')
-    assert shown(0.8, 2) == ([EVIL], '1 label.')
-    assert shown([1.0, 0.0, 1.0, 0.4, 1.0], 5) == (['straße', 'red fox'], '2 labels.')
-    assert shown(0.95, 3) == ([], f'No label; the best is {EVIL} 90%.')
-
-
-def test_every_label_can_be_picked_the_best_first():
-    ranked = rank_labels(torch.tensor(SCORES), CLASSES)
-    assert [label for _, label in ranked] == [2, 0, 3, 4, 1]
-    assert ranked[0][0] == f'{EVIL} 90%' and ranked[-1][0] == 'red fox 10%'
+    assert listed(0.5) == ([2, 0, 3, 4, 1], 3, '3 of 5 labels.')
+    assert listed(0.8) == ([2, 0, 3, 4, 1], 1, '1 of 5 labels.')
+    assert listed([1.0, 0.0, 1.0, 0.4, 1.0]) == ([3, 1, 2, 0, 4], 2, '2 of 5 labels.')
+    assert listed(0.95) == ([2, 0, 3, 4, 1], 0, f'No label; the best is {EVIL} 90%.')
 
 
 # ---------------------------------------------------------------- refusals
@@ -272,8 +268,8 @@ def drop(page, path, expected):
     page.locator('#message', has_text=expected).wait_for()
 
 
-def shown(page):
-    return page.locator('#labels dt').all_inner_texts()
+def shown(page, which='.found'):
+    return page.locator(f'#labels button{which} .name').all_inner_texts()
 
 
 def slide(page, name, value, expected):
@@ -288,38 +284,57 @@ def test_browser_shows_labels_and_attention(open_page, folder, monkeypatch):
     predict = BatchPredictor.__call__
     monkeypatch.setattr(BatchPredictor, '__call__', lambda *a: runs.append(a) or predict(*a))
     page = open_page()
-    drop(page, folder / 'photo.png', '3 labels.')
+    assert 'sarl · ResNet · SARLNeck · SADCLHead · 5 labels' in page.inner_text('#head')
+    zone = page.locator('#file').bounding_box()['height']
+    drop(page, folder / 'photo.png', '3 of 5 labels.')
+    assert page.locator('#file').bounding_box()['height'] < 0.6 * zone
     assert shown(page) == [EVIL, 'cat', 'straße']
-    assert page.locator('#labels dd').all_inner_texts() == ['90%', '70%', '55%']
+    assert shown(page, '') == [EVIL, 'cat', 'straße', 'tree', 'red fox']
+    scores = ['90%', '70%', '55%', '30%', '10%']
+    assert page.locator('#labels .score').all_inner_texts() == scores
     first = page.locator('#attention img').get_attribute('src')
-    slide(page, 'threshold', 80, '1 label.')
+    slide(page, 'threshold', 80, '1 of 5 labels.')
     assert shown(page) == [EVIL]
     slide(page, 'threshold', 95, f'No label; the best is {EVIL} 90%.')
-    assert shown(page) == []
-    slide(page, 'threshold', 0, '5 labels.')
-    assert shown(page) == [EVIL, 'cat', 'straße', 'tree', 'red fox']
-    slide(page, 'number', 2, 'the best 2 shown')
-    assert shown(page) == [EVIL, 'cat']
+    assert shown(page) == [] and len(shown(page, '')) == 5
+    slide(page, 'threshold', 0, '5 of 5 labels.')
 
-    page.locator('#labels dt', has_text='cat').click()  # picks it
+    page.locator('#labels button', has_text='cat').click()  # picks it
     page.wait_for_function(
         'first => document.querySelector("#attention img").src !== first', arg=first
     )
-    assert page.locator('#picked input').input_value() == 'cat 70%'
+    assert 'Where the model looks: cat 70%' in page.inner_text('#attention')
+    assert shown(page, '[aria-pressed=true]') == ['cat']
+    slide(page, 'threshold', 60, '2 of 5 labels.')
+    assert shown(page, '[aria-pressed=true]') == ['cat']
     assert len(runs) == 1
     assert page.title() == 'Labels of a photo' and page.locator('#photo img').count() == 1
 
     drop(page, folder / 'broken.jpg', 'broken.jpg: not an image')
-    assert shown(page) == [] and page.locator('img').count() == 0
+    assert shown(page, '') == [] and page.locator('img').count() == 0
     assert page.locator('#message [role=alert]').count() == 1
-    drop(page, folder / 'huge.png', 'the best 2 shown')  # and goes on
+    drop(page, folder / 'huge.png', '2 of 5 labels.')  # and goes on
     assert len(runs) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('width, name', [(1200, 'sarl'), (1200, 'baseline'), (390, 'sarl')])
+def test_browser_has_no_empty_column_and_no_sideways_scroll(open_page, folder, width, name):
+    page = open_page(name, width=width)
+    assert page.locator('#photo').count() + page.locator('#labels').count() == 0  # nothing to show
+    drop(page, folder / 'photo.png', '3 of 5 labels.')
+    page.locator('#photo img').wait_for()
+    columns = page.locator('.row .column:visible')
+    assert columns.count() == (2 if name == 'baseline' else 3)
+    for column in columns.all():
+        assert column.locator('img, .name').count()
+    assert page.evaluate('document.documentElement.scrollWidth') == width
 
 
 @pytest.mark.slow
 def test_browser_of_a_model_without_attention_says_so(open_page, folder):
     page = open_page('baseline', width=390)
-    drop(page, folder / 'photo.png', '3 labels.')
+    drop(page, folder / 'photo.png', '3 of 5 labels.')
     assert 'no attention by label: its neck is GlobalAveragePooling' in page.inner_text(
         '#attention'
     )
@@ -331,17 +346,17 @@ def test_browser_of_a_model_without_attention_says_so(open_page, folder):
 @pytest.mark.slow
 def test_browser_offers_thresholds_of_the_labels(open_page, folder):
     page = open_page(thr=[1.0, 0.0, 1.0, 0.4, 1.0])
-    drop(page, folder / 'photo.png', '2 labels.')
+    drop(page, folder / 'photo.png', '2 of 5 labels.')
     assert shown(page) == ['straße', 'red fox']
     assert page.locator('#threshold input[type=range]').is_disabled()
     page.locator('#by-class input').uncheck()
-    page.locator('#message', has_text='3 labels.').wait_for()
-    slide(page, 'threshold', 80, '1 label.')
+    page.locator('#message', has_text='3 of 5 labels.').wait_for()
+    slide(page, 'threshold', 80, '1 of 5 labels.')
 
 
 @pytest.mark.slow
 def test_browser_of_a_model_of_one_class(open_page, folder):
     page = open_page('single')
-    drop(page, folder / 'photo.png', '1 label.')
+    drop(page, folder / 'photo.png', '1 of 1 labels.')
     assert shown(page) == ['cat'] and page.locator('#attention img').count() == 1
     slide(page, 'threshold', 80, 'No label; the best is cat 70%.')

@@ -30,19 +30,29 @@ SUMMARY = (
 )
 
 
-def logged(tmp_path, *lines, level=logging.INFO):
+def logged(tmp_path, *lines, level=logging.INFO, tables=True):
     """What terminal and file have of some lines."""
     file = tmp_path / 'run.log'
     logger = MMLogger(f'console_{tmp_path}_{lines}', log_file=str(file))
     terminal = logger.handlers[0]
     terminal.stream = io.StringIO()
-    terminal.addFilter(ConsoleFilter(terminal, str(file)))
+    terminal.addFilter(ConsoleFilter(terminal, str(file), tables))
     for line in lines:
         logger.log(level, line)
     for handler in logger.handlers:
         handler.flush()
     shown = terminal.stream.getvalue().splitlines()
     return [line.split(' - ')[-1] for line in shown], file.read_text()
+
+
+TABLE = """40 images, 7 classes, all with positives; in percent
+                           mAP  mAP over    CP   CF1
+standard, >= 0.5         93.02         7  8.12  9.00
+standard, >= 0.5, top 3                   8.00  7.50"""
+EVALUATION = (
+    'Epoch({}) [2][8/8]    multi-label/mAP: 93.0150  multi-label/CP: 8.1234  multi-label/CF1: '
+    '9.0000  multi-label/CP_top3: 8.0000  multi-label/CF1_top3: 7.4951  {}data_time: 0.1  time: 4.1'
+)
 
 
 def test_lines_about_single_parameters_become_one(tmp_path):
@@ -68,6 +78,38 @@ def test_what_concerns_the_user_is_shown(tmp_path):
     ]
     assert logged(tmp_path, *lines)[0] == lines
     assert logged(tmp_path, BATCH_NORM)[0] == []
+
+
+def test_an_evaluation_in_training_is_one_line_of_its_main_metrics(tmp_path):
+    line = EVALUATION.format('val', 'own/mAP: 50.0000  ')
+    best = 'The best checkpoint with 93.0150 multi-label/mAP at 2 epoch is saved to best_2.pth.'
+    shown, file = logged(tmp_path, TABLE, line, best, tables=False)
+    assert shown == [
+        'Epoch(val) [2][8/8]  mAP: 93.02  CP: 8.12  CF1: 9.00  own/mAP: 50.00',
+        'best so far: best_2.pth',
+    ]
+    assert TABLE in file and line in file and best in file
+
+
+def test_a_test_shows_its_table_and_only_what_else_was_measured(tmp_path):
+    shown, file = logged(tmp_path, TABLE, EVALUATION.format('test', ''))
+    assert shown == [TABLE.splitlines()[0], *TABLE.splitlines()[1:]]
+    assert 'multi-label/mAP: 93.0150' in file
+    # the same name with another value, and another name
+    own = 'own/mAP: 50.0000  own/hamming: 9.0000  own/matrix: [1]  '
+    shown, _ = logged(tmp_path, TABLE, EVALUATION.format('test', own))
+    assert shown[4:] == ['Epoch(test) [2][8/8]  own/mAP: 50.00  own/hamming: 9.00  own/matrix: [1]']
+    # without a table of ours
+    shown, _ = logged(tmp_path, 'Epoch(test) [8/8]    multi-label/mAP: 93.0150  time: 4.1')
+    assert shown == ['Epoch(test) [8/8]  mAP: 93.02']
+
+
+def test_the_progress_of_an_evaluation_is_shown_as_it_is(tmp_path):
+    lines = ['Epoch(test) [ 50/625]    eta: 0:01:10  time: 0.1207  data_time: 0.0020  memory: 7']
+    assert logged(tmp_path, *lines)[0] == lines
+    assert logged(tmp_path, 'Saving checkpoint at 3 epochs', 'Load checkpoint from a.pth')[0] == []
+    lines = ['Load checkpoint from a.pth']  # of load_from, which nobody else says
+    assert logged(tmp_path, *lines, tables=False)[0] == lines
 
 
 def test_guarded_steps_are_counted_steps():

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from mlic.evaluation.predictions import file_digest, read_predictions, save_pred
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import best_threshold, fit_thresholds, read_thresholds
 from tests import reference_metrics as reference
-from tests.helpers import call_tool
+from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import tiny_config
 
 NAMES = [f'word {c}' for c in range(8)]
@@ -350,8 +352,9 @@ def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path
     assert_close(json.loads(out.read_text()), expected, rtol=1e-12, atol=0)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == '60 images, 8 classes, 1 without positives (word 7); in percent'
-    assert printed[1].split() == list(PROTOCOLS)
-    assert printed[4].split()[1] == f'{expected["multi-label/mAP"]:.2f}'
+    rules = [line.split()[0] for line in printed[2:-2] if 'top 3' not in line]
+    assert rules == [f'{name},' for name in PROTOCOLS]
+    assert printed[2].split()[3] == f'{expected["multi-label/mAP"]:.2f}'
     assert printed[-2:] == [f'of each class: {table}', f'metrics: {out}']
     assert [row['class'] for row in read_rows(table)] == NAMES * 4
 
@@ -452,18 +455,32 @@ def tiny(tmp_path_factory):
     return folder / 'tiny.py', folder / 'run' / 'best_x.pth'
 
 
+def test_each_metric_is_printed_once(tiny, tmp_path):
+    config, checkpoint = tiny
+    out = tmp_path / 'metrics.json'
+    # the terminal's handler keeps the stream that it was made with: a process of its own
+    arguments = [config, checkpoint, '--out', out, '--work-dir', tmp_path / 'work']
+    printed = run_command(sys.executable, ROOT / 'tools/test.py', *arguments, cwd=tmp_path)
+    for key in ('mAP', 'CF1', 'OF1'):
+        value = f'{json.loads(out.read_text())[f"multi-label/{key}"]:.2f}'
+        assert len(re.findall(rf'\b{key}\b(?! over)', printed)) == 1, printed
+        assert value in printed
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert 'multi-label/mAP: ' in log.read_text()  # which has everything
+
+
 def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     config, checkpoint = tiny
     out = tmp_path / 'p.npz'
     arguments = [config, checkpoint.parent, '--work-dir', tmp_path / 'work']
     assert call_tool('tools/test.py', *arguments) is None
     table = checkpoint.parent / 'best_x_per_class.csv'
-    assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
+    assert f'\nof each class: {table}\n' in capsys.readouterr().out
     # beside what --out saves, so that another split's does not replace the test set's
     beside, table = table.read_text(), tmp_path / 'p_per_class.csv'
     assert call_tool('tools/test.py', *arguments, '--out', out, '--split', 'val') is None
     assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
-    assert f'of each class: {table}\nmAP ' in capsys.readouterr().out
+    assert f'\nof each class: {table}\n' in capsys.readouterr().out
     block, names = read_predictions(out)
     rows = read_rows(table)
     assert [row['class'] for row in rows] == names

@@ -606,12 +606,17 @@ def test_table_in_the_log(log):
     header, *rows = table.split('\n')
     assert header == '40 images, 7 classes, 2 without positives (bee, hen); in percent'
     cells = [row.split() for row in rows]
-    assert cells[0] == ['sadcl', 'asl']
-    assert cells[1] == ['threshold', '>', '0.5', '>', '0.8']
-    assert cells[2] == ['mAP', 'over', '5', '7']
-    values = [f'{result[key]:.2f}' for key in ('multi-label/mAP', 'multi-label/asl/mAP')]
-    assert cells[3] == ['mAP', *values]
-    assert cells[-1] == ['OF1_top3', f'{result["multi-label/OF1_top3"]:.2f}', '-']
+    keys = ['CP', 'CR', 'CF1', 'OP', 'OR', 'OF1']
+
+    def values(form, keys=('mAP', *keys)):
+        return [f'{result["multi-label/" + form.format(key)]:.2f}' for key in keys]
+
+    mean, *means = values('{}')
+    assert cells[0] == ['mAP', 'mAP', 'over', *keys]
+    assert cells[1] == ['sadcl,', '>', '0.5', mean, '5', *means]
+    assert cells[2] == ['sadcl,', '>', '0.5,', 'top', '3', *values('{}_top3', keys)]
+    mean, *means = values('asl/{}')
+    assert cells[3:] == [['asl,', '>', '0.8', mean, '7', *means]]  # which has no top-k rule
     assert len({len(row) for row in rows}) == 1
 
 

@@ -1,0 +1,74 @@
+"""A line of the log early in a run."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+
+EARLY = dict(train=(1, 10), val=(1,), test=(1,))  # iterations, counted from the start of the run
+
+
+@HOOKS.register_module()
+class EarlyLoggerHook(LoggerHook):
+    """mmengine's ``LoggerHook``, and lines after the first and the tenth iteration of a run.
+
+    So a run whose iterations are long is seen to live, and how long it will take. Validation and
+    test have such a line after their first iteration. These lines are text alone: the rows of
+    scalars that figures are drawn from stay ``interval`` iterations apart.
+
+    Args:
+        interval (int): Iterations between two lines. Defaults to 10.
+        **kwargs: Further arguments of ``LoggerHook``.
+    """
+
+    def __init__(self, interval: int = 10, **kwargs) -> None:
+        super().__init__(interval, **kwargs)
+        self.iterations: Counter = Counter()  # of each mode, since the run was started or resumed
+
+    def is_early(self, batch_idx: int, mode: str) -> bool:
+        """Whether an early line follows this iteration; where another does, none is needed."""
+        regular = self.every_n_inner_iters(batch_idx, self.interval)
+        return self.iterations[mode] in EARLY[mode] and not regular
+
+    def _before_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, mode: str = 'train'
+    ) -> None:
+        """Count."""
+        self.iterations[mode] += 1
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
+    ) -> None:
+        """Log as mmengine does, or early."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        self._log_early(runner, batch_idx, 'train')
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Log as mmengine does, or early."""
+        super().after_val_iter(runner, batch_idx, data_batch, outputs)
+        self._log_early(runner, batch_idx, 'val')
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Log as mmengine does, or early."""
+        super().after_test_iter(runner, batch_idx, data_batch, outputs)
+        self._log_early(runner, batch_idx, 'test')
+
+    def _log_early(self, runner: Runner, batch_idx: int, mode: str) -> None:
+        is_last = self.end_of_epoch(getattr(runner, f'{mode}_dataloader'), batch_idx)
+        if self.is_early(batch_idx, mode) and not is_last:  # the last has a line of its own
+            _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, mode)
+            runner.logger.info(line)
