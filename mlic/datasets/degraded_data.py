@@ -34,6 +34,12 @@ class DegradedData(HideLabels):
 
     Raises:
         ValueError: If a share is out of range or leaves no image, or the data set names no classes.
+
+    Example:
+        >>> from mlic.datasets import DegradedData
+        >>> scenes = DegradedData('DigitScenes', images=0.5, replaced=0.3, num_images=8)
+        >>> len(scenes), scenes.get_data_info(0)['gt_label']
+        (4, [0, 5, 6, 9])
     """
 
     def __init__(

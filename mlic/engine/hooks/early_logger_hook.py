@@ -21,6 +21,13 @@ class EarlyLoggerHook(LoggerHook):
     Args:
         interval (int): Iterations between two lines. Defaults to 10.
         **kwargs: Further arguments of ``LoggerHook``.
+
+    Example:
+        >>> from mlic.engine.hooks import EarlyLoggerHook
+        >>> hook = EarlyLoggerHook(interval=50)
+        >>> hook.iterations['train'] = 10
+        >>> hook.is_early(9, 'train'), hook.is_early(49, 'train')
+        (True, False)
     """
 
     def __init__(self, interval: int = 10, **kwargs) -> None:
