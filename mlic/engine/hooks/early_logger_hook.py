@@ -23,7 +23,7 @@ class EarlyLoggerHook(LoggerHook):
         **kwargs: Further arguments of ``LoggerHook``.
 
     Example:
-        >>> from mlic.engine.hooks import EarlyLoggerHook
+        >>> from mlic.engine import EarlyLoggerHook
         >>> hook = EarlyLoggerHook(interval=50)
         >>> hook.iterations['train'] = 10
         >>> hook.is_early(9, 'train'), hook.is_early(49, 'train')
