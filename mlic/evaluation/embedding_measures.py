@@ -60,7 +60,8 @@ def class_measures(
     far = np.where(other, distance, np.inf)
     rng, rows = np.random.default_rng(seed), range(len(codes))
     orders = (np.lexsort((rng.random(len(codes)), row))[: np.isfinite(row).sum()] for row in far)
-    votes = [_vote(order, codes, i, weights, neighbours) for i, order in enumerate(orders)]
+    drawn = np.minimum(weights, 1)
+    votes = [_vote(order, codes, i, drawn, neighbours) for i, order in enumerate(orders)]
     values['k-NN'] = np.array(votes)
     values['retrieval mAP'] = np.array(
         [average_precision(far[i], codes == codes[i], weights) for i in rows]
@@ -155,7 +156,8 @@ def _vote(
 ) -> np.ndarray:
     """Whether the k nearest of a query vote for its class, (R,); its part where several win.
 
-    ``order`` has the candidates, (M,), nearest first.
+    ``order`` has the candidates, (M,), nearest first. What was drawn twice is one neighbour: two
+    votes of one pair would make the interval too wide.
     """
     reach = 4 * neighbours
     while reach < len(order) and weights[order[:reach]].sum(axis=0).min() < neighbours:

@@ -12,6 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
 from mlic.apis.model_outputs import label_embeddings
+from mlic.cli.measure_embeddings import summarise
+from mlic.comparison.bootstrap import bootstrap_weights
+from mlic.evaluation.embedding_measures import class_measures
 from mlic.visualization.embedding import choose_points
 from tests.helpers import call_tool, run_tool
 from tests.tiny_runs import sarl_model, write_run
@@ -116,6 +119,41 @@ def test_tool_names_what_is_left_out(tmp_path, capsys):
     left_out = {name for line in (with_one, without) for name in line.split(': ')[1].split(', ')}
     kept = json.loads((tmp_path / 'a.json').read_text())['classes'][0]['embedding']['intra']
     assert len(kept) + len(left_out) == 10 and not left_out & set(kept)
+
+
+def noisy_measures(rng, num_resamples):
+    """Of two models on one drawn test set, whose vectors are their class's, image's and noise."""
+    images, labels = np.nonzero(rng.random((80, 8)) < 0.3)
+    means = np.random.default_rng(0).standard_normal((8, 16))[labels]
+    shared = 0.8 * rng.standard_normal((80, 16))[images] + means
+    weights = bootstrap_weights(80, num_resamples, int(rng.integers(2**31)))
+    weights = np.concatenate([np.ones((80, 1), dtype=int), weights], axis=1)[images]
+    draws = (shared + size * rng.standard_normal(shared.shape) for size in (0.8, 0.6))
+    return [[dict(drawn=class_measures(one, images, labels, weights))] for one in draws]
+
+
+@pytest.mark.slow
+def test_intervals_hold_what_they_say():
+    """95 in 100 intervals hold the mean of all test sets; the k-NN's may be too wide."""
+    rng = np.random.default_rng(1)
+    truth, held = {}, {}
+    for _ in range(300):
+        for row in summarise(noisy_measures(rng, 1)):
+            second = row['configs'][1]
+            values = (
+                truth.setdefault(row['measure'], []),
+                truth.setdefault('d' + row['measure'], []),
+            )
+            values[0].append(second['value'])
+            values[1].append(second['difference'])
+    for _ in range(100):
+        for row in summarise(noisy_measures(rng, 150)):
+            for start, key in (('', 'interval'), ('d', 'difference_interval')):
+                name, (low, high) = start + row['measure'], row['configs'][1][key]
+                held.setdefault(name, []).append(low <= np.mean(truth[name]) <= high)
+    shares = {name: np.mean(values) for name, values in held.items()}
+    assert len(shares) == 12 and min(shares.values()) >= 0.88, shares
+    assert np.mean(list(shares.values())) < 0.985, shares
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def loop_measures(embeds, images, labels, weights):
             mean = {d: mean_over([far[j] for j in others if labels[j] == d]) for d in set(labels)}
             intra, inter = mean[c], mean_over([far[j] for j in others if labels[j] != c])
             nearest = min([m for d, m in mean.items() if d != c and m == m], default=np.nan)
-            near = [labels[j] for j in sorted(others, key=far.get)[:NEIGHBOURS]]
+            near = [labels[j] for j in sorted(set(others), key=far.get)[:NEIGHBOURS]]
             most = [d for d in set(near) if near.count(d) == max(map(near.count, near))]
             hits = [labels[j] == c for j in others]
             values['intra'].append(intra)
