@@ -140,12 +140,8 @@ def test_intervals_hold_what_they_say():
     for _ in range(300):
         for row in summarise(noisy_measures(rng, 1)):
             second = row['configs'][1]
-            values = (
-                truth.setdefault(row['measure'], []),
-                truth.setdefault('d' + row['measure'], []),
-            )
-            values[0].append(second['value'])
-            values[1].append(second['difference'])
+            for start, key in (('', 'value'), ('d', 'difference')):
+                truth.setdefault(start + row['measure'], []).append(second[key])
     for _ in range(100):
         for row in summarise(noisy_measures(rng, 150)):
             for start, key in (('', 'interval'), ('d', 'difference_interval')):
