@@ -78,8 +78,8 @@ def presence_ap(
 ) -> np.ndarray:
     """Average precision of finding a class's other images by one image's embedding of the class.
 
-    Chance is the share of present ones. Embeddings that a class shares in all images, as those of
-    a learned query do, are no help here.
+    Chance is the share of present ones. What the class's embeddings share in all images, as those
+    of a learned query do, is no help here: their mean is taken away first.
 
     Args:
         embeds (np.ndarray): (K, D).
@@ -95,7 +95,8 @@ def presence_ap(
     found = []
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
-        distance = cosine_distances(embeds[own].astype(np.float32))
+        vectors = embeds[own].astype(np.float32)
+        distance = cosine_distances(vectors - vectors.mean(axis=0))
         distance[images[own][:, None] == images[own]] = np.inf
         queries = np.flatnonzero(present[own])
         weight = weights[own].astype(np.float32)

@@ -86,15 +86,28 @@ def test_presence_equals_loops_over_copies(seed):
     weights = np.random.default_rng(seed).integers(0, 3, (images.max() + 1, 4))[images]
     got = presence_ap(embeds, images, labels, present, weights)
     for c in np.unique(labels):
+        centred = embeds - embeds[labels == c].mean(axis=0)
         for r in range(4):
             copies = [i for i in np.flatnonzero(labels == c) for _ in range(weights[i, r])]
             values = []
             for i in copies:
                 others = [j for j in copies if images[j] != images[i]]
                 if present[i] and any(present[others]):
-                    scores = [-cosine(embeds[i], embeds[j]) for j in others]
+                    scores = [-cosine(centred[i], centred[j]) for j in others]
                     values.append(average_precision_score(present[others], scores))
             assert_allclose(got[c, r], mean_over(values), rtol=1e-4)
+
+
+def test_presence_is_blind_to_what_a_class_shares():
+    embeds, images, labels = random_pairs(1, num_images=12)
+    present, ones = np.arange(len(labels)) % 2 == 0, np.ones((len(labels), 1))
+    expected = presence_ap(embeds, images, labels, present, ones)
+    shared = 3 * np.random.default_rng(1).standard_normal((4, 6))[labels]
+    assert_allclose(
+        presence_ap(embeds + shared, images, labels, present, ones), expected, rtol=1e-4
+    )
+    told = presence_ap(shared + present[:, None], images, labels, present, ones)
+    assert_allclose(told, np.ones_like(told))
 
 
 def test_silhouette_is_scikit_learns_where_an_image_has_one_label():
