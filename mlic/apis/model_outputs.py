@@ -13,6 +13,8 @@ from mlic.datasets.pictures import seen_image
 from mlic.engine.runner.tta import TTA
 from mlic.models.attention_maps import attention_maps, check_attentive, head_input
 
+from .label_pairs import pair_vectors, true_pairs
+
 
 def has_label_embeddings(model: nn.Module) -> bool:
     """Whether the model's neck is one like SARLNeck: an embedding and a map for each class."""
@@ -75,7 +77,6 @@ def predict_item(model: nn.Module | None, item: dict) -> DataSample:
     return sample
 
 
-@torch.no_grad()
 def label_embeddings(
     model: nn.Module, dataset: BaseDataset, indices: list[int], batch_size: int = 32
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,15 +92,6 @@ def label_embeddings(
         tuple[Tensor, Tensor, Tensor]: (K, D) float32, and of each its image's index and its
         class, (K,); K true labels.
     """
-    embeds, images, labels = [], [], []
-    for start in range(0, len(indices), batch_size):
-        part = indices[start : start + batch_size]
-        items = [dataset[index] for index in part]
-        batch = model.data_preprocessor(dict(inputs=[item['inputs'] for item in items]), False)
-        out = model.extract_feat(batch['inputs'])[-1].float().cpu()  # (B, C, D)
-        for row, (index, item) in enumerate(zip(part, items)):
-            true = item['data_samples'].gt_label.long()
-            embeds.append(out[row, true])
-            images.append(torch.full_like(true, index))
-            labels.append(true)
-    return torch.cat(embeds), torch.cat(images), torch.cat(labels)
+    pairs = true_pairs(dataset, indices)
+    embeds = pair_vectors(model, dataset, pairs, batch_size)['embedding']
+    return tuple(torch.from_numpy(part) for part in (embeds, *pairs))

@@ -41,6 +41,7 @@ DOORS = {
     'report': 'tools/analysis_tools/report.py C W --out OUT.html',
     'show_attention': 'tools/analysis_tools/show_attention.py C W --out OUT.png',
     'plot_embeddings': 'tools/analysis_tools/plot_embeddings.py C W --out OUT.png',
+    'measure_embeddings': 'tools/analysis_tools/measure_embeddings.py C W --out OUT.json',
     'export': 'tools/deploy/export.py C W --out OUT.pt2 --format torch-export',
     'verify': 'tools/deploy/verify.py C W OUT.pt2',
     'publish': 'tools/publish_model.py W OUT --config C',
