@@ -1,0 +1,189 @@
+"""Which pixels of an image belong to a class, from files. H x W pixels, C classes."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mlic.files import read_bytes, read_json, read_lines
+from mlic.image_reader import decode_image
+from mlic.names import printable, short
+
+VOID = 255  # Pascal VOC's edges of objects
+
+
+class Masks(NamedTuple):
+    """The masks of one image.
+
+    Args:
+        known (np.ndarray): (H, W) bool; the rest belongs to no class and to no background.
+        of (dict[int, np.ndarray]): (H, W) bool of each class that has pixels, by its index.
+    """
+
+    known: np.ndarray
+    of: dict
+
+
+class IndexMasks:
+    """A folder with a PNG for each image, ``NAME.png`` for ``NAME.jpg``: the index of every pixel.
+
+    Args:
+        folder (str | Path): Of grey or palette images of 8 bits.
+        classes (Sequence[str]): C names, of the model.
+        names (str | Path, optional): What the indices 0, 1, … are called: a JSON list, or a text
+            with a name a line. Names that are no class are other pixels. Defaults to None, Pascal
+            VOC's form: 0 is the background, 1 the first class. 255 is never a class but unknown.
+
+    Raises:
+        FileNotFoundError: If the folder or file is missing.
+        ValueError: If the names are no list of different texts, or none is a class.
+    """
+
+    def __init__(
+        self, folder: str | Path, classes: Sequence[str], names: str | Path | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f'{folder}: no folder of masks')
+        self.names = [None, *classes] if names is None else read_names(names)
+        places = {name: index for index, name in enumerate(classes)}
+        self.class_of = {
+            index: places[name] for index, name in enumerate(self.names) if name in places
+        }
+        if not self.class_of:
+            raise ValueError(
+                f'{names}: none of its {len(self.names)} names is a class of the model'
+            )
+
+    def read(self, img_path: str | Path) -> Masks | None:
+        """The masks of an image; None if it has no file here.
+
+        Raises:
+            ValueError: If the file is no whole image of indices, or has one without a name.
+        """
+        path = self.folder / f'{Path(img_path).stem}.png'
+        if not path.exists():
+            return None
+        content = read_bytes(path)
+        decode_image(content, name=str(path))  # is it whole, and not too large?
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode not in ('L', 'P'):
+                raise ValueError(f'{path}: pixels of mode {image.mode}, not indices of 8 bits')
+            indices = np.array(image)
+        present = np.unique(indices).tolist()
+        nameless = [index for index in present if index >= len(self.names) and index != VOID]
+        if nameless:
+            raise ValueError(
+                f'{path}: pixels with index {nameless[0]}, there are {len(self.names)} names'
+            )
+        of = {self.class_of[i]: indices == i for i in present if i in self.class_of and i != VOID}
+        return Masks(indices != VOID, of)
+
+
+class COCOMasks:
+    """The polygons and run lengths of a file in COCO's form.
+
+    All annotations of a class in an image are one mask, crowds included. Pixels are those whose
+    centres Pillow draws, which differ from pycocotools' at the edges. Compressed run lengths (a
+    text) are refused.
+
+    Args:
+        ann_file (str | Path): ``instances_*.json``.
+        classes (Sequence[str]): C names, of the model.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is not of this form, or none of its categories is a class.
+    """
+
+    def __init__(self, ann_file: str | Path, classes: Sequence[str]) -> None:
+        self.ann_file = ann_file
+        content = read_json(ann_file)
+        places = {name: index for index, name in enumerate(classes)}
+        try:
+            class_of = {
+                item['id']: places[item['name']]
+                for item in content['categories']
+                if item['name'] in places
+            }
+            self.sizes = {
+                item['id']: (int(item['height']), int(item['width'])) for item in content['images']
+            }
+            self.ids = {
+                Path(item['file_name'].replace('\\', '/')).name: item['id']
+                for item in content['images']
+            }
+            self.parts = {}  # of an image's id, (class, segmentation)
+            for item in content['annotations']:
+                label = class_of.get(item['category_id'])
+                if label is not None:
+                    part = label, item['segmentation']
+                    self.parts.setdefault(item['image_id'], []).append(part)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{ann_file}: not a file of COCO's form with masks ({type(error).__name__} {error})"
+            ) from error
+        if not class_of:
+            raise ValueError(f'{ann_file}: none of its categories is a class of the model')
+
+    def read(self, img_path: str | Path) -> Masks | None:
+        """As :meth:`IndexMasks.read`."""
+        image_id = self.ids.get(Path(img_path).name)
+        if image_id is None:
+            return None
+        size = self.sizes[image_id]
+        of = {}
+        for label, segmentation in self.parts.get(image_id, ()):
+            try:
+                mask = draw_segmentation(segmentation, size)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f'{self.ann_file}: image {short(image_id)} has a mask that cannot be drawn '
+                    f'({error})'
+                ) from error
+            of[label] = of.get(label, False) | mask
+        return Masks(np.ones(size, bool), {label: mask for label, mask in of.items() if mask.any()})
+
+
+def draw_segmentation(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
+    """The mask (H, W) of COCO's ``segmentation``: polygons x, y, x, y, …, or run lengths.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is none of these, or of another size.
+    """
+    height, width = size
+    if isinstance(segmentation, dict):
+        counts = segmentation['counts']
+        if not isinstance(counts, list):
+            raise ValueError('compressed run lengths; decode them to lists of counts first')
+        if list(segmentation['size']) != [height, width] or sum(counts) != height * width:
+            raise ValueError(f'run lengths of another size than {height} x {width}')
+        runs = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
+        return runs.reshape(width, height).T  # column by column
+    picture = Image.new('1', (width, height))
+    for polygon in segmentation:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f'a polygon of {len(polygon)} numbers')
+        # Pillow's pixel 3 is from 2.5 to 3.5, COCO's from 3 to 4
+        ImageDraw.Draw(picture).polygon([float(number) - 0.5 for number in polygon], fill=1)
+    return np.array(picture)
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Names from a JSON list, or from the lines of a text.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If it holds no list of different texts.
+    """
+    is_json = Path(path).suffix == '.json'
+    names = read_json(path) if is_json else [line for line in read_lines(path) if line]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
+        raise ValueError(f'{path}: not a list of names, such as ["background", "cat"]')
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'{path}: {printable(name)} is there twice')
+    return names
