@@ -70,6 +70,10 @@ NEW_TOOLS = {
         '--precision',
         '--threshold',
     ],
+    'analysis_tools/localize.py': [
+        *('--against', '--cfg-options', '--help', '--maps', '--masks', '--names', '--out'),
+        '--tolerance',
+    ],
     'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
@@ -94,6 +98,7 @@ RENAMED_OPTIONS = {
 WITH_STAGE = {
     'analysis_tools/compare_precision.py',
     *('analysis_tools/plot_embeddings.py', 'analysis_tools/report.py'),
+    'analysis_tools/localize.py',
     *('analysis_tools/show_attention.py', 'analysis_tools/show_prototypes.py'),
     *('deploy/export.py', 'deploy/verify.py'),
     *('compute_prototypes.py', 'demo.py', 'infer.py', 'publish_model.py', 'test.py'),

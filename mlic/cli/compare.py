@@ -29,9 +29,9 @@ from mlic.comparison.tables import (
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from mlic.files import write_text
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
+from mlic.files import write_text
 from mlic.visualization.sweep import split_name
 
 

@@ -87,11 +87,12 @@ def measure(
     Raises:
         SystemExit: If there is no such pair, or maps and masks do not lie on one another.
     """
-    rows = []
+    rows, without = [], 0
     for index in track(range(len(dataset)), 'test set'):
         info = dataset.get_data_info(index)
         own = masks.read(info['img_path'])
-        labels = [] if own is None else sorted(set(info['gt_label']) & own.of.keys())
+        without += own is None
+        labels = sorted(set(info['gt_label']) & own.of.keys()) if own else []
         if not labels:
             continue
         item = dataset[index]
@@ -111,6 +112,8 @@ def measure(
             rows.append(dict(image=index, label=label, **found))
     if not rows:
         raise SystemExit('no image of the test set has a mask of one of its labels')
+    if without:
+        print(f'{without} of {len(dataset)} images have no masks and are left out')
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 

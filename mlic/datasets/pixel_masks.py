@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib.path import Path as Polygon
+from PIL import Image
 
 from mlic.files import read_bytes, read_json, read_lines
-from mlic.image_reader import decode_image
+from mlic.image_reader import MAX_PIXELS, decode_image
 from mlic.names import printable, short
 
 VOID = 255  # Pascal VOC's edges of objects
@@ -54,9 +55,7 @@ class IndexMasks:
             index: places[name] for index, name in enumerate(self.names) if name in places
         }
         if not self.class_of:
-            raise ValueError(
-                f'{names}: none of its {len(self.names)} names is a class of the model'
-            )
+            raise ValueError(f'{names}: none of {len(self.names)} names is a class of the model')
 
     def read(self, img_path: str | Path) -> Masks | None:
         """The masks of an image; None if it has no file here.
@@ -86,9 +85,9 @@ class IndexMasks:
 class COCOMasks:
     """The polygons and run lengths of a file in COCO's form.
 
-    All annotations of a class in an image are one mask, crowds included. Pixels are those whose
-    centres Pillow draws, which differ from pycocotools' at the edges. Compressed run lengths (a
-    text) are refused.
+    All annotations of a class in an image are one mask, crowds included. A polygon's pixels are
+    those whose centre is inside, which may differ from pycocotools' at the edge. Compressed run
+    lengths (a text) are refused.
 
     Args:
         ann_file (str | Path): ``instances_*.json``.
@@ -104,47 +103,51 @@ class COCOMasks:
         content = read_json(ann_file)
         places = {name: index for index, name in enumerate(classes)}
         try:
-            class_of = {
-                item['id']: places[item['name']]
-                for item in content['categories']
-                if item['name'] in places
-            }
-            self.sizes = {
-                item['id']: (int(item['height']), int(item['width'])) for item in content['images']
-            }
-            self.ids = {
-                Path(item['file_name'].replace('\\', '/')).name: item['id']
-                for item in content['images']
-            }
-            self.parts = {}  # of an image's id, (class, segmentation)
+            class_of = {item['id']: places.get(item['name']) for item in content['categories']}
+            self.images = {}  # of a file's name: id, and its size (H, W)
+            for item in content['images']:
+                name = item['file_name'].replace('\\', '/').rpartition('/')[2]
+                if name in self.images:
+                    raise ValueError(f'two images are called {printable(name)}')
+                size = item['height'], item['width']
+                if not all(type(side) is int and side > 0 for side in size):
+                    raise ValueError(f'{printable(name)} has the size {short(size)}')
+                self.images[name] = item['id'], size
+            # of an image's id: class and segmentation of each annotation
+            self.parts = {image_id: [] for image_id, _ in self.images.values()}
             for item in content['annotations']:
-                label = class_of.get(item['category_id'])
-                if label is not None:
-                    part = label, item['segmentation']
-                    self.parts.setdefault(item['image_id'], []).append(part)
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{ann_file}: not a file of COCO's form with masks ({type(error).__name__} {error})"
-            ) from error
-        if not class_of:
+                part = class_of[item['category_id']], item['segmentation']
+                self.parts[item['image_id']].append(part)
+        except KeyError as error:
+            reason = f'{short(error.args[0])} is missing, a key or an id'
+        except (AttributeError, TypeError) as error:
+            reason = ' '.join(str(error).split())
+        except ValueError as error:
+            reason = str(error)
+        else:
+            reason = None
+        if reason:
+            raise ValueError(f"{ann_file}: not a file of COCO's form with masks ({reason})")
+        if set(class_of.values()) <= {None}:
             raise ValueError(f'{ann_file}: none of its categories is a class of the model')
 
     def read(self, img_path: str | Path) -> Masks | None:
         """As :meth:`IndexMasks.read`."""
-        image_id = self.ids.get(Path(img_path).name)
-        if image_id is None:
+        if Path(img_path).name not in self.images:
             return None
-        size = self.sizes[image_id]
+        image_id, size = self.images[Path(img_path).name]
         of = {}
-        for label, segmentation in self.parts.get(image_id, ()):
-            try:
-                mask = draw_segmentation(segmentation, size)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f'{self.ann_file}: image {short(image_id)} has a mask that cannot be drawn '
-                    f'({error})'
-                ) from error
-            of[label] = of.get(label, False) | mask
+        try:
+            if size[0] * size[1] > MAX_PIXELS:
+                raise ValueError(f'{size[0]} x {size[1]} pixels')
+            for label, segmentation in self.parts[image_id]:
+                if label is not None:
+                    of[label] = of.get(label, False) | draw_segmentation(segmentation, size)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f'{self.ann_file}: image {short(image_id)} has a mask that cannot be drawn '
+                f'({" ".join(str(error).split())})'
+            ) from error
         return Masks(np.ones(size, bool), {label: mask for label, mask in of.items() if mask.any()})
 
 
@@ -159,17 +162,29 @@ def draw_segmentation(segmentation: list | dict, size: tuple[int, int]) -> np.nd
         counts = segmentation['counts']
         if not isinstance(counts, list):
             raise ValueError('compressed run lengths; decode them to lists of counts first')
-        if list(segmentation['size']) != [height, width] or sum(counts) != height * width:
+        if segmentation['size'] != [height, width] or sum(counts) != height * width:
             raise ValueError(f'run lengths of another size than {height} x {width}')
         runs = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
         return runs.reshape(width, height).T  # column by column
-    picture = Image.new('1', (width, height))
+    mask = np.zeros(size, bool)
     for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f'a polygon of {len(polygon)} numbers')
-        # Pillow's pixel 3 is from 2.5 to 3.5, COCO's from 3 to 4
-        ImageDraw.Draw(picture).polygon([float(number) - 0.5 for number in polygon], fill=1)
-    return np.array(picture)
+        corners = np.asarray(polygon, np.float64)
+        if (
+            corners.ndim != 1
+            or len(corners) < 6
+            or len(corners) % 2
+            or not np.isfinite(corners).all()
+        ):
+            raise ValueError(f'a polygon of {short(polygon)}')
+        corners = corners.reshape(-1, 2)
+        # the pixels of its box
+        first = np.floor(corners.min(axis=0)).clip(0, (width, height)).astype(int)
+        last = np.ceil(corners.max(axis=0)).clip(0, (width, height)).astype(int)
+        columns, rows = (np.arange(*ends) for ends in zip(first, last))
+        centres = np.stack(np.meshgrid(columns + 0.5, rows + 0.5), axis=-1).reshape(-1, 2)
+        found = Polygon(corners).contains_points(centres).reshape(len(rows), len(columns))
+        mask[first[1] : last[1], first[0] : last[0]] |= found
+    return mask
 
 
 def read_names(path: str | Path) -> list[str]:

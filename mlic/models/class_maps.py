@@ -70,6 +70,11 @@ def _activation(model: nn.Module) -> list[Tensor] | None:
 @torch.enable_grad()
 def _grad_cam(model: nn.Module, feats: tuple[Tensor, ...], labels: Tensor) -> Tensor:
     """The image stands in the batch once for each class: one way back for all."""
+    if feats[-1].dim() != 4:
+        raise ValueError(
+            f'grad-cam takes a feature map (1, K, h, w), got {tuple(feats[-1].shape)}; a '
+            "transformer's backbone gives one with out_type='featmap'"
+        )
     copies = [feat.detach().expand(len(labels), *feat.shape[1:]) for feat in feats]
     last = copies[-1].clone().requires_grad_()  # (M, K, h, w)
     scores = model.head(head_input(model, (*copies[:-1], last)))  # (M, C)
