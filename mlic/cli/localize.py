@@ -13,6 +13,7 @@ Several checkpoints, of several seeds, are averaged pair by pair. Intervals are 
 import argparse
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,13 +26,16 @@ from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.comparison.bootstrap import bootstrap_weights
 from mlic.datasets.pictures import keeps_frame
-from mlic.datasets.pixel_masks import COCOMasks, IndexMasks
+from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, Masks
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.localization import MEASURES, class_means, measure_map
 from mlic.files import read_json, write_json
 from mlic.models.class_maps import KINDS, class_maps, own_kind
 from mlic.names import printable
+
+MEAN_MASK, SIDE = 'mean-mask', 32  # cells of a side
+Reader = IndexMasks | COCOMasks
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -51,7 +55,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='of the indices from 0: a .json list, or a text with a name a line (0 is the '
         'background, 1 the first class; 255 is always unknown)',
     )
-    parser.add_argument('--maps', choices=KINDS, help='(the first of these that the model has)')
+    parser.add_argument(
+        '--maps',
+        choices=(*KINDS, MEAN_MASK),
+        help='(the first of these that the model has); mean-mask sees no image: the '
+        "mean of the class's other masks",
+    )
     arguments.add_number(parser, '--tolerance', 15.0, 'of "near", in pixels of the masks', least=0)
     parser.add_argument(
         '--out', type=arguments.out_file('.json'), help='write the measures of each pair'
@@ -74,13 +83,51 @@ def check_frame(dataset: BaseDataset, item: dict, inputs: Tensor) -> None:
     )
 
 
+def labelled(dataset: BaseDataset, masks: Reader, index: int) -> Masks | None:
+    """The masks of an image's own labels, in their order; None if it has no masks at all."""
+    info = dataset.get_data_info(index)
+    found = masks.read(info['img_path'])
+    if found is None:
+        return None
+    labels = sorted(set(info['gt_label']) & found.of.keys())
+    return Masks(found.known, {label: found.of[label] for label in labels})
+
+
+def shrink(mask: np.ndarray) -> np.ndarray:
+    """A mask as shares of ``SIDE`` x ``SIDE`` cells."""
+    return cv2.resize(mask.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def sum_masks(dataset: BaseDataset, masks: Reader) -> dict[int, np.ndarray]:
+    """The shrunken masks of each label, summed over all images that have it."""
+    sums = {}
+    for index in track(range(len(dataset)), 'masks'):
+        own = labelled(dataset, masks, index)
+        for label, mask in own.of.items() if own else ():
+            sums[label] = sums.get(label, 0) + shrink(mask)
+    return sums
+
+
 @torch.no_grad()
+def maps_of(model: nn.Module, dataset: BaseDataset, index: int, own: Masks, kind: str) -> Tensor:
+    """The maps (M, h, w) of the M labels that an image has masks of.
+
+    Raises:
+        SystemExit: If maps and masks do not lie on one another.
+    """
+    item = dataset[index]
+    sample, size = item['data_samples'], own.known.shape
+    seen = tuple(sample.get('ori_shape', size))  # stored features do not say
+    if seen != size:
+        raise SystemExit(f'{sample.img_path} has {seen} pixels, its masks have {size}')
+    inputs = model.data_preprocessor(default_collate([item]), False)['inputs']
+    check_frame(dataset, item, inputs)
+    feats = model.extract_feat(inputs, stage='backbone')
+    return class_maps(model, feats, sample, torch.tensor([*own.of], device=inputs.device), kind)
+
+
 def measure(
-    model: nn.Module,
-    dataset: BaseDataset,
-    masks: IndexMasks | COCOMasks,
-    kind: str,
-    tolerance: float,
+    model: nn.Module, dataset: BaseDataset, masks: Reader, kind: str, tolerance: float
 ) -> dict[str, np.ndarray]:
     """Of each pair of an image and a label with a mask: both indices, and all measures, (P, …).
 
@@ -88,27 +135,21 @@ def measure(
         SystemExit: If there is no such pair, or maps and masks do not lie on one another.
     """
     rows, without = [], 0
+    sums = sum_masks(dataset, masks) if kind == MEAN_MASK else {}
     for index in track(range(len(dataset)), 'test set'):
-        info = dataset.get_data_info(index)
-        own = masks.read(info['img_path'])
+        own = labelled(dataset, masks, index)
         without += own is None
-        labels = sorted(set(info['gt_label']) & own.of.keys()) if own else []
-        if not labels:
+        if not own or not own.of:
             continue
-        item = dataset[index]
-        sample, size = item['data_samples'], own.known.shape
-        seen = tuple(sample.get('ori_shape', size))  # stored features do not say
-        if seen != size:
-            raise SystemExit(f'{info["img_path"]} has {seen} pixels, its masks have {size}')
-        inputs = model.data_preprocessor(default_collate([item]), False)['inputs']
-        check_frame(dataset, item, inputs)
-        feats = model.extract_feat(inputs, stage='backbone')
-        chosen = torch.tensor(labels, device=inputs.device)
-        maps = class_maps(model, feats, sample, chosen, kind)
+        if kind == MEAN_MASK:  # of the other images
+            maps = np.stack([sums[label] - shrink(mask) for label, mask in own.of.items()])
+            maps = torch.from_numpy(maps)
+        else:
+            maps = maps_of(model, dataset, index, own, kind)
         # enlarged as in the pictures
-        heats = F.interpolate(maps[:, None], size, mode='bicubic')[:, 0].cpu().numpy()
-        for label, heat in zip(labels, heats):
-            found = measure_map(heat, own.of[label], own.known, tolerance)
+        heats = F.interpolate(maps[:, None], own.known.shape, mode='bicubic')[:, 0].cpu().numpy()
+        for (label, mask), heat in zip(own.of.items(), heats):
+            found = measure_map(heat, mask, own.known, tolerance)
             rows.append(dict(image=index, label=label, **found))
     if not rows:
         raise SystemExit('no image of the test set has a mask of one of its labels')
@@ -143,12 +184,14 @@ def read_other(path: Path, content: dict) -> dict[str, np.ndarray]:
         for key in ('classes', 'images', 'tolerance'):
             if other[key] != content[key]:
                 raise ValueError(f'{path} has other {key} than this')
-        pairs = {key: np.asarray(other['pairs'][key], float) for key in content['pairs']}
+        pairs = {key: np.asarray(other['pairs'][key]) for key in content['pairs']}
         for key in ('image', 'label'):
             if pairs[key].tolist() != content['pairs'][key]:
                 raise ValueError(f'{path} has other pairs of an image and a label than this')
-        if any(values.shape != pairs['image'].shape for values in pairs.values()):
-            raise TypeError
+        for values in pairs.values():
+            is_plain = values.dtype.kind in 'fi' and values.shape == pairs['image'].shape
+            if not is_plain or not np.isfinite(values).all():
+                raise TypeError
     except (KeyError, TypeError) as error:
         raise ValueError(f'{path}: not a file of localize.py --out') from error
     return pairs

@@ -68,10 +68,14 @@ class IndexMasks:
             return None
         content = read_bytes(path)
         decode_image(content, name=str(path))  # is it whole, and not too large?
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode not in ('L', 'P'):
-                raise ValueError(f'{path}: pixels of mode {image.mode}, not indices of 8 bits')
+        try:
+            image = Image.open(io.BytesIO(content))
             indices = np.array(image)
+        except Exception as error:  # Pillow raises a dozen kinds
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise ValueError(f'{path}: cannot be decoded ({reason})') from error
+        if image.mode not in ('L', 'P'):
+            raise ValueError(f'{path}: pixels of mode {image.mode}, not indices of 8 bits')
         present = np.unique(indices).tolist()
         nameless = [index for index in present if index >= len(self.names) and index != VOID]
         if nameless:

@@ -150,6 +150,19 @@ def test_coco_masks_are_those_of_the_index_images(folder, capsys):
     assert tables[0] == tables[1]
 
 
+def test_the_mean_mask_is_that_of_the_other_images(folder, capsys):
+    model = write_model(folder, torch.eye(3))
+    # red is elsewhere in one image: there the other two mislead, and in those one of two does
+    mask = np.zeros((32, 40), np.uint8)
+    mask[24:28, :10] = 1
+    Image.fromarray(mask).save(folder / 'masks' / '0.png')
+    call_tool(TOOL, *model, '--masks', folder / 'masks', '--maps', 'mean-mask', '--tolerance', '0')
+    rows = rows_of(capsys.readouterr().out)
+    assert rows['green'][:2] == ['2', '100.0']  # the other image has it at the same place
+    assert rows['red'][0] == '3' and float(rows['red'][1]) < 100
+    assert rows['blue'][:4] == ['1', f'{100 * 56 / 1280:.1f}', f'{100 * 56 / 1280:.1f}', '0.0']
+
+
 def test_images_without_masks_are_counted(folder, capsys):
     model = write_model(folder, torch.eye(3))
     (folder / 'masks' / '1.png').unlink()
