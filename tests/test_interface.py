@@ -71,8 +71,8 @@ NEW_TOOLS = {
         '--threshold',
     ],
     'analysis_tools/localize.py': [
-        *('--against', '--cfg-options', '--help', '--maps', '--masks', '--names', '--out'),
-        '--tolerance',
+        *('--against', '--cfg-options', '--help', '--least', '--maps', '--masks', '--names'),
+        *('--out', '--tolerance'),
     ],
     'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }

@@ -62,6 +62,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "mean of the class's other masks",
     )
     arguments.add_number(parser, '--tolerance', 15.0, 'of "near", in pixels of the masks', least=0)
+    what = 'pairs that a class needs to count in the means over classes'
+    arguments.add_number(parser, '--least', 1, what)
     parser.add_argument(
         '--out', type=arguments.out_file('.json'), help='write the measures of each pair'
     )
@@ -158,11 +160,33 @@ def measure(
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
-def choose_threshold(pairs: dict[str, np.ndarray]) -> float:
-    """The threshold that is best for the mean IoU over classes; sets ``iou`` and ``iou_own``."""
+def measure_checkpoints(args: argparse.Namespace) -> tuple[dict, dict[str, np.ndarray]]:
+    """What is measured, as a file says it, and the measures, averaged over the checkpoints."""
+    sums, kind = {}, args.maps
+    for checkpoint in args.checkpoint:
+        run = open_run(checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
+        print(f'checkpoint: {run.checkpoint}')
+        check_data(run.config, ('test',))
+        dataset = DATASETS.build(run.config.test_dataloader.dataset)
+        if args.masks.suffix == '.json':
+            masks = COCOMasks(args.masks, run.classes)
+        else:
+            masks = IndexMasks(args.masks, run.classes, args.names)
+        kind = kind or own_kind(run.model)
+        for key, values in measure(run.model, dataset, masks, kind, args.tolerance).items():
+            sums[key] = sums.get(key, 0) + values
+    pairs = {key: values / len(args.checkpoint) for key, values in sums.items()}
+    pairs |= {key: pairs[key].astype(int) for key in ('image', 'label')}
+    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+    names = [Path(path).name for path in paths]
+    return dict(maps=kind, tolerance=args.tolerance, classes=run.classes, images=names), pairs
+
+
+def cut_at_best(pairs: dict[str, np.ndarray], counted: np.ndarray) -> float:
+    """Set ``iou`` at the threshold that is best for the mean over classes, which is returned."""
     curves = pairs.pop('curve')  # (P, 100)
-    best = int(class_means(curves, pairs['label']).mean(axis=0).argmax())
-    pairs['iou'], pairs['iou_own'] = curves[:, best], curves.max(axis=1)
+    best = int(class_means(curves[counted], pairs['label'][counted]).mean(axis=0).argmax())
+    pairs['iou'] = curves[:, best]
     return (best + 1) / curves.shape[1]
 
 
@@ -198,7 +222,7 @@ def read_other(path: Path, content: dict) -> dict[str, np.ndarray]:
 
 
 def overall_table(
-    title: str, pairs: dict[str, np.ndarray], other: dict | None, threshold: float, tolerance: float
+    title: str, pairs: dict[str, np.ndarray], other: dict, threshold: float, tolerance: float
 ) -> list[str]:
     """The lines of a table: the model, what differs from another, and blind guesses."""
     labels = pairs['label']
@@ -206,11 +230,10 @@ def overall_table(
     weights = bootstrap_weights(len(images))[rows_of]
     columns = 'inside', f'near ({tolerance:g} px)', 'energy', f'IoU at {threshold:.2f}', 'IoU, own'
     rows = [(title, [pairs[key] for key in MEASURES])]
-    if other is not None:
+    if other:
         rows.append(('difference', [pairs[key] - other[key] for key in MEASURES]))
-    rows.append(
-        ('any pixel', [pairs[key] for key in ('area', 'area_near', 'area', 'area', 'area')])
-    )
+    blind = 'area', 'area_near', 'area', 'area', 'area'
+    rows.append(('any pixel', [pairs[key] for key in blind]))
     rows.append(('the centre', [pairs[key] for key in ('centre', 'centre_near')]))
     lines = [f'| mean over {len(np.unique(labels))} classes | {" | ".join(columns)} |']
     lines.append('|---' * (len(columns) + 1) + '|')
@@ -236,36 +259,19 @@ def class_table(pairs: dict[str, np.ndarray], classes: list[str]) -> list[str]:
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    sums, kind = {}, args.maps
-    for checkpoint in args.checkpoint:
-        run = open_run(checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
-        print(f'checkpoint: {run.checkpoint}')
-        check_data(run.config, ('test',))
-        dataset = DATASETS.build(run.config.test_dataloader.dataset)
-        if args.masks.suffix == '.json':
-            masks = COCOMasks(args.masks, run.classes)
-        else:
-            masks = IndexMasks(args.masks, run.classes, args.names)
-        kind = kind or own_kind(run.model)
-        for key, values in measure(run.model, dataset, masks, kind, args.tolerance).items():
-            sums[key] = sums.get(key, 0) + values
-    pairs = {key: values / len(args.checkpoint) for key, values in sums.items()}
-    pairs |= {key: pairs[key].astype(int) for key in ('image', 'label')}
-    threshold = choose_threshold(pairs)
-    kept = ('image', 'label', *MEASURES)
-    content = dict(
-        maps=kind,
-        tolerance=args.tolerance,
-        threshold=threshold,
-        classes=run.classes,
-        images=[Path(dataset.get_data_info(i)['img_path']).name for i in range(len(dataset))],
-        pairs={key: pairs[key].round(5).tolist() for key in kept},
-    )
-    other = read_other(args.against, content) if args.against else None
-    title = f'{kind} of {Path(args.config).stem}'
+    content, pairs = measure_checkpoints(args)
+    counted = np.bincount(pairs['label'])[pairs['label']] >= args.least
+    if not counted.any():
+        raise SystemExit(f'no class has {args.least} pairs (--least)')
+    threshold = cut_at_best(pairs, counted)
+    kept = {key: pairs[key].round(5).tolist() for key in ('image', 'label', *MEASURES)}
+    content = dict(content, threshold=threshold, pairs=kept)
+    other = read_other(args.against, content) if args.against else {}
+    title = f'{content["maps"]} of {Path(args.config).stem}'
     print(f'{len(pairs["label"])} pairs of {len(np.unique(pairs["image"]))} images, in percent\n')
-    print(*overall_table(title, pairs, other, threshold, args.tolerance), '', sep='\n')
-    print(*class_table(pairs, run.classes), sep='\n')
+    chosen, minus = ({k: values[counted] for k, values in p.items()} for p in (pairs, other))
+    print(*overall_table(title, chosen, minus, threshold, args.tolerance), '', sep='\n')
+    print(*class_table(pairs, content['classes']), sep='\n')
     if args.out:
         write_json(args.out, content, indent=None)
         print(f'\nmeasures of each pair: {args.out}')

@@ -4,6 +4,8 @@ Shapes in this module: H x W pixels, P pairs of an image and a class that it has
 classes, R resamples.
 """
 
+import math
+
 import cv2
 import numpy as np
 
@@ -25,7 +27,7 @@ def measure_map(
       of the image that is mask, and so the energy and the IoU of a flat map.
     - ``centre`` and ``centre_near``: the same two of the middle of the image.
     - ``curve``: (100,), intersection over union of the mask and the pixels that have at least 1,
-      2, … 100 % of the highest value, 0 where nothing is positive.
+      2, … 100 % of the highest value, 0 where nothing is positive; ``iou_own`` is the best of them.
 
     Args:
         heat (np.ndarray): (H, W).
@@ -34,16 +36,14 @@ def measure_map(
         tolerance (float): In pixels of the mask.
     """
     mask = mask & known
-    outside = np.where(mask, 0, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    near = distance <= tolerance
+    near = _widen(mask, tolerance)
     middle = tuple(length // 2 for length in mask.shape)
     top = known & (heat == heat[known].max())
-    positive = np.where(known, heat, 0).clip(min=0).astype(np.float64)
+    positive = np.where(known, heat, 0).clip(min=0)
     total, peak = positive.sum(), positive.max()
     curve = np.zeros(LEVELS)
     if total > 0:
-        level = np.floor(positive / peak * LEVELS).astype(int)
+        level = (positive / peak * LEVELS).astype(np.uint8)
         # pixels of at least each level: all, and those of the mask
         found, hit = (
             np.bincount(level[chosen], minlength=LEVELS + 1)[::-1].cumsum()[::-1][1:]
@@ -58,8 +58,23 @@ def measure_map(
         centre=float(mask[middle]),
         centre_near=float(near[middle]),
         energy=float(positive[mask].sum() / total) if total > 0 else 0.0,
+        iou_own=curve.max(),
         curve=curve,
     )
+
+
+def _widen(mask: np.ndarray, tolerance: float) -> np.ndarray:
+    """The pixels (H, W) that are at most so far from the mask."""
+    margin = math.ceil(tolerance)
+    # farther from its box than that, there are none
+    box = tuple(
+        slice(max(places[0] - margin, 0), places[-1] + margin + 1)
+        for places in (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    )
+    outside = (~mask[box]).astype(np.uint8)
+    near = np.zeros_like(mask)
+    near[box] = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= tolerance
+    return near
 
 
 def class_means(

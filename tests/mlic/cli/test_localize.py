@@ -112,6 +112,16 @@ def test_the_difference_to_another_model_is_over_the_same_pairs(folder, capsys):
     assert rows_of(capsys.readouterr().out) == rows
 
 
+def test_rare_classes_stay_in_the_table_of_classes_alone(folder, capsys):
+    swapped = write_model(folder, torch.eye(3)[[1, 0, 2]])  # blue alone is right
+    call_tool(TOOL, *swapped, '--masks', folder / 'masks', '--least', '2')
+    rows = rows_of(capsys.readouterr().out)
+    assert 'mean over 2 classes' in rows and rows['cam of config'][0] == '0.0 (0.0 … 0.0)'
+    assert rows['blue'][1] == '100.0'
+    message = call_tool(TOOL, *swapped, '--masks', folder / 'masks', '--least', '4')
+    assert message == 'error: no class has 4 pairs (--least)'
+
+
 @pytest.mark.parametrize(
     'change, message',
     [

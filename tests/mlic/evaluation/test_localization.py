@@ -33,6 +33,7 @@ def by_loops(heat, mask, known, tolerance):
         centre=float(middle in inside),
         centre_near=float(middle in near),
         energy=sum(max(heat[p], 0) for p in inside) / total if total else 0,
+        iou_own=max(curve),
         curve=curve,
     )
 
