@@ -11,6 +11,7 @@ Several checkpoints, of several seeds, are averaged pair by pair. Intervals are 
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -72,6 +73,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.indices=200')
     return parser.parse_args(argv)
+
+
+def image_names(dataset: BaseDataset) -> list[str]:
+    """The names of the images' files, by which masks are found; SystemExit unless they differ."""
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    if infos and 'img_path' not in infos[0]:
+        raise SystemExit(f'{type(dataset).__name__} has no image files, by which masks are found')
+    names = [Path(info['img_path']).name for info in infos]
+    for stem, count in Counter(Path(name).stem for name in names).items():
+        if count > 1:
+            raise SystemExit(f'{count} images are called {printable(stem)}: which has the mask?')
+    return names
 
 
 def check_frame(dataset: BaseDataset, item: dict, inputs: Tensor) -> None:
@@ -168,6 +181,7 @@ def measure_checkpoints(args: argparse.Namespace) -> tuple[dict, dict[str, np.nd
         print(f'checkpoint: {run.checkpoint}')
         check_data(run.config, ('test',))
         dataset = DATASETS.build(run.config.test_dataloader.dataset)
+        names = image_names(dataset)
         if args.masks.suffix == '.json':
             masks = COCOMasks(args.masks, run.classes)
         else:
@@ -177,8 +191,6 @@ def measure_checkpoints(args: argparse.Namespace) -> tuple[dict, dict[str, np.nd
             sums[key] = sums.get(key, 0) + values
     pairs = {key: values / len(args.checkpoint) for key, values in sums.items()}
     pairs |= {key: pairs[key].astype(int) for key in ('image', 'label')}
-    paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
-    names = [Path(path).name for path in paths]
     return dict(maps=kind, tolerance=args.tolerance, classes=run.classes, images=names), pairs
 
 

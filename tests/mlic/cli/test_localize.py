@@ -200,3 +200,14 @@ def test_masks_of_another_size_than_the_image_are_refused(folder):
     Image.new('L', (20, 16), 1).save(folder / 'masks' / '1.png')
     message = call_tool(TOOL, *model, '--masks', folder / 'masks')
     assert message.endswith('1.png has (32, 40) pixels, its masks have (16, 20)')
+
+
+def test_images_of_one_name_are_refused(folder):
+    model = write_model(folder, torch.eye(3))
+    content = json.loads((folder / 'test.json').read_text())
+    (folder / 'photos' / 'more').mkdir()
+    (folder / 'photos' / '0.png').rename(folder / 'photos' / 'more' / '1.png')
+    content['data_list'][0]['img_path'] = 'more/1.png'
+    (folder / 'test.json').write_text(json.dumps(content))
+    message = call_tool(TOOL, *model, '--masks', folder / 'masks')
+    assert message == 'error: 2 images are called 1: which has the mask?'
