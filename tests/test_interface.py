@@ -76,6 +76,10 @@ NEW_TOOLS = {
         *('--against', '--cfg-options', '--help', '--max-pairs', '--names', '--neighbours'),
         *('--num', '--out', '--resamples', '--seed'),
     ],
+    'analysis_tools/localize.py': [
+        *('--against', '--cfg-options', '--help', '--least', '--maps', '--masks', '--names'),
+        *('--out', '--tolerance'),
+    ],
     'benchmark/models.py': ['--cfg-options', '--help', '--repeats'],
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
@@ -99,8 +103,8 @@ RENAMED_OPTIONS = {
 # which checkpoint a work directory stands for
 WITH_STAGE = {
     'analysis_tools/compare_precision.py',
-    *('analysis_tools/measure_embeddings.py', 'analysis_tools/plot_embeddings.py'),
-    'analysis_tools/report.py',
+    *('analysis_tools/localize.py', 'analysis_tools/measure_embeddings.py'),
+    *('analysis_tools/plot_embeddings.py', 'analysis_tools/report.py'),
     *('analysis_tools/show_attention.py', 'analysis_tools/show_prototypes.py'),
     *('deploy/export.py', 'deploy/verify.py'),
     *('compute_prototypes.py', 'demo.py', 'infer.py', 'publish_model.py', 'test.py'),

@@ -106,6 +106,8 @@ def open_run(
             test = cfg.get('test_dataloader') or {}
             for transform in test.get('dataset', {}).get('pipeline', ()):
                 TRANSFORMS.build(transform)
+    if 'StoredFeatures' in str(meta.get('cfg')):
+        content = add_own_backbone(content, model, cfg.model)
     # but for parts of training and counters of batch norm, all is there
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
     if not training_parts:
@@ -117,6 +119,29 @@ def open_run(
     model._config, model._metainfo, model._dataset_meta = cfg, None, dict(classes=names)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return OpenRun(model.to(device).eval(), cfg, found, meta, names, thresholds)
+
+
+def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict) -> Mapping:
+    """A checkpoint of stored features, which has no backbone, with the config's pretrained one.
+
+    As it is if it has a backbone, the model needs none, or the config's starts from random weights,
+    which are not those that the features were made with.
+    """
+    weights = dict(content.get('state_dict') or content)
+    if not any(model.backbone.state_dict()) or any(
+        name.startswith('backbone.') for name in weights
+    ):
+        return content
+    starts = []
+    for _ in range(2):
+        backbone = MODELS.build(model_cfg.backbone)
+        backbone.init_weights()
+        starts.append({f'backbone.{name}': value for name, value in backbone.state_dict().items()})
+    first, second = starts
+    if not all(torch.equal(value, second[name]) for name, value in first.items()):
+        return content
+    print_log("trained on stored features: the backbone is the config's pretrained one", 'current')
+    return {**content, 'state_dict': {**weights, **first}}
 
 
 def build_model(cfg: Config) -> BaseModel:

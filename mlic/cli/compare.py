@@ -20,7 +20,13 @@ from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
-from mlic.comparison.recipes import classes_by_images, hold_out, load_recipe, replace_data
+from mlic.comparison.recipes import (
+    classes_by_images,
+    hold_out,
+    load_recipe,
+    recipe_text,
+    replace_data,
+)
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tables import (
     draw_class_differences,
@@ -35,6 +41,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
+from mlic.files import write_text
 from mlic.visualization.sweep import split_name
 
 
@@ -186,6 +193,7 @@ def compare(args: argparse.Namespace) -> int:
     if args.tune:
         tuned, failed = tune(recipes, args, slots)
         rates |= tuned
+    whole = {name: recipe_text(cfg) for name, cfg in recipes.items()}
     for cfg in recipes.values():
         if args.cache_features:
             store_features(cfg, args.out / 'features')
@@ -195,6 +203,9 @@ def compare(args: argparse.Namespace) -> int:
         for seed in args.seeds
         for name, cfg in recipes.items()
     ]
+    if args.cache_features:
+        for run in runs:
+            write_text(run.folder / 'images.py', whole[run.name])
     failed |= run_all(runs, slots)
     done = [run for name in recipes for run in runs if run.name == name and run.is_done()]
     if done:

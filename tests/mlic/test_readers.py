@@ -20,12 +20,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
+from PIL import Image
 
 from mlic import files
 from mlic.apis.onnx_model import OnnxModel
 from mlic.apis.stored_config import read_stored_config
 from mlic.cli import plot, verify_export
 from mlic.cli.corel5k_to_json import read_split, read_words
+from mlic.cli.localize import read_other
 from mlic.cli.published_to_mm import read_floats
 from mlic.comparison.runs import Run
 from mlic.datasets import coco, label_cache, list_files, voc
@@ -34,6 +36,7 @@ from mlic.datasets.feature_cache import FeatureCache
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.own_data.known import read_known
 from mlic.datasets.own_json import MultiLabelDataset
+from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, read_names
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
 from mlic.engine.checkpoints.reading import read_checkpoint
@@ -561,6 +564,56 @@ ANN, VG_JSON = 'annotations/instances.json', 'vg_category_500_labels_index.json'
 COCO_KEYS = dict(ann_file=ANN, metainfo=COCO_CLASSES)
 OWN_KEYS = dict(ann_file='train.json', data_prefix='photos')
 VOC_READER = of(VOCMultiLabel)
+
+
+def write_indices(root):
+    Image.fromarray(np.array([[0, 1, 1], [2, 0, 255]], np.uint8)).save(root / 'cat.png')
+
+
+def indices_of(root):
+    found = IndexMasks(root, ['cat', 'dog']).read('photos/cat.jpg')
+    return found.known.tolist(), {label: mask.tolist() for label, mask in found.of.items()}
+
+
+def indices_oracle(root):
+    indices = np.array(Image.open(root / 'cat.png'))
+    masks = {label: (indices == label + 1).tolist() for label in (0, 1) if label + 1 in indices}
+    return (indices != 255).tolist(), masks
+
+
+MASKS = json.dumps(
+    dict(
+        images=[dict(id=7, file_name='a.jpg', height=3, width=4)],
+        categories=[dict(id=1, name='cat'), dict(id=2, name='dog')],
+        annotations=[
+            dict(image_id=7, category_id=1, segmentation=[[0, 0, 2, 0, 2, 2, 0, 2]]),
+            dict(image_id=7, category_id=2, segmentation=dict(counts=[2, 10], size=[3, 4])),
+        ],
+    )
+)
+
+
+def coco_masks_of(root):
+    found = COCOMasks(root / 'masks.json', ['cat', 'dog']).read('a.jpg')
+    return found and {label: mask.tolist() for label, mask in found.of.items()}
+
+
+PAIRS = dict(
+    classes=['cat'],
+    images=['a.jpg', 'b.jpg'],
+    tolerance=15.0,
+    pairs=dict(image=[0, 1], label=[0, 0], inside=[0.5, 1.0]),
+)
+
+
+def measures_of(root):
+    return read_other(root / 'measures.json', PAIRS)['inside'].tolist()
+
+
+def measures_oracle(root):
+    return json.loads((root / 'measures.json').read_text())['pairs']['inside']
+
+
 READERS = {
     'COCO': Reader(
         ANN,
@@ -626,6 +679,17 @@ READERS = {
         write_corel,
         lambda root: read_split(root / 'training_label', root / 'train_jpeg', 3),
         corel_oracle,
+    ),
+    'index image': Reader('cat.png', write_indices, indices_of, indices_oracle),
+    'names of indices': Reader(
+        'names.json',
+        write('names.json', '["null", "cat", "hot dog"]'),
+        lambda root: read_names(root / 'names.json'),
+        lambda root: json.loads((root / 'names.json').read_text()),
+    ),
+    'masks of COCO': Reader('masks.json', write('masks.json', MASKS), coco_masks_of, None),
+    'measures of maps': Reader(
+        'measures.json', write('measures.json', json.dumps(PAIRS)), measures_of, measures_oracle
     ),
     'training log': Reader('scalars.json', write('scalars.json', LOG), log_of, log_oracle),
     'record of a run': Reader(
@@ -776,7 +840,7 @@ def damage(reader, content):
     name = reader.file
     if name.endswith(('.npy', '.npz')):
         return some.one_of(*ways, damaged_arrays(name))
-    if name.endswith(SUFFIX):
+    if name.endswith((SUFFIX, '.png')):
         return some.one_of(*ways)
     ways += [damaged_text(content)] * 2
     if name.endswith('.json') and name != 'scalars.json':

@@ -40,6 +40,7 @@ DOORS = {
     'resume': 'tools/train.py C --work-dir W --resume',
     'report': 'tools/analysis_tools/report.py C W --out OUT.html',
     'show_attention': 'tools/analysis_tools/show_attention.py C W --out OUT.png',
+    'localize': 'tools/analysis_tools/localize.py C W --masks PHOTOS --out OUT.json',
     'plot_embeddings': 'tools/analysis_tools/plot_embeddings.py C W --out OUT.png',
     'measure_embeddings': 'tools/analysis_tools/measure_embeddings.py C W --out OUT.json',
     'export': 'tools/deploy/export.py C W --out OUT.pt2 --format torch-export',
@@ -102,6 +103,38 @@ def test_a_work_directory_opens_with_its_config_or_with_a_file(run):
     assert whole.model.head.topk == 2
     weights = read_checkpoint(best)['state_dict']
     torch.testing.assert_close(dict(whole.model.state_dict()), dict(weights), rtol=0, atol=0)
+
+
+CONSTANT = "[dict(type='Constant', layer=['Conv2d', 'BatchNorm2d'], val=0.25)]"
+
+
+@pytest.mark.parametrize('start', [CONSTANT, 'None'], ids=['pretrained', 'random'])
+def test_a_checkpoint_of_stored_features_gets_the_pretrained_backbone(run, tmp_path, start):
+    content = read_checkpoint(next((run / 'work_dirs/run').glob('best_*.pth')))
+    weights = {k: v for k, v in content['state_dict'].items() if not k.startswith('backbone.')}
+    content['meta']['cfg'] = "model = dict(backbone=dict(type='StoredFeatures'))"
+    torch.save(dict(state_dict=weights, meta=content['meta']), tmp_path / 'best_mAP.pth')
+    config = tmp_path / 'images.py'
+    backbone = f'model = dict(backbone=dict(init_cfg={start}))'
+    config.write_text(f'_base_ = {str(run / "config.py")!r}\n{backbone}\n')
+    if start == 'None':  # nobody knows with which backbone it was trained
+        with pytest.raises(CheckpointError, match=r'lacks weights of the config: backbone\.'):
+            open_run(tmp_path / 'best_mAP.pth', config)
+        return
+    opened = open_run(tmp_path / 'best_mAP.pth', config).model.state_dict()
+    assert (opened['backbone.conv1.weight'] == 0.25).all()
+    assert all(
+        torch.equal(opened[name], value) for name, value in weights.items() if name in opened
+    )
+
+
+def test_a_checkpoint_that_lost_its_backbone_is_refused(run, tmp_path):
+    content = read_checkpoint(next((run / 'work_dirs/run').glob('best_*.pth')))
+    for name in [name for name in content['state_dict'] if name.startswith('backbone.')]:
+        del content['state_dict'][name]
+    torch.save(dict(state_dict=content['state_dict'], meta=content['meta']), tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'lacks weights of the config: backbone\.'):
+        open_run(tmp_path / 'a.pth', run / 'config.py')
 
 
 @pytest.mark.parametrize(

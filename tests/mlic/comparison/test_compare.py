@@ -1000,6 +1000,10 @@ def test_a_comparison_resumes_and_names_its_failures(tmp_path, photos):
     assert '2 runs: 0 done before, 2 to do' in first.stdout
     kept = {file: file.stat().st_mtime_ns for file in out.glob('runs/*/*/predictions.npz')}
     assert len(kept) == 2
+    for folder in out.glob('runs/*/*'):  # with the images again, for tools that need them
+        opened = Config.fromfile(folder / 'images.py')
+        assert opened.test_dataloader == Config.fromfile(data).test_dataloader
+        assert opened.model.backbone.type != 'StoredFeatures'
 
     broken = write_config(tmp_path, 'linear_broken', photos, lr=float('1e-2'))
     broken.write_text(broken.read_text().replace('in_channels', 'no_channels'))
