@@ -1,7 +1,7 @@
 """CCD on Corel5k in the common recipe: two epochs on the mean feature, four without the context.
 
 tools/train.py configs/ccd/ccd_efficientnet-lite0_corel5k160.py
-2 cores, 74 words, frozen, 1 min: mAP 62.4 (standard, 3 seeds).
+2 cores, 74 words, frozen backbone: mAP 62.4 (standard, 3 seeds).
 """
 
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'

@@ -1,7 +1,7 @@
 """SALGL on Corel5k in the common recipe; the classes' vectors are learned.
 
 tools/train.py configs/salgl/salgl_efficientnet-lite0_corel5k160.py
-2 cores, 74 words, frozen, 6 min: mAP 58.9 (standard, 3 seeds).
+2 cores, 74 words, frozen backbone: mAP 58.9 (standard, 3 seeds).
 """
 
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'
