@@ -1,6 +1,7 @@
 """A config whose frozen backbone is replaced by its stored features."""
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 
@@ -109,10 +110,11 @@ def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
 
 def _split(backbone: dict) -> tuple[dict, dict]:
     """The part of a backbone whose features are stored, and what stands in its place."""
-    built = MODELS.build(backbone)
-    stages = getattr(built, 'out_stages', ())
-    last = built.frozen_stages if hasattr(built, 'first_stage') else -1
-    if last < 1 or last >= stages[0]:
+    options = inspect.signature(MODELS.get(backbone['type'])).parameters
+    if 'first_stage' not in options:
+        return backbone, dict(type='StoredFeatures')
+    last, maps = (backbone.get(k, options[k].default) for k in ('frozen_stages', 'out_stage'))
+    if last < 1 or last >= (maps if isinstance(maps, int) else maps[0]):
         return backbone, dict(type='StoredFeatures')
     trained = {**backbone, 'first_stage': last + 1}
     return {**backbone, 'out_stage': last, 'drop_path_rate': 0.0}, trained
