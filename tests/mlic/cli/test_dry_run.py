@@ -58,7 +58,7 @@ def test_dry_run_says_what_it_found_and_leaves_nothing(config, capsys):
         f'parameters: {number:,}, {number:,} of them trained',
     ]
     assert lines[4].startswith('memory of a process (a guess): ')
-    assert lines[5].startswith('warning: 1 processes x batch 8') and len(lines) == 6
+    assert lines[5].startswith('warning: 1 process x batch 8') and len(lines) == 6
     assert not (config.parent / 'run').exists()
 
 
@@ -154,7 +154,7 @@ def test_weights_are_found_anywhere_in_a_config():
 def test_weights_are_looked_for_and_not_fetched(offline, tmp_path, monkeypatch):
     (tmp_path / 'net.pth').write_bytes(b'0' * 3_000_000)
     assert look_for_weights(str(tmp_path / 'net.pth')) == 'is there'
-    assert look_for_weights('s3://bucket/net.pth') == 'is not looked at'
+    assert look_for_weights('s3://bucket/net.pth') == 'is not checked'
     with pytest.raises(FileNotFoundError, match='no.pth is not a file'):
         look_for_weights('no.pth')
     handler = mock.Mock(wraps=http.server.SimpleHTTPRequestHandler)
