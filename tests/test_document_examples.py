@@ -41,8 +41,9 @@ def method_folder(tmp_path_factory):
     (folder / 'photos').mkdir(parents=True)
     (folder.parent / 'mlic').symlink_to(ROOT)
     files = re.findall(r'In `([\w/.-]+\.py)`:\n\n```python\n(.*?)```', METHOD, re.DOTALL | re.I)
-    assert METHOD.count('```python') == len(files) == 3
-    assert sum(bool(line.strip()) for _, text in files for line in text.splitlines()) <= 80
+    assert METHOD.count('```python') == len(files) == 4
+    method = files[:3]  # the last is what it is compared with
+    assert sum(bool(line.strip()) for _, text in method for line in text.splitlines()) <= 80
     for name, text in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -114,6 +115,17 @@ def test_an_error_of_the_method_is_one_line(method_folder):
     assert status == 1
     assert errors.splitlines()[-1] == 'error: ClassPool(in_channels=64): set neck.in_channels=112'
     assert 'Traceback' not in output + errors
+
+
+@pytest.mark.slow
+def test_the_method_of_the_document_is_compared_with_itself_without_the_loss(method_folder):
+    block = METHOD.split('## Does it help?')[1].split('```bash\n')[1].split('```')[0]
+    line = block.replace('\\\n', '').replace('--seeds 0 1 2', '--seeds 0').strip()
+    status, output, errors = run_line(
+        f'{line} --set {" ".join(FEW_IMAGES + TWO_EPOCHS)}', method_folder
+    )
+    assert status == 0, errors
+    assert re.search(r'^\| counting_digits128 .* … ', output, re.MULTILINE)  # with an interval
 
 
 # ---------------------------------------------------------------- backbones.md, on own images

@@ -107,7 +107,8 @@ def batch_warning(cfg: Mapping, batch_size: int, num_processes: int) -> str | No
     if base is None or scaling.get('enable') or images == base:
         return None
     return (
-        f'{num_processes} processes x batch {batch_size} x accumulation {accumulated} = '
+        f'{num_processes} process{"es" * (num_processes > 1)} x batch {batch_size} '
+        f'x accumulation {accumulated} = '
         f'{images} images a step, and the learning rate was made for {base}: add '
         '--auto-scale-lr, or change one of them'
     )

@@ -58,7 +58,7 @@ def test_dry_run_says_what_it_found_and_leaves_nothing(config, capsys):
         f'parameters: {number:,}, {number:,} of them trained',
     ]
     assert lines[4].startswith('memory of a process (a guess): ')
-    assert lines[5].startswith('warning: 1 processes x batch 8') and len(lines) == 6
+    assert lines[5].startswith('warning: 1 process x batch 8') and len(lines) == 6
     assert not (config.parent / 'run').exists()
 
 

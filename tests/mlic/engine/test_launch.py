@@ -308,7 +308,8 @@ def test_another_batch_than_the_rate_was_made_for_is_a_warning(
     check_launch(runner)
     log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
     images = world_size * 4 * accumulated
-    line = f'{world_size} processes x batch 4 x accumulation {accumulated} = {images} images'
+    processes = {1: '1 process', 2: '2 processes'}[world_size]
+    line = f'{processes} x batch 4 x accumulation {accumulated} = {images} images'
     assert (line in log) == warns
     assert (f'was made for {base}' in log) == warns
 
