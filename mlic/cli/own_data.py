@@ -108,7 +108,7 @@ def finish(
     run = work_dir(config)
     if any(run.glob('*.pth')):
         print(
-            f'warning: {run} has checkpoints for other labels: remove it, or train with '
+            f'warning: {run} has checkpoints of an earlier training: remove it, or train with '
             f'--work-dir {run}_2'
         )
     print('\nnext:')

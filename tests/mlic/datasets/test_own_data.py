@@ -161,8 +161,17 @@ def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
     write_rows(['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow'])
     from_csv('--out', 'out')
     printed = capsys.readouterr().out
+    assert 'spellings' not in printed
     assert "'treee' (1) looks like 'tree' (14)" in printed
     assert printed.count('looks like') == 1
+
+
+def test_a_spelling_that_differs_in_case_is_named_once(capsys):
+    write_rows(['tree'] * 14 + ['Tree'] + ['cat'] * 14)
+    from_csv('--out', 'out')
+    printed = capsys.readouterr().out
+    assert "one label in several spellings? 'Tree', 'tree'" in printed
+    assert 'looks like' not in printed
 
 
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
@@ -227,7 +236,7 @@ def test_all_files_are_written_or_none(monkeypatch):
     assert {path: path.read_bytes() for path in Path('out').iterdir()} == before
 
 
-def test_checkpoints_of_other_labels_are_named(capsys):
+def test_checkpoints_of_an_earlier_training_are_named(capsys):
     write_rows(['cat'] * 10)
     from_csv('--out', 'data/pets')
     assert 'has checkpoints' not in capsys.readouterr().out
@@ -235,7 +244,9 @@ def test_checkpoints_of_other_labels_are_named(capsys):
     Path('work_dirs/pets/epoch_1.pth').touch()
     from_csv('--out', 'data/pets')
     printed = capsys.readouterr().out
-    assert 'work_dirs/pets has checkpoints for other labels: remove it, or train with' in printed
+    assert (
+        'work_dirs/pets has checkpoints of an earlier training: remove it, or train with' in printed
+    )
 
 
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
@@ -673,7 +684,7 @@ def test_every_command_of_the_tutorial_runs(capfd):
         if tool.endswith('verify_dataset.py'):
             assert printed[-1] == 'OK'
         if tool.endswith('test.py'):
-            assert re.fullmatch(r'mAP \d+\.\d \(standard\)', printed[-1])
+            assert re.fullmatch(r'of each class: work_dirs/holiday/best_\S+\.csv', printed[-1])
     assert Path('data/holiday/holiday.png').stat().st_size > 10_000
     assert list(Path('work_dirs/holiday').glob('best_*.pth'))
     assert len(labels_of('data/folders')) == 12  # those with a label
