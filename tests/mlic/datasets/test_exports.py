@@ -209,7 +209,7 @@ READ = {
         dict(zip(NAMES, WANTED)),
     ),
     'keywords of a photo program': (
-        'File Name;Keywords;Date\na.jpg;cat, dog;2019\nb.jpg;cat;2018\nc.jpg;;2018\nd.jpg;dog;2019\n',
+        'File Name;Keywords;Year\na.jpg;cat, dog;19\nb.jpg;cat;18\nc.jpg;;18\nd.jpg;dog;19\n',
         dict(zip(NAMES, WANTED)),
     ),
     'a code that stands for names': (

@@ -244,9 +244,7 @@ def test_checkpoints_of_an_earlier_training_are_named(capsys):
     Path('work_dirs/pets/epoch_1.pth').touch()
     from_csv('--out', 'data/pets')
     printed = capsys.readouterr().out
-    assert (
-        'work_dirs/pets has checkpoints of an earlier training: remove it, or train with' in printed
-    )
+    assert 'work_dirs/pets has checkpoints of an earlier training: remove it, or' in printed
 
 
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
@@ -263,7 +261,7 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
 @pytest.mark.parametrize(
     'table, options, message',
     [
-        ('', '', 'labels.csv: is empty'),
+        ('', '', 'labels.csv is empty'),
         ('image,labels\n', '', "found columns ['image', 'labels'] and 0 rows"),
         ('a.jpg,cat\nb.jpg,dog\n', '', 'line 1: [\'a.jpg\', \'cat\'] looks like an image'),
         ('image,labels\na.jpg,cat\na.jpg,dog\n', '', 'a.jpg is listed twice, in line 2 and'),
@@ -528,7 +526,7 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
     with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is not a box"):
         from_folder('--sidecar', '--classes', 'names.txt')
     Path('photos/data.yaml').write_text('names: 3')
-    with pytest.raises(SystemExit, match=r'photos/data.yaml: has no list "names"'):
+    with pytest.raises(SystemExit, match=r'photos/data.yaml has no list "names"'):
         from_folder('--sidecar')
 
 
