@@ -31,13 +31,17 @@ from mlic.engine.runner.errors import one_line_errors
 
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description='Make a data set and a config of tables of labels')
+    parser = argparse.ArgumentParser(
+        description='Turn tables of labels into a data set and a config'
+    )
     parser.add_argument('csv', type=Path, nargs='+', help='tables with a header')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
     parser.add_argument('--sep', type=parse_separator, help=SEPARATOR_HELP)
     parser.add_argument('--image-column', metavar='NAME', help='column of the images')
     columns = dict(nargs='+', metavar='NAME', default=())
-    parser.add_argument('--label-columns', **columns, help='columns of labels, or one for each')
+    parser.add_argument(
+        '--label-columns', **columns, help='columns of labels, or one for each label'
+    )
     parser.add_argument('--ignore-columns', **columns, help='columns that are not labels')
     parser.add_argument('--split-column', metavar='NAME', help='column of train, val and test')
     values = dict(nargs='+', metavar='VALUE', default=())

@@ -241,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
     MMLogger.get_instance('infer', log_level='WARNING')
     failed = run(args)
     if failed:
-        print(f'{len(failed)} images could not be read or drawn:', file=sys.stderr)
+        print(f'could not be read or drawn: {len(failed)}', file=sys.stderr)
         for line in failed:
             print(f'  {line}', file=sys.stderr)
         sys.exit(1)

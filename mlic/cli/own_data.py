@@ -21,7 +21,7 @@ from mlic.files import read_text, write_texts
 from mlic.installation import command_words
 
 LINEAR = 'baseline_efficientnet-lite0_corel5k160_frozen'
-SEPARATOR_HELP = "what separates labels: ';', ' ' or '\\n', say; '' if nothing does"
+SEPARATOR_HELP = "what separates labels, such as ';', ' ' or '\\n'; '' if a cell is one label"
 
 
 def parse_separator(text: str) -> str:
@@ -52,7 +52,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
     parser.add_argument('--test', type=float, default=0.2, help='share for testing (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the split (%(default)s)')
     parser.add_argument(
-        '--classes', type=Path, help='the labels there are, one a line, in this order'
+        '--classes', type=Path, help='file with the names of the classes, one a line, in this order'
     )
     parser.add_argument(
         '--unlisted',
@@ -64,10 +64,10 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
     parser.add_argument(
         '--epochs',
         type=at_least(2),
-        help='of training, one for each stage or more (about 400 iterations, 6 to 40 epochs)',
+        help='epochs to train, at least 2 (about 400 iterations, 6 to 40 epochs)',
     )
     parser.add_argument(
-        '--skip-missing', action='store_true', help='skip what is missing, and count it'
+        '--skip-missing', action='store_true', help='leave out what is missing, and count it'
     )
     args = parser.parse_args(argv)
     if not (args.val >= 0 and args.test >= 0 and args.val + args.test < 1):
@@ -108,7 +108,7 @@ def finish(
     run = work_dir(config)
     if any(run.glob('*.pth')):
         print(
-            f'warning: {run} has checkpoints for other labels: remove it, or train with '
+            f'warning: {run} has checkpoints of an earlier training: remove it, or train with '
             f'--work-dir {run}_2'
         )
     print('\nnext:')

@@ -112,7 +112,7 @@ def draw_sample(
     note, attention = '', None
     if not predicted:
         best = order[0]
-        note = f'no label; the best is {left_to_right(names[best])} {scores[best]:.2f}'
+        note = f'none predicted; the best is {left_to_right(names[best])} {scores[best]:.2f}'
         if 'attention' in data_sample and best not in missed:
             predicted, looks = [best], ['unknown']
     shown = list(zip(predicted, looks)) + [(label, 'missed') for label in missed]

@@ -111,13 +111,13 @@ def _find_separator(
     found = [mark for mark in MARKS if any(mark in cell for cell in distinct)]
 
     def ask(*answers: str) -> CellError:
-        cell = next(cell for cell in distinct if answers[0] in cell)
+        cell = next(cell for cell in distinct if answers[-1] in cell)
         question = ' or '.join(map(in_words, answers))
         fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
         return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
 
     if len(found) > 1 or found and many is False:
-        raise ask(*found)
+        raise ask(*sorted(found, key=lambda mark: -sum(mark in cell for cell in cells)))
     for mark in MARKS_IN_NAMES if not found else ():
         parts = [[part.strip() for part in cell.split(mark)] for cell in distinct if mark in cell]
         if any({*map(normalise, cell)} <= {*distinct} for cell in parts):

@@ -46,8 +46,8 @@ IMAGE_NAMES = [
 ]
 # of one label, and of several
 LABEL_NAME = re.compile(
-    r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice)(_?\d+)?'
-    r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list)'
+    r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice|keyword)(_?\d+)?'
+    r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list|keywords)'
 )
 SPLIT_COLUMNS = 'split', 'subset'
 PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
@@ -84,6 +84,11 @@ def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str
     return sorted(values, key=lambda value: (value == '', counts[value], value))[
         : 2 * (len(values) == 2)
     ]
+
+
+def _mostly_blank(table: Table, column: int) -> bool:
+    """Whether more than half of a column's cells are blank, as of remarks."""
+    return table.column(column).count('') * 2 > len(table.rows)
 
 
 def split_meanings(name: str, cells: set[str]) -> dict[str, str]:
@@ -280,7 +285,10 @@ def _choose_labels(
                     options += ['--unknown', *sorted(gaps)]
                 questions.ask(question, assumed, *options)
                 return rest, True
-            column = min(words or rest, key=lambda i: (len(values[i]) == 1, len(values[i])))
+            column = min(
+                words or rest,
+                key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
+            )
             question = f'one of the columns {these} may hold the labels'
             questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
             return [column], False

@@ -89,11 +89,14 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
 
     if any(gaps):
         yield f'unknown: {describe_unknown(gaps, classes)}'
-    for names in look_alikes(classes):
+    spellings = look_alikes(classes)
+    for names in spellings:
         yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
     frequent = [name for name in classes if total[name] >= RARE]
+    named = {name for names in spellings for name in names}
     for name in classes:
-        for other in get_close_matches(name, frequent, 1, SIMILAR) if total[name] < FEW else ():
+        is_rare = total[name] < FEW and name not in named
+        for other in get_close_matches(name, frequent, 1, SIMILAR) if is_rare else ():
             yield (
                 f'warning: possible typo: {name!r} ({total[name]}) looks like '
                 f'{other!r} ({total[other]})'

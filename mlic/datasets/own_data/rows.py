@@ -92,9 +92,8 @@ def _read(
     if missing:
         lines.append(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
-    lines.append(
-        f'{len(images)} images; {unlisted} more in {finder.name} have no row and are left out'
-    )
+    rest = f'; {unlisted} more in {finder.name} have no row and are left out'
+    lines.append(f'{len(images)} images{rest if unlisted else ""}')
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:
         lines += drop_no_label(images)
@@ -239,7 +238,7 @@ def _check_repeated(
     is_decided = choices.sep is not None or not said.form.endswith('blanks')
     has_several = is_decided and any(len(names) > 1 for names in said.present)
     if columns.has_flags or len(columns.labels) > 1 or 'annotator' in names or has_several:
-        raise ValueError(f'{places}; an image has one row: write all its labels into it')
+        raise ValueError(f'{places}; an image has one row: keep one, with all its labels')
     kind = label_name(table.header[columns.labels[0]])
     is_asked = choices.sep is not None or '--sep' in questions.options
     if not is_asked and not (kind and not kind[2]):

@@ -140,5 +140,5 @@ def _box_names(
         names = yaml.safe_load(read_text(path))['names']
         names = [names[i] for i in range(len(names))]
     except (yaml.YAMLError, RecursionError, TypeError, LookupError) as error:
-        raise ValueError(f'{path}: has no list "names" of classes') from error
+        raise ValueError(f'{path} has no list "names" of classes') from error
     return path, [normalise(str(name)) for name in names]

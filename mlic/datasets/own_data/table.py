@@ -92,7 +92,7 @@ def read_table(path: Path) -> Table:
         line, fault = error.args
         raise ValueError(f'{path}, line {line + skipped}: {fault}') from error
     if not lines:
-        raise ValueError(f'{path}: is empty')
+        raise ValueError(f'{path} is empty')
     places = [(path, line + skipped) for line, _ in lines[1:]]
     table = Table(lines[0][1], [cells for _, cells in lines[1:]], places)
     _check(table, path, lines[0][0] + skipped)
@@ -110,10 +110,10 @@ def _text_of(path: Path) -> str:
     start = read_bytes(path)[:64].removeprefix(b'\xef\xbb\xbf').lstrip()
     for signature, kind, way in NOT_TABLES:
         if start.startswith(signature):
-            raise ValueError(f'{path}: is {kind}, not a table as text; {way}')
+            raise ValueError(f'{path} is {kind}, not a table as text; {way}')
     text = read_text(path)
     if '\0' in text:
-        raise ValueError(f'{path}: has NUL characters (UTF-16?); save it as "CSV UTF-8"')
+        raise ValueError(f'{path} has NUL characters (UTF-16?); save it as "CSV UTF-8"')
     return text
 
 

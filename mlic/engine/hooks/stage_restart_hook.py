@@ -90,7 +90,7 @@ class StageRestartHook(Hook):
         runner.optim_wrapper.optimizer.state.clear()
         runner.optim_wrapper.zero_grad()  # what accumulation has gathered is of the stage before
         runner.message_hub.update_info('stage', 2)
-        runner.logger.info(f'{line}, optimizer state and EMA start anew.')
+        runner.logger.info(f'{line}, optimizer state, EMA and best score start anew.')
 
     def _first_iteration(self, runner: Runner) -> int:
         """Iterations before the stage."""

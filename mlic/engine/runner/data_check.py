@@ -23,8 +23,9 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
             continue
         for path in _paths(loader.dataset):
             if not path.exists():
+                start = '' if path.is_absolute() else f' in {Path.cwd()}, where the command runs'
                 raise SystemExit(
-                    f'{split} data not found: {path} does not exist (in {Path.cwd()}). '
+                    f'{split} data not found: {path} does not exist{start}. '
                     f'{DATASETS_DOCUMENT} says how to get the data and where they go.'
                 )
 

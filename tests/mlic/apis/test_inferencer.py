@@ -404,7 +404,7 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
     output = capsys.readouterr()
     assert '1 files in the folders are not images' in output.out
     broken = str(folder / 'broken.jpg')
-    assert '1 images could not be read' in output.err and broken in output.err
+    assert 'could not be read or drawn: 1' in output.err and broken in output.err
 
     record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
     assert record['classes'] == CLASSES and record['decision'] == 'score >= 0.3'

@@ -208,6 +208,10 @@ READ = {
         'image|labels\na.jpg|cat;dog\nb.jpg|cat\nc.jpg|\nd.jpg|dog\n',
         dict(zip(NAMES, WANTED)),
     ),
+    'keywords of a photo program': (
+        'File Name;Keywords;Year\na.jpg;cat, dog;19\nb.jpg;cat;18\nc.jpg;;18\nd.jpg;dog;19\n',
+        dict(zip(NAMES, WANTED)),
+    ),
     'a code that stands for names': (
         'id,image_name,label\n1,b.jpg,cat\n2,1.jpg,dog\n',
         {'b.jpg': ['cat'], '1.jpg': ['dog']},
@@ -312,7 +316,7 @@ ASKED = {
     ),
     'two separators': (
         'image,labels\na.jpg,cat;dog\nb.jpg,"cat, big"\n',
-        "line 2: 'cat;dog': does it hold several labels, and which separates labels: ; or ,?",
+        "line 3: 'cat, big': does it hold several labels, and which separates labels: ; or ,?",
         ['--sep', ';'],
         [A, ['cat, big']],
     ),
@@ -401,6 +405,18 @@ ASKED = {
         ['--label-columns', 'animal'],
         [['cat'], ['cat'], ['dog']],
     ),
+    'words, and a few remarks': (
+        'image,animal,caption\na.jpg,cat,\nb.jpg,cat,\nc.jpg,dog,blurred\n',
+        "one of the columns 'animal', 'caption' may hold the labels",
+        ['--label-columns', 'animal'],
+        [['cat'], ['cat'], ['dog']],
+    ),
+    'two marks, of which most cells have one': (
+        'image,labels\na.jpg,"cat,dog"\nb.jpg,"dog,cat"\nd.jpg,dog|cat\n',
+        "'dog|cat': does it hold several labels, and which separates labels: , or |?",
+        ['--sep', ','],
+        [A, A, None, ['dog|cat']],
+    ),
     'a label column of 0 and 1': (
         'image,label\na.jpg,1\nb.jpg,0\n',
         "'label' may be a class, or its values the names of classes (--sep '')",
@@ -478,7 +494,7 @@ REFUSED = {
     ),
     'cells of several labels, and two rows': (
         'image,labels\na.jpg,cat;dog\na.jpg,cat\nb.jpg,dog\n',
-        'a.jpg is listed twice, in line 2 and in line 3; an image has one row: write all',
+        'a.jpg is listed twice, in line 2 and in line 3; an image has one row: keep one, with',
     ),
     'a class with a line break': (
         'image,"hot\ndog",cat\na.jpg,1,0\n',
@@ -607,7 +623,7 @@ def test_what_was_taken_for_what_is_printed(capsys):
         "  labels: in the column 'labels', separated by ;",
         "  split: column 'is_valid' (false is train, true is val)",
         '  columns not used: (no name), note',
-        '2 images; 0 more in photos have no row and are left out',
+        '2 images',
     ]
 
 

@@ -81,7 +81,7 @@ def test_lines_say_what_was_taken_for_what():
         ('image,cat,dog\na.jpg,,\n', 'k.csv: no cell says what is known; a table of known labels'),
         ('image,cat,dog\na.jpg,1,-1\nb.jpg,0,1\n', "'-1', '0', '1', .* are certain.*; a table of"),
         ('image,cat,dog\na.jpg,1,often\n', "'often'"),
-        ('', 'k.csv: is empty'),
+        ('', 'k.csv is empty'),
     ],
 )
 def test_what_could_be_taken_in_two_ways_or_for_nothing_is_refused(text, message):

@@ -161,8 +161,17 @@ def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
     write_rows(['tree'] * 14 + ['treee'] + ['cat'] * 14 + ['cow'])
     from_csv('--out', 'out')
     printed = capsys.readouterr().out
+    assert 'spellings' not in printed
     assert "'treee' (1) looks like 'tree' (14)" in printed
     assert printed.count('looks like') == 1
+
+
+def test_a_spelling_that_differs_in_case_is_named_once(capsys):
+    write_rows(['tree'] * 14 + ['Tree'] + ['cat'] * 14)
+    from_csv('--out', 'out')
+    printed = capsys.readouterr().out
+    assert "one label in several spellings? 'Tree', 'tree'" in printed
+    assert 'looks like' not in printed
 
 
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
@@ -227,7 +236,7 @@ def test_all_files_are_written_or_none(monkeypatch):
     assert {path: path.read_bytes() for path in Path('out').iterdir()} == before
 
 
-def test_checkpoints_of_other_labels_are_named(capsys):
+def test_checkpoints_of_an_earlier_training_are_named(capsys):
     write_rows(['cat'] * 10)
     from_csv('--out', 'data/pets')
     assert 'has checkpoints' not in capsys.readouterr().out
@@ -235,7 +244,7 @@ def test_checkpoints_of_other_labels_are_named(capsys):
     Path('work_dirs/pets/epoch_1.pth').touch()
     from_csv('--out', 'data/pets')
     printed = capsys.readouterr().out
-    assert 'work_dirs/pets has checkpoints for other labels: remove it, or train with' in printed
+    assert 'work_dirs/pets has checkpoints of an earlier training: remove it, or' in printed
 
 
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
@@ -252,7 +261,7 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
 @pytest.mark.parametrize(
     'table, options, message',
     [
-        ('', '', 'labels.csv: is empty'),
+        ('', '', 'labels.csv is empty'),
         ('image,labels\n', '', "found columns ['image', 'labels'] and 0 rows"),
         ('a.jpg,cat\nb.jpg,dog\n', '', 'line 1: [\'a.jpg\', \'cat\'] looks like an image'),
         ('image,labels\na.jpg,cat\na.jpg,dog\n', '', 'a.jpg is listed twice, in line 2 and'),
@@ -517,7 +526,7 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
     with pytest.raises(SystemExit, match=r"photos/1.txt: 'dog' is not a box"):
         from_folder('--sidecar', '--classes', 'names.txt')
     Path('photos/data.yaml').write_text('names: 3')
-    with pytest.raises(SystemExit, match=r'photos/data.yaml: has no list "names"'):
+    with pytest.raises(SystemExit, match=r'photos/data.yaml has no list "names"'):
         from_folder('--sidecar')
 
 

@@ -335,7 +335,15 @@ def test_missing_data_is_one_line_with_path_and_document(tmp_path):
     message = str(stop.value)
     assert str(tmp_path / 'coco') in message
     assert 'docs/datasets.md' in message and message.startswith('train data')
-    assert '\n' not in message
+    assert '\n' not in message and 'where the command runs' not in message
+
+
+def test_a_missing_relative_path_is_said_to_start_where_the_command_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        check_data(train_config(dict(ann_file='data/pets/train.json')), ('train',))
+    start = f'data/pets/train.json does not exist in {tmp_path}, where the command runs. '
+    assert start in str(stop.value)
 
 
 def test_data_that_is_there_passes(tmp_path):

@@ -40,5 +40,5 @@ def test_a_stage_starts_once_at_its_epoch_and_each_checkpoint_says_its_stage(tmp
     steps = [next(iter(c['optimizer']['state'].values()))['step'].item() for c in saved]
     assert steps == [2, 2, 4]  # two iterations an epoch, counted anew
     log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
-    assert log.count('The biases are zero, optimizer state and EMA start anew.') == 1
+    assert log.count('The biases are zero, optimizer state, EMA and best score start anew.') == 1
     assert len(list(Path(cfg.work_dir).glob('best_*.pth'))) == 2

@@ -88,12 +88,12 @@ def test_without_a_predicted_label_the_best_is_named_and_looked_at(written, true
     sample = make_sample([0.1, 0.3, 0.2, 0.0, 0.1], [], true, torch.ones(5, 2, 2))
     page = draw_sample(IMAGE, sample, NAMES)
     lines = texts(written)
-    assert 'no label; the best is one 0.30' in lines
-    others = [line for line in lines if not line.startswith('no label')]
+    assert 'none predicted; the best is one 0.30' in lines
+    others = [line for line in lines if not line.startswith('none predicted')]
     best = ['missed: one 0.30' if true == [1, 3] else 'one 0.30']
     assert others == best + ['missed: three 0.00'] * (true in ([3], [1, 3]))
     draw_sample(IMAGE, sample, ['zero', 'كلب', *NAMES[2:]])
-    assert 'no label; the best is \u200eكلب\u200e 0.30' in ''.join(texts(written))
+    assert 'none predicted; the best is \u200eكلب\u200e 0.30' in ''.join(texts(written))
     sample.pop('attention')
     assert page.height - draw_sample(IMAGE, sample, NAMES).height > 140  # one heat map
 
