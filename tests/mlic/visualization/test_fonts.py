@@ -49,7 +49,8 @@ def system_fonts(monkeypatch):
         cache.cache_clear()
     monkeypatch.setattr('matplotlib.font_manager.findSystemFonts', lambda: files)
     monkeypatch.setattr(fonts, '_warned', set())
-    with matplotlib.rc_context():
+    # without what a test before found on this system
+    with matplotlib.rc_context({'font.family': matplotlib.rcParamsDefault['font.family']}):
         yield files
     for cache in CACHES:
         cache.cache_clear()
