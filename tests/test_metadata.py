@@ -133,6 +133,7 @@ def test_numbers_of_the_main_readme_are_those_of_the_documents():
     measured = by_method('docs/comparison.md', 'mAP')
     assert len(ours) >= 8
     assert ours == {name: measured[name] for name in ours}
+    assert by_method('docs/methods.md', 'ours') == ours
     paper = by_method('README.md', "paper's mAP on COCO")
     published = by_method('docs/methods.md', "paper's mAP: COCO")
     assert len(paper) >= 8
