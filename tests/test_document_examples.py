@@ -86,7 +86,7 @@ def test_the_method_of_the_document_trains_and_resumes(method_run, method_folder
     assert re.search(r'^3 passed', tests, re.MULTILINE)
     assert 'loss_count: ' in train
     assert 'resumed epoch: 1' in resumed and 'Epoch(val) [2]' in resumed
-    assert re.search(r'mAP \d+\.\d \(standard\)$', tested.strip())
+    assert re.search(r'^standard, >= 0.5 +\d+\.\d\d', tested, re.MULTILINE)
     state = torch.load(method_folder / RUN / 'epoch_2.pth', weights_only=False)
     assert {'head.counter.weight', 'neck.attend.weight'} < state['state_dict'].keys()
 
