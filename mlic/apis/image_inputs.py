@@ -3,8 +3,11 @@
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from mmengine.config import Config
@@ -19,6 +22,8 @@ from mlic.engine.runner.tta import TTA
 from mlic.image_reader import ImageReadError, decode_image, read_image
 
 from .image_sources import collect_images
+
+PILLOW = Lock()  # a file's image is read when it is first used: not by two threads at once
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
 
@@ -67,7 +72,8 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
     if isinstance(source, bytes):
         return decode_image(source, reduce_to, name)
     if isinstance(source, Image.Image):
-        image = ImageOps.exif_transpose(source)
+        with PILLOW:
+            image = ImageOps.exif_transpose(source)
         if image.mode in ('I', 'F'):
             raise ImageReadError(f'{name}: a Pillow image of 32 bits a pixel, expected 8 or 16')
         if not image.mode.startswith('I;16'):
@@ -87,26 +93,11 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
     return np.ascontiguousarray(np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
 
 
-def portable(name: str, source: ImageInput) -> ImageInput | ImageReadError:
-    """What another process can read; a pickled Pillow image may have lost how it is turned."""
-    if not isinstance(source, Image.Image):
-        return source
-    try:
-        return to_pixels(source, name)
-    except Exception as error:  # of a file that Pillow opened, and reads now
-        return error if isinstance(error, ImageReadError) else as_its_own(name, error)
-
-
 class InputPipeline(Compose):
-    """The transforms of a test pipeline, on a file or on an image instead of loading it.
+    """The transforms of a test pipeline, on a file or on an image instead of loading it."""
 
-    It is a data set of :class:`torch.utils.data.DataLoader`, whose indices are (name, source).
-    """
-
-    def read(self, name: str, source: ImageInput | ImageReadError) -> dict | ImageReadError:
+    def read(self, name: str, source: ImageInput) -> dict | ImageReadError:
         """What the transforms yield, or the error that says why the image cannot be read."""
-        if isinstance(source, ImageReadError):
-            return source
         is_file = isinstance(source, (str, Path))
         try:
             item = self(dict(img_path=str(source))) if is_file else self._transform(name, source)
@@ -133,8 +124,32 @@ class InputPipeline(Compose):
                 results = transform(results)
         return results
 
-    def __getitems__(self, pairs: Sequence[tuple[str, ImageInput]]) -> list[dict | ImageReadError]:
-        return [self.read(*pair) for pair in pairs]
+    def read_ahead(
+        self, inputs: Iterable[tuple], threads: int, ahead: int
+    ) -> Iterator[tuple[tuple, dict | ImageReadError]]:
+        """Each of (name, source, ...), and what :meth:`read` makes of it, in their order.
+
+        Args:
+            inputs (Iterable[tuple]): Taken in this thread.
+            threads (int): That read; 0 for none. The libraries that decode and resize let others
+                compute meanwhile, and an image need not travel between processes.
+            ahead (int): How many are read before they are asked for.
+        """
+        if not threads:
+            yield from ((one, self.read(*one[:2])) for one in inputs)
+            return
+        pool = ThreadPoolExecutor(threads)
+        waiting: deque = deque()
+        try:
+            for one in inputs:
+                waiting.append((one, pool.submit(self.read, *one[:2])))
+                if len(waiting) > ahead:
+                    first, item = waiting.popleft()
+                    yield first, item.result()
+            for first, item in waiting:
+                yield first, item.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def input_pipeline(cfg: Config, tta: TTA) -> InputPipeline:

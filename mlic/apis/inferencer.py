@@ -1,6 +1,5 @@
 """Predict the labels of images: B images, C classes, h x w attention cells."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -12,7 +11,6 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_to_draw
 from mlic.engine.checkpoints.search import FoundCheckpoint
@@ -35,7 +33,6 @@ from .image_inputs import (
     input_pipeline,
     list_inputs,
     picture_name,
-    portable,
     to_pixels,
 )
 from .known_labels import Known, known_rows
@@ -202,7 +199,8 @@ class MultiLabelInferencer:
         Args:
             inputs (ImageInput | Iterable): As of a call.
             batch_size (int): Images at a time. Defaults to 32.
-            num_workers (int): Processes that read and resize. Defaults to 0: none.
+            num_workers (int): Threads that read and resize while the model computes. Defaults to
+                0: none.
             thr (float | str | Path | Mapping | Sequence[float], optional): Lowest score of a
                 predicted label: a number; or each class's, by name, in a file of
                 ``fit_thresholds.py``, or C numbers. Defaults to None: the checkpoint's own
@@ -271,16 +269,10 @@ class MultiLabelInferencer:
             (input_name(source, None if single else index), source, row)
             for index, (source, row) in enumerate(pairs)
         )
-        taken: deque[list] = deque()
-
-        def batches() -> Iterator[list]:
-            while batch := list(islice(named, batch_size)):
-                taken.append(batch)  # workers are a few batches ahead
-                yield [(name, portable(name, source)) for name, source, _ in batch]
-
-        options = dict(batch_sampler=batches(), num_workers=num_workers, collate_fn=list)
-        for items in DataLoader(self.pipeline, **options):
-            names, sources, given = zip(*taken.popleft())
+        read = self.pipeline.read_ahead(named, num_workers, 2 * batch_size)
+        while batch := list(islice(read, batch_size)):
+            taken, items = zip(*batch)
+            names, sources, given = zip(*taken)
             outcomes = self._predict(names, items, given, attention)
             for name, source, outcome in zip(names, sources, outcomes):
                 if isinstance(outcome, DataSample):

@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--attention', action='store_true', help='pictures show where the model looks, by label'
     )
     arguments.add_number(parser, '--batch-size', 32, 'images at a time')
-    arguments.add_number(parser, '--workers', 2, 'processes that read images', least=0)
+    arguments.add_number(parser, '--workers', 2, 'threads that read images', least=0)
     parser.add_argument(
         '--known',
         type=Path,

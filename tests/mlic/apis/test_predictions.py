@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from mlic.apis import image_inputs
-from mlic.apis.image_inputs import to_pixels
+from mlic.apis.image_inputs import InputPipeline, to_pixels
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.evaluation.thresholds import read_thresholds
 from mlic.image_reader import ImageReadError, read_image
@@ -191,11 +191,51 @@ def test_an_iterator_is_streamed(workers, photos, inferencer):
     results = inferencer(endless(), batch_size=2, num_workers=workers)
     assert taken == 0
     found = list(itertools.islice(results, 7))
-    assert taken <= 8 + 2 * 2 * workers  # two batches ahead for each worker
+    assert taken <= 8 + (4 if workers else 0)  # two batches ahead
     assert [result.image for result in found] == [*photos, *photos][:7]
     assert found[0] == found[6]
     results.close()
     assert list(inferencer(iter([]))) == inferencer([]) == []
+
+
+def test_the_next_batches_are_read_while_the_model_computes(photos, inferencer, monkeypatch):
+    read = threading.Semaphore(0)
+    calls = []
+
+    class Pipeline(InputPipeline):
+        def read(self, name, source):
+            item = super().read(name, source)
+            read.release()
+            return item
+
+    def compute(names, *rest):
+        calls.append(names)
+        if len(calls) == 1:  # its own two images, and four more
+            assert all(read.acquire(timeout=60) for _ in range(6))
+        return predict(names, *rest)
+
+    predict = inferencer._predict
+    monkeypatch.setattr(inferencer.pipeline, '__class__', Pipeline)
+    monkeypatch.setattr(inferencer, '_predict', compute)
+    results = inferencer(photos * 4, batch_size=2, num_workers=2)
+    assert [result.image for result in results] == photos * 4
+    assert calls == [tuple((photos * 4)[k : k + 2]) for k in range(0, 4 * len(photos), 2)]
+
+
+def test_reading_ends_with_the_one_who_asked(photos, inferencer):
+    results = inferencer(itertools.cycle(photos), batch_size=2, num_workers=2)
+    before = threading.active_count()
+    next(results)
+    assert threading.active_count() > before
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_one_pillow_image_may_be_given_many_times(photos, inferencer):
+    for _ in range(20):
+        image = Image.open(photos[1])  # read when it is first used
+        found = inferencer([image] * 8, num_workers=4)
+        assert all(result.labels == inferencer(photos[1]).labels for result in found)
 
 
 def test_nothing_is_printed(photos, inferencer, capfd):
