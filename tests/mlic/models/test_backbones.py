@@ -332,10 +332,21 @@ def test_documented_backbones_fit_their_necks(index, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('index', 'in_channels', 'shape'), [(0, 2048, (8, 1024, 14, 14)), (1, 192, (8, 18, 192))]
+    ('in_channels', 'shape', 'message'),
+    [
+        (
+            2048,
+            (8, 1024, 14, 14),
+            "got (8, 1024, 14, 14); set the config's neck.in_channels to the backbone's channels",
+        ),
+        (
+            192,
+            (8, 18, 192),
+            'neither 18 nor 17 (without a class token) is a square; let the backbone',
+        ),
+    ],
 )
-def test_documented_messages_are_those_of_the_neck(index, in_channels, shape):
-    message = re.findall(r'```text\n(.*?)\n *```', DOCUMENT, re.DOTALL)[index].strip()
+def test_a_map_that_does_not_fit_the_neck_is_named(in_channels, shape, message):
     with torch.device('meta'), pytest.raises(ValueError, match=re.escape(message)):
         SARLNeck(in_channels, num_classes=5)((torch.zeros(shape),))
 
