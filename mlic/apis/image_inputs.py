@@ -5,7 +5,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from threading import Lock
 
@@ -138,18 +138,15 @@ class InputPipeline(Compose):
         if not threads:
             yield from ((one, self.read(*one[:2])) for one in inputs)
             return
-        pool = ThreadPoolExecutor(threads)
         waiting: deque = deque()
-        try:
+        with ThreadPool(threads) as pool:  # whose end does not wait for a server
             for one in inputs:
-                waiting.append((one, pool.submit(self.read, *one[:2])))
+                waiting.append((one, pool.apply_async(self.read, one[:2])))
                 if len(waiting) > ahead:
                     first, item = waiting.popleft()
-                    yield first, item.result()
+                    yield first, item.get()
             for first, item in waiting:
-                yield first, item.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+                yield first, item.get()
 
 
 def input_pipeline(cfg: Config, tta: TTA) -> InputPipeline:

@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 import threading
+import time
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -223,11 +224,28 @@ def test_the_next_batches_are_read_while_the_model_computes(photos, inferencer, 
 
 
 def test_reading_ends_with_the_one_who_asked(photos, inferencer):
-    results = inferencer(itertools.cycle(photos), batch_size=2, num_workers=2)
+    asked, answer = threading.Event(), threading.Event()
+
+    class Silent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.set()
+            answer.wait(60)
+
     before = threading.active_count()
-    next(results)
-    assert threading.active_count() > before
-    results.close()
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}/photo.png'
+        results = inferencer(iter([photos[0], address, address]), batch_size=1, num_workers=1)
+        next(results)
+        assert asked.wait(60)
+        started = time.monotonic()
+        results.close()  # as after Ctrl-C
+        assert time.monotonic() - started < 10  # a silent server has 20 s
+        answer.set()
+        server.shutdown()
+    end = time.monotonic() + 60
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.01)
     assert threading.active_count() == before
 
 
