@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from unittest import mock
 
 import pytest
@@ -13,7 +14,11 @@ import mlic  # noqa: F401, before a test imports mmpretrain, whose import it men
 
 
 def pytest_configure(config):
-    """Tests see no GPU, but those with the mark ``gpu`` where they are asked for."""
+    """Tests see no GPU, but those with the mark ``gpu`` where they are asked for.
+
+    Ctrl-C works in what they start, also where a shell ignores it for pytest in the background.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if 'gpu' not in config.option.markexpr.replace('not gpu', ''):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
