@@ -22,6 +22,7 @@ from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.recipes import (
     classes_by_images,
+    count_positives,
     hold_out,
     load_recipe,
     recipe_text,
@@ -35,11 +36,11 @@ from mlic.comparison.tables import (
     summarise,
     write_tables,
 )
-from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
+from mlic.comparison.tuning import RATE_KEY, Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import read_class_file
+from mlic.evaluation.matrices import class_indices, read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import write_text
 from mlic.visualization.sweep import split_name
@@ -124,13 +125,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='also run each config with each of these values, compare at equal ones, and draw the '
         "differences; of several keys, the first one's values are drawn; can be repeated",
     )
-    parser.add_argument('--resamples', type=int, default=1000, help='of the bootstrap (1000)')
+    arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
     args = parser.parse_args(argv)
     names = [Path(config).stem for config in args.configs]
     if len(set(names)) < len(names):
         parser.error(f'two configs have one name: {", ".join(sorted(names))}')
     if args.tune and args.train_part is not None:
         parser.error('--tune holds out training images of its own: leave --train-part out')
+    if args.train_part is not None and args.checkpoint == 'best':
+        parser.error('--train-part validates on the images it tests: leave --checkpoint best out')
+    for name in ('seeds', 'protocols'):
+        values = getattr(args, name)
+        if len(set(values)) < len(values):
+            parser.error(f'--{name}: one twice: {" ".join(map(str, values))}')
     if args.sweep is not None and not any(split_name(name, args.sweep) for name in names):
         parser.error(f'--sweep {args.sweep}: no config has this and a number in its name')
     if args.by_images and (
@@ -140,6 +147,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     words = [variation.word for variation in args.vary]
     if len(set(words)) < len(words):
         parser.error(f'--vary: one word twice: {", ".join(sorted(words))}')
+    if args.tune and any(next(iter(each.entries)) == RATE_KEY for each in args.vary):
+        parser.error(f'--tune chooses {RATE_KEY}: leave it or --vary out')
     if 'standard' not in args.protocols:
         args.protocols.insert(0, 'standard')
     return args
@@ -180,6 +189,22 @@ def tune(
     return rates, failed
 
 
+def check_tested(cfg: Config, groups: dict[str, list[str]], classes: list[str] | None) -> None:
+    """Take out the groups of classes that no test image has.
+
+    Raises:
+        ValueError: If a class is none of the data's, or no test image has one of them.
+    """
+    tested = count_positives(cfg.test_dataloader)
+    chosen = [list(tested)[i] for i in class_indices(classes, list(tested)) or ()]
+    if chosen and not any(tested[name] for name in chosen):
+        raise ValueError(f'no test image has one of the {len(chosen)} classes of --classes')
+    for title, group in list(groups.items()):
+        if not any(tested[name] for name in group):
+            print(f'no table of classes with {title} training images: no test image has one')
+            groups.pop(title)
+
+
 def compare(args: argparse.Namespace) -> int:
     """Run, and write; how many runs failed."""
     args.out.mkdir(parents=True, exist_ok=True)
@@ -189,6 +214,8 @@ def compare(args: argparse.Namespace) -> int:
     recipes, against, places = vary(recipes, args.vary)
     rates = {name: own_rate(name, cfg, args.set) for name, cfg in recipes.items()}
     groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
+    if groups or classes is not None:
+        check_tested(recipes[configs[0]], groups, classes)
     slots, failed = device_slots(args.jobs), {}
     if args.tune:
         tuned, failed = tune(recipes, args, slots)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.models.backbones.stored_features import PackedMaps
 
-from .recipes import num_views, recipe_text
+from .recipes import num_views, recipe_text, whole_data
 
 LABEL_KEYS = ('type', 'num_classes', 'to_onehot', 'unknown')
 
@@ -64,9 +64,8 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     datasets = []
     for split in ('train', 'val', 'test'):
         if cfg[f'{split}_dataloader'] is not None:
-            source = {**cfg[f'{split}_dataloader'].dataset, 'pipeline': test_pipeline}
-            if 'draw_seed' in source:  # runs of other seeds draw other images
-                source['images'] = 1.0
+            # runs of other seeds draw other images
+            source = {**whole_data(cfg[f'{split}_dataloader'].dataset), 'pipeline': test_pipeline}
             datasets.append(DATASETS.build(source))
     inputs = preprocess(default_collate([datasets[0][0], datasets[0][1]]))['inputs']
     backbone.eval()  # mmpretrain's returns nothing

@@ -4,7 +4,7 @@ import copy
 from itertools import pairwise
 
 import numpy as np
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 
 from mlic.literals import write_literals
@@ -68,11 +68,14 @@ def replace_data(cfg: Config, data: Config) -> None:
     if cfg.val_dataloader is None:
         cfg.val_cfg = None
         cfg.default_hooks.checkpoint.save_best = None
+    elif cfg.val_cfg is None:
+        cfg.val_cfg = dict()
     cfg.data_preprocessor.update(preprocessor)
     if views > 1:
-        first, *augmentations, last = cfg.train_dataloader.dataset.pipeline
-        several = dict(type='MultiView', num_views=views, transforms=[augmentations])
-        cfg.train_dataloader.dataset.pipeline = [first, several, last]
+        *before, last = cfg.train_dataloader.dataset.pipeline
+        num_read = sum(transform.type.startswith('Load') for transform in before)
+        several = dict(type='MultiView', num_views=views, transforms=[before[num_read:]])
+        cfg.train_dataloader.dataset.pipeline = [*before[:num_read], several, last]
     num_classes = cfg.data_preprocessor.num_classes
     found = dict(num_classes=num_classes)
     parts = [cfg.model[part] for part in ('neck', 'head') if cfg.model.get(part)]
@@ -90,7 +93,8 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
     """Train on a part of the training images and test on the rest of them; changes ``cfg``.
 
     For choosing settings: the test set is not looked at. The parts depend on ``seed`` and the
-    number of images only, so that all methods and seeds have the same.
+    number of images only, so that all methods and seeds have the same. ``DegradedData``
+    draws its share of images from those trained on, and leaves the labels of the others right.
 
     Args:
         cfg (Config): With a training set that takes ``indices``.
@@ -103,7 +107,8 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
             'images can be held out (--train-part, --tune) of a training set of its own images, '
             f'got {dataset_cfg.type} with indices or inside a wrapper'
         )
-    num_images = len(_build_without_pipeline(dataset_cfg))
+    whole = whole_data(dataset_cfg)
+    num_images = len(_build_without_pipeline(whole))
     count = round(part * num_images)
     if not 0 < count < num_images:
         raise ValueError(f'--train-part {part} of {num_images} images leaves one part empty')
@@ -114,9 +119,15 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
         if loader is None:  # not validated
             continue
         pipeline = loader.dataset.pipeline
-        loader.dataset = copy.deepcopy(dataset_cfg)
+        loader.dataset = copy.deepcopy(whole)
         loader.dataset.update(indices=held_out, pipeline=pipeline, test_mode=True)
     dataset_cfg.indices = kept
+
+
+def whole_data(dataset_cfg: dict) -> ConfigDict:
+    """A copy of a data set's config; ``DegradedData`` has all images there, and no wrong label."""
+    right = dict(images=1.0, replaced=0.0) if dataset_cfg['type'] == 'DegradedData' else {}
+    return ConfigDict(dataset_cfg, **right)
 
 
 def classes_by_images(cfg: Config, bounds: list[int]) -> dict[str, list[str]]:
@@ -130,16 +141,20 @@ def classes_by_images(cfg: Config, bounds: list[int]) -> dict[str, list[str]]:
         dict[str, list[str]]: By what to call it, '0-19', '20-99' and '100-or-more'; a group
         without a class is left out.
     """
-    dataset = _build_without_pipeline(cfg.train_dataloader.dataset)
-    labels = [x for i in range(len(dataset)) for x in dataset.get_data_info(i)['gt_label']]
-    names = dataset.metainfo['classes']
-    counts = np.bincount(labels, minlength=len(names))
-    groups = {}
+    counts, groups = count_positives(cfg.train_dataloader), {}
     for low, high in pairwise([0, *bounds, np.inf]):
-        group = [name for name, count in zip(names, counts) if low <= count < high]
+        group = [name for name, count in counts.items() if low <= count < high]
         if group:
             groups[f'{low}-{high - 1}' if high < np.inf else f'{low}-or-more'] = group
     return groups
+
+
+def count_positives(dataloader: Config) -> dict[str, int]:
+    """How many images of a loader have each class, by its name, in the order of the classes."""
+    dataset = _build_without_pipeline(dataloader.dataset)
+    labels = [x for i in range(len(dataset)) for x in dataset.get_data_info(i)['gt_label']]
+    names = dataset.metainfo['classes']
+    return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist()))
 
 
 def recipe_text(cfg: Config) -> str:
@@ -162,4 +177,5 @@ def entry_of(cfg: Config, key: str) -> object:
 
 def _build_without_pipeline(dataset_cfg: Config):
     """A data set for its labels alone."""
-    return DATASETS.build({**dataset_cfg, 'pipeline': []})
+    no_pipeline = dict(pipeline=[]) if 'pipeline' in dataset_cfg else {}
+    return DATASETS.build({**dataset_cfg, **no_pipeline})

@@ -19,6 +19,7 @@ from .runs import Run, run_all
 # of the config's own rate: three are tried, then more while the best is the first or the last
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 OWN = FACTORS.index(1)
+RATE_KEY = 'optim_wrapper.optimizer.lr'
 TRAINED_PART = 0.8
 TUNED, CHOSEN, NOT_TUNED = 'tuned', 'chosen on these data', 'not tuned for these data'
 
@@ -61,7 +62,7 @@ def own_rate(name: str, cfg: Config, options: dict) -> Rate:
         and options.keys() <= entries.keys()
         and all(entry_of(cfg, key) == value for key, value in entries.items())
     )
-    return Rate(entry_of(cfg, 'optim_wrapper.optimizer.lr'), CHOSEN if chosen else NOT_TUNED)
+    return Rate(entry_of(cfg, RATE_KEY), CHOSEN if chosen else NOT_TUNED)
 
 
 def held_out(name: str, cfg: Config) -> Config:
@@ -70,15 +71,15 @@ def held_out(name: str, cfg: Config) -> Config:
     Raises:
         ValueError: If the rate is not ``optim_wrapper.optimizer.lr``, or the images are too few.
     """
-    rate = entry_of(cfg, 'optim_wrapper.optimizer.lr')
+    rate = entry_of(cfg, RATE_KEY)
     if type(rate) not in (int, float) or rate <= 0:
-        raise ValueError(f'--tune: {name} has no optim_wrapper.optimizer.lr above 0, but {rate}')
+        raise ValueError(f'--tune: {name} has no {RATE_KEY} above 0, but {rate}')
     schedules = cfg.get('param_scheduler') or []
     for schedule in schedules if isinstance(schedules, list) else [schedules]:
         if schedule.get('eta_max') is not None:
             raise ValueError(
-                f'--tune: eta_max of {schedule.type} in {name} outranks '
-                'optim_wrapper.optimizer.lr: GroupOneCycleLR needs none'
+                f'--tune: eta_max of {schedule.type} in {name} outranks {RATE_KEY}: '
+                'GroupOneCycleLR needs none'
             )
     cfg = copy.deepcopy(cfg)
     hold_out(cfg, TRAINED_PART)
@@ -162,7 +163,9 @@ def _next(scores: dict[int, float]) -> list[int]:
 
 
 def _rate(cfg: Config, i: int) -> float:
-    """Two digits of a rate."""
+    """The config's own rate, or two digits of another."""
+    if i == OWN:
+        return cfg.optim_wrapper.optimizer.lr
     return float(f'{cfg.optim_wrapper.optimizer.lr * FACTORS[i]:.2g}')
 
 

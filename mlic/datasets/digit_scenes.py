@@ -40,8 +40,8 @@ class DigitScenes(MultiLabelDataset):
     is asked for.
 
     Items carry ``img`` (uint8, (H, W, 3), BGR), so a pipeline starts without
-    ``LoadImageStrict``; ``img_path`` is a readable id such as
-    ``digit_scenes/train/000123``; ``digits`` (N, 4) are rows of scan, x, y and side.
+    ``LoadImageStrict``; ``img_path`` is a readable id of the picture, such as
+    ``digit_scenes/train_128px_seed0/000123``; ``digits`` (N, 4) are rows of scan, x, y and side.
 
     Args:
         split (str): 'train', 'val' or 'test'. Defaults to 'train'.
@@ -95,12 +95,12 @@ class DigitScenes(MultiLabelDataset):
     def load_data_list(self) -> list[dict]:
         """Draw which digits stand where in every scene."""
         classes = load_scans()[1]
-        data_list = []
+        data_list, kind = [], f'{self.split}_{self.image_size}px_seed{self.seed}'
         for scene in range(self.num_images):
             digits = draw_layout(self._generator(scene, 0), POOLS[self.split], self.image_size)
             data_list.append(
                 dict(
-                    img_path=f'digit_scenes/{self.split}/{scene:06d}',
+                    img_path=f'digit_scenes/{kind}/{scene:06d}',
                     scene=scene,
                     digits=digits,
                     gt_label=np.unique(classes[digits[:, 0]]).tolist(),

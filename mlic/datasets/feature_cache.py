@@ -170,7 +170,8 @@ class LoadFeature(BaseTransform):
         >>> preprocess = MultiLabelDataPreprocessor(num_classes=10)
         >>> FeatureCache(folder.name).add(scenes, preprocess, EfficientNetLite(pretrained=False))
         2
-        >>> LoadFeature(folder.name)(dict(img_path='digit_scenes/train/000001'))['img'].shape
+        >>> path = scenes.get_data_info(1)['img_path']
+        >>> LoadFeature(folder.name)(dict(img_path=path))['img'].shape
         torch.Size([1280, 4, 4])
     """
 

@@ -1,6 +1,7 @@
 """Matrices of scores and labels: making, checking and joining them. N images, C classes."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -219,9 +220,12 @@ def read_class_file(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not text in UTF-8, or has no name.
+        ValueError: If it is not text in UTF-8, has no name, or one twice.
     """
     names = [line for line in read_lines(path) if line]
     if not names:
         raise ValueError(f'{path}: found 0 class names, expected at least 1')
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f'{path} has the class {twice[0]!r} more than once')
     return names

@@ -23,7 +23,13 @@ from sklearn.metrics import average_precision_score
 from mlic.cli.compare import main
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
-from mlic.comparison.recipes import hold_out, load_recipe, recipe_text, replace_data
+from mlic.comparison.recipes import (
+    hold_out,
+    load_recipe,
+    num_views,
+    recipe_text,
+    replace_data,
+)
 from mlic.comparison.runs import Run, device_slots, run_all
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
@@ -269,6 +275,26 @@ def test_replaced_data_keep_views_and_fit_the_classes(tmp_path, photos):
         replace_data(linear, Config(dict(model=dict())))
 
 
+def test_several_views_are_made_of_images_that_nobody_reads(tmp_path, photos):
+    cfg = load_recipe(str(write_config(tmp_path, 'mulcon', photos)))
+    data = Config(data_config(photos))
+    replace_data(cfg, Config.fromfile(ROOT / 'configs/_base_/datasets/digits128.py'))
+    views, last = cfg.train_dataloader.dataset.pipeline
+    assert views == dict(type='MultiView', num_views=2, transforms=[[]])
+    assert last == dict(type='PackInputs')
+    item = DATASETS.build(cfg.train_dataloader.dataset)[0]
+    assert len(item['inputs']) == 2
+    assert num_views(cfg) == 2 and num_views(data) == 1
+
+
+def test_data_with_validation_images_are_validated_whatever_the_config_had(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        cfg[key] = None
+    replace_data(cfg, Config(data_config(photos)))
+    assert all(cfg[key] is not None for key in ('val_cfg', 'val_dataloader', 'val_evaluator'))
+
+
 def test_replaced_data_keep_what_is_made_of_unknown_labels(tmp_path, photos):
     cfg = load_recipe(str(write_config(tmp_path, 'mulcon', photos)))
     cfg.data_preprocessor.unknown = 'negative'
@@ -312,6 +338,29 @@ def test_labels_that_are_hidden_are_hidden_in_held_out_images(tmp_path, photos):
         assert len(infos) == 8 and any(info['gt_label_unknown'] for info in infos)
         paths.append({info['img_path'] for info in infos})
     assert paths[1] == paths[2] and not paths[0] & paths[1]
+
+
+def test_degraded_data_are_held_out_whole_and_with_right_labels(tmp_path, photos):
+    cfg = linear_recipe(tmp_path, photos)
+    worse = dict(type='DegradedData', of='MultiLabelDataset', images=0.5, replaced=1.0)
+    cfg.train_dataloader.dataset.update(worse, draw_seed=0)
+    items = json.loads((photos / 'train.json').read_text())['data_list']
+    labels = {item['img_path']: item['gt_label'] for item in items}
+    hold_out(cfg, 0.5)
+    trained_on = set()
+    for seed in range(4):  # of the run: each draws 4 of the same 8 images
+        cfg.train_dataloader.dataset.draw_seed = seed
+        infos = {}
+        for split in ('train', 'val', 'test'):
+            dataset = DATASETS.build({**cfg[f'{split}_dataloader'].dataset, 'pipeline': ()})
+            found = map(dataset.get_data_info, range(len(dataset)))
+            infos[split] = {os.path.basename(x['img_path']): x['gt_label'] for x in found}
+        assert len(infos['train']) == 4 and infos['val'] == infos['test']
+        assert all(infos['train'][name] != labels[name] for name in infos['train'])
+        assert len(infos['test']) == 8
+        assert infos['test'].items() <= labels.items()
+        trained_on |= set(infos['train'])
+    assert len(trained_on) > 4 and not trained_on & set(infos['test'])
 
 
 def test_a_config_that_saves_no_predictions_is_refused(tmp_path, photos):
@@ -665,6 +714,12 @@ def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, 
     assert rates['linear'].value == expected == rate and rates['linear'].origin == 'tuned'
 
 
+def test_the_configs_own_rate_is_tried_to_its_last_digit(monkeypatch, many):
+    rates, _ = choose(monkeypatch, Trainer(1.25e-3), many, 'linear', lr=1.25e-3)
+    assert 1.25e-3 in [rate for rate, _ in rates['linear'].tried]
+    assert rates['linear'].value == 1.25e-3
+
+
 def test_rates_are_chosen_without_a_test_image(monkeypatch, many):
     trainer = Trainer()
     choose(monkeypatch, trainer, many, 'linear', 'mulcon')
@@ -926,6 +981,57 @@ def test_classes_by_number_of_images_have_a_table_each(monkeypatch, many, capsys
         with pytest.raises(SystemExit):
             main([*command, '--by-images', *wrong])
         assert '--by-images takes rising numbers from 1' in capsys.readouterr().err
+
+
+def test_classes_that_no_test_image_has_cost_no_other_table(monkeypatch, many, capsys):
+    content = json.loads((many / 'test.json').read_text())
+    for item in content['data_list']:
+        item['gt_label'] = [label for label in item['gt_label'] if label != 3] or [0]
+    (many / 'test.json').write_text(json.dumps(content))
+    content = json.loads((many / 'train.json').read_text())
+    for item in content['data_list'][1:]:
+        item['gt_label'] = [label for label in item['gt_label'] if label != 3] or [0]
+    content['data_list'][0]['gt_label'] = [0, 3]
+    (many / 'train.json').write_text(json.dumps(content))
+    trainer = Trainer(3e-2)
+    monkeypatch.setattr('mlic.cli.compare.run_all', trainer)
+    data, out = many / 'data.py', many / 'out'
+    data.write_text(recipe_text(Config(data_config(many))))
+    config = str(write_config(many, 'linear', many))
+    command = [config, '--data', str(data), '--out', str(out)]
+    main([*command, '--by-images', '2'])
+    said = capsys.readouterr().out
+    assert 'no table of classes with 0-1 training images: no test image has one' in said
+    assert {path.parent.name for path in out.rglob('table.md')} == {'out', 'images_2-or-more'}
+    # before any training
+    trainer.runs.clear()
+    names = many / 'names.txt'
+    for text, words in (
+        ('dark\n', 'no test image has one of the 1 classes of --classes'),
+        ('drak\n', "classes \\['drak'\\] are not among the 4"),
+        ('red\ndark\nred\n', "names.txt has the class 'red' more than once"),
+    ):
+        names.write_text(text)
+        with pytest.raises(SystemExit, match=words):
+            main([*command, '--seeds', '1', '--classes', str(names)])
+    assert not trainer.runs
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (['--seeds', '0', '0'], '--seeds: one twice: 0 0'),
+        (['--protocols', 'sadcl', 'sadcl'], '--protocols: one twice: sadcl sadcl'),
+        (['--train-part', '0.9', '--checkpoint', 'best'], 'leave --checkpoint best out'),
+        (['--tune', '--vary', 'rate', f'{RATE}=1'], f'--tune chooses {RATE}: leave it or --vary'),
+        (['--resamples', '0'], 'must be at least 1, got 0'),
+    ],
+)
+def test_options_that_would_make_a_wrong_table_are_refused(many, capsys, options, words):
+    config = str(write_config(many, 'linear', many))
+    with pytest.raises(SystemExit):
+        main([config, '--out', str(many / 'out'), *options])
+    assert words in capsys.readouterr().err
 
 
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):

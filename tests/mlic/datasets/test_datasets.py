@@ -384,6 +384,17 @@ def test_digit_scenes_are_deterministic_per_seed_split_and_index():
     assert len(images) == 36
 
 
+def test_digit_scenes_with_one_path_are_one_picture():
+    paths = [
+        info['img_path']
+        for split in POOLS
+        for size in (96, 128)
+        for seed in (0, 1)
+        for info in DigitScenes(split, 3, size, seed, serialize_data=False).data_list
+    ]
+    assert len(set(paths)) == len(paths) == 36
+
+
 def test_digit_scenes_splits_share_no_scan():
     scans = {
         split: {
@@ -446,7 +457,7 @@ def test_digit_scenes_items_are_packed_without_loading_a_file():
     assert item['inputs'].shape == (3, 128, 128)
     assert item['inputs'].dtype == torch.uint8
     sample = item['data_samples']
-    assert sample.img_path == 'digit_scenes/val/000002'
+    assert sample.img_path == 'digit_scenes/val_128px_seed0/000002'
     assert sample.sample_idx == 2
     assert sample.img_shape == sample.ori_shape == (128, 128)
     assert sample.gt_label.tolist() == dataset.get_cat_ids(2)
