@@ -247,7 +247,8 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
     """The threshold with the highest F1: 2 TP / (decisions + positives).
 
     It is the midpoint between two adjacent scores (the F1 is the same anywhere between them); of
-    equal F1 the highest. Where everything is called present, it lies at the lowest score.
+    equal F1 the highest. Where everything is called present, it lies at the lowest score. Scores
+    from 0 to 1 have a threshold from 0 to 1: one of 0 is never called present by score > t.
 
     Args:
         scores (np.ndarray): (N,) float.
@@ -259,10 +260,13 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
     decisions = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
     hits = np.cumsum(positive[order])[decisions - 1]
     f1 = 2 * hits / (decisions + hits[-1])
+    if strict and ranked[-1] == 0:
+        f1[-1] = 0
     last = decisions[np.argmax(f1)]
     high = ranked[last - 1]
     if last == len(ranked):
-        return float(np.nextafter(high, -np.inf, dtype=scores.dtype) if strict else high)
+        below = np.nextafter(high, -np.inf, dtype=scores.dtype)
+        return float(below if strict and high != 0 else high)
     low = ranked[last]
     middle = low + (high - low) / 2
     # between neighbouring floats the midpoint is one of them: take the one that decides right

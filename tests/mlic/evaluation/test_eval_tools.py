@@ -269,6 +269,14 @@ def test_thresholds_without_smoothing_maximise_the_mean_of_class_f1():
     assert_close(result['CF1'], float(sum(best) / 8))
 
 
+def test_a_score_of_0_is_never_called_present_by_more_than():
+    """No threshold from 0 to 1 does so, even where it were best."""
+    for scores, expected in (([0.0, 0.2, 0.5], 0.1), ([0.0, 0.0], 0.0)):
+        pred = np.array(scores, np.float32)[:, None]
+        fitted, overall = fit_thresholds(pred, np.ones_like(pred, bool), strict=True)
+        assert_close([float(fitted[0]), overall], [expected] * 2)
+
+
 @pytest.mark.parametrize('smoothing', [-1.0, float('nan'), float('inf')])
 def test_smoothing_must_be_a_number_of_at_least_0(smoothing):
     with pytest.raises(ValueError, match='smoothing must be a finite number of at least 0'):
