@@ -239,7 +239,9 @@ def fit_thresholds(
         rows = counted[:, c]
         own = best_threshold(pred[rows, c], target[rows, c], strict)
         positives = np.count_nonzero(target[:, c])
-        thresholds[c] = (positives * own + smoothing * overall) / (positives + smoothing)
+        # never beyond either, however it is rounded: one may be the lowest score
+        moved = own + (overall - own) * (smoothing / (positives + smoothing))
+        thresholds[c] = np.clip(moved, min(own, overall), max(own, overall))
     return thresholds, overall
 
 
