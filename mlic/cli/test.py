@@ -17,7 +17,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.tta import parse_tta
 from mlic.evaluation.mlic_metric import MLICMetric
-from mlic.evaluation.thresholds import parse_threshold
+from mlic.evaluation.thresholds import parse_score_threshold
 from mlic.files import write_json
 
 
@@ -90,7 +90,8 @@ def load_config(args: argparse.Namespace) -> Config:
     saves_predictions = args.out is not None and args.out.suffix == '.npz'
     if not metrics and (args.threshold or saves_predictions):
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
-    threshold = parse_threshold(args.threshold)  # a bad file is refused before the model is built
+    # a bad one is refused before the model is built
+    threshold = parse_score_threshold(args.threshold)
     if args.show_dir:
         show_in(cfg, args.show_dir, getattr(threshold, 'values', threshold))
     if args.threshold:

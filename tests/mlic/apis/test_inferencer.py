@@ -552,7 +552,7 @@ def test_predictions_are_written_again_and_again(run, photos, tmp_path, monkeypa
 
 def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):
     out = run / 'decided'
-    (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 2) | {'dog': -1}))
+    (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 1) | {'dog': 0}))
     common = [photos[0], '--checkpoint', run / 'work_dirs/run', '--out', out, '--no-pictures']
     common += ['--workers', 0]
 
@@ -563,7 +563,7 @@ def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):
 
     assert labels('--threshold', run / 'thresholds.json') == ['dog']
     record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
-    assert record['thresholds'] == dict.fromkeys(CLASSES, 2) | {'dog': -1}
+    assert record['thresholds'] == dict.fromkeys(CLASSES, 1) | {'dog': 0}
     assert Path(record['checkpoint']).is_file()
     assert len(labels('--topk', 3)) == 3
     assert not (out / 'pictures').exists()

@@ -336,6 +336,8 @@ def test_nothing_can_be_fitted_without_a_positive():
         ('t.json', '{"a": true}', "the threshold of 'a' must be a finite number, got True"),
         ('t.json', '{"a": NaN}', "the threshold of 'a' must be a finite number, got nan"),
         ('t.json', '{"a": {}}', "the threshold of 'a' must be a finite number"),
+        ('t.json', '{"a": 30}', "the threshold of 'a' must be from 0 to 1, got 30"),
+        ('t.json', '{"thresholds": {"a": -1e-45}}', "'a' must be from 0 to 1, got -1e-45"),
         ('t.json', '[0.5]', 'must hold an object {class name: threshold}'),
         ('t.json', '{"a": 0.5', 'Expecting'),
         ('t.json', '{}', 'no thresholds in it'),
@@ -345,6 +347,7 @@ def test_nothing_can_be_fitted_without_a_positive():
         ('t.csv', 'class,threshold\na,0.5\na,0.6\n', "class 'a' occurs twice"),
         ('t.csv', 'class,threshold\na\n', "a row must be class,threshold, got ['a']"),
         ('t.csv', 'class,threshold\na,\n', "the threshold of 'a' must be a finite number, got ''"),
+        ('t.csv', 'class,threshold\na,30\n', "'a' must be from 0 to 1, got '30'"),
         ('t.txt', 'a 0.5', 'threshold must be a number, a .json or a .csv file'),
     ],
 )
@@ -589,7 +592,7 @@ def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monk
     assert test_tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')
 
 
-@pytest.mark.parametrize('threshold', ['nan', 'missing.json', 'thresholds.txt'])
+@pytest.mark.parametrize('threshold', ['nan', '30', 'missing.json', 'thresholds.txt'])
 def test_bad_threshold_fails_before_the_model_is_built(threshold, tiny, tmp_path):
     config, checkpoint = tiny
     arguments = [config, checkpoint, '--work-dir', tmp_path / 'work', '--dry-run']
