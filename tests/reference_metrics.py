@@ -127,9 +127,11 @@ def protocol_metrics(name, scores, labels, k=3, threshold=None):
 
 
 def best_f1(scores, labels, strict):
-    """[F1 of every different set of decisions], of one class: all cuts between its scores."""
-    found = []
+    """The best F1 of all sets of decisions of one class; no score of 0 is above a threshold."""
+    found = [0]
     for level in sorted(set(scores)):
+        if strict and level == 0:
+            continue
         called = [score >= level for score in scores]
         hits = sum(c and label for c, label in zip(called, labels))
         found.append(divide(2 * hits, sum(called) + sum(labels)))

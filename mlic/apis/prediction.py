@@ -80,6 +80,8 @@ def choose_threshold(
 def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:
     """Predicted labels (K,), highest score first: scores (C,) of at least ``thr``, or the best.
 
+    Thresholds are compared in the precision of the scores, as :class:`.Protocol` does.
+
     Raises:
         ValueError: If there are not as many thresholds as scores, or ``topk`` is not one to C.
     """
@@ -88,7 +90,7 @@ def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -
         if not 1 <= topk <= len(order):
             raise ValueError(f'topk must be at least 1 and at most {len(order)}, got {topk}')
         return order[:topk]
-    thr = torch.as_tensor(thr, dtype=torch.float64)
+    thr = torch.as_tensor(thr, dtype=pred_score.dtype)
     if thr.dim() and thr.shape != pred_score.shape:
         raise ValueError(f'got {len(thr)} thresholds for {len(pred_score)} classes')
     return order[(pred_score >= thr)[order]]

@@ -114,7 +114,7 @@ def add_threshold_argument(
     default: str | None = '0.5',
     without: str = "the protocol's own",
 ) -> None:
-    """``--threshold T|FILE``, which :func:`mlic.evaluation.thresholds.parse_threshold` reads.
+    """``--threshold T|FILE``, for :func:`mlic.evaluation.thresholds.parse_score_threshold`.
 
     ``without`` says what decides if it is not given and ``default`` is None.
     """

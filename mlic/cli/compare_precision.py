@@ -71,7 +71,8 @@ def describe_scores(
     """Largest change, mean change and flips of scores (N, C); the threshold is one or (C,)."""
     change = np.abs(after - before)
     image, label = np.unravel_index(change.argmax(), change.shape)
-    labels, others = before >= threshold, after >= threshold
+    limit = np.asarray(threshold, before.dtype)  # compared as the metric does
+    labels, others = before >= limit, after >= limit
     by = f'{threshold:g}' if np.isscalar(threshold) else "each class's threshold"
     return '\n'.join(
         [

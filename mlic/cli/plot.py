@@ -22,7 +22,7 @@ from mlic.evaluation.matrices import apply_difficult_rule, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
-from mlic.evaluation.thresholds import of_classes, parse_threshold
+from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 from mlic.files import parse_json, read_text, write_csv, write_picture
 from mlic.names import short
 from mlic.visualization.comparison import describe_comparison, draw_comparison
@@ -83,7 +83,7 @@ def plot_pr(args: argparse.Namespace, table: Path):
     chosen = class_indices(args.classes, names)
     if chosen is None:
         chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
-    threshold = of_classes(parse_threshold(args.threshold), names)
+    threshold = of_classes(parse_score_threshold(args.threshold), names)
     curves, dots = [pr_curve('micro average', pred, target, ignore)], [None]
     if curves[0] is None:
         lacking = 'known negative' if target.any() else 'positive'
@@ -141,7 +141,7 @@ def plot_compare(args: argparse.Namespace, table: Path):
 def plot_cooccurrence(args: argparse.Namespace, table: Path):
     """Labels against predictions."""
     pred, target, ignore, names = load(args.pred)
-    threshold = of_classes(parse_threshold(args.threshold), names)
+    threshold = of_classes(parse_score_threshold(args.threshold), names)
     decision = pred >= np.asarray(threshold, pred.dtype)
     truth, predicted = (conditional_shares(present, ignore) for present in (target, decision))
     order = cooccurrence_order(target, args.max_classes)

@@ -17,7 +17,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.tta import parse_tta
 from mlic.evaluation.mlic_metric import MLICMetric
-from mlic.evaluation.thresholds import parse_threshold
+from mlic.evaluation.thresholds import parse_score_threshold
 from mlic.files import write_json
 
 
@@ -67,8 +67,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def percent(text: str) -> int:
     """The ``type`` of ``--known``."""
     value = int(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f'takes percentages from 0 to 100, got {text}')
+    if not 0 <= value < 100:
+        raise argparse.ArgumentTypeError(
+            f'takes percentages from 0 to 99, which leave labels to measure, got {text}'
+        )
     return value
 
 
@@ -90,7 +92,8 @@ def load_config(args: argparse.Namespace) -> Config:
     saves_predictions = args.out is not None and args.out.suffix == '.npz'
     if not metrics and (args.threshold or saves_predictions):
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
-    threshold = parse_threshold(args.threshold)  # a bad file is refused before the model is built
+    # a bad one is refused before the model is built
+    threshold = parse_score_threshold(args.threshold)
     if args.show_dir:
         show_in(cfg, args.show_dir, getattr(threshold, 'values', threshold))
     if args.threshold:
@@ -148,27 +151,36 @@ def per_class_path(checkpoint: str, work_dir: str, augmented: bool = False) -> P
     return beside if writable and '://' not in checkpoint else Path(work_dir) / name
 
 
-def evaluate(runner: ConsoleRunner, shares: list[int] | None) -> dict[int | None, dict]:
+def save_metrics(args: argparse.Namespace, metrics: dict) -> None:
+    """Write them if ``--out`` is a JSON file."""
+    if args.out and args.out.suffix == '.json' and is_main_process():
+        write_json(args.out, dict(metrics, tta=str(args.tta)) if args.tta else metrics)
+
+
+def evaluate(runner: ConsoleRunner, args: argparse.Namespace) -> dict[int | None, dict]:
     """The metrics by the percentage of labels that is known, each with files of its own; None is
-    the key without ``--known``.
+    the key without ``--known``. Those of a share are saved before the next is measured.
     """
-    if not shares:
-        return {None: runner.test()}
+    if not args.known:
+        found = {None: runner.test()}
+        save_metrics(args, found[None])
+        return found
     metrics = [x for x in runner.test_loop.evaluator.metrics if isinstance(x, MLICMetric)]
     files = [
         (metric, key, getattr(metric, key))
         for metric in metrics
         for key in ('out_file', 'per_class_file')
-        if getattr(metric, key) and (key != 'out_file' or len(shares) > 1)
+        if getattr(metric, key) and (key != 'out_file' or len(args.known) > 1)
     ]
     found = {}
-    for share in shares:
+    for share in args.known:
         runner.known = share
         for metric, key, file in files:
             setattr(metric, key, str(known_file(file, share)))
         if is_main_process():
             print(f'known: {share} % of the labels of each image')
         found[share] = runner.test()
+        save_metrics(args, dict(known=found))
     return found
 
 
@@ -190,12 +202,9 @@ def main(argv: list[str] | None = None) -> None:
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
     if is_main_process():
         print(f'checkpoint: {args.found}', flush=True)
-    found = evaluate(runner, args.known)
+    found = evaluate(runner, args)
     if not is_main_process():
         return
-    if args.out and args.out.suffix == '.json':
-        metrics = dict(known=found) if args.known else found[None]
-        write_json(args.out, dict(metrics, tta=str(args.tta)) if args.tta else metrics)
     precision = precision_of(runner)
     if precision != 'float32':
         print(f'predicted in {precision}')

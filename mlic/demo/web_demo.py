@@ -11,10 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import torch
-
-from mlic.apis.inferencer import MultiLabelInferencer, decide
-from mlic.evaluation.thresholds import of_classes
+from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.apis.prediction import choose_threshold
 from mlic.image_reader import ImageReadError
 from mlic.models.attention_maps import is_attentive
 from mlic.packages import MissingPackageError, require
@@ -100,13 +98,9 @@ def build_demo(
         ValueError: If ``thr`` is out of range, or of another length.
         MissingPackageError: If gradio is missing, or too old.
     """
-    if thr is None:
-        thr = of_classes(inferencer.thresholds or 0.5, inferencer.classes)
-    each = None if isinstance(thr, (int, float)) else list(thr)
+    thr = choose_threshold(thr, None, inferencer.thresholds, inferencer.classes)
+    each = None if isinstance(thr, float) else list(thr)
     start = thr if each is None else 0.5
-    if not 0 <= start <= 1:
-        raise ValueError(f'thr must be from 0 to 1, got {start}')
-    decide(torch.zeros(len(inferencer.classes)), thr, None)  # refuses another length
     gr = import_gradio()
     with gr.Blocks(
         title=title, analytics_enabled=False, fill_width=True, delete_cache=(KEPT, KEPT)

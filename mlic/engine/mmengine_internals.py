@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import mmengine
+from mmengine.hooks import ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, _ParamScheduler
@@ -99,14 +100,17 @@ def validation_interval(loop: EpochBasedTrainLoop) -> int:
 
 
 def move_to_epoch(runner: Runner, epochs_done: int) -> None:
-    """Set epoch, iteration and every schedule to where ``epochs_done`` epochs are done."""
-    loop = runner.train_loop
+    """Set epoch, iteration and every schedule to where ``epochs_done`` epochs are done.
+
+    A schedule takes each step that training would have taken: most compute a value from the last.
+    """
+    loop, hook = runner.train_loop, ParamSchedulerHook()
+    for _ in range(loop._epoch, epochs_done):
+        for batch_idx in range(len(loop.dataloader)):
+            hook.after_train_iter(runner, batch_idx)
+        hook.after_train_epoch(runner)
     loop._iter += (epochs_done - loop._epoch) * len(loop.dataloader)
     loop._epoch = epochs_done
-    for scheduler in runner.param_schedulers or []:
-        # the next step of a scheduler is the number of epochs or iterations that are done
-        scheduler._global_step = (loop._epoch if scheduler.by_epoch else loop._iter) - 1
-        scheduler.step()
     # a resumed run counts the steps between two updates from here, too
     runner.optim_wrapper.initialize_count_status(runner.model, loop._iter, loop.max_iters)
 

@@ -62,7 +62,8 @@ def class_measures(
     orders = (np.lexsort((rng.random(len(codes)), row))[: np.isfinite(row).sum()] for row in far)
     drawn = np.minimum(weights, 1)
     votes = [_vote(order, codes, i, drawn, neighbours) for i, order in enumerate(orders)]
-    values['k-NN'] = np.array(votes)
+    # as of the others that need a pair of the class: none is near if there is none
+    values['k-NN'] = np.where(np.isnan(values['intra']), np.nan, votes)
     values['retrieval mAP'] = np.array(
         [average_precision(far[i], codes == codes[i], weights) for i in rows]
     )

@@ -98,11 +98,7 @@ def stored_thresholds(content: object, names: Sequence[str], source: str) -> Thr
     if not isinstance(content, Mapping) or not isinstance(content.get('thresholds'), Mapping):
         raise ValueError(f'{source}: its thresholds must be an object {{class name: threshold}}')
     found = _checked(*_parts(content), source)
-    for name, value in zip(names, found.of_classes(names).tolist()):
-        if not 0 <= value <= 1:
-            raise ValueError(
-                f'{source}: the threshold of {short(name)} must be from 0 to 1, got {value:g}'
-            )
+    found.of_classes(names)  # refuses other names
     return found
 
 
@@ -112,7 +108,7 @@ def of_classes(threshold: float | ThresholdFile, names: Sequence[str]) -> float 
 
 
 def read_thresholds(path: str | Path) -> ThresholdFile:
-    """Thresholds of classes from a ``.json`` or ``.csv`` file.
+    """Thresholds of classes, each from 0 to 1, from a ``.json`` or ``.csv`` file.
 
     JSON: ``{class name: threshold}``, alone or as the entry ``thresholds`` of what
     ``tools/analysis_tools/fit_thresholds.py`` writes. CSV: the columns ``class`` and ``threshold``.
@@ -129,12 +125,12 @@ def read_thresholds(path: str | Path) -> ThresholdFile:
 
 
 def _checked(pairs: Iterable, fitted_on: dict, path: str) -> ThresholdFile:
-    """Of [(name, value)]; each name once, each value a finite number."""
+    """Of [(name, value)]; each name once, each value from 0 to 1."""
     values = {}
     for name, value in pairs:
         if name in values:
             raise ValueError(f'{path}: class {short(name)} occurs twice')
-        values[name] = _finite(value, name, path)
+        values[name] = _score(value, name, path)
     if not values:
         raise ValueError(f'{path}: no thresholds in it')
     return ThresholdFile(path, values, fitted_on)
@@ -175,8 +171,8 @@ def _read_csv(path: Path) -> tuple[list, dict]:
     return pairs, {}
 
 
-def _finite(value: object, name: str, path: str) -> float:
-    """A number from JSON or from the text of a CSV cell."""
+def _score(value: object, name: str, path: str) -> float:
+    """A number from 0 to 1, from JSON or from the text of a CSV cell."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -184,6 +180,10 @@ def _finite(value: object, name: str, path: str) -> float:
     if not math.isfinite(number):
         raise ValueError(
             f'{path}: the threshold of {short(name)} must be a finite number, got {short(value)}'
+        )
+    if not 0 <= number <= 1:
+        raise ValueError(
+            f'{path}: the threshold of {short(name)} must be from 0 to 1, got {short(value)}'
         )
     return number
 
@@ -239,7 +239,9 @@ def fit_thresholds(
         rows = counted[:, c]
         own = best_threshold(pred[rows, c], target[rows, c], strict)
         positives = np.count_nonzero(target[:, c])
-        thresholds[c] = (positives * own + smoothing * overall) / (positives + smoothing)
+        # never beyond either, however it is rounded: one may be the lowest score
+        moved = own + (overall - own) * (smoothing / (positives + smoothing))
+        thresholds[c] = np.clip(moved, min(own, overall), max(own, overall))
     return thresholds, overall
 
 
@@ -247,7 +249,8 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
     """The threshold with the highest F1: 2 TP / (decisions + positives).
 
     It is the midpoint between two adjacent scores (the F1 is the same anywhere between them); of
-    equal F1 the highest. Where everything is called present, it lies at the lowest score.
+    equal F1 the highest. Where everything is called present, it lies at the lowest score. Scores
+    from 0 to 1 have a threshold from 0 to 1: one of 0 is never called present by score > t.
 
     Args:
         scores (np.ndarray): (N,) float.
@@ -259,10 +262,13 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
     decisions = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
     hits = np.cumsum(positive[order])[decisions - 1]
     f1 = 2 * hits / (decisions + hits[-1])
+    if strict and ranked[-1] == 0:
+        f1[-1] = 0
     last = decisions[np.argmax(f1)]
     high = ranked[last - 1]
     if last == len(ranked):
-        return float(np.nextafter(high, -np.inf, dtype=scores.dtype) if strict else high)
+        below = np.nextafter(high, -np.inf, dtype=scores.dtype)
+        return float(below if strict and high != 0 else high)
     low = ranked[last]
     middle = low + (high - low) / 2
     # between neighbouring floats the midpoint is one of them: take the one that decides right

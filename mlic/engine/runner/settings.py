@@ -51,7 +51,8 @@ def changed_settings(
     epochs, seed, and the hooks with a course over the epochs (:data:`TRAINING_HOOKS`). All else
     is free: workers, logging, validation, precision, paths, patience.
 
-    More epochs are free where every schedule ends before: nothing depends on the number then.
+    More epochs are free where every schedule ends before and no average has a ``horizon``, a share
+    of the run: nothing depends on the number then.
     With another number of processes, batch size and accumulation may change so that the
     images of a step stay the same.
 
@@ -66,7 +67,9 @@ def changed_settings(
     changes = list(_compare(_settings(stored), _settings(now), ()))
     images = [_images_of_step(cfg) * (count or 0) for cfg, count in zip((stored, now), processes)]
     free = set(STEP) if processes[0] != processes[1] and images[0] == images[1] else set()
-    if not any(_reaches_the_end(schedule, stored, now) for schedule in schedules_of(now)):
+    depends = any(_reaches_the_end(schedule, stored, now) for schedule in schedules_of(now))
+    depends |= any(hook.get('horizon') is not None for hook in hooks_of(now))
+    if not depends:
         free.add('train_cfg.max_epochs')
     return [change for change in changes if change[0] not in free]
 

@@ -309,7 +309,7 @@ def recipe(exported, **changes):
         (lambda file: recipe(file, reduce_to='x'), "reduce_to must be a number of pixels, got 'x'"),
         (lambda file: recipe(file, reduce_to=0), 'reduce_to must be a number of pixels, got 0'),
         (
-            lambda file: dict(thresholds='{"thresholds": {"cat": 2}}'),
+            lambda file: dict(thresholds='{"thresholds": {"cat": 0.2}}'),
             'has no threshold for 4 classes',
         ),
     ],

@@ -24,6 +24,7 @@ from mlic.apis.open_run import build_model, open_run
 from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 from mlic.engine.runner.errors import INTERRUPTED
+from mlic.evaluation.protocols import PROTOCOLS
 from mlic.image_reader import ImageReadError
 from mlic.visualization.prediction import draw_prediction
 from tests.helpers import ROOT, call_tool, locked_elsewhere
@@ -230,6 +231,14 @@ def test_decision_is_the_one_of_the_definition():
         decide(score, [0.1, 0.2], None)
     with pytest.raises(ValueError, match='at least 1 and at most 7, got 0'):
         decide(score, 0.5, 0)
+
+
+def test_a_threshold_is_compared_in_the_precision_of_the_score_as_the_metric_does():
+    score = torch.tensor([0.7, 0.3])  # as float32; 0.7 is less than the double 0.7
+    for thr in (0.7, [0.7, 0.7], np.array([0.7, 0.7])):
+        assert decide(score, thr, None).tolist() == [0]
+        called = PROTOCOLS['standard'].decide(score.numpy()[None], np.asarray(thr))
+        assert called.tolist() == [[True, False]]
 
 
 def test_attention_is_the_necks_and_changes_no_score(photos, inferencer):
@@ -543,7 +552,7 @@ def test_predictions_are_written_again_and_again(run, photos, tmp_path, monkeypa
 
 def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):
     out = run / 'decided'
-    (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 2) | {'dog': -1}))
+    (run / 'thresholds.json').write_text(json.dumps(dict.fromkeys(CLASSES, 1) | {'dog': 0}))
     common = [photos[0], '--checkpoint', run / 'work_dirs/run', '--out', out, '--no-pictures']
     common += ['--workers', 0]
 
@@ -554,7 +563,7 @@ def test_tool_decides_by_a_file_of_thresholds_or_by_rank(run, photos):
 
     assert labels('--threshold', run / 'thresholds.json') == ['dog']
     record = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
-    assert record['thresholds'] == dict.fromkeys(CLASSES, 2) | {'dog': -1}
+    assert record['thresholds'] == dict.fromkeys(CLASSES, 1) | {'dog': 0}
     assert Path(record['checkpoint']).is_file()
     assert len(labels('--topk', 3)) == 3
     assert not (out / 'pictures').exists()

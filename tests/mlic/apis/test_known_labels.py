@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from torch.testing import assert_close
 import projects.c_tran  # noqa: F401, whose model is trained
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import infer
+from mlic.cli import test as test_tool
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.runner.known_share import hidden_labels
 from mlic.evaluation.mlic_metric import MLICMetric
@@ -254,9 +256,27 @@ def test_the_numbers_of_all_shares_are_in_one_file_and_do_not_depend_on_the_batc
         assert 'multi-label/mAP' in metrics
 
 
+def test_the_numbers_of_earlier_shares_are_kept_when_a_later_one_fails(tmp_path):
+    results = iter([{'multi-label/mAP': 50.0}, {'multi-label/mAP': 60.0}])
+
+    def test():
+        for metrics in results:
+            return metrics
+        raise ValueError('no positive label')
+
+    evaluator = SimpleNamespace(metrics=[])
+    runner = SimpleNamespace(test=test, test_loop=SimpleNamespace(evaluator=evaluator))
+    args = SimpleNamespace(known=[0, 50, 90], out=tmp_path / 'a.json', tta=None)
+    with pytest.raises(ValueError, match='no positive label'):
+        test_tool.evaluate(runner, args)
+    found = json.loads(args.out.read_text())
+    assert found == {'known': {'0': {'multi-label/mAP': 50.0}, '50': {'multi-label/mAP': 60.0}}}
+
+
 def test_a_share_that_cannot_be_is_refused(c_tran, run, checkpoint, capsys):
     for options, message in (
-        (['--known', '101'], 'percentages from 0 to 100, got 101'),
+        (['--known', '100'], 'percentages from 0 to 99, which leave labels to measure, got 100'),
+        (['--known', '-1'], 'percentages from 0 to 99'),
         (['--known', '0', '50', '--show-dir', 'a'], 'give --known one share'),
     ):
         with pytest.raises(SystemExit):

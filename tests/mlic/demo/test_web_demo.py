@@ -135,8 +135,9 @@ def test_all_labels_are_listed_those_that_are_found_first():
 @pytest.mark.parametrize(
     'thr, message',
     [
-        (1.5, 'from 0 to 1, got 1.5'),
-        (float('nan'), 'from 0 to 1, got nan'),
+        (1.5, 'between 0 and 1, got 1.5'),
+        (float('nan'), 'a finite number or a file, got nan'),
+        ([0.5] * 4 + [30], 'between 0 and 1, got 30'),
         ([0.5, 0.5], '2 thresholds for 5 classes'),
     ],
 )

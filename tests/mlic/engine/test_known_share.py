@@ -60,6 +60,24 @@ def test_so_many_true_labels_are_given_and_left_out_of_the_evaluation(percent, n
     assert left_out == [row.nonzero().flatten().tolist() for row in known]
 
 
+@pytest.mark.parametrize(
+    ('percent', 'num_classes', 'number'),
+    [(29, 100, 29), (58, 50, 29), (58, 100, 58), (57, 100, 57), (99, 80, 79), (12.5, 8, 1)],
+)
+def test_a_share_is_rounded_down_only_if_it_is_no_whole_number(percent, num_classes, number):
+    data = batch_of(IMAGES, *[{}] * 4)
+    give_share(data, percent, num_classes)
+    assert (~given_in(data).isnan()).sum(1).tolist() == [number] * 4
+
+
+def test_the_usual_shares_are_those_of_the_released_code():
+    for num_classes in (20, 80, 112, 200, 260, 312, 500):
+        for percent in range(0, 100, 5):
+            data = batch_of(IMAGES[:1], {})
+            give_share(data, percent, num_classes)
+            assert (~given_in(data).isnan()).sum() == int(percent * 0.01 * num_classes)
+
+
 def test_what_is_given_depends_neither_on_the_batch_nor_on_its_order():
     together = batch_of(IMAGES, *[{}] * 4)
     give_share(together, 50, 6)

@@ -325,6 +325,7 @@ def test_changes_equal_a_loop_over_scores(by_class):
     before = rng.random((7, 3)).astype(np.float32)
     after = np.clip(before + 0.3 * rng.standard_normal((7, 3)), 0, 1).astype(np.float32)
     images, classes = [f'{i}.jpg' for i in range(7)], ['a', 'b', 'c']
+    before[0] = 0.7  # the float32, which is less than the double
     threshold = np.array([0.3, 0.5, 0.7]) if by_class else 0.4
     largest, total, flips = (0, None, None), 0.0, dict(go=0, come=0, labels=0)
     for i in range(7):
@@ -332,7 +333,7 @@ def test_changes_equal_a_loop_over_scores(by_class):
             change = abs(float(after[i, c]) - float(before[i, c]))
             total += change
             largest = max(largest, (change, i, c))
-            limit = threshold[c] if by_class else threshold
+            limit = np.float32(threshold[c] if by_class else threshold)
             had, has = before[i, c] >= limit, after[i, c] >= limit
             flips['labels'] += had
             flips['go'] += had and not has

@@ -140,6 +140,26 @@ def test_more_epochs_are_free_where_no_schedule_ends_with_them(schedules, is_fre
         assert names_of(*pair) == ([] if is_free else ['train_cfg.max_epochs'])
 
 
+@pytest.mark.parametrize('place', ['custom_hooks', 'default_hooks'])
+@pytest.mark.parametrize(
+    'average, is_free',
+    [
+        (dict(type='ForeachEMAHook', horizon=0.1), False),
+        (dict(type='ForeachEMAHook', horizon=None, momentum=2e-4), True),
+        (dict(type='EMAHook', momentum=2e-4), True),
+    ],
+)
+def test_more_epochs_are_not_free_where_an_average_is_over_a_share_of_them(place, average, is_free):
+    hooks = [average] if place == 'custom_hooks' else dict(ema=average)
+    schedule = dict(type='MultiStepLR', milestones=[2])
+    stored, now = (
+        {'param_scheduler': schedule, 'train_cfg': dict(max_epochs=epochs), place: hooks}
+        for epochs in (4, 40)
+    )
+    for pair in ((stored, now), (now, stored)):
+        assert names_of(*pair) == ([] if is_free else ['train_cfg.max_epochs'])
+
+
 # ---------------------------------------------------------------- tools/train.py
 
 

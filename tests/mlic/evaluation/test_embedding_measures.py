@@ -57,7 +57,7 @@ def loop_measures(embeds, images, labels, weights):
             values['inter'].append(inter)
             values['ratio'].append(intra / inter)
             values['silhouette'].append((nearest - intra) / max(nearest, intra))
-            values['k-NN'].append((c in most) / len(most) if near else np.nan)
+            values['k-NN'].append((c in most) / len(most) if any(hits) else np.nan)
             ap = average_precision_score(hits, [-far[j] for j in others]) if any(hits) else np.nan
             values['retrieval mAP'].append(ap)
         found[c] = {name: mean_over(value) for name, value in values.items()}
@@ -177,7 +177,9 @@ def test_a_class_that_was_not_drawn_has_no_value_and_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         got = class_measures(embeds, images, labels, weights, NEIGHBOURS)
-    assert np.isnan(got['intra'][2]).all() and np.isnan(got['retrieval mAP'][2]).all()
+    for name in ('intra', 'ratio', 'silhouette', 'k-NN', 'retrieval mAP'):
+        assert np.isnan(got[name][2]).all(), name
+    assert np.isfinite(got['inter'][2]).all()
     assert np.isnan(got['k-NN'][1, 1]) and got['k-NN'][1, 0] == 1
 
 

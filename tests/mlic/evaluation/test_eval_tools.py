@@ -25,6 +25,7 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import best_threshold, fit_thresholds, read_thresholds
+from mlic.files import write_json
 from tests import reference_metrics as reference
 from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import tiny_config
@@ -269,6 +270,53 @@ def test_thresholds_without_smoothing_maximise_the_mean_of_class_f1():
     assert_close(result['CF1'], float(sum(best) / 8))
 
 
+KINDS_OF_SCORES = dict(
+    hundredths=lambda rng, shape: rng.random(shape).round(2),
+    thirds=lambda rng, shape: rng.integers(0, 4, shape) / 3,
+    neighbours=lambda rng, shape: 0.7 + rng.integers(0, 3, shape) * 2.0**-24,
+    ends=lambda rng, shape: rng.choice([0, 1e-45, 0.1, 1 - 2.0**-24, 1], shape),
+)
+
+
+@pytest.mark.parametrize('protocol', ['standard', 'sadcl'])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('kind', KINDS_OF_SCORES)
+def test_a_file_of_thresholds_without_smoothing_has_the_best_f1(kind, dtype, protocol, tmp_path):
+    rng, protocol, names = np.random.default_rng(0), PROTOCOLS[protocol], [*map(str, range(100))]
+    for images in (1, 2, 4, 11):
+        pred = KINDS_OF_SCORES[kind](rng, (images, 100)).astype(dtype)
+        target = rng.random(pred.shape) < rng.choice([0.2, 0.6, 1], 100)
+        fitted, overall = fit_thresholds(pred, target, strict=protocol.strict, smoothing=0)
+        assert np.all((fitted >= 0) & (fitted <= 1)) and 0 <= overall <= 1
+        write_json(tmp_path / 't.json', dict(zip(names, fitted.tolist())))
+        called = protocol.decide(pred, read_thresholds(tmp_path / 't.json').of_classes(names))
+        for c in np.flatnonzero(target.any(axis=0)):
+            f1 = 2 * (called & target)[:, c].sum() / (called[:, c].sum() + target[:, c].sum())
+            best = reference.best_f1(pred[:, c].tolist(), target[:, c].tolist(), protocol.strict)
+            assert f1 == float(best)
+
+
+@pytest.mark.parametrize('strict', [False, True])
+@pytest.mark.parametrize('smoothing', [0, 1e-300, 0.1, 1, 3, 1e9, 1e17, 1e300])
+def test_a_threshold_lies_between_its_own_and_the_global_one(smoothing, strict):
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        pred, target = rng.random((6, 3)).round(1), rng.random((6, 3)) < 0.7
+        target[0] = True
+        own, _ = fit_thresholds(pred, target, strict=strict, smoothing=0)
+        fitted, overall = fit_thresholds(pred, target, strict=strict, smoothing=smoothing)
+        assert np.all(fitted >= np.minimum(own, overall))
+        assert np.all(fitted <= np.maximum(own, overall))
+
+
+def test_a_score_of_0_is_never_called_present_by_more_than():
+    """No threshold from 0 to 1 does so, even where it were best."""
+    for scores, expected in (([0.0, 0.2, 0.5], 0.1), ([0.0, 0.0], 0.0)):
+        pred = np.array(scores, np.float32)[:, None]
+        fitted, overall = fit_thresholds(pred, np.ones_like(pred, bool), strict=True)
+        assert_close([float(fitted[0]), overall], [expected] * 2)
+
+
 @pytest.mark.parametrize('smoothing', [-1.0, float('nan'), float('inf')])
 def test_smoothing_must_be_a_number_of_at_least_0(smoothing):
     with pytest.raises(ValueError, match='smoothing must be a finite number of at least 0'):
@@ -288,6 +336,8 @@ def test_nothing_can_be_fitted_without_a_positive():
         ('t.json', '{"a": true}', "the threshold of 'a' must be a finite number, got True"),
         ('t.json', '{"a": NaN}', "the threshold of 'a' must be a finite number, got nan"),
         ('t.json', '{"a": {}}', "the threshold of 'a' must be a finite number"),
+        ('t.json', '{"a": 30}', "the threshold of 'a' must be from 0 to 1, got 30"),
+        ('t.json', '{"thresholds": {"a": -1e-45}}', "'a' must be from 0 to 1, got -1e-45"),
         ('t.json', '[0.5]', 'must hold an object {class name: threshold}'),
         ('t.json', '{"a": 0.5', 'Expecting'),
         ('t.json', '{}', 'no thresholds in it'),
@@ -297,6 +347,7 @@ def test_nothing_can_be_fitted_without_a_positive():
         ('t.csv', 'class,threshold\na,0.5\na,0.6\n', "class 'a' occurs twice"),
         ('t.csv', 'class,threshold\na\n', "a row must be class,threshold, got ['a']"),
         ('t.csv', 'class,threshold\na,\n', "the threshold of 'a' must be a finite number, got ''"),
+        ('t.csv', 'class,threshold\na,30\n', "'a' must be from 0 to 1, got '30'"),
         ('t.txt', 'a 0.5', 'threshold must be a number, a .json or a .csv file'),
     ],
 )
@@ -541,7 +592,7 @@ def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monk
     assert test_tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')
 
 
-@pytest.mark.parametrize('threshold', ['nan', 'missing.json', 'thresholds.txt'])
+@pytest.mark.parametrize('threshold', ['nan', '30', 'missing.json', 'thresholds.txt'])
 def test_bad_threshold_fails_before_the_model_is_built(threshold, tiny, tmp_path):
     config, checkpoint = tiny
     arguments = [config, checkpoint, '--work-dir', tmp_path / 'work', '--dry-run']
