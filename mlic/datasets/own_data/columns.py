@@ -20,7 +20,7 @@ from .flags import (
     plain_name,
     says_nothing,
 )
-from .splits import SPLIT_NAMES
+from .split_columns import choose_split
 from .table import Table
 
 IMAGE_NAMES = [
@@ -49,16 +49,6 @@ LABEL_NAME = re.compile(
     r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice|keyword)(_?\d+)?'
     r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list|keywords)'
 )
-SPLIT_COLUMNS = 'split', 'subset'
-PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
-MARKED_SPLITS = {  # columns of yes and no
-    **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('train', 'val')),
-    'is_test': ('train', 'test'),
-    'is_train': ('test', 'train'),
-}
-NUMBERED_SPLITS = {'0': 'train', '1': 'val', '2': 'test'}  # CelebA's column partition
-
-
 SAMPLE = 1000  # rows by which the column of images is told
 
 
@@ -91,21 +81,6 @@ def _mostly_blank(table: Table, column: int) -> bool:
     return table.column(column).count('') * 2 > len(table.rows)
 
 
-def split_meanings(name: str, cells: set[str]) -> dict[str, str]:
-    """The split that each value of a column of splits means; values as of :func:`flag`."""
-    marked = MARKED_SPLITS.get(plain_name(name))
-    if marked and cells <= PRESENT | ABSENT:
-        return {cell: marked[cell in PRESENT] for cell in sorted(cells)}
-    return NUMBERED_SPLITS if cells == {*NUMBERED_SPLITS} else SPLIT_NAMES
-
-
-def find_column(table: Table, name: str) -> int:
-    """The column of that name; ValueError with those there are."""
-    if name not in table.header:
-        raise ValueError(f'{table.places[0][0]}: no column {name!r} among {table.header}')
-    return table.header.index(name)
-
-
 def label_name(name: str) -> re.Match | None:
     """A match if labels are called so; group 1 is its number, 2 if a cell may hold several."""
     return LABEL_NAME.fullmatch(plain_name(name).rpartition('.')[2])
@@ -119,10 +94,10 @@ def choose_columns(
     Raises:
         ValueError: If there is nothing to choose among.
     """
-    ignored = {find_column(table, name) for name in choices.ignored}
-    named = [find_column(table, name) for name in choices.labels]
+    ignored = {table.find(name) for name in choices.ignored}
+    named = [table.find(name) for name in choices.labels]
     image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
-    split = _choose_split(table, choices, {*ignored, *named, image}, questions)
+    split = choose_split(table, choices, {*ignored, *named, image}, questions)
     rest = [i for i in range(len(table.header)) if i not in {*ignored, image, split}]
     labels, has_flags = _choose_labels(table, named, rest, choices, questions)
     return Columns(image, split, labels, has_flags, found, left_out)
@@ -134,7 +109,7 @@ def _choose_image(
     """The column whose cells are files of the folder, and which."""
     tables = [path for path, _ in table.places]
     if choices.image is not None:
-        column = find_column(table, choices.image)
+        column = table.find(choices.image)
         return (column, *finder.find_all(table.column(column), tables))
     names = list(map(plain_name, table.header))
     candidates = [i for i, name in enumerate(names) if i not in others and not label_name(name)]
@@ -191,44 +166,6 @@ def _counts_rows(table: Table, column: int) -> bool:
 def _differ(first: list[Found | None], second: list[Found | None]) -> bool:
     """Whether two columns name different files in a row."""
     return any(a and b and a.path != b.path for a, b in zip(first, second))
-
-
-def _choose_split(
-    table: Table, choices: Choices, others: set[int], questions: Questions
-) -> int | None:
-    """The column that says which images are for training."""
-    if choices.split is not None:
-        return find_column(table, choices.split)
-    found = []
-    for i, name in enumerate(table.header):
-        name = plain_name(name)
-        if i in others:
-            continue
-        cells = {flag(cell) for cell in table.values(i)}
-        if (
-            name in SPLIT_COLUMNS
-            or name in PERHAPS_SPLITS
-            and cells <= {*SPLIT_NAMES}
-            or name == 'partition'
-            and cells == {*NUMBERED_SPLITS}
-            or name in MARKED_SPLITS
-            and cells <= PRESENT | ABSENT
-        ):
-            found.append(i)
-    if len(found) > 1:
-        these = show([table.header[i] for i in found])
-        question = f'{these} all say which images are for training'
-        name = table.header[found[0]]
-        questions.ask(question, f'{name!r} does', '--split-column', name)
-    for i in found[:1]:
-        cells = [flag(cell) for cell in table.column(i)]
-        meanings, name = split_meanings(table.header[i], {*cells}), table.header[i]
-        row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
-        if row is not None:
-            question = f'{table.line(row)}: split {table.rows[row][i]!r} is not one of '
-            question += ', '.join(SPLIT_NAMES)
-            questions.ask(question, f'{name!r} does not matter', '--ignore-columns', name)
-    return found[0] if found else None
 
 
 def _choose_labels(

@@ -9,10 +9,11 @@ from mlic.names import first_names
 
 from .cells import CONFIDENCES, CellError, in_words, read_cells, spell
 from .choices import Choices, Questions, Undecided, show
-from .columns import Columns, choose_columns, label_name, split_meanings
+from .columns import Columns, choose_columns, label_name
 from .finder import ImageFinder
 from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags
-from .splits import SPLIT_NAMES, Image, find_split_name
+from .split_columns import read_splits, split_meanings
+from .splits import SPLIT_NAMES, Image
 from .table import Table
 
 NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
@@ -76,7 +77,7 @@ def _read(
     if repeated:
         _check_repeated(table, columns, rows_of, said, choices, questions)
         said.form = 'a row for each label'
-    splits = _read_splits(table, columns.split)
+    splits = read_splits(table, columns.split)
     images = []
     for path, rows in rows_of.items():
         differing = next((row for row in rows if splits[row] != splits[rows[0]]), None)
@@ -244,23 +245,6 @@ def _check_repeated(
     if not is_asked and not (kind and not kind[2]):
         question = f'{places}; an image has one row with all its labels, or a row for each label'
         questions.ask(question, 'each row has one label', '--sep', '')
-
-
-def _read_splits(table: Table, column: int | None) -> list[str | None]:
-    """The split of every row; of tables in folders called like splits, theirs."""
-    if column is None:
-        names = {path: find_split_name(path) for path in {path for path, _ in table.places}}
-        given = len(names) > 1 and 'train' in names.values() and None not in names.values()
-        return [names[path] if given else None for path, _ in table.places]
-    name = table.header[column]
-    cells = [flag(cell) for cell in table.column(column)]
-    meanings = split_meanings(name, {*cells})
-    row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
-    if row is not None:
-        known = first_names(SPLIT_NAMES)
-        split = table.rows[row][column]
-        raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
-    return [meanings[cell] for cell in cells]
 
 
 def drop_no_label(images: list[Image]) -> list[str]:

@@ -43,6 +43,12 @@ class Table:
         """The different cells of a column."""
         return {cells[index] for cells in self.rows}
 
+    def find(self, name: str) -> int:
+        """The column of that name; ValueError with those there are."""
+        if name not in self.header:
+            raise ValueError(f'{self.places[0][0]}: no column {name!r} among {self.header}')
+        return self.header.index(name)
+
     def where(self, row: int) -> str:
         """A row's file and line."""
         return '{}, line {}'.format(*self.places[row])
