@@ -49,6 +49,7 @@ LABEL_NAME = re.compile(
     r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice|keyword)(_?\d+)?'
     r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list|keywords)'
 )
+TRUTH_VALUES = {'', '-1', *PRESENT, *ABSENT}
 SAMPLE = 1000  # rows by which the column of images is told
 
 
@@ -178,8 +179,16 @@ def _choose_labels(
     flags = [i for i in values if looks_like_flags(values[i], unknown)]
     decided = bool(choices.present or choices.absent)
     called = [i for i in named or rest if label_name(header[i])]
-    numbers = {'', '-1', *PRESENT, *ABSENT}
-    texts = [i for i in called if i not in flags or not values[i] <= numbers]
+    numbered = [i for i in called if label_name(header[i])[1]]
+    marks = set().union(*(values[i] for i in numbered))
+    are_classes = choices.sep is None and looks_like_flags(marks, unknown)
+    are_classes = are_classes and marks.isdisjoint('23456789')  # numbers of labels, or of objects
+    if are_classes and len(numbered) > 1:
+        called = [i for i in called if i not in numbered]
+    texts = [
+        i for i in called
+        if not (are_classes if i in numbered else i in flags and values[i] <= TRUTH_VALUES)
+    ]  # fmt: skip
     if named:
         are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
         are_flags = are_flags and texts != named  # a column 'labels' with yes names labels
@@ -207,42 +216,32 @@ def _choose_labels(
         raise ValueError(f'{file}: no column is left for labels, of {header}{unnamed}')
     if decided:
         return rest, True
-    if not flags:
-        words = [i for i in rest if not all(is_number(value) for value in values[i])]
-        if len(rest) > 1 or not words:
-            these = show([header[i] for i in rest])
-            gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
-            marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
-            if marks:
-                question = f'the columns {these} hold {show([*marks, *sorted(gaps)])}'
-                assumed = f'each is a class and {marks[0]!r} says that it is there'
-                options = ['--present', marks[0], '--absent', *marks[1:]]
-                if gaps:
-                    assumed += f' and {show(sorted(gaps))} that it is unknown'
-                    options += ['--unknown', *sorted(gaps)]
-                questions.ask(question, assumed, *options)
-                return rest, True
-            column = min(
-                words or rest,
-                key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
-            )
-            question = f'one of the columns {these} may hold the labels'
-            questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
-            return [column], False
-        return rest, False
-    if rest == called:
-        name = header[rest[0]]
-        question = f"{name!r} may be a class, or its values the names of classes (--sep '')"
-        questions.ask(question, 'it is a class', '--label-columns', name, '--present', '1')
-        return rest, True
     classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in called)]
-    others = [i for i in rest if i not in classes]
-    if not classes:
+    if classes:
+        _ask_of_others(table, [i for i in rest if i not in classes], classes, questions)
+        return classes, True
+    called = [i for i in rest if i in called]
+    if called:
+        names = [header[i] for i in called]
+        these = 'each of ' * (len(names) > 1) + show(names)
+        question = f"{these} may be a class, or its values the names of classes (--sep '')"
+        questions.ask(question, 'it is a class', '--label-columns', *names)
+        return called, True
+    words = [i for i in rest if i not in flags]
+    if not words:
         these = show([header[i] for i in rest])
         raise ValueError(
             f'{file}: none of the columns {these} looks like labels or like a class; '
             '--label-columns NAME … says which are'
         )
+    return _choose_words(table, words, values, unknown, questions)
+
+
+def _ask_of_others(
+    table: Table, others: list[int], classes: list[int], questions: Questions
+) -> None:
+    """Ask whether columns next to those of classes are none."""
+    header = table.header
     if others:
         cells = [
             f'{header[i]!r} ({next(filter(None, table.column(i)), "")[:20]!r}, …)' for i in others
@@ -254,4 +253,33 @@ def _choose_labels(
             'that is so',
             *('--ignore-columns', *(header[i] for i in others)),
         )
-    return classes, True
+
+
+def _choose_words(
+    table: Table, rest: list[int], values: dict[int, set[str]], unknown: set[str],
+    questions: Questions,
+) -> tuple[list[int], bool]:  # fmt: skip
+    """The column of labels among some that are not called so, or all if they hold two values."""
+    header = table.header
+    words = [i for i in rest if not all(is_number(value) for value in values[i])]
+    if len(rest) == 1 and words:
+        return rest, False
+    these = show([header[i] for i in rest])
+    gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
+    marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
+    if marks:
+        question = f'the columns {these} hold {show([*marks, *sorted(gaps)])}'
+        assumed = f'each is a class and {marks[0]!r} says that it is there'
+        options = ['--present', marks[0], '--absent', *marks[1:]]
+        if gaps:
+            assumed += f' and {show(sorted(gaps))} that it is unknown'
+            options += ['--unknown', *sorted(gaps)]
+        questions.ask(question, assumed, *options)
+        return rest, True
+    column = min(
+        words or rest,
+        key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
+    )
+    question = f'one of the columns {these} may hold the labels'
+    questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
+    return [column], False

@@ -216,6 +216,18 @@ READ = {
         'id,image_name,label\n1,b.jpg,cat\n2,1.jpg,dog\n',
         {'b.jpg': ['cat'], '1.jpg': ['dog']},
     ),
+    'numbered columns of 0 and 1': (
+        'image,label_1,label_2,label_3\na.jpg,1,0,1\nb.jpg,0,1,0\n',
+        {'a.jpg': ['label_1', 'label_3'], 'b.jpg': ['label_2']},
+    ),
+    'numbered columns of minus one and 1': (
+        'image,class_0,class_1\na.jpg,1,-1\nb.jpg,-1,1\n',
+        {'a.jpg': ['class_0'], 'b.jpg': ['class_1']},
+    ),
+    'words of no known column, and a fold': (
+        'image,fold,y\na.jpg,0,cat\nb.jpg,1,dog\n',
+        {'a.jpg': ['cat'], 'b.jpg': ['dog']},
+    ),
 }
 
 
@@ -420,8 +432,62 @@ ASKED = {
     'a label column of 0 and 1': (
         'image,label\na.jpg,1\nb.jpg,0\n',
         "'label' may be a class, or its values the names of classes (--sep '')",
-        ['--label-columns', 'label', '--present', '1'],
+        ['--label-columns', 'label'],
         [['label'], []],
+    ),
+    'a label column of minus one and 1': (
+        'image,label\na.jpg,1\nb.jpg,-1\n',
+        "'label' may be a class",
+        ['--label-columns', 'label'],
+        [['label'], []],
+    ),
+    'a label column of True and False, and one that is no class': (
+        'image,label,verified,remark\na.jpg,TRUE,1,\nb.jpg,FALSE,0,late\n',
+        "'label' may be a class",
+        ['--label-columns', 'label'],
+        [['label'], []],
+    ),
+    'a label column of 1 and blank': (
+        'image,class0\na.jpg,1\nb.jpg,\n',
+        "'class0' may be a class",
+        ['--label-columns', 'class0', '--present', '1', '--absent', ''],
+        [['class0'], []],
+    ),
+    'one numbered column of yes and no': (
+        'image,label_1\na.jpg,yes\nb.jpg,no\n',
+        "'label_1' may be a class, or its values the names of classes (--sep '')",
+        ['--label-columns', 'label_1', '--present', 'yes', '--absent', 'no'],
+        [['label_1'], []],
+    ),
+    'two label columns of 0 and 1': (
+        'image,label,class\na.jpg,1,0\nb.jpg,1,1\n',
+        "each of 'label', 'class' may be a class, or its values the names of classes",
+        ['--label-columns', 'label', 'class'],
+        [['label'], ['class', 'label']],
+    ),
+    'numbered columns of yes and no': (
+        'image,label_1,label_2\na.jpg,yes,no\nb.jpg,yes,yes\nc.jpg,no,no\n',
+        "the columns of classes hold 'no', 'yes'",
+        ['--present', 'yes', '--absent', 'no'],
+        [['label_1'], ['label_1', 'label_2'], []],
+    ),
+    'numbered columns of crosses, and one of remarks': (
+        'image,class0,class1,remark\na.jpg,x,-,\nb.jpg,x,x,late\nc.jpg,-,-,\n',
+        "the columns 'remark' ('late', …) do not look like classes",
+        ['--ignore-columns', 'remark', '--present', 'x', '--absent=-'],
+        [['class0'], ['class0', 'class1'], []],
+    ),
+    'numbered columns of the numbers of labels': (
+        'image,label_1,label_2\na.jpg,4,1\nb.jpg,0,\n',
+        "the columns 'label_1', 'label_2' could all hold the labels",
+        ['--label-columns', 'label_1', 'label_2'],
+        [['1', '4'], ['0']],
+    ),
+    'words of no known column, and a fold': (
+        'image,fold,y,caption\na.jpg,0,cat,one\nb.jpg,1,cat,two\nc.jpg,1,dog,three\n',
+        "one of the columns 'y', 'caption' may hold the labels",
+        ['--label-columns', 'y'],
+        [['cat'], ['cat'], ['dog']],
     ),
     'fiftyone': (
         'filepath,ground_truth.label,tags\n/home/me/a.jpg,cat,"[""train""]"\n/home/me/b.jpg,dog,[]\n',
