@@ -11,8 +11,10 @@ from .finder import Found, ImageFinder
 from .flags import (
     ABOUT_IMAGE,
     ABSENT,
+    NO,
     PRESENT,
     UNKNOWN,
+    YES,
     flag,
     is_class,
     is_number,
@@ -66,15 +68,15 @@ class Columns:
 
 
 def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str]:
-    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not.
+    """The only two values of columns, that which says that something is there first; [] if not.
 
-    Values that mean that nobody looked do not count.
+    That is a yes, or not a no, or the rarer one. Values that mean that nobody looked do not count.
     """
     counts = Counter(flag(cell) for i in columns for cell in table.column(i))
     values = counts.keys() - unknown
-    return sorted(values, key=lambda value: (value == '', counts[value], value))[
-        : 2 * (len(values) == 2)
-    ]
+    yes, no = PRESENT | YES, ABSENT | NO
+    order = sorted(values, key=lambda value: (value not in yes, value in no, counts[value], value))
+    return order if len(order) == 2 else []
 
 
 def _mostly_blank(table: Table, column: int) -> bool:
@@ -241,11 +243,12 @@ def _ask_of_others(
     table: Table, others: list[int], classes: list[int], questions: Questions
 ) -> None:
     """Ask whether columns next to those of classes are none."""
-    header = table.header
+    header, cells = table.header, []
+    for i in others:
+        filled = [cell for cell in table.column(i) if cell] or ['']
+        odd = (cell for cell in filled if not looks_like_flags({'0', flag(cell)}, set()))
+        cells.append(f'{header[i]!r} ({next(odd, filled[0])[:20]!r}, …)')
     if others:
-        cells = [
-            f'{header[i]!r} ({next(filter(None, table.column(i)), "")[:20]!r}, …)' for i in others
-        ]
         questions.ask(
             f'the columns {first_names(cells, 9)} do not look like classes, and '
             f'{first_names([header[i] for i in classes], 5, repr)} do; --label-columns '

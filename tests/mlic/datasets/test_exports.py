@@ -216,6 +216,19 @@ READ = {
         'id,image_name,label\n1,b.jpg,cat\n2,1.jpg,dog\n',
         {'b.jpg': ['cat'], '1.jpg': ['dog']},
     ),
+    'exponents of numpy.savetxt': (
+        'image,cat,dog\na.jpg,1.000e+00,1.000000000000000000e+00\nb.jpg,1.000E+00,0.000e+00\n'
+        'c.jpg,0.000e+00,-0.000e+00\nd.jpg,0.0,+1e0\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'percentages': (
+        'image,cat,dog\na.jpg,100%,100.0 %\nb.jpg,100%,0%\nc.jpg,0%,0.00%\nd.jpg,0,100%\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'commas before decimals': (
+        'image;cat;dog\na.jpg;1,0;1\nb.jpg;1,0;0,0\nc.jpg;0,000;0\nd.jpg;0;1,00\n',
+        dict(zip(NAMES, WANTED)),
+    ),
     'numbered columns of 0 and 1': (
         'image,label_1,label_2,label_3\na.jpg,1,0,1\nb.jpg,0,1,0\n',
         {'a.jpg': ['label_1', 'label_3'], 'b.jpg': ['label_2']},
@@ -476,6 +489,30 @@ ASKED = {
         "the columns 'remark' ('late', …) do not look like classes",
         ['--ignore-columns', 'remark', '--present', 'x', '--absent=-'],
         [['class0'], ['class0', 'class1'], []],
+    ),
+    'a thousand among zeros': (
+        'image,cat,dog\na.jpg,0,1\nb.jpg,"1,000",0\nc.jpg,0,0\nd.jpg,0,1\n',
+        "the columns 'cat' ('1,000', …) do not look like classes",
+        ['--ignore-columns', 'cat'],
+        [['dog'], [], [], ['dog']],
+    ),
+    'a word that is there more often than zero': (
+        'image,cat,dog\na.jpg,255,255\nb.jpg,255,0%\nc.jpg,255,0\nd.jpg,0,255\n',
+        "the columns 'cat', 'dog' hold '255', '0'",
+        ['--present', '255', '--absent', '0'],
+        [A, B, B, D],
+    ),
+    'a word that is there more often than no': (
+        'image,cat,dog\na.jpg,sure,sure\nb.jpg,sure,no\nc.jpg,sure,No\nd.jpg,no,sure\n',
+        "the columns 'cat', 'dog' hold 'sure', 'no'",
+        ['--present', 'sure', '--absent', 'no'],
+        [A, B, B, D],
+    ),
+    'a yes that is there more often than another word': (
+        'image,cat,dog\na.jpg,yes,yes\nb.jpg,yes,nay\nc.jpg,nay,yes\n',
+        "the columns 'cat', 'dog' hold 'yes', 'nay'",
+        ['--present', 'yes', '--absent', 'nay'],
+        [A, B, D],
     ),
     'numbered columns of the numbers of labels': (
         'image,label_1,label_2\na.jpg,4,1\nb.jpg,0,\n',
