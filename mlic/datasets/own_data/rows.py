@@ -1,5 +1,6 @@
 """The images of a table: a row or several for each, with their labels and splits."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def _read(
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)
+    _check_contradictions(table, rows_of, said)
     _check_options(table, columns, choices, confidence)
     if repeated:
         _check_repeated(table, columns, rows_of, said, choices, questions)
@@ -194,21 +196,29 @@ def _read_confidence(
                     *answer,
                 )
                 return i
-            first_of: dict[tuple, tuple[int, str]] = {}
-            for row, (found, cell, names) in enumerate(zip(columns.found, cells, said.present)):
-                for label in names if found else ():
-                    first, before = first_of.setdefault((found.path, label), (row, flag(cell)))
-                    if before != flag(cell):
-                        raise ValueError(
-                            f'{table.where(row)}: {name} of {label!r} in {found.path} is '
-                            f'{cell}, but {before} in {table.line(first)}'
-                        )
+            for row, (cell, names) in enumerate(zip(cells, said.present)):
                 kind = said.unknown if flag(cell) in unknown else said.absent
                 if flag(cell) in {'0', *unknown}:
                     kind[row] |= names
                     names.clear()
             return i
     return None
+
+
+def _check_contradictions(table: Table, rows_of: dict[str, list[int]], said: Said) -> None:
+    """ValueError if an image has a label in one place, and in another it is absent or unknown."""
+    kinds = ('present', said.present), ('absent', said.absent), ('unknown', said.unknown)
+    kinds = [(word, sets) for word, sets in kinds if any(sets)]
+    for path, rows in rows_of.items() if len(kinds) > 1 else ():
+        told: dict[str, tuple[str, int]] = {}
+        for row, (word, sets) in itertools.product(rows, kinds):
+            for label in sorted(sets[row]):
+                before, first = told.setdefault(label, (word, row))
+                if before != word:
+                    raise ValueError(
+                        f'{table.where(row)}: {label!r} is {word} in {path}, but {before} in '
+                        f'{table.line(first)}'
+                    )
 
 
 def _check_options(

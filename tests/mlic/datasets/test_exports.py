@@ -559,6 +559,15 @@ def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
     assert labels_of(*added) == {x: y for x, y in zip(names, expected) if y is not None}
 
 
+def test_a_label_that_one_column_has_and_another_denies_is_refused():
+    Path('labels.csv').write_text(
+        'image,label_1,label_2\na.jpg,"{""cat"": 1}","{""dog"": 0}"\nb.jpg,cat,"{""cat"": 0}"\n'
+    )
+    write_photos('a.jpg', 'b.jpg')
+    message, _ = refused('--label-columns', 'label_1', 'label_2', '--sep', '')
+    assert "line 3: 'cat' is absent in b.jpg, but present in line 3" in message
+
+
 REFUSED = {
     'google without a header': ('gs://b/a.jpg,cat,dog\ngs://b/b.jpg,cat\n', 'the first row must'),
     'two annotators': (
@@ -593,7 +602,15 @@ REFUSED = {
     ),
     'a label that is there and is not': (
         'ImageID,LabelName,Confidence\na,cat,1\na,cat,0\n',
-        "line 3: Confidence of 'cat' in a.jpg is 0, but 1 in line 2",
+        "labels.csv, line 3: 'cat' is absent in a.jpg, but present in line 2",
+    ),
+    'an object that says what another row denies': (
+        'image,label\na.jpg,"{""cat"": 0}"\nb.jpg,dog\na.jpg,"{""cat"": 1}"\n',
+        "labels.csv, line 4: 'cat' is present in a.jpg, but absent in line 2",
+    ),
+    'an object that denies what a row lists': (
+        'image,label\na.jpg,cat\na.jpg,"{""cat"": 0}"\n',
+        "labels.csv, line 3: 'cat' is absent in a.jpg, but present in line 2",
     ),
     'cells of several labels, and two rows': (
         'image,labels\na.jpg,cat;dog\na.jpg,cat\nb.jpg,dog\n',
