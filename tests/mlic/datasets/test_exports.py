@@ -593,7 +593,27 @@ REFUSED = {
     ),
     'a vector in each cell': (
         'image,labels\na.jpg,"[1, 1, 0]"\nb.jpg,"[0, 0, 1]"\n',
-        "labels.csv, line 2: '[1, 1, 0]': 0 or 1 for each of 3 classes; write them into columns",
+        "labels.csv, line 2: '[1, 1, 0]': a value for each of 3 classes; write them into columns",
+    ),
+    'a vector with minus one': (
+        'image,labels\na.jpg,"[0, 1, -1]"\nb.jpg,"[1, 0, -1]"\n',
+        "labels.csv, line 2: '[0, 1, -1]': a value for each of 3 classes; write them into columns",
+    ),
+    'a vector of truth values': (
+        'image,labels\na.jpg,"[False, True]"\nb.jpg,"[True, False]"\n',
+        "labels.csv, line 2: '[False, True]': a value for each of 2 classes; write them",
+    ),
+    'a vector of truth values as JSON writes it': (
+        'image,labels\na.jpg,"[false, true]"\nb.jpg,"[true, null]"\n',
+        "labels.csv, line 2: '[false, true]': a value for each of 2 classes; write them",
+    ),
+    'a vector of exponents': (
+        'image,labels\na.jpg,1.000e+00 1.000e+00\nb.jpg,1.000e+00 0.000e+00\n',
+        "line 2: '1.000e+00 1.000e+00': a value for each of 2 classes; write them",
+    ),
+    'a vector without one number': (
+        'image,labels\na.jpg,"[1, nan, 0]"\nb.jpg,"[1, 0, 1]"\n',
+        "line 2: '[1, nan, 0]': a value for each of 3 classes; write them",
     ),
     'a vector with blanks': ('image,labels\na.jpg,1. 1. 0.\nb.jpg,0. 1. 1.\n', 'of 3 classes'),
     'scores of objects': (
