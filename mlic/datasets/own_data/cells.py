@@ -156,7 +156,7 @@ def _split(cell: str, separator: str) -> set[str]:
         parts = [cell]
     elif separator == ' ':
         parts = cell.split()
-    elif '"' in cell and separator in ';|,':
+    elif '"' in cell and separator in {*';|,'}:
         rows = csv.reader([cell], delimiter=separator, strict=True, skipinitialspace=True)
         parts = next(rows)
     else:

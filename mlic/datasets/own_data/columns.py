@@ -98,7 +98,7 @@ def choose_columns(
         ValueError: If there is nothing to choose among.
     """
     ignored = {table.find(name) for name in choices.ignored}
-    named = [table.find(name) for name in choices.labels]
+    named = [table.find(name) for name in dict.fromkeys(choices.labels)]
     image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
     split = choose_split(table, choices, {*ignored, *named, image}, questions)
     rest = [i for i in range(len(table.header)) if i not in {*ignored, image, split}]

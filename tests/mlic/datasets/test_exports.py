@@ -1,8 +1,11 @@
 """Tables as other programs write them: read as they are meant, or refused with a command."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import shlex
 import time
 from pathlib import Path
@@ -678,6 +681,12 @@ def test_what_makes_no_sense_is_one_line(name):
         ('image,labels\n'.encode('utf-16-le'), 'has NUL characters (UTF-16?)'),
         ('image,labels\na.jpg,caf\xe9\n'.encode('cp1252'), 'line 2: not UTF-8'),
         (b'PK\x03\x04rest', 'is an Excel workbook'),
+        (
+            gzip.compress(b'image,labels\n', mtime=0),
+            'is packed by gzip, not a table as text; unpack it',
+        ),
+        (bz2.compress(b'image,labels\n'), 'is packed by bzip2, not a table as text; unpack it'),
+        (lzma.compress(b'image,labels\n'), 'is packed by xz, not a table as text; unpack it'),
         (b'PAR1rest', 'is a Parquet file, not a table as text; with pandas: pandas.read_parquet'),
     ],
 )
@@ -733,6 +742,38 @@ def test_columns_that_are_named_are_taken():
     assert labels_of('--label-columns', 'x y', '--present', '1') == {'a.jpg': ['x y'], 'b.jpg': []}
     message, _ = refused('--label-columns', 'c')
     assert "no column 'c' among ['a', 'b', 'name', 'part', 'x y']" in message
+
+
+def test_a_column_that_is_named_twice_is_taken_once(capsys):
+    Path('labels.csv').write_text('image,cat,dog\na.jpg,1,1\nb.jpg,1,0\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--label-columns', 'cat', 'dog', 'cat') == dict(zip(NAMES, [A, B]))
+    assert 'a column for each of 2 classes, cat, dog' in capsys.readouterr().out
+
+
+def test_a_separator_of_several_characters_leaves_quotes_alone():
+    Path('labels.csv').write_text('image,labels\na.jpg,"a ""x"";|cat"\nb.jpg,cat\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--sep', ';|') == {'a.jpg': ['a "x"', 'cat'], 'b.jpg': ['cat']}
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+@pytest.mark.parametrize('first', ['', 'sep=;', '\ufeff"sep=;"'])
+def test_a_table_with_any_line_ends_is_read_and_names_its_lines(first, end):
+    lines = [*filter(None, [first]), 'image;cat;dog', 'a.jpg;1;1', 'b.jpg;1;0']
+    Path('labels.csv').write_bytes(end.join(lines).encode())
+    write_photos('a.jpg')
+    message, _ = refused()
+    assert f"'b.jpg' (line {len(lines)})" in message
+    write_photos('b.jpg')
+    assert labels_of() == dict(zip(NAMES, [A, B]))
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_a_table_that_begins_with_its_number_of_rows_has_any_line_ends(end):
+    Path('labels.csv').write_bytes(end.join(['2', 'cat dog', 'a.jpg 1 1', 'b.jpg 1 -1']).encode())
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of() == dict(zip(NAMES, [A, B]))
 
 
 def test_a_name_in_two_folders_is_not_guessed():

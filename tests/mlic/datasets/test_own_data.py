@@ -174,6 +174,14 @@ def test_a_spelling_that_differs_in_case_is_named_once(capsys):
     assert 'looks like' not in printed
 
 
+@pytest.mark.parametrize('unseen', ['\u200b', '\u00ad', '\u2060', '\u200d', '\ufeff'])
+def test_a_spelling_that_differs_in_a_character_nobody_sees_is_named(unseen, capsys):
+    write_rows(['cat', f'ca{unseen}t', 'dog', 'dog'])
+    from_csv('--out', 'out', '--val', '0', '--test', '0.3')
+    names = f"'cat', {f'ca{unseen}t'!r}"
+    assert f'warning: one label in several spellings? {names}' in capsys.readouterr().out
+
+
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
     names = ['[cat', "'dog'", 'a, b', '12', 'x)', 'rock (big)', "driver's seat", 'a "b"', 'fine']
     names += ['!dog', 'cat:0.9']
