@@ -2,11 +2,13 @@
 
 import ast
 import csv
+import itertools
 import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 
+from .flags import flag
 from .labels import normalise
 
 MARKS = ';|,\n；，、'
@@ -16,7 +18,9 @@ QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 # under which names annotation tools put the labels into an object
 KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
 CONFIDENCES = 'confidence', 'score', 'probability'  # next to a label; 1 is certain
-VECTOR = re.compile(r'[\[(]?\s*[01](?:\.0*)?(?:[\s,;|]+[01](?:\.0*)?)+,?\s*[\])]?')
+VALUE = r'(?:[+-]?\d+(?:\.\d*)?(?:e[+-]?\d+)?|true|false|nan|none|null)'
+VECTOR = re.compile(rf'[\[(]?\s*{VALUE}(?:[\s,;|]+{VALUE})+,?\s*[\])]?', re.IGNORECASE)
+IN_VECTORS = {'0', '1', '-1', 'true', 'false', 'nan', 'none', 'null'}
 
 
 class CellError(ValueError):
@@ -93,15 +97,18 @@ def read_cells(
 
 
 def _check_vectors(cells: Sequence[str]) -> None:
-    """CellError if all cells are 0 or 1 for each of some classes, which are not named."""
-    filled = {cell: re.findall(r'[01](?:\.0*)?', cell) for cell in cells if cell}
-    if len({*map(len, filled.values())}) == 1 and all(map(VECTOR.fullmatch, filled)):
-        cell = next((cell for cell, bits in filled.items() if len({*bits}) < len(bits)), None)
-        if cell is not None:
-            fault = f'{cell[:80]!r}: 0 or 1 for each of {len(filled[cell])} classes; write them'
-            raise CellError(
-                f'{fault} into columns that are named like the classes', cells.index(cell)
-            )
+    """CellError if all cells hold a flag for each of some classes, which are not named."""
+    filled = list(dict.fromkeys(filter(None, cells)))
+    if not all(map(VECTOR.fullmatch, filled)):
+        return
+    flags = [[flag(x) for x in re.findall(VALUE, cell, re.IGNORECASE)] for cell in filled]
+    if len({*map(len, flags)}) == 1 and IN_VECTORS.issuperset(itertools.chain(*flags)):
+        for cell, marks in zip(filled, flags):
+            if len({*marks}) < len(marks) or not {*marks} <= {'0', '1'}:  # which may be two labels
+                fault = f'{cell[:80]!r}: a value for each of {len(marks)} classes; write them'
+                raise CellError(
+                    f'{fault} into columns that are named like the classes', cells.index(cell)
+                )
 
 
 def _find_separator(
@@ -149,7 +156,7 @@ def _split(cell: str, separator: str) -> set[str]:
         parts = [cell]
     elif separator == ' ':
         parts = cell.split()
-    elif '"' in cell and separator in ';|,':
+    elif '"' in cell and separator in {*';|,'}:
         rows = csv.reader([cell], delimiter=separator, strict=True, skipinitialspace=True)
         parts = next(rows)
     else:

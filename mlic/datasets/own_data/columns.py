@@ -11,8 +11,10 @@ from .finder import Found, ImageFinder
 from .flags import (
     ABOUT_IMAGE,
     ABSENT,
+    NO,
     PRESENT,
     UNKNOWN,
+    YES,
     flag,
     is_class,
     is_number,
@@ -20,7 +22,7 @@ from .flags import (
     plain_name,
     says_nothing,
 )
-from .splits import SPLIT_NAMES
+from .split_columns import choose_split
 from .table import Table
 
 IMAGE_NAMES = [
@@ -49,16 +51,7 @@ LABEL_NAME = re.compile(
     r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice|keyword)(_?\d+)?'
     r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list|keywords)'
 )
-SPLIT_COLUMNS = 'split', 'subset'
-PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
-MARKED_SPLITS = {  # columns of yes and no
-    **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('train', 'val')),
-    'is_test': ('train', 'test'),
-    'is_train': ('test', 'train'),
-}
-NUMBERED_SPLITS = {'0': 'train', '1': 'val', '2': 'test'}  # CelebA's column partition
-
-
+TRUTH_VALUES = {'', '-1', *PRESENT, *ABSENT}
 SAMPLE = 1000  # rows by which the column of images is told
 
 
@@ -75,35 +68,20 @@ class Columns:
 
 
 def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str]:
-    """The only two values of columns, as 'ja' and 'nein', the rarer one first; [] if not.
+    """The only two values of columns, that which says that something is there first; [] if not.
 
-    Values that mean that nobody looked do not count.
+    That is a yes, or not a no, or the rarer one. Values that mean that nobody looked do not count.
     """
     counts = Counter(flag(cell) for i in columns for cell in table.column(i))
     values = counts.keys() - unknown
-    return sorted(values, key=lambda value: (value == '', counts[value], value))[
-        : 2 * (len(values) == 2)
-    ]
+    yes, no = PRESENT | YES, ABSENT | NO
+    order = sorted(values, key=lambda value: (value not in yes, value in no, counts[value], value))
+    return order if len(order) == 2 else []
 
 
 def _mostly_blank(table: Table, column: int) -> bool:
     """Whether more than half of a column's cells are blank, as of remarks."""
     return table.column(column).count('') * 2 > len(table.rows)
-
-
-def split_meanings(name: str, cells: set[str]) -> dict[str, str]:
-    """The split that each value of a column of splits means; values as of :func:`flag`."""
-    marked = MARKED_SPLITS.get(plain_name(name))
-    if marked and cells <= PRESENT | ABSENT:
-        return {cell: marked[cell in PRESENT] for cell in sorted(cells)}
-    return NUMBERED_SPLITS if cells == {*NUMBERED_SPLITS} else SPLIT_NAMES
-
-
-def find_column(table: Table, name: str) -> int:
-    """The column of that name; ValueError with those there are."""
-    if name not in table.header:
-        raise ValueError(f'{table.places[0][0]}: no column {name!r} among {table.header}')
-    return table.header.index(name)
 
 
 def label_name(name: str) -> re.Match | None:
@@ -119,10 +97,10 @@ def choose_columns(
     Raises:
         ValueError: If there is nothing to choose among.
     """
-    ignored = {find_column(table, name) for name in choices.ignored}
-    named = [find_column(table, name) for name in choices.labels]
+    ignored = {table.find(name) for name in choices.ignored}
+    named = [table.find(name) for name in dict.fromkeys(choices.labels)]
     image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
-    split = _choose_split(table, choices, {*ignored, *named, image}, questions)
+    split = choose_split(table, choices, {*ignored, *named, image}, questions)
     rest = [i for i in range(len(table.header)) if i not in {*ignored, image, split}]
     labels, has_flags = _choose_labels(table, named, rest, choices, questions)
     return Columns(image, split, labels, has_flags, found, left_out)
@@ -134,7 +112,7 @@ def _choose_image(
     """The column whose cells are files of the folder, and which."""
     tables = [path for path, _ in table.places]
     if choices.image is not None:
-        column = find_column(table, choices.image)
+        column = table.find(choices.image)
         return (column, *finder.find_all(table.column(column), tables))
     names = list(map(plain_name, table.header))
     candidates = [i for i, name in enumerate(names) if i not in others and not label_name(name)]
@@ -193,44 +171,6 @@ def _differ(first: list[Found | None], second: list[Found | None]) -> bool:
     return any(a and b and a.path != b.path for a, b in zip(first, second))
 
 
-def _choose_split(
-    table: Table, choices: Choices, others: set[int], questions: Questions
-) -> int | None:
-    """The column that says which images are for training."""
-    if choices.split is not None:
-        return find_column(table, choices.split)
-    found = []
-    for i, name in enumerate(table.header):
-        name = plain_name(name)
-        if i in others:
-            continue
-        cells = {flag(cell) for cell in table.values(i)}
-        if (
-            name in SPLIT_COLUMNS
-            or name in PERHAPS_SPLITS
-            and cells <= {*SPLIT_NAMES}
-            or name == 'partition'
-            and cells == {*NUMBERED_SPLITS}
-            or name in MARKED_SPLITS
-            and cells <= PRESENT | ABSENT
-        ):
-            found.append(i)
-    if len(found) > 1:
-        these = show([table.header[i] for i in found])
-        question = f'{these} all say which images are for training'
-        name = table.header[found[0]]
-        questions.ask(question, f'{name!r} does', '--split-column', name)
-    for i in found[:1]:
-        cells = [flag(cell) for cell in table.column(i)]
-        meanings, name = split_meanings(table.header[i], {*cells}), table.header[i]
-        row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
-        if row is not None:
-            question = f'{table.line(row)}: split {table.rows[row][i]!r} is not one of '
-            question += ', '.join(SPLIT_NAMES)
-            questions.ask(question, f'{name!r} does not matter', '--ignore-columns', name)
-    return found[0] if found else None
-
-
 def _choose_labels(
     table: Table, named: list[int], rest: list[int], choices: Choices, questions: Questions
 ) -> tuple[list[int], bool]:
@@ -241,8 +181,16 @@ def _choose_labels(
     flags = [i for i in values if looks_like_flags(values[i], unknown)]
     decided = bool(choices.present or choices.absent)
     called = [i for i in named or rest if label_name(header[i])]
-    numbers = {'', '-1', *PRESENT, *ABSENT}
-    texts = [i for i in called if i not in flags or not values[i] <= numbers]
+    numbered = [i for i in called if label_name(header[i])[1]]
+    marks = set().union(*(values[i] for i in numbered))
+    are_classes = choices.sep is None and looks_like_flags(marks, unknown)
+    are_classes = are_classes and marks.isdisjoint('23456789')  # numbers of labels, or of objects
+    if are_classes and len(numbered) > 1:
+        called = [i for i in called if i not in numbered]
+    texts = [
+        i for i in called
+        if not (are_classes if i in numbered else i in flags and values[i] <= TRUTH_VALUES)
+    ]  # fmt: skip
     if named:
         are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
         are_flags = are_flags and texts != named  # a column 'labels' with yes names labels
@@ -270,46 +218,37 @@ def _choose_labels(
         raise ValueError(f'{file}: no column is left for labels, of {header}{unnamed}')
     if decided:
         return rest, True
-    if not flags:
-        words = [i for i in rest if not all(is_number(value) for value in values[i])]
-        if len(rest) > 1 or not words:
-            these = show([header[i] for i in rest])
-            gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
-            marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
-            if marks:
-                question = f'the columns {these} hold {show([*marks, *sorted(gaps)])}'
-                assumed = f'each is a class and {marks[0]!r} says that it is there'
-                options = ['--present', marks[0], '--absent', *marks[1:]]
-                if gaps:
-                    assumed += f' and {show(sorted(gaps))} that it is unknown'
-                    options += ['--unknown', *sorted(gaps)]
-                questions.ask(question, assumed, *options)
-                return rest, True
-            column = min(
-                words or rest,
-                key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
-            )
-            question = f'one of the columns {these} may hold the labels'
-            questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
-            return [column], False
-        return rest, False
-    if rest == called:
-        name = header[rest[0]]
-        question = f"{name!r} may be a class, or its values the names of classes (--sep '')"
-        questions.ask(question, 'it is a class', '--label-columns', name, '--present', '1')
-        return rest, True
     classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in called)]
-    others = [i for i in rest if i not in classes]
-    if not classes:
+    if classes:
+        _ask_of_others(table, [i for i in rest if i not in classes], classes, questions)
+        return classes, True
+    called = [i for i in rest if i in called]
+    if called:
+        names = [header[i] for i in called]
+        these = 'each of ' * (len(names) > 1) + show(names)
+        question = f"{these} may be a class, or its values the names of classes (--sep '')"
+        questions.ask(question, 'it is a class', '--label-columns', *names)
+        return called, True
+    words = [i for i in rest if i not in flags]
+    if not words:
         these = show([header[i] for i in rest])
         raise ValueError(
             f'{file}: none of the columns {these} looks like labels or like a class; '
             '--label-columns NAME … says which are'
         )
+    return _choose_words(table, words, values, unknown, questions)
+
+
+def _ask_of_others(
+    table: Table, others: list[int], classes: list[int], questions: Questions
+) -> None:
+    """Ask whether columns next to those of classes are none."""
+    header, cells = table.header, []
+    for i in others:
+        filled = [cell for cell in table.column(i) if cell] or ['']
+        odd = (cell for cell in filled if not looks_like_flags({'0', flag(cell)}, set()))
+        cells.append(f'{header[i]!r} ({next(odd, filled[0])[:20]!r}, …)')
     if others:
-        cells = [
-            f'{header[i]!r} ({next(filter(None, table.column(i)), "")[:20]!r}, …)' for i in others
-        ]
         questions.ask(
             f'the columns {first_names(cells, 9)} do not look like classes, and '
             f'{first_names([header[i] for i in classes], 5, repr)} do; --label-columns '
@@ -317,4 +256,33 @@ def _choose_labels(
             'that is so',
             *('--ignore-columns', *(header[i] for i in others)),
         )
-    return classes, True
+
+
+def _choose_words(
+    table: Table, rest: list[int], values: dict[int, set[str]], unknown: set[str],
+    questions: Questions,
+) -> tuple[list[int], bool]:  # fmt: skip
+    """The column of labels among some that are not called so, or all if they hold two values."""
+    header = table.header
+    words = [i for i in rest if not all(is_number(value) for value in values[i])]
+    if len(rest) == 1 and words:
+        return rest, False
+    these = show([header[i] for i in rest])
+    gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
+    marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
+    if marks:
+        question = f'the columns {these} hold {show([*marks, *sorted(gaps)])}'
+        assumed = f'each is a class and {marks[0]!r} says that it is there'
+        options = ['--present', marks[0], '--absent', *marks[1:]]
+        if gaps:
+            assumed += f' and {show(sorted(gaps))} that it is unknown'
+            options += ['--unknown', *sorted(gaps)]
+        questions.ask(question, assumed, *options)
+        return rest, True
+    column = min(
+        words or rest,
+        key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
+    )
+    question = f'one of the columns {these} may hold the labels'
+    questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
+    return [column], False

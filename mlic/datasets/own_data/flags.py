@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from decimal import Decimal
 
 from mlic.names import first_names
 
@@ -52,6 +53,7 @@ NO = {
     '否',
     *BLANK,
 }
+SCALED = re.compile(r'([+-]?\d{1,20}(?:[.,]\d{0,20})?)(?:(e[+-]?\d\d?)| ?%)', re.IGNORECASE)
 UNKNOWN = {'?', 'u', 'unknown', 'uncertain'}  # nobody looked, or nobody could tell
 
 
@@ -61,16 +63,20 @@ def plain_name(name: str) -> str:
 
 
 def flag(cell: str) -> str:
-    """A value of a yes-or-no column in one spelling: 1.0 is 1, TRUE is true."""
-    number = re.fullmatch(r'([+-]?)0*(\d+)([.,]0*)?', cell)
-    if number:
+    """A value of a yes-or-no column in one spelling: 1.0, 1e+00 and 100% are 1, TRUE is true."""
+    plain, scaled = cell, re.fullmatch(SCALED, cell)
+    if scaled:
+        number, exponent = scaled.groups(default='e-2')
+        plain = f'{Decimal(number.replace(",", ".") + exponent):f}'
+    number = re.fullmatch(r'([+-]?)0*(\d+)([.,]0*)?', plain)
+    if number and not re.fullmatch(r'[1-9]\d*,000', cell):  # which may be thousands
         return number[2] if number[1] != '-' or number[2] == '0' else f'-{number[2]}'
     return cell.lower()
 
 
 def is_number(value: str) -> bool:
-    """Whether a cell is a number, a truth value or blank."""
-    number = re.fullmatch(r'[+-]?\d*\.?\d+(e[+-]?\d+)?', value)
+    """Whether a value is a number, a truth value or blank."""
+    number = re.fullmatch(r'[+-]?\d*[.,]?\d+(e[+-]?\d+| ?%)?', value)
     return bool(number) or value in {'', *PRESENT, *ABSENT}
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
+
 from mlic.files import read_text
 from mlic.names import first_names
 
@@ -94,13 +96,10 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
         yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
     frequent = [name for name in classes if total[name] >= RARE]
     named = {name for names in spellings for name in names}
-    for name in classes:
-        is_rare = total[name] < FEW and name not in named
-        for other in get_close_matches(name, frequent, 1, SIMILAR) if is_rare else ():
-            yield (
-                f'warning: possible typo: {name!r} ({total[name]}) looks like '
-                f'{other!r} ({total[other]})'
-            )
+    rare = [name for name in classes if total[name] < FEW and name not in named]
+    for name, other in find_typos(rare, frequent):
+        found = f'{name!r} ({total[name]}) looks like {other!r} ({total[other]})'
+        yield f'warning: possible typo: {found}'
     odd = [name for name in classes if ODD.fullmatch(name)]
     if odd:
         yield (
@@ -133,6 +132,24 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
             yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
 
 
+def find_typos(rare: list[str], frequent: list[str]) -> Iterator[tuple[str, str]]:
+    """(a rare name, the frequent one that it looks like), of those that do."""
+    column = {char: i for i, char in enumerate(sorted({*''.join(frequent)}))}
+    counts = np.zeros((len(frequent), len(column)), np.uint16)
+    for row, name in enumerate(frequent):
+        for char in name:
+            counts[row, column[char]] += 1
+    lengths = np.array([len(name) for name in frequent])
+    for name in rare if frequent else ():
+        chars = Counter(char for char in name if char in column)
+        held = np.fromiter(chars.values(), np.uint16, len(chars))
+        common = np.minimum(counts[:, [column[char] for char in chars]], held).sum(1)
+        # an upper bound of difflib's ratio, which costs too much for all pairs
+        near = np.flatnonzero(2 * common / (lengths + len(name)) >= SIMILAR)
+        for other in get_close_matches(name, [frequent[i] for i in near], 1, SIMILAR):
+            yield name, other
+
+
 def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
     """How many labels nobody knows, and of which classes most.
 
@@ -152,8 +169,10 @@ def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
 
 
 def spelling_of(name: str) -> str:
-    """A name without what hardly tells two apart: case, blanks, marks, width of characters."""
+    """A name without what hardly tells two apart: case, blanks, marks, what nobody sees, width."""
     plain = unicodedata.normalize('NFKC', name).casefold()
+    if not plain.isascii():  # Cf: characters of no width
+        plain = ''.join(c for c in plain if unicodedata.category(c) != 'Cf')
     return re.sub(r'[\W_]+', ' ', plain).strip() or plain
 
 

@@ -1,5 +1,6 @@
 """The images of a table: a row or several for each, with their labels and splits."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from mlic.names import first_names
 
 from .cells import CONFIDENCES, CellError, in_words, read_cells, spell
 from .choices import Choices, Questions, Undecided, show
-from .columns import Columns, choose_columns, label_name, split_meanings
+from .columns import Columns, choose_columns, label_name
 from .finder import ImageFinder
 from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags
-from .splits import SPLIT_NAMES, Image, find_split_name
+from .split_columns import read_splits, split_meanings
+from .splits import SPLIT_NAMES, Image
 from .table import Table
 
 NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
@@ -72,11 +74,12 @@ def _read(
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)
+    _check_contradictions(table, rows_of, said)
     _check_options(table, columns, choices, confidence)
     if repeated:
         _check_repeated(table, columns, rows_of, said, choices, questions)
         said.form = 'a row for each label'
-    splits = _read_splits(table, columns.split)
+    splits = read_splits(table, columns.split)
     images = []
     for path, rows in rows_of.items():
         differing = next((row for row in rows if splits[row] != splits[rows[0]]), None)
@@ -193,21 +196,29 @@ def _read_confidence(
                     *answer,
                 )
                 return i
-            first_of: dict[tuple, tuple[int, str]] = {}
-            for row, (found, cell, names) in enumerate(zip(columns.found, cells, said.present)):
-                for label in names if found else ():
-                    first, before = first_of.setdefault((found.path, label), (row, flag(cell)))
-                    if before != flag(cell):
-                        raise ValueError(
-                            f'{table.where(row)}: {name} of {label!r} in {found.path} is '
-                            f'{cell}, but {before} in {table.line(first)}'
-                        )
+            for row, (cell, names) in enumerate(zip(cells, said.present)):
                 kind = said.unknown if flag(cell) in unknown else said.absent
                 if flag(cell) in {'0', *unknown}:
                     kind[row] |= names
                     names.clear()
             return i
     return None
+
+
+def _check_contradictions(table: Table, rows_of: dict[str, list[int]], said: Said) -> None:
+    """ValueError if an image has a label in one place, and in another it is absent or unknown."""
+    kinds = ('present', said.present), ('absent', said.absent), ('unknown', said.unknown)
+    kinds = [(word, sets) for word, sets in kinds if any(sets)]
+    for path, rows in rows_of.items() if len(kinds) > 1 else ():
+        told: dict[str, tuple[str, int]] = {}
+        for row, (word, sets) in itertools.product(rows, kinds):
+            for label in sorted(sets[row]):
+                before, first = told.setdefault(label, (word, row))
+                if before != word:
+                    raise ValueError(
+                        f'{table.where(row)}: {label!r} is {word} in {path}, but {before} in '
+                        f'{table.line(first)}'
+                    )
 
 
 def _check_options(
@@ -244,23 +255,6 @@ def _check_repeated(
     if not is_asked and not (kind and not kind[2]):
         question = f'{places}; an image has one row with all its labels, or a row for each label'
         questions.ask(question, 'each row has one label', '--sep', '')
-
-
-def _read_splits(table: Table, column: int | None) -> list[str | None]:
-    """The split of every row; of tables in folders called like splits, theirs."""
-    if column is None:
-        names = {path: find_split_name(path) for path in {path for path, _ in table.places}}
-        given = len(names) > 1 and 'train' in names.values() and None not in names.values()
-        return [names[path] if given else None for path, _ in table.places]
-    name = table.header[column]
-    cells = [flag(cell) for cell in table.column(column)]
-    meanings = split_meanings(name, {*cells})
-    row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
-    if row is not None:
-        known = first_names(SPLIT_NAMES)
-        split = table.rows[row][column]
-        raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
-    return [meanings[cell] for cell in cells]
 
 
 def drop_no_label(images: list[Image]) -> list[str]:

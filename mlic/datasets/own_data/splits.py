@@ -1,5 +1,6 @@
 """Which of a user's own images are for training, validation and testing."""
 
+import heapq
 import math
 import random
 import re
@@ -34,6 +35,8 @@ class Image:
 
     def unknown_of(self, classes: list[str]) -> list[str]:
         """Those of the classes that nobody looked for in this image."""
+        if self.complete and not self.unknown:
+            return []
         if self.complete:
             return [name for name in classes if name in self.unknown]
         known = self.labels | self.absent - self.unknown
@@ -65,6 +68,8 @@ def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> lis
         lacking[split].update({label: share * len(images) for label, images in images_of.items()})
         lacking[split][None] = share * len(labels)  # of all images
     left = Counter({label: len(images) for label, images in images_of.items()})
+    queue = [(count, name) for name, count in left.items()]
+    heapq.heapify(queue)
     chosen: dict[int, str] = {}
 
     def place(index: int, label: str | None) -> None:
@@ -72,14 +77,15 @@ def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> lis
         chosen[index] = split
         lacking[split].subtract([*labels[index], None])
         left.subtract(labels[index])
+        for name in labels[index]:
+            heapq.heappush(queue, (left[name], name))
 
-    todo = set(images_of)
-    while todo:
-        rarest = min(todo, key=lambda name: (left[name], name))
-        todo.remove(rarest)
-        for index in images_of[rarest]:
-            if index not in chosen:
-                place(index, rarest)
+    while queue:
+        count, rarest = heapq.heappop(queue)
+        if count == left[rarest]:  # else it has another entry
+            for index in images_of[rarest]:
+                if index not in chosen:
+                    place(index, rarest)
     for index in order:
         if index not in chosen:
             place(index, None)

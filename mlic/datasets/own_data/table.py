@@ -20,6 +20,9 @@ NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
     (b'PK\x03\x04', 'an Excel workbook', 'save it as "CSV UTF-8"'),
     (b'\xd0\xcf\x11\xe0', 'an Excel workbook', 'save it as "CSV UTF-8"'),
     (b'PAR1', 'a Parquet file', PANDAS.format('parquet(FILE)')),
+    (b'\x1f\x8b', 'packed by gzip', 'unpack it'),
+    (b'BZh', 'packed by bzip2', 'unpack it'),
+    (b'\xfd7zXZ', 'packed by xz', 'unpack it'),
     (b'\xff\xfe', 'UTF-16', 'save it as "CSV UTF-8"'),
     (b'\xfe\xff', 'UTF-16', 'save it as "CSV UTF-8"'),
     (b'{', 'JSON', PANDAS.format('json(FILE, lines=True)')),
@@ -42,6 +45,12 @@ class Table:
     def values(self, index: int) -> set[str]:
         """The different cells of a column."""
         return {cells[index] for cells in self.rows}
+
+    def find(self, name: str) -> int:
+        """The column of that name; ValueError with those there are."""
+        if name not in self.header:
+            raise ValueError(f'{self.places[0][0]}: no column {name!r} among {self.header}')
+        return self.header.index(name)
 
     def where(self, row: int) -> str:
         """A row's file and line."""
@@ -82,10 +91,10 @@ def read_table(path: Path) -> Table:
         ValueError: If it is not a table with a header; names the line.
     """
     text = _text_of(path)
-    said = re.match(r'"?sep=([^\w\s"]|\t)"?[,;\t ]*\r?\n', text, re.IGNORECASE)
-    counted = re.match(r'\s*(\d+)[ \t]*\r?\n', text)
+    said = re.match(r'"?sep=([^\w\s"]|\t)"?[,;\t ]*(?:\r\n?|\n)', text, re.IGNORECASE)
+    counted = re.match(r'\s*(\d+)[ \t]*(?:\r\n?|\n)', text)
     start = (said or counted).end() if said or counted else 0
-    skipped, text = text[:start].count('\n'), text[start:]
+    skipped, text = len(text[:start].splitlines()), text[start:]
     try:
         lines = _cut(text, said and said[1]) if not counted else _cut_at_blanks(text)
     except csv.Error as error:

@@ -1,8 +1,11 @@
 """Tables as other programs write them: read as they are meant, or refused with a command."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import shlex
 import time
 from pathlib import Path
@@ -216,6 +219,31 @@ READ = {
         'id,image_name,label\n1,b.jpg,cat\n2,1.jpg,dog\n',
         {'b.jpg': ['cat'], '1.jpg': ['dog']},
     ),
+    'exponents of numpy.savetxt': (
+        'image,cat,dog\na.jpg,1.000e+00,1.000000000000000000e+00\nb.jpg,1.000E+00,0.000e+00\n'
+        'c.jpg,0.000e+00,-0.000e+00\nd.jpg,0.0,+1e0\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'percentages': (
+        'image,cat,dog\na.jpg,100%,100.0 %\nb.jpg,100%,0%\nc.jpg,0%,0.00%\nd.jpg,0,100%\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'commas before decimals': (
+        'image;cat;dog\na.jpg;1,0;1\nb.jpg;1,0;0,0\nc.jpg;0,000;0\nd.jpg;0;1,00\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'numbered columns of 0 and 1': (
+        'image,label_1,label_2,label_3\na.jpg,1,0,1\nb.jpg,0,1,0\n',
+        {'a.jpg': ['label_1', 'label_3'], 'b.jpg': ['label_2']},
+    ),
+    'numbered columns of minus one and 1': (
+        'image,class_0,class_1\na.jpg,1,-1\nb.jpg,-1,1\n',
+        {'a.jpg': ['class_0'], 'b.jpg': ['class_1']},
+    ),
+    'words of no known column, and a fold': (
+        'image,fold,y\na.jpg,0,cat\nb.jpg,1,dog\n',
+        {'a.jpg': ['cat'], 'b.jpg': ['dog']},
+    ),
 }
 
 
@@ -420,8 +448,86 @@ ASKED = {
     'a label column of 0 and 1': (
         'image,label\na.jpg,1\nb.jpg,0\n',
         "'label' may be a class, or its values the names of classes (--sep '')",
-        ['--label-columns', 'label', '--present', '1'],
+        ['--label-columns', 'label'],
         [['label'], []],
+    ),
+    'a label column of minus one and 1': (
+        'image,label\na.jpg,1\nb.jpg,-1\n',
+        "'label' may be a class",
+        ['--label-columns', 'label'],
+        [['label'], []],
+    ),
+    'a label column of True and False, and one that is no class': (
+        'image,label,verified,remark\na.jpg,TRUE,1,\nb.jpg,FALSE,0,late\n',
+        "'label' may be a class",
+        ['--label-columns', 'label'],
+        [['label'], []],
+    ),
+    'a label column of 1 and blank': (
+        'image,class0\na.jpg,1\nb.jpg,\n',
+        "'class0' may be a class",
+        ['--label-columns', 'class0', '--present', '1', '--absent', ''],
+        [['class0'], []],
+    ),
+    'one numbered column of yes and no': (
+        'image,label_1\na.jpg,yes\nb.jpg,no\n',
+        "'label_1' may be a class, or its values the names of classes (--sep '')",
+        ['--label-columns', 'label_1', '--present', 'yes', '--absent', 'no'],
+        [['label_1'], []],
+    ),
+    'two label columns of 0 and 1': (
+        'image,label,class\na.jpg,1,0\nb.jpg,1,1\n',
+        "each of 'label', 'class' may be a class, or its values the names of classes",
+        ['--label-columns', 'label', 'class'],
+        [['label'], ['class', 'label']],
+    ),
+    'numbered columns of yes and no': (
+        'image,label_1,label_2\na.jpg,yes,no\nb.jpg,yes,yes\nc.jpg,no,no\n',
+        "the columns of classes hold 'no', 'yes'",
+        ['--present', 'yes', '--absent', 'no'],
+        [['label_1'], ['label_1', 'label_2'], []],
+    ),
+    'numbered columns of crosses, and one of remarks': (
+        'image,class0,class1,remark\na.jpg,x,-,\nb.jpg,x,x,late\nc.jpg,-,-,\n',
+        "the columns 'remark' ('late', …) do not look like classes",
+        ['--ignore-columns', 'remark', '--present', 'x', '--absent=-'],
+        [['class0'], ['class0', 'class1'], []],
+    ),
+    'a thousand among zeros': (
+        'image,cat,dog\na.jpg,0,1\nb.jpg,"1,000",0\nc.jpg,0,0\nd.jpg,0,1\n',
+        "the columns 'cat' ('1,000', …) do not look like classes",
+        ['--ignore-columns', 'cat'],
+        [['dog'], [], [], ['dog']],
+    ),
+    'a word that is there more often than zero': (
+        'image,cat,dog\na.jpg,255,255\nb.jpg,255,0%\nc.jpg,255,0\nd.jpg,0,255\n',
+        "the columns 'cat', 'dog' hold '255', '0'",
+        ['--present', '255', '--absent', '0'],
+        [A, B, B, D],
+    ),
+    'a word that is there more often than no': (
+        'image,cat,dog\na.jpg,sure,sure\nb.jpg,sure,no\nc.jpg,sure,No\nd.jpg,no,sure\n',
+        "the columns 'cat', 'dog' hold 'sure', 'no'",
+        ['--present', 'sure', '--absent', 'no'],
+        [A, B, B, D],
+    ),
+    'a yes that is there more often than another word': (
+        'image,cat,dog\na.jpg,yes,yes\nb.jpg,yes,nay\nc.jpg,nay,yes\n',
+        "the columns 'cat', 'dog' hold 'yes', 'nay'",
+        ['--present', 'yes', '--absent', 'nay'],
+        [A, B, D],
+    ),
+    'numbered columns of the numbers of labels': (
+        'image,label_1,label_2\na.jpg,4,1\nb.jpg,0,\n',
+        "the columns 'label_1', 'label_2' could all hold the labels",
+        ['--label-columns', 'label_1', 'label_2'],
+        [['1', '4'], ['0']],
+    ),
+    'words of no known column, and a fold': (
+        'image,fold,y,caption\na.jpg,0,cat,one\nb.jpg,1,cat,two\nc.jpg,1,dog,three\n',
+        "one of the columns 'y', 'caption' may hold the labels",
+        ['--label-columns', 'y'],
+        [['cat'], ['cat'], ['dog']],
     ),
     'fiftyone': (
         'filepath,ground_truth.label,tags\n/home/me/a.jpg,cat,"[""train""]"\n/home/me/b.jpg,dog,[]\n',
@@ -456,6 +562,15 @@ def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
     assert labels_of(*added) == {x: y for x, y in zip(names, expected) if y is not None}
 
 
+def test_a_label_that_one_column_has_and_another_denies_is_refused():
+    Path('labels.csv').write_text(
+        'image,label_1,label_2\na.jpg,"{""cat"": 1}","{""dog"": 0}"\nb.jpg,cat,"{""cat"": 0}"\n'
+    )
+    write_photos('a.jpg', 'b.jpg')
+    message, _ = refused('--label-columns', 'label_1', 'label_2', '--sep', '')
+    assert "line 3: 'cat' is absent in b.jpg, but present in line 3" in message
+
+
 REFUSED = {
     'google without a header': ('gs://b/a.jpg,cat,dog\ngs://b/b.jpg,cat\n', 'the first row must'),
     'two annotators': (
@@ -481,7 +596,27 @@ REFUSED = {
     ),
     'a vector in each cell': (
         'image,labels\na.jpg,"[1, 1, 0]"\nb.jpg,"[0, 0, 1]"\n',
-        "labels.csv, line 2: '[1, 1, 0]': 0 or 1 for each of 3 classes; write them into columns",
+        "labels.csv, line 2: '[1, 1, 0]': a value for each of 3 classes; write them into columns",
+    ),
+    'a vector with minus one': (
+        'image,labels\na.jpg,"[0, 1, -1]"\nb.jpg,"[1, 0, -1]"\n',
+        "labels.csv, line 2: '[0, 1, -1]': a value for each of 3 classes; write them into columns",
+    ),
+    'a vector of truth values': (
+        'image,labels\na.jpg,"[False, True]"\nb.jpg,"[True, False]"\n',
+        "labels.csv, line 2: '[False, True]': a value for each of 2 classes; write them",
+    ),
+    'a vector of truth values as JSON writes it': (
+        'image,labels\na.jpg,"[false, true]"\nb.jpg,"[true, null]"\n',
+        "labels.csv, line 2: '[false, true]': a value for each of 2 classes; write them",
+    ),
+    'a vector of exponents': (
+        'image,labels\na.jpg,1.000e+00 1.000e+00\nb.jpg,1.000e+00 0.000e+00\n',
+        "line 2: '1.000e+00 1.000e+00': a value for each of 2 classes; write them",
+    ),
+    'a vector without one number': (
+        'image,labels\na.jpg,"[1, nan, 0]"\nb.jpg,"[1, 0, 1]"\n',
+        "line 2: '[1, nan, 0]': a value for each of 3 classes; write them",
     ),
     'a vector with blanks': ('image,labels\na.jpg,1. 1. 0.\nb.jpg,0. 1. 1.\n', 'of 3 classes'),
     'scores of objects': (
@@ -490,7 +625,15 @@ REFUSED = {
     ),
     'a label that is there and is not': (
         'ImageID,LabelName,Confidence\na,cat,1\na,cat,0\n',
-        "line 3: Confidence of 'cat' in a.jpg is 0, but 1 in line 2",
+        "labels.csv, line 3: 'cat' is absent in a.jpg, but present in line 2",
+    ),
+    'an object that says what another row denies': (
+        'image,label\na.jpg,"{""cat"": 0}"\nb.jpg,dog\na.jpg,"{""cat"": 1}"\n',
+        "labels.csv, line 4: 'cat' is present in a.jpg, but absent in line 2",
+    ),
+    'an object that denies what a row lists': (
+        'image,label\na.jpg,cat\na.jpg,"{""cat"": 0}"\n',
+        "labels.csv, line 3: 'cat' is absent in a.jpg, but present in line 2",
     ),
     'cells of several labels, and two rows': (
         'image,labels\na.jpg,cat;dog\na.jpg,cat\nb.jpg,dog\n',
@@ -538,6 +681,12 @@ def test_what_makes_no_sense_is_one_line(name):
         ('image,labels\n'.encode('utf-16-le'), 'has NUL characters (UTF-16?)'),
         ('image,labels\na.jpg,caf\xe9\n'.encode('cp1252'), 'line 2: not UTF-8'),
         (b'PK\x03\x04rest', 'is an Excel workbook'),
+        (
+            gzip.compress(b'image,labels\n', mtime=0),
+            'is packed by gzip, not a table as text; unpack it',
+        ),
+        (bz2.compress(b'image,labels\n'), 'is packed by bzip2, not a table as text; unpack it'),
+        (lzma.compress(b'image,labels\n'), 'is packed by xz, not a table as text; unpack it'),
         (b'PAR1rest', 'is a Parquet file, not a table as text; with pandas: pandas.read_parquet'),
     ],
 )
@@ -593,6 +742,38 @@ def test_columns_that_are_named_are_taken():
     assert labels_of('--label-columns', 'x y', '--present', '1') == {'a.jpg': ['x y'], 'b.jpg': []}
     message, _ = refused('--label-columns', 'c')
     assert "no column 'c' among ['a', 'b', 'name', 'part', 'x y']" in message
+
+
+def test_a_column_that_is_named_twice_is_taken_once(capsys):
+    Path('labels.csv').write_text('image,cat,dog\na.jpg,1,1\nb.jpg,1,0\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--label-columns', 'cat', 'dog', 'cat') == dict(zip(NAMES, [A, B]))
+    assert 'a column for each of 2 classes, cat, dog' in capsys.readouterr().out
+
+
+def test_a_separator_of_several_characters_leaves_quotes_alone():
+    Path('labels.csv').write_text('image,labels\na.jpg,"a ""x"";|cat"\nb.jpg,cat\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--sep', ';|') == {'a.jpg': ['a "x"', 'cat'], 'b.jpg': ['cat']}
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+@pytest.mark.parametrize('first', ['', 'sep=;', '\ufeff"sep=;"'])
+def test_a_table_with_any_line_ends_is_read_and_names_its_lines(first, end):
+    lines = [*filter(None, [first]), 'image;cat;dog', 'a.jpg;1;1', 'b.jpg;1;0']
+    Path('labels.csv').write_bytes(end.join(lines).encode())
+    write_photos('a.jpg')
+    message, _ = refused()
+    assert f"'b.jpg' (line {len(lines)})" in message
+    write_photos('b.jpg')
+    assert labels_of() == dict(zip(NAMES, [A, B]))
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_a_table_that_begins_with_its_number_of_rows_has_any_line_ends(end):
+    Path('labels.csv').write_bytes(end.join(['2', 'cat dog', 'a.jpg 1 1', 'b.jpg 1 -1']).encode())
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of() == dict(zip(NAMES, [A, B]))
 
 
 def test_a_name_in_two_folders_is_not_guessed():

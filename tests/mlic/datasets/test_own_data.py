@@ -6,7 +6,9 @@ import json
 import random
 import re
 import shlex
+import time
 from collections import Counter
+from difflib import get_close_matches
 from pathlib import Path
 
 import cv2
@@ -16,8 +18,14 @@ from mmengine.config import Config
 
 from mlic.comparison.tuning import TUNED, Rate
 from mlic.datasets.own_data.choices import Choices
+from mlic.datasets.own_data.labels import (
+    SIMILAR,
+    describe_counts,
+    find_typos,
+    order_classes,
+)
 from mlic.datasets.own_data.rows import read_images
-from mlic.datasets.own_data.splits import stratify
+from mlic.datasets.own_data.splits import Image, choose_splits, stratify
 from mlic.datasets.own_data.table import read_tables
 from tests.helpers import ROOT, call_tool, run_tool
 
@@ -166,12 +174,44 @@ def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
     assert printed.count('looks like') == 1
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_typos_are_what_difflib_finds(seed):
+    generator = random.Random(seed)
+    names = [''.join(generator.choices('abé海 ', k=generator.randint(1, 9))) for _ in range(60)]
+    rare, frequent = names[:30], names[30 : 30 + 2 * seed]
+    assert list(find_typos(rare, frequent)) == [
+        (name, other) for name in rare for other in get_close_matches(name, frequent, 1, SIMILAR)
+    ]
+
+
+def test_thousands_of_classes_take_less_than_a_second():
+    generator = random.Random(0)
+    classes = [''.join(generator.choices('abcdefghijklmnop', k=8)) for _ in range(4000)]
+    images = [
+        Image(f'{i}.jpg', {*generator.choices(classes, k=3), classes[i % 400]}, '')
+        for i in range(8000)
+    ]
+    classes = order_classes(images, None)
+    start = time.process_time()
+    choose_splits(images, 0.1, 0.2, 0)
+    assert list(describe_counts(images, classes))
+    assert time.process_time() - start < 1  # 0.13 here; 2 where all pairs were compared
+
+
 def test_a_spelling_that_differs_in_case_is_named_once(capsys):
     write_rows(['tree'] * 14 + ['Tree'] + ['cat'] * 14)
     from_csv('--out', 'out')
     printed = capsys.readouterr().out
     assert "one label in several spellings? 'Tree', 'tree'" in printed
     assert 'looks like' not in printed
+
+
+@pytest.mark.parametrize('unseen', ['\u200b', '\u00ad', '\u2060', '\u200d', '\ufeff'])
+def test_a_spelling_that_differs_in_a_character_nobody_sees_is_named(unseen, capsys):
+    write_rows(['cat', f'ca{unseen}t', 'dog', 'dog'])
+    from_csv('--out', 'out', '--val', '0', '--test', '0.3')
+    names = f"'cat', {f'ca{unseen}t'!r}"
+    assert f'warning: one label in several spellings? {names}' in capsys.readouterr().out
 
 
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):

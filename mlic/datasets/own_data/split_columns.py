@@ -1,0 +1,80 @@
+"""Which column of a table, or which tables, say what images are for training."""
+
+from mlic.names import first_names
+
+from .choices import Choices, Questions, show
+from .flags import ABSENT, PRESENT, flag, plain_name
+from .splits import SPLIT_NAMES, find_split_name
+from .table import Table
+
+SPLIT_COLUMNS = 'split', 'subset'
+PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
+MARKED_SPLITS = {  # columns of yes and no
+    **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('train', 'val')),
+    'is_test': ('train', 'test'),
+    'is_train': ('test', 'train'),
+}
+NUMBERED_SPLITS = {'0': 'train', '1': 'val', '2': 'test'}  # CelebA's column partition
+
+
+def split_meanings(name: str, cells: set[str]) -> dict[str, str]:
+    """The split that each value of a column of splits means; values as of :func:`flag`."""
+    marked = MARKED_SPLITS.get(plain_name(name))
+    if marked and cells <= PRESENT | ABSENT:
+        return {cell: marked[cell in PRESENT] for cell in sorted(cells)}
+    return NUMBERED_SPLITS if cells == {*NUMBERED_SPLITS} else SPLIT_NAMES
+
+
+def choose_split(
+    table: Table, choices: Choices, others: set[int], questions: Questions
+) -> int | None:
+    """The column that says which images are for training."""
+    if choices.split is not None:
+        return table.find(choices.split)
+    found = []
+    for i, name in enumerate(table.header):
+        name = plain_name(name)
+        if i in others:
+            continue
+        cells = {flag(cell) for cell in table.values(i)}
+        if (
+            name in SPLIT_COLUMNS
+            or name in PERHAPS_SPLITS
+            and cells <= {*SPLIT_NAMES}
+            or name == 'partition'
+            and cells == {*NUMBERED_SPLITS}
+            or name in MARKED_SPLITS
+            and cells <= PRESENT | ABSENT
+        ):
+            found.append(i)
+    if len(found) > 1:
+        these = show([table.header[i] for i in found])
+        question = f'{these} all say which images are for training'
+        name = table.header[found[0]]
+        questions.ask(question, f'{name!r} does', '--split-column', name)
+    for i in found[:1]:
+        cells = [flag(cell) for cell in table.column(i)]
+        meanings, name = split_meanings(table.header[i], {*cells}), table.header[i]
+        row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
+        if row is not None:
+            question = f'{table.line(row)}: split {table.rows[row][i]!r} is not one of '
+            question += ', '.join(SPLIT_NAMES)
+            questions.ask(question, f'{name!r} does not matter', '--ignore-columns', name)
+    return found[0] if found else None
+
+
+def read_splits(table: Table, column: int | None) -> list[str | None]:
+    """The split of every row; of tables in folders called like splits, theirs."""
+    if column is None:
+        names = {path: find_split_name(path) for path in {path for path, _ in table.places}}
+        given = len(names) > 1 and 'train' in names.values() and None not in names.values()
+        return [names[path] if given else None for path, _ in table.places]
+    name = table.header[column]
+    cells = [flag(cell) for cell in table.column(column)]
+    meanings = split_meanings(name, {*cells})
+    row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
+    if row is not None:
+        known = first_names(SPLIT_NAMES)
+        split = table.rows[row][column]
+        raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
+    return [meanings[cell] for cell in cells]
