@@ -15,6 +15,7 @@ import pytest
 from mmengine.config import Config
 
 from mlic.comparison.tuning import TUNED, Rate
+from mlic.datasets.list_files import list_images
 from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import stratify
@@ -431,6 +432,31 @@ def test_a_linked_folder_is_followed_once():
     Path('photos/dog/round').symlink_to('..', target_is_directory=True)
     from_folder('--val', '0', '--test', '0.3')
     assert set(labels_of()) == {'cat/3.png', 'cat/4.png', 'dog/1.png', 'dog/2.png'}
+
+
+def test_a_link_to_a_folder_of_labels_is_a_label_too(capsys):
+    write_images(['beach/1.png', 'beach/2.png', 'dog/1.png', 'dog/2.png', 'dog/3.png'])
+    Path('photos/boat').symlink_to('beach')
+    from_folder('--val', '0', '--test', '0.4')
+    assert words_of() == {
+        **{f'beach/{i}.png': ['beach', 'boat'] for i in (1, 2)},
+        **{f'dog/{i}.png': ['dog'] for i in (1, 2, 3)},
+    }
+    assert '7 files, 5 different pictures' in capsys.readouterr().out
+
+
+def test_folders_that_link_to_each_other_end():
+    write_images(['cat/1.png', 'dog/2.png'])
+    Path('photos/cat/dogs').symlink_to('../dog')
+    Path('photos/dog/cats').symlink_to('../cat')
+    Path('photos/all').symlink_to('.')
+    assert list_images('photos/')[0] == list_images(Path('photos'))[0]
+    assert list_images('photos')[0] == [
+        'cat/1.png',
+        'cat/dogs/2.png',
+        'dog/2.png',
+        'dog/cats/1.png',
+    ]
 
 
 def test_folders_called_like_splits_are_splits():
