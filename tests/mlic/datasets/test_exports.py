@@ -599,8 +599,9 @@ def test_a_name_in_two_folders_is_not_guessed():
     Path('labels.csv').write_text('image,labels\n1.jpg,cat\n2.jpg,dog\n')
     write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
     message, _ = refused()
-    assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in message
-    assert 'Several files have that name, x/1.jpg, y/1.jpg' in message
+    assert "1 of 2 names mean several files of photos each, such as '1.jpg' (line 2)" in message
+    assert 'x/1.jpg, y/1.jpg; include their folders' in message
+    assert refused('--skip-missing')[0] == message  # none of them is missing
 
 
 def test_folders_before_names_are_left_out_only_if_all_names_have_them():
