@@ -8,7 +8,7 @@ import os
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -49,18 +49,17 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(partial, path)
         _sync_folder(path.parent)
-    except FileWriteError:  # of another file, which is written along with this one
-        partial.unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        # a FileWriteError is of another file, which is written along with this one
+        if not isinstance(error, OSError) or isinstance(error, FileWriteError):
+            raise
+        reason = error.strerror or error
+        if isinstance(error, FileExistsError):  # of mkdir
+            reason = f'{error.filename} is not a folder'
         kept = 'its previous content is kept' if path.exists() else 'files written before are kept'
-        raise FileWriteError(
-            f'{path} was not written ({error.strerror or error}); {kept}'
-        ) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        raise FileWriteError(f'{path} was not written ({reason}); {kept}') from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -171,7 +171,7 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
                 f'({len(content)} bytes that start with {content[:8]!r})'
             )
         _check_size(*size)
-        if image:
+        if name in BY_PILLOW or image and 'A' in image.mode:  # OpenCV's TIFF is premultiplied
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
         flag = cv2.IMREAD_COLOR
         if content.startswith(JPEG_START):
@@ -219,7 +219,9 @@ def _is_whole(content: bytes) -> bool:
 
 
 def _container(content: bytes) -> str | None:
-    """'AVIF' or 'HEIF' by the brands of an ISO media file; None of other files."""
+    """'TIFF', or 'AVIF' or 'HEIF' by the brands of an ISO media file; None of other files."""
+    if content[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
+        return 'TIFF'
     if content[4:8] != b'ftyp':
         return None
     box = content[8 : min(int.from_bytes(content[:4], 'big'), 256)]

@@ -68,4 +68,4 @@ def main(argv: list[str] | None = None) -> None:
         table = read_tables(args.csv)
         images, classes, lines = read_images(table, args.images, choices, args.skip_missing)
     print(*lines, sep='\n')
-    finish(args, images, args.images, classes)
+    finish(args, images, args.images, None if args.classes else classes)

@@ -13,9 +13,17 @@ are followed. Written to OUT: what ``from_csv.py`` writes.
 """
 
 import argparse
+import os
 from pathlib import Path
 
-from mlic.cli.own_data import SEPARATOR_HELP, finish, parse_options, parse_separator, say_command
+from mlic.cli.own_data import (
+    SEPARATOR_HELP,
+    config_path,
+    finish,
+    parse_options,
+    parse_separator,
+    say_command,
+)
 from mlic.datasets.list_files import list_images
 from mlic.datasets.own_data.folders import from_folders
 from mlic.datasets.own_data.sidecars import from_sidecars
@@ -38,9 +46,12 @@ def main(argv: list[str] | None = None) -> None:
     files, others = map(sorted, list_images(args.folder))
     if not files:
         raise ValueError(f'no image in {args.folder}, among {len(others)} files')
+    _check_out(args, files)
+    files = _present(args.folder, files, args.skip_missing)
+    classes = None
     if args.sidecar:
         with say_command('dataset_tools/from_folder.py', argv):
-            images, said = from_sidecars(
+            images, classes, said = from_sidecars(
                 args.folder, files, others, args.skip_missing, args.sep, args.classes
             )
     else:
@@ -55,4 +66,29 @@ def main(argv: list[str] | None = None) -> None:
     for image in images:
         image.complete = args.unlisted == 'absent'
     print(*said, sep='\n')
-    finish(args, images, args.folder)
+    finish(args, images, args.folder, classes)
+
+
+def _check_out(args: argparse.Namespace, files: list[str]) -> None:
+    """ValueError if some of the images are what is written: a sheet of images of another run."""
+    for place in (args.out, config_path(args).with_suffix('.png')):
+        inside = Path(os.path.relpath(place.resolve(), args.folder.resolve())).as_posix()
+        written = [file for file in files if f'{file}/'.startswith(f'{inside}/')]
+        if written:
+            raise ValueError(
+                f'{args.folder / written[0]} is where this tool and browse_dataset.py write, and '
+                f'would be an image to learn from: give an --out outside of {args.folder}'
+            )
+
+
+def _present(folder: Path, files: list[str], skip_missing: bool) -> list[str]:
+    """The images but for links to nothing, which are refused or counted."""
+    present = [file for file in files if (folder / file).exists()]
+    missing = sorted({*files} - {*present})
+    if not missing:
+        return files
+    found = f'{len(missing)} of {len(files)} images are links to nothing: {first_names(missing, 5)}'
+    if not skip_missing:
+        raise ValueError(f'{found}; --skip-missing leaves them out')
+    print(f'{found} (left out)')
+    return present

@@ -24,6 +24,7 @@ from mlic.evaluation.matrices import read_class_file
 from mlic.files import write_text
 from mlic.installation import find_config
 from mlic.models.layers.label_vectors import read_vectors
+from mlic.names import first_names
 from mlic.packages import require
 
 
@@ -92,11 +93,16 @@ def main(argv: list[str] | None = None) -> None:
     strange = sorted(spelled.keys() - set(names))
     if strange:
         raise ValueError(f'--spell: {args.classes} has no class {", ".join(map(repr, strange))}')
+    written = ['_'.join(name.split()) for name in names]
+    twice = [name for name, word in zip(names, written) if written.count(word) > 1]
+    if twice:
+        raise ValueError(
+            f'{args.classes}: {first_names(twice, 2, repr)} would be one name in {args.out}, where '
+            'a blank is written as _'
+        )
     words = [spelled.get(name, name) for name in names]
     vectors = read_vectors(args.glove, words) if args.glove else sentence_vectors(words)
-    lines = [
-        ' '.join(['_'.join(name.split()), *map(str, row)]) for name, row in zip(names, vectors)
-    ]
+    lines = [' '.join([word, *map(str, row)]) for word, row in zip(written, vectors)]
     write_text(args.out, '\n'.join(lines) + '\n')
     print(
         f'{args.out}: {len(names)} vectors of {vectors.shape[1]} numbers\n'

@@ -1,6 +1,8 @@
 """What from_csv and from_folder share: options, and all that follows once the labels are read."""
 
 import argparse
+import itertools
+import os
 import re
 import shlex
 import sys
@@ -77,12 +79,24 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
     return args
 
 
+def config_path(args: argparse.Namespace) -> Path:
+    """Where the config is written."""
+    stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
+    return args.config or args.out / f'{stem}.py'
+
+
 def finish(
     args: argparse.Namespace, images: list[Image], folder: Path, classes: list[str] | None = None
 ) -> None:
-    """Choose the splits, write the files, print the counts and what to do next."""
-    if args.classes or not classes:
-        classes = order_classes(images, args.classes)
+    """Choose the splits, write the files, print the counts and what to do next.
+
+    Args:
+        args (argparse.Namespace): Of :func:`parse_options`.
+        images (list[Image]): With their labels.
+        folder (Path): Of the images.
+        classes (list[str], optional): In their order. Defaults to None: as ``--classes`` says.
+    """
+    classes = classes or order_classes(images, args.classes)
     words = choose_splits(images, args.val, args.test, args.seed)
     splits = {split: [image for image in images if image.split == split] for split in SPLITS}
     if not splits['val'] and not splits['test']:
@@ -91,13 +105,14 @@ def finish(
     if not splits['test']:
         print(f'warning: no test images, the validation images take their place: {CHOSEN_BY}')
     check_positives(splits)
-    stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
-    config = args.config or args.out / f'{stem}.py'
+    config = config_path(args)
     tool = Path(sys.argv[0]).name
     text = config_text(config, args.out, folder, splits, classes, args.epochs, tool)
     texts = label_texts(args.out, splits, classes) | {config: text}
     before = read_text(config) if config.exists() else text
-    kept = config.with_name(config.name + '.old')
+    ends = itertools.chain([''], map('.{}'.format, itertools.count(1)))
+    places = (config.with_name(f'{config.name}.old{end}') for end in ends)
+    kept = next(place for place in places if not os.path.lexists(place))
     write_texts(texts | ({} if before == text else {kept: before}))
     for split in SPLITS:
         if not splits[split]:  # of an earlier run, with other splits

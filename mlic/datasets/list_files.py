@@ -19,8 +19,9 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
     """Images by their extension, and other files, at any depth, relative to the folder.
 
     They are in the order of the names, folder by folder, with ``/`` between. Links to folders are
-    followed, each folder is visited once, and hidden files and folders are left out. What is no
-    regular file (a pipe, a link to a device) is not an image; a link to nothing is a missing one.
+    followed, unless they are in the folder that they lead to; hidden files and folders are left
+    out. What is no regular file (a pipe, a link to a device) is not an image; a link to nothing is
+    a missing one.
 
     Raises:
         FileNotFoundError: If it is not a folder.
@@ -28,13 +29,15 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'{folder} is not a folder')
-    images, others, seen = [], [], set()
+    folder = str(Path(folder))  # without a last slash
+    images, others = [], []
+    above = {os.path.dirname(folder): frozenset()}  # the real folders that a place is in
     for place, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link to one of its parents
+        real, parents = os.path.realpath(place), above[os.path.dirname(place)]
+        if real in parents:  # a link to one of its parents
             folders.clear()
             continue
-        seen.add(real)
+        above[place] = parents | {real}
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         inside = Path(place).relative_to(folder).as_posix()
         for name in sorted(name for name in files if not name.startswith('.')):

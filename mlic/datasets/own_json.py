@@ -1,5 +1,7 @@
 """The JSON of a user's own images, checked when it is read."""
 
+import os
+
 import mmpretrain.datasets
 from mmpretrain.registry import DATASETS
 
@@ -18,7 +20,8 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     ``"gt_label_unknown": [1]``, the classes nobody looked for; a class in neither list is absent.
     What differs: a file that is not in this form is refused in one line, and so are labels outside
     of the classes (mmpretrain takes -1 for the last class), listed twice or both present and
-    unknown, and images listed again with other labels; and an image that is not there as
+    unknown, images listed again with other labels, and classes that ``metainfo`` of the config has
+    in another order; and an image that is not there as
     ``folder\a.jpg`` is looked for as ``folder/a.jpg``. Paths may be absolute or lead out of
     ``data_prefix``, as in mmpretrain, where the folder may be left out altogether. Arguments are
     mmpretrain's; a file that is not local, or not ``.json``, is left to it.
@@ -47,6 +50,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
         check_exists(self.ann_file)
         content = read_json(self.ann_file)
         metainfo, data_list = self._check(content)
+        self._check_order(metainfo.get('classes', []))
         for key, value in metainfo.items():
             self._metainfo.setdefault(key, value)
         classes = self._metainfo.get('classes')
@@ -65,7 +69,10 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             raise ValueError(f'{self.ann_file}: {"; ".join(found)}')
         seen: dict[tuple, dict] = {}
         for item in data_list:
-            first = seen.setdefault(tuple(item[key] for key in self.data_prefix), item)
+            paths = (
+                os.path.normpath(os.path.join(x, item[key])) for key, x in self.data_prefix.items()
+            )
+            first = seen.setdefault(tuple(paths), item)
             both = [(x['gt_label'], x.get('gt_label_unknown', ())) for x in (first, item)]
             if any(sorted(one) != sorted(other) for one, other in zip(*both)):
                 raise ValueError(
@@ -73,6 +80,16 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                     f'different labels, {" and ".join(labels_text(*one) for one in both)}'
                 )
         return [self.parse_data_info(item) for item in data_list]
+
+    def _check_order(self, names: list[str]) -> None:
+        """ValueError if a class of the config has another number in the file, where labels are."""
+        numbers = {name: number for number, name in enumerate(names)}
+        for number, name in enumerate(self._metainfo.get('classes') or ()):
+            if numbers.get(name, number) != number:
+                raise ValueError(
+                    f'{self.ann_file}: its class {numbers[name]} is {name!r}, which metainfo of '
+                    f"the config has as class {number}: the numbers of labels are the file's"
+                )
 
     def _check(self, content: object) -> tuple[dict, list[dict]]:
         """The two parts of the file; paths have the ``/`` of this system."""

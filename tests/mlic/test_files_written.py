@@ -79,6 +79,18 @@ def test_what_cannot_be_written_leaves_the_former_file(tmp_path):
         assert path.read_bytes() == b'former' and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize('name', ['file/a.json', 'file/deep/a.json'])
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, name):
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(files.FileWriteError, match=r'a.json was not written \(.*file') as error:
+        files.write_text(tmp_path / name, 'y')
+    assert str(error.value).startswith(str(tmp_path / name))
+    with pytest.raises(files.FileWriteError):
+        files.write_texts({tmp_path / 'first': 'y', tmp_path / name: 'y'})
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
+    assert (tmp_path / 'file').read_text() == 'x'
+
+
 def test_what_was_written_reads_back(tmp_path):
     for name, write in WRITERS.items():
         write(tmp_path / name)

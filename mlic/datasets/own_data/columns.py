@@ -196,7 +196,7 @@ def _choose_labels(
         are_flags = are_flags and texts != named  # a column 'labels' with yes names labels
         return named, bool(decided or choices.sep is None and are_flags)
     if choices.sep is not None:  # which is for cells of labels
-        texts, flags = texts or called, []
+        texts = texts or called
     if texts and not decided:
         if len(texts) > 1:
             question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
@@ -219,7 +219,7 @@ def _choose_labels(
     if decided:
         return rest, True
     classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in called)]
-    if classes:
+    if classes and choices.sep is None:
         _ask_of_others(table, [i for i in rest if i not in classes], classes, questions)
         return classes, True
     called = [i for i in rest if i in called]
@@ -230,6 +230,7 @@ def _choose_labels(
         questions.ask(question, 'it is a class', '--label-columns', *names)
         return called, True
     words = [i for i in rest if i not in flags]
+    words = words or rest * (choices.sep is not None)
     if not words:
         these = show([header[i] for i in rest])
         raise ValueError(

@@ -2,31 +2,39 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
 
-MOST_OF_A_NAME = 50  # files of one name, in different folders, that are looked at
 SAMPLE = 200  # names by which the folders that stand before all of them are told
 UPLOADED = re.compile(r'(?:.*/)?data/upload/(?:\d+/)?[0-9a-f]{8}-(.+)')  # Label Studio's copies
+# what ends in a query and has %20 for a blank; the paths are Label Studio's
+ADDRESS = re.compile(
+    r'(?:https?|file)://|/data/(?:local-files/?\?|upload/(?:\d+/)?[0-9a-f]{8}-)', re.IGNORECASE
+)
+SCHEME = re.compile(r'[a-z][a-z0-9+.-]*://', re.IGNORECASE)
+KEPT = 'surrogateescape'  # bytes of file names that are not UTF-8
+UNUSUAL = re.compile(r'[\\%?#]')  # in the name of a file: what :func:`clean` may change
 
 
 class Found(NamedTuple):
-    """A file, relative to the folder, and whether the name had its suffix."""
+    """A file, relative to the folder, whether the name had its suffix, and the clean name."""
 
     path: str
     exact: bool
+    name: str
 
 
 class ImageFinder:
     """Finds the files that the names of a column mean.
 
-    A name counts from the image folder, or from the folder of its table if that is below it.
+    A name counts from the folder of its table if images lie below that, or from the image folder.
     It may differ in case, lack the suffix, or lack the folders before it, where it means one
     file only. Folders that stand before all names of a column may lie outside the image folder
     (``C:\\photos\\``, ``gs://bucket/``), and are then left out.
@@ -34,7 +42,7 @@ class ImageFinder:
     Args:
         folder (Path): The image folder.
         files (Sequence[str], optional): The images there are, :func:`clean`. Defaults to None:
-            those in the folder.
+            those in the folder, without links to nothing.
         name (str, optional): What a message calls them. Defaults to None: the folder.
     """
 
@@ -43,31 +51,37 @@ class ImageFinder:
     ) -> None:
         self.folder = folder
         self.name = name or str(folder)
-        self.files = list_images(folder)[0] if files is None else list(files)
-        self.exact = {_composed(file): file for file in self.files}
+        if files is None:
+            files = [file for file in list_images(folder)[0] if os.path.exists(folder / file)]
+        self.files = list(files)
+        self.unusual = {
+            part for file in self.files if UNUSUAL.search(file) for part in _folded(file).split('/')
+        }
+        parents = {_folded(file).rpartition('/')[0] for file in self.files} - {''}
+        self.folders = {
+            above for parent in parents for above in accumulate(f'{x}/' for x in parent.split('/'))
+        }
         starts = {folder.as_posix(), folder.resolve().as_posix(), folder.resolve().name}
         self.starts = ('', *sorted(f'{start.strip("/")}/' for start in starts))
+        self._endings: dict[tuple, dict[str, list[str]]] = {}
 
     @cached_property
-    def by_path(self) -> dict[str, list[str]]:
+    def exact(self) -> dict[str, list[str]]:
+        """{path: files}; accents may be written in two ways."""
+        return _grouped(self.files, _composed)
+
+    @cached_property
+    def folded(self) -> dict[str, list[str]]:
         """{path in lower case: files}."""
         return _grouped(self.files, _folded)
 
-    @cached_property
-    def by_name(self) -> dict[str, list[str]]:
-        """{name in lower case: files}."""
-        return _grouped(self.files, lambda file: _folded(file).rpartition('/')[2])
-
-    @cached_property
-    def by_stem(self) -> dict[str, list[str]]:
-        """{name in lower case, without its suffix: files}."""
-        return _grouped(self.files, lambda x: _folded(x).rpartition('/')[2].rpartition('.')[0])
-
-    def of_one_name(self, name: str) -> list[str]:
-        """Two files or more that have this name, but for case and suffix, in whatever folder."""
-        name = _folded(clean(name)).rpartition('/')[2]
-        files = self.by_name.get(name, []) or self.by_stem.get(name, [])
-        return files if len(files) > 1 else []
+    def files_of(self, names: Sequence[str], tables: Sequence[Path], start: str) -> list[list[str]]:
+        """The files that each name may mean; ``start`` is what :meth:`find_all` leaves out."""
+        nears = {table: self._folder_of(table) for table in set(tables)}
+        return [
+            self._files(clean(name, self.unusual), nears[table], start)[0]
+            for name, table in zip(names, tables)
+        ]
 
     def find_all(
         self, names: Sequence[str], tables: Sequence[Path]
@@ -77,64 +91,101 @@ class ImageFinder:
         Args:
             names (Sequence[str]): Of the column.
             tables (Sequence[Path]): The table that each name is from.
+
+        Returns:
+            tuple[list[Found | None], str]: None of a name that means no file, or several.
         """
         nears = {table: self._folder_of(table) for table in set(tables)}
         keys = dict.fromkeys(zip(names, (nears[table] for table in tables)))
-        paths = [clean(name) for name, _ in keys]
+        paths = [clean(name, self.unusual) for name, _ in keys]
         common = os.path.commonprefix([path.split('/')[:-1] for path in paths if path])
         step = max(len(paths) // SAMPLE, 1)
         sample = list(zip(paths, (near for _, near in keys)))[::step]
         most, start = -1, ''
-        for count in range(len(common) + 1):
-            before = '/'.join([*common[:count], ''])
-            found = sum(self._find(path[len(before) :], near) is not None for path, near in sample)
+        for before in ('', *accumulate(f'{folder}/' for folder in common)):
+            found = sum(
+                len(self._inner_files(path[len(before) :], near)[0]) == 1 for path, near in sample
+            )
             if found > most:
                 most, start = found, before
             if found == len(sample):
                 break
-        meant = {
-            key: self._find(path[len(start) :], key[1]) or self._find_original(path, key[1])
-            for key, path in zip(keys, paths)
-        }
+        meant = {}
+        for key, path in zip(keys, paths):
+            files, exact = self._files(path, key[1], start)
+            meant[key] = Found(files[0], exact, path) if len(files) == 1 else None
         return [meant[name, nears[table]] for name, table in zip(names, tables)], start
 
     def _folder_of(self, table: Path) -> str:
         """The folder of a table, relative to the images', with a slash, or ''."""
-        inside = os.path.relpath(table.resolve().parent, self.folder.resolve())
-        return '' if inside.startswith('.') else f'{Path(inside).as_posix()}/'
+        for place in (os.path.abspath, os.path.realpath):
+            inside = os.path.relpath(os.path.dirname(place(table)), place(self.folder))
+            if not inside.startswith('.'):
+                return f'{Path(inside).as_posix()}/'
+        return ''
 
-    def _find_original(self, path: str, near: str) -> Found | None:
-        """The file that Label Studio has a copy of."""
-        uploaded = UPLOADED.fullmatch(path)
-        return self._find(uploaded[1], near) if uploaded else None
+    def _files(self, path: str, near: str, start: str) -> tuple[list[str], bool]:
+        """The files that a clean path may mean, and whether it has their suffix."""
+        files, exact = self._inner_files(path[len(start) :], near)
+        parts = start.split('/')[:-1]
+        for before in ('', *accumulate(f'{part}/' for part in parts[:-1])) if start else ():
+            # what is left out stands before another file, too
+            files = [*dict.fromkeys([*files, *self.exact.get(path[len(before) :], ())])]
+        uploaded = None if files else UPLOADED.fullmatch(path)
+        return self._inner_files(uploaded[1], near) if uploaded else (files, exact)
 
-    def _find(self, path: str, near: str) -> Found | None:
-        """The one file that a clean path means."""
+    def _inner_files(self, path: str, near: str) -> tuple[list[str], bool]:
+        """:meth:`_files` of what is left of a path."""
         if not path:
-            return None
+            return [], True
+        base = near if _folded(near) in self.folders else ''
         inners = [path.removeprefix(start) for start in self.starts if path.startswith(start)]
-        for candidate in (*(near + inner for inner in inners if near), *inners):
-            if candidate in self.exact:
-                return Found(self.exact[candidate], True)
-        has_suffix = path.lower().endswith(IMAGE_SUFFIXES)
-        for inner in map(str.casefold, inners):
-            name = inner.rpartition('/')[2]
-            for index, key, exact in (
-                ('by_path', inner, True),
-                ('by_name', name, True),
-                ('by_stem', name, False),
-            ):
-                if index == 'by_stem' and has_suffix:
-                    continue
-                files = getattr(self, index).get(key, ())
-                if len(files) > MOST_OF_A_NAME:
-                    continue
-                found = [file for file in files if _ends_with(file, inner, exact)]
-                if len(found) > 1 and near:
-                    found = [file for file in found if file.startswith(near)]
-                if len(found) == 1:
-                    return Found(found[0], exact)
-        return None
+        paths = dict.fromkeys(
+            [
+                *(base + inner for inner in inners),
+                *(inner for inner in inners if self._counts_from_top(inner, base)),
+            ]
+        )
+        for index, form in ((self.exact, _composed), (self.folded, _folded)):
+            files = [*dict.fromkeys(file for path in paths for file in index.get(form(path), ()))]
+            if files:
+                return self._one_of(files), True
+        for exact in (True, False)[: 1 if path.lower().endswith(IMAGE_SUFFIXES) else 2]:
+            for inner in map(_folded, inners):
+                files = self._ending_alike(inner.count('/') + 1, base, exact).get(inner)
+                if files:
+                    return self._one_of(files), exact
+        return [], True
+
+    def _counts_from_top(self, path: str, base: str) -> bool:
+        """Whether a path of a table in the folder ``base`` may count from the image folder."""
+        top, slash, _ = path.partition('/')
+        return path.startswith(base) or bool(slash) and _folded(f'{base}{top}/') not in self.folders
+
+    def _one_of(self, files: list[str]) -> list[str]:
+        """The first of files that are one by links of folders, or all."""
+        if len(files) < 2:
+            return files
+        real = (os.path.realpath(self.folder / file) for file in files)
+        first = next(real)
+        return files[:1] if all(place == first for place in real) else files
+
+    def _ending_alike(self, count: int, base: str, exact: bool) -> dict[str, list[str]]:
+        """{last parts of a path in lower case, with suffix or without: files below a folder}."""
+        key = count, base, exact
+        if key not in self._endings:
+            files = [
+                file
+                for file in self.files
+                if file.startswith(base) and file.count('/') + 1 >= count
+            ]
+
+            def ending(file: str) -> str:
+                end = '/'.join(_folded(file).rsplit('/', count)[-count:])
+                return end if exact else end.rpartition('.')[0]
+
+            self._endings[key] = _grouped(files, ending)
+        return self._endings[key]
 
 
 def _composed(file: str) -> str:
@@ -155,23 +206,31 @@ def _grouped(files: list[str], key: Callable[[str], str]) -> dict[str, list[str]
     return groups
 
 
-def _ends_with(file: str, path: str, exact: bool) -> bool:
-    """Whether the last folders and the name of a file are this path, but for its suffix."""
-    folded = _folded(file)
-    folded = folded if exact else folded.rpartition('.')[0]
-    return folded == path or folded.endswith(f'/{path}')
+def clean(name: str, kept: Collection[str] = ()) -> str:
+    """A name with ``/`` between folders, without what is before and around the path of a URL.
 
+    Args:
+        name (str): As it was written.
+        kept (Collection[str], optional): Folders and names of files, in lower case, that stay as
+            they are: files may be called ``a%20b.jpg``, or on Linux ``a\\b.jpg``.
+    """
 
-def clean(name: str) -> str:
-    """A name with ``/`` between folders, without what is before and around the path of a URL."""
-    path = name.replace('\\', '/')
-    if '://' in path or path.startswith('/data/'):
+    def parts(path: str) -> list[tuple[str, bool]]:
+        return [(part, bool(kept) and _folded(part) in kept) for part in path.split('/')]
+
+    path = '/'.join(part if stays else part.replace('\\', '/') for part, stays in parts(name))
+    if ADDRESS.match(path):
+        address = '/'.join(
+            quote(part, errors=KEPT) if stays else part for part, stays in parts(path)
+        )
         try:
-            url = urlsplit(path)
+            url = urlsplit(address)
         except ValueError:
             return path
-        local = parse_qs(url.query).get('d')
-        path = local[0] if local else unquote(f'{url.netloc}{url.path}')
+        is_local = url.path.rstrip('/').endswith('/data/local-files')
+        local = parse_qs(url.query).get('d') if is_local else None
+        path = local[0] if local else unquote(f'{url.netloc}{url.path}', errors=KEPT)
+    path = SCHEME.sub('', path, count=1)
     if './' in path or '//' in path or path.startswith('/'):
         path = '/'.join(part for part in path.split('/') if part not in ('', '.'))
     return path

@@ -13,6 +13,7 @@ from .choices import Choices, Questions, Undecided, show
 from .columns import Columns, choose_columns, label_name
 from .finder import ImageFinder
 from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags
+from .row_images import group_rows
 from .split_columns import read_splits, split_meanings
 from .splits import SPLIT_NAMES, Image
 from .table import Table
@@ -65,12 +66,7 @@ def _read(
 ) -> tuple[list[Image], list[str] | None, list[str]]:
     """:func:`read_images`, as far as the questions are answered as assumed."""
     columns = choose_columns(table, finder, choices, questions)
-    missing = [row for row, found in enumerate(columns.found) if found is None]
-    _check_missing(table, columns, missing, finder, skip_missing)
-    rows_of: dict[str, list[int]] = {}
-    for row, found in enumerate(columns.found):
-        if found:
-            rows_of.setdefault(found.path, []).append(row)
+    rows_of, missing = group_rows(table, columns, finder, skip_missing)
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)
@@ -93,7 +89,7 @@ def _read(
         images.append(Image(path, names, *place, unknown, absent, choices.unlisted == 'absent'))
     lines = [*_describe(table, columns, said, confidence, choices)]
     if missing:
-        lines.append(f'{len(missing)} of {len(table.rows)} rows skipped, their image is missing')
+        lines.append(f'{missing} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
     rest = f'; {unlisted} more in {finder.name} have no row and are left out'
     lines.append(f'{len(images)} images{rest if unlisted else ""}')
@@ -101,33 +97,6 @@ def _read(
     if not classes:
         lines += drop_no_label(images)
     return images, classes, lines
-
-
-def _check_missing(
-    table: Table, columns: Columns, missing: list[int], finder: ImageFinder, skip_missing: bool
-) -> None:
-    """ValueError that names the images that are not there."""
-    column = table.column(columns.image)
-    files = finder.files
-    such = f', such as {files[0]!r}' if files else ''
-    if len(missing) == len(table.rows):
-        raise ValueError(
-            f'none of the {len(missing)} images of column {table.header[columns.image]!r} is in '
-            f'{finder.name}, which has {len(files)} image files{such}; first: '
-            f'{column[0]!r} ({table.line(0)})'
-        )
-    if missing and not skip_missing:
-        names = [f'{column[row]!r} ({table.line(row)})' for row in missing]
-        several = finder.of_one_name(column[missing[0]])
-        hint = (
-            f'. Several files have that name, {first_names(several, 2)}: include their folders'
-            if several
-            else f'; it has {len(files)} image files{such}. --skip-missing continues without them'
-        )
-        raise ValueError(
-            f'{len(missing)} of {len(table.rows)} images are not in {finder.name}: '
-            f'{first_names(names, 5)}{hint}'
-        )
 
 
 def _read_labels(

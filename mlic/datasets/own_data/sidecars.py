@@ -1,10 +1,12 @@
 """Images with a text file for each: labels, or the boxes that YOLO is trained on."""
 
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import yaml
 
+from mlic.datasets.list_files import read_lines
 from mlic.files import read_text
 from mlic.names import first_names
 
@@ -25,8 +27,8 @@ def from_sidecars(
     skip_missing: bool,
     sep: str | None = None,
     classes_file: Path | None = None,
-) -> tuple[list[Image], list[str]]:
-    """Pictures with the labels of their text files, and lines that say what was found.
+) -> tuple[list[Image], list[str] | None, list[str]]:
+    """Pictures with the labels of their text files.
 
     Args:
         folder (Path): Of the images.
@@ -37,16 +39,25 @@ def from_sidecars(
         sep (str, optional): What is between the labels of a text. None: found out.
         classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
 
+    Returns:
+        tuple[list[Image], list[str] | None, list[str]]: The pictures; the names of boxes, if
+            ``classes_file`` has them; and lines that say what was found.
+
     Raises:
         Undecided: If it is not clear what separates labels.
         ValueError: If texts are missing or make no sense; names the file.
     """
-    available = {other for other in others if other.lower().endswith('.txt')}
+    suffixes = {other: PurePosixPath(other).suffix for other in others}
+    available = {  # of 1.TXT and 1.txt, the latter
+        other.removesuffix(suffix) + '.txt': other
+        for other, suffix in sorted(suffixes.items(), key=lambda item: item[1] == '.txt')
+        if suffix.lower() == '.txt'
+    }
     texts, missing = {}, []
     for file in files:
         same = str(PurePosixPath(file).with_suffix('.txt'))
         apart = re.sub(r'(^|.*/)images/', r'\1labels/', same)
-        text = next((text for text in (same, apart) if text in available), None)
+        text = available.get(same) or available.get(apart)
         if text is None:
             missing.append(file)
         else:
@@ -61,7 +72,7 @@ def from_sidecars(
         )
     contents = {text: _content(folder / text) for text in texts.values()}
     boxes = _read_boxes(folder, contents, classes_file)
-    labels, absent, form = boxes or _read_labels(folder, contents, sep)
+    labels, absent, form, names = boxes or (*_read_labels(folder, contents, sep), None)
     inner = {file: file.removeprefix('images/') for file in texts}
     splits = split_folders(list(inner.values()))
     images = [
@@ -71,13 +82,13 @@ def from_sidecars(
         )
         for file, text in texts.items()
     ]  # fmt: skip
-    left = len(available - set(texts.values()))
+    left = sum(suffix.lower() == '.txt' for suffix in suffixes.values()) - len({*texts.values()})
     said = [
         f'labels in .txt files, {form}',
         f'{len(texts)} images with their labels next to them; without: {len(missing)} images '
         f'(left out); {left} .txt files without an image',
     ]
-    return images, said
+    return images, names if classes_file else None, said
 
 
 def _content(path: Path) -> str:
@@ -103,8 +114,8 @@ def _read_labels(
 
 def _read_boxes(
     folder: Path, contents: dict[str, str], classes_file: Path | None
-) -> tuple[dict[str, set[str]], dict[str, set[str]], str] | None:
-    """{text: names of its boxes}, {}, and whose names, in words; None if they are not boxes."""
+) -> tuple[dict[str, set[str]], dict[str, set[str]], str, list[str]] | None:
+    """{text: names of its boxes}, {}, whose names, in words, and all; None of what is no boxes."""
     lines = [line for text in contents.values() for line in text.splitlines()]
     if not any(map(BOX.fullmatch, lines)):
         return None
@@ -118,7 +129,7 @@ def _read_boxes(
                 fault = f'is not a box of one of the {len(names)} classes in {source}'
                 raise ValueError(f'{folder / text}: {line!r} {fault}')
             labels[text].add(names[int(box[1])])
-    return labels, {}, f'as YOLO boxes; the names of their classes are from {source}'
+    return labels, {}, f'as YOLO boxes; the names of their classes are from {source}', names
 
 
 def _box_names(
@@ -134,11 +145,26 @@ def _box_names(
             'name a line, number 0 first'
         )
     path = classes_file or found[0]
-    if path.suffix != '.yaml':
-        return path, [normalise(line) for line in read_text(path).splitlines() if line.strip()]
+    if path.suffix.lower() in ('.yaml', '.yml'):
+        names = _yaml_names(path)
+    else:
+        names = list(map(normalise, read_lines(path)))
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f'{path}: {twice[0]!r} occurs twice')
+    return path, names
+
+
+def _yaml_names(path: Path) -> list[str]:
+    """The list or mapping ``names`` of a YAML file, as they stand there: ``no`` is a name."""
     try:
-        names = yaml.safe_load(read_text(path))['names']
-        names = [names[i] for i in range(len(names))]
+        names = yaml.load(read_text(path), yaml.BaseLoader)['names']
+        if isinstance(names, dict):
+            names = [names[str(i)] for i in range(len(names))]
+        if not isinstance(names, list) or not all(isinstance(x, str) and x for x in names):
+            raise TypeError
     except (yaml.YAMLError, RecursionError, TypeError, LookupError) as error:
-        raise ValueError(f'{path} has no list "names" of classes') from error
-    return path, [normalise(str(name)) for name in names]
+        raise ValueError(
+            f'{path} has no list "names" of classes, such as names: [cat, dog]'
+        ) from error
+    return list(map(normalise, names))

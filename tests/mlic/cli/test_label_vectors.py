@@ -98,3 +98,11 @@ def test_a_config_names_the_classes_of_its_training_set(tmp_path, sentence_model
     out = tmp_path / 'v.txt'
     run_tool(TOOL, 'sadcl_efficientnet-lite0_digits128', '--out', out)
     assert read_vectors(out, DigitScenes.METAINFO['classes']).shape == (10, 3)
+
+
+def test_two_classes_that_would_be_one_name_are_refused(glove, tmp_path):
+    names, out = tmp_path / 'c.txt', tmp_path / 'out.txt'
+    names.write_text('cat\nhot dog\nhot_dog\n')
+    with pytest.raises(SystemExit, match="c.txt: 'hot dog', 'hot_dog' would be one name in "):
+        run_tool(TOOL, names, '--glove', glove, '--out', out)
+    assert not out.exists()

@@ -780,8 +780,9 @@ def test_a_name_in_two_folders_is_not_guessed():
     Path('labels.csv').write_text('image,labels\n1.jpg,cat\n2.jpg,dog\n')
     write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
     message, _ = refused()
-    assert "1 of 2 images are not in photos: '1.jpg' (line 2)" in message
-    assert 'Several files have that name, x/1.jpg, y/1.jpg' in message
+    assert "1 of 2 names mean several files of photos each, such as '1.jpg' (line 2)" in message
+    assert 'x/1.jpg, y/1.jpg; include their folders' in message
+    assert refused('--skip-missing')[0] == message  # none of them is missing
 
 
 def test_folders_before_names_are_left_out_only_if_all_names_have_them():
@@ -954,6 +955,15 @@ def test_a_column_of_labels_is_read_alike_whether_it_is_named_or_found():
     write_csv([('image', 'labels', 'label'), ('a.jpg', 'yes', '')], ',', csv.QUOTE_MINIMAL)
     assert read_any([]) == ['--label-columns', 'labels']
     assert read_any(['--label-columns', 'labels']) is None
+
+
+def test_a_column_of_labels_is_the_same_with_the_separator_named():
+    write_photos('a.jpg')
+    header = ('split', 'id', 'image', 'is_valid', 'Age')
+    rows = [('0', '0', 'a', '0', '0'), ('0', '0', 'a', 'cat', '0')]
+    write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
+    assert read_any([]) == ['--ignore-columns', 'split', '--sep', '']
+    assert read_any(read_any([])) is None
 
 
 def test_a_value_that_looks_like_an_option_can_be_typed():

@@ -17,6 +17,7 @@ import pytest
 from mmengine.config import Config
 
 from mlic.comparison.tuning import TUNED, Rate
+from mlic.datasets.list_files import list_images
 from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.labels import (
     SIMILAR,
@@ -473,6 +474,31 @@ def test_a_linked_folder_is_followed_once():
     assert set(labels_of()) == {'cat/3.png', 'cat/4.png', 'dog/1.png', 'dog/2.png'}
 
 
+def test_a_link_to_a_folder_of_labels_is_a_label_too(capsys):
+    write_images(['beach/1.png', 'beach/2.png', 'dog/1.png', 'dog/2.png', 'dog/3.png'])
+    Path('photos/boat').symlink_to('beach')
+    from_folder('--val', '0', '--test', '0.4')
+    assert words_of() == {
+        **{f'beach/{i}.png': ['beach', 'boat'] for i in (1, 2)},
+        **{f'dog/{i}.png': ['dog'] for i in (1, 2, 3)},
+    }
+    assert '7 files, 5 different pictures' in capsys.readouterr().out
+
+
+def test_folders_that_link_to_each_other_end():
+    write_images(['cat/1.png', 'dog/2.png'])
+    Path('photos/cat/dogs').symlink_to('../dog')
+    Path('photos/dog/cats').symlink_to('../cat')
+    Path('photos/all').symlink_to('.')
+    assert list_images('photos/')[0] == list_images(Path('photos'))[0]
+    assert list_images('photos')[0] == [
+        'cat/1.png',
+        'cat/dogs/2.png',
+        'dog/2.png',
+        'dog/cats/1.png',
+    ]
+
+
 def test_folders_called_like_splits_are_splits():
     write_images(['train/cat/1.png', 'train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
     from_folder()
@@ -570,6 +596,68 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
         from_folder('--sidecar')
 
 
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        ('classes.txt', 'cat\n\nbird\ndog\n', r'classes.txt, line 2 of 4: is empty'),
+        ('classes.txt', '\n', r'classes.txt: found 0 lines'),
+        ('classes.txt', 'cat\nbird\ncat\n', "classes.txt: 'cat' occurs twice"),
+        ('data.yaml', 'names: cat, dog, bird', 'data.yaml has no list "names" of classes'),
+        ('data.yaml', 'names: {cat: 0, bird: 1, dog: 2}', 'has no list "names" of classes'),
+        ('data.yaml', 'names: {1: cat, 2: bird, 3: dog}', 'has no list "names" of classes'),
+        ('data.yaml', 'names: [cat, [bird], dog]', 'has no list "names" of classes'),
+        ('data.yaml', 'names: [cat, "", dog]', 'has no list "names" of classes'),
+        ('data.yaml', '- cat', 'has no list "names" of classes'),
+        ('data.yaml', 'names: [cat, bird, cat]', "data.yaml: 'cat' occurs twice"),
+    ],
+)
+def test_a_file_that_leaves_open_which_box_has_which_name_is_refused(name, text, message):
+    write_sidecars(*BOXES)
+    Path('photos', name).write_text(text)
+    with pytest.raises(SystemExit, match=message):
+        from_folder('--sidecar')
+
+
+def test_blank_lines_after_the_names_of_boxes_are_none():
+    write_sidecars(*BOXES)
+    Path('photos/classes.txt').write_text('cat\r\n bird \r\ndog\r\n\r\n')
+    from_folder('--sidecar', '--val', '0', '--test', '0.3')
+    assert words_of() == BOX_LABELS
+
+
+@pytest.mark.parametrize(
+    'text', ['names: [no, 1e3, 2024-01-01]', 'nc: 3\nnames:\n  0: no\n  1: 1e3\n  2: 2024-01-01\n']
+)
+@pytest.mark.parametrize('name', ['names.yml', 'NAMES.YAML'])
+def test_names_of_boxes_in_yaml_are_as_written(name, text):
+    write_sidecars(*BOXES)
+    Path(name).write_text(text)
+    from_folder('--sidecar', '--classes', name, '--val', '0', '--test', '0.3')
+    assert Path('out/classes.txt').read_text().splitlines() == ['no', '1e3', '2024-01-01']
+    names = dict(zip(('cat', 'bird', 'dog'), ('no', '1e3', '2024-01-01')))
+    expected = {file: [names[x] for x in labels] for file, labels in BOX_LABELS.items()}
+    assert {file: sorted(x) for file, x in words_of().items()} == {
+        file: sorted(x) for file, x in expected.items()
+    }
+
+
+def test_all_classes_of_a_given_file_stay_even_without_a_box():
+    write_sidecars(*BOXES)
+    Path('names.txt').write_text('cat\nbird\ndog\nox\n')
+    from_folder('--sidecar', '--classes', 'names.txt', '--val', '0', '--test', '0.3')
+    assert Path('out/classes.txt').read_text().split() == ['cat', 'bird', 'dog', 'ox']
+
+
+def test_texts_beside_images_may_end_in_capitals(capsys):
+    write_images(['1.PNG', '2.png', '3.png', 'images/4.PNG'])
+    Path('photos/labels').mkdir()
+    for name in ('1.TXT', '2.Txt', '3.TXT', '3.txt', 'labels/4.TXT'):
+        Path('photos', name).write_text('dog' if name == '3.TXT' else 'cat')
+    from_folder('--sidecar', '--val', '0', '--test', '0.3')
+    assert words_of() == {name: ['cat'] for name in ('1.PNG', '2.png', '3.png', 'images/4.PNG')}
+    assert '; 1 .txt files without an image' in capsys.readouterr().out
+
+
 def test_boxes_in_a_folder_of_their_own_keep_the_splits():
     write_images([f'images/{split}/{i}.png' for split in ('train', 'val') for i in range(2)])
     for split in ('train', 'val'):
@@ -591,6 +679,31 @@ def test_a_folder_with_a_table_says_which_tool_reads_it():
     Path('photos/_classes.csv').write_text('filename,cat\n')
     with pytest.raises(SystemExit, match='Labels in a table are read by from_csv.py, those in'):
         from_folder()
+
+
+@pytest.mark.parametrize('options', [[], ['--sidecar']])
+def test_a_link_to_nothing_among_labelled_images_is_missing(options, capsys):
+    write_images([f'{"cat" if i % 2 else "dog"}/{i}.png' for i in range(10)])
+    for i in range(11):
+        Path(f'photos/{"cat" if i % 2 else "dog"}/{i}.txt').write_text('cat' if i % 2 else 'dog')
+    Path('photos/dog/10.png').symlink_to('nowhere.png')
+    with pytest.raises(SystemExit, match='1 of 11 images are links to nothing: dog/10.png; --skip'):
+        from_folder(*options)
+    from_folder(*options, '--skip-missing')
+    assert len(words_of()) == 10 and 'dog/10.png' not in words_of()
+    assert '1 of 11 images are links to nothing: dog/10.png (left out)' in capsys.readouterr().out
+
+
+def test_what_an_earlier_run_wrote_is_no_image_to_learn_from():
+    write_images([f'{"cat" if i % 2 else "dog"}/{i}.png' for i in range(20)])
+    for out, sheet in (('photos/set', 'photos/set/set.png'), ('photos', 'photos/photos.png')):
+        from_folder('--out', out)
+        assert len(labels_of(out)) == 20
+        from_folder('--out', out)
+        write_images([sheet], '.')
+        with pytest.raises(SystemExit, match=f'{sheet} is where this tool and browse_dataset.py'):
+            from_folder('--out', out)
+        Path(sheet).unlink()
 
 
 def test_a_folder_without_images_is_an_error():
@@ -657,6 +770,21 @@ def test_an_edited_config_is_kept_aside():
     from_csv('--out', 'out')
     assert Path('out/out.py').read_text() == fresh
     assert Path('out/out.py.old').read_text() == fresh + 'mine = 1\n'
+
+
+def test_no_run_writes_over_what_another_kept_aside(capsys):
+    write_holiday()
+    texts = []
+    for epochs in ('12', '13', '14', '15'):
+        from_csv('--out', 'out', '--epochs', epochs)
+        config = Path('out/out.py')
+        config.write_text(config.read_text() + f'mine = {epochs}\n')
+        texts.append(config.read_text())
+    kept = [Path(f'out/out.py{end}').read_text() for end in ('.old', '.old.1', '.old.2', '')]
+    assert kept == texts
+    assert 'out/out.py existed with other contents: they are kept as out/out.py.old.2' in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(capsys):

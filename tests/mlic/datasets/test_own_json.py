@@ -43,6 +43,27 @@ def test_it_reads_what_mmpretrain_reads(file):
     assert MultiLabelDataset(**kwargs).CLASSES == ('x', 'y', 'z')
 
 
+def test_classes_of_the_config_in_another_order_are_refused(file):
+    kwargs = write(file, ('a.jpg', [0]))
+    for classes in (CLASSES[::-1], [CLASSES[1], 'x', 'y']):
+        with pytest.raises(
+            ValueError, match='which metainfo of the config has as class 0'
+        ) as error:
+            MultiLabelDataset(**kwargs, metainfo=dict(classes=classes))
+        assert str(file) in str(error.value)
+    for classes in (CLASSES, CLASSES[:2], ['x', CLASSES[1]]):
+        dataset = MultiLabelDataset(**kwargs, metainfo=dict(classes=classes))
+        assert list(dataset.CLASSES) == classes
+
+
+@pytest.mark.parametrize('name', ['./a.jpg', 'sub/../a.jpg', 'sub//../a.jpg', '{}/a.jpg'])
+def test_an_image_by_another_path_has_the_same_labels(file, name):
+    name = name.format(file.parent)
+    assert len(MultiLabelDataset(**write(file, ('a.jpg', [0]), (name, [0])))) == 2
+    with pytest.raises(ValueError, match='is listed again with different labels'):
+        MultiLabelDataset(**write(file, ('a.jpg', [0]), (name, [1])))
+
+
 def test_backslashes_of_windows_are_turned_unless_the_name_has_them(file, tmp_path):
     (tmp_path / 'x\\c.jpg').touch()
     kwargs = write(file, ('sub\\a.jpg', [0]), ('x\\c.jpg', [1]))
