@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from . import page
 from .sweep import MARKERS, common_start
 
-SIDE, HEIGHT, LEFT, BOTTOM, TOP, GAP, LEGEND_WIDTH = 2.9, 3.0, 0.75, 0.8, 0.4, 0.35, 3.7  # inches
+SIDE, HEIGHT, LEFT, BOTTOM, TOP, GAP, LEGEND_WIDTH = 2.9, 3.0, 0.85, 1.0, 0.4, 0.35, 3.7  # inches
 APART = 0.14  # of the distance of two values, so that intervals at one place can be told apart
 
 
@@ -72,14 +72,16 @@ def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
         labels = [f'{number:g}\n{base:.1f}' for number, base in numbers.items()]
         axes.set_xticks(list(places.values()), labels)
         axes.set_xlim(-0.5, len(places) - 0.5)
-        axes.set_xlabel(page.fit_text(word, SIDE), **page.TEXT)
+        word = page.fit_text(word, SIDE)
+        axes.set_xlabel(f'{word}\nand the mAP compared with', **page.TEXT)
         axes.grid(axis='y', color='#e3e7eb', linewidth=0.6)
         axes.tick_params(**page.TICKS)
         axes.spines[['top', 'right']].set_visible(False)
-    title = 'gain of mAP in points; below each value the mAP of what is compared with'
+    first = figure.axes[0]
+    first.set_ylabel('gain of mAP in points', **page.TEXT)
     if len(configs) == 1:
-        title = page.fit_text(f'{configs[0]}: {title}', width - LEFT)
-    figure.axes[0].set_title(title, loc='left', pad=8, **page.TEXT)
+        title = page.fit_text(configs[0], width - 0.2)
+        first.set_title(title, loc='left', x=(0.1 - LEFT) / SIDE, pad=8, **page.TEXT)
     if len(configs) > 1:
         axes.legend(**page.LEGEND, bbox_to_anchor=(1.02, 1), fontsize=page.FONT_SIZE)
         page.trim_right(figure, axes)

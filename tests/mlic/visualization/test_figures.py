@@ -802,7 +802,7 @@ def test_gains_have_a_panel_for_each_thing_and_a_line_for_each_config():
     assert_allclose(lines['a'].get_xdata(), [0, 1], atol=0.2)  # equal distances
     assert lines['a'].get_color() != lines['b'].get_color()
     assert [text.get_text() for text in images.get_xticklabels()] == ['0.05\n30.0', '1\n60.0']
-    assert [axes.get_xlabel() for axes in (images, batch)] == ['images', 'batch']
+    assert [axes.get_xlabel().split('\n')[0] for axes in (images, batch)] == ['images', 'batch']
     bars = [bar.get_segments()[0][:, 1].tolist() for bar in images.collections]
     assert bars == [[0.5, 3.5], [-0.5, 1.5], [-2.0, 1.0]]
     (bar,) = batch.collections
@@ -819,7 +819,16 @@ def test_the_interval_of_every_panel_is_in_sight_and_one_config_is_named_above()
     for axes in figure.axes:
         low, high = axes.get_ylim()
         assert low < -7 and high > 7 and axes.get_legend() is None
-    assert figure.axes[0].get_title(loc='left').startswith('m_a: gain of mAP')
+    assert figure.axes[0].get_title(loc='left') == 'm_a'
+    assert figure.axes[0].get_ylabel() == 'gain of mAP in points'
+
+
+def test_the_name_of_a_shipped_config_fits_above_a_single_panel():
+    names = [path.stem for path in (ROOT / 'configs').glob('*/*corel5k160*.py')]
+    longest = max(names, key=len)
+    figure = draw_gains({'images': [Gain(longest, 1.0, [0.5], (-1, 1), 50.0)]})
+    title = figure.axes[0].get_title(loc='left')
+    assert title == longest
 
 
 def test_many_gains_stay_on_their_page_and_apart():
