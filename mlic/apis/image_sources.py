@@ -1,5 +1,6 @@
 """Which images a user means: files, folders, patterns and addresses become a list."""
 
+import functools
 import glob
 import os
 from collections.abc import Sequence
@@ -9,7 +10,10 @@ from mlic.datasets.list_files import list_images
 
 
 class ImageSources(NamedTuple):
-    """Paths and addresses of images, each once, and how many files of folders are none."""
+    """Paths and addresses of images, each once, and how many files of folders are none.
+
+    A file that is reached by two paths, by a folder and by a link to it, is listed by the first.
+    """
 
     images: list[str]
     num_others: int
@@ -26,8 +30,9 @@ def collect_images(sources: Sequence[str]) -> ImageSources:
     Raises:
         FileNotFoundError: If a source does not exist, or holds no image.
     """
-    images: dict[str, None] = {}
+    images: dict[tuple[str, str], str] = {}
     num_others = 0
+    real_folder = functools.cache(os.path.realpath)
     for source in sources:
         if '://' in source:
             found = [source]
@@ -45,5 +50,8 @@ def collect_images(sources: Sequence[str]) -> ImageSources:
                 raise FileNotFoundError(f'no file fits the pattern {source}')
         else:
             raise FileNotFoundError(f'image not found: {source} does not exist')
-        images.update(dict.fromkeys(found))
-    return ImageSources(list(images), num_others)
+        for path in found:
+            folder, name = os.path.split(path)
+            place = folder if '://' in source else real_folder(folder)
+            images.setdefault((place, name), path)
+    return ImageSources(list(images.values()), num_others)

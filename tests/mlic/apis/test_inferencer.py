@@ -324,6 +324,7 @@ def test_sources_become_a_list_without_repetition(tmp_path):
     assert short([tmp_path / 'b/**/[0-9].*']) == (['b/1.png', 'b/2.JPG', 'b/linked/3.jpg'], 0)
     (tmp_path / 'b/loop').symlink_to(tmp_path)
     assert short([tmp_path]) == (inside, 2)
+    assert short([tmp_path / 'elsewhere', tmp_path]) == (['elsewhere/3.jpg', *inside[:3]], 2)
     address = 'https://example.org/a/*.jpg'
     assert collect_images([address]).images == [address]
 

@@ -1,6 +1,7 @@
 """Opening a run: one check of weights and of classes in their order, at every door."""
 
 import argparse
+import json
 import sys
 
 import pytest
@@ -24,9 +25,14 @@ from tests.photo_run import CLASSES
 @pytest.fixture(scope='module')
 def run(run):
     """A tiny run, and a config whose data have its classes from the last to the first."""
+    content = json.loads((run / 'data.json').read_text())
+    content['metainfo']['classes'].reverse()
+    for item in content['data_list']:
+        item['gt_label'] = [4 - label for label in item['gt_label']]
+    (run / 'reversed.json').write_text(json.dumps(content))
     (run / 'reversed.py').write_text(
         "_base_ = 'config.py'\n"
-        f'data = dict(dataset=dict(metainfo=dict(classes={CLASSES[::-1]})))\n'
+        f'data = dict(dataset=dict(ann_file={str(run / "reversed.json")!r}))\n'
         'train_dataloader = val_dataloader = test_dataloader = data\n'
     )
     return run
