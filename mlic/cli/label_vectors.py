@@ -11,6 +11,7 @@ format, too: a model takes it as ``vectors=dict(file=OUT, dims=…)``.
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +91,14 @@ def main(argv: list[str] | None = None) -> None:
     """Write OUT, and say how a config takes it."""
     args = parse_args(argv)
     names, spelled = class_names(args.classes), dict(args.spell)
+    if len(spelled) < len(args.spell):
+        raise ValueError(f'--spell: one class twice, {", ".join(name for name, _ in args.spell)}')
     strange = sorted(spelled.keys() - set(names))
     if strange:
         raise ValueError(f'--spell: {args.classes} has no class {", ".join(map(repr, strange))}')
     written = ['_'.join(name.split()) for name in names]
-    twice = [name for name, word in zip(names, written) if written.count(word) > 1]
+    counts = Counter(written)
+    twice = [name for name, word in zip(names, written) if counts[word] > 1]
     if twice:
         raise ValueError(
             f'{args.classes}: {first_names(twice, 2, repr)} would be one name in {args.out}, where '

@@ -19,7 +19,7 @@ class Variation:
 
     Raises:
         ValueError: If there is no key, the lists differ in length, or a value of the first is no
-            number.
+            number, or given twice.
     """
 
     word: str
@@ -34,6 +34,8 @@ class Variation:
         for value in numbers:
             if type(value) not in (int, float):
                 raise ValueError(f'--vary {self.word}: {first} takes numbers, got {value!r}')
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f'--vary {self.word}: {first} has one value twice, got {numbers}')
         for key in others:
             if len(self.entries[key]) != len(numbers):
                 raise ValueError(

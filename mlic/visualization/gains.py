@@ -82,7 +82,7 @@ def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
     if len(configs) == 1:
         title = page.fit_text(configs[0], width - 0.2)
         first.set_title(title, loc='left', x=(0.1 - LEFT) / SIDE, pad=8, **page.TEXT)
-    if len(configs) > 1:
+    else:
         axes.legend(**page.LEGEND, bbox_to_anchor=(1.02, 1), fontsize=page.FONT_SIZE)
         page.trim_right(figure, axes)
     return figure

@@ -73,6 +73,12 @@ def test_only_classes_that_there_are_can_be_spelled(classes, glove, tmp_path):
         )
 
 
+def test_a_class_is_spelled_in_one_way(classes, glove, tmp_path):
+    spell = '--spell', 'tv_monitor=TV', 'tv_monitor=tv'
+    with pytest.raises(SystemExit, match='--spell: one class twice, tv_monitor, tv_monitor'):
+        run_tool(TOOL, classes, '--glove', glove, '--out', tmp_path / 'a', *spell)
+
+
 @pytest.mark.parametrize('text', ['tv', '=tv', 'tv= '])
 def test_a_spelling_has_two_sides(classes, tmp_path, text, capsys):
     with pytest.raises(SystemExit):

@@ -913,6 +913,7 @@ def test_a_variation_keeps_all_other_entries(tmp_path, photos):
         (['rate', f'{RATE}=1,2', 'train_cfg.max_epochs=3'], '2 values of .*, and 1 of train_cfg'),
         (['rate', 'optim_wrapper.lr=1'], 'linear has None at optim_wrapper.lr'),
         (['rate', f'{RATE}=1', '--vary', 'rate', f'{RATE}=2'], 'one word twice: rate, rate'),
+        (['rate', f'{RATE}=1,2,1'], f'--vary rate: {RATE} has one value twice'),
     ],
 )
 def test_a_variation_that_cannot_be_is_named(many, capsys, options, words):
