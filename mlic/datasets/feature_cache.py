@@ -96,7 +96,11 @@ class FeatureCache:
             return 0
         paths = [paths[index] for index in missing]
         backbone.eval()
-        loader = DataLoader(Subset(dataset, missing), 32, collate_fn=default_collate)
+        # a GPU would wait for one process that reads images
+        on_gpu = any(parameter.is_cuda for parameter in backbone.parameters())
+        workers = min(8, len(os.sched_getaffinity(0)) - 1) if on_gpu else 0
+        subset = Subset(dataset, missing)
+        loader = DataLoader(subset, 32, num_workers=workers, collate_fn=default_collate)
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
             draft, features, start = Path(temporary) / 'features.npy', None, 0

@@ -135,13 +135,14 @@ def gpu_step_cases(
         if images in (None, batch_size):
             yield Case(
                 f'step of R101, {size} px, B {batch_size}: {name}',
-                _gpu_step(config, batch_size, size, **options),
+                _gpu_step(bench.device, config, batch_size, size, **options),
                 images=batch_size,
             )
             torch.cuda.empty_cache()
 
 
 def _gpu_step(
+    device: str,
     config: str,
     images: int,
     size: int,
@@ -152,14 +153,14 @@ def _gpu_step(
     **options,
 ) -> Callable[[], None]:
     """One way to make the step."""
-    with torch.device('cuda'):  # its 200 million weights are drawn there
-        model = make_model(config, 'cuda', predicts)
+    with torch.device(device):  # its 200 million weights are drawn there
+        model = make_model(config, device, predicts)
     if plain_loss is not None:
         model.head.loss = partial(plain_loss, model.head)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     compile_parts(model, parts, **options)
-    return make_step(model, make_batch(images, size, 80, 'cuda'), autocast=True)
+    return make_step(model, make_batch(images, size, 80, device), autocast=True)
 
 
 def _beside_matmuls(bench: Bench, name: str, run) -> Case:
@@ -192,11 +193,11 @@ def _parts(bench: Bench, model: nn.Module, images: int, size: int) -> Iterator[C
     yield Case('  of it AdamW', optimizer.step, measure_memory=False)
 
 
-def gpu_inference_cases(config: str, images: int, size: int) -> Iterator[Case]:
+def gpu_inference_cases(bench: Bench, config: str, images: int, size: int) -> Iterator[Case]:
     """The config's network on a GPU, in each precision."""
     for precision in ('float32', 'bfloat16', 'float16'):
-        with torch.device('cuda'):
-            model = make_model(config, 'cuda', predicts=True).eval()
+        with torch.device(bench.device):
+            model = make_model(config, bench.device, predicts=True).eval()
             inputs = torch.randn(images, 3, size, size)
         model = prepare_for(precision, model)
 

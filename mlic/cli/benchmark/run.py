@@ -43,7 +43,7 @@ def make_cases(
     if 'neck' in args.only:
         yield from network.neck_cases(bench, config, args.quick)
     if 'inference' in args.only and bench.device == 'cuda':
-        yield from network.gpu_inference_cases(config, args.batch or 64, args.size)
+        yield from network.gpu_inference_cases(bench, config, args.batch or 64, args.size)
     elif 'inference' in args.only:
         yield from network.inference_cases(bench, config)
     if 'metrics' in args.only:

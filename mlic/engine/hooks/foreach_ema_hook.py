@@ -63,7 +63,7 @@ class ForeachEMAHook(EMAHook):
             iterations = max(self.horizon * runner.max_iters, 1)  # 0 in a test
             self.ema_cfg['momentum'] = min(float(f'{1 / iterations:.2g}'), LARGEST_MOMENTUM)
         super().before_run(runner)
-        average = self.ema_model
+        average, self._parameters = self.ema_model, None
         devices = {
             p.device for model in (average.module, self.src_model) for p in model.parameters()
         }
@@ -75,6 +75,11 @@ class ForeachEMAHook(EMAHook):
         self._finite_loss = next((h for h in runner.hooks if isinstance(h, FiniteLossHook)), None)
         self._share_buffers()
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Look the parameters up again: walking through a model takes the host milliseconds."""
+        super().before_train_epoch(runner)
+        self._parameters = None
+
     @torch.no_grad()
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Move the averages."""
@@ -82,7 +87,10 @@ class ForeachEMAHook(EMAHook):
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
             return
         average = self.ema_model
-        means, new = list(average.module.parameters()), list(self.src_model.parameters())
+        if self._parameters is None:
+            models = average.module, self.src_model
+            self._parameters = [list(model.parameters()) for model in models]
+        means, new = self._parameters
         steps, has_started = int(average.steps), self._ema_started(runner)
         if not has_started or steps == 0:
             torch._foreach_copy_(means, new)

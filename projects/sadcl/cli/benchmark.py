@@ -18,6 +18,7 @@ from mlic.cli.benchmark.network import make_target
 from mlic.cli.benchmark.run import run
 from mlic.engine.runner.errors import one_line_errors
 from mlic.installation import find_config
+from mlic.models.targets import target_of
 from projects.sadcl.models.contrastive_losses import PSCLLoss, SSCLLoss
 from projects.sadcl.models.sadcl_head import SADCLHead
 
@@ -153,8 +154,9 @@ def plain_loss(head: SADCLHead, feats: tuple, data_samples: list) -> dict[str, T
     """What ``head.loss`` does, with the whole bank projected with gradient."""
     label_embeds = feats[-1]
     cls_score = head.fc(label_embeds)
-    target = head._target(data_samples, cls_score)
+    target = target_of(data_samples, cls_score.shape[1], cls_score.dtype, cls_score.device)
     z = head.projector(label_embeds)
+    head.fit_row_buffers(len(z))
     remembered = head.projector(head.memory_bank[: len(z)].clone())
     sscl = dense_sscl(torch.stack([z, remembered], dim=1).float(), target)
     pscl = repeated_pscl(z.float(), head.projector(head.prototypes).float(), target, 0.07)
