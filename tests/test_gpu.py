@@ -162,27 +162,37 @@ def run(folder, hook=None, **changes):
 
 
 def test_the_losses_of_a_run_are_the_cpus(tmp_path, monkeypatch):
+    """Of its first epoch, and of the first iterations of each epoch from the CPU's checkpoint.
+
+    Over more iterations rounding grows: 20 of them ended 1 % apart on an H200.
+    """
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
-    # a device draws other weights from the same seed
-    start = tmp_path / 'start.pth'
-    torch.manual_seed(0)
-    model = MODELS.build(two_stage_config(tmp_path).model)
-    torch.save(dict(state_dict=model.state_dict()), start)
     changes = {
         'optim_wrapper.type': 'OptimWrapper',
         'model.neck.dropout': 0.0,
-        'load_from': str(start),
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
     }
-    seen = {}
-    for device in ('cpu', DEVICE):
+
+    def losses_of(device, folder, **more):
         monkeypatch.setattr('mmengine.device.utils.DEVICE', device)
         losses = Losses()
-        run(tmp_path / device, losses, **changes)
-        seen[device] = np.array(losses.seen)
-    assert len(seen['cpu']) == EPOCHS * LENGTH
-    relative = abs(seen[DEVICE] / seen['cpu'] - 1)
-    assert relative[0] < 1e-5, relative
-    assert relative.max() < 1e-2, relative  # rounding grows from step to step
+        run(tmp_path / folder, losses, **changes, **more)
+        return np.array(losses.seen)
+
+    # a device draws other weights from the same seed
+    torch.manual_seed(0)
+    model = MODELS.build(two_stage_config(tmp_path).model)
+    start = tmp_path / 'start.pth'
+    torch.save(dict(state_dict=model.state_dict()), start)
+    expected = losses_of('cpu', 'cpu', load_from=str(start))
+    assert len(expected) == EPOCHS * LENGTH
+    found = losses_of(DEVICE, 'gpu', load_from=str(start))
+    np.testing.assert_allclose(found[:LENGTH], expected[:LENGTH], rtol=1e-5)
+    for epoch in range(1, EPOCHS):
+        checkpoint = tmp_path / 'cpu' / f'epoch_{epoch}.pth'
+        found = losses_of(DEVICE, f'gpu_{epoch}', load_from=str(checkpoint), resume=True)
+        begin = epoch * LENGTH
+        np.testing.assert_allclose(found[:2], expected[begin : begin + 2], rtol=1e-3)
 
 
 COMPILED = dict(compiled_parts=['backbone', 'neck'])

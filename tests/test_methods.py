@@ -16,11 +16,19 @@ from torch.testing import assert_close
 from mlic.apis.export import ScoreModel
 from mlic.cli import export
 from mlic.engine.checkpoints.class_transfer import take_over_weights
+from mlic.engine.hooks.buffer_copies import BufferCopies
 from mlic.engine.runner.device import adapt_to_device
 from mlic.models.layers.scene_graph import SceneGraph
 from mlic.models.training_parts import check_exportable, for_prediction, is_training_only
 from tests.helpers import ROOT, run_ranks
-from tests.tiny_runs import RUN_NUMBER, TO_UNIT, assert_same_end, every_model, write_teacher
+from tests.tiny_runs import (
+    RUN_NUMBER,
+    TO_UNIT,
+    assert_same_end,
+    every_model,
+    sarl_model,
+    write_teacher,
+)
 
 NAMES = [f'class {index}' for index in range(10)]
 METHODS = every_model(10)
@@ -109,11 +117,38 @@ def end_of(work_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', METHODS)
 def test_a_run_that_is_stopped_and_resumed_ends_where_the_other_does(name, tmp_path):
-    train(config_of(name, tmp_path / 'straight'))
+    fused = {'optim_wrapper.optimizer.fused': True}  # as with CUDA
+    train(config_of(name, tmp_path / 'straight', **fused))
     with pytest.raises(Stop):
-        train(config_of(name, tmp_path / 'stopped'), hooks=[StopBefore(LENGTH + 1)])
-    train(config_of(name, tmp_path / 'stopped', resume=True), draws=1)
+        train(config_of(name, tmp_path / 'stopped', **fused), hooks=[StopBefore(LENGTH + 1)])
+    train(config_of(name, tmp_path / 'stopped', resume=True, **fused), draws=1)
     assert_same_end(end_of(tmp_path / 'stopped'), end_of(tmp_path / 'straight'))
+
+
+@pytest.mark.parametrize('name', [*METHODS, 'sadcl with contrast'])
+def test_an_iteration_can_be_taken_back(name):
+    """With a fused optimizer, as on a GPU, that is asked for after each; here, before any, too."""
+    torch.manual_seed(0)
+    cfg = METHODS.get(name) or sarl_model(10, proj_channels=8, bank_slots=4)
+    model = MODELS.build(dict(copy.deepcopy(cfg), data_preprocessor=PREPROCESSOR)).train()
+    if name == 'sadcl with contrast':
+        model.head.bank_threshold = 0.0
+    samples = [DataSample().set_gt_label([i, 5]) for i in range(4)]
+    batch = dict(inputs=torch.randn(4, 3, 64, 64), data_samples=samples)
+    copies = BufferCopies(model)
+    copies.keep()
+    copies.take_back(torch.tensor(True))
+    for is_bad in (False, True):
+        before = {key: buffer.clone() for key, buffer in model.named_buffers()}
+        copies.keep()
+        model(**model.data_preprocessor(batch, True), mode='loss')
+        assert not unchanged(model, before)
+        copies.take_back(torch.tensor(is_bad))
+        assert unchanged(model, before) == is_bad
+
+
+def unchanged(model, before):
+    return all(torch.equal(before[key], buffer) for key, buffer in model.named_buffers())
 
 
 def built(name, seed=0):

@@ -121,6 +121,7 @@ class SADCLHead(LabelEmbedHead):
         self.loss_pscl = None if loss_pscl is None else MODELS.build(loss_pscl)
         self.contrastive = self.loss_sscl is not None or self.loss_pscl is not None
         self.projector = None
+        self._written = None  # image, label (K,) and what was there (K, D), of the last batch
         if self.contrastive:
             self.projector = Projector(in_channels, proj_channels)
             prototypes = torch.randn(num_classes, in_channels)
@@ -131,7 +132,6 @@ class SADCLHead(LabelEmbedHead):
             self.register_buffer(
                 'memory_bank', torch.zeros(bank_slots or 0, num_classes, in_channels)
             )
-            self._written = None  # image, label (K,) and what was there (K, D), of the last batch
             given = self.given_prototypes()
             self.set_prototypes(self.prototypes if given is None else given)
 
