@@ -69,9 +69,7 @@ def _read(
         unknown=sorted(BLANK | UNKNOWN) if columns else (),
         unlisted='absent' if columns else 'unknown',
     )
-    sources: dict[str, list[int]] = {}
-    for index, image in enumerate(images):
-        sources.setdefault(clean(image), []).append(index)
+    sources = _by_name(images)
     finder = ImageFinder(Path(), list(sources), 'the list of images to predict')
     found, _, lines = read_images(table, finder, choices, skip_missing=True)
     known: list[dict[str, bool]] = [{} for _ in images]
@@ -84,6 +82,19 @@ def _read(
     count, told = sum(map(len, known)), sum(map(bool, known))
     lines.append(f'known labels: {count}, of {told} of {len(images)} images')
     return known, lines
+
+
+def _by_name(images: Sequence[str]) -> dict[str, list[int]]:
+    """{name: places} of images; addresses that only their queries tell apart keep these."""
+    plain: dict[str, set[str]] = {}
+    for image in images:
+        plain.setdefault(clean(image), set()).add(image)
+    names: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
+        several = len(plain[clean(image)]) > 1
+        queries = [part.lower() for part in image.split('/') if '?' in part and several]
+        names.setdefault(clean(image, queries), []).append(index)
+    return names
 
 
 def _check_columns(table: Table, columns: list[str]) -> None:

@@ -56,6 +56,13 @@ def test_an_image_that_is_named_twice_is_told_twice():
     assert read('image,cat\na.jpg,1\n', ['photos/a.jpg', './photos/a.jpg'])[0] == [CAT, CAT]
 
 
+def test_addresses_may_differ_in_their_query_alone():
+    images = [f'https://x.org/photo?id={number}' for number in (1, 2, 3)]
+    text = 'image,cat\nhttps://x.org/photo?id=1,1\nhttps://x.org/photo?id=2,0\n'
+    assert read(text, images)[0] == [CAT, NOT_CAT, {}]
+    assert read('image,cat\nhttps://x.org/photo?id=1,1\n', images[:1])[0] == [CAT]
+
+
 def test_lines_say_what_was_taken_for_what():
     lines = read('image,cat,dog,age\na.jpg,1,0,35\nother.jpg,1,1,9\n')[1]
     assert lines == [
