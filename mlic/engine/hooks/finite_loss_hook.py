@@ -105,11 +105,15 @@ class FiniteLossHook(Hook):
         self._copies = BufferCopies(unwrap(runner.model))
         self._update, self._step = wrapper.update_params, wrapper.step
         self._is_scaled = hasattr(wrapper, 'loss_scaler')
-        # as torch's GradScaler asks: whether a step heeds optimizer.found_inf
+        # as torch's GradScaler asks: whether a step heeds optimizer.found_inf; of SGD's first one
+        # that does, the momentum is memory as it was found
         heeds = getattr(wrapper.optimizer, '_step_supports_amp_scaling', False)
+        heeds = heeds and not isinstance(wrapper.optimizer, torch.optim.SGD)
         self._pre_hook = None
         if heeds and accumulative_counts(wrapper) == 1:
             wrapper.update_params = self._flagged_update
+            if not self._is_scaled:
+                wrapper.step = self._flagged_step
             self._pre_hook = wrapper.optimizer.register_step_pre_hook(self._hold_step)
         else:
             wrapper.update_params = self._guarded_update
@@ -160,14 +164,19 @@ class FiniteLossHook(Hook):
             _Iteration(number, images, loss.detach(), bad_loss, self._norm, self.not_finite)
         )
 
+    @mark_as_counted
+    def _flagged_step(self, **kwargs) -> None:
+        """``OptimWrapper.step``, of a gradient that was looked at before it is clipped."""
+        self._norm = _gradient_norm(self._runner.optim_wrapper.optimizer)
+        self.not_finite = torch.maximum(self.not_finite, 1 - torch.isfinite(self._norm).float())
+        self._step(**kwargs)
+
     def _hold_step(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         """Before a fused step: tell it whether to leave everything as it is."""
         if self._is_scaled:
             optimizer.found_inf = torch.maximum(optimizer.found_inf, self.not_finite)
-            return
-        self._norm = _gradient_norm(optimizer)
-        self.not_finite = torch.maximum(self.not_finite, 1 - torch.isfinite(self._norm).float())
-        optimizer.found_inf = self.not_finite
+        else:
+            optimizer.found_inf = self.not_finite
 
     def _ask(self) -> None:
         """Report the iterations that were taken back since the host last asked."""

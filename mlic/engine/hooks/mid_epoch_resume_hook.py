@@ -82,6 +82,7 @@ class MidEpochResumeHook(Hook):
         """Shuffle as the checkpoint's run did."""
         if self.stored.get('sampler_seed') is not None:
             runner.train_dataloader.sampler.seed = self.stored['sampler_seed']
+        _lay_out_states(runner)
         _warn_of_partial_gradients(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -165,6 +166,20 @@ def _warn_of_partial_gradients(runner: Runner) -> None:
                 f'every {counts} (accumulative_counts): some checkpoints fall between two '
                 'steps, and a run resumed from one lacks the gradient gathered so far.'
             )
+
+
+def _lay_out_states(runner: Runner) -> None:
+    """Give the optimizer's states the memory layout of their parameters, not the checkpoint's.
+
+    Fused steps take both in the order of their memory: with other layouts (``channels_last``) CUDA
+    refuses, and a CPU mixes the elements up.
+    """
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    for parameter, state in optimizer.state.items() if optimizer is not None else ():
+        for name, value in state.items():
+            same = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+            if same and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _keep_fused(runner: Runner, checkpoint: dict) -> None:

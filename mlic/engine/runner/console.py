@@ -42,6 +42,8 @@ FOR_THE_FILE_ONLY = (
     'metrics of each class written to ',
     'scores of ',
 )
+# modes of torch.compile that record CUDA graphs
+CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
 FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
 BEST = re.compile(r'^The best checkpoint with .* is saved to (\S+)\.$')
 EVALUATION = re.compile(r'^(?:Epoch|Iter)\((?:val|test)\)')
@@ -157,7 +159,14 @@ class ConsoleRunner(Runner):
         if self.cfg.get('channels_last'):
             model = model.to(memory_format=torch.channels_last)
         options = self.cfg.get('compile_options') or {}
-        compile_parts(model, self.cfg.get('compiled_parts') or (), **options)
+        parts = self.cfg.get('compiled_parts') or ()
+        accumulated = (self.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+        if parts and accumulated > 1 and options.get('mode') in CUDA_GRAPHS:
+            raise ValueError(
+                f'compile_options.mode={options["mode"]} replays CUDA graphs, which overwrite the '
+                f'gradients that accumulative_counts={accumulated} adds up: leave out one of them'
+            )
+        compile_parts(model, parts, **options)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def train(self) -> nn.Module:

@@ -48,8 +48,10 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if torch.cuda.is_available():
-        if optim_wrapper.get('optimizer', {}).get('type') == 'AdamW':
-            optim_wrapper.optimizer.setdefault('fused', True)
+        optimizer = optim_wrapper.get('optimizer', {})
+        other_ways = optimizer.get('foreach') or optimizer.get('differentiable')
+        if optimizer.get('type') == 'AdamW' and not other_ways:
+            optimizer.setdefault('fused', True)
         backbone = (cfg.get('model') or {}).get('backbone') or {}
         cfg.setdefault('channels_last', backbone.get('type') in CHANNELS_LAST)
         if cfg.get('randomness', {}).get('deterministic'):

@@ -42,7 +42,7 @@ class _AllReduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
         """The sum."""
-        total = tensor.clone()
+        total = tensor.contiguous().clone()  # NCCL takes nothing else
         torch_dist.all_reduce(total)
         return total
 

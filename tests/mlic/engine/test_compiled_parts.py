@@ -104,6 +104,19 @@ def test_the_config_names_the_parts(monkeypatch):
         compile_parts(make_model(), ['nek'])
 
 
+def test_cuda_graphs_and_accumulation_are_refused_together():
+    runner = ConsoleRunner.__new__(ConsoleRunner)
+    runner.cfg = Config(
+        dict(
+            compiled_parts=['neck'],
+            compile_options=dict(mode='reduce-overhead'),
+            optim_wrapper=dict(accumulative_counts=2),
+        )
+    )
+    with pytest.raises(ValueError, match='reduce-overhead .*accumulative_counts=2 .*one of them'):
+        runner.wrap_model(None, make_model())
+
+
 @pytest.mark.slow
 def test_a_compiled_step_is_the_other_up_to_rounding():
     plain, compiled = make_model(), make_model()

@@ -373,6 +373,9 @@ def test_adamw_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, has_
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1.0, fused=True)
     assert cfg.optim_wrapper.dtype == ('bfloat16' if has_bfloat16 else 'float16')
     assert len(lines) == int(not has_bfloat16)
+    cfg.optim_wrapper.optimizer = other = dict(type='AdamW', lr=1.0, foreach=True)
+    adapt_to_device(cfg, lines.append)  # torch takes one of them
+    assert cfg.optim_wrapper.optimizer == other
 
 
 @pytest.mark.parametrize('epoch, iteration', [(1, 10), (2, 9), (2, 11), (3, 15)])

@@ -130,7 +130,37 @@ def test_the_device_takes_back_what_is_not_finite(tmp_path, value, reason, inter
     assert 'Iteration 2 is skipped, 1 in a row, 1 in all' in log
     assert f'{reason}, images image_2.jpg, image_3.jpg' in log
     assert not hasattr(runner.optim_wrapper.optimizer, 'found_inf')
-    assert 'update_params' not in vars(runner.optim_wrapper)
+    assert vars(runner.optim_wrapper).keys().isdisjoint(('update_params', 'step'))
+
+
+@pytest.mark.parametrize('fused', [None, True])
+@pytest.mark.parametrize(
+    'clip', [dict(type='value', clip_value=1.0), dict(type='norm', max_norm=1.0)]
+)
+def test_a_gradient_is_looked_at_before_it_is_clipped(tmp_path, clip, fused):
+    optimizer = dict(type='AdamW', lr=0.01, fused=fused)
+    runner, weights = make_runner(
+        tmp_path,
+        [0.0, 0.0, 1.0, 1.0, 0.0, 0.0],  # an infinite gradient in the second iteration
+        model=dict(type='ToyModel', grows=True),
+        optim_wrapper=dict(optimizer=optimizer, clip_grad=clip),
+    )
+    runner.train()
+    assert runner.message_hub.get_info('skipped_iterations') == 1
+    assert_same(weights.seen[2], weights.seen[1])
+    assert not torch.equal(weights.seen[3]['linear.weight'], weights.seen[2]['linear.weight'])
+
+
+def test_momentum_begins_after_a_first_iteration_that_is_not_finite(tmp_path):
+    ends = []
+    for fused in (None, True):
+        optimizer = dict(type='SGD', lr=0.1, momentum=0.9, fused=fused)
+        extra = [NAN, NAN, 0.1, 0.2, 0.3, 0.4]
+        folder = tmp_path / str(fused)
+        runner, weights = make_runner(folder, extra, optim_wrapper=dict(optimizer=optimizer))
+        runner.train()
+        ends.append(weights.seen[-1])
+    torch.testing.assert_close(*ends)
 
 
 @pytest.mark.parametrize('interval, stops_after', [(1, 6), (4, 8)])

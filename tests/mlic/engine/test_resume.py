@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, METRICS, TRANSFORMS
 from torch.utils.data import DataLoader
 
-from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused
+from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused, _lay_out_states
 from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
 from mlic.engine.runner.device import adapt_to_device
 from tests.helpers import run_ranks
@@ -186,6 +186,30 @@ class MetricByEpoch(BaseMetric):
     def compute_metrics(self, results):
         epoch = MessageHub.get_current_instance().get_info('last_validation')
         return dict(mAP=self.values[epoch - 1])
+
+
+def test_states_of_the_optimizer_take_the_layout_of_the_weights():
+    """A checkpoint of another ``channels_last``, or of a CPU: fused steps go by the memory."""
+    torch.manual_seed(0)
+    model, images = torch.nn.Conv2d(3, 4, 3), torch.randn(2, 3, 5, 5)
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(images).square().sum().backward()
+        optimizer.step()
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    step(model, optimizer)
+    other = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    resumed = torch.optim.AdamW(other.parameters(), lr=0.1, fused=True)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    resumed.param_groups[0]['fused'] = True
+    _lay_out_states(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=resumed)))
+    for parameter, state in resumed.state.items():
+        assert state['exp_avg'].stride() == state['exp_avg_sq'].stride() == parameter.stride()
+    step(model, optimizer)
+    step(other, resumed)
+    torch.testing.assert_close(other.weight, model.weight)
 
 
 @pytest.mark.parametrize('fused', [None, True])
