@@ -39,7 +39,9 @@ class MultiViewDataPreprocessor(MultiLabelDataPreprocessor):
                     'batch_augments would blend the views of an image with different images, and '
                     'MulCon contrasts views of the same: remove data_preprocessor.batch_augments'
                 )
-            data = dict(data, inputs=torch.cat(tuple(views)))
+            # stored features are float16, which autocast to bfloat16 does not join
+            with torch.autocast(views[0].device.type, enabled=False):
+                data = dict(data, inputs=torch.cat(tuple(views)))
             if data.get('data_samples') is not None:
                 data['data_samples'] = list(data['data_samples']) * len(views)
         return super().forward(data, training)

@@ -307,6 +307,14 @@ def test_views_become_rows_view_by_view():
         assert len(plain['data_samples']) == 3
 
 
+def test_views_of_stored_features_are_joined_under_autocast():
+    preprocess = MODELS.build(dict(type='MultiViewDataPreprocessor', num_classes=3))
+    views = [torch.rand(2, 4, 3, 3).half() for _ in range(2)]
+    with torch.autocast('cpu', torch.bfloat16):
+        inputs = preprocess(dict(inputs=views))['inputs']
+    assert torch.equal(inputs, torch.cat(views).float())
+
+
 def test_the_pipeline_reaches_the_loss_with_two_augmented_views():
     """From MultiView through the collate function and the preprocessor into ImageClassifier."""
     flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
