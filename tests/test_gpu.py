@@ -164,7 +164,7 @@ def run(folder, hook=None, **changes):
 def test_the_losses_of_a_run_are_the_cpus(tmp_path, monkeypatch):
     """Of its first epoch, and of the first iterations of each epoch from the CPU's checkpoint.
 
-    Over more iterations rounding grows: 20 of them ended 1 % apart on an H200.
+    Over more iterations rounding grows: within 20 of them to 5 % on an H200.
     """
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
     changes = {
@@ -192,7 +192,7 @@ def test_the_losses_of_a_run_are_the_cpus(tmp_path, monkeypatch):
         checkpoint = tmp_path / 'cpu' / f'epoch_{epoch}.pth'
         found = losses_of(DEVICE, f'gpu_{epoch}', load_from=str(checkpoint), resume=True)
         begin = epoch * LENGTH
-        np.testing.assert_allclose(found[:2], expected[begin : begin + 2], rtol=1e-3)
+        np.testing.assert_allclose(found[:2], expected[begin : begin + 2], rtol=1e-4)
 
 
 COMPILED = dict(compiled_parts=['backbone', 'neck'])

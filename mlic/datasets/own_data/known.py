@@ -86,15 +86,16 @@ def _read(
 
 def _by_name(images: Sequence[str]) -> dict[str, list[int]]:
     """{name: places} of images; addresses that only their queries tell apart keep these."""
-    plain: dict[str, set[str]] = {}
-    for image in images:
-        plain.setdefault(clean(image), set()).add(image)
-    names: dict[str, list[int]] = {}
-    for index, image in enumerate(images):
-        several = len(plain[clean(image)]) > 1
-        queries = [part.lower() for part in image.split('/') if '?' in part and several]
-        names.setdefault(clean(image, queries), []).append(index)
-    return names
+    names = [clean(image) for image in images]
+    written: dict[str, set[str]] = {}
+    for name, image in zip(names, images):
+        written.setdefault(name, set()).add(image)
+    places: dict[str, list[int]] = {}
+    for index, (name, image) in enumerate(zip(names, images)):
+        if len(written[name]) > 1:
+            name = clean(image, [part.lower() for part in image.split('/') if '?' in part])
+        places.setdefault(name, []).append(index)
+    return places
 
 
 def _check_columns(table: Table, columns: list[str]) -> None:

@@ -13,8 +13,8 @@ class BufferCopies:
     that a module takes back itself (``TrainingParts.takes_back``).
 
     Args:
-        model (nn.Module): Without a wrapper. Its modules are looked up here, once: on a GPU with
-            small batches a walk through all of them would cost a tenth of an iteration.
+        model (nn.Module): Without a wrapper. Its modules are looked up here, once: a walk
+            through all of them in each iteration is time of the host.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -76,7 +76,7 @@ class ForeachEMAHook(EMAHook):
         self._share_buffers()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Look the parameters up again: walking through a model takes the host milliseconds."""
+        """Have the parameters looked up anew, once an epoch."""
         super().before_train_epoch(runner)
         self._parameters = None
 

@@ -42,7 +42,7 @@ class _AllReduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
         """The sum."""
-        total = tensor.contiguous().clone()  # NCCL takes nothing else
+        total = tensor.clone(memory_format=torch.contiguous_format)  # as NCCL wants it
         torch_dist.all_reduce(total)
         return total
 
