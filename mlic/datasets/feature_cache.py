@@ -96,6 +96,7 @@ class FeatureCache:
             return 0
         paths = [paths[index] for index in missing]
         backbone.eval()
+        backbone.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU, too
         # a GPU would wait for one process that reads images
         on_gpu = any(parameter.is_cuda for parameter in backbone.parameters())
         workers = min(8, len(os.sched_getaffinity(0)) - 1) if on_gpu else 0
@@ -105,7 +106,7 @@ class FeatureCache:
         with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
             draft, features, start = Path(temporary) / 'features.npy', None, 0
             for batch in loader:
-                inputs = preprocess(batch)['inputs']
+                inputs = preprocess(batch)['inputs'].to(memory_format=torch.channels_last)
                 views = [backbone(x)[-1].half().cpu().numpy() for x in (inputs, inputs.flip(-1))]
                 rows = np.stack(views, axis=1)  # (batch, V, K, h, w)
                 if not np.isfinite(rows).all():
