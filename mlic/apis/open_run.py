@@ -19,6 +19,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
+from mlic.engine.runner.device import CHANNELS_LAST
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.models.training_parts import for_prediction, mixing_warnings
@@ -117,7 +118,9 @@ def open_run(
     for line in mixing_warnings(model):
         print_log(line, logger='current', level=logging.WARNING)
     model._config, model._metainfo, model._dataset_meta = cfg, None, dict(classes=names)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if device.type == 'cpu' and cfg.model.backbone.get('type') in CHANNELS_LAST['cpu']:
+        model.to(memory_format=torch.channels_last)
     return OpenRun(model.to(device).eval(), cfg, found, meta, names, thresholds)
 
 

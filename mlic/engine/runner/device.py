@@ -9,8 +9,9 @@ from mmengine.config import Config
 
 # seconds that a rank waits for the others; between epochs rank 0 alone writes and averages
 HANG_TIMEOUT = 600
-# backbones of plain convolutions, which tensor cores compute faster with the channels last
-CHANNELS_LAST = ('ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNeXt', 'SEResNet', 'SEResNeXt', 'RegNet')
+# backbones that tensor cores, or a CPU, compute faster with the channels last
+RESNETS = ('ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNeXt', 'SEResNet', 'SEResNeXt', 'RegNet')
+CHANNELS_LAST = {'cuda': RESNETS, 'cpu': (*RESNETS, 'EfficientNetLite')}
 
 
 def adapt_to_device(cfg: Config, log=print) -> None:
@@ -19,9 +20,9 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     Loaders without workers keep none between epochs (torch refuses both), and without CUDA no
     memory is pinned.
 
-    With CUDA, AdamW runs fused, bfloat16 becomes float16 on cards that have none, and
-    ``channels_last`` is True for ResNet-like backbones unless the config says something else.
-    Where ``randomness.deterministic`` is True, cuBLAS is told so.
+    ``channels_last`` is True for backbones that it makes faster (``CHANNELS_LAST``) unless the
+    config says something else. With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards
+    that have none. Where ``randomness.deterministic`` is True, cuBLAS is told so.
 
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
@@ -47,13 +48,15 @@ def adapt_to_device(cfg: Config, log=print) -> None:
             loader.pin_memory = False
     say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
     optim_wrapper = cfg.get('optim_wrapper') or {}
-    if torch.cuda.is_available():
+    has_cuda = torch.cuda.is_available()
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    faster = CHANNELS_LAST['cuda' if has_cuda else 'cpu']
+    cfg.setdefault('channels_last', backbone.get('type') in faster)
+    if has_cuda:
         optimizer = optim_wrapper.get('optimizer', {})
         other_ways = optimizer.get('foreach') or optimizer.get('differentiable')
         if optimizer.get('type') == 'AdamW' and not other_ways:
             optimizer.setdefault('fused', True)
-        backbone = (cfg.get('model') or {}).get('backbone') or {}
-        cfg.setdefault('channels_last', backbone.get('type') in CHANNELS_LAST)
         if cfg.get('randomness', {}).get('deterministic'):
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         if optim_wrapper.get('dtype') == 'bfloat16' and not has_bfloat16():

@@ -330,19 +330,24 @@ def test_memory_is_pinned_for_a_gpu_only(monkeypatch, has_cuda):
     assert cfg.train_dataloader.pin_memory is has_cuda
 
 
+@pytest.mark.parametrize('has_cuda', [True, False])
 @pytest.mark.parametrize(
-    'model, expected', [('ResNet', True), ('TResNet', False), ('SwinTransformer', False)]
+    'backbone, on_gpu, on_cpu',
+    [
+        ('ResNet', True, True),
+        ('EfficientNetLite', False, True),
+        ('TResNet', False, False),
+        ('SwinTransformer', False, False),
+    ],
 )
-def test_channels_come_last_for_resnets_on_a_gpu(monkeypatch, model, expected):
-    cfg = gpu_config(model=dict(backbone=dict(type=model)))
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+def test_channels_come_last_where_that_is_faster(monkeypatch, has_cuda, backbone, on_gpu, on_cpu):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_cuda)
+    cfg = gpu_config(model=dict(backbone=dict(type=backbone)))
     adapt_to_device(cfg, lambda line: None)
-    assert 'channels_last' not in cfg
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    adapt_to_device(cfg)
+    expected = on_gpu if has_cuda else on_cpu
     assert cfg.channels_last is expected
     cfg.channels_last = not expected
-    adapt_to_device(cfg)
+    adapt_to_device(cfg, lambda line: None)
     assert cfg.channels_last is not expected
 
 

@@ -183,11 +183,9 @@ def test_a_loop_that_cannot_obey_is_refused():
 
 @pytest.mark.parametrize(
     'precision, device, last',
-    [('float32', 'cuda', False), ('bfloat16', 'cuda', True), ('bfloat16', 'cpu', False)],
+    [('float32', 'cuda', False), ('bfloat16', 'cuda', True), ('bfloat16', 'cpu', True)],
 )
-def test_the_channels_are_last_in_a_lowered_precision_on_a_gpu(
-    monkeypatch, precision, device, last
-):
+def test_the_channels_are_last_in_a_lowered_precision(monkeypatch, precision, device, last):
     model, _ = built(HEADS['csra'])
     monkeypatch.setattr(precisions, 'device_of', lambda model: torch.device(device))
     weight = prepare_for(precision, model).backbone.layer1[0].conv2.weight
