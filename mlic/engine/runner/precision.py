@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mlic.models.given_labels import TakesGivenLabels, given_labels
 from mlic.models.training_parts import TrainingParts
 
-from .device import CHANNELS_LAST, has_bfloat16
+from .device import RESNETS, has_bfloat16
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
@@ -132,9 +132,9 @@ def _raised(tensor: Tensor) -> Tensor:
 def prepare_for(precision: str, model: BaseModel) -> BaseModel:
     """Make a model fast in a lowered precision; in float32 it stays as it is.
 
-    The channels are last where that makes the backbone faster.
+    On CUDA the channels are last where the backbone is of plain convolutions.
     """
-    faster = CHANNELS_LAST.get(device_of(model).type, ())
-    if precision != 'float32' and type(model.backbone).__name__ in faster:
+    on_cuda = device_of(model).type == 'cuda'
+    if precision != 'float32' and on_cuda and type(model.backbone).__name__ in RESNETS:
         model = model.to(memory_format=torch.channels_last)
     return model

@@ -17,6 +17,7 @@ from mlic.apis.open_run import data_classes, open_run
 from mlic.cli.publish_model import publish
 from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.runner.device import CHANNELS_LAST
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import call_tool
 from tests.photo_run import CLASSES
@@ -93,6 +94,16 @@ def test_load_from_says_what_it_does_with_other_classes(run, tmp_path, config):
     says_so = '5 classes taken over by name, 0 new, 0 left out' in log
     assert says_so == (config == 'reversed.py')
     assert (tmp_path / 'epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize('last', [True, False])
+def test_the_channels_are_last_on_a_cpu_where_that_is_faster(run, monkeypatch, last):
+    cfg = Config.fromfile(run / 'config.py')
+    monkeypatch.setitem(CHANNELS_LAST, 'cpu', (cfg.model.backbone.type,) * last)
+    model = open_run(run / 'work_dirs/run', device='cpu').model
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    (*_, weight) = [w for w in (layer.weight for layer in layers) if min(w.shape) > 1]
+    assert weight.is_contiguous(memory_format=torch.channels_last) is last
 
 
 def test_a_work_directory_opens_with_its_config_or_with_a_file(run):

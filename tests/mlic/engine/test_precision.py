@@ -183,7 +183,7 @@ def test_a_loop_that_cannot_obey_is_refused():
 
 @pytest.mark.parametrize(
     'precision, device, last',
-    [('float32', 'cuda', False), ('bfloat16', 'cuda', True), ('bfloat16', 'cpu', True)],
+    [('float32', 'cuda', False), ('bfloat16', 'cuda', True), ('bfloat16', 'cpu', False)],
 )
 def test_the_channels_are_last_in_a_lowered_precision(monkeypatch, precision, device, last):
     model, _ = built(HEADS['csra'])
