@@ -146,8 +146,6 @@ def run(folder, hook=None, **changes):
     """Two stages on digits, deterministic, in mixed precision; the last checkpoint."""
     settings = {'optim_wrapper.type': 'AmpOptimWrapper', **changes}
     cfg = two_stage_config(folder, **settings)
-    for split in ('train', 'val', 'test'):
-        cfg[f'{split}_dataloader'].pin_memory = True
     adapt_to_device(cfg)
     if hook is None and (found := find_resumable(folder)):
         cfg.load_from, cfg.resume = found, True

@@ -17,8 +17,9 @@ CHANNELS_LAST = {'cuda': RESNETS, 'cpu': (*RESNETS, 'EfficientNetLite')}
 def adapt_to_device(cfg: Config, log=print) -> None:
     """Let a config written for GPUs run where there is none; changes ``cfg``.
 
-    Loaders without workers keep none between epochs (torch refuses both), and without CUDA no
-    memory is pinned.
+    Loaders without workers keep none between epochs (torch refuses both). With CUDA they pin
+    memory (a thread of theirs takes over a batch while the step before it runs) unless the config
+    says something else, and without it they do not.
 
     ``channels_last`` is True for backbones that it makes faster (``CHANNELS_LAST``) unless the
     config says something else. With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards
@@ -40,15 +41,19 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none':
         cfg.env_cfg.dist_cfg.setdefault('timeout', HANG_TIMEOUT)
+    has_cuda = torch.cuda.is_available()
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
-        if loader and not loader.get('num_workers'):
+        if not loader:
+            continue
+        if not loader.get('num_workers'):
             loader.persistent_workers = False
-        if loader and loader.get('pin_memory') and not torch.cuda.is_available():
+        if has_cuda:
+            loader.setdefault('pin_memory', True)
+        elif loader.get('pin_memory'):
             loader.pin_memory = False
     say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
     optim_wrapper = cfg.get('optim_wrapper') or {}
-    has_cuda = torch.cuda.is_available()
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     faster = CHANNELS_LAST['cuda' if has_cuda else 'cpu']
     cfg.setdefault('channels_last', backbone.get('type') in faster)

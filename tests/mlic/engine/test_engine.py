@@ -323,11 +323,13 @@ def test_loaders_without_workers_keep_none(monkeypatch):
 
 
 @pytest.mark.parametrize('has_cuda', [True, False])
-def test_memory_is_pinned_for_a_gpu_only(monkeypatch, has_cuda):
+@pytest.mark.parametrize('setting', [{}, dict(pin_memory=True), dict(pin_memory=False)])
+def test_memory_is_pinned_for_a_gpu_only(monkeypatch, has_cuda, setting):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_cuda)
-    cfg = gpu_config(train_dataloader=dict(num_workers=2, pin_memory=True))
+    cfg = gpu_config(train_dataloader=dict(num_workers=2, **setting))
     adapt_to_device(cfg, lambda line: None)
-    assert cfg.train_dataloader.pin_memory is has_cuda
+    pins = cfg.train_dataloader.get('pin_memory', False)
+    assert pins is (has_cuda and setting != dict(pin_memory=False))
 
 
 @pytest.mark.parametrize('has_cuda', [True, False])
