@@ -15,5 +15,6 @@ flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
 pipeline = [*_base_.stage1_pipeline[:2], flip, *_base_.stage1_pipeline[2:]]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=pipeline))  # 8 GPUs x 16 = 128
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=1e-2))
-custom_hooks = [dict(_base_.custom_hooks[0], momentum=3e-4), _base_.custom_hooks[1]]  # 1 - 0.9997
+average = dict(_base_.custom_hooks[0], momentum=3e-4, statistics=True)  # 1 - decay 0.9997
+custom_hooks = [average, _base_.custom_hooks[1]]
 auto_scale_lr = dict(base_batch_size=128)

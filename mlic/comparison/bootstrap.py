@@ -80,6 +80,7 @@ def mean_ap(
                 )
                 ap[hidden & ~negative] = np.nan
             aps.append(ap)
+        aps = np.reshape(aps, (-1, chosen.shape[1]))
         known = np.isfinite(aps)
         mean = np.nansum(aps, axis=0) / np.maximum(known.sum(axis=0), 1)
         parts.append(np.where(known.any(axis=0), mean, np.nan))

@@ -129,6 +129,11 @@ def accumulative_counts(wrapper: OptimWrapper) -> int:
     return getattr(wrapper, '_accumulative_counts', 1)
 
 
+def has_stepped(wrapper: OptimWrapper) -> bool:
+    """Whether the iteration that ``wrapper`` counted last ended its group of accumulated ones."""
+    return accumulative_counts(wrapper) == 1 or wrapper.should_update()
+
+
 def count_iteration(wrapper: OptimWrapper) -> None:
     """Count an iteration that has not called ``update_params``."""
     wrapper._inner_count += 1

@@ -16,7 +16,7 @@ from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.post_norm import FeedForward
 from mlic.models.training_parts import TrainingParts
 
-PUBLISHED_LOSS = dict(type='StopGradAsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05)
+PUBLISHED_LOSS = dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, clip=0.05, eps=1e-8)
 
 
 @MODELS.register_module()

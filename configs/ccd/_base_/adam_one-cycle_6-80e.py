@@ -18,7 +18,8 @@ param_scheduler = [
     dict(**one_cycle, begin=first, end=first + epochs),
 ]
 custom_hooks = [
-    dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9997
+    # 1 - decay 0.9997, of batch norm's statistics, too
+    dict(type='ForeachEMAHook', momentum=3e-4, statistics=True, priority='ABOVE_NORMAL'),
     dict(type='ContextMemoryHook', begin=first + 1),
     # validation sees the EMA weights; the published code looks at the others, too
     dict(type='StageEarlyStoppingHook', next_stage=first + 1, patience=8),

@@ -60,7 +60,8 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     """A checkpoint file or address, or the one that a work directory stands for.
 
     Of the ``best_*.pth`` that a run of several stages leaves, it is the one with the highest
-    recorded validation score, or the last stage's; the times of the files say nothing. Without a
+    recorded validation score, or the last stage's; the times of the files say nothing, and those of
+    an older run than the one that ``last_checkpoint`` points to are not taken. Without a
     ``best_*.pth`` it is the one that the run would resume from; in a folder that is no run's, such
     as that of a published checkpoint, the only one.
 
@@ -81,7 +82,7 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
         raise FileNotFoundError(f'checkpoint not found: {path} does not exist')
     if not given.is_dir():
         return _read_record(given)
-    best = [_read_record(file) for file in sorted(given.glob('best_*.pth'))]
+    best = [_read_record(file) for file in _best_of_run(given)]
     if best:
         return _choose(best, stage)
     files = [file for suffix in ('.pth', SUFFIX) for file in given.glob(f'*{suffix}')]
@@ -93,6 +94,19 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
             f'checkpoint not found: no best_*.pth and no last_checkpoint in {path}'
         )
     return _read_record(Path(latest))
+
+
+def _best_of_run(work_dir: Path) -> list[Path]:
+    """The ``best_*.pth`` of the run that ``last_checkpoint`` points to; all, if that says nothing.
+
+    A run that began anew in the folder of an older one leaves the older's.
+    """
+    files = sorted(work_dir.glob('best_*.pth'))
+    wanted = _follow(work_dir / LAST)
+    state = _resumable(wanted) if files and wanted else ''
+    if isinstance(state, str):
+        return files
+    return [file for file in files if _launches(read_checkpoint(file, mmap=True))[0] == state.run]
 
 
 def _choose(best: list[FoundCheckpoint], stage: str) -> FoundCheckpoint:
@@ -161,8 +175,7 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
     readable = {file: state for file, state in found.items() if not isinstance(state, str)}
     state = found.get(wanted, f'{pointer} is missing, or names no file')
     if wanted in readable:
-        run = state.launches[0]
-        readable = {file: one for file, one in readable.items() if one.launches[0] == run}
+        readable = {file: one for file, one in readable.items() if one.run == state.run}
     elif not readable:
         others = [reason for file, reason in found.items() if file != wanted]
         raise CheckpointError(
@@ -194,6 +207,11 @@ class _State(NamedTuple):
     launches: list[float]
     iterations: int
 
+    @property
+    def run(self) -> float:
+        """What tells it from other runs: when it was first launched."""
+        return self.launches[0]
+
 
 def _follow(pointer: Path) -> Path | None:
     """What ``last_checkpoint`` names, preferably in its own folder; None if that is not a name.
@@ -223,8 +241,13 @@ def _resumable(path: Path) -> _State | str:
         absent.append('param_schedulers')
     if absent:
         return f'{path} has no {", ".join(absent)}'
-    info = content['message_hub'].get('runtime_info') or {}
-    return _State(launches_of(info) or [0.0], content['meta'].get('iter') or 0)
+    return _State(_launches(content), content['meta'].get('iter') or 0)
+
+
+def _launches(content: Mapping) -> list[float]:
+    """Those of a checkpoint's run; [0.0] if it records none."""
+    info = (content.get('message_hub') or {}).get('runtime_info') or {}
+    return launches_of(info) or [0.0]
 
 
 def launches_of(runtime_info: Mapping) -> list[float]:

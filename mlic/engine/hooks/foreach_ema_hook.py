@@ -1,19 +1,21 @@
 """The moving average of the weights, in few steps and of what can change."""
 
-from itertools import compress
-
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import EMAHook
 from mmpretrain.registry import HOOKS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.sgd import sgd
 
+from mlic.engine.mmengine_internals import accumulative_counts, has_stepped
 from mlic.models.training_parts import parts_of
 
 from .finite_loss_hook import FiniteLossHook
 
 LARGEST_MOMENTUM = 0.5  # of a run of a few iterations
+STATISTICS = ('running_mean', 'running_var')  # of a batch norm
 
 
 @HOOKS.register_module()
@@ -21,8 +23,10 @@ class ForeachEMAHook(EMAHook):
     r"""mmpretrain's ``EMAHook`` with a few launches per step instead of one per tensor.
 
     - Averaged are the parameters that require a gradient; the others are the model's.
-    - Buffers are not averaged (mmengine copies them in each iteration): both models have the same
-      ones. Row buffers, such as a memory bank, are not saved a second time.
+    - It counts the optimizer's steps: of iterations that are accumulated, the last.
+    - Buffers are not averaged (mmengine copies them in each iteration), but for ``statistics``:
+      both models have the same ones. Row buffers, such as a memory bank, are not saved a second
+      time.
     - An iteration that ``FiniteLossHook`` takes back leaves the average alone; with a fused
       optimizer the device decides that.
 
@@ -33,10 +37,13 @@ class ForeachEMAHook(EMAHook):
         horizon (float, optional): The share of the run that is averaged over, instead of
             ``momentum``, which is then one over so many iterations, with two digits, and at most
             0.5. Defaults to None.
+        statistics (bool): Average the running statistics of batch norms, too, as the code of ASL,
+            and of what follows it, does. Defaults to False.
         **kwargs: As ``EMAHook``'s.
 
     Raises:
-        ValueError: If the horizon is not above 0 and at most 1, or given with a momentum.
+        ValueError: If the horizon is not above 0 and at most 1, or given with a momentum; for
+            ``statistics`` of another average than the plain one of the parameters.
 
     Example:
         >>> import mlic.engine  # registers it
@@ -46,7 +53,9 @@ class ForeachEMAHook(EMAHook):
         0.05
     """
 
-    def __init__(self, *args, horizon: float | None = None, **kwargs) -> None:
+    def __init__(
+        self, *args, horizon: float | None = None, statistics: bool = False, **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
         if horizon is not None and 'momentum' in kwargs:
             raise ValueError(
@@ -56,14 +65,16 @@ class ForeachEMAHook(EMAHook):
         if horizon is not None and not 0 < horizon <= 1:
             raise ValueError(f'horizon must lie above 0 and not above 1, got {horizon}')
         self.horizon = horizon
+        self.statistics = statistics
 
     def before_run(self, runner: Runner) -> None:
         """Make the copy of the model whose parameters are the averages."""
         if self.horizon is not None:
-            iterations = max(self.horizon * runner.max_iters, 1)  # 0 in a test
-            self.ema_cfg['momentum'] = min(float(f'{1 / iterations:.2g}'), LARGEST_MOMENTUM)
+            steps = runner.max_iters / accumulative_counts(runner.optim_wrapper)
+            steps = max(self.horizon * steps, 1)  # 0 in a test
+            self.ema_cfg['momentum'] = min(float(f'{1 / steps:.2g}'), LARGEST_MOMENTUM)
         super().before_run(runner)
-        average, self._parameters = self.ema_model, None
+        average, self._pairs = self.ema_model, None
         devices = {
             p.device for model in (average.module, self.src_model) for p in model.parameters()
         }
@@ -72,32 +83,52 @@ class ForeachEMAHook(EMAHook):
             and not average.update_buffers
             and len(devices) == 1
         )
+        if self.statistics and not self.is_plain:
+            raise ValueError(
+                'ForeachEMAHook(statistics=True) goes with ExponentialMovingAverage on the '
+                "model's device: take update_buffers=True instead"
+            )
         self._finite_loss = next((h for h in runner.hooks if isinstance(h, FiniteLossHook)), None)
         self._share_buffers()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Have the parameters looked up anew, once an epoch."""
+        """Have what is averaged looked up anew, once an epoch."""
         super().before_train_epoch(runner)
-        self._parameters = None
+        self._pairs = None
 
     @torch.no_grad()
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        """Move the averages."""
+        """Move the averages, after a step."""
+        if not has_stepped(runner.optim_wrapper):
+            return
         if not self.is_plain:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
             return
         average = self.ema_model
-        if self._parameters is None:
+        if self._pairs is None:
             models = average.module, self.src_model
-            self._parameters = [list(model.parameters()) for model in models]
-        means, new = self._parameters
+            every = list(zip(*(model.parameters() for model in models)))
+            statistics = list(self.averaged_statistics().values())
+            moving = [(mean, new) for mean, new in every if new.requires_grad]
+            pairs = every + statistics, moving + statistics
+            self._pairs = [([mean for mean, _ in some], [new for _, new in some]) for some in pairs]
         steps, has_started = int(average.steps), self._ema_started(runner)
+        every, moving = self._pairs
         if not has_started or steps == 0:
-            torch._foreach_copy_(means, new)
+            torch._foreach_copy_(*every)
         elif steps % average.interval == 0:
-            can_change = [parameter.requires_grad for parameter in new]
-            self._move(list(compress(means, can_change)), list(compress(new, can_change)))
+            self._move(*moving)
         average.steps += int(has_started)
+
+    def averaged_statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What ``statistics`` averages: the means and the model's own, by the buffer's name."""
+        modules = zip(self.src_model.named_modules(), self.ema_model.module.modules())
+        return {
+            f'{name}.{key}': (getattr(ours, key), getattr(source, key))
+            for (name, source), ours in modules
+            if self.statistics and _has_statistics(source)
+            for key in STATISTICS
+        }
 
     def _move(self, means: list, new: list) -> None:
         r""":math:`mean \mathrel{-}= momentum \cdot (mean - new)`, of a finite iteration."""
@@ -146,8 +177,16 @@ class ForeachEMAHook(EMAHook):
         ]
 
     def _share_buffers(self) -> None:
-        """Give the averaged model the buffers that the model has now."""
-        if self.is_plain:
-            for ours, source in zip(self.ema_model.module.modules(), self.src_model.modules()):
-                for name, buffer in source.named_buffers(recurse=False):
+        """Give the averaged model the buffers that the model has now, but for its own averages."""
+        if not self.is_plain:
+            return
+        for ours, source in zip(self.ema_model.module.modules(), self.src_model.modules()):
+            own = STATISTICS if self.statistics and _has_statistics(source) else ()
+            for name, buffer in source.named_buffers(recurse=False):
+                if name not in own:
                     setattr(ours, name, buffer)
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    """Whether it is a batch norm that keeps running statistics."""
+    return isinstance(module, _NormBase) and module.running_mean is not None

@@ -14,6 +14,7 @@ from mlic.engine.checkpoints.training_state import resuming_from
 from mlic.engine.mmengine_internals import is_resuming, running_loop, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
+from .foreach_ema_hook import ForeachEMAHook
 from .log_interval import checkpoint_follows
 
 
@@ -22,10 +23,10 @@ class RankBuffersHook(Hook):
     """Save and resume each process's row buffers and running statistics.
 
     The model's part of a checkpoint is rank 0's. This hook gathers the buffers in which the
-    processes differ (batch norm's running statistics, and the ``row_buffers`` that modules
-    declare, such as a memory bank) where a checkpoint may follow, and hands each process its own
-    at resume. Of a row buffer only the B rows that a batch uses are kept, in the order of the
-    global batch: row b of rank r is row b * W + r.
+    processes differ (batch norm's running statistics, their averages, and the ``row_buffers`` that
+    modules declare, such as a memory bank) where a checkpoint may follow, and hands each process
+    its own at resume. Of a row buffer only the B rows that a batch uses are kept, in the order of
+    the global batch: row b of rank r is row b * W + r.
 
     Resumed on another number of processes, a row buffer is dealt out anew if the global batch is
     the same, else its module restarts it, with a line in the log; the other buffers are rank 0's.
@@ -94,7 +95,7 @@ class RankBuffersHook(Hook):
             return
         model = unwrap(runner.model)
         row_buffers = _row_buffers(model)
-        for name, buffer in _saved_buffers(model).items():
+        for name, buffer in {**_saved_buffers(model), **_averaged_statistics(runner)}.items():
             own = buffer[:rows] if name in row_buffers else buffer
             copies = [copy.cpu() for copy in dist.all_gather(own.contiguous())]
             if not dist.is_main_process():
@@ -109,7 +110,7 @@ class RankBuffersHook(Hook):
         """Set this process's buffers from those of all."""
         rank, world_size = dist.get_dist_info()
         model = unwrap(runner.model)
-        buffers = _saved_buffers(model)
+        buffers = {**_saved_buffers(model), **_averaged_statistics(runner)}
         if world_size == stored['world_size']:
             for name in stored['buffers'].keys() & buffers.keys():
                 buffers[name].copy_(stored['buffers'][name][rank])
@@ -151,3 +152,13 @@ def _saved_buffers(model: nn.Module) -> dict[str, Tensor]:
     """The buffers that are in a checkpoint, by name."""
     saved = model.state_dict().keys()
     return {name: buffer for name, buffer in model.named_buffers() if name in saved}
+
+
+def _averaged_statistics(runner: Runner) -> dict[str, Tensor]:
+    """Those of ``ForeachEMAHook``, by names of their own."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, ForeachEMAHook)]
+    return {
+        f'average of {name}': mean
+        for hook in hooks[:1]
+        for name, (mean, _) in hook.averaged_statistics().items()
+    }

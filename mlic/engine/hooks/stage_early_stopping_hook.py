@@ -27,6 +27,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         monitor (str): Key of the metric. Defaults to 'multi-label/mAP'.
         patience (int): Validations without improvement that end a stage. Defaults to 8, the
             published value.
+        min_delta (float): What the metric has to gain for an improvement. Defaults to 1e-6: any
+            gain is one, as published; mmengine's 0.1 is a tenth of a point.
         **kwargs: As mmengine's.
 
     Example:
@@ -41,9 +43,14 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
     priority = 5
 
     def __init__(
-        self, next_stage: int, monitor: str = 'multi-label/mAP', patience: int = 8, **kwargs
+        self,
+        next_stage: int,
+        monitor: str = 'multi-label/mAP',
+        patience: int = 8,
+        min_delta: float = 1e-6,
+        **kwargs,
     ) -> None:
-        super().__init__(monitor=monitor, patience=patience, **kwargs)
+        super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, **kwargs)
         if self.rule != 'greater':
             raise ValueError(f'{monitor}: only metrics of which more is better are supported')
         self.next_stage = next_stage

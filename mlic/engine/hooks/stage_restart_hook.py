@@ -9,6 +9,8 @@ from torch import nn
 
 from mlic.engine.mmengine_internals import has_loaded, unwrap
 
+from .foreach_ema_hook import ForeachEMAHook
+
 
 @HOOKS.register_module()
 class StageRestartHook(Hook):
@@ -78,14 +80,14 @@ class StageRestartHook(Hook):
         if runner.epoch + 1 != self.begin or runner.iter != self._first_iteration(runner):
             return
         model = unwrap(runner.model)
-        ema_models = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-        self._load_start(runner, model, ema_models)
+        averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        self._load_start(runner, model, averages)
         line = self.start_stage(runner, model)
-        for ema_model in ema_models:
-            ema_model.module.load_state_dict(model.state_dict())
+        for hook in averages:
+            hook.ema_model.module.load_state_dict(model.state_dict())
             # not 0: mmengine would copy the weights after the first step, the published average
             # starts from those before it
-            ema_model.steps.fill_(1)
+            hook.ema_model.steps.fill_(1)
         self._forget_best_score(runner)
         runner.optim_wrapper.optimizer.state.clear()
         runner.optim_wrapper.zero_grad()  # what accumulation has gathered is of the stage before
@@ -96,7 +98,8 @@ class StageRestartHook(Hook):
         """Iterations before the stage."""
         return (self.begin - 1) * len(runner.train_dataloader)
 
-    def _load_start(self, runner: Runner, model: nn.Module, ema_models: list) -> None:
+    @torch.no_grad()
+    def _load_start(self, runner: Runner, model: nn.Module, averages: list[EMAHook]) -> None:
         """Put the weights to start from into the model."""
         if self.start_from == 'last':
             return
@@ -108,9 +111,11 @@ class StageRestartHook(Hook):
             dist.barrier()  # rank 0 may still be writing it
             load_checkpoint(model, best, map_location='cpu', strict=True, logger=runner.logger)
             return
-        for ema_model in ema_models:
-            with torch.no_grad():
-                for source, average in zip(model.parameters(), ema_model.module.parameters()):
+        for hook in averages:
+            for source, average in zip(model.parameters(), hook.ema_model.module.parameters()):
+                source.copy_(average)
+            if isinstance(hook, ForeachEMAHook):
+                for average, source in hook.averaged_statistics().values():
                     source.copy_(average)
 
     @staticmethod

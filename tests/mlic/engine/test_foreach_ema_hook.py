@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EMAHook, Hook
 from torch.testing import assert_close
 
 from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from projects.sadcl.models.sadcl_head import SADCLHead
-from tests.tiny_runs import make_runner
+from tests.tiny_runs import make_runner, toy_loader
 
 BATCHES = [0.1] * 12  # six iterations
 
@@ -80,7 +80,8 @@ def test_checkpoints_of_one_hook_are_resumed_with_the_other(tmp_path, first, sec
 )
 def test_a_horizon_is_one_over_its_share_of_the_iterations(horizon, iterations, momentum):
     hook, model = ForeachEMAHook(horizon=horizon), torch.nn.Linear(2, 2)
-    hook.before_run(SimpleNamespace(max_iters=iterations, model=model, hooks=[hook]))
+    runner = SimpleNamespace(max_iters=iterations, model=model, hooks=[hook], optim_wrapper=None)
+    hook.before_run(runner)
     assert hook.ema_model.momentum == momentum
 
 
@@ -90,6 +91,76 @@ def test_a_horizon_is_one_over_its_share_of_the_iterations(horizon, iterations, 
 def test_a_horizon_that_says_nothing_or_another_thing_is_refused(settings):
     with pytest.raises(ValueError, match=f'horizon.*{settings["horizon"]}'):
         ForeachEMAHook(**settings)
+
+
+class Averages(Hook):
+    """The average that the published code has: of all floating-point entries, after a step."""
+
+    def __init__(self, momentum, keys):
+        self.momentum, self.keys, self.expected = momentum, keys, None
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        values = {key: value.clone() for key, value in runner.model.state_dict().items()}
+        if self.expected is None:
+            self.expected = values  # mmengine's and ours: what the first step leaves
+        for key in self.keys:
+            self.expected[key] += self.momentum * (values[key] - self.expected[key])
+
+
+@pytest.mark.parametrize('optimizer', [dict(type='SGD', lr=0.1), dict(type='AdamW', fused=True)])
+def test_running_statistics_are_averaged_where_that_is_asked_for(tmp_path, optimizer):
+    keys = ['norm.weight', 'norm.running_mean', 'norm.running_var', 'linear.weight']
+    hook = dict(type='ForeachEMAHook', momentum=0.3, statistics=True)
+    runner, weights = make_runner(
+        tmp_path,
+        BATCHES,
+        epochs=2,
+        optim_wrapper=dict(optimizer=optimizer),
+        custom_hooks=[dict(type='FiniteLossHook'), hook],
+    )
+    runner.register_hook(loop := Averages(0.3, keys))
+    runner.train()
+    (ema,) = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    found = ema.ema_model.module.state_dict()
+    for key in keys:
+        assert_close(found[key], loop.expected[key], rtol=1e-6, atol=1e-7)
+        assert not torch.equal(found[key], weights.seen[-1][key]), key
+    assert torch.equal(found['memory_bank'], weights.seen[-1]['memory_bank'])
+    saved = torch.load(tmp_path / 'work' / 'epoch_2.pth', weights_only=False)[
+        'state_dict'
+    ]  # what is deployed
+    assert_close(saved['norm.running_mean'], found['norm.running_mean'], rtol=0, atol=0)
+
+
+def test_statistics_go_with_the_plain_average_alone(tmp_path):
+    hook = dict(statistics=True, ema_type='MomentumAnnealingEMA', gamma=50)
+    with pytest.raises(ValueError, match='statistics=True.* update_buffers=True'):
+        averages(tmp_path, 'ForeachEMAHook', hook=hook)
+
+
+def test_the_average_of_accumulated_batches_is_that_of_the_whole_ones(tmp_path):
+    def train(name, size, counts):
+        model, count = dict(type='ToyModel'), 24
+        data = toy_loader([0.0] * count, batch_size=size)
+        wrapper = dict(accumulative_counts=counts, optimizer=dict(type='SGD', lr=0.01))
+        hook = dict(type='ForeachEMAHook', horizon=0.5)
+        runner, _ = make_runner(
+            tmp_path / name,
+            model=model,
+            train_dataloader=data,
+            optim_wrapper=wrapper,
+            custom_hooks=[hook],
+        )
+        for module in runner.model.modules():
+            module.train = lambda mode=True: None  # batches of two sizes have other statistics
+        runner.model.norm.training = False
+        runner.train()
+        (ema,) = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        return ema.ema_model
+
+    whole, parts = train('whole', 6, 1), train('parts', 2, 3)
+    assert whole.momentum == parts.momentum == 0.5 and whole.steps == parts.steps == 4
+    assert_close(parts.module.linear.weight, whole.module.linear.weight, rtol=1e-6, atol=1e-7)
 
 
 class Model(torch.nn.Module):
