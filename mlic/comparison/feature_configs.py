@@ -31,8 +31,8 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
 
     Each image is read once, under the test pipeline, and with it its mirror image; training draws
     one of the two (both, where the config has two views). Features are shared by all configs of
-    the same backbone, preprocessor and test pipeline under ``root``. An image file that changes
-    afterwards is not noticed.
+    the same backbone with the same weights, preprocessor and test pipeline under ``root``. Random
+    weights are always the same. An image file that changes afterwards is not noticed.
 
     Args:
         cfg (Config): With a wholly frozen backbone, or one that can start at a later stage.
@@ -41,7 +41,8 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
 
     Raises:
         FrozenBackboneError: If a part of the backbone would be trained.
-        ValueError: If there are more than two views, or the pipeline is switched in training.
+        ValueError: If there are more than two views, the pipeline is switched in training, images
+            are blended, or the weights are the whole model's.
     """
     views = num_views(cfg)
     if views > 2:
@@ -49,14 +50,23 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     switches = [hook.type for hook in cfg.get('custom_hooks', ()) if hook.get('schedule')]
     if switches:
         raise ValueError(f'--cache-features: {switches[0]} would go back from features to images')
+    if cfg.data_preprocessor.get('batch_augments'):
+        raise ValueError('--cache-features: data_preprocessor.batch_augments blends images')
+    for key in ('init_cfg', 'pretrained'):
+        if cfg.model.get(key):
+            raise ValueError(
+                f'--cache-features takes the weights of model.backbone.init_cfg, not of model.{key}'
+            )
     if cfg.get('load_from'):
         log("load_from gives neck and head; features are those of the config's own backbone")
     frozen, stored = _split(cfg.model.backbone)
-    backbone = MODELS.build(frozen)
-    backbone.init_weights()
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)  # random weights, too, are found again
+        backbone = MODELS.build(frozen)
+        backbone.init_weights()
     preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k not in LABEL_KEYS}
     test_pipeline = cfg.test_dataloader.dataset.pipeline
-    folder = Path(root) / _digest(frozen, preprocessor, test_pipeline)
+    folder = Path(root) / _digest(frozen, _weights_of(backbone), preprocessor, test_pipeline)
     cache = FeatureCache(folder)
     preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor})
     if torch.cuda.is_available():
@@ -135,6 +145,14 @@ def _read_features(cfg: Config, stored: dict, folder: str, views: int) -> None:
             loader.dataset.pipeline[-1],  # PackInputs, with the meta keys that the metric needs
         ]
         loader.update(num_workers=0, persistent_workers=False)
+
+
+def _weights_of(backbone: nn.Module) -> str:
+    """A hash of all weights and statistics, on the CPU."""
+    digest = hashlib.sha256()
+    for name, value in sorted(backbone.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _digest(*parts: object) -> str:

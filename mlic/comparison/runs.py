@@ -1,5 +1,6 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
+import functools
 import hashlib
 import math
 import os
@@ -8,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from mmengine.config import Config
 from mlic import __version__
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.runner.folder_lock import lock_folder
+from mlic.evaluation.predictions import file_digest
 from mlic.files import read_json, write_json, write_text
 from mlic.installation import ASSETS, PACKAGE
 
@@ -53,9 +55,11 @@ class Run:
 
     @classmethod
     def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> 'Run':
-        """The run of a config; its folder's name has config, seed and a hash of all settings.
+        """The run of a config.
 
-        What a training set draws (``draw_seed``) is drawn by the run's seed.
+        Its folder's name has config, seed and a hash of all settings and of the files that they
+        name, such as annotations, weights and word vectors; images are not looked at. What a
+        training set draws (``draw_seed``) is drawn by the run's seed.
         """
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):
@@ -63,7 +67,8 @@ class Run:
         if 'draw_seed' in cfg.train_dataloader.dataset:
             cfg.train_dataloader.dataset.draw_seed = seed
         text = recipe_text(cfg)
-        key = hashlib.sha256(f'{text}{checkpoint}'.encode()).hexdigest()[:8]
+        files = [_digest(path) for path in _files_in(cfg.to_dict())]
+        key = hashlib.sha256(f'{text}{checkpoint}{files}'.encode()).hexdigest()[:8]
         return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint)
 
     @property
@@ -181,6 +186,29 @@ def commit() -> str:
         return name + '+' * bool(git('status', '--porcelain'))
     except OSError:
         return 'unknown'
+
+
+def _files_in(value: object, root: str = '') -> Iterator[Path]:
+    """The files that strings of a config name, also below the ``data_root`` beside them."""
+    if isinstance(value, dict):
+        root = value.get('data_root') or root
+        for key in sorted(value, key=str):
+            yield from _files_in(value[key], root)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _files_in(item, root)
+    elif isinstance(value, str) and value:
+        yield from map(Path, filter(os.path.isfile, dict.fromkeys([value, f'{root}/{value}'])))
+
+
+def _digest(path: Path) -> str:
+    stat = path.stat()
+    return _digest_of_version(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _digest_of_version(path: Path, changed: int, size: int) -> str:
+    return file_digest(path)
 
 
 def _run_in_slot(run: Run, free: queue.Queue) -> None:

@@ -38,7 +38,8 @@ two_views = [
 ]
 
 custom_hooks = [
-    dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL')
-]  # 1 - decay 0.9997
+    # 1 - decay 0.9997, of batch norm's statistics, too
+    dict(type='ForeachEMAHook', momentum=3e-4, statistics=True, priority='ABOVE_NORMAL')
+]
 val_cfg = dict()
 test_cfg = dict()

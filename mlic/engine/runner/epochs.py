@@ -19,7 +19,8 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
     Stages keep their shares, of at least one epoch each. Schedules keep their form within
     each stage (what then ends within an epoch counts in iterations), the EMA averages over the
-    same part of the run, and validation comes as often, with one at the end.
+    same part of the run, and validation comes as often, with one at the end. The patience of
+    ``StageEarlyStoppingHook`` and ``ReduceOnPlateauLR`` stays: a part of it would be no patience.
 
     Args:
         cfg (Config): With ``train_cfg.max_epochs``.

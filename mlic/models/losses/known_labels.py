@@ -33,7 +33,8 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
         Tensor: A scalar, of which unknown entries get no gradient.
 
     Raises:
-        ValueError: If a target has unknown entries and the loss is not one of its entries.
+        ValueError: If the loss is a sum or one for each entry, or if a target has unknown entries
+            and the loss is not one of its entries.
 
     Example:
         >>> import torch
@@ -44,6 +45,11 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
     """
     if getattr(loss, 'takes_unknown', False):
         return loss(cls_score, target, **kwargs)
+    if getattr(loss, 'reduction', 'mean') != 'mean':
+        raise ValueError(
+            f"{type(loss).__name__}(reduction='{loss.reduction}'): a head divides by the number of "
+            "images. For the sum over a batch of B take reduction='mean' and loss_weight=B"
+        )
     if not any_unknown(target):
         return loss(cls_score, target, avg_factor=len(target), **kwargs)
     unknown = target.isnan()

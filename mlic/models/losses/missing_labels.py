@@ -21,6 +21,9 @@ class MissingLabelLoss(nn.Module):
     Args:
         loss (dict): The loss of logits (B, C) and a target, with its ``loss_weight``; one whose
             entries can be told apart (:func:`mlic.models.losses.known_labels.loss_of_known`).
+
+    Raises:
+        ValueError: If that is such a loss itself.
     """
 
     takes_unknown = True
@@ -28,6 +31,11 @@ class MissingLabelLoss(nn.Module):
     def __init__(self, loss: dict) -> None:
         super().__init__()
         self.loss = MODELS.build(loss)
+        if getattr(self.loss, 'takes_unknown', False):
+            raise ValueError(
+                f'{type(self).__name__}(loss={type(self.loss).__name__}): both say what becomes of '
+                'unknown labels; take one of them'
+            )
 
 
 @MODELS.register_module()

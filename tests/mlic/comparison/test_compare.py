@@ -106,6 +106,12 @@ def test_paired_interval_is_that_of_the_mean_difference_over_seeds():
     np.testing.assert_allclose(interval, np.quantile(differences.mean(axis=0), [0.025, 0.975]))
 
 
+def test_without_any_positive_there_is_no_map():
+    pred, _ = random_scores()
+    values = mean_ap(pred, np.zeros(pred.shape, bool), bootstrap_weights(len(pred), 5, seed=0))
+    assert values.shape == (5,) and np.isnan(values).all()
+
+
 def test_resamples_without_a_positive_are_left_out_of_an_interval(recwarn):
     pred, target = random_scores()
     target[:, 1:] = False
@@ -534,6 +540,41 @@ def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos)
         loader.dataset.pipeline[1].scale = (64, 64)
     store(other)
     assert len(list((tmp_path / 'features').iterdir())) == 2
+
+
+def test_features_are_those_of_the_weights_that_are_there_now(tmp_path, photos):
+    def store(weights, seed=None):
+        cfg = linear_recipe(tmp_path, photos)
+        init = dict(type='Pretrained', checkpoint=str(weights), prefix='backbone.')
+        cfg.model.backbone.init_cfg = init
+        if seed is not None:
+            model = build_model(linear_recipe(tmp_path, photos), seed)
+            torch.save(dict(state_dict=model.state_dict()), weights)
+        store_features(cfg, tmp_path / 'features', log=lambda line: None)
+        return next(
+            iter(FeatureCache(cfg.train_dataloader.dataset.pipeline[0].folder).places.items())
+        )
+
+    folders = []
+    for seed in (0, 1, None):
+        path, (features, row) = store(tmp_path / 'weights.pth', seed)
+        folders.append(features.filename)
+    assert folders[0] != folders[1] == folders[2]
+
+
+@pytest.mark.parametrize(
+    'change, what',
+    [
+        ({'model.init_cfg': dict(type='Pretrained', checkpoint='w.pth')}, 'model.init_cfg'),
+        ({'model.pretrained': 'w.pth'}, 'model.pretrained'),
+        ({'data_preprocessor.batch_augments': dict(augments='Mixup')}, 'batch_augments'),
+    ],
+)
+def test_what_stored_features_would_leave_out_is_refused(tmp_path, photos, change, what):
+    cfg = linear_recipe(tmp_path, photos)
+    cfg.merge_from_dict(change)
+    with pytest.raises(ValueError, match=what):
+        store_features(cfg, tmp_path / 'features')
 
 
 def test_two_views_are_the_image_and_its_mirror_image(tmp_path, photos):
@@ -1073,6 +1114,21 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
     others.append(Run.of('linear', 3, cfg, tmp_path, 'last'))
     assert "'first/seed3.pth'" in others[-1].text
     assert len({r.folder for r in [run, *others]}) == 4
+
+
+def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos):
+    cfg, folder = linear_recipe(tmp_path, photos), tmp_path / 'data'
+    folder.mkdir()
+    cfg.train_dataloader.dataset.update(data_root=str(folder), ann_file='train.json')
+    names = []
+    for text in ('a', 'a', 'b'):
+        (folder / 'train.json').write_text(text)
+        names.append(Run.of('linear', 3, cfg, tmp_path, 'last').folder)
+    assert names[0] == names[1] != names[2]
+    cfg.load_from = str(tmp_path / 'weights.pth')
+    before = Run.of('linear', 3, cfg, tmp_path, 'last').folder
+    (tmp_path / 'weights.pth').write_bytes(b'c')
+    assert Run.of('linear', 3, cfg, tmp_path, 'last').folder != before
 
 
 def test_a_run_that_another_process_has_in_hand_is_left_alone(tmp_path, photos):

@@ -13,6 +13,7 @@ from mlic.cli import train
 from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.engine.checkpoints.search import check_resumable, find_checkpoint, find_resumable
+from tests.tiny_runs import make_runner, toy_loader
 
 
 def save_best(folder, epoch, score, stage=None, metric=None, others=()):
@@ -87,6 +88,34 @@ def test_the_last_stage_keeps_its_own_best(tmp_path):
         save_best(tmp_path, epoch, score, stage=2)
     save_best(tmp_path, 3, 70.0)
     assert find_checkpoint(tmp_path, 'last').epoch == 12
+
+
+@pytest.mark.parametrize('second', [[30.0, 10.0], [30.0, 40.0, 20.0], None])
+def test_the_best_checkpoint_of_an_older_run_is_not_taken(tmp_path, second):
+    def train(scores):
+        hook, validation = dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1), {}
+        if scores:
+            hook.update(save_best='mAP', rule='greater')
+            metric = dict(type='ToyMetric', scores=scores)
+            validation = dict(
+                val_dataloader=toy_loader([0.0] * 2), val_cfg={}, val_evaluator=metric
+            )
+        runner, _ = make_runner(
+            tmp_path,
+            epochs=len(scores or [0] * 3),
+            default_hooks=dict(checkpoint=hook),
+            **validation,
+        )
+        runner.train()
+
+    train([50.0, 90.0])
+    assert find_checkpoint(tmp_path / 'work').score == 90
+    train(second)
+    assert (tmp_path / 'work' / 'best_mAP_epoch_2.pth').exists()  # nothing is lost
+    for stage in ('best', 'last'):
+        found = find_checkpoint(tmp_path / 'work', stage)
+        assert found.score == (max(second) if second else None)
+        assert found.epoch == (second.index(max(second)) + 1 if second else 3)
 
 
 def test_of_several_metrics_the_first_decides(tmp_path):

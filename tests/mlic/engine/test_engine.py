@@ -142,6 +142,15 @@ def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
     assert runner.train_loop.stop_training == ends
 
 
+def test_any_gain_is_an_improvement_and_an_equal_score_is_none():
+    hook, runner = StageEarlyStoppingHook(next_stage=1, patience=3), stoppable_runner(3)
+    for score in (80.0, 80.001, 80.002, 80.003, 80.003, 80.003):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+        assert not runner.train_loop.stop_training
+    hook.after_val_epoch(runner, {'multi-label/mAP': 80.003})
+    assert runner.train_loop.stop_training
+
+
 def test_early_stopping_takes_up_its_count():
     hook = StageEarlyStoppingHook(next_stage=1, patience=3)
     runner = stoppable_runner(3)

@@ -96,6 +96,12 @@ def test_an_option_out_of_range_is_named(settings, message):
         MODELS.build(dict(settings, loss=INNER))
 
 
+def test_two_answers_to_an_unknown_label_are_refused():
+    inner = dict(type='PriorSmoothLoss', loss=dict(type='MultiLabelSoftMarginLoss'), prior=0.1)
+    with pytest.raises(ValueError, match='WeakNegativeLoss.loss=PriorSmoothLoss.*one of them'):
+        MODELS.build(dict(type='WeakNegativeLoss', loss=inner))
+
+
 def test_priors_of_other_classes_are_refused():
     loss = MODELS.build(dict(type='PriorSmoothLoss', loss=INNER, prior=[0.5, 0.5]))
     with pytest.raises(ValueError, match='2 priors for 4 classes'):

@@ -235,6 +235,14 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts(name):
     assert_close(sum(parts) / 2, loss_of_known(loss, logits, TARGET))
 
 
+@pytest.mark.parametrize('unknown', [False, True])
+def test_a_sum_is_refused_whatever_is_known(unknown):
+    target = torch.tensor([[1.0, torch.nan if unknown else 0.0]])
+    loss = MODELS.build(dict(type='StopGradAsymmetricLoss', reduction='sum'))
+    with pytest.raises(ValueError, match="reduction='sum'.*loss_weight=B"):
+        loss_of_known(loss, torch.zeros(1, 2), target)
+
+
 def test_a_loss_whose_entries_cannot_be_told_apart_says_so():
     class RankLoss(torch.nn.Module):
         def forward(self, cls_score, target, avg_factor, reduction_override=None):
