@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import Image
 
-from mlic.names import short
+from mlic.names import reason_of, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -257,7 +257,7 @@ def map_array(path: str | Path) -> np.ndarray:
     try:
         return np.lib.format.open_memmap(path, mode='r')
     except Exception as error:  # numpy raises a dozen kinds for a damaged header
-        reason = ' '.join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise ValueError(f'{path}: not a .npy file of plain values ({reason})') from error
 
 

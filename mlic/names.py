@@ -20,6 +20,12 @@ def printable(name: str) -> str:
     return name if name.isprintable() and len(name) <= _SHORT.maxstring else short(name)
 
 
+def reason_of(error: BaseException) -> str:
+    """What another library's error says, for a message: in one line, without its middle."""
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 600 else f'{text[:300]} … {text[-300:]}'
+
+
 def short(value: object) -> str:
     """A value from a file for a message: as Python writes it, in one line, without its middle."""
     return _SHORT.repr(value)

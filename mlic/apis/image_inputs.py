@@ -20,6 +20,7 @@ from torch import Tensor
 from mlic.datasets.pictures import LOADERS
 from mlic.engine.runner.tta import TTA
 from mlic.image_reader import ImageReadError, decode_image, read_image
+from mlic.names import reason_of
 
 from .image_sources import collect_images
 
@@ -170,7 +171,7 @@ def _loads(transform: object) -> bool:
 
 def as_its_own(name: str, error: Exception) -> ImageReadError:
     """What went wrong with an image, whatever it was, as one line with its name."""
-    text = ' '.join(str(error).split())
+    text = reason_of(error)
     fault = ImageReadError(f'{name}: not predicted ({type(error).__name__}: {text})')
     fault.__cause__ = error
     return fault

@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 from mlic.evaluation.thresholds import stored_thresholds
 from mlic.files import check_regular, parse_json
 from mlic.image_reader import MAX_PIXELS
-from mlic.names import short
+from mlic.names import reason_of, short
 from mlic.packages import require
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def open_session(path: str | Path) -> 'onnxruntime.InferenceSession':
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
-        reason = ' '.join(str(error).split())
+        reason = reason_of(error)
         raise ValueError(f'{path} cannot be opened by onnxruntime: {reason}') from error
     names = [item.name for item in (*session.get_inputs(), *session.get_outputs())]
     if names != ['images', 'scores']:

@@ -29,6 +29,7 @@ from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_th
 from mlic.files import ESCAPED, FileWriteError, write_json, write_picture
 from mlic.image_reader import ImageReadError
 from mlic.models.given_labels import check_takes_given
+from mlic.names import reason_of
 
 SECONDS = 10  # from one writing of predictions.json to the next, at least
 
@@ -161,7 +162,7 @@ class Results:
                 write_picture(self.out / name, self.inferencer.draw(source, sample))
                 entry['picture'] = name
             except Exception as error:
-                text = ' '.join(str(error).split())
+                text = reason_of(error)
                 self.failed.append(f'{source}: without a picture ({type(error).__name__}: {text})')
 
     def _write_row(self, row: list) -> None:

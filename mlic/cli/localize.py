@@ -217,19 +217,19 @@ def read_other(path: Path, content: dict) -> dict[str, np.ndarray]:
     """
     other = read_json(path)
     try:
-        for key in ('classes', 'images', 'tolerance'):
-            if other[key] != content[key]:
-                raise ValueError(f'{path} has other {key} than this')
+        same = {key: other[key] == content[key] for key in ('classes', 'images', 'tolerance')}
         pairs = {key: np.asarray(other['pairs'][key]) for key in content['pairs']}
-        for key in ('image', 'label'):
-            if pairs[key].tolist() != content['pairs'][key]:
-                raise ValueError(f'{path} has other pairs of an image and a label than this')
         for values in pairs.values():
             is_plain = values.dtype.kind in 'fi' and values.shape == pairs['image'].shape
             if not is_plain or not np.isfinite(values).all():
                 raise TypeError
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:  # the last: lists of several lengths
         raise ValueError(f'{path}: not a file of localize.py --out') from error
+    for key in same:
+        if not same[key]:
+            raise ValueError(f'{path} has other {key} than this')
+    if any(pairs[key].tolist() != content['pairs'][key] for key in ('image', 'label')):
+        raise ValueError(f'{path} has other pairs of an image and a label than this')
     return pairs
 
 

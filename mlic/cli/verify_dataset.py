@@ -29,7 +29,7 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_text
 from mlic.installation import PACKAGE
-from mlic.names import first_names
+from mlic.names import first_names, reason_of
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
@@ -56,7 +56,7 @@ def build_dataset(cfg: Config, name: str) -> BaseDataset:
     except (Exception, SystemExit) as error:  # whatever a data set of any kind finds amiss
         kind = '' if isinstance(error, SystemExit) else f'{type(error).__name__}: '
         place = dataset_cfg.get('ann_file') or dataset_cfg.type
-        reason = ' '.join(str(error).split())
+        reason = reason_of(error)
         if 'need at least one array' in reason:  # numpy, packing the list of images
             kind, reason = '', '0 images'
         raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error

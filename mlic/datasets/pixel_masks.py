@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlic.files import read_bytes, read_json, read_lines
 from mlic.image_reader import MAX_PIXELS, decode_image
-from mlic.names import printable, short
+from mlic.names import printable, reason_of, short
 
 VOID = 255  # Pascal VOC's edges of objects
 
@@ -72,7 +72,7 @@ class IndexMasks:
             image = Image.open(io.BytesIO(content))
             indices = np.array(image)
         except Exception as error:  # Pillow raises a dozen kinds
-            reason = ' '.join(str(error).split()) or type(error).__name__
+            reason = reason_of(error)
             raise ValueError(f'{path}: cannot be decoded ({reason})') from error
         if image.mode not in ('L', 'P'):
             raise ValueError(f'{path}: pixels of mode {image.mode}, not indices of 8 bits')
@@ -125,7 +125,7 @@ class COCOMasks:
         except KeyError as error:
             reason = f'{short(error.args[0])} is missing, a key or an id'
         except (AttributeError, TypeError) as error:
-            reason = ' '.join(str(error).split())
+            reason = reason_of(error)
         except ValueError as error:
             reason = str(error)
         else:
@@ -150,7 +150,7 @@ class COCOMasks:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 f'{self.ann_file}: image {short(image_id)} has a mask that cannot be drawn '
-                f'({" ".join(str(error).split())})'
+                f'({reason_of(error)})'
             ) from error
         return Masks(np.ones(size, bool), {label: mask for label, mask in of.items() if mask.any()})
 

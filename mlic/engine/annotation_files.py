@@ -5,6 +5,8 @@ from typing import BinaryIO, TextIO
 import yaml
 from mmengine.fileio import PickleHandler, YamlHandler, register_handler
 
+from mlic.names import reason_of
+
 from .checkpoints.reading import TRUST, is_trusted
 from .mmengine_internals import file_being_loaded
 
@@ -36,7 +38,7 @@ class PlainYamlHandler(YamlHandler):
         try:
             return yaml.load(file, yaml.SafeLoader)
         except (yaml.YAMLError, RecursionError) as error:
-            reason = ' '.join(str(error).split())
+            reason = reason_of(error)
             raise UntrustedFileError(
                 f'{file_being_loaded()} cannot be read as YAML of plain values: {reason}. Correct '
                 f'it, or set {TRUST}=1 if it is to call functions and you trust it'

@@ -3,10 +3,12 @@
 import ast
 import copy
 import csv
+import functools
 import hashlib
 import io
 import itertools
 import json
+import operator
 import os
 import re
 import xml.dom.minidom
@@ -886,15 +888,37 @@ def test_a_damaged_file_is_read_right_or_refused_by_name_in_one_line(tmp_path, e
     @given(damage(reader, whole))
     def check(content):
         path.write_bytes(content)
-        try:
-            found = reader.read(tmp_path)
-        except (ValueError, OSError) as error:
-            text = str(error)
-            assert path.name in text and len(text.splitlines()) == 1 and len(text) < 2000, text
-        else:
-            assert reader.oracle is None or found == reader.oracle(tmp_path)
+        read_or_refuse(reader, tmp_path)
 
     check()
+
+
+def read_or_refuse(reader, folder):
+    """Whether a file is read; its content is right then, and else it is refused as it should be."""
+    try:
+        found = reader.read(folder)
+    except (ValueError, OSError) as error:
+        text = str(error)
+        assert reader.file in text and len(text.splitlines()) == 1 and len(text) < 2000, text
+        return False
+    assert reader.oracle is None or found == reader.oracle(folder)
+    return True
+
+
+@pytest.mark.parametrize(
+    'name, place, value',
+    [
+        ('masks of COCO', ['annotations', 0, 'segmentation'], ['x' * 5000]),
+        ('measures of maps', ['pairs', 'image'], [[], 1]),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name_in_one_line(tmp_path, name, place, value):
+    reader = READERS[name]
+    reader.write(tmp_path)
+    content = json.loads((tmp_path / reader.file).read_text())
+    functools.reduce(operator.getitem, place[:-1], content)[place[-1]] = value
+    (tmp_path / reader.file).write_text(json.dumps(content))
+    assert not read_or_refuse(reader, tmp_path)
 
 
 # ------------------------------------------------------------------------------- what all share

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mlic.files import check_regular, parse_json
+from mlic.names import reason_of
 from mlic.packages import require
 
 SUFFIX = '.safetensors'
@@ -66,6 +67,6 @@ def read_safetensors(path: str | Path) -> dict:
             text = (file.metadata() or {}).get(META, '{}')
             state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # of its own kinds
-        reason = ' '.join(str(error).split())[:300]
+        reason = reason_of(error)
         raise ValueError(f'{path} is not a {SUFFIX} file that can be read ({reason})') from error
     return dict(meta=parse_json(text, f'{path}: its metadata'), state_dict=state_dict)
