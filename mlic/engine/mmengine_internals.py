@@ -4,10 +4,11 @@ A later mmengine that renames one of them is adapted to here. Tried with 0.10.12
 """
 
 import functools
-import importlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from unittest.mock import patch
 
 import mmengine
@@ -20,27 +21,40 @@ from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Run
 from mmengine.runner import runner as runner_module
 from torch import nn
 
+_in_thread = threading.local()
+_import_by_name, _import_module = registry.get_object_from_string, registry.import_module
+
 
 @contextmanager
 def registered_names_only() -> Iterator[None]:
     """While this holds, a registry builds what is registered, and imports no other name.
 
     A class may take the name of another in any argument (``padding_mode``, ``conv_type``), and
-    mmengine imports a name that is not registered, or the part before a dot in it.
+    mmengine imports a name that is not registered, or the part before a dot in it. Other threads
+    are not concerned.
     """
-
-    def import_listed(name: str):
-        if name.split('.')[0] not in ('mmengine', 'mmcv', 'mmpretrain'):
-            raise ImportError(name)  # which mmengine takes for: there is none
-        return importlib.import_module(name)
-
-    def import_unknown(name: str):
-        raise LookupError(f'{name} is not registered')
-
-    with patch.multiple(
-        registry, get_object_from_string=import_unknown, import_module=import_listed
-    ):
+    before = getattr(_in_thread, 'registered_only', False)
+    _in_thread.registered_only = True
+    try:
         yield
+    finally:
+        _in_thread.registered_only = before
+
+
+def _import_listed(name: str) -> ModuleType:
+    listed = name.split('.')[0] in ('mmengine', 'mmcv', 'mmpretrain')
+    if getattr(_in_thread, 'registered_only', False) and not listed:
+        raise ImportError(name)  # which mmengine takes for: there is none
+    return _import_module(name)
+
+
+def _import_unless_guarded(name: str) -> object:
+    if getattr(_in_thread, 'registered_only', False):
+        raise LookupError(f'{name} is not registered')
+    return _import_by_name(name)
+
+
+registry.get_object_from_string, registry.import_module = _import_unless_guarded, _import_listed
 
 
 def unwrap(model: nn.Module) -> nn.Module:

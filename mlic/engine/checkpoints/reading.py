@@ -4,8 +4,9 @@ import functools
 import os
 import pickle
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ PARTS = {
     'message_hub.resumed_keys': dict,
     'optimizer': dict,
 }
+_LOCK = threading.RLock()  # what a file may hold is torch's list, and the environment's
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
 
@@ -133,16 +135,18 @@ def _make_safe(loader: Callable) -> Callable:
         look_for_weights(filename)  # all processes, before one of them waits for another's download
         if is_trusted():
             return loader(filename, map_location)
-        before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
-        os.environ[FORCE] = '1'
-        try:
-            with _refusal(filename), _allow_log():
-                content = loader(filename, map_location)
-                _check_parts(content, filename)
-                return _without_config(content)
-        finally:
-            del os.environ[FORCE]
-            os.environ.update({name: value for name, value in before.items() if value is not None})
+        with _LOCK:
+            before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
+            os.environ[FORCE] = '1'
+            try:
+                with _refusal(filename), _allow_log():
+                    content = loader(filename, map_location)
+            finally:
+                del os.environ[FORCE]
+                given = {name: value for name, value in before.items() if value is not None}
+                os.environ.update(given)
+        _check_parts(content, filename)
+        return _without_config(content)
 
     return load
 
@@ -206,10 +210,12 @@ def _get_statistic(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
-def _allow_log() -> AbstractContextManager:
+@contextmanager
+def _allow_log() -> Iterator[None]:
     """Let torch.load rebuild mmengine's log, too: numbers, arrays and four methods.
 
-    For the time of one call: mmengine takes what both allow off torch's list after its own.
+    For the time of one call: mmengine takes what both allow off torch's list after its own. That
+    list is the process's, so the threads take turns.
     """
     array = np.zeros(1)
     rebuild = (array.__reduce__()[0], array[0].__reduce__()[0])
@@ -224,4 +230,5 @@ def _allow_log() -> AbstractContextManager:
         for name in ('float64', 'float32', 'float16', 'int64', 'int32', 'uint32', 'uint8', 'bool')
     }
     log = [HistoryBuffer, (_get_statistic, 'builtins.getattr')]
-    return torch.serialization.safe_globals([*renamed, np.ndarray, np.dtype, *dtypes, *log])
+    with _LOCK, torch.serialization.safe_globals([*renamed, np.ndarray, np.dtype, *dtypes, *log]):
+        yield

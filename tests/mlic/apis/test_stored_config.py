@@ -5,6 +5,8 @@ import pprint
 import shutil
 import socket
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from PIL import Image
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.apis.stored_config import read_stored_config, refuse_stored
+from mlic.engine.mmengine_internals import registered_names_only
 from mlic.image_reader import ImageReadError
 from mlic.installation import is_method_here
 from mlic.models.training_parts import for_prediction
@@ -390,3 +393,30 @@ def test_what_is_published_names_no_service_that_takes_logs(theirs):
     for text in (config.read_text(), texts['cfg'], texts['training_cfg']):
         assert 'Wandb' not in text and 'secret' not in text
     assert Config.fromfile(config).visualizer.vis_backends == [local]
+
+
+def test_the_guard_is_of_its_thread_alone():
+    linear = dict(type='torch.nn.Linear', in_features=2, out_features=2)
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with registered_names_only():
+            first_is_in.set()
+            second_is_in.wait()
+        first_is_out.set()
+
+    def second():
+        first_is_in.wait()
+        with registered_names_only():
+            second_is_in.set()
+            first_is_out.wait()
+            with pytest.raises(Exception, match='torch.nn.Linear'):
+                MODELS.build(linear)
+
+    with ThreadPoolExecutor(2) as pool:
+        threads = [pool.submit(one) for one in (first, second)]
+        second_is_in.wait()
+        assert isinstance(MODELS.build(linear), torch.nn.Linear)
+    for thread in threads:
+        thread.result()
+    assert isinstance(MODELS.build(linear), torch.nn.Linear)

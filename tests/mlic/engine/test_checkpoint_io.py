@@ -5,6 +5,7 @@ import os
 import pickle
 import tarfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -227,6 +228,19 @@ def test_what_our_runs_save_is_read(tmp_path):
         assert info['best_score'] == 85.6 and info['count'] == 3 and info['flag']
         np.testing.assert_array_equal(info['array'], [0, 1, 2])
         assert torch.equal(loaded['rank_states'][1]['generator'], torch.get_rng_state())
+
+
+def test_many_threads_read_at_once(tmp_path):
+    log = HistoryBuffer()
+    log.update(1.0)
+    path = tmp_path / 'a.pth'
+    content = dict(state_dict={}, message_hub=dict(log_scalars=dict(loss=log)))
+    torch.save(content, path)
+    doors = [lambda: read_checkpoint(path), lambda: CheckpointLoader.load_checkpoint(str(path))]
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(doors[i % 2]) for i in range(200)]
+    assert all(one.result()['message_hub']['log_scalars']['loss'].current() == 1 for one in found)
+    assert HistoryBuffer not in torch.serialization.get_safe_globals()
 
 
 def test_arrays_written_under_the_other_numpy_are_read(tmp_path):
