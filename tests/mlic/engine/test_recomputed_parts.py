@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 from mmengine.runner import turn_on_activation_checkpointing
+from mmpretrain.models import ResNet
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.testing import assert_close
 
 from mlic.engine.runner.recomputed_parts import recompute_parts
@@ -77,3 +79,19 @@ def test_a_copy_is_not_recomputed_and_has_its_own_weights():
 def test_a_part_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"activation_checkpointing names 'blocks.0', and Module"):
         recompute_parts(make_model(), ['layers', 'blocks.0'])
+
+
+@pytest.mark.parametrize('momentum', [0.1, None])
+def test_batch_norms_count_each_batch_once(momentum):
+    torch.manual_seed(0)
+    plain = ResNet(18, norm_cfg=dict(type='BN', momentum=momentum))
+    plain.train()  # returns nothing
+    ours = copy.deepcopy(plain)
+    recompute_parts(ours, ['layer3', 'layer4'])
+    for batch in torch.rand(2, 2, 3, 64, 64):
+        for model in (plain, ours):
+            model(batch)[-1].sum().backward()
+    assert_close(ours.state_dict(), plain.state_dict(), rtol=0, atol=0)
+    for mine, theirs in zip(ours.parameters(), plain.parameters()):
+        assert_close(mine.grad, theirs.grad, rtol=0, atol=0)
+    assert {norm.momentum for norm in ours.modules() if isinstance(norm, _NormBase)} == {momentum}
