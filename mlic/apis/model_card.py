@@ -47,18 +47,24 @@ In the order of the scores. {decision}
 {training}
 
 The command line of the training is not recorded; its whole config is in the file. These two lines
-train the same again, once the data lie where the config says:
+{again}, once the data lie where the config says:
 
 ```bash
 python -c "from mlic.engine.checkpoints.reading import read_checkpoint as read; \\
 print(read('{file}')['meta']['training_cfg'])" > training.py
-python tools/train.py training.py
+python tools/train.py training.py{options}
 ```
 """
 
 
 def model_card(
-    name: str, file: str, run: OpenRun, trained: Config, report: Report | None, source: str
+    name: str,
+    file: str,
+    run: OpenRun,
+    trained: Config,
+    report: Report | None,
+    source: str,
+    start: str = '',
 ) -> str:
     """The card of a checkpoint.
 
@@ -69,6 +75,7 @@ def model_card(
         trained (Config): That of the training, without what is private.
         report (Report, optional): Its metrics under some protocols; None if they are not known.
         source (str): The file of the predictions behind them.
+        start (str): The checkpoint that the training started from, by its name. Defaults to ''.
     """
     measured = 'Not measured for this card.'
     if report:
@@ -89,7 +96,11 @@ def model_card(
         decision=decision,
         classes=_table(rows),
         metrics=measured,
-        training=_table(_training(run, trained).items()),
+        training=_table(_training(run, trained, start).items()),
+        again='train again from those weights, which are not in it'
+        if start
+        else 'train the same again',
+        options=start and f' --cfg-options load_from={start}',
     )
 
 
@@ -135,7 +146,7 @@ def _facts(run: OpenRun) -> dict:
     return facts
 
 
-def _training(run: OpenRun, trained: Config) -> dict:
+def _training(run: OpenRun, trained: Config, start: str) -> dict:
     """On what, from where and for how long, as far as config and checkpoint say."""
     loader = trained.get('train_dataloader') or {}
     wrapper = trained.get('optim_wrapper') or {}
@@ -143,7 +154,7 @@ def _training(run: OpenRun, trained: Config) -> dict:
     score, best = run.checkpoint.score, trained.get('default_hooks', {}).get('checkpoint', {})
     facts = dict(
         data=loader.get('dataset') and _data(loader['dataset']),
-        start=', '.join(initial_weights(trained)),
+        start=', '.join([*initial_weights(trained), *filter(None, [start])]),
         epochs=run.meta.get('epoch'),
         iterations=run.meta.get('iter'),
         batch=loader.get('batch_size') and f'{loader["batch_size"]} images a process',

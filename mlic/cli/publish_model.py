@@ -75,6 +75,8 @@ def publish(args: argparse.Namespace) -> Path:
     else:
         trained = Config.fromfile(args.config)
     name = config_name(args.config, run.meta, source)
+    # of a run that was resumed, load_from is the checkpoint of that
+    start = '' if trained.get('resume') else PurePath(trained.get('load_from') or '').name
     trained = without_private(trained)
     report = measured(args.pred, run.classes) if args.pred else None
     content = pack(run, trained)
@@ -82,9 +84,10 @@ def publish(args: argparse.Namespace) -> Path:
     digest = hashlib.sha256(data).hexdigest()
     target = args.target / f'{name}-{digest[:8]}.{args.format}'
     pred = args.pred.name if args.pred else ''
+    card = model_card(name, target.name, run, trained, report, pred, start)
     files = {
         target.with_suffix('.py'): content['meta']['cfg'].encode(),
-        target.with_name(CARD): model_card(name, target.name, run, trained, report, pred).encode(),
+        target.with_name(CARD): card.encode(),
         target: data,
     }
     for path in files:

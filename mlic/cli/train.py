@@ -68,7 +68,7 @@ def load_config(args: argparse.Namespace) -> Config:
         set_epochs(cfg, args.epochs)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.default_hooks.checkpoint.pop('save_best', None)
+        cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
     resume = args.resume or (cfg.get('resume') and (cfg.get('load_from') or 'auto'))
@@ -76,8 +76,13 @@ def load_config(args: argparse.Namespace) -> Config:
         # with nothing to resume yet, a load_from counts: jobs may always be started with --resume
         found = find_resumable(cfg.work_dir) if resume == 'auto' else resume
         cfg.resume = found is not None
-        cfg.load_from = found or cfg.load_from
+        cfg.load_from = found or cfg.get('load_from')
     if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg:
+            raise SystemExit(
+                '--auto-scale-lr: the config does not say which batch its learning rate is for, '
+                'such as auto_scale_lr=dict(base_batch_size=64)'
+            )
         cfg.auto_scale_lr.enable = True
         scale_for_accumulation(cfg)
     eval_precision(cfg)  # a wrong one is refused now, not after an epoch
@@ -103,11 +108,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = load_config(args)
     check_data(cfg, ('train', 'val'))
-    if cfg.load_from and '://' not in cfg.load_from and not Path(cfg.load_from).is_file():
-        raise SystemExit(f'checkpoint not found: {cfg.load_from} is not a file')
+    start = cfg.get('load_from') or ''
+    if start and '://' not in start and not Path(start).is_file():
+        raise SystemExit(f'checkpoint not found: {start} is not a file')
     if cfg.get('resume'):
-        if cfg.load_from and '://' not in cfg.load_from:
-            check_resumable(cfg.load_from)
+        if start and '://' not in start:
+            check_resumable(start)
         check_resume(cfg, args.config)
     if args.dry_run:
         dry_run(cfg)

@@ -506,7 +506,9 @@ def recipe_of(root):
     values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ('images', 'scores')]
     node = onnx.helper.make_node('Identity', ['images'], ['scores'])
     model = onnx.helper.make_model(
-        onnx.helper.make_graph([node], 'g', values[:1], values[1:]), ir_version=10
+        onnx.helper.make_graph([node], 'g', values[:1], values[1:]),
+        ir_version=10,
+        opset_imports=[onnx.helper.make_opsetid('', 18)],  # as an export has
     )
     text = (root / 'recipe.json').read_bytes().decode('utf-8', 'replace')
     onnx.helper.set_model_props(model, dict(classes='["cat"]', preprocessing=text))

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shlex
+import sys
 import time
 from collections import Counter
 from difflib import get_close_matches
@@ -394,7 +395,9 @@ def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
     from hypothesis import strategies
 
     write_images(['a.jpg', 'b.jpg'])
-    cell = strategies.text(strategies.sampled_from('ab;|,"\' \n\r\t01\x00é.jpg'), max_size=6)
+    # the csv of Python 3.10 writes no NUL
+    letters = 'ab;|,"\' \n\r\t01é.jpg' + '\x00' * (sys.version_info >= (3, 11))
+    cell = strategies.text(strategies.sampled_from(letters), max_size=6)
     cells = strategies.one_of(cell, strategies.sampled_from(['a.jpg', 'b.jpg', 'cat;dog', '0']))
     table = strategies.lists(strategies.lists(cells, min_size=1, max_size=4), max_size=5)
 
