@@ -479,6 +479,36 @@ def test_published_file_holds_averaged_weights_and_names_its_hash(run, published
     assert published.stat().st_size < Path(checkpoint).stat().st_size / 2
 
 
+@pytest.mark.parametrize(
+    'settings, start',
+    [
+        ({}, ''),
+        (dict(load_from='/home/me/first.pth'), 'first.pth'),
+        (dict(load_from='epoch_1.pth', resume=True), ''),
+    ],
+)
+def test_the_card_says_what_trains_the_model_again(
+    run, settings, start, tmp_path, checkpoint, monkeypatch
+):
+    cfg = Config.fromfile(run / 'config.py')
+    cfg.update(settings)
+    cfg.dump(str(tmp_path / 'own.py'))
+    args = publish_model.parse_args(
+        [str(checkpoint), str(tmp_path), '--config', str(tmp_path / 'own.py')]
+    )
+    published = publish_model.publish(args)
+    card = (tmp_path / 'README.md').read_text()
+    assert ('train the same again' in card) == (not start)
+    assert ('train.py training.py\n' in card) == (not start)
+    if start:
+        assert f'| start | {start} |' in card
+        assert f'training.py --cfg-options load_from={start}' in card
+    again = tmp_path / 'training.py'
+    again.write_text(read_checkpoint(published)['meta']['training_cfg'])
+    monkeypatch.chdir(run)
+    assert call_tool('tools/train.py', again, '--dry-run', '--work-dir', tmp_path / 'again') is None
+
+
 def test_absolute_paths_are_not_published():
     data = dict(ann_file='data/pets/test.json', data_prefix='/home/me/photos')
     cfg = Config(dict(work_dir='/home/me/run', test_dataloader=dict(dataset=data), scale=(2, 3)))
