@@ -8,8 +8,9 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mlic.apis.open_run import build_model
+from mlic.cli.rehearsal import rehearse
 from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
-from mlic.engine.hooks.class_count_check_hook import innermost
+from mlic.engine.hooks.class_count_check_hook import check_class_count, innermost
 from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.device import adapt_to_device, num_processes
@@ -22,7 +23,8 @@ FORWARD = 2  # images of the forward pass that the guess at the memory is made f
 def dry_run(cfg: Config) -> None:
     """Build data and model once, in one process, and print "ok" with what was found.
 
-    Two training images go through the model, so that what does not fit together fails here.
+    Two training images go through the model, so that what does not fit together fails here, and the
+    run is prepared up to its first epoch.
 
     Args:
         cfg (Config): Of the run, with the ``launcher`` that would start its processes; changed.
@@ -31,7 +33,7 @@ def dry_run(cfg: Config) -> None:
         LaunchError: If there are more processes than images, or no batch.
         OSError: If weights are neither on this machine nor can be fetched, or a file of label
             vectors or a teacher is not there.
-        ValueError: If a class has no vector in it.
+        ValueError: If a class has no vector in it; and whatever else the run would end with.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     processes = num_processes(cfg.launcher)
@@ -50,6 +52,7 @@ def dry_run(cfg: Config) -> None:
     batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
     warning = batch_warning(cfg, batch_size, processes)
     model = build_model(cfg)
+    check_class_count(model, train.dataset)
     learned = learn_classes(model, train.dataset)
     learned += open_teachers(model, innermost(train.dataset).CLASSES)
     parameters = list(model.parameters())
@@ -58,6 +61,7 @@ def dry_run(cfg: Config) -> None:
     held = held_bytes(cfg, model)
     saved = saved_bytes(cfg, model, train.collate_fn(examples))
     saved = saved * batch_size // len(examples)
+    rehearse(cfg, model)
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     epochs = cfg.train_cfg.get('max_epochs')
     in_all = epochs and f', {epochs} epochs, {epochs * batches["train"]} in all'

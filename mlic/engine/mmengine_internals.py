@@ -77,6 +77,16 @@ def has_loaded(runner: Runner) -> bool:
     return runner._has_loaded
 
 
+def mark_as_loaded(runner: Runner) -> None:
+    """Let the run take its checkpoint for loaded."""
+    runner._has_loaded = True
+
+
+def keep_weights(runner: Runner) -> None:
+    """Let the run start from the weights that its model has."""
+    runner._init_model_weights = lambda: None
+
+
 def running_loop(runner: Runner) -> tuple[BaseLoop | None, bool]:
     """The loop that has been built first, None if there is none yet; and whether it trains."""
     loops = (runner._train_loop, runner._val_loop, runner._test_loop)

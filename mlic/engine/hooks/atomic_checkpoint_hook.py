@@ -42,7 +42,10 @@ class AtomicCheckpointHook(CheckpointHook):
     Only for checkpoints on a file system; in an object store mmengine's way is kept.
 
     Args:
-        **kwargs: As mmengine's.
+        *args, **kwargs: As mmengine's, which would pass on others to the first save.
+
+    Raises:
+        TypeError: If there is no such argument.
 
     Example:
         >>> import mlic.engine  # registers it
@@ -51,6 +54,11 @@ class AtomicCheckpointHook(CheckpointHook):
         >>> HOOKS.build(default_hooks['checkpoint']).interval
         5
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.args:
+            raise TypeError(f'{type(self).__name__} got an unexpected keyword argument {name!r}')
 
     def before_train(self, runner: Runner) -> None:
         """mmengine's preparations, and a clean folder."""
@@ -119,7 +127,6 @@ class AtomicCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args,
         )
         if is_main_process():
             self._point_to(self.last_ckpt)

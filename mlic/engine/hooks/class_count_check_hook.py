@@ -3,6 +3,7 @@
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS
+from torch import nn
 from torch.utils.data import Dataset
 
 from mlic.engine.checkpoints.class_transfer import take_over_weights
@@ -93,20 +94,31 @@ class ClassCountCheckHook(ClassNumCheckHook):
         dataset = innermost(dataset)
         if dataset.CLASSES is None:
             runner.logger.warning(f'{type(dataset).__name__} names no classes (metainfo)')
-            return
-        expected = len(dataset.CLASSES)
-        wrong = {
-            f'{name or "model"} ({type(module).__name__})': module.num_classes
-            for name, module in runner.model.named_modules()
-            if 'backbone' not in name.split('.')
-            and getattr(module, 'num_classes', expected) not in (expected, None)
-        }
-        if wrong:
-            raise ValueError(
-                f'{type(dataset).__name__} has {expected} classes and the model has others: '
-                + ', '.join(f'{name} num_classes={number}' for name, number in wrong.items())
-                + f'. Set them to {expected} in the config, or check that it names the right data'
-            )
+        check_class_count(runner.model, dataset)
+
+
+def check_class_count(model: nn.Module, dataset: Dataset) -> None:
+    """Compare every ``num_classes`` of a model with the classes of a data set, where it names them.
+
+    Raises:
+        ValueError: If one differs.
+    """
+    dataset = innermost(dataset)
+    if dataset.CLASSES is None:
+        return
+    expected = len(dataset.CLASSES)
+    wrong = {
+        f'{name or "model"} ({type(module).__name__})': module.num_classes
+        for name, module in model.named_modules()
+        if 'backbone' not in name.split('.')
+        and getattr(module, 'num_classes', expected) not in (expected, None)
+    }
+    if wrong:
+        raise ValueError(
+            f'{type(dataset).__name__} has {expected} classes and the model has others: '
+            + ', '.join(f'{name} num_classes={number}' for name, number in wrong.items())
+            + f'. Set them to {expected} in the config, or check that it names the right data'
+        )
 
 
 def innermost(dataset: Dataset) -> Dataset:

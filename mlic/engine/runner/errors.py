@@ -1,6 +1,7 @@
 """Errors in one line, where the message was made for people."""
 
 import atexit
+import inspect
 import os
 import re
 import signal
@@ -30,6 +31,9 @@ _unraised: list[BaseException] = []  # of workers that ended
 INTERRUPTED = 130  # the exit status that shells give Ctrl+C
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
+UNEXPECTED = re.compile(
+    r"([\w.]+?)(?:\.__init__)?(?:\(\))? got an unexpected keyword argument '(\w+)'"
+)
 UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
 
 
@@ -40,9 +44,10 @@ def one_line_errors() -> Iterator[None]:
     The exit status is 0 if all was done, 1 if something was wrong, 2 (argparse's) for usage, and
     130 after Ctrl+C. What was wrong is one line on stderr, ``error: …``, where the message was
     made for people: errors that were raised in ``mlic``, ``projects`` or another package that has
-    registered something with mmpretrain, such as a user's own method; errors of the system about
-    files; modules that cannot be imported; a config's syntax; a loader's workers that were killed.
-    What else goes wrong keeps its traceback. A reader that has read enough, such as head, ends a
+    registered something with mmpretrain, such as a user's own method, by a line that raises or
+    asserts; errors of the system about files; modules that cannot be imported; a config's syntax,
+    or an argument in it that there is not; a loader's workers that were killed. What else goes
+    wrong keeps its traceback. A reader that has read enough, such as head, ends a
     tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
@@ -80,7 +85,7 @@ def one_line_errors() -> Iterator[None]:
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             sys.exit(_one_line(workers))
-        if not _is_for_people(error, raised_in):
+        if not (_is_of_config(error, raised_in) or _is_for_people(error, raised_in)):
             raise
         sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
@@ -161,6 +166,12 @@ def _leave_process_group() -> None:
         os._exit(0)
 
 
+def _is_of_config(error: Exception, raised_in: str) -> bool:
+    """Whether a config has an argument that the class it names has not."""
+    built = raised_in.startswith(('mmengine.', 'mlic.'))
+    return built and isinstance(error, TypeError) and UNEXPECTED.search(str(error)) is not None
+
+
 def _is_for_people(error: Exception, raised_in: str) -> bool:
     """Whether the message alone says what to do."""
     if isinstance(error, (ImportError, OSError, SyntaxError)) or UNREGISTERED.search(str(error)):
@@ -170,7 +181,10 @@ def _is_for_people(error: Exception, raised_in: str) -> bool:
     if type(error).__module__.split('.')[0] in packages:
         return True
     kinds = (AssertionError, RuntimeError, TypeError, ValueError)
-    return raised_in.split('.')[0] in packages and isinstance(error, kinds) and bool(str(error))
+    if raised_in.split('.')[0] not in packages or not isinstance(error, kinds) or not str(error):
+        return False
+    line = traceback.extract_tb(error.__traceback__)[-1].line  # '' without a source
+    return not line or re.search(r'\b(raise|assert)\b', line) is not None
 
 
 def _registered() -> dict[str, object]:
@@ -207,6 +221,17 @@ def _describe(error: Exception) -> str:
         names = [str(frame.get('filename')) for frame in frames]
         file = next((name for name in reversed(names) if name.endswith('.py')), error.filename)
         return f'{file}, line {error.lineno}: {error.msg}'
+    unexpected = UNEXPECTED.search(str(error))
+    if unexpected and isinstance(error, TypeError):
+        kind, name = unexpected.groups()
+        classes = inspect.getmro(_registered().get(kind, object))  # some pass theirs on
+        taken = {key for cls in classes for key in inspect.signature(cls.__init__).parameters}
+        close = get_close_matches(name, taken)
+        similar = f'; similar: {", ".join(close)}' if close else ''
+        return (
+            f'{kind} takes no {name!r}{similar}. If the config inherits it from another, '
+            '_delete_=True in that dict leaves out all that is inherited'
+        )
     unknown = UNREGISTERED.search(str(error))
     if unknown:
         close = get_close_matches(unknown[1], _registered())

@@ -188,7 +188,9 @@ def users_method(tmp_path, monkeypatch):
         '    def __init__(self, size):\n'
         '        if size < 1:\n'
         '            raise ValueError(f"size must be positive,\\n got {size}")\n'
-        '        self.size = [][size]\n'
+        '        if size == 1:\n'
+        '            return [][size]\n'
+        '        self.width, self.height = [size]\n'
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
@@ -200,8 +202,9 @@ def test_an_error_of_a_users_method_is_one_line(users_method):
 
     with pytest.raises(SystemExit, match='^error: size must be positive, got 0$'):
         one_line_errors()(MODELS.build)(dict(type='UsersHead', size=0))
-    with pytest.raises(IndexError):  # a fault, whose place matters
-        one_line_errors()(MODELS.build)(dict(type='UsersHead', size=1))
+    for size, kind in ((1, IndexError), (2, ValueError)):  # faults, whose place matters
+        with pytest.raises(kind):
+            one_line_errors()(MODELS.build)(dict(type='UsersHead', size=size))
 
 
 def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():

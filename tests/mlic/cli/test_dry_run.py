@@ -1,6 +1,7 @@
 """train.py --dry-run, and weights that a run would have to fetch first."""
 
 import http.server
+import re
 import threading
 from unittest import mock
 
@@ -11,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mlic.apis.open_run import build_model
 from mlic.engine.checkpoints.downloads import DownloadError, initial_weights, look_for_weights
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
@@ -86,6 +88,39 @@ def test_dry_run_refuses_more_processes_than_images_and_parts_that_do_not_fit(co
         'tools/train.py', config, '--dry-run', '--cfg-options', 'model.neck.in_channels=17'
     )
     assert wrong.startswith('error: SARLNeck(in_channels=17) takes a feature map')
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['optim_wrapper.optimizer.lrr=1'], "takes no 'lrr'"),
+        (['train_cfg.max_epoch=2'], "takes no 'max_epoch'; similar: max_epochs"),
+        (['default_hooks.checkpoint.intervall=2'], "takes no 'intervall'; similar: interval"),
+        (['randomness.sed=3'], "takes no 'sed'"),
+        (['val_evaluator.protocols=foo'], "unknown protocol 'foo'"),
+        (['train_cfg.max_epochs=2'], r'begin=3\) never starts: the run has 2 epochs'),
+        (['model.head.num_classes=9'], r'10 classes .* head \(SADCLHead\) num_classes=9'),
+        (
+            [f'{part}.num_classes=9' for part in ('model.neck', 'model.head', 'data_preprocessor')],
+            r'10 classes .* neck \(SARLNeck\) num_classes=9, head',
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else '',
+)
+def test_dry_run_refuses_what_the_training_would(config, options, message, tmp_path):
+    before = sorted(tmp_path.rglob('*'))
+    found = call_tool('tools/train.py', config, '--dry-run', '--cfg-options', *options)
+    assert re.search(message, found) and len(found.splitlines()) == 1
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_dry_run_loads_the_weights_that_a_run_starts_from(config, tmp_path):
+    start = tmp_path / 'start.pth'
+    options = ['--dry-run', '--cfg-options', f'load_from={start}']
+    torch.save(dict(state_dict=build_model(Config.fromfile(config)).state_dict()), start)
+    assert call_tool('tools/train.py', config, *options) is None
+    start.write_text('text')
+    assert 'start.pth is not a checkpoint' in call_tool('tools/train.py', config, *options)
 
 
 # ---------------------------------------------------------------- the guess at the memory

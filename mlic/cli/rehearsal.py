@@ -1,0 +1,68 @@
+"""A run up to its first epoch, in a folder that is removed again: for train.py --dry-run."""
+
+import tempfile
+from unittest.mock import patch
+
+from mmengine.config import Config
+from mmengine.runner import runner as runner_module
+from torch import nn
+
+from mlic.engine.mmengine_internals import (
+    keep_weights,
+    mark_as_loaded,
+    source_of_weights,
+)
+from mlic.engine.runner.console import TrainingRunner
+
+DONE = ('ClassInfoHook', 'TeachersHook')  # what the model has read by then
+
+
+class _Reached(Exception):
+    """The first epoch."""
+
+
+class _Rehearsal(TrainingRunner):
+    """A run of a model that is there, up to its first epoch, on the CPU."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        with patch.object(runner_module, 'get_device', lambda: 'cpu'):
+            super().__init__(*args, **kwargs)
+        keep_weights(self)
+
+    def load_or_resume(self) -> None:
+        """Load what is on this machine; an address was looked for before."""
+        if '://' in source_of_weights(self):
+            mark_as_loaded(self)
+        else:
+            super().load_or_resume()
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """End before the first epoch."""
+        if fn_name == 'before_train_epoch':
+            raise _Reached
+        super().call_hook(fn_name, **kwargs)
+
+
+def rehearse(cfg: Config, model: nn.Module) -> None:
+    """Build what a run builds, and let its hooks prepare: what a run refuses is refused here.
+
+    Args:
+        cfg (Config): Of the run, of one process; stays as it is.
+        model (nn.Module): Built from it, with the classes it has learned; may be changed.
+
+    Raises:
+        Exception: What the run would end with before its first epoch.
+    """
+    cfg = Config(cfg.to_dict())
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook and hook.get('type') in DONE]:
+        del hooks[name]
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or () if hook.type not in DONE]
+    cfg.visualizer, cfg.log_level = dict(type='Visualizer'), 'ERROR'
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        runner_class = type('Rehearsal', (_Rehearsal,), dict(build_model=lambda self, _: model))
+        try:
+            runner_class.from_cfg(cfg).train()
+        except _Reached:
+            return
