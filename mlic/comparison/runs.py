@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.util
 import math
 import os
 import queue
@@ -45,6 +46,7 @@ class Run:
         text (str): The whole config, see :func:`recipe_text`.
         folder (Path): Its files are here, and nobody else's.
         checkpoint (str): 'last' or 'best', what is tested.
+        code (str): A hash of the sources of ``mlic`` and of the modules that the config imports.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Run:
     text: str
     folder: Path
     checkpoint: str
+    code: str = ''
 
     @classmethod
     def of(cls, name: str, seed: int, cfg: Config, out: Path, checkpoint: str) -> 'Run':
@@ -69,7 +72,9 @@ class Run:
         text = recipe_text(cfg)
         files = [_digest(path) for path in _files_in(cfg.to_dict())]
         key = hashlib.sha256(f'{text}{checkpoint}{files}'.encode()).hexdigest()[:8]
-        return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint)
+        imports = (cfg.get('custom_imports') or {}).get('imports') or ()
+        code = _code_of(('mlic', *([imports] if isinstance(imports, str) else imports)))
+        return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint, code)
 
     @property
     def predictions(self) -> Path:
@@ -102,6 +107,14 @@ class Run:
         """Whether its predictions are there."""
         return self.record.is_file() and self.predictions.is_file()
 
+    def is_of_other_code(self) -> bool:
+        """Whether it was done by other sources than there are now, as far as it says."""
+        try:
+            record = read_json(self.record)
+        except ValueError:  # read_record says so, after the others have run
+            return False
+        return isinstance(record, dict) and record.get('code', self.code) != self.code
+
 
 def run_all(
     runs: Sequence[Run], slots: Sequence[dict], log: Callable[[str], None] = print
@@ -118,6 +131,12 @@ def run_all(
     """
     todo = [run for run in runs if not run.is_done()]
     log(f'{len(runs)} runs: {len(runs) - len(todo)} done before, {len(todo)} to do')
+    older = [run for run in runs if run not in todo and run.is_of_other_code()]
+    if older:
+        log(
+            f'warning: sources have changed since {len(older)} of those were done: what is to be '
+            f'done again, remove, such as {older[0].folder}'
+        )
     free: queue.Queue = queue.Queue()
     for slot in slots:
         free.put(slot)
@@ -188,6 +207,22 @@ def commit() -> str:
         return 'unknown'
 
 
+@functools.cache
+def _code_of(modules: tuple[str, ...]) -> str:
+    """A hash of the sources of modules, and of packages with all that is in them."""
+    digest = hashlib.sha256()
+    for module in modules:
+        try:
+            origin = Path(importlib.util.find_spec(module).origin)
+        except (AttributeError, ImportError, TypeError):  # a folder, or not there
+            continue
+        files = origin.parent.rglob('*.py') if origin.name == '__init__.py' else [origin]
+        for file in sorted(files):
+            digest.update(f'{module} {file.relative_to(origin.parent)}'.encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _files_in(value: object, root: str = '') -> Iterator[Path]:
     """The files that strings of a config name, also below the ``data_root`` beside them."""
     if isinstance(value, dict):
@@ -237,6 +272,7 @@ def _train_and_test(run: Run, environment: dict) -> None:
             seed=run.seed,
             checkpoint=checkpoint,
             commit=commit(),
+            code=run.code,
             train_seconds=round(trained - started, 1),
             test_seconds=round(time.time() - trained, 1),
             threads=environment.get('OMP_NUM_THREADS', ''),

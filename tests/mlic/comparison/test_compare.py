@@ -21,6 +21,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
 from mlic.cli.compare import main
+from mlic.comparison import runs as runs_module
 from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.recipes import (
@@ -36,6 +37,7 @@ from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
+from mlic.files import write_json
 from tests.helpers import ROOT, locked_elsewhere
 
 CLASSES = ('red', 'green', 'blue', 'dark')
@@ -1129,6 +1131,32 @@ def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos
     before = Run.of('linear', 3, cfg, tmp_path, 'last').folder
     (tmp_path / 'weights.pth').write_bytes(b'c')
     assert Run.of('linear', 3, cfg, tmp_path, 'last').folder != before
+
+
+def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
+    (tmp_path / 'my_method.py').write_text('SIZE = 1\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg, lines = linear_recipe(tmp_path, photos), []
+    cfg.custom_imports = dict(imports=['my_method'])
+
+    def again():
+        runs_module._code_of.cache_clear()
+        run = Run.of('linear', 0, cfg, tmp_path, 'last')
+        assert run_all([run], [{}], lines.append) == {}
+        return run
+
+    run = Run.of('linear', 0, cfg, tmp_path, 'last')
+    run.folder.mkdir(parents=True)
+    run.predictions.write_bytes(b'')
+    for record in (dict(), dict(code=run.code)):
+        write_json(run.record, dict(train_seconds=1.0, commit='abc', **record))
+        assert again().folder == run.folder and not any('warning' in line for line in lines)
+    (tmp_path / 'my_method.py').write_text('SIZE = 2\n')
+    assert again().folder == run.folder
+    assert (
+        lines[-1].startswith('warning: sources have changed since 1 ')
+        and str(run.folder) in lines[-1]
+    )
 
 
 def test_a_run_that_another_process_has_in_hand_is_left_alone(tmp_path, photos):
