@@ -4,7 +4,7 @@
 # make docs: the documents as a site, in work_dirs/site        make clean-venv: start afresh
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-# any Python from 3.10 on; tried: 3.11
+# any Python from 3.10 on; tried: 3.10 to 3.13
 PYTHON ?= python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed, \
 and $(PYTHON) is ' + sys.version.split()[0] + ': make PYTHON=python3.11')
