@@ -198,7 +198,7 @@ def test_the_workflow_runs_targets_that_exist_on_every_supported_python():
     used = {step['uses'] for step in steps if 'uses' in step}
     assert all(re.fullmatch(r'actions/[\w-]+@v\d+', action) for action in used), used
     versions = jobs['test']['strategy']['matrix']['python-version']
-    assert versions == ['3.10', '3.11', '3.12']
+    assert versions == ['3.10', '3.11', '3.12', '3.13']
     assert f'requires-python = ">={versions[0]}"' in (ROOT / 'pyproject.toml').read_text()
     assert 'secrets.' not in (ROOT / '.github/workflows/ci.yml').read_text()
 
