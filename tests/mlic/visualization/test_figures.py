@@ -21,6 +21,7 @@ from mlic.comparison import tables
 from mlic.comparison.tables import Summary
 from mlic.datasets.coco import read_superclasses
 from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.protocols import PROTOCOLS
 from mlic.visualization.comparison import choose_bars, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -603,6 +604,23 @@ def test_tool_compares_two_runs(predictions, capsys):
     assert 'mAP: first ' in capsys.readouterr().out
     with Image.open(out) as picture:
         assert picture.format == 'PNG'
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+def test_compared_runs_have_the_mean_that_eval_metric_prints(predictions, capsys, protocol):
+    """Where a class without a positive counts as 0, it did in the second run alone."""
+    file, out = predictions / 'first.npz', predictions / 'same.png'
+    saved = dict(np.load(file))
+    saved['target'][:, 4:6] = 0
+    np.savez(file, **saved)
+    run_tool(TOOLS / 'plot.py', 'compare', file, file, '--protocol', protocol, '--out', out)
+    line = capsys.readouterr().out.splitlines()[0]
+    mean = MLICMetric.calculate(saved['pred'], saved['target'], protocol, ignore=saved['ignore'])
+    mean = f'first {mean["mAP"]:.1f}'
+    assert line == f'mAP: {mean} → {mean};  0 classes better, 0 worse ({protocol})'
+    rows = read_table(out.with_suffix('.csv'))
+    cells = {(row['positives'] == '0', row['difference']) for row in rows}
+    assert cells == {(False, '0'), (True, '0' if PROTOCOLS[protocol].empty_ap_is_zero else '')}
 
 
 @pytest.mark.parametrize(
