@@ -173,7 +173,19 @@ class ConsoleRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def train(self) -> nn.Module:
-        """Train as mmengine does, but for its activation checkpointing."""
+        """Train as mmengine does, but for its activation checkpointing.
+
+        Raises:
+            ValueError: If it is of a compiled part, or within one: one of both would have no effect.
+        """
+        recomputed = self.cfg.get('activation_checkpointing') or ()
+        for name in [recomputed] if isinstance(recomputed, str) else recomputed:
+            part = name.split('.')[0]
+            if part in (self.cfg.get('compiled_parts') or ()):
+                raise ValueError(
+                    f'compiled_parts names {part!r}, and activation_checkpointing {name!r}: only '
+                    'one of them would have an effect, leave out the other'
+                )
         with patch.object(runner_module, 'turn_on_activation_checkpointing', recompute_parts):
             return super().train()
 
