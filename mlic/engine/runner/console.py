@@ -176,7 +176,7 @@ class ConsoleRunner(Runner):
         """Train as mmengine does, but for its activation checkpointing.
 
         Raises:
-            ValueError: If it is of a compiled part, or within one: one of both would have no effect.
+            ValueError: If it is of a compiled part, or within one: only one would have an effect.
         """
         recomputed = self.cfg.get('activation_checkpointing') or ()
         for name in [recomputed] if isinstance(recomputed, str) else recomputed:

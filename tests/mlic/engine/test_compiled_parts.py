@@ -124,7 +124,8 @@ def test_what_is_compiled_is_not_recomputed(recomputed, monkeypatch):
     monkeypatch.setattr(Runner, 'train', lambda self: 'trained')
     runner = ConsoleRunner.__new__(ConsoleRunner)
     runner.cfg = Config(dict(compiled_parts=['neck'], activation_checkpointing=recomputed))
-    with pytest.raises(ValueError, match=r"names 'neck', and activation_checkpointing 'neck.*: only one"):
+    message = "names 'neck', and activation_checkpointing 'neck.*: only one"
+    with pytest.raises(ValueError, match=message):
         runner.train()
     runner.cfg.compiled_parts = ['head', 'nec']
     assert runner.train() == 'trained'
