@@ -68,13 +68,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
     Raises:
         ValueError: If that depends on the image.
     """
-    transforms = cfg.test_dataloader.dataset.pipeline
-    pipeline = Compose([TRANSFORMS.build(t) for t in transforms if t['type'] not in LOADERS])
-    sizes = set()
-    for shape in ((300, 500), (700, 400)):
-        image = np.zeros((*shape, 3), np.uint8)
-        results = pipeline(dict(img=image, img_shape=shape, ori_shape=shape))
-        sizes.add(tuple(results['inputs'].shape[-2:]))
+    sizes = _sizes(cfg)
     if len(sizes) > 1:
         raise ValueError(
             "the test pipeline's size depends on the image (300 x 500 and 700 x 400 become "
@@ -83,17 +77,33 @@ def input_size(cfg: Config) -> tuple[int, int]:
     return sizes.pop()
 
 
+def _sizes(cfg: Config) -> set[tuple[int, int]]:
+    """Heights and widths of what the test pipeline makes of two images."""
+    transforms = cfg.test_dataloader.dataset.pipeline
+    pipeline = Compose([TRANSFORMS.build(t) for t in transforms if t['type'] not in LOADERS])
+    sizes = set()
+    for shape in ((300, 500), (700, 400)):
+        image = np.zeros((*shape, 3), np.uint8)
+        results = pipeline(dict(img=image, img_shape=shape, ori_shape=shape))
+        sizes.add(tuple(results['inputs'].shape[-2:]))
+    return sizes
+
+
 def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     """What a program must do to an image before a :class:`ScoreModel`, as plain values.
 
-    ``reduce_to`` is that of :func:`mlic.datasets.read_image` in the pipeline, or None.
+    ``reduce_to`` is that of :func:`mlic.datasets.read_image` in the pipeline, or None; for a
+    ``size`` that is larger than the pipeline's, as much larger.
     ``resize`` is 'bilinear' where the pipeline is one ``Resize`` to ``size`` with OpenCV's
     bilinear interpolation (which does not smooth when it shrinks); else None, and ``transforms``
     lists the pipeline.
     """
     pipeline = cfg.test_dataloader.dataset.pipeline
     transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]
-    loaders = [step for step in pipeline if step['type'] in LOADERS]
+    reduce_to = next((step.get('reduce_to') for step in pipeline if step['type'] in LOADERS), None)
+    if reduce_to:
+        factors = [side / own for sides in _sizes(cfg) for side, own in zip(size, sides)]
+        reduce_to = round(reduce_to * max(1, *factors))
     expected = dict(type='Resize', keep_ratio=False, interpolation='bilinear', backend='cv2')
     resize = transforms[0] if len(transforms) == 1 else {}
     plain = 'scale' in resize and all(resize.get(k, v) == v for k, v in expected.items())
@@ -103,7 +113,7 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
         dtype='uint8',
         channels='RGB',
         size=list(size),
-        reduce_to=loaders[0].get('reduce_to') if loaders else None,
+        reduce_to=reduce_to,
         resize='bilinear' if plain else None,
         transforms=transforms,
         # done in the graph; for the record

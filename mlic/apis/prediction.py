@@ -68,7 +68,7 @@ def choose_threshold(
         thr = stored_thresholds(dict(thresholds=thr), classes, 'thr')
     elif thr is None:
         thr = own or 0.5
-    if isinstance(thr, (str, Path, int, float, ThresholdFile)):
+    if isinstance(thr, ThresholdFile) or np.ndim(thr) == 0:  # numbers of numpy and torch, too
         thr = of_classes(parse_score_threshold(thr, 'thr'), classes)
     else:
         for value in thr:

@@ -9,8 +9,12 @@ Writes to the folder of --out:
 
 import argparse
 import csv
+import os
+import re
+import stat
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +30,14 @@ from mlic.datasets.own_data.known import read_known
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
-from mlic.files import ESCAPED, FileWriteError, write_json, write_picture
+from mlic.files import (
+    ESCAPED,
+    FileWriteError,
+    parse_json,
+    read_text,
+    write_json,
+    write_picture,
+)
 from mlic.image_reader import ImageReadError
 from mlic.models.given_labels import check_takes_given
 from mlic.names import reason_of
@@ -91,16 +102,26 @@ class Results:
         inferencer (MultiLabelInferencer): For the classes and the pictures.
         pictures (bool): Whether to draw.
         about (dict): What ``predictions.json`` says of all images.
+        sources (Sequence[str]): The images, which are never removed as an earlier run's pictures.
     """
 
-    def __init__(self, out: Path, inferencer: MultiLabelInferencer, pictures: bool, about: dict):
+    def __init__(
+        self,
+        out: Path,
+        inferencer: MultiLabelInferencer,
+        pictures: bool,
+        about: dict,
+        sources: Sequence[str],
+    ) -> None:
         self.out, self.inferencer, self.pictures, self.about = out, inferencer, pictures, about
+        self.sources = sources
         self.images: list[dict] = []
         self.failed: list[str] = []
         self.names: set[str] = set()
 
     def __enter__(self) -> 'Results':
         self.lock = lock_folder(self.out)
+        remove_pictures(self.out, self.sources)
         if self.pictures:
             (self.out / 'pictures').mkdir(parents=True, exist_ok=True)
         self.write(finished=False)  # that of an earlier run says nothing any more
@@ -185,6 +206,27 @@ class Results:
         return name
 
 
+def remove_pictures(out: Path, sources: Sequence[str]) -> None:
+    """Remove the pictures that ``predictions.json`` of an earlier run lists, and nothing else.
+
+    What was changed after that file, is a link, or one of ``sources``, stays.
+    """
+    record, names = out / 'predictions.json', []
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        written, content = record.stat().st_mtime_ns, parse_json(read_text(record), record)
+        if {'finished', 'decision', 'checkpoint'} <= content.keys():
+            names = [str(entry.get('picture')) for entry in content['images']]
+    kept = {os.path.realpath(source) for source in sources} if any(names) else ()
+    for name in names:
+        file = out / name
+        is_one = re.fullmatch(r'pictures/[^/\\]+\.jpg', name) and os.path.realpath(file) not in kept
+        with suppress(OSError):
+            seen = file.lstat()
+            changed = max(seen.st_mtime_ns, seen.st_ctime_ns)  # a copy may keep the former
+            if is_one and stat.S_ISREG(seen.st_mode) and changed <= written:
+                file.unlink()
+
+
 def run(args: argparse.Namespace) -> list[str]:
     """Predict, write, and return what went wrong, a line for each."""
     images, num_others = collect_images(args.sources)
@@ -224,7 +266,7 @@ def run(args: argparse.Namespace) -> list[str]:
         known, lines = read_known(args.known, images, inferencer.classes)
         print(*lines, sep='\n')
         about['known'] = str(args.known)
-    with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
+    with Results(Path(args.out), inferencer, not args.no_pictures, about, images) as results:
         options = dict(thr=threshold, topk=args.topk, attention=args.attention, known=known)
         stream = inferencer.stream(
             images, args.batch_size, args.workers, **options, return_datasamples=True

@@ -124,7 +124,7 @@ def measure(run: OpenRun, dataset, sample: Sample, args: argparse.Namespace) -> 
         own = class_measures(vectors[is_present], *sample.present, rows(sample.present), **settings)
         own['presence mAP'] = presence_ap(vectors, *both, is_present, rows(both))
         found[kind] = own
-        if kind == 'embedding':
+        if kind == 'embedding' and sample.absent.label.size:
             absent = class_measures(
                 vectors[~is_present], *sample.absent, rows(sample.absent), **settings
             )
@@ -159,18 +159,22 @@ def summarise(measured: list[list[dict]]) -> list[dict]:
 
     A cell has ``value``, ``interval`` and ``seeds`` (each checkpoint's value); those after the
     first ``difference`` (the first minus it) and ``difference_interval``. None where there are no
-    such vectors. Draws have fewer different images than the test set, and so other values on
-    average (fewer near neighbours): they are moved to have the measure as their mean.
+    such vectors, or no class has a value, as one that is absent from one image alone. Draws have
+    fewer different images than the test set, and so other values on average (fewer near
+    neighbours): they are moved to have the measure as their mean.
     """
     rows = []
     for kind in dict.fromkeys(kind for runs in measured for kind in runs[0]):
         for name in MEASURES:
+            if not any(name in runs[0].get(kind, ()) for runs in measured):
+                continue
             cells, first = [], None
             for runs in measured:
-                if name not in runs[0].get(kind, ()):
+                found = [run[kind][name] for run in runs if name in run.get(kind, ())]
+                means = [_mean(values) for values in found]  # (1 + R,)
+                if not found or any(np.isnan(m[0]) or np.isnan(m[1:]).all() for m in means):
                     cells.append(None)
                     continue
-                means = [np.nanmean(run[kind][name], axis=0) for run in runs]  # (1 + R,)
                 draws = [mean[1:] - np.nanmean(mean[1:]) + mean[0] for mean in means]
                 seeds = [float(mean[0]) for mean in means]
                 cell = dict(value=float(np.mean(seeds)), seeds=seeds)
@@ -181,9 +185,14 @@ def summarise(measured: list[list[dict]]) -> list[dict]:
                 elif runs is measured[0]:
                     first = cell['value'], draws
                 cells.append(cell)
-            if any(cells):
-                rows.append(dict(vectors=kind, measure=name, configs=cells))
+            rows.append(dict(vectors=kind, measure=name, configs=cells))
     return rows
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """(1 + R,) means over the classes, (C, 1 + R), that have a value; NaN where none has."""
+    known = np.isfinite(values).sum(axis=0)
+    return np.where(known > 0, np.nansum(values, axis=0) / np.maximum(known, 1), np.nan)
 
 
 def describe(rows: list[dict], names: Sequence[str]) -> str:

@@ -124,10 +124,11 @@ def plot_compare(args: argparse.Namespace, table: Path):
         sys.exit(
             f'{args.first} and {args.second} have different images or labels, or a different order'
         )
-    per_class = MLICMetric.calculate_per_class(pred, target, args.protocol, ignore=ignore)
-    support = per_class['support']
-    first = np.where(support > 0, per_class['ap'], np.nan)
-    second = MLICMetric.calculate_per_class(other[0], target, args.protocol, ignore=ignore)['ap']
+    first, second = (
+        MLICMetric.calculate_per_class(scores, target, args.protocol, ignore=ignore)['ap']
+        for scores in (pred, other[0])
+    )
+    support = target.sum(axis=0)
     runs = args.names or name_runs(args.first, args.second)
     figure = draw_comparison(first, second, support, names, runs)
     header = ('class', 'positives', *(f'AP of {run}' for run in runs), 'difference')

@@ -104,7 +104,8 @@ def load_config(args: argparse.Namespace) -> Config:
             metrics[0].out_file = str(args.out)
         if not metrics[0].get('per_class_file'):
             beside = args.out and args.out.with_name(f'{args.out.stem}_per_class.csv')
-            beside = beside or per_class_path(cfg.load_from, cfg.work_dir, bool(args.tta))
+            kind = '_tta' * bool(args.tta) + f'_{args.split}' * (args.split != 'test')
+            beside = beside or per_class_path(cfg.load_from, cfg.work_dir, kind)
             metrics[0].per_class_file = str(beside)
     return cfg
 
@@ -143,9 +144,9 @@ def own_metrics(cfg: Config) -> list:
     return [metric for metric in evaluators if metric['type'] == 'MLICMetric']
 
 
-def per_class_path(checkpoint: str, work_dir: str, augmented: bool = False) -> Path:
+def per_class_path(checkpoint: str, work_dir: str, kind: str = '') -> Path:
     """Next to the checkpoint, or in the work directory if nothing can be written there."""
-    name = f'{Path(checkpoint).stem}{"_tta" * augmented}_per_class.csv'
+    name = f'{Path(checkpoint).stem}{kind}_per_class.csv'
     beside = Path(checkpoint).parent / name
     writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
     return beside if writable and '://' not in checkpoint else Path(work_dir) / name

@@ -9,6 +9,7 @@ which is opened only if the variable SADCL_TRUST_CHECKPOINTS is 1.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -19,10 +20,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS
 
 from mlic.apis.export import describe_input
+from mlic.apis.image_inputs import input_pipeline
 from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.onnx_model import open_session, read_metadata
@@ -30,6 +33,7 @@ from mlic.cli import arguments
 from mlic.engine.checkpoints.reading import TRUST, is_trusted
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.tta import TTA
 from mlic.evaluation.thresholds import ThresholdFile
 from mlic.image_reader import ImageReadError
 
@@ -63,32 +67,45 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def read_images(
     args: argparse.Namespace, inferencer: MultiLabelInferencer, size: tuple[int, int]
 ) -> torch.Tensor:
-    """Images (N, 3, H, W), uint8, BGR, as the test pipeline makes them, resized to ``size``.
+    """Images (N, 3, H, W), uint8, BGR, as the test pipeline makes them in this ``size``.
 
     Raises:
         ImageReadError: If one cannot be read.
     """
+    cfg = copy.deepcopy(inferencer.config)
+    cfg.test_dataloader.dataset.pipeline = pipeline = pipeline_of_size(cfg, size)
+    reader = input_pipeline(cfg, TTA())
     if args.images:
         source = collect_images([args.images]).images
     else:
-        cfg = inferencer.config
         check_data(cfg, (args.split,))
-        pipeline = cfg.test_dataloader.dataset.pipeline
         dataset_cfg = cfg[f'{args.split}_dataloader'].dataset
         source = DATASETS.build({**dataset_cfg, 'pipeline': pipeline})
     chosen = np.linspace(0, len(source) - 1, min(args.num, len(source))).astype(int)
     items = [source[index] for index in chosen.tolist()]
     images = []
     for item in items:
-        item = inferencer.pipeline.read(item, item) if args.images else item
+        item = reader.read(item, item) if args.images else item
         if isinstance(item, ImageReadError):
             raise item
         image = item['inputs']
-        if image.shape[-2:] != size:  # of export.py --size
+        if image.shape[-2:] != size:  # of export.py --size, for more than one resize
             pixels = cv2.resize(image.permute(1, 2, 0).numpy(), size[::-1])
             image = torch.from_numpy(pixels).permute(2, 0, 1)
         images.append(image)
     return torch.stack(images)
+
+
+def pipeline_of_size(cfg: Config, size: tuple[int, int]) -> list[dict]:
+    """The test pipeline; where it is one plain resize, with that of ``export.py --size``."""
+    pipeline = [dict(step) for step in cfg.test_dataloader.dataset.pipeline]
+    recipe = describe_input(cfg, size)
+    for step in pipeline if recipe['resize'] else ():
+        if step['type'] == 'Resize':
+            step['scale'] = size[::-1]
+        elif step.get('reduce_to'):
+            step['reduce_to'] = recipe['reduce_to']
+    return pipeline
 
 
 def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:

@@ -261,7 +261,8 @@ def evaluate_protocols(
     if not all(protocol.empty_ap_is_zero for protocol in protocols):
         counted &= target.any(axis=0)
     if not counted.any():
-        lacking = 'class has a known negative' if target.any() else 'positive label'
+        lacking = 'class has both a positive and a known negative'
+        lacking = lacking if target.any() else 'positive label'
         raise ValueError(
             f'no {lacking} among {len(target)} images x {target.shape[1]} classes: the metrics'
             ' are undefined; check the annotations'

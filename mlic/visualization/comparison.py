@@ -15,7 +15,7 @@ MAX_NAME = 1.8
 def choose_bars(difference: np.ndarray, max_bars: int = MAX_BARS) -> tuple[np.ndarray, np.ndarray]:
     """The classes by their difference (C,), the largest first, and those of them that get a bar.
 
-    A class without positives (NaN) is in neither. Of more than ``max_bars`` classes the first and
+    A class left out of mAP (NaN) is in neither. Of more than ``max_bars`` classes the first and
     the last ``max_bars / 2`` get one.
     """
     order = np.argsort(-difference, kind='stable')[: int(np.isfinite(difference).sum())]
@@ -39,7 +39,7 @@ def draw_comparison(
     and the 20 largest losses.
 
     Args:
-        first (np.ndarray): (C,) average precision in percent, NaN for a class without positives.
+        first (np.ndarray): (C,) average precision in percent, NaN for a class left out of mAP.
         second (np.ndarray): (C,) the same of the other run.
         support (np.ndarray): (C,) positives.
         class_names (Sequence[str]): C names.

@@ -81,8 +81,8 @@ def draw_sample(
     Args:
         image (np.ndarray): (H, W, 3), uint8, RGB: what ``attention`` lies on, if there is one.
         data_sample (DataSample): With ``pred_score`` (C,) and ``pred_label``; ``gt_label``, if it
-            is known, and ``gt_label_unknown``, the classes of which it is not; ``attention``
-            (C, h, w), to show where the model looks.
+            is known, and ``gt_label_difficult`` and ``gt_label_unknown``, the classes that are
+            neither right nor wrong; ``attention`` (C, h, w), to show where the model looks.
         classes (Sequence[str], optional): C names. Defaults to None: numbers.
         threshold (float | Mapping[str, float], optional): Lowest score of a predicted label, or
             that of each class by its name. Defaults to None: the sample's ``pred_label``.
@@ -106,7 +106,8 @@ def draw_sample(
     if draw_gt and 'gt_label' in data_sample:
         true = set(data_sample.gt_label.tolist())
         missed = [label for label in order if label in true and not chosen[label]]
-        looks = dict.fromkeys(data_sample.get('gt_label_unknown', ()), 'unknown')
+        keys = 'gt_label_difficult', 'gt_label_unknown'
+        looks = {label: 'unknown' for key in keys for label in data_sample.get(key, ())}
         looks.update(dict.fromkeys(true, 'true'))
         looks = [looks.get(label, 'false') for label in predicted]
     note, attention = '', None

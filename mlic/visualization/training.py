@@ -29,13 +29,20 @@ class TrainingLog(NamedTuple):
 
 
 def arrange_log(train: list[dict], val: list[dict]) -> TrainingLog:
-    """The log of a run from its rows, in order: of iterations (``iter``), and of validations."""
+    """The log of a run from its rows, in order: of iterations (``iter``), and of validations.
+
+    Until two epochs are logged nothing says how long one is. Then ``x`` counts iterations; but if
+    there is a validation, which has no iteration, the last one before it counts as its epoch's end.
+    """
     per_epoch = _iterations_per_epoch(train)
+    if not val and len({row.get('epoch') for row in train}) == 1:
+        per_epoch = 1
     for row in train:
         row['x'] = row['iter'] / per_epoch
     for row in val:
         row['x'] = row['step']
-    return TrainingLog(train, val, 'epoch' if per_epoch > 1 else 'iteration', _stage_switch(train))
+    unit = 'epoch' if per_epoch > 1 else 'iteration'
+    return TrainingLog(train, val, unit, _stage_switch(train, unit))
 
 
 def _iterations_per_epoch(train: list) -> float:
@@ -49,7 +56,7 @@ def _iterations_per_epoch(train: list) -> float:
     return (firsts[last] - firsts[first]) / (last - first)
 
 
-def _stage_switch(train: list) -> float | None:
+def _stage_switch(train: list, unit: str) -> float | None:
     """Where a loss that was exactly zero from the start first is not; the earliest of several."""
     switches = []
     for name in {name for row in train for name in row if name.startswith('loss_')}:
@@ -57,7 +64,7 @@ def _stage_switch(train: list) -> float | None:
         on = next((index for index, row in enumerate(rows) if row[name] != 0), 0)
         if on:
             row = rows[on]
-            switches.append(float(row['epoch'] - 1) if 'epoch' in row else rows[on - 1]['x'])
+            switches.append(float(row['epoch'] - 1) if unit == 'epoch' else rows[on - 1]['x'])
     return min(switches, default=None)
 
 

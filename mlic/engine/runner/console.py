@@ -69,7 +69,7 @@ class ConsoleFilter(logging.Filter):
         self.handler = handler
         self.log_file = log_file
         self.tables = tables
-        self.table = ''  # that was shown last
+        self.shown = ''  # the tables of the evaluation that is not logged yet
         self.parameters: Counter = Counter()  # (part, what) to the number of tensors
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -100,16 +100,19 @@ class ConsoleFilter(logging.Filter):
         if self.tables and message.startswith('Load checkpoint from '):  # which test.py has said
             return ''
         if TABLE.match(message):
-            self.table = message if self.tables else ''
-            return self.table
+            shown = message if self.tables else ''
+            self.shown += f'{shown}\n'
+            return shown
         if EVALUATION.match(message) and '/' in message.partition(']  ')[2]:
             return self._metrics(message)
         return BEST.sub(r'best so far: \1', message)
 
     def _metrics(self, message: str) -> str:
-        """The line of an evaluation, without what the table has shown, or else without top-k."""
+        """The line of an evaluation, without what tables have shown, or else without top-k."""
         head, *items = re.split(' {2,}', message)
-        numbers = [float(number) for number in re.findall(r'(?<= )\d+\.\d\d\b', self.table)]
+        shown, self.shown = self.shown, ''
+        numbers = [float(number) for number in re.findall(r'(?<= )\d+\.\d\d\b', shown)]
+        words = set(shown.split())
         kept = []
         for name, value in (item.partition(': ')[::2] for item in items):
             metric, _, top = name.rpartition('/')[2].partition('_top')
@@ -117,7 +120,7 @@ class ConsoleFilter(logging.Filter):
                 continue
             if re.fullmatch(r'\d+\.\d+', value):
                 near = any(abs(float(value) - number) < 0.0051 for number in numbers)
-                if near and metric in self.table.split():
+                if near and metric in words:
                     continue
                 value = f'{float(value):.2f}'
             kept.append(f'{name.removeprefix("multi-label/")}: {value}')
@@ -170,7 +173,19 @@ class ConsoleRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def train(self) -> nn.Module:
-        """Train as mmengine does, but for its activation checkpointing."""
+        """Train as mmengine does, but for its activation checkpointing.
+
+        Raises:
+            ValueError: If it is of a compiled part, or within one: only one would have an effect.
+        """
+        recomputed = self.cfg.get('activation_checkpointing') or ()
+        for name in [recomputed] if isinstance(recomputed, str) else recomputed:
+            part = name.split('.')[0]
+            if part in (self.cfg.get('compiled_parts') or ()):
+                raise ValueError(
+                    f'compiled_parts names {part!r}, and activation_checkpointing {name!r}: only '
+                    'one of them would have an effect, leave out the other'
+                )
         with patch.object(runner_module, 'turn_on_activation_checkpointing', recompute_parts):
             return super().train()
 

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from unittest import mock
 
@@ -29,13 +30,14 @@ from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.model_card import model_card
 from mlic.apis.open_run import open_run
 from mlic.cli import export, publish_model
-from mlic.cli.verify_export import check_metadata, open_model
+from mlic.cli.verify_export import check_metadata, open_model, read_images
 from mlic.engine.checkpoints.reading import TRUST, read_checkpoint
 from mlic.engine.checkpoints.safetensors_file import to_safetensors
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import save_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import evaluate_block
+from mlic.image_reader import read_image
 from mlic.literals import parse_literals
 from tests.helpers import ROOT, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
@@ -348,6 +350,26 @@ def test_a_size_that_depends_on_the_image_must_be_given(run):
     for change in (dict(interpolation='bicubic'), dict(backend='pillow')):
         resize.update(keep_ratio=False, **change)
         assert describe_input(cfg, (32, 32))['resize'] is None
+
+
+def test_large_jpegs_are_decoded_with_enough_pixels_for_a_given_size(run, checkpoint, tmp_path):
+    """The recipe kept the pixels for the pipeline's size, which were enlarged."""
+    cfg = Config.fromfile(run / 'config.py')
+    loader, resize = cfg.test_dataloader.dataset.pipeline[:2]
+    assert describe_input(cfg, (128, 96))['reduce_to'] is None
+    loader.reduce_to = 2 * SIZE
+    sizes = {(SIZE, SIZE): 64, (16, 16): 64, (128, 96): 256, (32, 48): 96}
+    assert {size: describe_input(cfg, size)['reduce_to'] for size in sizes} == sizes
+    inferencer = MultiLabelInferencer(checkpoint, cfg, 'cpu')
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'large.jpg'), pixels)
+    (image,) = read_images(Namespace(images=str(tmp_path), num=1), inferencer, (128, 96))
+    whole = cv2.resize(read_image(tmp_path / 'large.jpg'), (96, 128))
+    np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), whole)
+    resize.update(scale=(48, SIZE))  # width, height
+    assert describe_input(cfg, (SIZE, 48))['reduce_to'] == 64
+    resize.keep_ratio = True  # 300 x 500 become 29 x 48, 700 x 400 48 x 27
+    assert describe_input(cfg, (54, 54))['reduce_to'] == 128
 
 
 def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, checkpoint, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -367,6 +368,35 @@ def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(tmp_path, m
     monkeypatch.setattr(os, 'scandir', refuse)
     with pytest.raises(PermissionError, match='closed'):
         list_images(tmp_path)
+
+
+def test_pictures_of_the_earlier_run_are_replaced_and_no_other_file(run, photos, tmp_path):
+    common = ['--checkpoint', run / 'work_dirs/run', '--out', tmp_path, '--workers', 0]
+    pictures, record = tmp_path / 'pictures', tmp_path / 'predictions.json'
+
+    def left(*images):
+        assert call_tool('tools/infer.py', *images, *common) is None
+        return sorted(file.name for file in pictures.iterdir())
+
+    assert left(*photos) == [f'photo {k}.jpg' for k in range(6)]
+    (pictures / 'own.jpg').write_bytes(b'')  # of a user, and not listed
+    shutil.copy2(photos[1], pictures / 'photo 1.jpg')  # replaced by one, with its old date
+    (pictures / 'photo 2.jpg').unlink()
+    (pictures / 'photo 2.jpg').symlink_to(photos[2])
+    assert left(photos[0]) == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
+    # an image of this run, although the earlier one wrote it; others listed by no run of ours
+    content = json.loads(record.read_text())
+    assert left(pictures / 'photo 0.jpg') == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
+    outside = tmp_path / 'outside.jpg'
+    outside.write_bytes(b'')
+    names = '../outside.jpg', 'pictures/../outside.jpg', str(outside), 'scores.csv', None, 3
+    content['images'] = [dict(picture=name) for name in names]
+    record.write_text(json.dumps(content))
+    assert left(photos[5]) == ['own.jpg', *[f'photo {k}.jpg' for k in (0, 1, 2, 5)]]
+    foreign = dict(images=[dict(picture='pictures/own.jpg')])
+    for text in (json.dumps(foreign), '[]', '{', json.dumps(dict(content, images=[3]))):
+        record.write_text(text)
+        assert 'own.jpg' in left(photos[5]) and outside.exists()
 
 
 # ---------------------------------------------------------------- pictures

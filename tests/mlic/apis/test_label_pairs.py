@@ -1,6 +1,7 @@
 """Pairs of images and labels, their vectors, and the tool that measures them."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
 from mlic.apis.model_outputs import label_embeddings
-from mlic.cli.measure_embeddings import summarise
+from mlic.cli import measure_embeddings
+from mlic.cli.measure_embeddings import (
+    ABSENT,
+    class_values,
+    describe,
+    draw_sample,
+    summarise,
+)
 from mlic.comparison.bootstrap import bootstrap_weights
-from mlic.evaluation.embedding_measures import class_measures
+from mlic.evaluation.embedding_measures import MEASURES, class_measures
 from mlic.visualization.embedding import choose_points
 from tests.helpers import call_tool, run_tool
 from tests.tiny_runs import sarl_model, write_run
@@ -119,6 +127,43 @@ def test_tool_names_what_is_left_out(tmp_path, capsys):
     left_out = {name for line in (with_one, without) for name in line.split(': ')[1].split(', ')}
     kept = json.loads((tmp_path / 'a.json').read_text())['classes'][0]['embedding']['intra']
     assert len(kept) + len(left_out) == 10 and not left_out & set(kept)
+
+
+class Relabelled:
+    """Images of a data set, of which each has all labels but some."""
+
+    def __init__(self, dataset, absent):
+        self.images, self.absent = dataset, absent
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+    def get_data_info(self, index):
+        return dict(gt_label=[label for label in range(10) if label not in self.absent[index]])
+
+
+@pytest.mark.parametrize('number', [0, 1, 2], ids=['all', 'but-one', 'but-two'])
+def test_what_no_class_has_a_value_of_is_null(digits, number):
+    """Labels that are absent from one image have no other one to be compared with."""
+    absent = [[c for c in range(10) if (i - c) % 12 < number] for i in range(12)]
+    dataset = Relabelled(digits, absent)
+    args = Namespace(num=12, max_pairs=500, seed=0, resamples=30, neighbours=5)
+    run = Namespace(classes=list('abcdefghij'), model=build())
+    sample = draw_sample(run, dataset, args)
+    measured = [[measure_embeddings.measure(run, dataset, sample, args)]]
+    rows = summarise(measured)
+    json.dumps([rows, class_values(measured, sample)], allow_nan=False)
+    cells = {row['measure']: row['configs'][0] for row in rows if row['vectors'] == ABSENT}
+    lacking = {'intra', 'ratio', 'silhouette', 'k-NN', 'retrieval mAP'}
+    assert list(cells) == (list(MEASURES)[:6] if number else [])
+    assert {name for name, cell in cells.items() if cell is None} == (
+        lacking if number == 1 else set()
+    )
+    assert (f'| {ABSENT} | intra | – |' in describe(rows, ['one'])) == (number == 1)
+    assert all(row['configs'][0] for row in rows if row['vectors'] != ABSENT)
 
 
 def noisy_measures(rng, num_resamples):

@@ -319,14 +319,22 @@ def test_thresholds_of_each_kind_decide_alike(known, tmp_path):
     for thr in kinds:
         assert inferencer(photo, thr=thr).names == ['tree', 'straße', 'cat']
     assert inferencer(photo).names == inferencer(photo, thr=0.5).names == ['dog', 'tree']
-    assert inferencer(photo, thr='0.8').names == ['dog']
+    for thr in ('0.8', np.float32(0.8), np.float64(0.8), np.array(0.8), torch.tensor(0.8)):
+        assert inferencer(photo, thr=thr).names == ['dog']
+    assert inferencer(photo, thr=np.int64(1)).names == []
+    assert (
+        inferencer(photo, thr=torch.tensor([*values.values()])).names
+        == inferencer(photo, thr=values).names
+    )
 
 
 @pytest.mark.parametrize(
     'options, message',
     [
         (dict(thr=30), 'thr is a score, between 0 and 1, got 30'),
+        (dict(thr=np.int64(30)), 'thr is a score, between 0 and 1, got 30'),
         (dict(thr=float('nan')), 'finite'),
+        (dict(thr=np.float32('nan')), 'finite'),
         (dict(thr={'dog': 0.5}), 'thr has no threshold for 4 classes: cat, red fox, straße, tree'),
         (dict(thr=dict.fromkeys([*CLASSES, 'bee'], 0.5)), '1 unknown classes: bee'),
         (

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
@@ -115,6 +116,19 @@ def test_cuda_graphs_and_accumulation_are_refused_together():
     )
     with pytest.raises(ValueError, match='reduce-overhead .*accumulative_counts=2 .*one of them'):
         runner.wrap_model(None, make_model())
+
+
+@pytest.mark.parametrize('recomputed', ['neck', 'neck.layers', ['backbone.layers', 'neck']])
+def test_what_is_compiled_is_not_recomputed(recomputed, monkeypatch):
+    """Of one part the compilation was dropped, and within a compiled part nothing recomputed."""
+    monkeypatch.setattr(Runner, 'train', lambda self: 'trained')
+    runner = ConsoleRunner.__new__(ConsoleRunner)
+    runner.cfg = Config(dict(compiled_parts=['neck'], activation_checkpointing=recomputed))
+    message = "names 'neck', and activation_checkpointing 'neck.*: only one"
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    runner.cfg.compiled_parts = ['head', 'nec']
+    assert runner.train() == 'trained'
 
 
 @pytest.mark.slow

@@ -104,6 +104,18 @@ def test_a_test_shows_its_table_and_only_what_else_was_measured(tmp_path):
     assert shown == ['Epoch(test) [8/8]  mAP: 93.02']
 
 
+def test_a_test_with_two_tables_shows_no_number_of_either_again(tmp_path):
+    """The first metric's numbers came again, but for those that the second happened to have."""
+    second = TABLE.replace('7', '4').replace('93.02', '31.00').replace('9.00', '12.00')
+    both = '{}multi-label/mAP: 93.0150  multi-label/CF1: 9.0000  {}/mAP: 31.0000  {}/CF1: 12.0000'
+    both = both.format('Epoch(test) [8/8]    ', *['frequent'] * 2)
+    shown, file = logged(tmp_path, TABLE, second, both, both)
+    tables = [*TABLE.splitlines(), *second.splitlines()]
+    # another evaluation has no part in the tables of the one before
+    line = 'Epoch(test) [8/8]  mAP: 93.02  CF1: 9.00  frequent/mAP: 31.00  frequent/CF1: 12.00'
+    assert shown == [*tables, line] and both in file
+
+
 def test_the_progress_of_an_evaluation_is_shown_as_it_is(tmp_path):
     lines = ['Epoch(test) [ 50/625]    eta: 0:01:10  time: 0.1207  data_time: 0.0020  memory: 7']
     assert logged(tmp_path, *lines)[0] == lines

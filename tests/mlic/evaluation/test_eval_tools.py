@@ -527,7 +527,13 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     assert call_tool('tools/test.py', *arguments) is None
     table = checkpoint.parent / 'best_x_per_class.csv'
     assert f'\nof each class: {table}\n' in capsys.readouterr().out
-    # beside what --out saves, so that another split's does not replace the test set's
+    # another split's does not replace the test set's, nor what lies beside the file of --out
+    whole = table.read_text()
+    for split in ('train', 'val'):
+        assert call_tool('tools/test.py', *arguments, '--split', split) is None
+        other = checkpoint.parent / f'best_x_{split}_per_class.csv'
+        assert f'\nof each class: {other}\n' in capsys.readouterr().out
+        assert table.read_text() == whole != other.read_text()
     beside, table = table.read_text(), tmp_path / 'p_per_class.csv'
     assert call_tool('tools/test.py', *arguments, '--out', out, '--split', 'val') is None
     assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
@@ -585,8 +591,8 @@ def test_per_class_csv_goes_to_the_work_dir_if_the_folder_cannot_be_written(monk
     assert path == tmp_path / 'work' / 'net_per_class.csv'
     checkpoint = str(tmp_path / 'best.pth')
     assert test_tool.per_class_path(checkpoint, 'work') == tmp_path / 'best_per_class.csv'
-    augmented = test_tool.per_class_path(checkpoint, 'work', augmented=True)
-    assert augmented == tmp_path / 'best_tta_per_class.csv'
+    augmented = test_tool.per_class_path(checkpoint, 'work', '_tta_val')
+    assert augmented == tmp_path / 'best_tta_val_per_class.csv'
     # patched, because a superuser may write anywhere
     monkeypatch.setattr(test_tool.os, 'access', lambda path, mode: False)
     assert test_tool.per_class_path(checkpoint, 'work') == Path('work/best_per_class.csv')

@@ -192,9 +192,14 @@ def test_the_table_of_classes_says_the_share_of_known_labels(tmp_path):
 def test_a_metric_of_positives_alone_is_an_error():
     target = np.eye(3, dtype=bool)
     block = Block(np.full((3, 3), 0.5), target, None, ~target)
+    message = '^no class has both a positive and a known negative among 3 images x 3'
     for protocol in PROTOCOLS.values():
-        with pytest.raises(ValueError, match='^no class has a known negative among 3 images x 3'):
+        with pytest.raises(ValueError, match=message):
             evaluate_block(block, list('abc'), [protocol])
+    # b has negatives, and no positive
+    some = block._replace(target=target & [1, 0, 1] > 0, unknown=~target & [1, 0, 1] > 0)
+    with pytest.raises(ValueError, match=message):
+        evaluate_block(some, list('abc'), [PROTOCOLS['standard']])
     nothing = block._replace(target=np.zeros_like(target), unknown=np.ones_like(target))
     for protocol in PROTOCOLS.values():
         with pytest.raises(ValueError, match='^no positive label among 3 images x 3'):

@@ -21,6 +21,7 @@ from mlic.comparison import tables
 from mlic.comparison.tables import Summary
 from mlic.datasets.coco import read_superclasses
 from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.protocols import PROTOCOLS
 from mlic.visualization.comparison import choose_bars, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -364,6 +365,30 @@ def test_log_without_epochs_counts_iterations(tmp_path):
     assert [axes.get_title(loc='left') for axes in draw_training(log).axes] == titles
 
 
+@pytest.mark.parametrize(
+    'iterations, validated, unit, expected',
+    [
+        ([10], [], 'iteration', [10]),
+        ([46], [], 'iteration', [46]),  # of a run that was resumed
+        ([10, 20], [], 'iteration', [10, 20]),
+        ([10, 20], [1], 'epoch', [0.5, 1]),  # a validation has a place in epochs alone
+        ([20, 46], [], 'epoch', [20 / 26, 46 / 26]),
+        ([46, 72], [2], 'epoch', [46 / 26, 72 / 26]),
+    ],
+)
+def test_rows_of_one_epoch_do_not_say_how_long_it_is(iterations, validated, unit, expected):
+    """The last row of the first epoch of 26 iterations was drawn at its end."""
+    train = [dict(iter=i, epoch=(i - 1) // 26 + 1, loss=1.0) for i in iterations]
+    log = arrange_log(train, [{'multi-label/mAP': 1.0, 'step': step} for step in validated])
+    assert log.unit == unit and [row['x'] for row in log.val] == validated
+    assert_allclose([row['x'] for row in log.train], expected)
+
+
+def test_a_loss_that_begins_within_the_only_epoch_is_marked_in_iterations():
+    train = [dict(iter=i, epoch=1, loss=1.0, loss_sscl=float(i > 20)) for i in (10, 20, 30)]
+    assert arrange_log(train, []).switch == 20
+
+
 def test_drawn_training_marks_the_stage_and_leaves_out_losses_that_are_off(tmp_path):
     figure = draw_training(read_log(write_log(tmp_path)))
     losses, validation, rate = figure.axes
@@ -603,6 +628,23 @@ def test_tool_compares_two_runs(predictions, capsys):
     assert 'mAP: first ' in capsys.readouterr().out
     with Image.open(out) as picture:
         assert picture.format == 'PNG'
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+def test_compared_runs_have_the_mean_that_eval_metric_prints(predictions, capsys, protocol):
+    """Where a class without a positive counts as 0, it did in the second run alone."""
+    file, out = predictions / 'first.npz', predictions / 'same.png'
+    saved = dict(np.load(file))
+    saved['target'][:, 4:6] = 0
+    np.savez(file, **saved)
+    run_tool(TOOLS / 'plot.py', 'compare', file, file, '--protocol', protocol, '--out', out)
+    line = capsys.readouterr().out.splitlines()[0]
+    mean = MLICMetric.calculate(saved['pred'], saved['target'], protocol, ignore=saved['ignore'])
+    mean = f'first {mean["mAP"]:.1f}'
+    assert line == f'mAP: {mean} → {mean};  0 classes better, 0 worse ({protocol})'
+    rows = read_table(out.with_suffix('.csv'))
+    cells = {(row['positives'] == '0', row['difference']) for row in rows}
+    assert cells == {(False, '0'), (True, '0' if PROTOCOLS[protocol].empty_ap_is_zero else '')}
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,10 @@ def test_labels_say_whether_they_are_true_false_or_missed(written):
     assert texts(written)[-1] == '✗ 1 0.97'
 
 
-def test_a_label_that_nobody_looked_at_is_neither_true_nor_false(written):
+@pytest.mark.parametrize('key', ['gt_label_unknown', 'gt_label_difficult'])
+def test_a_label_that_is_not_judged_is_neither_true_nor_false(written, key):
     sample = make_sample([0.10, 0.97, 0.60, 0.40, 0.71], [1, 2, 4], [1, 3])
-    sample.set_metainfo(dict(gt_label_unknown=[0, 2]))
+    sample.set_metainfo({key: [0, 2]})
     page = draw_sample(IMAGE, sample, NAMES)
     assert texts(written) == ['✓ one 0.97', '✗ four 0.71', 'two 0.60', 'missed: three 0.40']
     assert outlines(page) == [True, True, True, True]
