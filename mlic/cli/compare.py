@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -40,13 +40,14 @@ from mlic.comparison.tuning import RATE_KEY, Rate, choose_rates, held_out, own_r
 from mlic.comparison.variants import Variation, vary
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices, read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import write_text
 from mlic.visualization.sweep import split_name
 
 
-class AppendVariation(DictAction):
+class AppendVariation(arguments.OptionsAction):
     """Keeps a ``Variation`` for each time the option is given."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
@@ -73,7 +74,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--set',
         nargs='+',
-        action=DictAction,
+        action=arguments.OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='config entries to replace in every config; {seed} in load_from becomes the seed',
@@ -160,7 +161,7 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
     init_default_scope(cfg.default_scope)
     if args.data:
         replace_data(cfg, Config.fromfile(args.data))
-        cfg.merge_from_dict(args.set)
+        merge_options(cfg, args.set)
     check_data(cfg, ('train', 'val', 'test'))
     if args.train_part is not None:
         hold_out(cfg, args.train_part)
