@@ -84,7 +84,7 @@ NEW_TOOLS = {
 }
 GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` now
 NEW_OPTIONS = {
-    'compare.py': {'--by-images', '--sweep', '--tune', '--vary'},
+    'compare.py': {'--by-images', '--epochs', '--sweep', '--tune', '--vary'},
     'compute_prototypes.py': {'--precision'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {

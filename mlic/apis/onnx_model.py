@@ -33,6 +33,7 @@ class OnnxModel:
         thresholds (ThresholdFile, optional): Each class's own, checked.
         precision (str): What the network was exported in.
         config (Config): With the test pipeline that the file asks for, and nothing else.
+        size (tuple[int, int]): H and W of all images.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -51,7 +52,8 @@ class OnnxModel:
         recipe = found['preprocessing']
         height, width = recipe['size']
         reduce_to = recipe.get('reduce_to')
-        if recipe.get('resize') != 'bilinear':
+        is_resized = recipe.get('resize') == 'bilinear'
+        if not is_resized and recipe.get('transforms') != []:
             raise ValueError(
                 f'{path}: its images need more than one plain resize: predict with the checkpoint'
             )
@@ -61,15 +63,23 @@ class OnnxModel:
             raise ValueError(
                 f'{path}: reduce_to must be a number of pixels, got {short(reduce_to)}'
             )
+        self.size = height, width
         pipeline = [
             dict(type='LoadImageStrict', reduce_to=reduce_to),
-            dict(type='Resize', scale=(width, height)),
+            *([dict(type='Resize', scale=(width, height))] if is_resized else []),
             dict(type='PackInputs'),
         ]
         self.config = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
 
     def test_step(self, data: Mapping) -> list[DataSample]:
-        """Images (B, 3, H, W), uint8, BGR, to B samples with ``pred_score`` (C,)."""
+        """Images (B, 3, H, W), uint8, BGR, to B samples with ``pred_score`` (C,).
+
+        Raises:
+            ValueError: If the file's images are not resized, and these have another size.
+        """
+        height, width = self.size
+        if data['inputs'].shape[2:] != self.size:
+            raise ValueError(f'this model takes images of {width} x {height} pixels')
         images = np.ascontiguousarray(data['inputs'].numpy()[:, ::-1])
         (scores,) = self.session.run(['scores'], {'images': images})
         if scores.shape != (len(images), len(self.classes)):

@@ -20,6 +20,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
 from mlic.engine.runner.device import CHANNELS_LAST
+from mlic.engine.runner.options import merge_options
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.models.training_parts import for_prediction, mixing_warnings
@@ -77,8 +78,9 @@ def open_run(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If there is no config, or a stored one that is refused or gives no model; or
-            weights or classes and their order do not fit, nor thresholds in it.
+        ValueError: If there is no config, or a stored one that is refused or gives no model;
+            nothing reads an option; or weights or classes and their order do not fit, nor
+            thresholds in it.
 
     Example:
         >>> from mlic.apis import open_run
@@ -92,8 +94,7 @@ def open_run(
     stored = config is None
     cfg = read_stored_config(meta, found.path, allow_imports) if stored else config
     cfg = cfg.copy() if isinstance(cfg, Config) else Config.fromfile(cfg)
-    if cfg_options:
-        cfg.merge_from_dict(dict(cfg_options))
+    merge_options(cfg, cfg_options)
     # a scope is a package that the registries import: never one that a checkpoint names
     given = {} if stored else cfg
     init_default_scope(given.get('default_scope', 'mmpretrain'))

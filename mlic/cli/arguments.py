@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
+from mlic.engine.runner.options import merge_options
 from mlic.engine.runner.precision import PRECISIONS
 from mlic.evaluation.matrices import DIFFICULT_RULES
 from mlic.evaluation.thresholds import ThresholdFile, read_thresholds, stored_thresholds
@@ -77,12 +78,27 @@ def add_stored_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class OptionsAction(DictAction):
+    """mmengine's ``DictAction``; what is no ``KEY=VALUE`` is a usage error."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for text in values:
+            try:
+                if not text.partition('=')[0]:
+                    raise ValueError(text)
+                super().__call__(parser, argparse.Namespace(), [text])
+            except (AssertionError, ValueError):  # brackets that do not close, or no "="
+                message = f'expected KEY=VALUE, got {text!r}'
+                raise argparse.ArgumentError(self, message) from None
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.topk=3') -> None:
     """``--cfg-options``."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         help=f'config entries to replace, such as {example}',
     )
 
@@ -90,7 +106,7 @@ def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.
 def read_config(args: argparse.Namespace) -> Config:
     """The config of the command line, with its ``--cfg-options``."""
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options)
     return cfg
 
 

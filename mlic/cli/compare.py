@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -39,14 +39,16 @@ from mlic.comparison.tables import (
 from mlic.comparison.tuning import RATE_KEY, Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.engine.runner.data_check import check_data
+from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices, read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import write_text
 from mlic.visualization.sweep import split_name
 
 
-class AppendVariation(DictAction):
+class AppendVariation(arguments.OptionsAction):
     """Keeps a ``Variation`` for each time the option is given."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
@@ -73,10 +75,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--set',
         nargs='+',
-        action=DictAction,
+        action=arguments.OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='config entries to replace in every config; {seed} in load_from becomes the seed',
+    )
+    parser.add_argument(
+        '--epochs',
+        type=arguments.at_least(1),
+        help='train for this many epochs: stages, schedules and averages change with them',
     )
     parser.add_argument(
         '--train-part',
@@ -160,7 +167,12 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
     init_default_scope(cfg.default_scope)
     if args.data:
         replace_data(cfg, Config.fromfile(args.data))
-        cfg.merge_from_dict(args.set)
+        merge_options(cfg, args.set)
+    if args.epochs:
+        try:
+            set_epochs(cfg, args.epochs)
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
     check_data(cfg, ('train', 'val', 'test'))
     if args.train_part is not None:
         hold_out(cfg, args.train_part)
@@ -212,7 +224,8 @@ def compare(args: argparse.Namespace) -> int:
     recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
     configs = list(recipes)
     recipes, against, places = vary(recipes, args.vary)
-    rates = {name: own_rate(name, cfg, args.set) for name, cfg in recipes.items()}
+    changed = args.set | ({'train_cfg.max_epochs': args.epochs} if args.epochs else {})
+    rates = {name: own_rate(name, cfg, changed) for name, cfg in recipes.items()}
     groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
     if groups or classes is not None:
         check_tested(recipes[configs[0]], groups, classes)

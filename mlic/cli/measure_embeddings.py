@@ -21,6 +21,7 @@ from mlic.apis.model_outputs import has_label_embeddings
 from mlic.apis.open_run import OpenRun, open_run
 from mlic.cli import arguments
 from mlic.comparison.bootstrap import bootstrap_weights, paired_interval
+from mlic.engine.checkpoints.search import untrained_warnings
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap
@@ -141,6 +142,9 @@ def measure_all(args: argparse.Namespace) -> tuple[Sample, list[list[dict]]]:
             options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
             run = open_run(checkpoint, config, **options)
             print(f'checkpoint: {run.checkpoint}')
+            if getattr(run.model.head, 'projector', None) is not None:
+                for line in untrained_warnings(run.checkpoint, run.meta):
+                    print(line)
             if not has_label_embeddings(run.model):
                 raise ValueError(f'{config}: no label embeddings, its neck is not SARLNeck')
             check_data(run.config, ('test',))

@@ -21,6 +21,7 @@ from mlic.cli import arguments
 from mlic.cli.benchmark.measure import Bench
 from mlic.cli.benchmark.network import count_flops
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.options import merge_options
 from mlic.models.training_parts import for_prediction
 
 COLUMNS = 'config', 'px', 'backbone', 'all', 'trained', 'GFLOPs', 'matmuls'
@@ -40,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def row(path: str, options: dict, bench: Bench) -> list[str]:
     """The cells of a config; weights are random, none are fetched."""
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options)
+    merge_options(cfg, options)
     size = input_size(cfg)
     trained = sum(p.numel() for p in build_model(cfg).parameters() if p.requires_grad)
     cfg.model = for_prediction(cfg.model)

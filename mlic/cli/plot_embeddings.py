@@ -18,6 +18,7 @@ from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
+from mlic.engine.checkpoints.search import untrained_warnings
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_arrays, write_picture
@@ -77,6 +78,9 @@ def main(argv: list[str] | None = None) -> None:
     options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
     run = open_run(args.checkpoint, args.config, **options)
     print(f'checkpoint: {run.checkpoint}')
+    if getattr(run.model.head, 'projector', None) is not None:
+        for line in untrained_warnings(run.checkpoint, run.meta):
+            print(line)
     model, names = run.model, run.classes
     if not has_label_embeddings(model):
         sys.exit(f'{args.config}: no label embeddings, its neck is not SARLNeck')

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 
+from mlic.engine.runner.options import merge_options
 from mlic.literals import write_literals
 
 DATA_KEYS = (
@@ -23,10 +24,11 @@ def load_recipe(path: str, options: dict | None = None) -> Config:
     """A config with ``--set`` entries, and with a model that the Runner would build.
 
     Raises:
-        ValueError: If the config evaluates without ``MLICMetric``, which saves the predictions.
+        ValueError: If nothing reads an option, or the config evaluates without ``MLICMetric``,
+            which saves the predictions.
     """
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    merge_options(cfg, options)
     evaluators = cfg.test_evaluator
     evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
     if not any(evaluator['type'] == 'MLICMetric' for evaluator in evaluators):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from mlic.engine.runner.options import merge_options
+
 from .recipes import entry_of
 
 
@@ -95,7 +97,7 @@ def vary(
                         f'--vary {variation.word}: {config + ending} is the name of another config'
                     )
                 every[config + ending] = changed = copy.deepcopy(cfg)
-                changed.merge_from_dict(dict(zip(variation.entries, values)))
+                merge_options(changed, dict(zip(variation.entries, values)))
                 against[config + ending] = first if config == first else first + ending
         places[variation.word] = dict(sorted(endings.items()))
     against.pop(first)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes
 from projects.sadcl.models.sadcl_head import SADCLHead
 from tests.helpers import ROOT, run_tool
+from tests.tiny_runs import sarl_model, write_run
 
 TOOL = ROOT / 'tools/analysis_tools/show_prototypes.py'
 NAMES = ['cat', 'bus', 'dog', 'void', 'car']
@@ -297,3 +298,34 @@ def test_names_that_do_not_fit_are_refused(work_dir, capsys):
     with pytest.raises(SystemExit):
         run_tool(TOOL, path, '--names', names, '--out', path / 'names.png')
     assert 'would overwrite --names' in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the first of two stages
+
+
+@pytest.mark.parametrize('tool', ['show_prototypes', 'plot_embeddings', 'measure_embeddings'])
+@pytest.mark.parametrize(
+    'hook, stage, is_told',
+    [('PrototypeHook', None, True), ('PrototypeHook', 2, False), ('EMAHook', None, False)],
+)
+def test_projector_and_prototypes_of_a_first_stage_are_said_to_be_untrained(
+    tmp_path, capsys, tool, hook, stage, is_told
+):
+    config = write_run(tmp_path, sarl_model(10, proj_channels=8, bank_slots=2))
+    path = tmp_path / 'best_mAP.pth'
+    content = torch.load(path)
+    content['meta'] = dict(cfg=f"custom_hooks = [dict(type='{hook}', begin=5)]")
+    content['message_hub'] = dict(runtime_info={} if stage is None else dict(stage=stage))
+    torch.save(content, path)
+    own = {
+        'show_prototypes': [path, '--projected', '--out', tmp_path / 'p.png'],
+        'plot_embeddings': [config, path, '--num', 6, '--out', tmp_path / 'p.png'],
+        'measure_embeddings': [config, path, '--num', 30, '--out', tmp_path / 'p.json'],
+    }
+    run_tool(ROOT / f'tools/analysis_tools/{tool}.py', *own[tool])
+    lines = capsys.readouterr().out.splitlines()
+    warned = [line for line in lines if line.startswith('warning: ')]
+    assert len(warned) == is_told
+    if is_told:
+        assert 'is of the first stage: its projector and prototypes are not trained' in warned[0]
+        assert '--stage last' in warned[0]

@@ -18,10 +18,16 @@ def as_feature_map(
         key (str): Where the config sets K, for a message. Defaults to 'neck.in_channels'.
 
     Raises:
-        ValueError: If the channels are others, or tokens fill no square grid.
+        ValueError: If the backbone pools, the channels are others, or tokens fill no square grid.
     """
     if feat.dim() == 4 and feat.shape[1] == channels:
         return feat
+    if feat.dim() == 2:
+        raise ValueError(
+            f'{owner} takes a feature map, and the backbone pools: it gives {tuple(feat.shape)}; '
+            "set out_type='featmap' in model.backbone of a transformer of mmpretrain, "
+            'gap_before_final_norm=False of a ConvNeXt (docs/backbones.md)'
+        )
     if feat.dim() != 3 or feat.shape[2] != channels:
         raise ValueError(
             f'{owner} takes a feature map (B, {channels}, h, w) or tokens (B, T, {channels}), '

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mlic.cli.arguments import add_checkpoint_arguments, out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.checkpoints.search import find_checkpoint, untrained_warnings
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.files import write_picture
@@ -86,10 +86,13 @@ def load_prototypes(
             'published files have none; give the checkpoint or the work directory of the '
             "model's own training"
         )
+    meta = content.get('meta') or {}
+    for line in untrained_warnings(found, meta):
+        print(line)
     prototypes = weights['head.prototypes'].float()
     if projected:
         prototypes = project(prototypes, weights)
-    dataset_meta = (content.get('meta') or {}).get('dataset_meta') or {}
+    dataset_meta = meta.get('dataset_meta') or {}
     return prototypes, dataset_meta.get('classes')
 
 

@@ -323,6 +323,19 @@ def test_a_file_with_other_metadata_is_refused_in_one_line(exported, tmp_path, c
     assert re.search(message, str(refusal.value)), refusal.value
 
 
+def test_images_that_are_not_resized_have_the_size_of_the_file(exported, photos, tmp_path):
+    changes = recipe(exported, resize=None, transforms=[])
+    as_they_are = MultiLabelInferencer(with_metadata(exported, tmp_path / 'own.onnx', **changes))
+    resized = MultiLabelInferencer(exported)
+    pixels = cv2.resize(cv2.imread(photos[0]), (SIZE, SIZE))
+    fits, small = (str(tmp_path / name) for name in ('fits.png', 'small.png'))
+    cv2.imwrite(fits, pixels)
+    cv2.imwrite(small, pixels[:-1])
+    (_, right), (_, wrong) = as_they_are.stream([fits, small])
+    assert right.scores == resized(fits).scores
+    assert f'this model takes images of {SIZE} x {SIZE} pixels' in str(wrong)
+
+
 def test_an_exported_file_takes_no_option_that_it_could_not_obey(exported, photos, tmp_path):
     for options in (dict(config='config.py'), dict(device='cuda'), dict(precision='bfloat16')):
         with pytest.raises(

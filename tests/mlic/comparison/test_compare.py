@@ -1078,6 +1078,25 @@ def test_options_that_would_make_a_wrong_table_are_refused(many, capsys, options
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('epochs, begin', [(2, 2), (8, 5), (16, 9)])
+def test_epochs_move_the_stages_of_every_config(tmp_path, monkeypatch, epochs, begin):
+    runs = []
+    monkeypatch.setattr('mlic.cli.compare.run_all', lambda todo, slots: runs.extend(todo) or {})
+    two_stages = 'sadcl_efficientnet-lite0_digits128_two-stage'
+    names = ['sadcl_efficientnet-lite0_digits128', 'baseline_efficientnet-lite0_digits128_hidden']
+    main([two_stages, *names, '--epochs', str(epochs), '--out', str(tmp_path / 'out')])
+    found = {run.name: Config.fromstring(run.text, '.py') for run in runs}
+    assert [cfg.train_cfg.max_epochs for cfg in found.values()] == [epochs] * 3
+    (hook,) = [x for x in found[two_stages].custom_hooks if x.type == 'PrototypeHook']
+    assert hook.begin == begin
+
+
+def test_epochs_that_are_too_few_name_the_config(tmp_path):
+    config = 'sadcl_efficientnet-lite0_digits128'
+    with pytest.raises(SystemExit, match=f'{config}.py: --epochs 1: .* give at least 2'):
+        main([config, '--epochs', '1', '--out', str(tmp_path / 'out')])
+
+
 def test_features_for_tuning_are_those_of_training_images(tmp_path, photos, monkeypatch):
     monkeypatch.setattr('mlic.comparison.tuning.LEAST_TO_TUNE', 16)
     cfg = held_out('linear', linear_recipe(tmp_path, photos))

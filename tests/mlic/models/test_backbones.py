@@ -19,6 +19,7 @@ from torch.testing import assert_close
 
 from projects.sadcl.models.sarl_neck import SARLNeck
 from tests.helpers import ROOT
+from tests.tiny_backbones import SIZE, SMALL, WIDTH
 
 MMPRETRAIN = Path(mmpretrain.__file__).parent / '.mim'
 LEAVES = [
@@ -349,6 +350,22 @@ def test_documented_backbones_fit_their_necks(index, tmp_path):
 def test_a_map_that_does_not_fit_the_neck_is_named(in_channels, shape, message):
     with torch.device('meta'), pytest.raises(ValueError, match=re.escape(message)):
         SARLNeck(in_channels, num_classes=5)((torch.zeros(shape),))
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(SMALL['VisionTransformer'], type='VisionTransformer', out_type='cls_token'),
+        dict(SMALL['ConvNeXt'], type='ConvNeXt'),
+    ],
+)
+def test_a_backbone_that_pools_is_told_apart_from_wrong_channels(backbone):
+    feats = MODELS.build(backbone)(torch.zeros(2, 3, SIZE, SIZE))
+    with pytest.raises(ValueError, match='the backbone pools: it gives .2, 16') as error:
+        SARLNeck(WIDTH, num_classes=5, embed_dims=16)(feats)
+    for remedy in ("out_type='featmap'", 'gap_before_final_norm=False', 'docs/backbones.md'):
+        assert remedy in str(error.value)
+    assert 'in_channels to' not in str(error.value)
 
 
 def test_every_swapped_backbone_is_in_the_document():

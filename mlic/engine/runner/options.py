@@ -1,0 +1,81 @@
+"""Entries of a config that the command line replaces: one that nothing reads is refused."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+# what is read at the top level of a config: by mmengine's Runner, and here
+READ = frozenset(
+    {
+        *(inspect.signature(Runner.__init__).parameters.keys() - {'self', 'cfg'}),
+        *('activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
+        *('find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
+        *('channels_last', 'compile_options', 'compiled_parts', 'eval_precision'),
+        *('load_from_classes', 'tuned_on'),
+    }
+)
+MOST_NAMED = 4
+
+
+def merge_options(cfg: Config, options: Mapping | None) -> None:
+    """Replace entries of a config; changes ``cfg``.
+
+    A config file may name values of its own, and use them; of the options each has to be read
+    after that.
+
+    Args:
+        cfg (Config): As its file says.
+        options (Mapping, optional): Dotted keys to values, as of ``--cfg-options``.
+
+    Raises:
+        ValueError: If nothing reads an option, or its key leads nowhere.
+    """
+    options = dict(options or {})
+    for key in options:
+        top, _, rest = key.partition('.')
+        if top not in READ:
+            raise ValueError(_why_unread(cfg, top, f'.{rest}' if rest else ''))
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError) as error:  # an index too large, an entry of an entry of a number
+        raise ValueError(f'{" ".join(options)}: {" ".join(map(str, error.args))}') from error
+
+
+def _why_unread(cfg: Config, top: str, rest: str) -> str:
+    """Why setting ``top`` changes nothing, and what to set instead."""
+    values = cfg.to_dict()
+    entries = list(_entries({key: value for key, value in values.items() if key in READ}))
+    named = [entry for entry in entries if entry[0].endswith(f'.{top}')]
+    if top in values:
+        why = f'setting {top}{rest} changes nothing: the config file has already used its {top}'
+        held = [entry for entry in entries if _is_from(values[top], top, *entry)]
+        places = [place + rest for place in dict(named + held)]
+        what = '; set ' if places else '; set the entries that were made of it'
+    else:
+        why = f'nothing reads {top}{rest}'
+        inside = [place for place, value in named if rest or not isinstance(value, dict)]
+        places = [place + rest for place in get_close_matches(top, READ, 1, 0.75) or inside]
+        what = '; did you mean ' if places else ''
+    more = ', …' * (len(places) > MOST_NAMED)
+    end = '?' * what.endswith('mean ')
+    return f'{why}{what}{", ".join(places[:MOST_NAMED])}{more}{end}'
+
+
+def _is_from(value: object, name: str, place: str, found: object) -> bool:
+    """Whether an entry seems to hold that value: a number only under a similar name."""
+    if type(found) is not type(value) or found != value:
+        return False
+    last = place.rpartition('.')[2]
+    return bool(value) if isinstance(value, (dict, list, str)) else name in last or last in name
+
+
+def _entries(value: object, place: str = '') -> Iterator[tuple[str, object]]:
+    """All entries inside, by their dotted keys."""
+    is_list = isinstance(value, (list, tuple))
+    for key, inner in enumerate(value) if is_list else getattr(value, 'items', dict)():
+        inside = f'{place}.{key}'.lstrip('.')
+        yield inside, inner
+        yield from _entries(inner, inside)

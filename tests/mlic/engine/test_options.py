@@ -1,0 +1,120 @@
+"""--cfg-options and --set: entries that nothing reads are refused."""
+
+import inspect
+import re
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mlic.engine.runner.options import READ, merge_options
+from mlic.installation import find_config
+from tests.helpers import ROOT, run_tool
+
+DIGITS = 'sadcl_efficientnet-lite0_digits128'
+COCO = 'sadcl_r101_coco448'
+TRAIN, TEST, COMPARE = 'tools/train.py', 'tools/test.py', 'tools/compare.py'
+
+
+def merged(config, **options):
+    cfg = Config.fromfile(find_config(config))
+    merge_options(cfg, options)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'key, meant',
+    [
+        ('train_dataloder.batch_size', 'train_dataloader.batch_size'),
+        ('eval_precison', 'eval_precision'),
+        ('compil', 'compile'),
+        ('seed', 'randomness.seed'),
+        ('backbone.out_stage', 'model.backbone.out_stage'),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused_with_the_name_that_was_meant(key, meant):
+    with pytest.raises(ValueError) as error:
+        merged(DIGITS, **{key: 3})
+    assert str(error.value) == f'nothing reads {key}; did you mean {meant}?'
+
+
+def test_an_option_like_no_other_is_refused_without_a_guess():
+    with pytest.raises(ValueError, match=r'^nothing reads data_root$'):
+        merged(DIGITS, data_root='/data')
+
+
+@pytest.mark.parametrize(
+    'config, key, entries',
+    [
+        (
+            COCO,
+            'data_root',
+            ['train_dataloader.dataset.data_root', 'test_dataloader.dataset.data_root'],
+        ),
+        (DIGITS, 'num_classes', ['model.neck', 'model.head', 'data_preprocessor']),
+        (COCO, 'dataset_type', ['train_dataloader.dataset.type']),
+        (DIGITS, 'vis_backends.0.type', ['visualizer.vis_backends.0.type']),
+        (DIGITS, 'train.num_images', ['train_dataloader.dataset.num_images']),
+        (COCO, 'epochs', ['the entries that were made of it']),
+    ],
+)
+def test_a_value_that_the_file_has_used_is_refused_with_the_entries_that_hold_it(
+    config, key, entries
+):
+    with pytest.raises(ValueError) as error:
+        merged(config, **{key: 5})
+    name = key.partition('.')[0]
+    message = str(error.value)
+    assert message.startswith(
+        f'setting {key} changes nothing: the config file has already used its {name}; set '
+    )
+    assert [entry for entry in entries if entry not in message] == []
+
+
+def test_entries_that_are_read_are_replaced_and_files_may_name_anything(tmp_path):
+    path = tmp_path / 'own.py'
+    path.write_text('batch = 4\ntrain_dataloader = dict(batch_size=batch)\n')
+    cfg = merged(path, **{'train_dataloader.batch_size': 8, 'compiled_parts': ['neck']})
+    assert cfg.to_dict() == dict(
+        batch=4, train_dataloader=dict(batch_size=8), compiled_parts=['neck']
+    )
+
+
+@pytest.mark.parametrize('key', ['custom_hooks.99.begin', 'custom_hooks.begin', 'resume.x'])
+def test_a_key_that_leads_nowhere_is_named(key):
+    with pytest.raises(ValueError, match=f'^{re.escape(key)}: '):
+        merged(DIGITS, **{key: 3})
+
+
+def test_all_that_is_read_at_the_top_of_a_config_may_be_set():
+    read = re.findall(r"self\.cfg\.get\(\s*'(\w+)'", inspect.getsource(Runner))
+    for path in (*ROOT.glob('mlic/**/*.py'), *ROOT.glob('projects/**/*.py')):
+        text = path.read_text(encoding='utf-8')
+        read += re.findall(r"\b(?:runner|self|run)\.cfg\.get\(\s*'(\w+)'", text)
+    assert len(read) > 5 and set(read) <= READ
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        (TRAIN, DIGITS, '--dry-run', '--cfg-options'),
+        (TEST, DIGITS, 'none.pth', '--cfg-options'),
+        ('tools/dataset_tools/browse_dataset.py', DIGITS, '--cfg-options'),
+        ('tools/benchmark/models.py', DIGITS, '--cfg-options'),
+        (COMPARE, DIGITS, '--out', 'out', '--set'),
+    ],
+)
+@pytest.mark.usefixtures('empty_folder')
+def test_every_tool_refuses_an_option_that_nothing_reads(command):
+    with pytest.raises(SystemExit, match='^error: nothing reads sede$'):
+        run_tool(*command, 'sede=3')
+
+
+@pytest.mark.parametrize('command', [(TRAIN, DIGITS, '--cfg-options'), (COMPARE, DIGITS, '--set')])
+@pytest.mark.parametrize('words', [['foo'], ['model.head.topk', '16'], ['=3'], ['model.x=[1,(2']])
+def test_an_option_in_another_form_is_refused_in_one_line(command, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        run_tool(*command, *words)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f'argument {command[-1]}: expected KEY=VALUE, got {words[0]!r}')
