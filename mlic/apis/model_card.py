@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from mlic.engine.checkpoints.downloads import initial_weights
 from mlic.evaluation.summary import Report
+from mlic.installation import is_method_here
 
 from .export import input_size
 from .open_run import OpenRun
@@ -27,9 +28,9 @@ A model that predicts which of {number} classes are in an image, any number of t
 ## Use
 
 ```bash
-python tools/infer.py photos --checkpoint {file} --out result
+python tools/infer.py photos --checkpoint {file} --out result{allowed}
 ```
-
+{needed}
 ## Classes
 
 In the order of the scores. {decision}
@@ -85,6 +86,9 @@ def model_card(
     if thresholds:
         decision = f"A label is predicted from its class's own threshold on ({thresholds})."
     values = thresholds.values if thresholds else dict.fromkeys(run.classes, 0.5)
+    imports = (run.config.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else imports
+    foreign = [x for x in imports if x.split('.')[0] != 'mlic' and not is_method_here(x)]
     rows = [['', 'class', 'threshold'], ['---', '---', '---']]
     rows += [[k, label, f'{values[label]:.4g}'] for k, label in enumerate(run.classes)]
     return CARD.format(
@@ -93,6 +97,8 @@ def model_card(
         number=len(run.classes),
         facts=_table(_facts(run).items()),
         file=file,
+        allowed=''.join(f' --allow-import {name}' for name in foreign),
+        needed=f'\nIt needs the Python module {", ".join(foreign)}.\n' if foreign else '',
         decision=decision,
         classes=_table(rows),
         metrics=measured,

@@ -340,6 +340,7 @@ def test_a_package_that_the_user_names_is_imported_and_no_other(theirs):
     publish = ['tools/publish_model.py', checkpoint, 'published', '--allow-import']
     assert call_tool(*publish, 'own') == call_tool(*publish[:-1])
     assert call_tool(*publish, 'other', '--allow-import', 'ownmethod') is None
+    assert ' --out result --allow-import ownmethod\n' in Path('published/README.md').read_text()
     assert call_tool(*INFER, checkpoint, '--allow-import', 'ownmethod') is None
     assert (
         type(open_run(checkpoint, allow_imports=['ownmethod']).model.head).__name__
