@@ -365,8 +365,8 @@ def test_wrong_channels_name_both_and_the_key():
         make_neck()(make_feats((3, 7, 4, 3)))
     with pytest.raises(ValueError, match=r'\(6, 4, 3\)'):
         make_neck()((torch.zeros(6, 4, 3),))
-    with pytest.raises(ValueError, match=r'\(B, 8, h, w\) or tokens \(B, T, 8\), got \(2, 8\)'):
-        make_neck(in_channels=8)((torch.zeros(2, 8),))  # a backbone that pools
+    with pytest.raises(ValueError, match=r'in_channels=8.*the backbone pools.*\(2, 8\)'):
+        make_neck(in_channels=8)((torch.zeros(2, 8),))
     neck, feats = make_levels()
     with pytest.raises(ValueError, match=r'\(6, 8, 4\).*\(B, 6, h, w\).*\(2, 8, 2, 3\)'):
         neck((feats[1], feats[0], feats[2]))
