@@ -18,7 +18,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import ROOT, call_tool
-from tests.tiny_runs import Toys, make_runner, toy_loader
+from tests.tiny_runs import TINY, Toys, make_runner, toy_loader
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
 
@@ -414,3 +414,32 @@ def test_typical_mistakes_in_a_config_end_in_one_line(empty_folder, text, messag
     Path('leaf.py').write_text(f'_base_ = {str(base)!r}\n{text}\n')
     error = call_tool('tools/train.py', 'leaf.py')
     assert error.startswith('error: ') and message in error and '\n' not in error
+
+
+DIGITS = 'sadcl_efficientnet-lite0_digits128'
+
+
+@pytest.mark.parametrize(
+    'key, said',
+    [
+        ('model.head.topkk', "SADCLHead takes no 'topkk'; similar: topk"),
+        ('model.backbone.archh', "EfficientNetLite takes no 'archh'; similar: arch"),
+        ('train_dataloader.batchsize', "DataLoader takes no 'batchsize'"),
+        ('val_evaluator.topkk', "MLICMetric takes no 'topkk'"),
+        ('custom_hooks.0.momntum', "takes no 'momntum'"),
+    ],
+)
+def test_a_key_that_nothing_takes_is_one_line(empty_folder, key, said):
+    options = [f'{name}={value}' for name, value in TINY.items()]
+    error = call_tool('tools/train.py', DIGITS, '--cfg-options', *options, f'{key}=3')
+    assert error.startswith('error: ') and said in error and len(error.splitlines()) == 1
+    assert '_delete_=True' in error
+
+
+def test_what_another_type_inherits_is_one_line_that_names_the_remedy(tmp_path):
+    text = f"""_base_ = '{ROOT}/configs/sadcl/sadcl_r101_coco448.py'
+model = dict(backbone=dict(type='SwinTransformer', arch='tiny', init_cfg=None))
+"""
+    (tmp_path / 'swin.py').write_text(text)
+    error = call_tool('tools/benchmark/models.py', tmp_path / 'swin.py')
+    assert "SwinTransformer takes no 'depth'" in error and '_delete_=True' in error
