@@ -24,6 +24,7 @@ from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
 from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
+from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -219,12 +220,9 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
                 findings.add(f'{name} is {found}, but the data have {number} classes')
     named = [split for split in splits if split.classes is not None]
     for split in named[1:]:
-        if list(split.classes) != list(named[0].classes):
-            only = sorted({*split.classes} ^ {*named[0].classes})
-            findings.add(
-                f'{named[0].name} and {split.name} have different classes, or in another order: '
-                f'only in one: {first_names(only, form=repr)}'
-            )
+        names = [f'{one.name} data' for one in (split, named[0])]
+        if difference := class_difference(split.classes, named[0].classes, names):
+            findings.add(f'the {names[0]} have {difference}')
 
 
 def class_numbers(name: str, part: dict | list | None) -> list[tuple[str, int]]:

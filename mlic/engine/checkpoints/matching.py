@@ -73,12 +73,18 @@ def class_names_of(checkpoint: Mapping) -> Sequence[str] | None:
     return ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
 
 
-def class_difference(trained: Sequence[str] | None, data: Sequence[str] | None) -> str | None:
+def class_difference(
+    trained: Sequence[str] | None,
+    data: Sequence[str] | None,
+    names: tuple[str, str] = ('checkpoint', 'data'),
+) -> str | None:
     """How a checkpoint's classes differ from those of the data, in names or in order.
 
     Args:
         trained (Sequence[str], optional): Of the checkpoint.
         data (Sequence[str], optional): Of the data.
+        names (tuple[str, str]): What has the first, and what the second. Defaults to
+            ('checkpoint', 'data').
 
     Returns:
         str: Such as "other classes than the data: …"; None if they are equal, or one is unknown.
@@ -89,13 +95,13 @@ def class_difference(trained: Sequence[str] | None, data: Sequence[str] | None) 
         index = next(i for i, pair in enumerate(zip(trained, data)) if pair[0] != pair[1])
         what = 'the classes in another order' if set(trained) == set(data) else 'other classes'
         return (
-            f'{what} than the data: number {index} is {trained[index]!r} in the checkpoint and '
-            f'{data[index]!r} in the data'
+            f'{what} than the {names[1]}: number {index} is {trained[index]!r} in the {names[0]} '
+            f'and {data[index]!r} in the {names[1]}'
         )
     gone = [name for name in trained if name not in data]
     new = [name for name in data if name not in trained]
-    return f'{len(trained)} classes, the data have {len(data)}' + ''.join(
-        f'; only in the {where}: {", ".join(map(repr, names[:5]))}'
-        for where, names in (('checkpoint', gone), ('data', new))
-        if names
+    return f'{len(trained)} classes, the {names[1]} have {len(data)}' + ''.join(
+        f'; only in the {where}: {", ".join(map(repr, some[:5]))}'
+        for where, some in zip(names, (gone, new))
+        if some
     )

@@ -1,13 +1,15 @@
 """Do model, data and checkpoint have the same classes?"""
 
-from mmengine.runner import Runner
+from collections.abc import Sequence
+
+from mmengine.runner import BaseLoop, Runner
 from mmpretrain.engine.hooks import ClassNumCheckHook
 from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import Dataset
 
 from mlic.engine.checkpoints.class_transfer import take_over_weights
-from mlic.engine.checkpoints.matching import check_fit
+from mlic.engine.checkpoints.matching import check_fit, class_difference
 from mlic.engine.mmengine_internals import (
     has_loaded,
     is_resuming,
@@ -16,6 +18,7 @@ from mlic.engine.mmengine_internals import (
     unwrap,
 )
 from mlic.models.training_parts import mixing_warnings, parts_of
+from mlic.names import first_names
 
 
 @HOOKS.register_module()
@@ -33,7 +36,8 @@ class ClassCountCheckHook(ClassNumCheckHook):
     has the names of classes that are called otherwise there. The log says how many are new.
 
     Raises:
-        ValueError: If the numbers differ, or ``load_from_classes`` stands without ``load_from``.
+        ValueError: If the numbers differ, or the classes of the validation do, or
+            ``load_from_classes`` stands without ``load_from``.
         CheckpointError: If a checkpoint does not fit, or lacks a class of ``load_from_classes``.
 
     Example:
@@ -75,6 +79,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
                 'none: add --cfg-options load_from=CHECKPOINT'
             )
         classes = innermost(runner.train_dataloader.dataset).CLASSES
+        check_class_names(classes, runner.val_loop)
         for _, module in parts_of(runner.model):
             for line in module.start_warnings(classes):
                 runner.logger.warning(line)
@@ -95,6 +100,23 @@ class ClassCountCheckHook(ClassNumCheckHook):
         if dataset.CLASSES is None:
             runner.logger.warning(f'{type(dataset).__name__} names no classes (metainfo)')
         check_class_count(runner.model, dataset)
+
+
+def check_class_names(classes: Sequence[str] | None, val_loop: BaseLoop | None) -> None:
+    """Compare the classes of the training data with those of the validation, name by name.
+
+    Raises:
+        ValueError: If they differ, or one is there twice.
+    """
+    if classes is None:
+        return
+    twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+    if twice:
+        raise ValueError(f'the training data have two classes of one name: {first_names(twice)}')
+    others = val_loop and getattr(innermost(val_loop.dataloader.dataset), 'CLASSES', None)
+    names = ('validation data', 'training data')
+    if difference := class_difference(others, classes, names):
+        raise ValueError(f'the validation data have {difference}')
 
 
 def check_class_count(model: nn.Module, dataset: Dataset) -> None:

@@ -170,7 +170,12 @@ def test_a_fault_of_a_split_is_named_before_training(capsys, split, change, mess
         (
             dict(test=lambda c: c['metainfo'].update(classes=['Beach', 'boat', 'person'])),
             'model.head.num_classes=3',
-            "train and test have different classes, or in another order: only in one: 'Beach', ",
+            "the test data have other classes than the train data: number 0 is 'Beach' in the test",
+        ),
+        (
+            dict(test=lambda c: c['metainfo']['classes'].reverse()),
+            'model.head.num_classes=3',
+            'the test data have the classes in another order than the train data: number 0 is ',
         ),
         (
             dict(val=lambda c: c.pop('metainfo')),

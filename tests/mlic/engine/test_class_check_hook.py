@@ -28,7 +28,12 @@ def make_runner(model, dataset):
     loader = SimpleNamespace(dataset=dataset)
     logger = logging.getLogger('class_check')
     return SimpleNamespace(
-        model=model, train_dataloader=loader, test_dataloader=loader, logger=logger, cfg={}
+        model=model,
+        train_dataloader=loader,
+        val_loop=None,
+        test_dataloader=loader,
+        logger=logger,
+        cfg={},
     )
 
 
@@ -55,6 +60,33 @@ def test_other_numbers_are_named_with_their_modules():
     assert 'data_preprocessor (ClsDataPreprocessor) num_classes=80' in message
     assert 'head (SADCLHead) num_classes=80' in message
     assert 'backbone' not in message
+
+
+@pytest.mark.parametrize(
+    'classes, message',
+    [
+        (NAMES[::-1], "classes in another order than the training data: number 0 is 'person' in"),
+        (('beach', 'bird', 'person'), "other classes than the training data: number 1 is 'bird'"),
+        (NAMES[:2], "2 classes, the training data have 3; only in the training data: 'person'"),
+        (NAMES, None),
+        (None, None),
+    ],
+)
+def test_a_validation_of_other_classes_is_refused(classes, message):
+    runner = make_runner(make_model(), data())
+    loader = SimpleNamespace(dataset=SimpleNamespace(dataset=data(classes)))
+    runner.val_loop = SimpleNamespace(dataloader=loader)
+    if message is None:
+        ClassCountCheckHook().before_train(runner)
+        return
+    with pytest.raises(ValueError, match=f'^the validation data have .*{message}'):
+        ClassCountCheckHook().before_train(runner)
+
+
+def test_two_classes_of_one_name_are_refused():
+    runner = make_runner(make_model(), data(('beach', 'boat', 'boat')))
+    with pytest.raises(ValueError, match='two classes of one name: boat'):
+        ClassCountCheckHook().before_train(runner)
 
 
 @pytest.mark.parametrize('mixes', [False, True])

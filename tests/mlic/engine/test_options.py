@@ -1,5 +1,6 @@
 """--cfg-options and --set: entries that nothing reads are refused."""
 
+import argparse
 import inspect
 import re
 
@@ -7,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mlic.cli.arguments import add_cfg_options
 from mlic.engine.runner.options import READ, merge_options
 from mlic.installation import find_config
 from tests.helpers import ROOT, run_tool
@@ -118,3 +120,25 @@ def test_an_option_in_another_form_is_refused_in_one_line(command, words, capsys
     assert end.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.endswith(f'argument {command[-1]}: expected KEY=VALUE, got {words[0]!r}')
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('/x/E run/best (1).pth', '/x/E run/best (1).pth'),
+        ('"hot dog"', 'hot dog'),
+        ('[hot dog, cat]', ['hot dog', 'cat']),
+        ('( 1, 2.5 ,[a b, None])', (1, 2.5, ['a b', None])),
+        ('1, 2', [1, 2]),
+        ('1e-4', 1e-4),
+        (' 3 ', 3),
+        ('true', True),
+        ('None', None),
+        ('[]', []),
+        ('', ''),
+    ],
+)
+def test_a_value_is_read_with_the_blanks_within_it(text, value):
+    parser = argparse.ArgumentParser()
+    add_cfg_options(parser)
+    assert parser.parse_args(['--cfg-options', f'a.b={text}']).cfg_options == {'a.b': value}
