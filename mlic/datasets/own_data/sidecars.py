@@ -144,7 +144,19 @@ def _box_names(
             f'{", ".join(BOX_NAMES)} is there to name their classes: --classes FILE does, one '
             'name a line, number 0 first'
         )
-    path = classes_file or found[0]
+    sources = [classes_file] if classes_file else found
+    names, *others = map(_names_of, sources)
+    for source, other in zip(sources[1:], others):
+        if other != names:
+            raise ValueError(
+                f'{sources[0]} and {source} name the classes of boxes differently: --classes FILE '
+                'says which is right'
+            )
+    return sources[0], names
+
+
+def _names_of(path: Path) -> list[str]:
+    """The names that a file gives to the classes of boxes, number 0 first."""
     if path.suffix.lower() in ('.yaml', '.yml'):
         names = _yaml_names(path)
     else:
@@ -152,7 +164,7 @@ def _box_names(
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f'{path}: {twice[0]!r} occurs twice')
-    return path, names
+    return names
 
 
 def _yaml_names(path: Path) -> list[str]:

@@ -621,6 +621,26 @@ def test_a_file_that_leaves_open_which_box_has_which_name_is_refused(name, text,
         from_folder('--sidecar')
 
 
+@pytest.mark.parametrize('name', ['classes.txt', 'photos/deep/classes.txt'])
+def test_files_that_name_boxes_differently_are_refused_until_one_is_chosen(name):
+    write_sidecars(*BOXES)
+    write_images(['deep/4.png'])
+    Path('photos/deep/4.txt').write_text('0 .5 .5 .2 .2')
+    Path('photos/classes.txt').write_text('cat\nbird\ndog\n')
+    Path('photos/data.yaml').write_text('names: [cat, bird, dog]')
+    Path(name).write_text('bird\ncat\ndog\n')
+    with pytest.raises(
+        SystemExit, match=rf'photos/classes.txt and {name} name .* differently: --classes FILE'
+    ):
+        from_folder('--sidecar')
+    expected = BOX_LABELS | {'deep/4.png': ['cat']}
+    from_folder('--sidecar', '--classes', 'photos/classes.txt', '--val', '0')
+    assert words_of() == expected
+    Path(name).write_text('cat\nbird\ndog')
+    from_folder('--sidecar', '--val', '0')
+    assert {x: sorted(y) for x, y in words_of().items()} == expected
+
+
 def test_blank_lines_after_the_names_of_boxes_are_none():
     write_sidecars(*BOXES)
     Path('photos/classes.txt').write_text('cat\r\n bird \r\ndog\r\n\r\n')
