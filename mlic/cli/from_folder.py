@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.sidecar:
         with say_command('dataset_tools/from_folder.py', argv):
             images, classes, said = from_sidecars(
-                args.folder, files, others, args.skip_missing, args.sep, args.classes
+                args.folder, files, others, args.skip_missing, args.sep, args.classes, args.out
             )
     else:
         if others:

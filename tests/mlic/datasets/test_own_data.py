@@ -641,6 +641,38 @@ def test_files_that_name_boxes_differently_are_refused_until_one_is_chosen(name)
     assert {x: sorted(y) for x, y in words_of().items()} == expected
 
 
+@pytest.mark.parametrize('out', ['photos', '.', 'photos/../photos/labels'])
+@pytest.mark.parametrize('name', ['classes.txt', 'photos/data.yaml'])
+def test_classes_are_not_written_where_boxes_find_their_names(name, out):
+    write_sidecars(*BOXES)
+    write_images(['images/4.png'])
+    Path('photos/labels').mkdir()
+    Path('photos/labels/4.txt').write_text('')
+    text = 'names: [dog, cat, bird]' if name.endswith('.yaml') else 'dog\ncat\nbird\n'
+    Path(name).write_text(text)
+    before = sorted(Path().rglob('*'))
+    with pytest.raises(SystemExit, match='is where names of boxes are looked for.*another --out'):
+        from_folder('--sidecar', '--val', '0', '--test', '0.3', '--out', out)
+    assert sorted(Path().rglob('*')) == before and Path(name).read_text() == text
+    for _ in range(2):
+        from_folder('--sidecar', '--val', '0', '--test', '0.3')
+        assert words_of()['3.png'] == ['cat']
+
+
+def test_the_classes_that_a_run_wrote_name_no_boxes():
+    write_sidecars(*BOXES)
+    Path('names.txt').write_text('dog\ncat\nbird\n')
+    options = '--sidecar', '--val', '0', '--test', '0.3'
+    from_folder(*options, '--classes', 'names.txt', '--out', 'photos')
+    with pytest.raises(
+        SystemExit, match=r'--classes FILE does.*photos/classes.txt is what an earlier run wrote'
+    ):
+        from_folder(*options)
+    Path('data.yaml').write_text('names: [ox, cat, bird]')
+    from_folder(*options)
+    assert words_of()['0.png'] == ['bird', 'ox']
+
+
 def test_blank_lines_after_the_names_of_boxes_are_none():
     write_sidecars(*BOXES)
     Path('photos/classes.txt').write_text('cat\r\n bird \r\ndog\r\n\r\n')
