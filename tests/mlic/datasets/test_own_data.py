@@ -773,6 +773,9 @@ def test_a_folder_without_images_is_an_error():
 # ---------------------------------------------------------------- config and tutorial
 
 
+WRITTEN = 'train.json', 'val.json', 'test.json', 'classes.txt', 'out.py'
+
+
 def write_holiday():
     """The images of the tutorial, as a table and as folders."""
     labels = 4 * [['beach', 'boat'], ['person'], [], ['beach', 'person']]
@@ -840,6 +843,28 @@ def test_no_run_writes_over_what_another_kept_aside(capsys):
     assert 'out/out.py existed with other contents: they are kept as out/out.py.old.2' in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize('tool', ['from_csv', 'from_folder'])
+def test_files_in_out_that_a_run_would_change_or_remove_are_kept_aside(tool, capsys):
+    write_holiday()
+    Path('photos').rename('all')
+    Path('photos_by_label' if tool == 'from_folder' else 'all').rename('photos')
+    run = from_csv if tool == 'from_csv' else from_folder
+    mine = {f'out/{name}': f'my {name}\r\n\xe9'.encode('latin-1') for name in WRITTEN}
+    Path('out').mkdir()
+    for name, content in mine.items():
+        Path(name).write_bytes(content)
+    run('--out', 'out', '--val', '0')
+    said = capsys.readouterr().out
+    assert not Path('out/val.json').exists()
+    assert 'out/val.json existed, and its split has no images: it is kept as' in said
+    for name, content in mine.items():
+        assert Path(f'{name}.old').read_bytes() == content
+        assert f'kept as {name}.old\n' in said
+    files = sorted(Path('out').iterdir())
+    run('--out', 'out', '--val', '0')  # the same again
+    assert sorted(Path('out').iterdir()) == files and 'kept' not in capsys.readouterr().out
 
 
 def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(capsys):
