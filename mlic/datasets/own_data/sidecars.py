@@ -39,7 +39,7 @@ def from_sidecars(
         skip_missing (bool): Leave out images without a text.
         sep (str, optional): What is between the labels of a text. None: found out.
         classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
-        out (Path, optional): Where a ``classes.txt`` in another order will be written.
+        out (Path, optional): Where a sorted ``classes.txt`` will be written.
 
     Returns:
         tuple[list[Image], list[str] | None, list[str]]: The pictures; the names of boxes, if
@@ -152,8 +152,8 @@ def _box_names(
         )
     if not classes_file and out and out.is_dir() and any(map(out.samefile, places)):
         raise ValueError(
-            f'{out} is where names of boxes are looked for, and the classes.txt written there has '
-            'another order: give another --out'
+            f'{out} is where names of boxes are looked for, and the sorted classes.txt written '
+            'there would be taken for them: give another --out'
         )
     sources = [classes_file] if classes_file else found
     names, *others = map(_names_of, sources)
