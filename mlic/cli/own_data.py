@@ -76,6 +76,8 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
         parser.error(
             f'--val and --test are shares that leave some for training: {args.val}, {args.test}'
         )
+    if args.config and args.config.suffix != '.py':
+        parser.error(f'--config is the name of a .py file to write: {args.config}')
     return args
 
 

@@ -820,6 +820,17 @@ def test_a_config_without_a_split_loads(val, test):
         assert not Path('out/test.json').exists()
 
 
+@pytest.mark.parametrize('name', ['foo', 'foo.txt', '.py'])
+def test_a_config_that_no_tool_would_load_is_refused(name, capsys):
+    write_holiday()
+    with pytest.raises(SystemExit):
+        from_csv('--out', 'out', '--config', f'configs/{name}')
+    assert f'is the name of a .py file to write: configs/{name}\n' in capsys.readouterr().err
+    assert not Path('out').exists() and not Path('configs').exists()
+    from_csv('--out', 'out', '--config', 'configs/foo.py')
+    assert Config.fromfile('configs/foo.py').train_dataloader.dataset.ann_file == 'out/train.json'
+
+
 def test_an_edited_config_is_kept_aside():
     write_holiday()
     from_csv('--out', 'out')
