@@ -104,8 +104,8 @@ def write_picture(path: str | Path, picture: 'Image.Image | Figure') -> None:
             picture.savefig(file, format=kind)
 
 
-def write_texts(texts: dict[Path, str]) -> None:
-    """Write several texts as UTF-8: none of the files changes before all are on the disk.
+def write_texts(texts: dict[Path, str | bytes]) -> None:
+    """Write several texts as UTF-8, or bytes: none changes before all are on the disk.
 
     Bytes of file names that are not UTF-8 are written as their escapes, which JSON reads back.
 
@@ -115,7 +115,7 @@ def write_texts(texts: dict[Path, str]) -> None:
     with ExitStack() as stack:
         for path, text in texts.items():
             file = stack.enter_context(atomic_write(path))
-            file.write(text.encode('utf-8', ESCAPED))
+            file.write(text if isinstance(text, bytes) else text.encode('utf-8', ESCAPED))
             file.flush()
             os.fsync(file.fileno())
 

@@ -7,6 +7,7 @@
 - ``--nested``: ``photos/cat/indoors/1.jpg`` has the labels ``cat`` and ``indoors``.
 - ``--sidecar``: the labels of ``1.jpg`` are in ``1.txt`` next to it, one a line or with commas
   between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or ``data.yaml`` names.
+  OUT is then a folder where these are not looked for.
 
 Folders called ``train``, ``val`` or ``test`` at the top are splits, if there are no others. Links
 are followed. Written to OUT: what ``from_csv.py`` writes.
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.sidecar:
         with say_command('dataset_tools/from_folder.py', argv):
             images, classes, said = from_sidecars(
-                args.folder, files, others, args.skip_missing, args.sep, args.classes
+                args.folder, files, others, args.skip_missing, args.sep, args.classes, args.out
             )
     else:
         if others:

@@ -19,7 +19,7 @@ from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
 from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
 from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits
-from mlic.files import read_text, write_texts
+from mlic.files import ESCAPED, read_bytes, write_texts
 from mlic.installation import command_words
 
 LINEAR = 'baseline_efficientnet-lite0_corel5k160_frozen'
@@ -76,6 +76,8 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
         parser.error(
             f'--val and --test are shares that leave some for training: {args.val}, {args.test}'
         )
+    if args.config and args.config.suffix != '.py':
+        parser.error(f'--config is the name of a .py file to write: {args.config}')
     return args
 
 
@@ -109,16 +111,21 @@ def finish(
     tool = Path(sys.argv[0]).name
     text = config_text(config, args.out, folder, splits, classes, args.epochs, tool)
     texts = label_texts(args.out, splits, classes) | {config: text}
-    before = read_text(config) if config.exists() else text
-    ends = itertools.chain([''], map('.{}'.format, itertools.count(1)))
-    places = (config.with_name(f'{config.name}.old{end}') for end in ends)
-    kept = next(place for place in places if not os.path.lexists(place))
-    write_texts(texts | ({} if before == text else {kept: before}))
-    for split in SPLITS:
-        if not splits[split]:  # of an earlier run, with other splits
-            (args.out / f'{split}.json').unlink(missing_ok=True)
-    if before != text:
-        print(f'{config} existed with other contents: they are kept as {kept}')
+    gone = [args.out / f'{split}.json' for split in SPLITS if not splits[split]]
+    before = {path: read_bytes(path) for path in (*texts, *gone) if path.exists()}
+    kept = {
+        path: _place_aside(path)
+        for path, content in before.items()
+        if path in gone or content != texts[path].encode('utf-8', ESCAPED)
+    }
+    write_texts(texts | {place: before[path] for path, place in kept.items()})
+    for path in gone:
+        path.unlink(missing_ok=True)
+    for path, place in kept.items():
+        if path in gone:
+            print(f'{path} existed, and its split has no images: it is kept as {place}')
+        else:
+            print(f'{path} existed with other contents: they are kept as {place}')
     print(f'written: {config}, and the labels in {args.out}')
     run = work_dir(config)
     if any(run.glob('*.pth')):
@@ -137,6 +144,13 @@ def finish(
     if len(splits['train']) >= LEAST_TO_TUNE:
         print('\nis a linear classifier on frozen features, its learning rate tuned, as good?')
         print(f'  {shlex.join([*command_words("compare.py"), *comparison_words(config)])}')
+
+
+def _place_aside(path: Path) -> Path:
+    """Where what is at a path is kept: ``<its name>.old``, or ``.old.1`` and so on."""
+    ends = itertools.chain([''], map('.{}'.format, itertools.count(1)))
+    places = (path.with_name(f'{path.name}.old{end}') for end in ends)
+    return next(place for place in places if not os.path.lexists(place))
 
 
 def comparison_words(config: Path) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from mlic.datasets.list_files import read_lines
-from mlic.files import read_text
+from mlic.files import read_json, read_text
 from mlic.names import first_names
 
 from .cells import CellError, in_words, read_cells, spell
@@ -27,6 +27,7 @@ def from_sidecars(
     skip_missing: bool,
     sep: str | None = None,
     classes_file: Path | None = None,
+    out: Path | None = None,
 ) -> tuple[list[Image], list[str] | None, list[str]]:
     """Pictures with the labels of their text files.
 
@@ -38,6 +39,7 @@ def from_sidecars(
         skip_missing (bool): Leave out images without a text.
         sep (str, optional): What is between the labels of a text. None: found out.
         classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
+        out (Path, optional): Where a sorted ``classes.txt`` will be written.
 
     Returns:
         tuple[list[Image], list[str] | None, list[str]]: The pictures; the names of boxes, if
@@ -45,7 +47,8 @@ def from_sidecars(
 
     Raises:
         Undecided: If it is not clear what separates labels.
-        ValueError: If texts are missing or make no sense; names the file.
+        ValueError: If texts are missing or make no sense, or names of boxes are looked for in
+            ``out``; names the file.
     """
     suffixes = {other: PurePosixPath(other).suffix for other in others}
     available = {  # of 1.TXT and 1.txt, the latter
@@ -71,7 +74,7 @@ def from_sidecars(
             'leaves these images out'
         )
     contents = {text: _content(folder / text) for text in texts.values()}
-    boxes = _read_boxes(folder, contents, classes_file)
+    boxes = _read_boxes(folder, contents, classes_file, out)
     labels, absent, form, names = boxes or (*_read_labels(folder, contents, sep), None)
     inner = {file: file.removeprefix('images/') for file in texts}
     splits = split_folders(list(inner.values()))
@@ -113,13 +116,13 @@ def _read_labels(
 
 
 def _read_boxes(
-    folder: Path, contents: dict[str, str], classes_file: Path | None
+    folder: Path, contents: dict[str, str], classes_file: Path | None, out: Path | None
 ) -> tuple[dict[str, set[str]], dict[str, set[str]], str, list[str]] | None:
     """{text: names of its boxes}, {}, whose names, in words, and all; None of what is no boxes."""
     lines = [line for text in contents.values() for line in text.splitlines()]
     if not any(map(BOX.fullmatch, lines)):
         return None
-    source, names = _box_names(folder, contents, classes_file)
+    source, names = _box_names(folder, contents, classes_file, out)
     labels = {}
     for text, content in contents.items():
         labels[text] = set()
@@ -133,18 +136,46 @@ def _read_boxes(
 
 
 def _box_names(
-    folder: Path, contents: dict[str, str], classes_file: Path | None
+    folder: Path, contents: dict[str, str], classes_file: Path | None, out: Path | None
 ) -> tuple[Path, list[str]]:
     """The file that names the classes of boxes, and the names."""
     places = dict.fromkeys([folder, folder.parent, *((folder / x).parent for x in contents)])
     found = [place / name for place in places for name in BOX_NAMES if (place / name).is_file()]
+    written = [path for path in found if path.name == 'classes.txt' and _is_written(path)]
+    found = [path for path in found if path not in written]
     if not (classes_file or found):
         raise ValueError(
             f'{folder / next(iter(contents))}: looks like YOLO boxes, and none of '
             f'{", ".join(BOX_NAMES)} is there to name their classes: --classes FILE does, one '
             'name a line, number 0 first'
+            + ''.join(f' ({path} is what an earlier run wrote)' for path in written[:1])
         )
-    path = classes_file or found[0]
+    if not classes_file and out and out.is_dir() and any(map(out.samefile, places)):
+        raise ValueError(
+            f'{out} is where names of boxes are looked for, and the sorted classes.txt written '
+            'there would be taken for them: give another --out'
+        )
+    sources = [classes_file] if classes_file else found
+    names, *others = map(_names_of, sources)
+    for source, other in zip(sources[1:], others):
+        if other != names:
+            raise ValueError(
+                f'{sources[0]} and {source} name the classes of boxes differently: --classes FILE '
+                'says which is right'
+            )
+    return sources[0], names
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a run wrote this ``classes.txt``: ``train.json`` next to it has its classes."""
+    try:
+        return read_json(path.with_name('train.json'))['metainfo']['classes'] == read_lines(path)
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+
+
+def _names_of(path: Path) -> list[str]:
+    """The names that a file gives to the classes of boxes, number 0 first."""
     if path.suffix.lower() in ('.yaml', '.yml'):
         names = _yaml_names(path)
     else:
@@ -152,7 +183,7 @@ def _box_names(
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f'{path}: {twice[0]!r} occurs twice')
-    return path, names
+    return names
 
 
 def _yaml_names(path: Path) -> list[str]:

@@ -621,6 +621,58 @@ def test_a_file_that_leaves_open_which_box_has_which_name_is_refused(name, text,
         from_folder('--sidecar')
 
 
+@pytest.mark.parametrize('name', ['classes.txt', 'photos/deep/classes.txt'])
+def test_files_that_name_boxes_differently_are_refused_until_one_is_chosen(name):
+    write_sidecars(*BOXES)
+    write_images(['deep/4.png'])
+    Path('photos/deep/4.txt').write_text('0 .5 .5 .2 .2')
+    Path('photos/classes.txt').write_text('cat\nbird\ndog\n')
+    Path('photos/data.yaml').write_text('names: [cat, bird, dog]')
+    Path(name).write_text('bird\ncat\ndog\n')
+    with pytest.raises(
+        SystemExit, match=rf'photos/classes.txt and {name} name .* differently: --classes FILE'
+    ):
+        from_folder('--sidecar')
+    expected = BOX_LABELS | {'deep/4.png': ['cat']}
+    from_folder('--sidecar', '--classes', 'photos/classes.txt', '--val', '0')
+    assert words_of() == expected
+    Path(name).write_text('cat\nbird\ndog')
+    from_folder('--sidecar', '--val', '0')
+    assert {x: sorted(y) for x, y in words_of().items()} == expected
+
+
+@pytest.mark.parametrize('out', ['photos', '.', 'photos/../photos/labels'])
+@pytest.mark.parametrize('name', ['classes.txt', 'photos/data.yaml'])
+def test_classes_are_not_written_where_boxes_find_their_names(name, out):
+    write_sidecars(*BOXES)
+    write_images(['images/4.png'])
+    Path('photos/labels').mkdir()
+    Path('photos/labels/4.txt').write_text('')
+    text = 'names: [dog, cat, bird]' if name.endswith('.yaml') else 'dog\ncat\nbird\n'
+    Path(name).write_text(text)
+    before = sorted(Path().rglob('*'))
+    with pytest.raises(SystemExit, match='is where names of boxes are looked for.*another --out'):
+        from_folder('--sidecar', '--val', '0', '--test', '0.3', '--out', out)
+    assert sorted(Path().rglob('*')) == before and Path(name).read_text() == text
+    for _ in range(2):
+        from_folder('--sidecar', '--val', '0', '--test', '0.3')
+        assert words_of()['3.png'] == ['cat']
+
+
+def test_the_classes_that_a_run_wrote_name_no_boxes():
+    write_sidecars(*BOXES)
+    Path('names.txt').write_text('dog\ncat\nbird\n')
+    options = '--sidecar', '--val', '0', '--test', '0.3'
+    from_folder(*options, '--classes', 'names.txt', '--out', 'photos')
+    with pytest.raises(
+        SystemExit, match=r'--classes FILE does.*photos/classes.txt is what an earlier run wrote'
+    ):
+        from_folder(*options)
+    Path('data.yaml').write_text('names: [ox, cat, bird]')
+    from_folder(*options)
+    assert words_of()['0.png'] == ['bird', 'ox']
+
+
 def test_blank_lines_after_the_names_of_boxes_are_none():
     write_sidecars(*BOXES)
     Path('photos/classes.txt').write_text('cat\r\n bird \r\ndog\r\n\r\n')
@@ -721,6 +773,9 @@ def test_a_folder_without_images_is_an_error():
 # ---------------------------------------------------------------- config and tutorial
 
 
+WRITTEN = 'train.json', 'val.json', 'test.json', 'classes.txt', 'out.py'
+
+
 def write_holiday():
     """The images of the tutorial, as a table and as folders."""
     labels = 4 * [['beach', 'boat'], ['person'], [], ['beach', 'person']]
@@ -765,6 +820,17 @@ def test_a_config_without_a_split_loads(val, test):
         assert not Path('out/test.json').exists()
 
 
+@pytest.mark.parametrize('name', ['foo', 'foo.txt', '.py'])
+def test_a_config_that_no_tool_would_load_is_refused(name, capsys):
+    write_holiday()
+    with pytest.raises(SystemExit):
+        from_csv('--out', 'out', '--config', f'configs/{name}')
+    assert f'is the name of a .py file to write: configs/{name}\n' in capsys.readouterr().err
+    assert not Path('out').exists() and not Path('configs').exists()
+    from_csv('--out', 'out', '--config', 'configs/foo.py')
+    assert Config.fromfile('configs/foo.py').train_dataloader.dataset.ann_file == 'out/train.json'
+
+
 def test_an_edited_config_is_kept_aside():
     write_holiday()
     from_csv('--out', 'out')
@@ -788,6 +854,28 @@ def test_no_run_writes_over_what_another_kept_aside(capsys):
     assert 'out/out.py existed with other contents: they are kept as out/out.py.old.2' in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize('tool', ['from_csv', 'from_folder'])
+def test_files_in_out_that_a_run_would_change_or_remove_are_kept_aside(tool, capsys):
+    write_holiday()
+    Path('photos').rename('all')
+    Path('photos_by_label' if tool == 'from_folder' else 'all').rename('photos')
+    run = from_csv if tool == 'from_csv' else from_folder
+    mine = {f'out/{name}': f'my {name}\r\n\xe9'.encode('latin-1') for name in WRITTEN}
+    Path('out').mkdir()
+    for name, content in mine.items():
+        Path(name).write_bytes(content)
+    run('--out', 'out', '--val', '0')
+    said = capsys.readouterr().out
+    assert not Path('out/val.json').exists()
+    assert 'out/val.json existed, and its split has no images: it is kept as' in said
+    for name, content in mine.items():
+        assert Path(f'{name}.old').read_bytes() == content
+        assert f'kept as {name}.old\n' in said
+    files = sorted(Path('out').iterdir())
+    run('--out', 'out', '--val', '0')  # the same again
+    assert sorted(Path('out').iterdir()) == files and 'kept' not in capsys.readouterr().out
 
 
 def test_a_config_in_the_work_directory_is_not_written_over_by_the_run(capsys):
