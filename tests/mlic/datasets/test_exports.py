@@ -318,6 +318,19 @@ ASKED = {
         ['--present', 'yes', '--absent', 'no'],
         WANTED,
     ),
+    **{
+        f'{yes} and {no}': (
+            f'image,cat,dog\na.jpg,{yes},{yes}\nb.jpg,{yes},{no}\nc.jpg,{no},{no}\nd.jpg,{no},{yes}\n',
+            'and only 0 and 1',
+            ['--present', yes.lower(), '--absent', no.lower()],
+            WANTED,
+        )
+        for yes, no in (
+            ('WAHR', 'FALSCH'), ('VRAI', 'FAUX'), ('VERO', 'FALSO'), ('VERDADERO', 'FALSO'),
+            ('VERDADEIRO', 'FALSO'), ('WAAR', 'ONWAAR'), ('ja', 'nein'), ('oui', 'non'),
+            ('sí', 'no'), ('si', 'no'), ('sim', 'não'), ('sim', 'nao'), ('ja', 'nee'),
+        )
+    },
     'two forms of yes': (
         'image,cat,dog\na.jpg,1,True\nb.jpg,1,True\n',
         "hold '1', 'true'",
