@@ -500,6 +500,16 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     assert '1 files are not images: cat/notes.md' in printed
 
 
+def test_empty_files_are_no_copies_of_each_other(capsys):
+    write_images(['cat/1.png', 'cat/2.png', 'dog/1.png', 'dog/2.png'])
+    for name in ('cat/z.jpg', 'dog/y.jpg'):
+        Path('photos', name).touch()
+    from_folder('--val', '0', '--test', '0.3')
+    words = words_of()
+    assert words['cat/z.jpg'] == ['cat'] and words['dog/y.jpg'] == ['dog']
+    assert '6 files, 6 different pictures' in capsys.readouterr().out
+
+
 def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
     write_images(['cat/caf\udce9.png', 'dog/1.png', 'dog/2.png', 'cat/3.png'])
     from_folder('--val', '0', '--test', '0.3')
