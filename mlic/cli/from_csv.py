@@ -14,8 +14,8 @@ Three forms are read, and the tool says which it found:
 
 The first row names the columns. The column of images is the one whose cells are files of
 ``--images``; a column ``split`` (train, val, test) or ``is_valid`` is used if there is one, and so
-are several tables in folders called train, valid and test. What can be taken in more than one way
-is refused, with the command that decides. Written to OUT: ``train.json``, ``val.json``,
+are several tables called train, valid and test, or in such folders. What can be taken in more than
+one way is refused, with the command that decides. Written to OUT: ``train.json``, ``val.json``,
 ``test.json`` (of mmpretrain's MultiLabelDataset), ``classes.txt``, and a config.
 """
 

@@ -79,6 +79,18 @@ def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str
     return order if len(order) == 2 else []
 
 
+def _holds_counts(table: Table, column: int, values: set[str], unknown: set[str]) -> bool:
+    """Whether a column holds 0 and numbers up to three digits, as of objects and not of rows."""
+    name = table.header[column]
+    small = {'1' if re.fullmatch(r'\d{1,3}', value) else value for value in values}
+    return (
+        '0' in values
+        and len(values) < len(table.rows)
+        and looks_like_flags(small, unknown)
+        and is_class(name, values, bool(label_name(name)))
+    )
+
+
 def _mostly_blank(table: Table, column: int) -> bool:
     """Whether more than half of a column's cells are blank, as of remarks."""
     return table.column(column).count('') * 2 > len(table.rows)
@@ -179,6 +191,10 @@ def _choose_labels(
     values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
     unknown = {flag(value) for value in choices.unknown}
     flags = [i for i in values if looks_like_flags(values[i], unknown)]
+    counts = {i: x for i, x in values.items() if _holds_counts(table, i, x, unknown)}
+    # a single one may be of classes by their numbers, and two values may be 0 and 255
+    if len(counts) > 1 and (flags or len(set().union(*counts.values())) > 2):
+        flags += [i for i in counts if i not in flags]
     decided = bool(choices.present or choices.absent)
     called = [i for i in named or rest if label_name(header[i])]
     numbered = [i for i in called if label_name(header[i])[1]]

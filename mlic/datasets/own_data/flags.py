@@ -38,6 +38,12 @@ YES = {
     'sí',
     'sim',
     '是',
+    'wahr',
+    'vrai',
+    'vero',
+    'verdadero',
+    'verdadeiro',
+    'waar',
 }
 BLANK = {'', 'nan', 'none', 'null', 'na', 'n/a'}  # no entry: not there, or nobody looked
 NO = {
@@ -50,7 +56,13 @@ NO = {
     'nein',
     'non',
     'não',
+    'nao',
+    'nee',
     '否',
+    'falsch',
+    'faux',
+    'falso',
+    'onwaar',
     *BLANK,
 }
 SCALED = re.compile(r'([+-]?\d{1,20}(?:[.,]\d{0,20})?)(?:(e[+-]?\d\d?)| ?%)', re.IGNORECASE)

@@ -17,14 +17,14 @@ def split_folders(files: list[str]) -> dict[str, str]:
 
 
 def same_pictures(folder: Path, files: list[str]) -> list[list[str]]:
-    """Files with the same bytes together; only files of one size are read."""
+    """Files with the same bytes together, but for empty ones; only files of one size are read."""
     by_size = defaultdict(list)
     for file in files:
         by_size[(folder / file).stat().st_size].append(file)
     groups = defaultdict(list)
     for size, members in by_size.items():
         for file in members:
-            is_only = len(members) == 1
+            is_only = len(members) == 1 or not size
             digest = file if is_only else hashlib.blake2b((folder / file).read_bytes()).digest()
             groups[size, digest].append(file)
     return list(groups.values())

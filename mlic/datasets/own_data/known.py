@@ -1,12 +1,13 @@
 """Tables of what is known of images that are to be predicted."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from mlic.names import first_names
 
 from .choices import Choices, Undecided
-from .columns import IMAGE_NAMES
+from .columns import IMAGE_NAMES, label_name
 from .finder import ImageFinder, clean
 from .flags import BLANK, UNKNOWN, flag, is_class, looks_like_flags, plain_name, says_nothing
 from .rows import NO_LABEL, read_images
@@ -61,7 +62,7 @@ def _read(
     """:func:`read_known`, with the errors of the readers of tables."""
     table = read_tables([path])
     columns = [name for name in table.header if name in classes]
-    _check_columns(table, columns)
+    _check_columns(table, columns, classes)
     named = [name for name in table.header if plain_name(name) in IMAGE_NAMES]
     choices = Choices(
         image=named[0] if len(named) == 1 else None,
@@ -98,7 +99,7 @@ def _by_name(images: Sequence[str]) -> dict[str, list[int]]:
     return places
 
 
-def _check_columns(table: Table, columns: list[str]) -> None:
+def _check_columns(table: Table, columns: list[str], classes: Sequence[str]) -> None:
     """ValueError if those of classes hold something else, or another one looks like a class."""
     values = {
         name: {flag(cell) for cell in table.values(index)}
@@ -111,12 +112,20 @@ def _check_columns(table: Table, columns: list[str]) -> None:
         odd = [cell for cell in values[name] if not looks_like_flags({'0', cell}, set())]
         if odd:
             raise ValueError(f'{file}: the column {name!r} has {min(odd)!r}; {FORM}')
-    for name in table.header if columns else ():
-        cells = values[name]
-        if name not in columns and looks_like_flags(cells, set()) and is_class(name, cells, False):
+    flags = [
+        name for name in table.header
+        if plain_name(name) not in IMAGE_NAMES and looks_like_flags(values[name], set())
+    ]  # fmt: skip
+    has_lists = any(label_name(name) and name not in flags for name in table.header)
+    for name in flags if columns or not has_lists else ():
+        is_label = bool(label_name(name)) and not columns
+        if name not in columns and is_class(name, values[name], is_label):
+            folded = {known.casefold(): known for known in classes}
+            close = [folded[key] for key in get_close_matches(name.casefold(), folded)]
+            similar = f' (similar: {first_names(close, form=repr)})' if close else ''
             raise ValueError(
-                f'{file}: the column {name!r} is not a class of the model: write its name as the '
-                'model has it, or take the column out'
+                f'{file}: the column {name!r} is not a class of the model{similar}: write its name '
+                'as the model has it, or take the column out'
             )
 
 

@@ -4,7 +4,7 @@ from mlic.names import first_names
 
 from .choices import Choices, Questions, show
 from .flags import ABSENT, PRESENT, flag, plain_name
-from .splits import SPLIT_NAMES, find_split_name
+from .splits import SPLIT_NAMES, find_split_names
 from .table import Table
 
 SPLIT_COLUMNS = 'split', 'subset'
@@ -64,10 +64,16 @@ def choose_split(
 
 
 def read_splits(table: Table, column: int | None) -> list[str | None]:
-    """The split of every row; of tables in folders called like splits, theirs."""
+    """The split of every row; of tables called like splits, or in such folders, theirs."""
     if column is None:
-        names = {path: find_split_name(path) for path in {path for path, _ in table.places}}
-        given = len(names) > 1 and 'train' in names.values() and None not in names.values()
+        names = find_split_names({path for path, _ in table.places})
+        without = sorted(str(path) for path, split in names.items() if split is None)
+        if without and len(without) < len(names):
+            raise ValueError(
+                f'no split in the name of {first_names(without)}, though other tables have one: '
+                'call it train_2.csv, say, or give all tables a column split (train, val, test)'
+            )
+        given = len(names) > 1 and 'train' in names.values()
         return [names[path] if given else None for path, _ in table.places]
     name = table.header[column]
     cells = [flag(cell) for cell in table.column(column)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 SPLITS = ('train', 'val', 'test')
 SPLIT_NAMES = {  # by which columns and folders call them
-    **dict.fromkeys(('train', 'training'), 'train'),
+    **dict.fromkeys(('train', 'training', 'trainval'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
     **dict.fromkeys(('test', 'testing'), 'test'),
 }
@@ -151,12 +151,21 @@ def check_positives(splits: dict[str, list[Image]]) -> None:
             )
 
 
-def find_split_name(table: Path) -> str | None:
-    """The split that the name of a table, or else of its folder, says."""
-    for name in (table.stem, table.resolve().parent.name):
-        found = {
-            SPLIT_NAMES[word] for word in re.split(r'[\W_]+', name.lower()) if word in SPLIT_NAMES
-        }
-        if len(found) == 1:
-            return found.pop()
-    return None
+def find_split_names(tables: set[Path]) -> dict[Path, str | None]:
+    """The split that the name of each table, or else of its folder, says, as train_2 and val2017.
+
+    A folder that all tables are in says none.
+    """
+    folders = {table: table.resolve().parent for table in tables}
+    places = len({*folders.values()})
+    return {
+        table: _split_of(table.stem) or (_split_of(folder.name) if places > 1 else None)
+        for table, folder in folders.items()
+    }
+
+
+def _split_of(name: str) -> str | None:
+    """The one split that the words of a name say."""
+    words = re.split(r'[\W\d_]+', name.lower())
+    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return found.pop() if len(found) == 1 else None

@@ -318,6 +318,19 @@ ASKED = {
         ['--present', 'yes', '--absent', 'no'],
         WANTED,
     ),
+    **{
+        f'{yes} and {no}': (
+            f'image,cat,dog\na.jpg,{yes},{yes}\nb.jpg,{yes},{no}\nc.jpg,{no},{no}\nd.jpg,{no},{yes}\n',
+            'and only 0 and 1',
+            ['--present', yes.lower(), '--absent', no.lower()],
+            WANTED,
+        )
+        for yes, no in (
+            ('WAHR', 'FALSCH'), ('VRAI', 'FAUX'), ('VERO', 'FALSO'), ('VERDADERO', 'FALSO'),
+            ('VERDADEIRO', 'FALSO'), ('WAAR', 'ONWAAR'), ('ja', 'nein'), ('oui', 'non'),
+            ('sí', 'no'), ('si', 'no'), ('sim', 'não'), ('sim', 'nao'), ('ja', 'nee'),
+        )
+    },
     'two forms of yes': (
         'image,cat,dog\na.jpg,1,True\nb.jpg,1,True\n',
         "hold '1', 'true'",
@@ -329,6 +342,30 @@ ASKED = {
         "hold '0', '1', '2', '3'",
         ['--present', '1', '2', '3', '--absent', '0'],
         WANTED,
+    ),
+    'numbers of objects, of which one class always has many': (
+        'image,cat,dog,owl\na.jpg,3,12,0\nb.jpg,1,0,0\nc.jpg,0,0,0\nd.jpg,2,120,1\n',
+        "look at 'cat', 'dog'",
+        ['--present', '1', '12', '120', '2', '3', '--absent', '0'],
+        [A, B, C, ['cat', 'dog', 'owl']],
+    ),
+    'numbers of objects, of which there are always many': (
+        'image,cat,dog\na.jpg,10,12\nb.jpg,10,0\nc.jpg,0,0\nd.jpg,0,12\n',
+        "look at 'cat', 'dog'",
+        ['--present', '10', '12', '--absent', '0'],
+        WANTED,
+    ),
+    'numbers of rows and an age among classes': (
+        'image,nr,age,cat,dog\na.jpg,0,0,1,1\nb.jpg,10,7,1,0\nc.jpg,20,0,0,0\nd.jpg,30,70,0,1\n',
+        "the columns 'nr' ('10', …) do not look like classes",
+        ['--ignore-columns', 'nr'],
+        WANTED,
+    ),
+    'numbers of classes': (
+        'image,kind\na.jpg,0\nb.jpg,12\nc.jpg,0\nd.jpg,7\n',
+        "'kind' may hold the labels",
+        ['--label-columns', 'kind'],
+        [['0'], ['12'], ['0'], ['7']],
     ),
     'two columns of files': (
         'left,right,labels\na.jpg,b.jpg,cat;dog\nb.jpg,a.jpg,cat\n',

@@ -38,6 +38,7 @@ def read(text, images=IMAGES, path='k.csv'):
          [CAT | DOG, {}, {}, {'red fox': True}]),
         ('image,labels\na.jpg,"{""cat"": 1, ""dog"": 0}"\n', [CAT | NOT_DOG, {}, {}, {}]),
         ('image,label,confidence\na.jpg,cat,1\na.jpg,dog,0\n', [CAT | NOT_DOG, {}, {}, {}]),
+        ('image,labels,blurred\na.jpg,cat,1\n', [CAT, {}, {}, {}]),
         # but for one that says that there is none
         ('image,labels\na.jpg,cat;dog\nb.jpg,No Finding\n',
          [CAT | DOG, {**NOT_CAT, **NOT_DOG, 'red fox': False, 'No Finding': True}, {}, {}]),
@@ -54,6 +55,10 @@ def test_names_count_from_the_folder_of_the_table_too():
 
 def test_an_image_that_is_named_twice_is_told_twice():
     assert read('image,cat\na.jpg,1\n', ['photos/a.jpg', './photos/a.jpg'])[0] == [CAT, CAT]
+
+
+def test_an_image_may_be_called_1():
+    assert read('image,cat\n1,1\n', ['photos/1.jpg'])[0] == [CAT]
 
 
 def test_addresses_may_differ_in_their_query_alone():
@@ -79,6 +84,11 @@ def test_lines_say_what_was_taken_for_what():
     ('text', 'message'),
     [
         ('image,cat,dgo\na.jpg,0,1\n', "k.csv: the column 'dgo' is not a class of the model"),
+        # the only column of a class, and one next to a label column that holds no names
+        ('image,Cat\na.jpg,1\n', "'Cat' is not a class of the model .similar: 'cat'.: write its"),
+        ('image,Red Fox\na.jpg,yes\n', "'Red Fox' is not a class of the model .similar: 'red fox'"),
+        ('image,label,Dog\na.jpg,1,0\n', "'Dog' is not a class of the model .similar: 'dog'"),
+        ('image,zebra\na.jpg,1\n', "'zebra' is not a class of the model: write its"),
         (
             'image,labels\na.jpg,cat\nb.jpg,dgo\n',
             "k.csv, line 3: 'dgo' is not a class of the model",

@@ -157,6 +157,60 @@ def test_given_splits_are_kept_and_validation_is_cut_from_training():
     assert Counter(splits.values()) == dict(train=12, val=3, test=5)
 
 
+def write_tables(names):
+    """A table for each name, of 8 images each; {image: the name of its table}."""
+    tables = {}
+    for number, name in enumerate(names):
+        images = [f'{number}_{i}.jpg' for i in range(8)]
+        rows = [f'{image},{("cat", "dog")[i % 2]}\n' for i, image in enumerate(images)]
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(''.join(['image,labels\n', *rows]))
+        tables |= dict.fromkeys(images, name)
+    write_images(tables)
+    return tables
+
+
+@pytest.mark.parametrize(
+    'splits',
+    [
+        {'train1.csv': 'train', 'train2.csv': 'train', 'test.csv': 'test'},
+        {'trainval.csv': 'train', 'test.csv': 'test'},
+        {'cats_train2017.csv': 'train', 'cats_val2017.csv': 'val'},
+        {'train_2.csv': 'train', 'val_2.csv': 'val', 'test-03.csv': 'test'},
+        {'train1/a.csv': 'train', 'valid1/a.csv': 'val', 'test1.csv': 'test'},
+    ],
+)
+def test_the_names_of_tables_are_their_splits(splits):
+    tables = write_tables(splits)
+    run_tool(TOOLS / 'from_csv.py', *splits, '--images', 'photos', '--out', 'out', '--val', '0')
+    found = {name: split for name, (split, _) in labels_of().items()}
+    assert found == {image: splits[table] for image, table in tables.items()}
+
+
+@pytest.mark.parametrize(
+    ('names', 'without'),
+    [
+        (['train.csv', 'test.csv', 'extra.csv'], 'extra.csv'),
+        (['more.csv', 'train.csv', 'extra.csv'], 'extra.csv, more.csv'),
+        # the folder of all tables is no split of one
+        (['test/train.csv', 'test/extra.csv'], 'test/extra.csv'),
+    ],
+)
+def test_a_table_without_a_split_among_those_with_one_is_refused(names, without):
+    write_tables(names)
+    with pytest.raises(SystemExit) as error:
+        run_tool(TOOLS / 'from_csv.py', *names, '--images', 'photos', '--out', 'out')
+    assert f'no split in the name of {without}, though' in error.value.code
+    assert 'train_2.csv' in error.value.code and '\n' not in error.value.code
+    assert not Path('out').exists()
+
+
+def test_tables_without_a_split_in_any_name_are_shared_out_at_random(capsys):
+    write_tables(['a.csv', 'b.csv'])
+    run_tool(TOOLS / 'from_csv.py', 'a.csv', 'b.csv', '--images', 'photos', '--out', 'out')
+    assert 'split: chosen at random (seed 0)' in capsys.readouterr().out
+
+
 def test_what_looks_odd_is_said(capsys):
     write_table('image,labels\na.jpg,Cat;nan\nb.jpg,cat\nc.jpg,cat;dog\n')
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
@@ -444,6 +498,16 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     printed = capsys.readouterr().out
     assert '7 files, 5 different pictures' in printed
     assert '1 files are not images: cat/notes.md' in printed
+
+
+def test_empty_files_are_no_copies_of_each_other(capsys):
+    write_images(['cat/1.png', 'cat/2.png', 'dog/1.png', 'dog/2.png'])
+    for name in ('cat/z.jpg', 'dog/y.jpg'):
+        Path('photos', name).touch()
+    from_folder('--val', '0', '--test', '0.3')
+    words = words_of()
+    assert words['cat/z.jpg'] == ['cat'] and words['dog/y.jpg'] == ['dog']
+    assert '6 files, 6 different pictures' in capsys.readouterr().out
 
 
 def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
