@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
+from mlic.engine.mmengine_internals import option_value
 from mlic.engine.runner.options import merge_options
 from mlic.engine.runner.precision import PRECISIONS
 from mlic.evaluation.matrices import DIFFICULT_RULES
@@ -79,31 +79,13 @@ def add_stored_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-BLANK = '\0'  # mmengine removes the others
-
-
-def _with_blanks(value: object) -> object:
-    """A value with the blanks that it was written with."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_with_blanks, value))
-    return value.replace(BLANK, ' ') if isinstance(value, str) else value
-
-
 class OptionsAction(DictAction):
     """mmengine's ``DictAction``, but for two things.
 
     What is no ``KEY=VALUE`` is a usage error. Blanks within a value, such as a path, stay.
     """
 
-    @staticmethod
-    def _parse_iterable(val: str) -> object:
-        text = val.strip().strip('\'"')
-        if ',' not in text and not text.startswith(('[', '(')):
-            return DictAction._parse_int_float_bool(text)
-        around = r'(?<=[\[(,])\s+|\s+(?=[\]),])'  # those between the items of a list
-        return _with_blanks(
-            DictAction._parse_iterable(re.sub(around, '', text).replace(' ', BLANK))
-        )
+    _parse_iterable = staticmethod(option_value)
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         for text in values:

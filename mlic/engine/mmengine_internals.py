@@ -5,6 +5,7 @@ A later mmengine that renames one of them is adapted to here. Tried with 0.10.12
 
 import functools
 import inspect
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from types import ModuleType
 from unittest.mock import patch
 
 import mmengine
+from mmengine.config import DictAction
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
@@ -55,6 +57,27 @@ def _import_unless_guarded(name: str) -> object:
 
 
 registry.get_object_from_string, registry.import_module = _import_unless_guarded, _import_listed
+
+
+def option_value(text: str) -> object:
+    """What an option of the command line sets, as mmengine reads it, but for blanks.
+
+    Those within a value, such as a path, stay; mmengine removes them.
+    """
+    text = text.strip().strip('\'"')
+    if ',' not in text and not text.startswith(('[', '(')):
+        return DictAction._parse_int_float_bool(text)
+    text = re.sub(r'(?<=[\[(,])\s+|\s+(?=[\]),])', '', text)  # between the items of a list
+    return _with_blanks(DictAction._parse_iterable(text.replace(' ', _BLANK)))
+
+
+_BLANK = '\0'
+
+
+def _with_blanks(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_blanks, value))
+    return value.replace(_BLANK, ' ') if isinstance(value, str) else value
 
 
 def unwrap(model: nn.Module) -> nn.Module:
