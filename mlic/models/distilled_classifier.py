@@ -51,8 +51,8 @@ class DistilledClassifier(TrainingParts, NeckLossClassifier):
         L = (1 - \alpha) L_{own} + \frac{\alpha}{E B} \sum_{teachers} \sum_{b, c \in P} (s - t)^2
 
     where all losses of the student are :math:`L_{own}`. (In the released code both are sums over
-    the batch, B times as much, which Adam notices by its weight decay alone.) s is what the head
-    predicts, for which it runs a second time, with its own dropout. Where a classifier itself
+    the batch, B times as much, which Adam notices by weight decay and epsilon alone.) s is what the
+    head predicts, for which it runs a second time, with its own dropout. Where a classifier itself
     belongs to a method, a class that extends both learns: ``class Student(DistilledClassifier,
     MCARClassifier)``.
 

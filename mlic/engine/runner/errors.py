@@ -167,8 +167,9 @@ def _leave_process_group() -> None:
 
 
 def _is_of_config(error: Exception, raised_in: str) -> bool:
-    """Whether a config has an argument that the class it names has not."""
-    built = raised_in.startswith(('mmengine.', 'mlic.'))
+    """Whether a config has an argument that the class it names, or its base, has not."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ''
+    built = raised_in.startswith('mmengine.') or 'super().__init__(' in line
     return built and isinstance(error, TypeError) and UNEXPECTED.search(str(error)) is not None
 
 

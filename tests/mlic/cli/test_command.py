@@ -190,7 +190,11 @@ def users_method(tmp_path, monkeypatch):
         '            raise ValueError(f"size must be positive,\\n got {size}")\n'
         '        if size == 1:\n'
         '            return [][size]\n'
-        '        self.width, self.height = [size]\n'
+        '        if size == 2:\n'
+        '            self.width, self.height = [size]\n'
+        '        self.layer = dict.fromkeys(keys=size)\n'
+        '    def forward(self, x):\n'
+        '        return UsersHead(width=x)\n'
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
@@ -202,9 +206,14 @@ def test_an_error_of_a_users_method_is_one_line(users_method):
 
     with pytest.raises(SystemExit, match='^error: size must be positive, got 0$'):
         one_line_errors()(MODELS.build)(dict(type='UsersHead', size=0))
-    for size, kind in ((1, IndexError), (2, ValueError)):  # faults, whose place matters
+    # faults, whose place matters
+    for size, kind in ((1, IndexError), (2, ValueError), (3, TypeError)):
         with pytest.raises(kind):
             one_line_errors()(MODELS.build)(dict(type='UsersHead', size=size))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'width'"):
+        one_line_errors()(users_method.UsersHead.forward)(None, 1)
+    with pytest.raises(SystemExit, match="^error: UsersHead takes no 'sise'; similar: size"):
+        one_line_errors()(MODELS.build)(dict(type='UsersHead', sise=1))
 
 
 def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
-from tests.tiny_runs import tiny_config
+from tests.tiny_runs import make_runner, tiny_config
 
 
 @HOOKS.register_module()
@@ -42,3 +44,28 @@ def test_a_stage_starts_once_at_its_epoch_and_each_checkpoint_says_its_stage(tmp
     log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
     assert log.count('The biases are zero, optimizer state, EMA and best score start anew.') == 1
     assert len(list(Path(cfg.work_dir).glob('best_*.pth'))) == 2
+
+
+@HOOKS.register_module()
+class AskedStage(StageRestartHook):
+    """Keeps what the stage starts with."""
+
+    def start_stage(self, runner, model):
+        (ema,) = [hook for hook in runner.hooks if isinstance(hook, ForeachEMAHook)]
+        self.pairs = [
+            tuple(value.clone() for value in pair) for pair in ema.averaged_statistics().values()
+        ]
+        self.pairs += zip(ema.ema_model.module.parameters(), model.parameters())
+        return 'Asked'
+
+
+@pytest.mark.parametrize('start_from', ['ema', 'last'])
+def test_a_stage_starts_from_averaged_weights_with_their_averaged_statistics(tmp_path, start_from):
+    stage = dict(type='AskedStage', begin=2, start_from=start_from)
+    average = dict(type='ForeachEMAHook', momentum=0.3, statistics=True)
+    runner, _ = make_runner(tmp_path, [0.1] * 12, epochs=2, custom_hooks=[average, stage])
+    runner.train()
+    (asked,) = [hook for hook in runner.hooks if isinstance(hook, AskedStage)]
+    assert len(asked.pairs) == 2 + 4
+    equal = [torch.equal(*pair) for pair in asked.pairs[:2]]  # mean and variance
+    assert equal == [start_from == 'ema'] * 2
