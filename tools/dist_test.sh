@@ -8,6 +8,8 @@ if [ $# -lt 3 ]; then
     sed -n '2,5s/^# //p' "$0"
     exit 2
 fi
+"$(dirname "$0")/check_number.sh" NGPUS "$3"
+"$(dirname "$0")/check_number.sh" NNODES "${NNODES:-1}"
 # what is wrong is said once, not once a process
 "$(dirname "$0")/python.sh" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}" --dry-run
 exec "$(dirname "$0")/torchrun.sh" "$3" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}"

@@ -8,6 +8,8 @@ if [ $# -lt 2 ]; then
     sed -n '2,5s/^# //p' "$0"
     exit 2
 fi
+"$(dirname "$0")/check_number.sh" NGPUS "$2"
+"$(dirname "$0")/check_number.sh" NNODES "${NNODES:-1}"
 # what is wrong is said once, not once a process
 WORLD_SIZE=$((${NNODES:-1} * $2)) "$(dirname "$0")/python.sh" "$(dirname "$0")/train.py" \
     "$1" "${@:3}" --launcher pytorch --dry-run

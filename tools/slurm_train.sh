@@ -9,13 +9,15 @@ if [ $# -lt 3 ]; then
 fi
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
+tools=$(cd "$(dirname "$0")" && pwd)
+"$tools/check_number.sh" GPUS "$gpus"
+"$tools/check_number.sh" GPUS_PER_NODE "$per_node"
 if [ "$gpus" -lt "$per_node" ]; then
     per_node=$gpus
 elif [ $((gpus % per_node)) != 0 ]; then
     echo "GPUS=$gpus is no multiple of GPUS_PER_NODE=$per_node" >&2
     exit 1
 fi
-tools=$(cd "$(dirname "$0")" && pwd)
 # what is wrong is said once and at once, not by each process after the queue
 SLURM_NTASKS=$gpus "$tools/python.sh" "$tools/train.py" "$3" "${@:4}" --launcher slurm --dry-run
 # SRUN_ARGS is split into words on purpose

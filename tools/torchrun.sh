@@ -1,12 +1,24 @@
 #!/usr/bin/env bash
 # torchrun.sh NPROC SCRIPT ARGS…: what dist_train.sh and dist_test.sh share.
 set -euo pipefail
-if [ "${NNODES:-1}" = 1 ]; then
-    # on one machine torchrun finds a free port by itself, unless one is wished
-    rendezvous=(--nnodes 1 --rdzv-backend c10d --rdzv-endpoint "localhost:${PORT:-0}")
+tools=$(dirname "$0")
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    # on one machine torchrun finds a free port by itself
+    rendezvous=(--nnodes 1 --rdzv-backend c10d --rdzv-endpoint localhost:0)
 else
-    rendezvous=(--nnodes "$NNODES" --node-rank "${NODE_RANK:-0}"
+    [ "${NNODES:-1}" != 1 ] || MASTER_ADDR=localhost
+    rendezvous=(--nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}"
         --master-addr "${MASTER_ADDR:?the address of node 0}" --master-port "${PORT:-29500}")
+    [ "${NODE_RANK:-0}" != 0 ] || "$tools/python.sh" -c '
+import socket
+import sys
+with socket.socket() as one:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        one.bind(("", int(sys.argv[1])))
+    except (OSError, OverflowError, ValueError) as error:
+        sys.exit(f"error: PORT {sys.argv[1]} cannot be used ({error}): take another")
+' "${PORT:-29500}"
 fi
 # torchrun's own default, set here so that it need not warn about it
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
@@ -27,5 +39,5 @@ except KeyboardInterrupt:
     sys.stderr.write("interrupted\n")
     sys.exit(130)
 '
-exec "$(dirname "$0")/python.sh" -c "$launch" "${rendezvous[@]}" \
+exec "$tools/python.sh" -c "$launch" "${rendezvous[@]}" \
     --nproc-per-node "$1" "${@:2}" --launcher pytorch

@@ -283,6 +283,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         failed = compare(args)
     except KeyboardInterrupt:
-        sys.exit('stopped; the same command resumes')
+        print('stopped; the same command resumes', file=sys.stderr)
+        raise
     if failed:
         sys.exit(f'{failed} runs failed; the same command tries them again')

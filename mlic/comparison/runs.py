@@ -26,6 +26,7 @@ from mlic.evaluation.predictions import file_digest
 from mlic.files import read_json, write_json, write_text
 from mlic.installation import ASSETS, PACKAGE
 
+from .processes import Processes, end_by_sigterm
 from .recipes import recipe_text
 
 PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
@@ -142,8 +143,11 @@ def run_all(
         free.put(slot)
     failed: dict[Run, str] = {}
     started = time.time()
-    with ThreadPoolExecutor(len(slots)) as pool:
-        waiting: dict[Future, Run] = {pool.submit(_run_in_slot, run, free): run for run in todo}
+    processes = Processes()
+    with end_by_sigterm(), ThreadPoolExecutor(len(slots)) as pool:
+        waiting: dict[Future, Run] = {
+            pool.submit(_run_in_slot, run, free, processes): run for run in todo
+        }
         try:
             while waiting:
                 done, _ = wait(waiting, SECONDS_BETWEEN_LINES, FIRST_COMPLETED)
@@ -164,6 +168,7 @@ def run_all(
         except BaseException:
             for future in waiting:
                 future.cancel()
+            processes.end()
             raise
     return failed
 
@@ -246,27 +251,29 @@ def _digest_of_version(path: Path, changed: int, size: int) -> str:
     return file_digest(path)
 
 
-def _run_in_slot(run: Run, free: queue.Queue) -> None:
+def _run_in_slot(run: Run, free: queue.Queue, processes: Processes) -> None:
     """Wait for a free slot, and do a run there."""
     slot = free.get()
     try:
         path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get('PYTHONPATH'))))
-        _train_and_test(run, {**os.environ, **slot, 'PYTHONPATH': path})
+        _train_and_test(run, {**os.environ, **slot, 'PYTHONPATH': path}, processes)
     finally:
         free.put(slot)
 
 
-def _train_and_test(run: Run, environment: dict) -> None:
+def _train_and_test(run: Run, environment: dict, processes: Processes) -> None:
     """Both tools in turn; an interrupted training resumes from its last checkpoint."""
     with lock_folder(run.folder) or nullcontext():
+        with lock_folder(run.folder / 'train') or nullcontext():
+            pass  # no training of a comparison that was killed goes on in it
         config = run.folder / 'recipe.py'
         write_text(config, run.text)
         started = time.time()
-        _call(run, 'train', environment, config, '--resume')
+        _call(run, processes, 'train', environment, config, '--resume')
         trained, work_dir = time.time(), str(run.folder / 'train')
         best = run.checkpoint == 'best'
         checkpoint = find_checkpoint(work_dir).path if best else str(find_resumable(work_dir))
-        _call(run, 'test', environment, config, checkpoint, '--out', run.predictions)
+        _call(run, processes, 'test', environment, config, checkpoint, '--out', run.predictions)
         record = dict(
             name=run.name,
             seed=run.seed,
@@ -280,7 +287,7 @@ def _train_and_test(run: Run, environment: dict) -> None:
         write_json(run.record, record)
 
 
-def _call(run: Run, tool: str, environment: dict, *arguments: object) -> None:
+def _call(run: Run, processes: Processes, tool: str, environment: dict, *arguments: object) -> None:
     """A tool in a process of its own; RunError with the last line of what it printed.
 
     Its work directory is not next to the recipe: the Runner writes its own copy of that.
@@ -288,12 +295,12 @@ def _call(run: Run, tool: str, environment: dict, *arguments: object) -> None:
     output = run.folder / f'{tool}.out'
     arguments = [*map(str, arguments), '--work-dir', str(run.folder / tool)]
     with output.open('wb') as file:
-        code = subprocess.run(
+        code = processes.call(
             [sys.executable, '-m', 'mlic', tool, *arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
-        ).returncode
+        )
     if code:
         lines = output.read_text(errors='replace').strip().splitlines()
         raise RunError(f'mlic {tool}: {lines[-1] if lines else f"status {code}"} ({output})')

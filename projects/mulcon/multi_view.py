@@ -37,7 +37,8 @@ class MultiViewDataPreprocessor(MultiLabelDataPreprocessor):
             if training and self.batch_augments is not None:
                 raise ValueError(
                     'batch_augments would blend the views of an image with different images, and '
-                    'MulCon contrasts views of the same: remove data_preprocessor.batch_augments'
+                    'MulCon contrasts views of the same: remove model.train_cfg.augments, or '
+                    'data_preprocessor.batch_augments'
                 )
             # stored features are float16, which autocast to bfloat16 does not join
             with torch.autocast(views[0].device.type, enabled=False):

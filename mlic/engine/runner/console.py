@@ -3,6 +3,7 @@
 import copy
 import logging
 import re
+import sys
 from collections import Counter
 from unittest.mock import patch
 
@@ -211,9 +212,11 @@ class ConsoleRunner(Runner):
         return loop
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """The logger, as mmengine builds it."""
+        """The logger, as mmengine builds it; see :func:`name_once_if_full`."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                name_once_if_full(handler)
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(ConsoleFilter(handler, log_file(logger), self.shows_tables))
         return logger
@@ -256,3 +259,14 @@ class TrainingRunner(ConsoleRunner):
             super().resume(filename, *args, **kwargs)
         check_schedules(schedulers, own, filename)
         check_optimizer(self.optim_wrapper, filename)
+
+
+def name_once_if_full(handler: logging.FileHandler) -> None:
+    """Have a file that takes no more lines named once, not with a traceback for each line."""
+
+    def tell(record: logging.LogRecord) -> None:
+        reason = sys.exc_info()[1]
+        sys.stderr.write(f'{handler.baseFilename} is not complete ({reason}); the run goes on\n')
+        handler.handleError = lambda record: None
+
+    handler.handleError = tell

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from errno import EDQUOT, ENOSPC
 from urllib.error import HTTPError, URLError
 
 import mmpretrain.registry
@@ -247,4 +248,6 @@ def _describe(error: Exception) -> str:
         return f'a file could not be downloaded: {error.reason}. {INSTEAD_OF_A_DOWNLOAD}'
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'{error.filename} does not exist'
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
+        return f'{error.strerror}: a file could not be written. Free some, or write elsewhere'
     return str(error).strip()

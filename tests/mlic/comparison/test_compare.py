@@ -6,6 +6,7 @@ N images, C classes, R resamples.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from time import perf_counter
@@ -1184,6 +1185,57 @@ def test_a_run_that_another_process_has_in_hand_is_left_alone(tmp_path, photos):
         failed = run_all([run], [{}], log=lambda line: None)
     assert 'in use by another process' in failed[run] and not run.is_done()
     assert not (run.folder / 'recipe.py').exists()
+
+
+def test_a_training_that_outlived_its_comparison_is_left_alone(tmp_path, photos):
+    run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    with locked_elsewhere(run.folder / 'train'):
+        output = run.folder / 'train.out'
+        output.write_text('what it has said')
+        failed = run_all([run], [{}], log=lambda line: None)
+        assert output.read_text() == 'what it has said'
+    assert failed[run].startswith(f'{run.folder / "train"} is in use by another process')
+
+
+STARTED = """
+import subprocess, sys, time
+from mlic.cli import compare
+from mlic.comparison import runs
+
+def run_for_long(run, environment, processes):
+    processes.call([sys.executable, '-c', 'import time; print("up", flush=True); time.sleep(60)'])
+
+def compare_two(args):
+    runs.run_all([Two(1), Two(2)], [{}])
+
+class Two(int):
+    is_done = lambda self: False
+    folder = name = seed = __import__('pathlib').Path('x')
+
+runs._train_and_test = run_for_long
+compare.compare, compare.parse_args = compare_two, lambda argv: None
+compare.main()
+"""
+
+
+@pytest.mark.parametrize('sent, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_a_comparison_has_started_ends_with_it(tmp_path, sent, status):
+    process = subprocess.Popen(
+        [sys.executable, '-c', STARTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        start_new_session=True,
+    )
+    while process.stdout.readline() != 'up\n':
+        pass
+    process.send_signal(sent)
+    said, errors = process.communicate(timeout=30)  # the pipe is closed: nobody is left to write
+    assert process.returncode == status and 'up' not in said
+    expected = ['stopped; the same command resumes', 'interrupted']
+    assert errors.splitlines()[-2:] == (expected if sent == signal.SIGINT else [])
 
 
 def compare(*arguments, cwd=ROOT):

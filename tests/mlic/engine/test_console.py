@@ -12,7 +12,7 @@ from mmengine.optim.scheduler import OneCycleLR
 from torch import nn
 
 from mlic.engine.hooks.finite_loss_hook import FiniteLossHook
-from mlic.engine.runner.console import ConsoleFilter
+from mlic.engine.runner.console import ConsoleFilter, name_once_if_full
 from mlic.engine.runner.errors import one_line_errors
 
 BATCH_NORM = 'Distributed training is not used, all SyncBatchNorm (SyncBN) layers in the model will'
@@ -145,3 +145,19 @@ def test_a_name_that_the_terminal_cannot_show_ends_no_tool(monkeypatch):
     with one_line_errors():
         print('caf\udce9 日本.png')  # noqa: T201
     assert terminal.buffer.getvalue().split() == [rb'caf\udce9', rb'\u65e5\u672c.png']
+
+
+def test_a_log_that_takes_no_more_is_named_once(tmp_path, capfd):
+    file = tmp_path / 'run.log'
+    logger = MMLogger('full', log_file=str(file))
+    [handler] = [one for one in logger.handlers if isinstance(one, logging.FileHandler)]
+    name_once_if_full(handler)
+    logger.info('before')
+    handler.stream.close()
+    handler.stream = open('/dev/full', 'w')  # noqa: SIM115, closed with the handler
+    for number in range(3):
+        logger.info(number)
+    handler.stream = io.StringIO()
+    said = capfd.readouterr().err.strip()
+    assert said == f'{file} is not complete ([Errno 28] No space left on device); the run goes on'
+    assert 'before' in file.read_text()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from mlic.models.training_parts import TrainingParts
-from tests.helpers import ROOT, call_tool
+from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import TINY, Toys, make_runner, toy_loader
 
 TORCHRUN = ROOT / 'tools' / 'torchrun.sh'
@@ -229,6 +230,64 @@ def test_slurm_with_less_than_a_node_or_parts_of_nodes(tmp_path):
     assert result.returncode == 1 and 'GPUS=12 is no multiple of GPUS_PER_NODE=8' in result.stderr
 
 
+@pytest.mark.parametrize(
+    'script, arguments, variables, said',
+    [
+        (
+            'dist_train',
+            ['config.py', '--work-dir', 'x'],
+            {},
+            "NGPUS is a whole number from 1, got '--",
+        ),
+        ('dist_train', ['config.py', '0'], {}, "NGPUS is a whole number from 1, got '0'"),
+        (
+            'dist_train',
+            ['config.py', '2'],
+            dict(NNODES='x'),
+            'NNODES is a whole number from 1, got',
+        ),
+        (
+            'dist_test',
+            ['config.py', 'x.pth', '2.5'],
+            {},
+            "NGPUS is a whole number from 1, got '2.5'",
+        ),
+        (
+            'slurm_train',
+            ['p', 'job', 'config.py'],
+            dict(GPUS='all'),
+            'GPUS is a whole number from 1',
+        ),
+    ],
+)
+def test_a_number_of_processes_that_is_none_is_one_line(
+    tmp_path, script, arguments, variables, said
+):
+    tool = ROOT / 'tools' / f'{script}.sh'
+    result = run_process(tool, *arguments, cwd=tmp_path, **variables)
+    assert result.returncode == 2 and not result.stdout
+    assert result.stderr.startswith(f'error: {said}') and result.stderr.count('\n') == 1
+
+
+def test_a_port_in_use_is_one_line_at_once(tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = str(server.getsockname()[1])
+        result = run_process(TORCHRUN, 2, 'script.py', cwd=tmp_path, PORT=port)
+    assert result.returncode == 1
+    assert re.fullmatch(
+        f'error: PORT {port} cannot be used .*in use.*: take another\n', result.stderr
+    )
+
+
+@pytest.mark.dist
+def test_processes_meet_at_a_port_of_ones_own_choice(tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = str(server.getsockname()[1])
+    process = start(tmp_path, 'none', 2, PORT=port)
+    output = finish(process)
+    assert process.returncode == 0 and '2 ranks agree' in output
+
+
 def test_slurm_without_cuda_is_an_error():
     if torch.cuda.is_available():
         pytest.skip('this machine has CUDA')
@@ -381,6 +440,7 @@ def test_a_rank_does_not_wait_for_ever(monkeypatch, timeout):
         (HTTPError('https://h/n.pth', 404, 'Not Found', {}, None), 'error: https://h/n.pth could'),
         (FileNotFoundError(2, 'No such file', 'configs/no.py'), 'error: configs/no.py does not ex'),
         (PermissionError(13, 'Permission denied', 'x'), "error: [Errno 13] Permission denied: 'x'"),
+        (OSError(28, 'No space left on device'), 'error: No space left on device: a file could no'),
     ],
 )
 def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
