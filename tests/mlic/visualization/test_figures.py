@@ -679,6 +679,18 @@ def test_tool_draws_cooccurrence_and_training(predictions):
     assert [row['part'] for row in read_table(out.with_suffix('.csv'))].count('val') == 4
 
 
+@pytest.mark.parametrize('command', ['pr', 'cooccurrence'])
+def test_tool_draws_whole_numbers_as_the_scores_that_they_are(predictions, command):
+    saved = dict(np.load(predictions / 'first.npz'))
+    tables = []
+    for dtype in ('float64', 'uint8'):
+        path = predictions / f'{dtype}.npz'
+        np.savez(path, **dict(saved, pred=saved['pred'].round().astype(dtype)))
+        run_tool(TOOLS / 'plot.py', command, path, '--out', path.with_suffix('.png'))
+        tables.append(read_table(path.with_suffix('.csv')))
+    assert tables[0] == tables[1]
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [
