@@ -40,7 +40,7 @@ from mlic.engine.runner.precision import (
     usable_precision,
 )
 from mlic.evaluation.matrices import Block, apply_difficult_rule
-from mlic.evaluation.predictions import read_predictions
+from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
@@ -185,19 +185,25 @@ def main(argv: list[str] | None = None) -> None:
     notes = [f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}']
     if precision != 'float32':
         notes.append(f'predicted in {precision}')
+    tta = read_tta(args.pred)
+    if tta:
+        notes.append(f'predicted with test-time augmentation: {tta}')
     if block.difficult is not None:
         entries = int(block.difficult.sum())
         rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'
         notes.append(f'{entries} difficult entries, {rule}')
+    sliders = np.array(data['start']) / 100
+    rounded = bool((sliders != start).any())
     if from_file:
-        name = Path(threshold.path).name
-        notes.append(f'the sliders start at the thresholds of {name}, rounded to hundredths')
+        name, how = Path(threshold.path).name, ', rounded to hundredths' * rounded
+        notes.append(f'the sliders start at the thresholds of {name}{how}')
         if threshold.fitted_on.get('sha256') == source['sha256']:
             notes.append('optimistic: these thresholds were fitted on these very predictions')
+    elif rounded:
+        notes.append(f'the sliders have steps of 0.01: they start at {sliders[0]}, not {start}')
     facts = describe_split(dataset), report.describe(), datetime.date.today().isoformat()
     data['facts'] = ' · '.join(facts)
     data.update(notes=notes, protocols=protocol_data(report))
-    page = render_page(args.title or Path(args.config).stem, data)
-    write_text(args.out, page)
+    write_text(args.out, render_page(args.title or Path(args.config).stem, data))
     print(f'predictions: {args.pred}')
-    print(f'page: {args.out}, {len(page.encode()) / 1e6:.1f} MB')
+    print(f'page: {args.out}, {args.out.stat().st_size / 1e6:.1f} MB')

@@ -39,6 +39,17 @@ def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
+def as_scores(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Scores as all that compares them takes them: float32 or float64, which whole numbers become.
+
+    A threshold is compared in their precision, and must not be cast to integers or to 16 bits.
+    """
+    scores = as_array(values)
+    native = scores.dtype.newbyteorder('=')
+    wanted = native if native in (np.float32, np.float64) else np.float64
+    return scores.astype(wanted, copy=False)
+
+
 def stack_samples(data_samples: Sequence[dict], key: str) -> np.ndarray:
     """(N, C) from the (C,) values of the samples, in one transfer."""
     return as_array(torch.stack([torch.as_tensor(sample[key]) for sample in data_samples]))
@@ -126,7 +137,7 @@ def prepare_matrices(
     classes: Sequence[int] | None,
 ) -> tuple:
     """Checked (N, C) arrays of the chosen classes: float32 or float64, bool, bool or None."""
-    pred, target = as_array(pred), as_array(target)
+    pred, target = as_scores(pred), as_array(target)
     ignore = None if ignore is None else as_array(ignore).astype(bool)
     if pred.ndim != 2 or not pred.size:
         raise ValueError(f'pred must be (N, C) with N and C at least 1, got {pred.shape}')
@@ -141,8 +152,6 @@ def prepare_matrices(
             raise ValueError(f'classes must be one or more different indices, got {list(classes)}')
         pred, target = pred[:, classes], target[:, classes]
         ignore = None if ignore is None else ignore[:, classes]
-    if pred.dtype not in (np.float32, np.float64):
-        pred = pred.astype(np.float64)
     check_finite(pred, classes)
     return pred, binary(target if ignore is None else np.where(ignore, False, target)), ignore
 

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from mlic.files import check_regular, write_arrays
 
-from .matrices import Block, binary, check_finite
+from .matrices import Block, as_scores, binary, check_finite
 
 KEYS = ('pred', 'target', 'ignore', 'unknown', 'classes')
 # scores are not compressed to a hundredth; a file of zeros would be, and fill the memory
@@ -47,7 +47,8 @@ def read_predictions(path: str | Path) -> tuple[Block, list]:
     Args:
         path (str | Path): File of :func:`save_predictions`, or of another program: ``ignore``,
             ``unknown`` and ``classes`` may be missing (then nothing is ignored, and the names are
-            indices). Scores are from 0 to 1: logits and percent are refused.
+            indices). Scores are from 0 to 1: logits and percent are refused; whole numbers and
+            16-bit floats become wider floats.
 
     Raises:
         OSError: The file cannot be opened.
@@ -131,6 +132,7 @@ def _check(arrays: dict) -> tuple[Block, list]:
         raise ValueError(
             f'classes must hold {pred.shape[1]} names, got {names.dtype} of shape {names.shape}'
         )
+    pred = as_scores(pred)
     check_finite(pred, names)
     if pred.min() < 0 or pred.max() > 1:
         raise ValueError(

@@ -10,6 +10,7 @@ from . import page
 MAX_BARS = 40
 ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.9, 0.5  # inches
 MAX_NAME = 1.8
+HEADING, HEADING_SIZE = 'class (positives)', 8  # points
 
 
 def choose_bars(difference: np.ndarray, max_bars: int = MAX_BARS) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +63,9 @@ def draw_comparison(
         raise ValueError('no class has positives: nothing to compare')
     labels = [page.fit_text(class_names[c], MAX_NAME, f' ({support[c]})') for c in shown]
     numbers = [f'{first[c]:.1f} → {second[c]:.1f}' for c in shown]
-    left = page.MARGIN + max(map(page.text_width, labels)) + 0.15
+    # the names, and the heading above them in smaller letters
+    names = max(map(page.text_width, labels)) + 0.15
+    left = page.MARGIN + max(names, page.text_width(HEADING) * HEADING_SIZE / page.FONT_SIZE + 0.1)
     right = max(map(page.text_width, numbers)) + 0.3
     has_strip = len(shown) < len(order)
     bars = len(shown) * ROW
@@ -75,8 +78,8 @@ def draw_comparison(
     axes.barh(rows, difference[shown], 0.74, color=_colours(difference[shown]))
     axes.set_yticks(rows, labels, **page.TEXT)
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    heads = dict(va='bottom', transform=axes.transAxes, **{**page.TEXT, 'fontsize': 8})
-    axes.text(-0.012, 1, 'class (positives)', ha='right', **heads)
+    heads = dict(va='bottom', transform=axes.transAxes, **{**page.TEXT, 'fontsize': HEADING_SIZE})
+    axes.text(-0.012, 1, HEADING, ha='right', **heads)
     axes.text(1 + 0.1 / BARS_WIDTH, 1, 'AP', **heads)
     for row, number in zip(rows, numbers):
         place = (1 + 0.1 / BARS_WIDTH, row)

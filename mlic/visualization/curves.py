@@ -18,7 +18,7 @@ from .page import (
     TEXT,
     TICKS,
     add_axes,
-    fit_text,
+    legend_label,
     new_page,
     text_width,
     trim_right,
@@ -126,8 +126,7 @@ def draw_pr_curves(
             dash = DASHES[(number - 1) // HALF]
             style = dict(color=COLOURS[number - 1], linestyle=dash, linewidth=1.5, zorder=3)
         numbers = f'  AP {100 * curve.ap:.1f}  ({curve.support})'
-        name = fit_text(curve.name, MAX_NAME + text_width(numbers), numbers)
-        label = name.replace('$', r'\$')
+        label = legend_label(curve.name, MAX_NAME + text_width(numbers), numbers)
         curve_shown = thin(curve, 1000)
         axes.step(curve_shown.recall, curve_shown.precision, where='pre', label=label, **style)
         own = threshold if is_one else threshold[number]

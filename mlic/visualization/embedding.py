@@ -127,7 +127,7 @@ def draw_embeddings(
         is_other = kind == OTHER
         colour = page.OTHER_COLOUR if is_other else page.COLOURS[number]
         shape = SHAPES[0 if is_other else number // page.HALF]
-        label = page.fit_text(kind, LEGEND - 0.6).replace('$', r'\$')
+        label = page.legend_label(kind, LEGEND - 0.6)
         style = dict(color=colour, marker=shape, linewidths=0, zorder=1 if is_other else 2)
         axes.scatter(*points[group_of[labels] == kind].T, s=16, alpha=0.75, label=label, **style)
         star = dict(s=40 if is_other else 100, edgecolors='black', linewidths=0.7, marker='*')

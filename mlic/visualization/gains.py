@@ -63,7 +63,7 @@ def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
             x = [places[gain.number] + (row - (len(configs) - 1) / 2) * APART for gain in own]
             means = [sum(gain.seeds) / len(gain.seeds) for gain in own]
             marker = dict(marker=MARKERS[row % len(MARKERS)], markersize=6, linewidth=1.4)
-            label = page.fit_text(config[shift:], LEGEND_WIDTH - 0.7)
+            label = page.legend_label(config[shift:], LEGEND_WIDTH - 0.7)
             axes.plot(x, means, label=label, **marker, **look)
             for place, gain in zip(x, own):
                 dots = [place] * len(gain.seeds)

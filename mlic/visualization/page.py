@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 100
+# letters that change the direction of those after them
+TURNS = ('LRE', 'RLE', 'LRO', 'RLO', 'PDF', 'LRI', 'RLI', 'FSI', 'PDI')  # Unicode's names for them
 LONGEST = 500  # characters, of which the first that fit a line are looked for
 MARGIN = 0.15
 FONT_SIZE = 10  # points
@@ -64,14 +66,33 @@ def text_width(text: str) -> float:
 def fit_text(
     name: str, width: float, ending: str = '', measure: Callable[[str], float] = text_width
 ) -> str:
-    """The name and its ending, the name cut at the end if the two are wider than that."""
-    text = readable(name[:LONGEST])  # a name from a file may have a million characters
+    """The name and its ending in one line, the name cut at its end if they are wider than that."""
+    text = readable(one_line(name[:LONGEST]))  # a name from a file may have a million characters
     if max(len(name), len(text)) > LONGEST or measure(text + ending) > width:
         text = text[:LONGEST]
         while text and measure(f'{text}…{ending}') > width:
             text = text[:-1]
         text = f'{text.rstrip()}…'
     return (left_to_right(text) if ending else text) + ending
+
+
+def legend_label(name: str, width: float, ending: str = '') -> str:
+    """:func:`fit_text` as matplotlib's legends show it, whatever the name.
+
+    They leave out a label that is empty or starts with '_', and set mathematics between two '$'.
+    """
+    text = fit_text(name, width, ending).replace('$', r'\$')
+    return text if text and text[0] != '_' else f'\u200e{text}'  # which takes no room
+
+
+def one_line(name: str) -> str:
+    """Without control characters, those that turn the direction of what follows, and line ends."""
+    letters = (letter for letter in name if letter.isspace() or not _is_control(letter))
+    return ' '.join(''.join(letters).split())
+
+
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) == 'Cc' or unicodedata.bidirectional(letter) in TURNS
 
 
 def left_to_right(name: str) -> str:

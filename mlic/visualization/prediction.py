@@ -20,6 +20,7 @@ from .page import (
     PLAIN_COLOUR,
     TRUE_COLOUR,
     fit_text,
+    one_line,
 )
 
 MAX_SIDE, MIN_SIDE = 960, 456  # the longer side of an image is scaled into these
@@ -46,7 +47,8 @@ class Chip(NamedTuple):
 
     def text(self, width: float) -> str:
         """What is written on it, the name cut so that the whole is no wider than that."""
-        return _cut(LOOKS[self.look][2] + self.name, f' {self.score:.2f}', width)
+        name = LOOKS[self.look][2] + self.name
+        return fit_text(name, width, f' {self.score:.2f}', _length)
 
 
 def draw_prediction(
@@ -109,7 +111,7 @@ def draw_prediction(
             _write(pen, left, top, _cut_start(head, PANEL))
         page.paste(panel, (left, top + LINE + GAP))
     if note:
-        _write(pen, MARGIN, text_top, _cut(note, '', width - 2 * MARGIN))
+        _write(pen, MARGIN, text_top, fit_text(note, width - 2 * MARGIN, measure=_length))
         text_top += LINE + GAP
     for number, line in enumerate(lines):
         left = MARGIN
@@ -136,15 +138,9 @@ def _fit(photo: Image.Image, largest: int, smallest: int) -> Image.Image:
     return photo.resize(size, Image.Resampling.BICUBIC)
 
 
-def _cut(name: str, ending: str, width: float) -> str:
-    """The name and its ending, the name shortened until the two fit."""
-    name = ' '.join(name.split())  # a line break would break the line
-    return fit_text(name, width, ending, _length)
-
-
 def _cut_start(name: str, width: float) -> str:
     """The end of a name that is too wide: names of files differ at their ends."""
-    text = name = ' '.join(name.split())[-LONGEST:]
+    text = name = one_line(name)[-LONGEST:]
     while name and _length(text) > width:
         name = name[1:]
         text = f'…{name}'

@@ -101,7 +101,7 @@ def prediction_data(
         ignore (np.ndarray, optional): (N, C) bool, entries to leave out.
         names (Sequence[str]): C names.
         threshold (float | np.ndarray): One, or (C,): where the sliders start, rounded to
-            hundredths. Defaults to 0.5.
+            hundredths, but to 0 and 1 only if they are it. Defaults to 0.5.
 
     Returns:
         dict: Ready for :func:`render_page`. ``support``, ``predicted`` and ``hits`` are counts,
@@ -128,7 +128,8 @@ def prediction_data(
         images=len(pred),
         classes=[str(name) for name in names],
         support=target.sum(axis=0).tolist(),
-        start=np.rint(100 * start).astype(int).tolist(),
+        # at 0 every label is called present, at 1 hardly any
+        start=np.rint(100 * start).clip(start > 0, 100 - (start < 1)).astype(int).tolist(),
         predicted=decisions.tolist(),
         hits=hits.tolist(),
         ap=[None if curve is None else round(100 * curve.ap, 3) for curve in classes],

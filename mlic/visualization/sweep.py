@@ -1,5 +1,6 @@
 """How a number changes mAP: a line for each family of configs whose names differ by the number."""
 
+import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -69,17 +70,17 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
     high = max(HEIGHT, ENTRY * len([*lines, *across]))
     figure = page.new_page(LEFT + SIDE + LEGEND_WIDTH, BOTTOM + high + TOP)
     axes = page.add_axes(figure, LEFT, BOTTOM, SIDE, high)
-    shift = common_start([*lines, *(result.name for result in across)])
+    shift = common_start([*lines], [result.name for result in across])
     for row, result in enumerate(across):
         style = dict(linestyle=ACROSS[row % len(ACROSS)], linewidth=1.2 + row // len(ACROSS))
-        label = page.fit_text(result.name, LEGEND_WIDTH - 0.7)
+        label = page.legend_label(result.name, LEGEND_WIDTH - 0.7)
         axes.axhline(_mean(result), color=page.PLAIN_COLOUR, **style, label=label)
     for row, (name, points) in enumerate(lines.items()):
         colour = page.COLOURS[row]
         marker = MARKERS[row % len(MARKERS)]
         points.sort(key=lambda point: point[0])
         x = [number + (row - (len(lines) - 1) / 2) * width for number, _ in points]
-        label = page.fit_text(name[shift:], LEGEND_WIDTH - 0.7)
+        label = page.legend_label(name[shift:], LEGEND_WIDTH - 0.7)
         means = [_mean(result) for _, result in points]
         axes.plot(x, means, color=colour, marker=marker, markersize=6, linewidth=1.4, label=label)
         for place, (_, result) in zip(x, points):
@@ -106,13 +107,16 @@ def _mean(result: Result) -> float:
     return sum(result.scores) / len(result.scores)
 
 
-def common_start(names: Sequence[str]) -> int:
-    """How many characters all names share, up to the end of a part between '_'; 0 of one."""
-    if len(names) == 1:
+def common_start(names: Sequence[str], whole: Sequence[str] = ()) -> int:
+    """How many characters to leave out of names: what all share, up to the end of a part.
+
+    Parts are between '_'; the last of each name stays. Of a single name nothing is left out.
+
+    Args:
+        names (Sequence[str]): Names to shorten.
+        whole (Sequence[str]): Names that share it, too, but are shown whole. Defaults to none.
+    """
+    if len(names) + len(whole) == 1:
         return 0
-    shared = 0
-    for letters in zip(*(f'{name}_' for name in names)):
-        if len(set(letters)) > 1:
-            break
-        shared += 1
-    return f'{names[0]}_'.rfind('_', 0, shared) + 1
+    starts = [*(name[:-1] for name in names), *(f'{name}_' for name in whole)]
+    return os.path.commonprefix(starts).rfind('_') + 1

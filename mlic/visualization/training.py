@@ -5,7 +5,17 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .page import COLOURS, HALF, LEGEND, PLAIN_COLOUR, TEXT, add_axes, fit_text, new_page
+from .page import (
+    COLOURS,
+    HALF,
+    LEGEND,
+    PLAIN_COLOUR,
+    TEXT,
+    add_axes,
+    fit_text,
+    legend_label,
+    new_page,
+)
 
 WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.8, 1.9, 0.42, 0.75, 2.7, 0.55, 0.35  # inches
 ENTRY = 0.205  # inches, of the legend
@@ -97,7 +107,7 @@ def draw_training(log: TrainingLog) -> Figure:
         for row, (label, x, y) in enumerate(curves):
             style = dict(color=COLOURS[row], linestyle='--' if row >= HALF else '-', linewidth=1.6)
             marker = 'o' if is_validation or len(x) == 1 else None
-            label = fit_text(label, RIGHT - 0.6)
+            label = legend_label(label, RIGHT - 0.6)
             axes.plot(x, y, **style, marker=marker, markersize=3.5, label=label)
         if is_validation:
             _mark_best(axes, *curves[0], log.unit)
@@ -113,7 +123,7 @@ def draw_training(log: TrainingLog) -> Figure:
                 place = dict(transform=axes.get_xaxis_transform(), va='bottom', fontsize=9)
                 axes.text(log.switch, 1.01, ' stage 2', color=PLAIN_COLOUR, **place)
         axes.set_xlim(0, last * 1.01)
-        axes.set_title(title, loc='left', pad=5, **TEXT)
+        axes.set_title(fit_text(title, side), loc='left', pad=5, **TEXT)
         axes.grid(color='#e3e7eb', linewidth=0.6)
         is_last = number == len(panels) - 1
         axes.tick_params(labelsize=9, labelcolor=PLAIN_COLOUR, labelbottom=is_last)

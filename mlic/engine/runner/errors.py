@@ -4,6 +4,7 @@ import atexit
 import inspect
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -144,10 +145,24 @@ def _nobody_reads() -> bool:
     """Whether standard output is a closed pipe; what is left then goes nowhere."""
     try:
         sys.stdout.flush()
+        closed = _has_hung_up()
     except BrokenPipeError:
+        closed = True
+    if closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return closed
+
+
+def _has_hung_up() -> bool:
+    """Whether the system says so: without a buffer (PYTHONUNBUFFERED) there is nothing to flush."""
+    if not hasattr(select, 'poll'):  # as on Windows
+        return False
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:  # it is no file of the system
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _leave_process_group() -> None:

@@ -1,6 +1,8 @@
 """The command ``mlic``: what it lists, how it is typed, how errors end, which configs it finds."""
 
+import errno
 import gc
+import io
 import json
 import os
 import platform
@@ -223,14 +225,29 @@ def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():
         assert end.value.code == expected
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys):
+def buffered(writer):
+    return os.fdopen(writer, 'w')
+
+
+def unbuffered(writer):
+    """As with PYTHONUNBUFFERED=1."""
+    return io.TextIOWrapper(os.fdopen(writer, 'wb', 0), write_through=True)
+
+
+def without_file(writer):
+    os.close(writer)
+    return io.StringIO()
+
+
+@pytest.mark.parametrize('open_stream', [buffered, unbuffered])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys, open_stream):
     """Such as head: the tool ends quietly, and has written its files."""
     np.savez(tmp_path / 'p.npz', pred=np.random.default_rng(0).random((8, 3)), target=np.eye(8, 3))
     arguments = ['p.npz', '--out', 'metrics.json', '--per-class', 'classes.csv']
     monkeypatch.chdir(tmp_path)
     reader, writer = os.pipe()
     os.close(reader)
-    stream = os.fdopen(writer, 'w')
+    stream = open_stream(writer)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
         patch.setattr(sys, 'stdout', stream)
         run_tool(EVAL, *arguments)
@@ -239,6 +256,22 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err == ''
     assert 'multi-label/mAP' in json.loads((tmp_path / 'metrics.json').read_text())
     assert (tmp_path / 'classes.csv').read_text().startswith('protocol,class,')
+
+
+@pytest.mark.parametrize('has_poll', [True, False])
+@pytest.mark.parametrize('open_stream', [buffered, unbuffered, without_file])
+def test_another_pipe_that_breaks_is_an_error(monkeypatch, open_stream, has_poll):
+    if not has_poll:
+        monkeypatch.delattr('select.poll', raising=False)
+    reader, writer = os.pipe()
+    stream = open_stream(writer)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        with pytest.raises(SystemExit, match=r'^error: .*Broken pipe'), one_line_errors():
+            sys.stdout.write('a line\n')
+            raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
+    stream.close()
+    os.close(reader)
 
 
 def test_a_method_registers_its_models_and_imports_no_tool():

@@ -26,6 +26,8 @@ from mlic.evaluation.predictions import file_digest, read_predictions, save_pred
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import best_threshold, fit_thresholds, read_thresholds
 from mlic.files import write_json
+from mlic.visualization.curves import at_threshold, pr_curve
+from mlic.visualization.report import threshold_counts
 from tests import reference_metrics as reference
 from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import tiny_config
@@ -82,6 +84,27 @@ def test_scores_and_truth_are_enough(tmp_path):
     result, names = read_predictions(tmp_path / 'p.npz')
     assert names == list('01234567') and result.difficult is None
     assert_close(result.target, block.target)
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'int64', 'float16', '>f4', '>f8'])
+def test_scores_of_any_type_are_compared_as_the_metric_does(dtype, tmp_path):
+    block = make_block()
+    pred = (block.pred.round() if 'int' in dtype else block.pred).astype(dtype)
+    np.savez(tmp_path / 'p.npz', pred=pred, target=block.target)
+    scores, target = read_predictions(tmp_path / 'p.npz')[0][:2]
+    assert scores.dtype in (np.float32, np.float64)
+    decisions, hits = threshold_counts(scores, target)
+    curve = pr_curve('first', scores[:, 0], target[:, 0])
+    for k in range(101):
+        expected = MLICMetric.calculate_per_class(pred, target, threshold=k / 100)
+        assert_close(decisions[:, k], expected['predicted'])
+        assert_close(hits[:, k], expected['true_positives'])
+        dot = at_threshold(curve, k / 100)
+        if decisions[0, k] == 0:
+            assert dot is None
+        else:
+            right = hits[0, k] / np.array([target[:, 0].sum(), decisions[0, k]])
+            assert dot == pytest.approx(tuple(right))
 
 
 def test_target_may_be_anything_where_ignored(tmp_path):

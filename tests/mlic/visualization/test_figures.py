@@ -47,7 +47,9 @@ from mlic.visualization.page import (
     WORSE_COLOUR,
     fit_text,
     new_page,
+    one_line,
     picture_of,
+    text_width,
 )
 from mlic.visualization.prototypes import cosine_matrix, draw_prototypes
 from mlic.visualization.sweep import Result, draw_sweep, split_name
@@ -119,6 +121,56 @@ def test_what_follows_a_name_that_is_written_from_the_right_stays_behind_it(name
     alone, whole = columns(name), columns(shown)
     ends = int(alone.nonzero()[0].max()) - 2
     assert_array_equal(alone[:ends], whole[:ends])
+
+
+@pytest.mark.parametrize(
+    'name, shown',
+    [
+        ('traffic\nlight', 'traffic light'),
+        ('\ttraffic \r\n light\x1f', 'traffic light'),
+        ('traf\x00fic\x07 \x1b light\x7f', 'traffic light'),
+        ('\u202etraffic\u202c \u2067light\u2069', 'traffic light'),
+        ('na\u0308ive \u200d', 'na\u0308ive \u200d'),
+    ],
+)
+def test_a_name_is_one_line_without_characters_that_move_what_follows(name, shown, recwarn):
+    assert one_line(name) == fit_text(name, 9) == shown
+    assert fit_text(name, 9, ' 0.64') == f'{shown} 0.64'
+    pred, target = random_predictions(20, 2)
+    names = [name, 'cat']
+    share = conditional_shares(target)
+    assert_array_equal(
+        picture_of(draw_cooccurrence(share, share, names, [0, 1])),
+        picture_of(draw_cooccurrence(share, share, [shown, 'cat'], [0, 1])),
+    )
+    assert not [str(one.message) for one in recwarn if 'Glyph' in str(one.message)]
+
+
+def legend_names(figure):
+    """What the legend shows."""
+    texts = figure.axes[0].get_legend().get_texts()
+    return [text.get_text().strip('\u200e').replace(r'\$', '$') for text in texts]
+
+
+def test_a_legend_has_every_name_whatever_it_starts_with():
+    names = ['_background_', 'cat', '_', '$x^2$', '', 'a $ sign']
+    pred, target = random_predictions(20, 6)
+    curves = [pr_curve(name, pred[:, c], target[:, c]) for c, name in enumerate(names)]
+    lines = legend_names(draw_pr_curves(curves))
+    assert [line.split('  AP')[0] for line in lines] == names
+    labels, blank = np.repeat(np.arange(6), 3), np.full((6, 2), np.nan)
+    points = np.random.default_rng(0).normal(size=(18, 2))
+    assert legend_names(draw_embeddings(points, labels, blank, names, names)) == sorted(names)
+    results = [Result(name, [1.0]) for name in names]
+    found = legend_names(draw_sweep([*results, Result('_at1', [1.0]), Result('$at2', [1.0])], 'at'))
+    assert found == [*names, '_at', '$at']
+    panels = {'images': [Gain(name, 1.0, [0.5], (-1, 1), 50.0) for name in names]}
+    assert legend_names(draw_gains(panels)) == names
+    figure = draw_pr_curves(curves)
+    figure.canvas.draw()  # nothing is set as mathematics, and the mark takes no room
+    boxes = [text.get_window_extent() for text in figure.axes[0].get_legend().get_texts()]
+    assert boxes[0].width == pytest.approx(100 * text_width(lines[0]), abs=2)
+    assert boxes[3].width == pytest.approx(100 * text_width(lines[3]), abs=2)
 
 
 # ---------------------------------------------------------------- precision and recall
@@ -211,6 +263,16 @@ def test_comparison_names_its_bars(number):
     assert len(figure.axes) == (2 if number > 40 else 1)
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in axes.get_yticklabels()])
+
+
+@pytest.mark.parametrize('number', [2, 50])
+def test_what_stands_above_short_names_is_on_the_page(number):
+    first, second = np.full(number, 40.0), np.arange(number, dtype=float)
+    figure = draw_comparison(first, second, np.ones(number, int), ['a'] * number)
+    figure.canvas.draw()
+    box = figure.axes[0].texts[0].get_window_extent()
+    assert figure.axes[0].texts[0].get_text() == 'class (positives)' and box.x0 >= 0
+    assert all(axes.get_tightbbox().x0 >= 0 for axes in figure.axes)
 
 
 @pytest.mark.parametrize('number', [5, 60])
@@ -679,6 +741,18 @@ def test_tool_draws_cooccurrence_and_training(predictions):
     assert [row['part'] for row in read_table(out.with_suffix('.csv'))].count('val') == 4
 
 
+@pytest.mark.parametrize('command', ['pr', 'cooccurrence'])
+def test_tool_draws_whole_numbers_as_the_scores_that_they_are(predictions, command):
+    saved = dict(np.load(predictions / 'first.npz'))
+    tables = []
+    for dtype in ('float64', 'uint8'):
+        path = predictions / f'{dtype}.npz'
+        np.savez(path, **dict(saved, pred=saved['pred'].round().astype(dtype)))
+        run_tool(TOOLS / 'plot.py', command, path, '--out', path.with_suffix('.png'))
+        tables.append(read_table(path.with_suffix('.csv')))
+    assert tables[0] == tables[1]
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [
@@ -782,6 +856,20 @@ def test_a_sweep_has_a_line_for_each_name_without_its_number():
     assert_allclose(lines['hidden'].get_xdata(), [10, 60], atol=1)
     shown = [line.get_ydata().tolist() for line in axes.lines if line.get_label()[0] == '_']
     assert shown == [[49.0, 50.0], [40.0, 44.0], [30.0, 31.0]]  # each seed
+
+
+@pytest.mark.parametrize(
+    'word, names, expected',
+    [
+        ('hid', ['sarl_hid10', 'sarl_hid30', 'sarl_hid10_prior'], ['hid', 'hid_prior']),
+        ('hid_', ['sarl_hid_10', 'sarl_hid_10_prior'], ['hid_', 'hid__prior']),
+        ('hid', ['sarl_hid10_a', 'sarl_hid10_b'], ['a', 'b']),
+        ('hid', ['hid10', 'hid10_a'], ['hid', 'hid_a']),
+        ('hid', ['sarl_hid10'], ['sarl_hid']),
+    ],
+)
+def test_a_name_that_begins_the_others_keeps_its_last_part(word, names, expected):
+    assert legend_names(draw_sweep([Result(name, [1.0]) for name in names], word)) == expected
 
 
 def test_bars_of_a_sweep_are_the_interval_of_the_difference_around_the_mean():

@@ -66,6 +66,13 @@ def test_a_character_without_a_font_is_shown_as_its_code(system_fonts, caplog):
     assert not np.array_equal(picture('日本'), picture('猫犬'))
 
 
+@pytest.mark.parametrize('name', ['\u202ecat', 'c\x07at', '\tcat\n', 'cat\u2067'])
+def test_no_character_of_a_name_turns_its_score_round(name):
+    assert np.array_equal(picture(name), picture('cat'))
+    drawn = draw_prediction(IMAGE, [], [], note=f'the best is {name}', title=name)
+    assert drawn == draw_prediction(IMAGE, [], [], note='the best is cat', title='cat')
+
+
 def test_each_script_without_a_font_is_said_once(system_fonts, monkeypatch):
     said = []
     monkeypatch.setattr(fonts, 'print_log', lambda text, *_, level: said.append((text, level)))

@@ -112,6 +112,8 @@ def test_sliders_start_at_thresholds_within_0_and_1():
     assert prediction_data(pred, target, ignore, names)['start'] == [50] * 5
     given = np.array([0, 0.126, 0.29, 0.574, 1])
     assert prediction_data(pred, target, ignore, names, given)['start'] == [0, 13, 29, 57, 100]
+    for value, expected in ((1e-9, 1), (0.004, 1), (0.996, 99), (np.nextafter(1, 0), 99)):
+        assert prediction_data(pred, target, ignore, names, value)['start'] == [expected] * 5
     for wrong in (1.2, -0.1, np.nan):
         given[3] = wrong
         with pytest.raises(ValueError, match=f"from 0 to 1, .* got {wrong:g} for 'd'"):
@@ -392,9 +394,11 @@ def test_browser_shows_names_as_text(open_page):
 
 
 def test_a_name_from_right_to_left_stays_before_its_numbers(open_page):
-    page = open_page(page_data(['كلب', 'קוף', 'c', 'd', 'e'])[0])
+    page = open_page(page_data(['\u202eكلب', '\u2067קוף', '\u202ec', 'd', 'e'])[0])
     for place in ('#mistakes b', '#one-name', '#mistakes figcaption div'):
         assert '\u2068' in page.locator(place).first.inner_text()
+    for place in ('#mistakes b', '#one-name', '#mistakes figcaption div', '#weakest'):
+        assert not set('\u202e\u2067') & set(page.locator(place).first.inner_text())
     assert re.search(r'\u2068(كلب|קוף)\u2069 \(AP', page.locator('#weakest').inner_text())
     ends = page.locator('#mistakes b').evaluate("""node => [[1, 2], [-2, -1]].map(part => {
         const text = node.firstChild, range = document.createRange(), whole = text.length;
@@ -555,6 +559,37 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     options = ['--pred', out.with_suffix('.npz'), '--title', '<b>', *options]
     run_tool(TOOL, *run, '--out', again, *options)
     assert again.read_text(encoding='utf-8') == page
+
+
+def test_page_says_what_it_rounds_and_that_images_were_augmented(tmp_path, capsys):
+    run = write_run(tmp_path, PLAIN), tmp_path
+    out = tmp_path / 'report.html'
+    options = ['--num', 0, '--out', out, '--cfg-options', *SMALL]
+    run_tool(TOOL, *run, '--threshold', 0.29, *options)
+    (first,) = embedded(out.read_text(encoding='utf-8'))['notes']
+    saved = dict(np.load(out.with_suffix('.npz')), tta=np.array('flip scales=64,96'))
+    np.savez(tmp_path / 'tta.npz', **saved)
+    exact, other = tmp_path / 'exact.json', tmp_path / 'other.json'
+    exact.write_text(json.dumps(dict.fromkeys(NAMES, 0.29)))
+    other.write_text(json.dumps({**dict.fromkeys(NAMES, 0.29), NAMES[3]: 0.004}))
+    named = 'the sliders start at the thresholds of'
+    for threshold, start, expected in (
+        (0.375, 38, ['the sliders have steps of 0.01: they start at 0.38, not 0.375']),
+        (0.004, 1, ['the sliders have steps of 0.01: they start at 0.01, not 0.004']),
+        (exact, 29, [f'{named} exact.json']),
+        (other, 1, [f'{named} other.json, rounded to hundredths']),
+        (0, 0, []),
+    ):
+        given = ['--pred', tmp_path / 'tta.npz', '--threshold', threshold, '--title', 'caf\udce9']
+        run_tool(TOOL, *run, *given, *options)
+        page = out.read_text(encoding='utf-8')
+        assert '<title>caf\\udce9</title>' in page  # a byte of a name that is not UTF-8
+        data = embedded(page)
+        assert data['start'][3] == start
+        augmented = 'predicted with test-time augmentation: flip scales=64,96'
+        assert data['notes'] == [first, augmented, *expected]
+        size = f'{out.stat().st_size / 1e6:.1f} MB'
+        assert capsys.readouterr().out.splitlines()[-1] == f'page: {out}, {size}'
 
 
 @DATASETS.register_module()
