@@ -256,6 +256,23 @@ def test_half_the_bytes_give_nearly_the_same_scores_in_float32(
     assert '--half is for --format onnx' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('opset, can_be_written', [(7, False), (17, False), (23, True)])
+def test_a_file_has_the_operator_set_that_was_asked_for_or_is_not_written(
+    run, checkpoint, tmp_path, opset, can_be_written
+):
+    out = tmp_path / 'model.onnx'
+    out.write_text('earlier')
+    arguments = [run / 'config.py', checkpoint, '--out', out, '--opset', opset]
+    status = call_tool('tools/deploy/export.py', *arguments)
+    if can_be_written:
+        assert status is None
+        assert [(x.domain, x.version) for x in onnx.load(out).opset_import] == [('', opset)]
+    else:
+        assert status.startswith(f'error: opset {opset} cannot be written for this model (')
+        assert out.read_text() == 'earlier'
+    assert os.listdir(tmp_path) == ['model.onnx']
+
+
 # ---------------------------------------------------------------- predicting with the file
 
 
