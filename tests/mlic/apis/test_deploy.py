@@ -382,6 +382,32 @@ def test_a_size_that_depends_on_the_image_must_be_given(run):
         assert describe_input(cfg, (32, 32))['resize'] is None
 
 
+@pytest.mark.parametrize(
+    'options, is_read_alike',
+    [
+        ({}, True),
+        (dict(color_type='color', imdecode_backend='cv2', backend_args=None), True),
+        (dict(color_type='color_ignore_orientation'), False),
+        (dict(imdecode_backend='pillow'), False),
+        (dict(to_float32=True, backend_args=dict(key='secret')), False),
+    ],
+)
+def test_a_loader_that_reads_other_pixels_is_in_the_recipe(run, options, is_read_alike):
+    cfg = Config.fromfile(run / 'config.py')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    plain = describe_input(cfg, (SIZE, SIZE))
+    pipeline[0] = dict(type='LoadImageFromFile', **options)
+    found = describe_input(cfg, (SIZE, SIZE))
+    if is_read_alike:
+        assert found == plain
+    else:
+        options.pop('backend_args', None)
+        loader = dict(type='LoadImageFromFile', **options)
+        assert found == dict(plain, resize=None, transforms=[loader, *plain['transforms']])
+    del pipeline[1]  # images of their own size are no exception
+    assert (describe_input(cfg, (SIZE, SIZE))['transforms'] == []) == is_read_alike
+
+
 def test_large_jpegs_are_decoded_with_enough_pixels_for_a_given_size(run, checkpoint, tmp_path):
     """The recipe kept the pixels for the pipeline's size, which were enlarged."""
     cfg = Config.fromfile(run / 'config.py')
