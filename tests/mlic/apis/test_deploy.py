@@ -529,8 +529,33 @@ def test_example_refuses_a_size_that_it_cannot_make(tmp_path):
     Image.new('RGB', (50, 40)).save(tmp_path / 'a.png')
     read = runpy.run_path(str(DEMO))['read']
     assert read(tmp_path / 'a.png', (40, 50), None).shape == (3, 40, 50)
-    with pytest.raises(SystemExit, match='takes images of 32 x 40 pixels'):
+    with pytest.raises(ValueError, match=f'^{tmp_path}/a.png: this model takes images of 32 x 40'):
         read(tmp_path / 'a.png', (40, 32), None)
+
+
+def test_example_refuses_a_model_whose_preprocessing_it_has_not(exported, tmp_path):
+    Image.new('RGB', (SIZE, SIZE)).save(tmp_path / 'fits.png')  # the size says nothing
+    cropped = recipe(exported, resize=None, transforms=[dict(type='CenterCrop', crop_size=SIZE)])
+    model = with_metadata(exported, tmp_path / 'crop.onnx', **cropped)
+    done = example(model, tmp_path / 'fits.png')
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == (
+        f'error: {model}: its images need more than one plain resize: predict with the checkpoint\n'
+    )
+
+
+def test_example_predicts_the_images_that_it_can_read_and_names_the_others(
+    exported, photos, tmp_path, monkeypatch
+):
+    (tmp_path / 'text.jpg').write_text('no image')
+    monkeypatch.setenv('PYTHONIOENCODING', 'ascii')  # of the classes, 'straße' is none
+    done = example(exported, 'missing.jpg', photos[0], tmp_path / 'text.jpg', photos[1], '--thr=0')
+    assert done.returncode == 1
+    assert [line.split(': ')[0] for line in done.stdout.splitlines()] == photos[:2]
+    assert done.stdout.count('stra\\xdfe 0.') == 2
+    missing, text = done.stderr.splitlines()
+    assert missing == 'error: missing.jpg: image not found'
+    assert text.startswith(f'error: {tmp_path}/text.jpg: ')
 
 
 # ---------------------------------------------------------------- publish
