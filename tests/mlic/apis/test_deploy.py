@@ -756,6 +756,14 @@ def test_the_card_has_the_metrics_of_predictions_under_each_protocol(
     assert front['metrics'] == list(found)
     assert all(name in text for name in PROTOCOLS) and f'{found["mAP"]:.2f}' in text
     assert '| 4 | tree | 0.001 |' in text and 'fitted on val.npz (17 images)' in text
+    assert 'augmentation' not in text and result['dataset']['name'] == 'p.npz, 9 images'
+    save_predictions(tmp_path / 'p.npz', block, CLASSES, 'flip')
+    arguments[1] = tmp_path / 'augmented'
+    assert call_tool('tools/publish_model.py', *arguments) is None
+    front, text = parts_of((tmp_path / 'augmented/README.md').read_text())
+    (result,) = front['model-index'][0]['results']
+    assert 'Of the predictions in p.npz, with test-time augmentation (flip):' in text
+    assert result['dataset']['name'] == 'p.npz, 9 images, test-time augmentation flip'
     save_predictions(tmp_path / 'p.npz', block, CLASSES[::-1])
     arguments[1] = tmp_path / 'other'
     message = call_tool('tools/publish_model.py', *arguments)
@@ -764,11 +772,34 @@ def test_the_card_has_the_metrics_of_predictions_under_each_protocol(
 
 
 def test_names_in_a_card_stay_in_their_cells(run, checkpoint):
-    names = ['a|b', 'c\nd', '---', '# e', '`f']
+    names = ['a|b', 'c\nd', '---', '# e', '`f', '<script>', r'a\|b', '[a](b)', '*a*', '~a~', '$a$']
+    names += ['_a_', 'two_words', 'R&D', '&lt;']
     opened = open_run(checkpoint)._replace(classes=names)
     front, text = parts_of(model_card('a: b\n---', 'x.pth', opened, opened.config, None, ''))
-    assert r'| 0 | a\|b | 0.5 |' in text and '| 1 | c d | 0.5 |' in text
+    cells = [r'a\|b', 'c d', '---', '# e', r'\`f', r'\<script>', r'a\\\|b', r'\[a\](b)', r'\*a\*']
+    cells += [r'\~a\~', r'\$a\$', r'\_a\_', 'two_words', 'R&D', r'\&lt;']
+    rows = [f'| {number} | {cell} | 0.5 |' for number, cell in enumerate(cells)]
+    assert '\n'.join(rows) in text and '# a: b ---\n' in text
     assert front['library_name'] == 'mlic'
+
+
+@pytest.mark.parametrize(
+    'backbone, start',
+    [
+        (dict(type='EfficientNetLite'), 'the pretrained weights of EfficientNetLite (lite0)'),
+        (
+            dict(type='LazyTIMMBackbone', model_name='vit_s.dino'),
+            'the pretrained weights of LazyTIMMBackbone (vit_s.dino)',
+        ),
+        (dict(type='EfficientNetLite', pretrained=False), None),
+        (dict(type='TIMMBackbone', model_name='vit_s'), None),  # mmpretrain's, which fetches none
+    ],
+)
+def test_the_card_names_weights_that_a_backbone_fetches_itself(run, checkpoint, backbone, start):
+    opened = open_run(checkpoint)
+    trained = Config(dict(model=dict(type='ImageClassifier', backbone=backbone)))
+    _, text = parts_of(model_card('a', 'a.pth', opened, trained, None, ''))
+    assert re.findall(r'\| start \| (.*) \|', text) == [start] * bool(start)
 
 
 # ---------------------------------------------------------------- thresholds
