@@ -1,7 +1,6 @@
 """The model card of a published checkpoint, as model hubs read it (README.md): what is known."""
 
 import inspect
-import re
 from collections.abc import Iterator, Mapping
 
 import yaml
@@ -11,12 +10,11 @@ from mmpretrain.registry import MODELS
 from mlic.engine.checkpoints.downloads import initial_weights
 from mlic.evaluation.summary import Report
 from mlic.installation import is_method_here
+from mlic.names import markdown_text
 
 from .export import input_size
 from .open_run import OpenRun
 
-# what Markdown does not take for text: of _, what is not within a word, of &, what names a letter
-MARKS = re.compile(r'[\\`*\[\]<|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)')
 CLASS_MEAN = ('mAP', 'CF1', 'OF1')  # what the front matter has of the first protocol
 UNSAID = ('type', 'pipeline', 'metainfo')  # of a data set
 OUTER = ('dataset', 'datasets')  # keys of a data set around others
@@ -89,27 +87,32 @@ def model_card(
     """
     measured = 'Not measured for this card.'
     if report:
-        how = f', with test-time augmentation ({_text(tta)})' * bool(tta)
-        measured = f'Of the predictions in {_text(source)}{how}:\n\n```text\n{report.table()}\n```'
+        how = f', with test-time augmentation ({markdown_text(tta)})' * bool(tta)
+        measured = (
+            f'Of the predictions in {markdown_text(source)}{how}:\n\n```text\n{report.table()}\n```'
+        )
     thresholds = run.thresholds
     decision = 'A label is predicted from a score of 0.5 on.'
     if thresholds:
-        decision = f"A label is predicted from its class's own threshold on ({_text(thresholds)})."
+        decision = (
+            f"A label is predicted from its class's own threshold on ({markdown_text(thresholds)})."
+        )
     values = thresholds.values if thresholds else dict.fromkeys(run.classes, 0.5)
     imports = (run.config.get('custom_imports') or {}).get('imports') or []
     imports = [imports] if isinstance(imports, str) else imports
     foreign = [x for x in imports if x.split('.')[0] != 'mlic' and not is_method_here(x)]
+    modules = markdown_text(', '.join(foreign))
     front = _front(name, report, source, tta)
     rows = [['', 'class', 'threshold'], ['---', '---', '---']]
     rows += [[k, label, f'{values[label]:.4g}'] for k, label in enumerate(run.classes)]
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        name=_text(name),
+        name=markdown_text(name),
         number=len(run.classes),
         facts=_table(_facts(run).items()),
         file=file,
         allowed=''.join(f' --allow-import {name}' for name in foreign),
-        needed=f'\nIt needs the Python module {_text(", ".join(foreign))}.\n' if foreign else '',
+        needed=f'\nIt needs the Python module {modules}.\n' if foreign else '',
         decision=decision,
         classes=_table(rows),
         metrics=measured,
@@ -218,9 +221,4 @@ def _data(dataset: dict | list) -> str:
 
 def _table(rows: object) -> str:
     """Rows of a Markdown table."""
-    return '\n'.join(f'| {" | ".join(map(_text, row))} |' for row in rows)
-
-
-def _text(value: object) -> str:
-    """Text for one line of Markdown that shows as it is, whatever is in it."""
-    return MARKS.sub(r'\\\g<0>', ' '.join(str(value).split()))
+    return '\n'.join(f'| {" | ".join(map(markdown_text, row))} |' for row in rows)
