@@ -1,5 +1,6 @@
 """Names in a line of text."""
 
+import re
 import reprlib
 from collections.abc import Callable, Iterable
 
@@ -13,6 +14,13 @@ def first_names(names: Iterable, most: int = 10, form: Callable = str) -> str:
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200  # characters; longer ones lose their middle
 _SHORT.maxlist = 10
+# what Markdown does not take for text: of _, what is not within a word, of &, what names a letter
+MARKS = re.compile(r'[\\`*\[\]<|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)')
+
+
+def markdown_text(value: object) -> str:
+    """A line of Markdown that shows as the text that is given, whatever marks are in it."""
+    return MARKS.sub(r'\\\g<0>', ' '.join(str(value).split()))
 
 
 def printable(name: str) -> str:

@@ -13,6 +13,9 @@ from mlic.datasets.pictures import LOADERS
 from mlic.engine.mmengine_internals import normalises
 from mlic.models.training_parts import parts_of
 
+# arguments with which LoadImageFromFile gives the pixels of read_image
+READS_ALIKE = dict(color_type='color', imdecode_backend='cv2', to_float32=False)
+
 
 class ScoreModel(nn.Module):
     """Colour order, normalisation, padding, network and sigmoid in one graph.
@@ -95,8 +98,9 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     ``reduce_to`` is that of :func:`mlic.datasets.read_image` in the pipeline, or None; for a
     ``size`` that is larger than the pipeline's, as much larger.
     ``resize`` is 'bilinear' where the pipeline is one ``Resize`` to ``size`` with OpenCV's
-    bilinear interpolation (which does not smooth when it shrinks); else None, and ``transforms``
-    lists the pipeline.
+    bilinear interpolation (which does not smooth when it shrinks) of the pixels that
+    :func:`mlic.datasets.read_image` gives; else None, and ``transforms`` lists the pipeline, with
+    its loader if that reads other pixels.
     """
     pipeline = cfg.test_dataloader.dataset.pipeline
     transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]
@@ -107,6 +111,10 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     expected = dict(type='Resize', keep_ratio=False, interpolation='bilinear', backend='cv2')
     resize = transforms[0] if len(transforms) == 1 else {}
     plain = 'scale' in resize and all(resize.get(k, v) == v for k, v in expected.items())
+    loader = next((step for step in pipeline if step['type'] in LOADERS), {})
+    if any(loader.get(key, value) != value for key, value in READS_ALIKE.items()):
+        said = {key: loader[key] for key in ('type', *READS_ALIKE) if key in loader}
+        plain, transforms = False, [said, *transforms]
     preprocessor = cfg.get('data_preprocessor') or cfg.model.data_preprocessor
     return dict(
         layout='NCHW',

@@ -1,11 +1,16 @@
 """The model card of a published checkpoint, as model hubs read it (README.md): what is known."""
 
+import inspect
+from collections.abc import Iterator, Mapping
+
 import yaml
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
 from mlic.engine.checkpoints.downloads import initial_weights
 from mlic.evaluation.summary import Report
 from mlic.installation import is_method_here
+from mlic.names import markdown_text
 
 from .export import input_size
 from .open_run import OpenRun
@@ -66,6 +71,7 @@ def model_card(
     report: Report | None,
     source: str,
     start: str = '',
+    tta: str = '',
 ) -> str:
     """The card of a checkpoint.
 
@@ -77,28 +83,36 @@ def model_card(
         report (Report, optional): Its metrics under some protocols; None if they are not known.
         source (str): The file of the predictions behind them.
         start (str): The checkpoint that the training started from, by its name. Defaults to ''.
+        tta (str): The test-time augmentation of the predictions. Defaults to '': none.
     """
     measured = 'Not measured for this card.'
     if report:
-        measured = f'Of the predictions in `{source}`:\n\n```text\n{report.table()}\n```'
+        how = f', with test-time augmentation ({markdown_text(tta)})' * bool(tta)
+        measured = (
+            f'Of the predictions in {markdown_text(source)}{how}:\n\n```text\n{report.table()}\n```'
+        )
     thresholds = run.thresholds
     decision = 'A label is predicted from a score of 0.5 on.'
     if thresholds:
-        decision = f"A label is predicted from its class's own threshold on ({thresholds})."
+        decision = (
+            f"A label is predicted from its class's own threshold on ({markdown_text(thresholds)})."
+        )
     values = thresholds.values if thresholds else dict.fromkeys(run.classes, 0.5)
     imports = (run.config.get('custom_imports') or {}).get('imports') or []
     imports = [imports] if isinstance(imports, str) else imports
     foreign = [x for x in imports if x.split('.')[0] != 'mlic' and not is_method_here(x)]
+    modules = markdown_text(', '.join(foreign))
+    front = _front(name, report, source, tta)
     rows = [['', 'class', 'threshold'], ['---', '---', '---']]
     rows += [[k, label, f'{values[label]:.4g}'] for k, label in enumerate(run.classes)]
     return CARD.format(
-        front=yaml.safe_dump(_front(name, report, source), sort_keys=False, allow_unicode=True),
-        name=name,
+        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
+        name=markdown_text(name),
         number=len(run.classes),
         facts=_table(_facts(run).items()),
         file=file,
         allowed=''.join(f' --allow-import {name}' for name in foreign),
-        needed=f'\nIt needs the Python module {", ".join(foreign)}.\n' if foreign else '',
+        needed=f'\nIt needs the Python module {modules}.\n' if foreign else '',
         decision=decision,
         classes=_table(rows),
         metrics=measured,
@@ -110,7 +124,7 @@ def model_card(
     )
 
 
-def _front(name: str, report: Report | None, source: str) -> dict:
+def _front(name: str, report: Report | None, source: str, tta: str) -> dict:
     """What a hub sorts by: task, library, metrics."""
     front = dict(
         library_name='mlic',
@@ -125,7 +139,8 @@ def _front(name: str, report: Report | None, source: str) -> dict:
         for key in CLASS_MEAN
     ]
     task = dict(type='image-classification', name='multi-label image classification')
-    dataset = dict(type=source, name=f'{source}, {report.num_images} images')
+    how = f', test-time augmentation {tta}' * bool(tta)
+    dataset = dict(type=source, name=f'{source}, {report.num_images} images{how}')
     index = dict(name=name, results=[dict(task=task, dataset=dataset, metrics=metrics)])
     return dict(front, metrics=list(CLASS_MEAN), **{'model-index': [index]})
 
@@ -154,13 +169,13 @@ def _facts(run: OpenRun) -> dict:
 
 def _training(run: OpenRun, trained: Config, start: str) -> dict:
     """On what, from where and for how long, as far as config and checkpoint say."""
-    loader = trained.get('train_dataloader') or {}
+    model, loader = trained.model, trained.get('train_dataloader') or {}
     wrapper = trained.get('optim_wrapper') or {}
     optimizer = wrapper.get('optimizer') or {}
     score, best = run.checkpoint.score, trained.get('default_hooks', {}).get('checkpoint', {})
     facts = dict(
         data=loader.get('dataset') and _data(loader['dataset']),
-        start=', '.join([*initial_weights(trained), *filter(None, [start])]),
+        start=', '.join(filter(None, [*initial_weights(trained), *_own_weights(model), start])),
         epochs=run.meta.get('epoch'),
         iterations=run.meta.get('iter'),
         batch=loader.get('batch_size') and f'{loader["batch_size"]} images a process',
@@ -170,6 +185,20 @@ def _training(run: OpenRun, trained: Config, start: str) -> dict:
         validation=score and f'{best.get("save_best", "score")} {score:.2f}',
     )
     return {key: value for key, value in facts.items() if value not in (None, '', {})}
+
+
+def _own_weights(part: object) -> Iterator[str]:
+    """The weights that parts of a model fetch themselves, which are not among initial_weights."""
+    if isinstance(part, Mapping):
+        cls = MODELS.get(part['type']) if isinstance(part.get('type'), str) else None
+        taken = inspect.signature(cls).parameters if cls else {}
+        settings = {**{key: value.default for key, value in taken.items()}, **part}
+        if settings.get('pretrained') is True:
+            which = settings.get('model_name') or settings.get('arch')
+            yield f'the pretrained weights of {part["type"]}' + f' ({which})' * bool(which)
+    for inner in part.values() if isinstance(part, Mapping) else part:
+        if isinstance(inner, (Mapping, list, tuple)):
+            yield from _own_weights(inner)
 
 
 def _precision(wrapper: dict) -> str:
@@ -192,5 +221,4 @@ def _data(dataset: dict | list) -> str:
 
 def _table(rows: object) -> str:
     """Rows of a Markdown table."""
-    cells = ([' '.join(str(cell).replace('|', r'\|').split()) for cell in row] for row in rows)
-    return '\n'.join(f'| {" | ".join(row)} |' for row in cells)
+    return '\n'.join(f'| {" | ".join(map(markdown_text, row))} |' for row in rows)

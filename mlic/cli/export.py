@@ -24,6 +24,7 @@ from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
 from mlic.models.training_parts import check_exportable
+from mlic.names import reason_of
 from mlic.packages import require
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_checkpoint_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
-    parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
+    parser.add_argument(
+        '--opset', type=arguments.at_least(1), help="ONNX operator set (torch's default)"
+    )
     parser.add_argument('--half', action='store_true', help='float16, for --format onnx (float32)')
     parser.add_argument(
         '--size',
@@ -97,7 +100,11 @@ def write_onnx(
     opset: int | None,
     half: bool = False,
 ) -> None:
-    """Translate to ONNX; one file, unless it would be too large for the format."""
+    """Translate to ONNX; one file, unless it would be too large for the format.
+
+    Raises:
+        ValueError: If torch cannot write it in this operator set; nothing is written then.
+    """
     logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it tells of each folded constant
     state = program.state_dict.values()
     num_bytes = sum(value.numel() * value.element_size() for value in state)
@@ -118,9 +125,29 @@ def write_onnx(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}-') as folder:
         # ONNX writes by name alone, and a large model's weights to a second file
         onnx_program.save(f'{folder}/{out.name}', external_data=num_bytes > LARGEST_FILE)
+        check_onnx(f'{folder}/{out.name}', onnx_program.model.opset_imports[''], opset)
         for path in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the model
             with path.open('rb') as source, atomic_write(out.parent / path.name) as file:
                 shutil.copyfileobj(source, file)
+
+
+def check_onnx(path: str, written: int, asked: int | None) -> None:
+    """ValueError if a file has another operator set than was asked for, or is none of its own.
+
+    Of a set that it cannot translate to, torch writes its own, or operators that are not in it.
+    """
+    import onnx
+
+    reason = f'torch gives {written}' if asked not in (None, written) else ''
+    try:
+        onnx.checker.check_model(path)
+    except onnx.checker.ValidationError as error:
+        reason = reason or reason_of(error)
+    if reason:
+        raise ValueError(
+            f'opset {asked or written} cannot be written for this model ({reason}): give another '
+            "--opset, or none for torch's default"
+        )
 
 
 def to_half(model: 'onnxscript.ir.Model') -> 'onnxscript.ir.Model':

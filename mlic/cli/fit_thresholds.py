@@ -22,7 +22,7 @@ from mlic.evaluation.matrices import (
     lacking_classes,
     prepare_matrices,
 )
-from mlic.evaluation.predictions import file_digest, read_predictions
+from mlic.evaluation.predictions import file_digest, read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS, Protocol
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
@@ -56,8 +56,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def describe_source(path: Path, block: Block, difficult: str) -> dict:
     """What thresholds are fitted on."""
     images, classes = block.pred.shape
-    source = dict(file=str(path), sha256=file_digest(path))
-    return dict(source, images=images, classes=classes, difficult=difficult)
+    source = dict(file=str(path), sha256=file_digest(path), images=images, classes=classes)
+    tta = read_tta(path)
+    return dict(source, difficult=difficult, **(dict(tta=tta) if tta else {}))
 
 
 def read_held_out(args: argparse.Namespace, fitted: Block, names: list) -> Block:

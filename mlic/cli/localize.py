@@ -33,7 +33,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.localization import MEASURES, class_means, measure_map
 from mlic.files import read_json, write_json
 from mlic.models.class_maps import KINDS, class_maps, own_kind
-from mlic.names import printable
+from mlic.names import markdown_text, printable
 
 MEAN_MASK, SIDE = 'mean-mask', 32  # cells of a side
 Reader = IndexMasks | COCOMasks
@@ -264,7 +264,8 @@ def class_table(pairs: dict[str, np.ndarray], classes: list[str]) -> list[str]:
     lines.append('|---' * (len(keys) + 2) + '|')
     for place in np.argsort(-counts, kind='stable'):
         cells = ' | '.join(f'{100 * value:.1f}' for value in means[place])
-        lines.append(f'| {printable(classes[found[place]])} | {counts[place]} | {cells} |')
+        name = markdown_text(printable(classes[found[place]]))
+        lines.append(f'| {name} | {counts[place]} | {cells} |')
     return lines
 
 

@@ -24,7 +24,7 @@ from mlic.apis.stored_config import read_stored_config
 from mlic.cli import arguments
 from mlic.engine.checkpoints.safetensors_file import to_safetensors
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.predictions import read_predictions
+from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.files import atomic_write
@@ -83,8 +83,8 @@ def publish(args: argparse.Namespace) -> Path:
     data = to_bytes(content, args.format)
     digest = hashlib.sha256(data).hexdigest()
     target = args.target / f'{name}-{digest[:8]}.{args.format}'
-    pred = args.pred.name if args.pred else ''
-    card = model_card(name, target.name, run, trained, report, pred, start)
+    pred, tta = (args.pred.name, read_tta(args.pred)) if args.pred else ('', '')
+    card = model_card(name, target.name, run, trained, report, pred, start, tta)
     files = {
         target.with_suffix('.py'): content['meta']['cfg'].encode(),
         target.with_name(CARD): card.encode(),

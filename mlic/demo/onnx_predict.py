@@ -3,6 +3,7 @@
 python onnx_predict.py model.onnx photo.jpg … [--threshold 0.5]
 
 Labels are the classes whose score reaches their own threshold, where the model has such; else 0.5.
+An image that cannot be read is named, the others are predicted, and the exit status is 1.
 
 Elsewhere it needs the file image_reader.py next to it: images are read as for the training.
 """
@@ -22,15 +23,12 @@ from image_reader import ImageReadError, read_image  # noqa: E402
 
 
 def read(path, size, resize, reduce_to=None):
-    """An image as the model takes it: RGB (3, H, W), uint8."""
+    """An image as the model takes it: RGB (3, H, W), uint8; ImageReadError if there is none."""
     height, width = size
-    try:
-        image = read_image(path, reduce_to=reduce_to)
-    except ImageReadError as error:
-        raise SystemExit(f'error: {error}') from error
+    image = read_image(path, reduce_to=reduce_to)
     if image.shape[:2] != (height, width):
         if resize != 'bilinear':
-            raise SystemExit(f'{path}: this model takes images of {width} x {height} pixels')
+            raise ImageReadError(f'{path}: this model takes images of {width} x {height} pixels')
         image = cv2.resize(image, (width, height))
     return image[..., ::-1].transpose(2, 0, 1)
 
@@ -58,6 +56,7 @@ def main():
     parser.add_argument('images', nargs='+')
     parser.add_argument('--threshold', type=float, help="lowest score of a label (the model's own)")
     args = parser.parse_args()
+    sys.stdout.reconfigure(errors='backslashreplace')  # a name that the terminal cannot show
     try:
         session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
         metadata = session.get_modelmeta().custom_metadata_map
@@ -65,17 +64,30 @@ def main():
     except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
         reason = f'{type(error).__name__}: {" ".join(str(error).split())}'
         raise SystemExit(f'error: {args.model} is no model of export.py ({reason})') from error
+    if recipe['resize'] != 'bilinear' and recipe.get('transforms') != []:
+        raise SystemExit(
+            f'error: {args.model}: its images need more than one plain resize: predict with the '
+            'checkpoint'
+        )
     each = own_thresholds(metadata, classes)
     if args.threshold is not None or each is None:
         each = [0.5 if args.threshold is None else args.threshold] * len(classes)
     else:
         print("thresholds: each class's own in the model", file=sys.stderr)  # noqa: T201
+    failed = False
     for path in args.images:
-        image = read(path, recipe['size'], recipe['resize'], recipe.get('reduce_to'))
+        try:
+            image = read(path, recipe['size'], recipe['resize'], recipe.get('reduce_to'))
+        except ImageReadError as error:
+            print(f'error: {error}', file=sys.stderr)  # noqa: T201
+            failed = True
+            continue
         (scores,) = session.run(['scores'], {'images': image[None]})[0]
         labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= each[k]]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)
         print(f'{path}: {found or "no label"}')  # noqa: T201
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == '__main__':

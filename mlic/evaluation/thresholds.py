@@ -44,6 +44,8 @@ class ThresholdFile(NamedTuple):
             text += f', fitted on {printable(str(self.fitted_on["file"]))}'
         if isinstance(self.fitted_on.get('images'), int):
             text += f' ({self.fitted_on["images"]} images)'
+        if self.fitted_on.get('tta'):
+            text += f', with test-time augmentation {printable(str(self.fitted_on["tta"]))}'
         return text
 
     def content(self) -> dict:

@@ -256,6 +256,23 @@ def test_half_the_bytes_give_nearly_the_same_scores_in_float32(
     assert '--half is for --format onnx' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('opset, can_be_written', [(7, False), (17, False), (23, True)])
+def test_a_file_has_the_operator_set_that_was_asked_for_or_is_not_written(
+    run, checkpoint, tmp_path, opset, can_be_written
+):
+    out = tmp_path / 'model.onnx'
+    out.write_text('earlier')
+    arguments = [run / 'config.py', checkpoint, '--out', out, '--opset', opset]
+    status = call_tool('tools/deploy/export.py', *arguments)
+    if can_be_written:
+        assert status is None
+        assert [(x.domain, x.version) for x in onnx.load(out).opset_import] == [('', opset)]
+    else:
+        assert status.startswith(f'error: opset {opset} cannot be written for this model (')
+        assert out.read_text() == 'earlier'
+    assert os.listdir(tmp_path) == ['model.onnx']
+
+
 # ---------------------------------------------------------------- predicting with the file
 
 
@@ -363,6 +380,32 @@ def test_a_size_that_depends_on_the_image_must_be_given(run):
     for change in (dict(interpolation='bicubic'), dict(backend='pillow')):
         resize.update(keep_ratio=False, **change)
         assert describe_input(cfg, (32, 32))['resize'] is None
+
+
+@pytest.mark.parametrize(
+    'options, is_read_alike',
+    [
+        ({}, True),
+        (dict(color_type='color', imdecode_backend='cv2', backend_args=None), True),
+        (dict(color_type='color_ignore_orientation'), False),
+        (dict(imdecode_backend='pillow'), False),
+        (dict(to_float32=True, backend_args=dict(key='secret')), False),
+    ],
+)
+def test_a_loader_that_reads_other_pixels_is_in_the_recipe(run, options, is_read_alike):
+    cfg = Config.fromfile(run / 'config.py')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    plain = describe_input(cfg, (SIZE, SIZE))
+    pipeline[0] = dict(type='LoadImageFromFile', **options)
+    found = describe_input(cfg, (SIZE, SIZE))
+    if is_read_alike:
+        assert found == plain
+    else:
+        options.pop('backend_args', None)
+        loader = dict(type='LoadImageFromFile', **options)
+        assert found == dict(plain, resize=None, transforms=[loader, *plain['transforms']])
+    del pipeline[1]  # images of their own size are no exception
+    assert (describe_input(cfg, (SIZE, SIZE))['transforms'] == []) == is_read_alike
 
 
 def test_large_jpegs_are_decoded_with_enough_pixels_for_a_given_size(run, checkpoint, tmp_path):
@@ -486,8 +529,33 @@ def test_example_refuses_a_size_that_it_cannot_make(tmp_path):
     Image.new('RGB', (50, 40)).save(tmp_path / 'a.png')
     read = runpy.run_path(str(DEMO))['read']
     assert read(tmp_path / 'a.png', (40, 50), None).shape == (3, 40, 50)
-    with pytest.raises(SystemExit, match='takes images of 32 x 40 pixels'):
+    with pytest.raises(ValueError, match=f'^{tmp_path}/a.png: this model takes images of 32 x 40'):
         read(tmp_path / 'a.png', (40, 32), None)
+
+
+def test_example_refuses_a_model_whose_preprocessing_it_has_not(exported, tmp_path):
+    Image.new('RGB', (SIZE, SIZE)).save(tmp_path / 'fits.png')  # the size says nothing
+    cropped = recipe(exported, resize=None, transforms=[dict(type='CenterCrop', crop_size=SIZE)])
+    model = with_metadata(exported, tmp_path / 'crop.onnx', **cropped)
+    done = example(model, tmp_path / 'fits.png')
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == (
+        f'error: {model}: its images need more than one plain resize: predict with the checkpoint\n'
+    )
+
+
+def test_example_predicts_the_images_that_it_can_read_and_names_the_others(
+    exported, photos, tmp_path, monkeypatch
+):
+    (tmp_path / 'text.jpg').write_text('no image')
+    monkeypatch.setenv('PYTHONIOENCODING', 'ascii')  # of the classes, 'straße' is none
+    done = example(exported, 'missing.jpg', photos[0], tmp_path / 'text.jpg', photos[1], '--thr=0')
+    assert done.returncode == 1
+    assert [line.split(': ')[0] for line in done.stdout.splitlines()] == photos[:2]
+    assert done.stdout.count('stra\\xdfe 0.') == 2
+    missing, text = done.stderr.splitlines()
+    assert missing == 'error: missing.jpg: image not found'
+    assert text.startswith(f'error: {tmp_path}/text.jpg: ')
 
 
 # ---------------------------------------------------------------- publish
@@ -688,6 +756,14 @@ def test_the_card_has_the_metrics_of_predictions_under_each_protocol(
     assert front['metrics'] == list(found)
     assert all(name in text for name in PROTOCOLS) and f'{found["mAP"]:.2f}' in text
     assert '| 4 | tree | 0.001 |' in text and 'fitted on val.npz (17 images)' in text
+    assert 'augmentation' not in text and result['dataset']['name'] == 'p.npz, 9 images'
+    save_predictions(tmp_path / 'p.npz', block, CLASSES, 'flip')
+    arguments[1] = tmp_path / 'augmented'
+    assert call_tool('tools/publish_model.py', *arguments) is None
+    front, text = parts_of((tmp_path / 'augmented/README.md').read_text())
+    (result,) = front['model-index'][0]['results']
+    assert 'Of the predictions in p.npz, with test-time augmentation (flip):' in text
+    assert result['dataset']['name'] == 'p.npz, 9 images, test-time augmentation flip'
     save_predictions(tmp_path / 'p.npz', block, CLASSES[::-1])
     arguments[1] = tmp_path / 'other'
     message = call_tool('tools/publish_model.py', *arguments)
@@ -696,11 +772,34 @@ def test_the_card_has_the_metrics_of_predictions_under_each_protocol(
 
 
 def test_names_in_a_card_stay_in_their_cells(run, checkpoint):
-    names = ['a|b', 'c\nd', '---', '# e', '`f']
+    names = ['a|b', 'c\nd', '---', '# e', '`f', '<script>', r'a\|b', '[a](b)', '*a*', '~a~', '$a$']
+    names += ['_a_', 'two_words', 'R&D', '&lt;']
     opened = open_run(checkpoint)._replace(classes=names)
     front, text = parts_of(model_card('a: b\n---', 'x.pth', opened, opened.config, None, ''))
-    assert r'| 0 | a\|b | 0.5 |' in text and '| 1 | c d | 0.5 |' in text
+    cells = [r'a\|b', 'c d', '---', '# e', r'\`f', r'\<script>', r'a\\\|b', r'\[a\](b)', r'\*a\*']
+    cells += [r'\~a\~', r'\$a\$', r'\_a\_', 'two_words', 'R&D', r'\&lt;']
+    rows = [f'| {number} | {cell} | 0.5 |' for number, cell in enumerate(cells)]
+    assert '\n'.join(rows) in text and '# a: b ---\n' in text
     assert front['library_name'] == 'mlic'
+
+
+@pytest.mark.parametrize(
+    'backbone, start',
+    [
+        (dict(type='EfficientNetLite'), 'the pretrained weights of EfficientNetLite (lite0)'),
+        (
+            dict(type='LazyTIMMBackbone', model_name='vit_s.dino'),
+            'the pretrained weights of LazyTIMMBackbone (vit_s.dino)',
+        ),
+        (dict(type='EfficientNetLite', pretrained=False), None),
+        (dict(type='TIMMBackbone', model_name='vit_s'), None),  # mmpretrain's, which fetches none
+    ],
+)
+def test_the_card_names_weights_that_a_backbone_fetches_itself(run, checkpoint, backbone, start):
+    opened = open_run(checkpoint)
+    trained = Config(dict(model=dict(type='ImageClassifier', backbone=backbone)))
+    _, text = parts_of(model_card('a', 'a.pth', opened, trained, None, ''))
+    assert re.findall(r'\| start \| (.*) \|', text) == [start] * bool(start)
 
 
 # ---------------------------------------------------------------- thresholds

@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from mlic.cli.localize import class_table
+from mlic.evaluation.localization import MEASURES
 from tests.helpers import call_tool
 from tests.tiny_runs import write_run
 
@@ -120,6 +122,12 @@ def test_rare_classes_stay_in_the_table_of_classes_alone(folder, capsys):
     assert rows['blue'][1] == '100.0'
     message = call_tool(TOOL, *swapped, '--masks', folder / 'masks', '--least', '4')
     assert message == 'error: no class has 4 pairs (--least)'
+
+
+def test_names_of_classes_stay_in_their_cells():
+    pairs = dict.fromkeys((*MEASURES, 'area'), np.full(2, 0.5)) | dict(label=np.array([0, 1]))
+    *_, first, second = class_table(pairs, ['a|b', '<b>'])
+    assert first.startswith(r'| a\|b | 1 | 50.0 |') and second.startswith(r'| \<b> | 1 | 50.0 |')
 
 
 @pytest.mark.parametrize(

@@ -449,6 +449,17 @@ def test_eval_predictions_options(difficult, saved, tmp_path):
     assert_close(result, {f'multi-label/{k}': v for k, v in expected.items()}, rtol=1e-12, atol=0)
 
 
+def test_thresholds_say_of_which_augmentation_they_are(saved, tmp_path):
+    block, names = read_predictions(saved[0])
+    save_predictions(tmp_path / 'tta.npz', block, names, 'flip scales=64,96')
+    assert call_tool(FIT, tmp_path / 'tta.npz', '--out', tmp_path / 't.json') is None
+    fitted = read_thresholds(tmp_path / 't.json')
+    assert fitted.fitted_on['tta'] == 'flip scales=64,96'
+    assert str(fitted).endswith(
+        'tta.npz (60 images), with test-time augmentation flip scales=64,96'
+    )
+
+
 def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
     out, metrics = tmp_path / 'new' / 'thresholds.json', tmp_path / 'metrics.json'
     assert call_tool(FIT, saved[0], '--out', out, '--eval', saved[1], '--protocol', 'sadcl') is None
