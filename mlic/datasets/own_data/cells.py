@@ -14,7 +14,8 @@ from .labels import normalise
 MARKS = ';|,\n；，、'
 MARKS_IN_NAMES = '/&+\t'  # which separate labels only if their parts are labels, too
 LONGEST = 10_000  # characters of a Python list; JSON may be longer
-QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+# to its end or the cell's: to look for an end from each quote takes long
+QUOTED = r"""(?s:'(?:[^'\\]|\\.?)*(?:'|\Z)|"(?:[^"\\]|\\.?)*(?:"|\Z))"""
 # under which names annotation tools put the labels into an object
 KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
 CONFIDENCES = 'confidence', 'score', 'probability'  # next to a label; 1 is certain

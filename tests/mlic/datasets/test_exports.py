@@ -1,6 +1,7 @@
 """Tables as other programs write them: read as they are meant, or refused with a command."""
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -746,6 +747,29 @@ def test_a_cell_that_would_exhaust_a_parser_is_one_line_or_one_name(cell):
         assert '\n' not in error.code and len(error.code) < 500
     else:
         assert found in [{'a.jpg': [x], 'b.jpg': ['cat']} for x in (cell, cell[1:-1])]
+
+
+@pytest.mark.parametrize(
+    'cells', [['0' * 100_000 + 'x'], ['a' * 100_000], ["'" + "\\'" * 4_900] * 9]
+)
+@pytest.mark.parametrize('header', ['image,labels', 'labels,image', 'image,cat'])
+def test_a_long_cell_takes_as_long_as_it_is(header, cells):
+    rows = [(f'{i}.jpg', cell) for i, cell in enumerate(cells)]
+    rows = [header.split(','), *(row[:: -1 if header == 'labels,image' else 1] for row in rows)]
+    write_csv(rows, ',', csv.QUOTE_ALL)
+    write_photos(*(f'{i}.jpg' for i in range(9)))
+    started = time.perf_counter()
+    with contextlib.suppress(SystemExit):
+        read()
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize('count', ['3', '9' * 5_000])
+def test_a_number_of_rows_that_is_not_theirs_is_refused(count):
+    Path('labels.csv').write_text(f'{count}\nimage labels\na.jpg cat\n')
+    write_photos('a.jpg')
+    message, _ = refused()
+    assert 'labels.csv: 1 rows, but its first line says' in message and len(message) < 500
 
 
 def test_nothing_in_a_cell_is_executed():

@@ -664,6 +664,23 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
 
 
 @pytest.mark.parametrize(
+    'line',
+    [
+        '1 120 240 130 250 140 260 150 270 160 280 170 290 180 300 190 310 200 320 210 330;',
+        '0 0.5 0.5 0.5 ' + '0' * 20_000 + 'x',
+        '9' * 5_000 + ' 0.5 0.5 0.5 0.5',
+    ],
+)
+def test_a_line_that_is_no_box_is_refused_at_once(line):
+    write_sidecars('0 1. .5 1e+0 1e-1', line)
+    Path('photos/classes.txt').write_text('cat\nbird\n')
+    started = time.perf_counter()
+    with pytest.raises(SystemExit, match=r'^error: photos/1.txt: .{9,300} is not a box of one of'):
+        from_folder('--sidecar')
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [
         ('classes.txt', 'cat\n\nbird\ndog\n', r'classes.txt, line 2 of 4: is empty'),
