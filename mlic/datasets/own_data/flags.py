@@ -45,7 +45,7 @@ YES = {
     'verdadeiro',
     'waar',
 }
-BLANK = {'', 'nan', 'none', 'null', 'na', 'n/a'}  # no entry: not there, or nobody looked
+BLANK = {'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'}  # no entry: not there, or nobody looked
 NO = {
     'no',
     'n',

@@ -20,7 +20,7 @@ FEW = 5  # the same of the other splits
 SIMILAR = 0.8  # of difflib: 'treee' and 'tree' have 0.89, 'cat' and 'cow' 0.33
 # what no label is called, or what is left of one that was cut at the wrong mark
 ODD = re.compile(
-    r'nan|none|null|n/a|na|\?|-|unknown|[+-]?[\d.,]+|.*[\[\]{}",;|\n].*|[\'`].*|.*[\'`]'
+    r'nan|none|null|n/a|<?na>?|\w+\(\)|\?|-|unknown|[+-]?[\d.,]+|.*[\[\]{}",;|\n].*|[\'`].*|.*[\'`]'
     r'|[^()]*\)[^()]*|[^()]*\([^()]*|[!~¬-].*|.*[:=]\s*[\d.]+',
     re.IGNORECASE | re.DOTALL,
 )
