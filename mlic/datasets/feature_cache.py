@@ -18,7 +18,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mlic.files import map_array, read_json
+from mlic.files import ESCAPED, map_array, read_json
 
 MIRROR = ('never', 'random', 'both')
 
@@ -124,7 +124,7 @@ class FeatureCache:
 
     def _publish(self, draft: Path, paths: list[str]) -> None:
         """Give a finished shard its name; two writers of the same images write the same files."""
-        name = hashlib.sha256('\n'.join(paths).encode()).hexdigest()[:12]
+        name = hashlib.sha256('\n'.join(paths).encode('utf-8', ESCAPED)).hexdigest()[:12]
         listing = draft.with_suffix('.json')
         listing.write_text(json.dumps(paths), encoding='utf-8')
         for file in (draft, listing):

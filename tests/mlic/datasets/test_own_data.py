@@ -516,6 +516,15 @@ def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
     assert words_of()['cat/caf\udce9.png'] == ['cat']
 
 
+def test_a_label_that_is_not_utf8_is_refused():
+    write_images(['caf\udce9/1.png', 'dog/1.png', 'dog/2.png', 'caf\udce9/3.png'])
+    with pytest.raises(SystemExit) as error:
+        from_folder('--val', '0', '--test', '0.3')
+    message = str(error.value.code)
+    assert r": the label 'caf\udce9' is not UTF-8; rename it" in message and '\n' not in message
+    assert not Path('out').exists()
+
+
 def test_one_name_for_different_pictures_is_said(capsys):
     write_images(['cat/1.png', 'dog/1.png', 'dog/2.png'])
     from_folder('--val', '0', '--test', '0.4')
