@@ -241,6 +241,16 @@ def _find_size(content: bytes) -> tuple[int, int] | None:
     return image.size if image else None
 
 
+def _white(content: bytes) -> int:
+    """What is white in a PGM or PPM, if OpenCV takes another value for it; else 0."""
+    if content[:2] not in (b'P2', b'P3', b'P5', b'P6'):
+        return 0
+    header = re.sub(rb'#[^\r\n]*', b'', content[:PPM_HEADER])
+    white = int(header.split(None, 4)[3])
+    is_scaled = white in (255, 2**16 - 1) or white < 255 and content[:2] in (b'P2', b'P3')
+    return 0 if is_scaled else white
+
+
 def _webp_size(content: bytes) -> tuple[int, int] | None:
     """Without Pillow, which sets up a decoder to see it."""
     kind, head = content[12:16], content[20:30]
@@ -280,16 +290,6 @@ def _flag(size: tuple[int, int], reduce_to: int | None) -> int:
     """How to decode a JPEG: in full, or at the smallest size that has ``reduce_to`` pixels."""
     fitting = (x for x in REDUCED if reduce_to is not None and min(size) >= x * reduce_to)
     return REDUCED.get(next(fitting, 1), cv2.IMREAD_COLOR)
-
-
-def _white(content: bytes) -> int:
-    """What is white in a PGM or PPM, if OpenCV takes another value for it; else 0."""
-    if content[:2] not in (b'P2', b'P3', b'P5', b'P6'):
-        return 0
-    header = re.sub(rb'#[^\r\n]*', b'', content[:PPM_HEADER])
-    white = int(header.split(None, 4)[3])
-    is_scaled = white in (255, 2**16 - 1) or white < 255 and content[:2] in (b'P2', b'P3')
-    return 0 if is_scaled else white
 
 
 def _find_scan(content: bytes) -> int:

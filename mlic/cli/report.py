@@ -44,7 +44,7 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
-from mlic.files import ESCAPED, write_text
+from mlic.files import write_text
 from mlic.models.attention_maps import is_attentive
 from mlic.names import first_names
 from mlic.visualization.attention import overlay_attention
@@ -200,4 +200,4 @@ def main(argv: list[str] | None = None) -> None:
     page = render_page(args.title or Path(args.config).stem, data)
     write_text(args.out, page)
     print(f'predictions: {args.pred}')
-    print(f'page: {args.out}, {len(page.encode("utf-8", ESCAPED)) / 1e6:.1f} MB')
+    print(f'page: {args.out}, {len(page.encode()) / 1e6:.1f} MB')
