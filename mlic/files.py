@@ -207,25 +207,25 @@ def parse_json(text: str | bytes, where: str | Path) -> object:
             twice, of which one would be lost.
     """
     try:
-        return json.loads(text, object_pairs_hook=_each_key_once)
+        return json.loads(text, object_pairs_hook=each_key_once)
     except RecursionError as error:
         raise ValueError(f'{where}: JSON that is nested too deep') from error
-    except _KeyTwice as error:
+    except KeyTwice as error:
         raise ValueError(f'{where}: {error}') from error
     except ValueError as error:  # of the JSON, of an integer of thousands of digits, of UTF-8
         raise ValueError(f'{where}: not JSON ({error})') from error
 
 
-class _KeyTwice(ValueError):
-    """An object of JSON that has a key twice."""
+class KeyTwice(ValueError):
+    """An object that has a key twice; the message says which."""
 
 
-def _each_key_once(pairs: list[tuple[str, object]]) -> dict:
-    """The dict of the pairs of a JSON object."""
+def each_key_once(pairs: list[tuple[str, object]]) -> dict:
+    """The dict of the pairs of an object; KeyTwice if a key would be lost."""
     content = dict(pairs)
     if len(content) < len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise _KeyTwice(f'{short(twice)} occurs twice in one object')
+        raise KeyTwice(f'{short(twice)} occurs twice in one object')
     return content
 
 

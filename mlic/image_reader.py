@@ -31,11 +31,7 @@ PPM_HEADER = 2**16  # bytes; Pillow reads them one by one
 JPEG_SEGMENTS = 10_000  # to look at, before the data of the image
 FILL_BYTES = re.compile(b'\xff+')
 JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # segments of two bytes, without a length
-REDUCED = {
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-}
+REDUCED = {factor: getattr(cv2, f'IMREAD_REDUCED_COLOR_{factor}') for factor in (8, 4, 2)}
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 HEIF_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
 BY_PILLOW = {  # which knows their rotation, too
@@ -59,11 +55,11 @@ def read_image(
     """Read a whole image as colours, turned upright as its EXIF orientation says.
 
     Grey and CMYK images become colours, 16 bits are scaled to 8 by their upper byte (of a TIFF in
-    colours, OpenCV rounds), and an alpha channel is dropped, not blended: the colours under
-    transparent pixels appear, as with Pillow's ``convert('RGB')``, with which the published
-    methods read their images. (In a GIF, transparent pixels are black.) Of several images in a
-    file the first one counts. Bytes after the end of an image are ignored, as cameras and servers
-    leave some.
+    colours, OpenCV rounds), other depths of a PGM or PPM by its largest value, and an alpha channel
+    is dropped, not blended: the colours under transparent pixels appear, as with Pillow's
+    ``convert('RGB')``, with which the published methods read their images. (In a GIF, transparent
+    pixels are black.) Of several images in a file the first one counts. Bytes after the end of an
+    image are ignored, as cameras and servers leave some.
 
     A file that was cut off would decode to an image with a grey rest in many releases of OpenCV.
     Its end marker is missing, which costs no time to see. Damage before an end marker is not
@@ -110,9 +106,6 @@ def _one_line(text: object) -> str:
     return ' '.join(str(text).splitlines())
 
 
-# ---------------------------------------------------------------- bytes
-
-
 def _fetch(path: str, backend_args: dict | None) -> bytes:
     """All bytes of a file, or of an address."""
     scheme = path.partition('://')[0].lower() if '://' in path else ''
@@ -152,9 +145,6 @@ def _read_file(path: str) -> bytes:
         return file.read()
 
 
-# ---------------------------------------------------------------- pixels
-
-
 def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
     """The image in a file's content: BGR, uint8, (H, W, 3)."""
     if not content:
@@ -173,7 +163,10 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
         _check_size(*size)
         if name in BY_PILLOW or image and 'A' in image.mode:  # OpenCV's TIFF is premultiplied
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
-        flag = cv2.IMREAD_COLOR
+        if name == 'TIFF' and 2 in image.tag_v2.get(339, ()):  # SampleFormat
+            raise _Fault('a TIFF of signed values: save it with values from 0 on')
+        white = _white(content)
+        flag = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if white else 0)
         if content.startswith(JPEG_START):
             _check_scans(content)
             flag = _flag(size, reduce_to)
@@ -185,6 +178,8 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
         raise _Fault(f'cannot be decoded ({text})') from error
     if img is None:
         raise _Fault(f'not an image that OpenCV decodes, or a damaged one ({len(content)} bytes)')
+    if white:
+        img = np.rint(np.arange(2**16) * 255 / white).clip(0, 255).astype(np.uint8)[img]
     return img
 
 
@@ -246,6 +241,16 @@ def _find_size(content: bytes) -> tuple[int, int] | None:
     return image.size if image else None
 
 
+def _white(content: bytes) -> int:
+    """What is white in a PGM or PPM, if OpenCV takes another value for it; else 0."""
+    if content[:2] not in (b'P2', b'P3', b'P5', b'P6'):
+        return 0
+    header = re.sub(rb'#[^\r\n]*', b'', content[:PPM_HEADER])
+    white = int(header.split(None, 4)[3])
+    is_scaled = white in (255, 2**16 - 1) or white < 255 and content[:2] in (b'P2', b'P3')
+    return 0 if is_scaled else white
+
+
 def _webp_size(content: bytes) -> tuple[int, int] | None:
     """Without Pillow, which sets up a decoder to see it."""
     kind, head = content[12:16], content[20:30]
@@ -261,10 +266,7 @@ def _webp_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _open(content: bytes, formats: tuple[str] | list[str]) -> ImageFile.ImageFile | None:
-    """The image by Pillow, of which no more than the header is read; None if it is of no format.
-
-    Image.open would apply Pillow's limit, which is the same for all of a process.
-    """
+    """The image by Pillow, of which no more than the header is read; None if it is of no format."""
     if 'HEIF' in formats and 'HEIF' not in Image.OPEN:
         try:
             import pillow_heif
@@ -272,7 +274,7 @@ def _open(content: bytes, formats: tuple[str] | list[str]) -> ImageFile.ImageFil
             raise _Fault(f'a HEIF image, and {BY_PILLOW["HEIF"]}') from error
         pillow_heif.register_heif_opener()
     Image.init()
-    for name in formats:
+    for name in formats:  # Image.open would apply Pillow's limit, the same for all of a process
         factory, accepts = Image.OPEN.get(name, (None, None))
         if factory is None or isinstance(accepts(content[:16]), str):
             raise _Fault(f'a {name} image, and {BY_PILLOW[name]}')
@@ -286,9 +288,7 @@ def _open(content: bytes, formats: tuple[str] | list[str]) -> ImageFile.ImageFil
 
 def _flag(size: tuple[int, int], reduce_to: int | None) -> int:
     """How to decode a JPEG: in full, or at the smallest size that has ``reduce_to`` pixels."""
-    if reduce_to is None:
-        return cv2.IMREAD_COLOR
-    fitting = (factor for factor in REDUCED if min(size) >= factor * reduce_to)
+    fitting = (x for x in REDUCED if reduce_to is not None and min(size) >= x * reduce_to)
     return REDUCED.get(next(fitting, 1), cv2.IMREAD_COLOR)
 
 

@@ -27,7 +27,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
-from mlic.files import atomic_write
+from mlic.files import ESCAPED, atomic_write
 from mlic.literals import write_literals
 
 PRIVATE = ('work_dir', 'load_from', 'load_from_classes', 'resume', 'launcher', 'experiment_name')
@@ -86,8 +86,8 @@ def publish(args: argparse.Namespace) -> Path:
     pred, tta = (args.pred.name, read_tta(args.pred)) if args.pred else ('', '')
     card = model_card(name, target.name, run, trained, report, pred, start, tta)
     files = {
-        target.with_suffix('.py'): content['meta']['cfg'].encode(),
-        target.with_name(CARD): card.encode(),
+        target.with_suffix('.py'): content['meta']['cfg'].encode('utf-8', ESCAPED),
+        target.with_name(CARD): card.encode('utf-8', ESCAPED),
         target: data,
     }
     for path in files:

@@ -9,7 +9,6 @@ or what to do.
 
 import argparse
 import csv
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,6 +20,7 @@ from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
+from mlic.cores import usable_cores
 from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
         default=True,
         help='decode every image, rather than only check that it exists (%(default)s)',
     )
-    cores = min(os.cpu_count() or 1, 16)
+    cores = min(usable_cores(), 16)
     arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)
     parser.add_argument('--out', type=Path, help='text file for the full list of broken images')
     arguments.add_cfg_options(parser)

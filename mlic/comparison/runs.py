@@ -20,6 +20,7 @@ import torch
 from mmengine.config import Config
 
 from mlic import __version__
+from mlic.cores import usable_cores
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.evaluation.predictions import file_digest
@@ -189,8 +190,7 @@ def device_slots(jobs: int | None) -> list[dict]:
         return [
             {'CUDA_VISIBLE_DEVICES': names[i % num_gpus].strip()} for i in range(jobs or num_gpus)
         ]
-    cores = len(os.sched_getaffinity(0))
-    return [ONE_THREAD] * (jobs or max(1, cores - round(os.getloadavg()[0])))
+    return [ONE_THREAD] * (jobs or max(1, usable_cores() - round(os.getloadavg()[0])))
 
 
 ONE_THREAD = {f'{name}_NUM_THREADS': '1' for name in ('OMP', 'MKL', 'OPENBLAS')}

@@ -18,7 +18,8 @@ from mmpretrain.registry import TRANSFORMS
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mlic.files import map_array, read_json
+from mlic.cores import usable_cores
+from mlic.files import ESCAPED, map_array, read_json
 
 MIRROR = ('never', 'random', 'both')
 
@@ -99,7 +100,7 @@ class FeatureCache:
         backbone.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU, too
         # a GPU would wait for one process that reads images
         on_gpu = any(parameter.is_cuda for parameter in backbone.parameters())
-        workers = min(8, len(os.sched_getaffinity(0)) - 1) if on_gpu else 0
+        workers = min(8, usable_cores() - 1) if on_gpu else 0
         subset = Subset(dataset, missing)
         loader = DataLoader(subset, 32, num_workers=workers, collate_fn=default_collate)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ class FeatureCache:
 
     def _publish(self, draft: Path, paths: list[str]) -> None:
         """Give a finished shard its name; two writers of the same images write the same files."""
-        name = hashlib.sha256('\n'.join(paths).encode()).hexdigest()[:12]
+        name = hashlib.sha256('\n'.join(paths).encode('utf-8', ESCAPED)).hexdigest()[:12]
         listing = draft.with_suffix('.json')
         listing.write_text(json.dumps(paths), encoding='utf-8')
         for file in (draft, listing):

@@ -109,7 +109,7 @@ def digest_folder(folder: str | Path, names: Sequence[str]) -> str:
 def _lock_file(path: Path) -> Path:
     """A file on this machine for the lock of a cache; one of another user may not be opened."""
     user = os.getuid() if hasattr(os, 'getuid') else 0  # Windows has a folder for each user
-    name = f'labels_{user}_{_hash(str(path.resolve()).encode())[:16]}.lock'
+    name = f'labels_{user}_{_hash(os.fsencode(path.resolve()))[:16]}.lock'
     return Path(tempfile.gettempdir()) / name
 
 

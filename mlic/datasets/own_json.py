@@ -28,7 +28,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
 
     Raises:
         FileNotFoundError: If ``ann_file`` is missing.
-        ValueError: If it is not in that form.
+        ValueError: If it is not in that form, or has no image.
 
     Example:
         >>> import json
@@ -109,6 +109,8 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
         classes = metainfo.get('classes', [])
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError(f'{self.ann_file}: its classes are not a list of names')
+        if not data_list:
+            raise ValueError(f'{self.ann_file}: its data_list has no image')
         for number, item in enumerate(data_list):
             for key, prefix in self.data_prefix.items():
                 if not isinstance(item, dict) or key not in item:

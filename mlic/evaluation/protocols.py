@@ -6,12 +6,13 @@ difficult or unknown, and left out of everything. All of this is numpy and retur
 :class:`MLICMetric` checks the inputs and turns them into percent.
 """
 
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+
+from mlic.cores import usable_cores
 
 from .matrices import without_negatives
 
@@ -202,7 +203,7 @@ def average_precision(
         precision = positives_above / images_above  # (P,)
         return precision.mean(), np.maximum.accumulate(precision).mean()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy sorts without the interpreter's lock
+    with ThreadPoolExecutor(usable_cores()) as pool:  # numpy sorts without the interpreter's lock
         both = np.array(list(pool.map(of_class, range(pred.shape[1]))))  # (C, 2)
     return dict(plain=both[:, 0], interpolated=both[:, 1])
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, features
 from torch.utils.data import DataLoader
 
 from mlic.datasets.transforms.load_image import LoadImageStrict
-from mlic.image_reader import ImageReadError, read_image
+from mlic.image_reader import ImageReadError, decode_image, read_image
 from tests.helpers import DATA, ROOT, needs_data
 
 PHOTOS = 'voc2007_subset/VOCdevkit/VOC2007/JPEGImages'
@@ -149,6 +149,36 @@ def test_sixteen_bits_are_scaled_not_clipped_or_wrapped(tmp_path, kind, channels
     if kind != 'tiff' or channels == 1:  # OpenCV rounds a TIFF in colours
         np.testing.assert_array_equal(img, np.broadcast_to(values >> 8, (20, 30, 3)))
     assert np.abs(img - values / 257).max() < 1
+
+
+@pytest.mark.parametrize('white', [1, 15, 255, 256, 1023, 4095, 65535])
+@pytest.mark.parametrize('kind', ['P2', 'P3', 'P5', 'P6'])
+def test_the_largest_value_of_a_pgm_or_ppm_is_white(kind, white):
+    values = np.random.default_rng(1).integers(0, white + 1, (5, 7, 1 if kind in 'P2 P5' else 3))
+    values[0, :3, 0] = 0, white // 2, white
+    if kind in 'P2 P3':
+        body = ' '.join(map(str, values.ravel())).encode() + b'\n'
+    else:
+        body = values.astype('>u2' if white > 255 else 'u1').tobytes()
+    img = decode_image(f'{kind} # 9 9\n7 # of 9\n5\n{white}\n'.encode() + body)
+    assert img.dtype == np.uint8 and img.shape == (5, 7, 3)
+    error = np.abs(img[..., ::-1] - values * 255 / white)
+    # 16 bits are their upper byte, and OpenCV rounds small values as text down
+    is_rounded_down = white == 65535 or white <= 255 and kind in 'P2 P3'
+    assert error.max() < 1 if is_rounded_down else error.max() <= 0.5
+    assert img[0, 0, -1] == 0 and img[0, 2, -1] == 255
+
+
+@pytest.mark.parametrize('kind', ['int8', 'int16'])
+def test_a_tiff_of_signed_values_is_refused(kind):
+    values = np.array([[-100, 0, 100]])
+    unsigned = io.BytesIO()
+    Image.fromarray(values.astype(f'u{kind}')).save(unsigned, 'TIFF', tiffinfo={339: 1})
+    assert decode_image(unsigned.getvalue()).shape == (1, 3, 3)
+    signed = io.BytesIO()
+    Image.fromarray(values.astype(f'u{kind}')).save(signed, 'TIFF', tiffinfo={339: 2})
+    with pytest.raises(ImageReadError, match='^image: a TIFF of signed values: save it with'):
+        decode_image(signed.getvalue())
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,18 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 
+from mlic.files import KeyTwice, each_key_once
+
 from .flags import flag
 from .labels import normalise
 
 MARKS = ';|,\n；，、'
 MARKS_IN_NAMES = '/&+\t'  # which separate labels only if their parts are labels, too
+EMPTY = {'set()', 'frozenset()', 'list()', 'tuple()', 'dict()'}  # as Python writes and makes them
+MISSING = '<NA>'  # as pandas writes it
 LONGEST = 10_000  # characters of a Python list; JSON may be longer
-QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+# to its end or the cell's: to look for an end from each quote takes long
+QUOTED = r"""(?s:'(?:[^'\\]|\\.?)*(?:'|\Z)|"(?:[^"\\]|\\.?)*(?:"|\Z))"""
 # under which names annotation tools put the labels into an object
 KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
 CONFIDENCES = 'confidence', 'score', 'probability'  # next to a label; 1 is certain
@@ -47,8 +52,8 @@ def read_cells(
     """The labels of every cell of a column, those it says are not there, and the form, in words.
 
     Lists and objects, of JSON or Python, are read as such; a cell next to them that is neither
-    is one label. A column of ``[cat, dog]`` is one of lists, too; ``{"cat": 0}`` says that a label
-    is not there.
+    is one label. A column of ``[cat, dog]`` or ``[cat dog]`` is one of lists, too; ``{"cat": 0}``
+    says that a label is not there. ``<NA>`` is a blank cell.
 
     Args:
         cells (Sequence[str]): Of the column.
@@ -61,6 +66,7 @@ def read_cells(
     Raises:
         CellError: If they can be read in more than one way, or in none.
     """
+    cells = ['' if cell == MISSING else cell for cell in cells]
     _check_vectors(cells)
     starts = '[{(' if sep is not None else "[{('"
     absent: dict[str, set[str]] = {}
@@ -69,12 +75,18 @@ def read_cells(
         if cell[:1] and cell[0] in starts
         else None
         for row, cell in enumerate(cells)
-    }
+    } | {cell: set() for cell in EMPTY.intersection(cells)}
     plain = [cell for cell in lists if cell and lists[cell] is None]
     has_lists = len(plain) < len(lists) - ('' in lists)
     is_bare = bool(plain) and all(re.fullmatch(r'\[[^\[\]\'"]*\]', cell) for cell in plain)
-    if sep is None and is_bare:
-        lists |= {cell: _split(cell[1:-1], ',') for cell in plain}
+    if is_bare:
+        inner = {cell: cell[1:-1].strip() for cell in plain}
+        if sep is None and any(',' in cell for cell in plain):
+            sep = ','
+        elif sep is None:
+            names = [inner.get(cell, cell) for cell in cells]
+            sep = _find_separator(names, [*inner.values()], True, blanks)
+        lists |= {cell: _split(text, sep) for cell, text in inner.items()}
         has_lists, plain = True, []
     if sep is None and has_lists:
         for cell in plain:
@@ -183,16 +195,24 @@ def _read_list(cell: str, row: int, absent: set[str]) -> set[str] | None:
 
 
 def _parse(text: str) -> list | dict | None:
-    """The list or object that a text is; None if it is neither."""
+    """The list or object that a text is; None if it is neither, KeyTwice if it would lose one."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=each_key_once)
+    except KeyTwice:
+        raise
     except (ValueError, RecursionError):
         if len(text) > LONGEST:
             raise ValueError(f'{len(text)} characters are too many for a list') from None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')  # of backslashes
-                content = ast.literal_eval(_with_commas(text))
+                tree = ast.parse(_with_commas(text).lstrip(' \t'), mode='eval')
+            content = ast.literal_eval(tree)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Dict):
+                    each_key_once([(ast.literal_eval(key), None) for key in node.keys])
+        except KeyTwice:
+            raise
         except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError):
             return None
     return content if isinstance(content, (list, tuple, set, dict)) else None

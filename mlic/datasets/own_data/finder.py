@@ -18,7 +18,7 @@ UPLOADED = re.compile(r'(?:.*/)?data/upload/(?:\d+/)?[0-9a-f]{8}-(.+)')  # Label
 ADDRESS = re.compile(
     r'(?:https?|file)://|/data/(?:local-files/?\?|upload/(?:\d+/)?[0-9a-f]{8}-)', re.IGNORECASE
 )
-SCHEME = re.compile(r'[a-z][a-z0-9+.-]*://', re.IGNORECASE)
+SCHEME = re.compile(r'[a-z][a-z0-9+.-]{0,30}://', re.IGNORECASE)
 KEPT = 'surrogateescape'  # bytes of file names that are not UTF-8
 UNUSUAL = re.compile(r'[\\%?#]')  # in the name of a file: what :func:`clean` may change
 

@@ -45,7 +45,7 @@ YES = {
     'verdadeiro',
     'waar',
 }
-BLANK = {'', 'nan', 'none', 'null', 'na', 'n/a'}  # no entry: not there, or nobody looked
+BLANK = {'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'}  # no entry: not there, or nobody looked
 NO = {
     'no',
     'n',
@@ -80,7 +80,7 @@ def flag(cell: str) -> str:
     if scaled:
         number, exponent = scaled.groups(default='e-2')
         plain = f'{Decimal(number.replace(",", ".") + exponent):f}'
-    number = re.fullmatch(r'([+-]?)0*(\d+)([.,]0*)?', plain)
+    number = re.fullmatch(r'([+-]?)0*(0|[1-9]\d*)([.,]0*)?', plain)
     if number and not re.fullmatch(r'[1-9]\d*,000', cell):  # which may be thousands
         return number[2] if number[1] != '-' or number[2] == '0' else f'-{number[2]}'
     return cell.lower()
@@ -88,7 +88,7 @@ def flag(cell: str) -> str:
 
 def is_number(value: str) -> bool:
     """Whether a value is a number, a truth value or blank."""
-    number = re.fullmatch(r'[+-]?\d*[.,]?\d+(e[+-]?\d+| ?%)?', value)
+    number = re.fullmatch(r'[+-]?(\d+([.,]\d+)?|[.,]\d+)(e[+-]?\d+| ?%)?', value)
     return bool(number) or value in {'', *PRESENT, *ABSENT}
 
 

@@ -61,17 +61,17 @@ def _read(
 ) -> tuple[list[dict[str, bool]], list[str]]:
     """:func:`read_known`, with the errors of the readers of tables."""
     table = read_tables([path])
-    columns = [name for name in table.header if name in classes]
+    sources = _by_name(images)
+    finder = ImageFinder(Path(), list(sources), 'the list of images to predict')
+    named = _image_columns(table, finder, classes)
+    columns = [name for name in table.header if name in classes and name not in named]
     _check_columns(table, columns, classes)
-    named = [name for name in table.header if plain_name(name) in IMAGE_NAMES]
     choices = Choices(
         image=named[0] if len(named) == 1 else None,
         labels=columns,
         unknown=sorted(BLANK | UNKNOWN) if columns else (),
         unlisted='absent' if columns else 'unknown',
     )
-    sources = _by_name(images)
-    finder = ImageFinder(Path(), list(sources), 'the list of images to predict')
     found, _, lines = read_images(table, finder, choices, skip_missing=True)
     known: list[dict[str, bool]] = [{} for _ in images]
     for image in found:
@@ -83,6 +83,20 @@ def _read(
     count, told = sum(map(len, known)), sum(map(bool, known))
     lines.append(f'known labels: {count}, of {told} of {len(images)} images')
     return known, lines
+
+
+def _image_columns(table: Table, finder: ImageFinder, classes: Sequence[str]) -> list[str]:
+    """Those that are called so; one that is called like a class, too, if its cells name images."""
+    named = [name for name in table.header if plain_name(name) in IMAGE_NAMES]
+    files = [path for path, _ in table.places]
+
+    def names_images(name: str) -> bool:
+        cells = table.column(table.find(name))
+        has_flags = looks_like_flags({'0', *map(flag, cells)}, set())
+        return not has_flags and any(finder.find_all(cells, files)[0])
+
+    certain = [name for name in named if name not in classes or names_images(name)]
+    return certain or named[: len(named) == 1]
 
 
 def _by_name(images: Sequence[str]) -> dict[str, list[int]]:

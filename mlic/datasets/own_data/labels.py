@@ -20,12 +20,11 @@ FEW = 5  # the same of the other splits
 SIMILAR = 0.8  # of difflib: 'treee' and 'tree' have 0.89, 'cat' and 'cow' 0.33
 # what no label is called, or what is left of one that was cut at the wrong mark
 ODD = re.compile(
-    r'nan|none|null|n/a|na|\?|-|unknown|[+-]?[\d.,]+|.*[\[\]{}",;|\n].*|[\'`].*|.*[\'`]'
+    r'nan|none|null|n/a|<?na>?|\w+\(\)|\?|-|unknown|[+-]?[\d.,]+|.*[\[\]{}",;|\n].*|[\'`].*|.*[\'`]'
     r'|[^()]*\)[^()]*|[^()]*\([^()]*|[!~¬-].*|.*[:=]\s*[\d.]+',
     re.IGNORECASE | re.DOTALL,
 )
-
-
+HALVES = re.compile(r'[\ud800-\udfff]')  # of characters: bytes that are not UTF-8
 UNSEEN = '\u200b\u200e\u200f\u2060\ufeff'  # what web pages leave around a name
 
 
@@ -39,8 +38,8 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     """The classes of a file in its order, or those that occur, sorted.
 
     Raises:
-        ValueError: If there is none, one comes twice or has a line break, or an image has a label
-            that the file lacks.
+        ValueError: If there is none, one comes twice, has a line break or is not UTF-8, or an image
+            has a label that the file lacks.
     """
     first = {}
     for image in images:
@@ -53,6 +52,12 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
         raise ValueError(
             f'{first[broken[0]].where}: the label {broken[0][:80]!r} has a line break; are these '
             'several labels? --sep says what separates them'
+        )
+    halves = next(filter(HALVES.search, first), None)
+    if halves:
+        raise ValueError(
+            f'{first[halves].where}: the label {halves[:80]!r} is not UTF-8; rename it, since no '
+            'list of classes could hold it'
         )
     if classes_file is None:
         return sorted(first)

@@ -8,7 +8,7 @@ import yaml
 
 from mlic.datasets.list_files import read_lines
 from mlic.files import read_json, read_text
-from mlic.names import first_names
+from mlic.names import first_names, short
 
 from .cells import CellError, in_words, read_cells, spell
 from .choices import Undecided
@@ -16,7 +16,8 @@ from .folders import split_folders
 from .labels import normalise
 from .splits import Image
 
-BOX = re.compile(r'(\d+)(?:\s+-?\d*\.?\d+(?:e-?\d+)?){4,}', re.IGNORECASE)
+NUMBER = r'-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?'  # which matches in one way only
+BOX = re.compile(rf'(\d{{1,9}})(?:\s+{NUMBER}){{4,}}', re.IGNORECASE)
 BOX_NAMES = 'classes.txt', 'obj.names', '_darknet.labels', 'data.yaml', 'dataset.yaml'
 
 
@@ -130,7 +131,7 @@ def _read_boxes(
             box = BOX.fullmatch(line)
             if box is None or int(box[1]) >= len(names):
                 fault = f'is not a box of one of the {len(names)} classes in {source}'
-                raise ValueError(f'{folder / text}: {line!r} {fault}')
+                raise ValueError(f'{folder / text}: {short(line)} {fault}')
             labels[text].add(names[int(box[1])])
     return labels, {}, f'as YOLO boxes; the names of their classes are from {source}', names
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES
 from mlic.files import read_bytes, read_text
-from mlic.names import first_names
+from mlic.names import first_names, printable
 
 from .labels import normalise
 
@@ -105,8 +105,9 @@ def read_table(path: Path) -> Table:
     places = [(path, line + skipped) for line, _ in lines[1:]]
     table = Table(lines[0][1], [cells for _, cells in lines[1:]], places)
     _check(table, path, lines[0][0] + skipped)
-    if counted and len(table.rows) != int(counted[1]):
-        raise ValueError(f'{path}: {len(table.rows)} rows, but its first line says {counted[1]}')
+    if counted and counted[1].lstrip('0') != str(len(table.rows)):  # int() has a limit of digits
+        count = printable(counted[1])
+        raise ValueError(f'{path}: {len(table.rows)} rows, but its first line says {count}')
     used = [i for i, name in enumerate(table.header) if name or any(table.column(i))]
     if len(used) < len(table.header):
         table.header = [table.header[i] for i in used]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mlic.files import check_regular, parse_json
+from mlic.files import ESCAPED, check_regular, parse_json
 from mlic.names import reason_of
 from mlic.packages import require
 
@@ -32,6 +32,7 @@ def to_safetensors(state_dict: Mapping[str, Tensor], meta: Mapping) -> bytes:
         text = json.dumps(_with_text_keys(meta), ensure_ascii=False)
     except TypeError as error:
         raise ValueError(f'a {SUFFIX} file holds plain values only: {error}') from error
+    text = text.encode('utf-8', ESCAPED).decode()  # of half characters, which JSON reads back
     # clones: tensors that share their memory are refused
     return save({name: value.clone() for name, value in state_dict.items()}, {META: text})
 

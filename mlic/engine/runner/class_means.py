@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mlic.models.targets import is_present
 from mlic.names import first_names
 
 from .precision import autocast_to, eval_precision, usable_precision
@@ -94,7 +95,7 @@ def class_means(
             feats = model.extract_feat(batch['inputs'])
             embeds = of(feats).to(exact)
             score = None if threshold is None else model.head(feats).sigmoid()  # (B, C), float32
-        target = torch.stack([sample.gt_score for sample in batch['data_samples']]) > 0
+        target = is_present(torch.stack([sample.gt_score for sample in batch['data_samples']]))
         chosen = target if threshold is None else target & (score > threshold)
         pattern = 'bc,bcd->cd' if embeds.dim() == 3 else 'bc,bd->cd'
         sums = torch.einsum(pattern, chosen.to(exact), embeds)

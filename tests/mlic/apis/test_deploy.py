@@ -684,6 +684,20 @@ def test_a_safetensors_file_is_taken_like_the_pth_file(run, with_thresholds, tmp
     assert read_checkpoint(back)['meta'] == found['meta']
 
 
+@pytest.mark.parametrize('file_format', ['pth', 'safetensors'])
+def test_a_class_whose_name_is_not_utf8_is_published(checkpoint, file_format, tmp_path):
+    if file_format == 'safetensors':
+        pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
+    content = read_checkpoint(checkpoint)
+    names = ['caf\udce9', *content['meta']['dataset_meta']['classes'][1:]]
+    content['meta']['dataset_meta']['classes'] = names
+    torch.save(content, tmp_path / 'own.pth')
+    arguments = [tmp_path / 'own.pth', tmp_path / 'out', '--format', file_format]
+    assert call_tool('tools/publish_model.py', *arguments) is None
+    assert open_run(tmp_path / 'out').classes == names
+    assert '| caf\\udce9 |' in (tmp_path / 'out/README.md').read_text()
+
+
 def test_safetensors_hold_what_comes_back_and_need_their_package(monkeypatch, tmp_path):
     pytest.importorskip('safetensors', reason="needs pip install -e '.[deploy]'")
     tied = torch.arange(3.0)

@@ -1,6 +1,7 @@
 """Tables as other programs write them: read as they are meant, or refused with a command."""
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -194,6 +195,30 @@ READ = {
     'bare lists': (
         'image,labels\na.jpg,"[cat, dog]"\nb.jpg,[cat]\nc.jpg,[]\n',
         dict(zip(NAMES, WANTED[:3])),
+    ),
+    'bare lists without commas': (
+        'image,labels\na.jpg,[cat dog]\nb.jpg,[cat]\nc.jpg,[ ]\nd.jpg,[dog]\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'bare lists of other marks': (
+        'image,labels\na.jpg,[cat;dog]\nb.jpg,[cat]\nc.jpg,[]\nd.jpg,[dog]\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'names of two words in bare lists': (
+        'image,label\na.jpg,[hot dog]\nb.jpg,[cat]\n',
+        {'a.jpg': ['hot dog'], 'b.jpg': ['cat']},
+    ),
+    'sets of python, and an empty one': (
+        "image,labels\na.jpg,\"{'cat', 'dog'}\"\nb.jpg,{'cat'}\nc.jpg,set()\nd.jpg,{'dog'}\n",
+        dict(zip(NAMES, WANTED)),
+    ),
+    'empty containers as python makes them': (
+        'image,labels\na.jpg,frozenset()\nb.jpg,"[""cat""]"\nc.jpg,list()\nd.jpg,dict()\n',
+        {'a.jpg': [], 'b.jpg': B, 'c.jpg': [], 'd.jpg': []},
+    ),
+    'a missing value of pandas': (
+        'image,labels\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,<NA>\nd.jpg,dog\n',
+        dict(zip(NAMES, WANTED)),
     ),
     'lines in a cell': (
         'image,labels\na.jpg,"cat\ndog"\nb.jpg,cat\nc.jpg,\nd.jpg,dog\n',
@@ -690,6 +715,14 @@ REFUSED = {
         'image,labels\na.jpg,"[{""cat"": 1}, {""cat"": 0}]"\n',
         "labels.csv, line 2: '[{\"cat\": 1}, {\"cat\": 0}]': 'cat' is there and is not",
     ),
+    'an object of JSON that says a label twice': (
+        'image,labels\na.jpg,"{""cat"": true, ""cat"": false}"\n',
+        "line 2: '{\"cat\": true, \"cat\": false}': 'cat' occurs twice in one object",
+    ),
+    'an object of Python that says a label twice': (
+        'image,labels\na.jpg,"[{\'cat\': 1, \'cat\': 0}]"\n',
+        "'cat' occurs twice in one object",
+    ),
     'a value that is not decided': (
         'image,cat,dog\na.jpg,1,w\nb.jpg,1,0\n',
         "line 2: 'w' in the column 'dog' is neither '1' (--present) nor '0' (--absent)",
@@ -748,6 +781,29 @@ def test_a_cell_that_would_exhaust_a_parser_is_one_line_or_one_name(cell):
         assert found in [{'a.jpg': [x], 'b.jpg': ['cat']} for x in (cell, cell[1:-1])]
 
 
+@pytest.mark.parametrize(
+    'cells', [['0' * 100_000 + 'x'], ['a' * 100_000], ["'" + "\\'" * 4_900] * 9]
+)
+@pytest.mark.parametrize('header', ['image,labels', 'labels,image', 'image,cat'])
+def test_a_long_cell_takes_as_long_as_it_is(header, cells):
+    rows = [(f'{i}.jpg', cell) for i, cell in enumerate(cells)]
+    rows = [header.split(','), *(row[:: -1 if header == 'labels,image' else 1] for row in rows)]
+    write_csv(rows, ',', csv.QUOTE_ALL)
+    write_photos(*(f'{i}.jpg' for i in range(9)))
+    started = time.perf_counter()
+    with contextlib.suppress(SystemExit):
+        read()
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize('count', ['3', '9' * 5_000])
+def test_a_number_of_rows_that_is_not_theirs_is_refused(count):
+    Path('labels.csv').write_text(f'{count}\nimage labels\na.jpg cat\n')
+    write_photos('a.jpg')
+    message, _ = refused()
+    assert 'labels.csv: 1 rows, but its first line says' in message and len(message) < 500
+
+
 def test_nothing_in_a_cell_is_executed():
     cell = "[__import__('os').system('touch executed')]"
     write_csv([('image', 'labels'), ('a.jpg', cell), ('b.jpg', 'cat')], ',', csv.QUOTE_ALL)
@@ -786,6 +842,21 @@ def test_a_column_that_is_named_twice_is_taken_once(capsys):
     write_photos('a.jpg', 'b.jpg')
     assert labels_of('--label-columns', 'cat', 'dog', 'cat') == dict(zip(NAMES, [A, B]))
     assert 'a column for each of 2 classes, cat, dog' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('sep', 'first'), [(' ', ['cat', 'dog']), ('', ['cat dog'])])
+def test_the_brackets_of_bare_lists_are_no_part_of_labels_whose_separator_is_named(sep, first):
+    Path('labels.csv').write_text('image,labels\na.jpg,[cat dog]\nb.jpg,[cat]\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--sep', sep) == {'a.jpg': first, 'b.jpg': ['cat']}
+
+
+def test_a_missing_value_of_pandas_among_flags_is_unknown():
+    Path('labels.csv').write_text('image,cat,dog\na.jpg,1,<NA>\nb.jpg,0,1\n')
+    write_photos('a.jpg', 'b.jpg')
+    table = read_tables([Path('labels.csv')])
+    images, *_ = read_images(table, Path('photos'), Choices(), skip_missing=False)
+    assert [image.unknown for image in images] == [{'dog'}, set()]
 
 
 def test_a_separator_of_several_characters_leaves_quotes_alone():

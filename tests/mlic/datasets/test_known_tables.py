@@ -61,6 +61,33 @@ def test_an_image_may_be_called_1():
     assert read('image,cat\n1,1\n', ['photos/1.jpg'])[0] == [CAT]
 
 
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('image,cat\nphotos/a.jpg,1\n', [CAT, {}]),
+        ('image,cat,file_name\nphotos/a.jpg,1,a.jpg\n', [CAT, {}]),
+        ('file_name,image,cat\na.jpg,0,1\nb.jpg,1,\n', [CAT | {'image': False}, {'image': True}]),
+        ('image,labels\na.jpg,image;cat\n', [CAT | {'image': True}, {}]),
+    ],
+)
+def test_a_class_may_be_called_image(text, expected):
+    Path('k.csv').write_text(text)
+    assert read_known(Path('k.csv'), IMAGES[:2], [*CLASSES, 'image'])[0] == expected
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('image,cat\nq.jpg,1\n', 'none of the 1 images .* the list of images to predict'),
+        ('file_name,image,cat\na.jpg,often,1\n', "the column 'image' has 'often'"),
+    ],
+)
+def test_a_class_called_image_hides_no_mistake(text, message):
+    Path('k.csv').write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_known(Path('k.csv'), IMAGES, [*CLASSES, 'image'])
+
+
 def test_addresses_may_differ_in_their_query_alone():
     images = [f'https://x.org/photo?id={number}' for number in (1, 2, 3)]
     text = 'image,cat\nhttps://x.org/photo?id=1,1\nhttps://x.org/photo?id=2,0\n'

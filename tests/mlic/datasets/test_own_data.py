@@ -516,6 +516,15 @@ def test_a_file_name_that_is_not_utf8_is_written_such_that_it_is_found():
     assert words_of()['cat/caf\udce9.png'] == ['cat']
 
 
+def test_a_label_that_is_not_utf8_is_refused():
+    write_images(['caf\udce9/1.png', 'dog/1.png', 'dog/2.png', 'caf\udce9/3.png'])
+    with pytest.raises(SystemExit) as error:
+        from_folder('--val', '0', '--test', '0.3')
+    message = str(error.value.code)
+    assert r": the label 'caf\udce9' is not UTF-8; rename it" in message and '\n' not in message
+    assert not Path('out').exists()
+
+
 def test_one_name_for_different_pictures_is_said(capsys):
     write_images(['cat/1.png', 'dog/1.png', 'dog/2.png'])
     from_folder('--val', '0', '--test', '0.4')
@@ -661,6 +670,23 @@ def test_boxes_without_names_or_with_other_numbers_are_refused():
     Path('photos/data.yaml').write_text('names: 3')
     with pytest.raises(SystemExit, match=r'photos/data.yaml has no list "names"'):
         from_folder('--sidecar')
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        '1 120 240 130 250 140 260 150 270 160 280 170 290 180 300 190 310 200 320 210 330;',
+        '0 0.5 0.5 0.5 ' + '0' * 20_000 + 'x',
+        '9' * 5_000 + ' 0.5 0.5 0.5 0.5',
+    ],
+)
+def test_a_line_that_is_no_box_is_refused_at_once(line):
+    write_sidecars('0 1. .5 1e+0 1e-1', line)
+    Path('photos/classes.txt').write_text('cat\nbird\n')
+    started = time.perf_counter()
+    with pytest.raises(SystemExit, match=r'^error: photos/1.txt: .{9,300} is not a box of one of'):
+        from_folder('--sidecar')
+    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.parametrize(

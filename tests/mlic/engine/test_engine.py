@@ -292,6 +292,14 @@ def test_class_means_equal_a_loop_over_images(threshold):
     assert passed[0] == 0 and sums[0].abs().sum() == 0
 
 
+def test_class_means_take_a_soft_label_for_what_the_losses_take_it():
+    score = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0])
+    batch = dict(inputs=torch.ones(1, 5, 6), data_samples=[DataSample().set_gt_score(score)])
+    sums, counts, _ = class_means(TinyClassifier(5, 6), [batch], None)
+    assert counts.tolist() == [0, 0, 1, 1, 1]
+    torch.testing.assert_close(sums, counts[:, None].expand(5, 6))
+
+
 def test_begin_counts_from_one():
     with pytest.raises(ValueError, match='counts epochs from 1, got 0'):
         PrototypeHook(begin=0)
