@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.dtypes import raised
 from mlic.models.heads.multi_score_head import MultiScoreHead
 from mlic.models.layers.activated_regions import boxes_of
 from mlic.models.layers.feature_map import as_feature_map
@@ -112,5 +113,5 @@ class MCARHead(MultiScoreHead):
     def _score(self, maps: Tensor) -> Tensor:
         """(B, K, h, w) → (B, C, h, w), in at least float32: rounding would move the boxes."""
         with torch.autocast(maps.device.type, enabled=False):
-            dtype = torch.promote_types(maps.dtype, torch.float32)
+            dtype = raised(maps.dtype)
             return F.conv2d(maps.to(dtype), self.fc.weight.to(dtype), self.fc.bias.to(dtype))

@@ -11,10 +11,11 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.losses.supcon_loss import SupConLoss, at_least_float32, check_temperature
+from mlic.models.losses.supcon_loss import SupConLoss, check_temperature
 from mlic.models.targets import is_present, target_of
 from mlic.models.training_parts import TrainingParts
 
@@ -84,7 +85,7 @@ class ImageSupConLoss(SupConLoss):
     def forward(self, z: Tensor, target: Tensor) -> Tensor:
         """Weighted loss of z (N, P) and a target (N, C); see :func:`image_supcon_loss`."""
         if self.gather:
-            z, target = gather_rows(at_least_float32(z)), gather_rows(target.float())
+            z, target = (gather_rows(at_least_float32(rows)) for rows in (z, target))
         return self.loss_weight * image_supcon_loss(z, target, self.temperature)
 
 

@@ -8,10 +8,10 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from mlic.dtypes import at_least_float32
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.gather import gather_active
 from mlic.models.layers.projector import Projector
-from mlic.models.losses.supcon_loss import at_least_float32
 from mlic.models.targets import host_copy, positive_pairs, with_host_copy
 
 from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
