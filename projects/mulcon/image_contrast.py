@@ -119,6 +119,7 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
 
     training_only = ('projector',)
     off_in_prediction = ('loss_con',)
+    by_class = {'fc.weight': (0,), 'fc.bias': (0,)}
 
     def __init__(
         self,
@@ -136,10 +137,16 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
             self.loss_con = MODELS.build(loss_con)
             self.projector = Projector(in_channels, proj_channels)
 
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Features, the last item (N, D), to logits (N, C), in at least float32."""
+        pooled = self.pre_logits(feats)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.fc(at_least_float32(pooled))
+
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
         """``loss_cls`` and ``loss_con`` of features, the last item (N, D), and N data samples."""
         pooled = self.pre_logits(feats)
-        cls_score = self.fc(pooled)
+        cls_score = self(feats)
         target = target_of(data_samples, cls_score.shape[1], cls_score.dtype, cls_score.device)
         losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
         if self.loss_con is not None:
