@@ -66,6 +66,7 @@ class CTranHead(TakesGivenLabels, KnownLabelHead):
         torch.Size([1, 4])
     """
 
+    constant_buffers = ('unknown_state',)
     by_class = dict(label_embed=(0,), unknown_state=(), known_states=())
 
     def __init__(

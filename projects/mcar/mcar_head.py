@@ -3,6 +3,8 @@
 Shapes in this module: B images, C classes, K channels, h x w feature cells, R regions.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
@@ -57,7 +59,7 @@ class MCARHead(MultiScoreHead):
         num_regions: int = 4,
         threshold: float = 0.5,
         pooling: str = 'avg',
-        loss_weights: dict[str, float] | None = None,
+        loss_weights: Mapping[str, float] | None = None,
         loss_cls: dict | None = None,
         thr: float | None = None,
         topk: int | None = None,
@@ -84,7 +86,7 @@ class MCARHead(MultiScoreHead):
         regions = self._logits(feats[-2].flatten(0, 1)).unflatten(0, feats[-2].shape[:2])
         return {'global': self._logits(self.feature_map(feats)), 'local': regions.amax(1)}
 
-    def fuse(self, scores: dict[str, Tensor]) -> Tensor:
+    def fuse(self, scores: Mapping[str, Tensor]) -> Tensor:
         """The larger of both, (B, C)."""
         return torch.maximum(scores['global'], scores['local'])
 

@@ -49,6 +49,8 @@ class MLDecoderHead(KnownLabelHead):
         torch.Size([2, 3])
     """
 
+    constant_buffers = ('query_embed',)
+
     def __init__(
         self,
         num_classes: int,
