@@ -169,7 +169,7 @@ def read_lines(path: str | Path) -> list[str]:
     return [line.strip() for line in io.StringIO(read_text(path), newline=None)]
 
 
-def read_csv(path: str | Path, delimiter: str = ',') -> Iterator[tuple[int, list[str]]]:
+def read_csv(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file that are not blank, each with the number of its last line.
 
     Raises:
@@ -177,7 +177,7 @@ def read_csv(path: str | Path, delimiter: str = ',') -> Iterator[tuple[int, list
             quote, a NUL byte, a cell of more than 128 KiB.
     """
     text = io.StringIO(read_text(path), newline='')
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(text, strict=True)
     try:
         for row in reader:
             if any(cell.strip() for cell in row):

@@ -147,6 +147,33 @@ def test_an_iteration_can_be_taken_back(name):
         assert unchanged(model, before) == is_bad
 
 
+CONSTANT = {
+    'c-tran': {'head.unknown_state'},
+    'ccd': {'head.memory', 'head.second_stage'},
+    'cpcl': {'head.graph.matrix'},
+    'dsdl': {'head.vectors.vectors'},
+    'ml-decoder': {'head.query_embed'},
+    'ml-gcn': {'head.graph.matrix'},
+    'ssgrl': {'neck.graph.matrix'},
+}
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_only_what_an_iteration_can_change_is_copied(name):
+    model = MODELS.build(dict(copy.deepcopy(METHODS[name]), data_preprocessor=PREPROCESSOR))
+    before = {key: buffer.clone() for key, buffer in model.train().named_buffers()}
+    copies = BufferCopies(model)
+    copies.keep()
+    copied = {(id(module), key) for places, _ in copies.kept for module, key in places}
+    paths = {id(module): path for path, module in model.named_modules()}
+    left_out = before.keys() - {f'{paths[number]}.{key}' for number, key in copied}
+    assert left_out == CONSTANT.get(name, set())
+    samples = [DataSample().set_gt_label([i, 5]) for i in range(4)]
+    batch = dict(inputs=torch.randn(4, 3, 64, 64), data_samples=samples)
+    model(**model.data_preprocessor(batch, True), mode='loss')
+    assert all(torch.equal(model.get_buffer(key), before[key]) for key in left_out)
+
+
 def unchanged(model, before):
     return all(torch.equal(before[key], buffer) for key, buffer in model.named_buffers())
 

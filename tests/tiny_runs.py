@@ -93,6 +93,7 @@ def every_model(num_classes):
     return {
         'sadcl': sarl_model(num_classes),
         'mulcon': dict(plain, neck=dict(type='MulConNeck', embed_dims=16, **size), head=mulcon),
+        'image-contrast': dict(plain, head=dict(type='ImageContrastHead', proj_channels=8, **size)),
         'ml-decoder': dict(
             plain, neck=None, head=dict(type='MLDecoderHead', embed_dims=16, **size)
         ),

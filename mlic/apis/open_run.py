@@ -79,8 +79,8 @@ def open_run(
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If there is no config, or a stored one that is refused or gives no model;
-            nothing reads an option; or weights or classes and their order do not fit, nor
-            thresholds in it.
+            nothing reads an option; or the weights, the classes and their order, or the
+            checkpoint's thresholds do not fit.
 
     Example:
         >>> from mlic.apis import open_run

@@ -181,17 +181,14 @@ def model_thresholds(
     return stored_thresholds(read_thresholds(path).content(), classes, str(path))
 
 
-def add_precision_argument(
-    parser: argparse.ArgumentParser,
-    default: str | None = None,
-    without: str = "the config's eval_precision",
-) -> None:
-    """``--precision``; ``without`` says what is taken if it is not given."""
+def add_precision_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """``--precision``."""
+    taken = default or "the config's eval_precision"
     parser.add_argument(
         '--precision',
         choices=PRECISIONS,
         default=default,
-        help=f'what the model computes in ({default or without})',
+        help=f'what the model computes in ({taken})',
     )
 
 

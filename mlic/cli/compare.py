@@ -134,6 +134,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
     args = parser.parse_args(argv)
+    check_args(parser, args)
+    if 'standard' not in args.protocols:
+        args.protocols.insert(0, 'standard')
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with the parser's error where arguments do not go together."""
     names = [Path(config).stem for config in args.configs]
     if len(set(names)) < len(names):
         parser.error(f'two configs have one name: {", ".join(sorted(names))}')
@@ -156,9 +164,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'--vary: one word twice: {", ".join(sorted(words))}')
     if args.tune and any(next(iter(each.entries)) == RATE_KEY for each in args.vary):
         parser.error(f'--tune chooses {RATE_KEY}: leave it or --vary out')
-    if 'standard' not in args.protocols:
-        args.protocols.insert(0, 'standard')
-    return args
 
 
 def prepare(path: str, args: argparse.Namespace) -> Config:

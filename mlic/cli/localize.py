@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
-from mlic.comparison.bootstrap import bootstrap_weights
 from mlic.datasets.pictures import keeps_frame
 from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, Masks
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.localization import MEASURES, class_means, measure_map
+from mlic.evaluation.bootstrap import bootstrap_weights, means_by_class
+from mlic.evaluation.localization import MEASURES, measure_map
 from mlic.files import read_json, write_json
 from mlic.models.class_maps import KINDS, class_maps, own_kind
 from mlic.names import markdown_text, printable
@@ -197,16 +197,16 @@ def measure_checkpoints(args: argparse.Namespace) -> tuple[dict, dict[str, np.nd
 def cut_at_best(pairs: dict[str, np.ndarray], counted: np.ndarray) -> float:
     """Set ``iou`` at the threshold that is best for the mean over classes, which is returned."""
     curves = pairs.pop('curve')  # (P, 100)
-    best = int(class_means(curves[counted], pairs['label'][counted]).mean(axis=0).argmax())
+    best = int(means_by_class(curves[counted], pairs['label'][counted]).mean(axis=0).argmax())
     pairs['iou'] = curves[:, best]
     return (best + 1) / curves.shape[1]
 
 
 def with_interval(values: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> str:
     """The mean over classes in percent, with the middle 95 % of resamples."""
-    means = np.nanmean(class_means(values, labels, weights), axis=0)  # (R,)
+    means = np.nanmean(means_by_class(values, labels, weights), axis=0)  # (R,)
     low, high = 100 * np.quantile(means, (0.025, 0.975))
-    return f'{100 * class_means(values, labels).mean():.1f} ({low:.1f} … {high:.1f})'
+    return f'{100 * means_by_class(values, labels).mean():.1f} ({low:.1f} … {high:.1f})'
 
 
 def read_other(path: Path, content: dict) -> dict[str, np.ndarray]:
@@ -259,7 +259,7 @@ def class_table(pairs: dict[str, np.ndarray], classes: list[str]) -> list[str]:
     """The lines of a table of the classes, the most frequent first, in percent."""
     keys = *MEASURES, 'area'
     found, counts = np.unique(pairs['label'], return_counts=True)
-    means = np.stack([class_means(pairs[key], pairs['label']) for key in keys], axis=1)
+    means = np.stack([means_by_class(pairs[key], pairs['label']) for key in keys], axis=1)
     lines = ['| class | pairs | inside | near | energy | IoU | IoU, own | any pixel |']
     lines.append('|---' * (len(keys) + 2) + '|')
     for place in np.argsort(-counts, kind='stable'):

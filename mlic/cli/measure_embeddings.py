@@ -20,10 +20,10 @@ from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
 from mlic.apis.model_outputs import has_label_embeddings
 from mlic.apis.open_run import OpenRun, open_run
 from mlic.cli import arguments
-from mlic.comparison.bootstrap import bootstrap_weights, paired_interval
 from mlic.engine.checkpoints.search import untrained_warnings
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.evaluation.bootstrap import bootstrap_weights, paired_interval
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap
 from mlic.files import write_json
 from mlic.installation import find_config

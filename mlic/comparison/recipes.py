@@ -91,17 +91,16 @@ def replace_data(cfg: Config, data: Config) -> None:
         part.update({key: value for key, value in found.items() if key in part})
 
 
-def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
+def hold_out(cfg: Config, part: float) -> None:
     """Train on a part of the training images and test on the rest of them; changes ``cfg``.
 
-    For choosing settings: the test set is not looked at. The parts depend on ``seed`` and the
+    For choosing settings: the test set is not looked at. The parts depend on the
     number of images only, so that all methods and seeds have the same. ``DegradedData``
     draws its share of images from those trained on, and leaves the labels of the others right.
 
     Args:
         cfg (Config): With a training set that takes ``indices``.
         part (float): Share of the images to train on, between 0 and 1.
-        seed (int): Of the choice. Defaults to 0.
     """
     dataset_cfg = cfg.train_dataloader.dataset
     if dataset_cfg.get('indices') is not None or 'pipeline' not in dataset_cfg:
@@ -114,7 +113,7 @@ def hold_out(cfg: Config, part: float, seed: int = 0) -> None:
     count = round(part * num_images)
     if not 0 < count < num_images:
         raise ValueError(f'--train-part {part} of {num_images} images leaves one part empty')
-    order = np.random.default_rng(seed).permutation(num_images)
+    order = np.random.default_rng(0).permutation(num_images)
     kept, held_out = (sorted(indices.tolist()) for indices in (order[:count], order[count:]))
     for split in ('val', 'test'):
         loader = cfg[f'{split}_dataloader']

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlic.evaluation.bootstrap import bootstrap_weights, mean_ap, paired_interval
 from mlic.evaluation.matrices import apply_difficult_rule, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
@@ -15,7 +16,6 @@ from mlic.visualization.gains import Gain, draw_gains
 from mlic.visualization.page import picture_of, stack_pages
 from mlic.visualization.sweep import Result, draw_sweep
 
-from .bootstrap import bootstrap_weights, mean_ap, paired_interval
 from .runs import Run
 from .tuning import Rate
 

@@ -1,15 +1,15 @@
 """A part of the classes of a data set, such as a teacher learns."""
 
-from mmengine.dataset import Compose
-from mmpretrain.registry import DATASETS, TRANSFORMS
-from torch.utils.data import Dataset
+from mmpretrain.registry import DATASETS
 
 from mlic.files import read_text
 from mlic.names import first_names
 
+from .relabelled import Relabelled
+
 
 @DATASETS.register_module()
-class ClassPart(Dataset):
+class ClassPart(Relabelled):
     r"""Another data set, of some of whose classes nothing is known; images without any stay.
 
     In a config it takes two keys more than the data set itself: ``dataset=dict(type='ClassPart',
@@ -38,9 +38,9 @@ class ClassPart(Dataset):
     """
 
     def __init__(self, of: str, part: str, pipeline=(), **source) -> None:
-        self.source = DATASETS.build(dict(type=of, pipeline=(), **source))
+        super().__init__(of, pipeline, **source)
         names = [line.strip() for line in read_text(part).splitlines() if line.strip()]
-        theirs = list(self.source.CLASSES or ())
+        theirs = list(self.CLASSES or ())
         strange = [name for name in names if name not in theirs]
         if strange or not names:
             raise ValueError(
@@ -52,30 +52,8 @@ class ClassPart(Dataset):
             raise ValueError(f'{part} names {twice!r} twice')
         self.CLASSES = tuple(names)
         self.places = {theirs.index(name): place for place, name in enumerate(names)}
-        steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
-        self.pipeline = Compose(steps)
 
-    @property
-    def metainfo(self) -> dict:
-        """That of the data set, with the classes of the part."""
-        return {**self.source.metainfo, 'classes': self.CLASSES}
-
-    def full_init(self) -> None:
-        """Read its labels."""
-        self.source.full_init()
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def get_data_info(self, idx: int) -> dict:
-        """What is known of an image before the pipeline."""
-        return self._restrict(self.source.get_data_info(idx))
-
-    def __getitem__(self, idx: int) -> dict:
-        """The image after the pipeline."""
-        return self.pipeline(self._restrict(self.source[idx]))
-
-    def _restrict(self, info: dict) -> dict:
+    def _hide(self, info: dict, idx: int) -> dict:
         """Number the classes of the part anew, in every list of labels; drop the others."""
         lists = ('gt_label', 'gt_label_unknown', 'gt_label_difficult')
         places = self.places

@@ -1,13 +1,13 @@
 """Labels that are made unknown, to try a training on data of which less is known."""
 
 import numpy as np
-from mmengine.dataset import Compose
-from mmpretrain.registry import DATASETS, TRANSFORMS
-from torch.utils.data import Dataset
+from mmpretrain.registry import DATASETS
+
+from .relabelled import Relabelled
 
 
 @DATASETS.register_module()
-class HideLabels(Dataset):
+class HideLabels(Relabelled):
     """Another data set, a share of whose labels nobody has looked at.
 
     Each (image, class) entry is hidden with the same probability, a positive label as a negative
@@ -38,39 +38,12 @@ class HideLabels(Dataset):
     def __init__(self, of: str, share: float, hide_seed: int = 0, pipeline=(), **source) -> None:
         if not 0 <= share <= 1:
             raise ValueError(f'share must lie between 0 and 1, got {share}')
-        self.source = DATASETS.build(dict(type=of, pipeline=(), **source))
-        if self.source.CLASSES is None:
+        super().__init__(of, pipeline, **source)
+        if self.CLASSES is None:
             raise ValueError(f'HideLabels needs a data set with classes, and {of} names none')
-        self.num_classes = len(self.source.CLASSES)
+        self.num_classes = len(self.CLASSES)
         self.share = share
         self.hide_seed = hide_seed
-        steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
-        self.pipeline = Compose(steps)
-
-    @property
-    def metainfo(self) -> dict:
-        """That of the data set."""
-        return self.source.metainfo
-
-    @property
-    def CLASSES(self):
-        """The names of its classes."""
-        return self.source.CLASSES
-
-    def full_init(self) -> None:
-        """Read its labels."""
-        self.source.full_init()
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def get_data_info(self, idx: int) -> dict:
-        """What is known of an image before the pipeline."""
-        return self._hide(self.source.get_data_info(idx), idx)
-
-    def __getitem__(self, idx: int) -> dict:
-        """The image after the pipeline."""
-        return self.pipeline(self._hide(self.source[idx], idx))
 
     def _hide(self, info: dict, idx: int) -> dict:
         """Move the hidden classes of an image from its labels to the unknown ones."""

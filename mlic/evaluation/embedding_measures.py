@@ -9,6 +9,8 @@ it is compared with; weights of one give the measure itself.
 
 import numpy as np
 
+from .bootstrap import divide, means_by_class
+
 DECIMALS = 6  # of a distance: vectors that are equal are equally far, whatever BLAS rounds
 MEASURES = {
     'intra': 'mean cosine distance to the same class',
@@ -67,7 +69,7 @@ def class_measures(
     values['retrieval mAP'] = np.array(
         [average_precision(far[i], codes == codes[i], weights) for i in rows]
     )
-    return {name: _class_means(value, codes, weights) for name, value in values.items()}
+    return {name: means_by_class(value, codes, weights) for name, value in values.items()}
 
 
 def presence_ap(
@@ -103,7 +105,7 @@ def presence_ap(
         weight = weights[own].astype(np.float32)
         values = [average_precision(distance[i], present[own], weight) for i in queries]
         codes = np.zeros(len(queries), dtype=np.int64)
-        found.append(_class_means(np.array(values), codes, weight[queries])[0])
+        found.append(means_by_class(np.array(values), codes, weight[queries])[0])
     return np.array(found)
 
 
@@ -124,12 +126,7 @@ def average_precision(
     above = (distance <= distance[wanted, None]).astype(weights.dtype)  # (P, M)
     own = weights[wanted]
     precision = (above[:, wanted] @ own) / np.maximum(above @ weights, 1)
-    return _divide((own * precision).sum(axis=0), own.sum(axis=0))
-
-
-def _divide(total: np.ndarray, mass: np.ndarray) -> np.ndarray:
-    """total / mass, NaN where there is no mass."""
-    return np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan)
+    return divide((own * precision).sum(axis=0), own.sum(axis=0))
 
 
 def _distance_measures(
@@ -142,15 +139,15 @@ def _distance_measures(
         columns = np.flatnonzero(codes == code)
         mass = other[:, columns].astype(np.float32) @ weights[columns]
         total = (distance * other)[:, columns] @ weights[columns]
-        mean, own = _divide(total, mass), codes == code
+        mean, own = divide(total, mass), codes == code
         intra[own] = mean[own]
         nearest[~own] = np.fmin(nearest[~own], mean[~own])
         rest_total[~own] += total[~own]
         rest_mass[~own] += mass[~own]
-    inter = _divide(rest_total, rest_mass)
+    inter = divide(rest_total, rest_mass)
     nearest[np.isinf(nearest)] = np.nan
-    silhouette = _divide(nearest - intra, np.maximum(nearest, intra))
-    return dict(intra=intra, inter=inter, ratio=_divide(intra, inter), silhouette=silhouette)
+    silhouette = divide(nearest - intra, np.maximum(nearest, intra))
+    return dict(intra=intra, inter=inter, ratio=divide(intra, inter), silhouette=silhouette)
 
 
 def _vote(
@@ -174,11 +171,3 @@ def _vote(
     wins = (counts == most).sum(axis=0)
     own = counts[classes == codes[query]].sum(axis=0)
     return np.where(most > 0, (own == most) / np.maximum(wins, 1), np.nan)
-
-
-def _class_means(values: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(C, R) weighted means over each class's pairs of values (K, R), without the NaN ones."""
-    known = np.where(np.isnan(values), 0, weights)
-    total = np.nan_to_num(values) * known
-    own = (np.arange(codes.max() + 1)[:, None] == codes).astype(np.float64)
-    return _divide(own @ total, own @ known)

@@ -1,7 +1,6 @@
 """Does a map of a class point at its pixels?
 
-Shapes in this module: H x W pixels, P pairs of an image and a class that it has, N images, C
-classes, R resamples.
+Shapes in this module: H x W pixels.
 """
 
 import math
@@ -75,28 +74,3 @@ def _widen(mask: np.ndarray, tolerance: float) -> np.ndarray:
     near = np.zeros_like(mask)
     near[box] = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= tolerance
     return near
-
-
-def class_means(
-    values: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """The mean of each class over its pairs.
-
-    Args:
-        values (np.ndarray): (P, …).
-        labels (np.ndarray): (P,), classes from 0.
-        weights (np.ndarray, optional): (P, R), how often a pair counts. Defaults to None: once.
-
-    Returns:
-        np.ndarray: (K, …) of the K classes that have pairs, in their order; with weights (K, R),
-        of values (P,), NaN where a class has none in a resample.
-    """
-    means = []
-    for label in np.unique(labels):
-        own = labels == label
-        if weights is None:
-            means.append(values[own].mean(axis=0))
-            continue
-        total = weights[own].sum(axis=0)
-        means.append(np.where(total > 0, values[own] @ weights[own] / np.maximum(total, 1), np.nan))
-    return np.array(means)

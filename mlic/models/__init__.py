@@ -7,6 +7,7 @@ from .backbones.timm_backbone import LazyTIMMBackbone
 from .data_preprocessor import MultiLabelDataPreprocessor
 from .distilled_classifier import DistilledClassifier
 from .given_labels import TakesGivenLabels
+from .heads.known_label_head import KnownLabelHead
 from .heads.label_embed_head import LabelEmbedHead
 from .heads.label_vector_head import LabelVectorHead
 from .heads.multi_score_head import MultiScoreHead
@@ -49,6 +50,7 @@ __all__ = [
     'GatedGraph',
     'GraphConvolution',
     'GroupLinear',
+    'KnownLabelHead',
     'LabelEmbedHead',
     'LabelGraph',
     'LabelVectorHead',

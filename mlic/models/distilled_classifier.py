@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.dtypes import at_least_float32
 from mlic.models.neck_loss_classifier import NeckLossClassifier
 from mlic.models.training_parts import TrainingParts
 
@@ -140,7 +141,7 @@ class DistilledClassifier(TrainingParts, NeckLossClassifier):
     def _distance(self, inputs: Tensor, student: Tensor) -> Tensor:
         """Of the student's logits (B, C) from all teachers', a mean over images and ensembles."""
         settings = self.distillation
-        student = student.to(torch.promote_types(student.dtype, torch.float32))
+        student = at_least_float32(student)
         ensembles = {teacher.ensemble for teacher in self.teachers}
         total = student.new_zeros(())
         for teacher in self.teachers:

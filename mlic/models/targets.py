@@ -15,6 +15,8 @@ import torch
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor
 
+from mlic.dtypes import raised
+
 
 def is_present(target: Tensor) -> Tensor:
     """Which classes are in which image, bool: those with a target of at least one half.
@@ -85,9 +87,10 @@ def target_of(
         samples (Sequence[DataSample]): B of them. What ``MultiLabelDataPreprocessor`` prepared for
             training is taken as it is, with the host's copy; else ``gt_label_unknown`` counts.
         num_classes (int): C.
-        dtype (torch.dtype): Of the result, floating-point.
+        dtype (torch.dtype): Of the result, but float32 for half precision, to which 0.4999 is 0.5.
         device (torch.device): Of the result.
     """
+    dtype = raised(dtype)
     if 'gt_score' not in samples[0]:
         rows = [label_to_onehot(sample.gt_label, num_classes) for sample in samples]
     else:

@@ -26,8 +26,9 @@ class TrainingParts:
             prediction, so that those parts are not built.
         row_buffers (tuple[str]): Its buffers with a row for each image of a process's batch.
         takes_back (tuple[str]): Its buffers that :meth:`take_back` restores after an iteration that
-            is not finite. The others are copied before every iteration, which a large one should
-            not be.
+            is not finite.
+        constant_buffers (tuple[str]): Its buffers that no iteration changes. All others, but for
+            ``takes_back``, are copied before every iteration, which a large one should not be.
         by_class (Mapping[str, tuple[int]]): Its parameters and buffers that have a part for each
             class, and the dimension of the classes, ``(0,)`` for a weight (C, D). Two dimensions
             stand for groups of classes: ``(0, 2)`` for (G, D, S) with class c in place c % S of
@@ -55,6 +56,7 @@ class TrainingParts:
     off_in_prediction: tuple[str, ...] = ()
     row_buffers: tuple[str, ...] = ()
     takes_back: tuple[str, ...] = ()
+    constant_buffers: tuple[str, ...] = ()
     by_class: Mapping[str, tuple[int, ...]] = {}
     graph_buffers: tuple[str, ...] = ()
     least_images: int = 1

@@ -19,20 +19,19 @@ def heat_map(attention: Tensor, size: tuple[int, int]) -> Tensor:
     return enlarged / torch.where(peak > 0, peak, 1)
 
 
-def overlay_attention(image: np.ndarray, attention: Tensor, opacity: float = 0.65) -> np.ndarray:
-    """Blend a heat map into a grey version of an image: the hotter, the more it covers.
+def overlay_attention(image: np.ndarray, attention: Tensor) -> np.ndarray:
+    """Blend a heat map into a grey version of an image: the hotter, the more it covers, up to 65 %.
 
     Args:
         image (np.ndarray): (H, W, 3), uint8, RGB, as the picture that is returned.
         attention (Tensor): (h, w), not negative.
-        opacity (float): Of the heat map at its peak. Defaults to 0.65.
     """
     from matplotlib import colormaps
 
     attention = torch.as_tensor(attention)
     heat = heat_map(attention[None], image.shape[:2])[0].cpu().numpy()  # (H, W)
     grey = image @ np.array([0.299, 0.587, 0.114])  # of RGB, ITU-R BT.601
-    alpha = opacity * heat[..., None]
+    alpha = 0.65 * heat[..., None]
     colours = 255 * colormaps['turbo'](0.88 * heat)[..., :3]  # its end is dark: stop at red
     blended = (1 - alpha) * grey[..., None] + alpha * colours
     return blended.round().astype(np.uint8)

@@ -74,13 +74,13 @@ def _highest(values: np.ndarray, allowed: np.ndarray, num: int) -> list[tuple[in
     return entries
 
 
-def picture_uri(picture: np.ndarray, side: int = 224) -> str:
+def picture_uri(picture: np.ndarray) -> str:
     """A picture (H, W, 3), uint8, RGB, as a JPEG within a ``data:`` address.
 
-    It is made smaller where it is wider or higher than ``side`` pixels.
+    It is made smaller where it is wider or higher than 224 pixels.
     """
     image = Image.fromarray(picture)
-    image.thumbnail((side, side))
+    image.thumbnail((224, 224))
     file = io.BytesIO()
     image.save(file, 'JPEG', quality=82)
     return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode()

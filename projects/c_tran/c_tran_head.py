@@ -6,21 +6,21 @@ Shapes in this module: B images, C classes, K input channels, D embed dims, N = 
 import math
 
 import torch
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mlic.models.given_labels import TakesGivenLabels
+from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.group_linear import GroupLinear
 from mlic.models.layers.post_norm import EncoderLayer
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.targets import is_present, target_of
+from mlic.models.targets import is_present
 
 
 @MODELS.register_module()
-class CTranHead(TakesGivenLabels, MultiLabelClsHead):
+class CTranHead(TakesGivenLabels, KnownLabelHead):
     r"""Head of C-Tran (Lanchantin et al., *General Multi-label Image Classification with
     Transformers*, CVPR 2021).
 
@@ -54,11 +54,7 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         prior_prob (float, optional): See ``GroupLinear``. Defaults to None.
         loss (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
             cross-entropy, summed over the classes.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        thr, topk, init_cfg: See ``KnownLabelHead``.
 
     Example:
         >>> import torch
@@ -70,6 +66,7 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         torch.Size([1, 4])
     """
 
+    constant_buffers = ('unknown_state',)
     by_class = dict(label_embed=(0,), unknown_state=(), known_states=())
 
     def __init__(
@@ -89,7 +86,7 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         init_cfg: dict | None = None,
     ) -> None:
         loss = loss or dict(type='MultiLabelSoftMarginLoss', mean_over_classes=False)
-        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        super().__init__(num_classes, loss, thr, topk, init_cfg)
         embed_dims = embed_dims or in_channels
         if num_layers < 1:
             raise ValueError(f'num_layers must be at least 1, got {num_layers}')
@@ -105,7 +102,6 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
                 f'{type(self.loss_module).__name__} would take the labels that training gives for '
                 'unknown ones: set known_labels=0, or another loss'
             )
-        self.num_classes = num_classes
         self.in_channels = in_channels
         self.known_labels = known_labels
         self.input_proj = (
@@ -186,7 +182,5 @@ class CTranHead(TakesGivenLabels, MultiLabelClsHead):
         Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are, and are given as
         present or absent.
         """
-        dtype = torch.promote_types(feats[-1].dtype, torch.float32)
-        target = target_of(data_samples, self.num_classes, dtype, feats[-1].device)
-        given, target = self.give_some(target)
+        given, target = self.give_some(self.target_of(data_samples, feats[-1]))
         return dict(loss_cls=loss_of_known(self.loss_module, self(feats, given), target))

@@ -58,7 +58,7 @@ class CCDHead(MultiScoreHead):
         torch.Size([2, 3])
     """
 
-    takes_back = ('memory',)  # no iteration changes it
+    constant_buffers = ('memory', 'second_stage')
     by_class = {'memory': (0,), 'context_fc.weight': (0,), 'logit_fc.weight': (0,)}
 
     def __init__(

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.dtypes import raised
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.label_vectors import LabelVectors
@@ -142,6 +143,6 @@ class SharedLinear(nn.Linear):
     def forward(self, label_embeds: Tensor) -> Tensor:
         """One score for each embedding."""
         with torch.autocast(label_embeds.device.type, enabled=False):
-            dtype = torch.promote_types(label_embeds.dtype, torch.float32)
+            dtype = raised(label_embeds.dtype)
             weight, bias = self.weight.to(dtype), self.bias.to(dtype)
             return F.linear(label_embeds.to(dtype), weight, bias)[..., 0]

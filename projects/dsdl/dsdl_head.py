@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.dtypes import raised
 from mlic.models.heads.label_vector_head import LabelVectorHead
 from mlic.models.layers.gather import gather_rows
 from mlic.models.losses.known_labels import loss_of_known
@@ -97,7 +98,7 @@ class DSDLHead(LabelVectorHead):
 
     def dictionary(self) -> tuple[Tensor, Tensor]:
         """D (C, K), and the mean cosine () of the vectors and what is reconstructed of them."""
-        dtype = torch.promote_types(self.w1.dtype, torch.float32)
+        dtype = raised(self.w1.dtype)
         w1, w2, vectors = self.w1.to(dtype), self.w2.to(dtype), self.vectors().to(dtype)
         atoms = F.leaky_relu(vectors @ w1, 0.2) @ w2
         reconstructed = F.leaky_relu(atoms @ w2.T, 0.2) @ w1.T  # (C, E)

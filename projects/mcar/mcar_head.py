@@ -3,11 +3,14 @@
 Shapes in this module: B images, C classes, K channels, h x w feature cells, R regions.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.dtypes import raised
 from mlic.models.heads.multi_score_head import MultiScoreHead
 from mlic.models.layers.activated_regions import boxes_of
 from mlic.models.layers.feature_map import as_feature_map
@@ -56,7 +59,7 @@ class MCARHead(MultiScoreHead):
         num_regions: int = 4,
         threshold: float = 0.5,
         pooling: str = 'avg',
-        loss_weights: dict[str, float] | None = None,
+        loss_weights: Mapping[str, float] | None = None,
         loss_cls: dict | None = None,
         thr: float | None = None,
         topk: int | None = None,
@@ -83,7 +86,7 @@ class MCARHead(MultiScoreHead):
         regions = self._logits(feats[-2].flatten(0, 1)).unflatten(0, feats[-2].shape[:2])
         return {'global': self._logits(self.feature_map(feats)), 'local': regions.amax(1)}
 
-    def fuse(self, scores: dict[str, Tensor]) -> Tensor:
+    def fuse(self, scores: Mapping[str, Tensor]) -> Tensor:
         """The larger of both, (B, C)."""
         return torch.maximum(scores['global'], scores['local'])
 
@@ -112,5 +115,5 @@ class MCARHead(MultiScoreHead):
     def _score(self, maps: Tensor) -> Tensor:
         """(B, K, h, w) → (B, C, h, w), in at least float32: rounding would move the boxes."""
         with torch.autocast(maps.device.type, enabled=False):
-            dtype = torch.promote_types(maps.dtype, torch.float32)
+            dtype = raised(maps.dtype)
             return F.conv2d(maps.to(dtype), self.fc.weight.to(dtype), self.fc.bias.to(dtype))

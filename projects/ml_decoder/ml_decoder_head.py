@@ -7,20 +7,18 @@ G queries, S = ceil(C / G) classes of a query.
 import math
 
 import torch
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.post_norm import FeedForward
-from mlic.models.training_parts import TrainingParts
 
 PUBLISHED_LOSS = dict(type='StopGradAsymmetricLoss', gamma_neg=4.0, clip=0.05, eps=1e-8)
 
 
 @MODELS.register_module()
-class MLDecoderHead(TrainingParts, MultiLabelClsHead):
+class MLDecoderHead(KnownLabelHead):
     """Head of ML-Decoder (Ridnik et al., *ML-Decoder: Scalable and Versatile Classification Head*,
     WACV 2023).
 
@@ -41,11 +39,7 @@ class MLDecoderHead(TrainingParts, MultiLabelClsHead):
             probability. Defaults to None: 0, as published.
         loss (dict): Loss of logits and a multi-hot target. Defaults to the published asymmetric
             loss (4, 0, clip 0.05), summed over classes.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        thr, topk, init_cfg: See ``KnownLabelHead``.
 
     Example:
         >>> import torch
@@ -54,6 +48,8 @@ class MLDecoderHead(TrainingParts, MultiLabelClsHead):
         >>> head((torch.rand(2, 16, 7, 7),)).shape
         torch.Size([2, 3])
     """
+
+    constant_buffers = ('query_embed',)
 
     def __init__(
         self,
@@ -70,11 +66,10 @@ class MLDecoderHead(TrainingParts, MultiLabelClsHead):
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        super().__init__(num_classes, loss, thr, topk, init_cfg)
         if num_queries < 1:
             raise ValueError(f'num_queries must be at least 1, got {num_queries}')
         num_queries = min(num_queries, num_classes)
-        self.num_classes = num_classes
         self.in_channels = in_channels
         self.input_proj = nn.Linear(in_channels, embed_dims)
         self.register_buffer('query_embed', torch.randn(num_queries, embed_dims))
@@ -116,10 +111,3 @@ class MLDecoderHead(TrainingParts, MultiLabelClsHead):
             embeds = embeds.to(self.weight.dtype)
             groups = torch.einsum('bgd,gds->bgs', embeds, self.weight)  # (B, G, S)
         return groups.flatten(1)[:, : self.num_classes] + self.bias
-
-    def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """``loss_cls`` of B samples with ``gt_score`` (C,) or ``gt_label``.
-
-        Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are.
-        """
-        return dict(loss_cls=self._get_loss(self(feats), data_samples)['loss'])

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
-from mlic.models.losses.supcon_loss import at_least_float32
 from mlic.models.targets import is_absent, is_present
 
 

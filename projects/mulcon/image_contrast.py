@@ -11,10 +11,11 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.losses.supcon_loss import SupConLoss, at_least_float32, check_temperature
+from mlic.models.losses.supcon_loss import SupConLoss, check_temperature
 from mlic.models.targets import is_present, target_of
 from mlic.models.training_parts import TrainingParts
 
@@ -84,7 +85,7 @@ class ImageSupConLoss(SupConLoss):
     def forward(self, z: Tensor, target: Tensor) -> Tensor:
         """Weighted loss of z (N, P) and a target (N, C); see :func:`image_supcon_loss`."""
         if self.gather:
-            z, target = gather_rows(at_least_float32(z)), gather_rows(target.float())
+            z, target = (gather_rows(at_least_float32(rows)) for rows in (z, target))
         return self.loss_weight * image_supcon_loss(z, target, self.temperature)
 
 
@@ -118,6 +119,7 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
 
     training_only = ('projector',)
     off_in_prediction = ('loss_con',)
+    by_class = {'fc.weight': (0,), 'fc.bias': (0,)}
 
     def __init__(
         self,
@@ -135,10 +137,16 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
             self.loss_con = MODELS.build(loss_con)
             self.projector = Projector(in_channels, proj_channels)
 
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Features, the last item (N, D), to logits (N, C), in at least float32."""
+        pooled = self.pre_logits(feats)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.fc(at_least_float32(pooled))
+
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
         """``loss_cls`` and ``loss_con`` of features, the last item (N, D), and N data samples."""
         pooled = self.pre_logits(feats)
-        cls_score = self.fc(pooled)
+        cls_score = self(feats)
         target = target_of(data_samples, cls_score.shape[1], cls_score.dtype, cls_score.device)
         losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
         if self.loss_con is not None:

@@ -8,10 +8,10 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from mlic.dtypes import at_least_float32
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.gather import gather_active
 from mlic.models.layers.projector import Projector
-from mlic.models.losses.supcon_loss import at_least_float32
 from mlic.models.targets import host_copy, positive_pairs, with_host_copy
 
 from .hard_negatives import choose_negatives, count_missing, hard_negative_term, hardest_candidates
@@ -35,13 +35,11 @@ class MulConHead(LabelEmbedHead):
         num_views (int): V: the rows of a training batch are all images of the first view, then
             all of the second, as ``MultiViewDataPreprocessor`` joins them. Defaults to 2; at
             least 2 with ``loss_con``, or a class with one image has no partner.
-        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
-            cross-entropy, averaged over images and classes.
         loss_con (dict, optional): Loss of active vectors (V, K, P). Defaults to the published
             ``SupConLoss(temperature=0.2, loss_weight=0.5)``. None: off.
         denominator_size (int): M: while a batch has fewer active vectors, the inactive ones with
             the highest logits enter the denominators, and only these. Defaults to 0: none.
-        prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
+        loss_cls, prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
     A soft target of at least 0.5 is a positive label to the contrast; an unknown one (NaN) is none,
     and no hard negative either.

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.gated_graph import GatedGraph
 from mlic.models.layers.gather import gather_rows
@@ -123,8 +124,7 @@ class SALGLNeck(TrainingParts, BaseModule):
         owner = f'SALGLNeck(in_channels={self.in_channels})'
         feature_map = self.input_proj(as_feature_map(feats[-1], self.in_channels, owner))
         cells = self.encoder(feature_map.flatten(2).mT)
-        scores = self.scene(cells.mean(1))
-        scenes = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32))
+        scenes = at_least_float32(self.scene(cells.mean(1))).softmax(-1)
         return cells, scenes, feature_map.shape[-2:]
 
     def _embed(self, cells: Tensor, scenes: Tensor, counts: Tensor | None = None) -> tuple[Tensor]:

@@ -32,13 +32,13 @@ def run(command: str, *more: str) -> None:
     subprocess.run([sys.executable, *command.split(), *more], cwd=ROOT, check=True)
 
 
-def photograph(page: str, picture: str, size: str = '1200,860') -> None:
+def photograph(page: str, picture: str) -> None:
     """The top of an HTML page, by Chromium."""
     browser = shutil.which('chromium') or shutil.which('google-chrome')
     if browser is None:
         print(f'no Chromium: {picture} stays as it was')
         return
-    flags = ['--headless', '--no-sandbox', '--hide-scrollbars', f'--window-size={size}']
+    flags = ['--headless', '--no-sandbox', '--hide-scrollbars', '--window-size=1200,860']
     address = (ROOT / page).resolve().as_uri()
     subprocess.run([browser, *flags, f'--screenshot={ROOT / picture}', address], check=True)
 

@@ -20,6 +20,15 @@ SHARED, LABELS, NECKS, MAPS, POOLED, CONTRAST = (
     ('#f1e8fb', '#8557c2'),
     ('#fde7ea', '#c8455a'),
 )
+HEAD = (
+    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+    f'width="{WIDTH}" height="{HEIGHT}" font-family="Helvetica, Arial, sans-serif" role="img" '
+    'aria-label="Methods in one frame: from images through a backbone to scores of classes">\n'
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+    f'markerHeight="7" orient="auto"><path d="M 0 0 L 8 4 L 0 8 z" fill="{PALE}"/></marker>'
+    '</defs>\n'
+    f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
+)
 
 
 def text(x: float, y: float, words: str, size: int = 14, **style) -> str:
@@ -29,9 +38,9 @@ def text(x: float, y: float, words: str, size: int = 14, **style) -> str:
     return f'<text x="{x}" y="{y}" font-size="{size}" {attributes}>{escape(words)}</text>'
 
 
-def box(x: float, y: float, w: float, h: float, colour: tuple, title: str, *lines: str) -> str:
-    """A box with a title and lines below it, in the middle of its width."""
-    ground, edge = colour
+def box(place: tuple, colour: tuple, title: str, *lines: str) -> str:
+    """A box (x, y, width, height) with a title and lines below it, in the middle of its width."""
+    (x, y, w, h), (ground, edge) = place, colour
     middle, top = x + w / 2, y + h / 2 - 9.5 * len(lines) + 5
     parts = [
         f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" fill="{ground}" '
@@ -62,66 +71,42 @@ def draw() -> str:
         text(20, 50, 'What else a', 14, fill=PALE),
         text(20, 70, 'method may take:', 14, fill=PALE),
         box(
-            185,
-            16,
-            300,
-            78,
+            (185, 16, 300, 78),
             LABELS,
             'LabelGraph',
             'which classes occur together:',
             'ML-GCN, SSGRL, CPCL; SALGL, by scene',
         ),
         box(
-            505,
-            16,
-            300,
-            78,
+            (505, 16, 300, 78),
             LABELS,
             'LabelVectors',
             'of the words in their names, or learned:',
             'ML-GCN, SSGRL, DSDL, CPCL, SALGL',
         ),
         box(
-            825,
-            16,
-            335,
-            78,
+            (825, 16, 335, 78),
             LABELS,
             'Known labels of the image',
             'where a user has some:',
             'C-Tran',
         ),
         # the way of an image
-        box(20, 250, 130, 90, SHARED, 'Images', '(B, 3, H, W)', 'one protocol'),
-        box(185, 250, 150, 90, SHARED, 'Backbone', 'ResNet, ViT,', 'Swin, ConvNeXt …'),
+        box((20, 250, 130, 90), SHARED, 'Images', '(B, 3, H, W)', 'one protocol'),
+        box((185, 250, 150, 90), SHARED, 'Backbone', 'ResNet, ViT,', 'Swin, ConvNeXt …'),
         arrow((150, 295), (183, 295)),
         text(340, 287, '(B, K, h, w)', 12, fill=PALE),
         # three ways from the map to the scores
         box(
-            440,
-            140,
-            280,
-            86,
+            (440, 140, 280, 86),
             NECKS,
             'An embedding of each class',
             'SARL, Query2Label, MulCon,',
             'ADD-GCN, SSGRL, SALGL, R101TF',
         ),
+        box((440, 252, 280, 86), MAPS, 'Scores from the map', 'ML-Decoder, CSRA, C-Tran,', 'TDRG'),
         box(
-            440,
-            252,
-            280,
-            86,
-            MAPS,
-            'Scores from the map',
-            'ML-Decoder, CSRA, C-Tran,',
-            'TDRG',
-        ),
-        box(
-            440,
-            364,
-            280,
-            86,
+            (440, 364, 280, 86),
             POOLED,
             'Classifiers of the pooled map',
             'linear, ML-GCN, DSDL,',
@@ -131,14 +116,11 @@ def draw() -> str:
         arrow((410, 295), (410, 183), (438, 183)),
         arrow((410, 295), (410, 407), (438, 407)),
         text(730, 175, '(B, C, D)', 12, fill=PALE),
-        box(800, 140, 130, 86, SHARED, 'Linear map', 'one for', 'each class'),
+        box((800, 140, 130, 86), SHARED, 'Linear map', 'one for', 'each class'),
         arrow((720, 183), (798, 183)),
         # scores, losses, metric
         box(
-            985,
-            250,
-            175,
-            90,
+            (985, 250, 175, 90),
             SHARED,
             'Scores (B, C)',
             'losses of known labels;',
@@ -149,10 +131,7 @@ def draw() -> str:
         arrow((720, 407), (1072, 407), (1072, 342)),
         # what is learned besides
         box(
-            440,
-            496,
-            280,
-            84,
+            (440, 496, 280, 84),
             CONTRAST,
             'Contrast between embeddings',
             'SADCL: samples, prototypes',
@@ -160,10 +139,7 @@ def draw() -> str:
         ),
         arrow((760, 183), (760, 538), (722, 538), dashed=True),
         box(
-            800,
-            496,
-            360,
-            84,
+            (800, 496, 360, 84),
             SHARED,
             'Around any of them',
             'MCAR looks again at what it found;',
@@ -172,16 +148,7 @@ def draw() -> str:
         text(20, 535, 'C classes, D width of an', 14, fill=PALE),
         text(20, 555, 'embedding of a class.', 14, fill=PALE),
     ]
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}" font-family="Helvetica, Arial, sans-serif" role="img" '
-        'aria-label="Methods in one frame: from images through a backbone to scores of classes">\n'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        f'markerHeight="7" orient="auto"><path d="M 0 0 L 8 4 L 0 8 z" fill="{PALE}"/></marker>'
-        '</defs>\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
-    )
-    return '\n'.join([head, *parts, '</svg>\n'])
+    return '\n'.join([HEAD, *parts, '</svg>\n'])
 
 
 if __name__ == '__main__':

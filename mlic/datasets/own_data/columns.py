@@ -1,12 +1,12 @@
 """Which column of a table is what: told by the header, and checked by the contents."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 
 from mlic.names import first_names
 
 from .choices import Choices, Questions, show
+from .contents import Contents, contents_of, label_name
 from .finder import Found, ImageFinder
 from .flags import (
     ABOUT_IMAGE,
@@ -46,12 +46,6 @@ IMAGE_NAMES = [
     'id',
     'url',
 ]
-# of one label, and of several
-LABEL_NAME = re.compile(
-    r'(?:label|labelname|label_name|class|class_name|classname|category|tag|choice|keyword)(_?\d+)?'
-    r'|(labels|finding_labels|tags|classes|categories|choices|label_names|label_list|keywords)'
-)
-TRUTH_VALUES = {'', '-1', *PRESENT, *ABSENT}
 SAMPLE = 1000  # rows by which the column of images is told
 
 
@@ -79,26 +73,9 @@ def _two_values(table: Table, columns: list[int], unknown: set[str]) -> list[str
     return order if len(order) == 2 else []
 
 
-def _holds_counts(table: Table, column: int, values: set[str], unknown: set[str]) -> bool:
-    """Whether a column holds 0 and numbers up to three digits, as of objects and not of rows."""
-    name = table.header[column]
-    small = {'1' if re.fullmatch(r'\d{1,3}', value) else value for value in values}
-    return (
-        '0' in values
-        and len(values) < len(table.rows)
-        and looks_like_flags(small, unknown)
-        and is_class(name, values, bool(label_name(name)))
-    )
-
-
 def _mostly_blank(table: Table, column: int) -> bool:
     """Whether more than half of a column's cells are blank, as of remarks."""
     return table.column(column).count('') * 2 > len(table.rows)
-
-
-def label_name(name: str) -> re.Match | None:
-    """A match if labels are called so; group 1 is its number, 2 if a cell may hold several."""
-    return LABEL_NAME.fullmatch(plain_name(name).rpartition('.')[2])
 
 
 def choose_columns(
@@ -188,41 +165,16 @@ def _choose_labels(
 ) -> tuple[list[int], bool]:
     """The columns of labels, and whether they are one for each label."""
     header, file = table.header, table.places[0][0]
-    values = {i: {flag(cell) for cell in table.values(i)} for i in named or rest}
-    unknown = {flag(value) for value in choices.unknown}
-    flags = [i for i in values if looks_like_flags(values[i], unknown)]
-    counts = {i: x for i, x in values.items() if _holds_counts(table, i, x, unknown)}
-    # a single one may be of classes by their numbers, and two values may be 0 and 255
-    if len(counts) > 1 and (flags or len(set().union(*counts.values())) > 2):
-        flags += [i for i in counts if i not in flags]
+    seen = contents_of(table, named or rest, choices)
+    values, flags = seen.values, seen.flags
     decided = bool(choices.present or choices.absent)
-    called = [i for i in named or rest if label_name(header[i])]
-    numbered = [i for i in called if label_name(header[i])[1]]
-    marks = set().union(*(values[i] for i in numbered))
-    are_classes = choices.sep is None and looks_like_flags(marks, unknown)
-    are_classes = are_classes and marks.isdisjoint('23456789')  # numbers of labels, or of objects
-    if are_classes and len(numbered) > 1:
-        called = [i for i in called if i not in numbered]
-    texts = [
-        i for i in called
-        if not (are_classes if i in numbered else i in flags and values[i] <= TRUTH_VALUES)
-    ]  # fmt: skip
     if named:
         are_flags = flags and all(i in flags or says_nothing(values[i]) for i in named)
-        are_flags = are_flags and texts != named  # a column 'labels' with yes names labels
+        are_flags = are_flags and seen.texts != named  # a column 'labels' with yes names labels
         return named, bool(decided or choices.sep is None and are_flags)
-    if choices.sep is not None:  # which is for cells of labels
-        texts = texts or called
-    if texts and not decided:
-        if len(texts) > 1:
-            question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
-            numbered = [i for i in texts if label_name(header[i])[1]]
-            texts = texts[:1] if len(numbered) < len(texts) else texts
-            names = [header[i] for i in texts]
-            assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
-            questions.ask(question, assumed, '--label-columns', *names)
-        return texts, False
-    said = {flag(value) for value in [*choices.present, *choices.absent]} | unknown
+    if seen.texts and not decided:
+        return _choose_texts(header, seen.texts, questions), False
+    said = {flag(value) for value in [*choices.present, *choices.absent]} | seen.unknown
     if flags or decided:
         rest = [
             i for i in rest
@@ -234,11 +186,11 @@ def _choose_labels(
         raise ValueError(f'{file}: no column is left for labels, of {header}{unnamed}')
     if decided:
         return rest, True
-    classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in called)]
+    classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in seen.called)]
     if classes and choices.sep is None:
         _ask_of_others(table, [i for i in rest if i not in classes], classes, questions)
         return classes, True
-    called = [i for i in rest if i in called]
+    called = [i for i in rest if i in seen.called]
     if called:
         names = [header[i] for i in called]
         these = 'each of ' * (len(names) > 1) + show(names)
@@ -253,7 +205,19 @@ def _choose_labels(
             f'{file}: none of the columns {these} looks like labels or like a class; '
             '--label-columns NAME … says which are'
         )
-    return _choose_words(table, words, values, unknown, questions)
+    return _choose_words(table, words, seen, questions)
+
+
+def _choose_texts(header: list[str], texts: list[int], questions: Questions) -> list[int]:
+    """Those of some columns whose cells are the labels."""
+    if len(texts) > 1:
+        question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
+        numbered = [i for i in texts if label_name(header[i])[1]]
+        texts = texts[:1] if len(numbered) < len(texts) else texts
+        names = [header[i] for i in texts]
+        assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
+        questions.ask(question, assumed, '--label-columns', *names)
+    return texts
 
 
 def _ask_of_others(
@@ -276,11 +240,10 @@ def _ask_of_others(
 
 
 def _choose_words(
-    table: Table, rest: list[int], values: dict[int, set[str]], unknown: set[str],
-    questions: Questions,
-) -> tuple[list[int], bool]:  # fmt: skip
+    table: Table, rest: list[int], seen: Contents, questions: Questions
+) -> tuple[list[int], bool]:
     """The column of labels among some that are not called so, or all if they hold two values."""
-    header = table.header
+    header, values, unknown = table.header, seen.values, seen.unknown
     words = [i for i in rest if not all(is_number(value) for value in values[i])]
     if len(rest) == 1 and words:
         return rest, False

@@ -7,7 +7,8 @@ from pathlib import Path
 from mlic.names import first_names
 
 from .choices import Choices, Undecided
-from .columns import IMAGE_NAMES, label_name
+from .columns import IMAGE_NAMES
+from .contents import label_name
 from .finder import ImageFinder, clean
 from .flags import BLANK, UNKNOWN, flag, is_class, looks_like_flags, plain_name, says_nothing
 from .rows import NO_LABEL, read_images

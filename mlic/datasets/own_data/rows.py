@@ -10,7 +10,8 @@ from mlic.names import first_names
 
 from .cells import CONFIDENCES, CellError, in_words, read_cells, spell
 from .choices import Choices, Questions, Undecided, show
-from .columns import Columns, choose_columns, label_name
+from .columns import Columns, choose_columns
+from .contents import label_name
 from .finder import ImageFinder
 from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags
 from .row_images import group_rows

@@ -105,20 +105,20 @@ def bare_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_published(
-    state_dict: Mapping[str, Tensor], name: str | None = None
+    state_dict: Mapping[str, Tensor],
 ) -> tuple[PublishedSystem, dict[str, Tensor]]:
     """Find out whose checkpoint it is, and give its weights our names.
 
+    It is of the system that knows all the keys; of several, of the one that lacks the fewest.
+
     Args:
         state_dict (Mapping[str, Tensor]): As released.
-        name (str, optional): Of the system. Defaults to None: the one that knows all the keys; of
-            several, the one that lacks the fewest.
 
     Raises:
         ValueError: If no system knows all the keys; says what the nearest does not know.
     """
     faults, found = {}, []
-    for system in [SYSTEMS[name]] if name else SYSTEMS.values():
+    for system in SYSTEMS.values():
         try:
             found.append((system, system.convert(state_dict)))
         except ValueError as error:

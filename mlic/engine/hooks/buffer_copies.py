@@ -10,7 +10,7 @@ class BufferCopies:
     """A copy of what an iteration may change, and the way back, for which nobody waits.
 
     Copied are the buffers of modules in training mode (frozen batch norm is not), without those
-    that a module takes back itself (``TrainingParts.takes_back``).
+    that a module takes back itself (``TrainingParts.takes_back``) and its ``constant_buffers``.
 
     Args:
         model (nn.Module): Without a wrapper. Its modules are looked up here, once: a walk
@@ -31,9 +31,11 @@ class BufferCopies:
         for module in self.with_buffers:
             if not module.training:
                 continue
-            own = module.takes_back if isinstance(module, TrainingParts) else ()
+            left_out = ()
+            if isinstance(module, TrainingParts):
+                left_out = *module.takes_back, *module.constant_buffers
             for name, buffer in module.named_buffers(recurse=False):
-                if name not in own:
+                if name not in left_out:
                     kind = buffer.device, buffer.dtype
                     kinds.setdefault(kind, []).append((module, name))
         self.kept = [(places, _joined(places)) for places in kinds.values()]

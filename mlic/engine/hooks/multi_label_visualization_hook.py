@@ -31,8 +31,8 @@ class MultiLabelVisualizationHook(VisualizationHook):
             backends get them.
         attention (bool): Add where the model looks for each label; the drawn images then go
             through the model once more. Defaults to False.
-        draw_args (dict): More arguments of ``MultiLabelVisualizer.visualize_cls``, such as
-            ``threshold``. Defaults to none.
+        draw_args (dict, optional): More arguments of ``MultiLabelVisualizer.visualize_cls``,
+            such as ``threshold``. Defaults to None: none.
 
     Raises:
         ValueError: If ``attention`` is set and the model has no ``attention_maps``.

@@ -13,6 +13,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.dtypes import at_least_float32
 from mlic.models.given_labels import TakesGivenLabels, given_labels
 from mlic.models.training_parts import TrainingParts
 
@@ -121,12 +122,8 @@ def float32_logits(
         logits = head(feats)
     else:
         with torch.autocast(feats[-1].device.type, enabled=False):
-            logits = head(tuple(_raised(feat) for feat in feats))
-    return _raised(logits)
-
-
-def _raised(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+            logits = head(tuple(map(at_least_float32, feats)))
+    return at_least_float32(logits)
 
 
 def prepare_for(precision: str, model: BaseModel) -> BaseModel:

@@ -3,19 +3,17 @@
 Shapes in this module: B images, C classes, D embed dims.
 """
 
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.group_linear import GroupLinear
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.targets import target_of
-from mlic.models.training_parts import TrainingParts
 
 
 @MODELS.register_module()
-class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
+class LabelEmbedHead(KnownLabelHead):
     """Label embeddings to scores, with one linear map per class (:class:`GroupLinear`).
 
     A method's head extends it: :meth:`other_losses` is where losses on the embeddings go, and the
@@ -24,14 +22,8 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
     Args:
         num_classes (int): C.
         in_channels (int): D, width of the label embeddings.
-        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
-            cross-entropy, averaged over images and classes.
         prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        loss_cls, thr, topk, init_cfg: See :class:`KnownLabelHead`.
 
     Example:
         >>> import torch
@@ -56,9 +48,7 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        loss_cls = loss_cls or dict(type='MultiLabelSoftMarginLoss')
-        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
-        self.num_classes = num_classes
+        super().__init__(num_classes, loss_cls, thr, topk, init_cfg)
         self.in_channels = in_channels
         self.fc = GroupLinear(num_classes, in_channels, prior_prob)
 
@@ -67,21 +57,15 @@ class LabelEmbedHead(TrainingParts, MultiLabelClsHead):
         return self.fc(self.pre_logits(feats))
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """All losses of a batch.
+        """``loss_cls``, see :class:`KnownLabelHead`, and :meth:`other_losses`.
 
         Args:
             feats (tuple[Tensor]): The last item is ``label_embeds`` (B, C, D).
             data_samples (list[DataSample]): B samples with ``gt_score`` (C,) or ``gt_label``.
-                Scores between 0 and 1, as Mixup and CutMix make them, are soft targets: see
-                ``loss_cls`` on what they mean to it. Unknown labels (``gt_label_unknown``) are
-                left out: :func:`mlic.models.losses.known_labels.loss_of_known`.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls``, and those of :meth:`other_losses`.
         """
         label_embeds = self.pre_logits(feats)
         cls_score = self.fc(label_embeds)
-        target = target_of(data_samples, cls_score.shape[1], cls_score.dtype, cls_score.device)
+        target = self.target_of(data_samples, cls_score)
         losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
         losses.update(self.other_losses(label_embeds, cls_score, target))
         return losses

@@ -4,18 +4,16 @@ Shapes in this module: B images, C classes, K input channels.
 """
 
 import torch
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.label_vectors import LabelVectors
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.targets import target_of
-from mlic.models.training_parts import TrainingParts
 
 
-class LabelVectorHead(TrainingParts, MultiLabelClsHead):
+class LabelVectorHead(KnownLabelHead):
     r"""The largest value of each channel, f (K,), and the classes' vectors, ``self.vectors``.
 
     A method's head extends it: :meth:`class_part` is what it makes of the classes, the same for all
@@ -29,13 +27,7 @@ class LabelVectorHead(TrainingParts, MultiLabelClsHead):
         pool_size (int, optional): Look at the first so many rows and columns of the map only. The
             released code of ML-GCN, DSDL and CPCL does so with 14, which is the whole map at 448 px
             and its upper left part at 576. Defaults to None: the whole map.
-        loss (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
-            cross-entropy, averaged over images and classes.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        loss, thr, topk, init_cfg: See :class:`KnownLabelHead`.
 
     Example:
         >>> import torch
@@ -60,9 +52,7 @@ class LabelVectorHead(TrainingParts, MultiLabelClsHead):
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        loss = loss or dict(type='MultiLabelSoftMarginLoss')
-        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
-        self.num_classes = num_classes
+        super().__init__(num_classes, loss, thr, topk, init_cfg)
         self.in_channels = in_channels
         self.pool_size = pool_size
         self.vectors = LabelVectors(num_classes, **(vectors or {}))
@@ -104,21 +94,12 @@ class LabelVectorHead(TrainingParts, MultiLabelClsHead):
             return self.score(pooled.to(part.dtype), part)
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """``loss_cls`` and :meth:`other_losses` of B samples with ``gt_score`` or ``gt_label``.
-
-        Soft targets, as Mixup and CutMix make them, go to ``loss`` as they are; unknown labels
-        are left out.
-        """
+        """``loss_cls``, see :class:`KnownLabelHead`, and :meth:`other_losses`."""
         cls_score = self(feats)
         target = self.target_of(data_samples, cls_score)
         losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
         losses.update(self.other_losses(cls_score, target))
         return losses
-
-    def target_of(self, data_samples: list[DataSample], cls_score: Tensor) -> Tensor:
-        """The target (B, C) of the logits, in at least float32; unknown entries are NaN."""
-        dtype = torch.promote_types(cls_score.dtype, torch.float32)
-        return target_of(data_samples, cls_score.shape[1], dtype, cls_score.device)
 
     def other_losses(self, cls_score: Tensor, target: Tensor) -> dict[str, Tensor]:
         """A method's losses by name, of logits (B, C) and a target (B, C), NaN where unknown."""

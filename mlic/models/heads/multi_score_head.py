@@ -5,16 +5,14 @@ Shapes in this module: B images, C classes.
 
 from collections.abc import Mapping
 
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.losses.known_labels import loss_of_known
-from mlic.models.targets import target_of
-from mlic.models.training_parts import TrainingParts
 
 
-class MultiScoreHead(TrainingParts, MultiLabelClsHead):
+class MultiScoreHead(KnownLabelHead):
     """Several logits for a class, and what is made of them.
 
     A method's head extends it: :meth:`scores` gives the logits by name, :meth:`fuse` the ones that
@@ -23,15 +21,9 @@ class MultiScoreHead(TrainingParts, MultiLabelClsHead):
 
     Args:
         num_classes (int): C.
-        loss_weights (Mapping[str, float]): Weight of the loss of each score that has one; the log
-            has them as ``loss_NAME``. Defaults to that of the fused score alone.
-        loss_cls (dict, optional): Loss of logits and a multi-hot target. Defaults to None: binary
-            cross-entropy, averaged over images and classes.
-        thr (float, optional): ``pred_label`` has the classes with at least this score.
-            Defaults to None: 0.5, unless ``topk`` is set.
-        topk (int, optional): ``pred_label`` has this many classes, if ``thr`` is not set.
-            Defaults to None.
-        init_cfg (dict, optional): mmengine's. Defaults to None.
+        loss_weights (Mapping[str, float], optional): Weight of the loss of each score that has
+            one; the log has them as ``loss_NAME``. Defaults to None: 1 for the fused score alone.
+        loss_cls, thr, topk, init_cfg: See :class:`KnownLabelHead`.
 
     Example:
         >>> import torch
@@ -56,9 +48,7 @@ class MultiScoreHead(TrainingParts, MultiLabelClsHead):
         topk: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        loss_cls = loss_cls or dict(type='MultiLabelSoftMarginLoss')
-        super().__init__(loss=loss_cls, thr=thr, topk=topk, init_cfg=init_cfg)
-        self.num_classes = num_classes
+        super().__init__(num_classes, loss_cls, thr, topk, init_cfg)
         self.loss_weights = dict(loss_weights or dict(cls=1.0))
 
     def scores(self, feats: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -87,8 +77,7 @@ class MultiScoreHead(TrainingParts, MultiLabelClsHead):
                 f'loss_weights names {", ".join(sorted(unknown))}, and the scores of '
                 f'{type(self).__name__} are {", ".join(sorted(scores))}'
             )
-        fused = scores['cls']
-        target = target_of(data_samples, fused.shape[1], fused.dtype, fused.device)
+        target = self.target_of(data_samples, scores['cls'])
         return {
             f'loss_{name}': weight * loss_of_known(self.loss_module, scores[name], target)
             for name, weight in self.loss_weights.items()

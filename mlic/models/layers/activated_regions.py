@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlic.dtypes import raised
+
 ROUNDING = 8  # of interpolation, in units in the last place
 
 
@@ -95,7 +97,7 @@ def crops_of(images: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         Tensor: (B * R, K, H, W), bilinear, corner on corner.
     """
-    dtype = torch.promote_types(images.dtype, torch.float32)
+    dtype = raised(images.dtype)
 
     def places(begin: Tensor, end: Tensor, n: int) -> Tensor:
         """(B, R, n), from -1 to 1 over the image."""

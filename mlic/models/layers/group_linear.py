@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mlic.dtypes import raised
 from mlic.models.training_parts import TrainingParts
 
 
@@ -49,7 +50,6 @@ class GroupLinear(TrainingParts, nn.Module):
     def forward(self, label_embeds: Tensor) -> Tensor:
         """(B, C, D) → logits (B, C)."""
         with torch.autocast(label_embeds.device.type, enabled=False):
-            dtype = torch.promote_types(label_embeds.dtype, self.weight.dtype)
-            dtype = torch.promote_types(dtype, torch.float32)
+            dtype = raised(torch.promote_types(label_embeds.dtype, self.weight.dtype))
             weight, bias = self.weight.to(dtype), self.bias.to(dtype)
             return torch.einsum('bcd,cd->bc', label_embeds.to(dtype), weight) + bias

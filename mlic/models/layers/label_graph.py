@@ -49,7 +49,7 @@ class LabelGraph(TrainingParts, nn.Module):
     """
 
     by_class = dict(matrix=())  # of the data that are trained on, whatever it starts from
-    graph_buffers = ('matrix',)  # (C, C)
+    graph_buffers = constant_buffers = ('matrix',)  # (C, C)
 
     def __init__(
         self,

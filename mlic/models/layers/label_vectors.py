@@ -43,6 +43,7 @@ class LabelVectors(TrainingParts, nn.Module):
     """
 
     by_class = dict(vectors=(0,))
+    constant_buffers = ('vectors',)  # where they are one
 
     def __init__(
         self, num_classes: int, dims: int = 300, file: str | None = None, fixed: bool = False

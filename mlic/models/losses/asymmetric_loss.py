@@ -1,10 +1,11 @@
 """Asymmetric loss with the focal weight taken as a constant, as SADCL and ASL train with it."""
 
-import torch
 from mmpretrain.models.losses import AsymmetricLoss
 from mmpretrain.models.losses.utils import weight_reduce_loss
 from mmpretrain.registry import MODELS
 from torch import Tensor
+
+from mlic.dtypes import at_least_float32
 
 
 @MODELS.register_module()
@@ -82,7 +83,7 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         """
         if pred.shape != target.shape:
             raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} differ')
-        pred = pred.float() if pred.dtype in (torch.float16, torch.bfloat16) else pred
+        pred = at_least_float32(pred)
         target = target.to(pred.dtype)
         # sigmoid(-x), not 1 - sigmoid(x): exact for confident positives
         absent = (pred.neg().sigmoid() + self.clip).clamp(max=1)

@@ -3,7 +3,6 @@
 Shapes in this module: B images, C classes.
 """
 
-import torch
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -75,8 +74,7 @@ def _get_loss(
     self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
 ) -> dict[str, Tensor]:
     """mmpretrain's, of the known labels."""
-    dtype = torch.promote_types(cls_score.dtype, torch.float32)
-    target = target_of(data_samples, cls_score.shape[-1], dtype, cls_score.device)
+    target = target_of(data_samples, cls_score.shape[-1], cls_score.dtype, cls_score.device)
     return dict(loss=loss_of_known(self.loss_module, cls_score, target, **kwargs))
 
 

@@ -9,9 +9,9 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
 from mlic.models.losses.known_labels import loss_of_entries, loss_of_known
-from mlic.models.losses.supcon_loss import at_least_float32
 from mlic.models.targets import any_unknown
 
 

@@ -3,11 +3,12 @@
 Shapes in this module: B images, C classes.
 """
 
-import torch
 import torch.nn.functional as F
 from mmpretrain.models.losses.utils import weight_reduce_loss
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+
+from mlic.dtypes import at_least_float32
 
 
 @MODELS.register_module()
@@ -57,7 +58,7 @@ class MultiLabelSoftMarginLoss(nn.Module):
         Returns:
             Tensor: A scalar, or (B, C) with reduction 'none'.
         """
-        pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
+        pred = at_least_float32(pred)
         loss = self.entries(pred, target.to(pred.dtype))
         if self.mean_over_classes:
             loss = loss / pred.shape[1]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_active
 
 
@@ -114,11 +115,6 @@ class SupConLoss(nn.Module):
     ) -> Tensor | None:
         """Which vectors are anchors, (V, K), for a subclass to override; None is all of them."""
         return None
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision is raised, float64 stays."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def check_temperature(temperature: float) -> float:

@@ -125,13 +125,13 @@ def _make_head(bench: Bench, images: int, classes: int, positives: int) -> tuple
     return head, label_embeds, make_target(images, classes, positives, bench.device)
 
 
-def dense_sscl(features: Tensor, target: Tensor, temperature: float = 0.2) -> Tensor:
+def dense_sscl(features: Tensor, target: Tensor) -> Tensor:
     """SSCL over all (V B C)^2 pairs, masked: (B, V, C, P), (B, C) → scalar."""
     num_images, num_views, num_classes, _ = features.shape
     z = F.normalize(features, dim=-1).transpose(0, 1).flatten(0, 2)  # (V B C, P)
     active = target.repeat(num_views, 1).flatten()  # (V B C,)
     classes = torch.arange(num_classes, device=z.device).repeat(num_views * num_images)
-    similarity = z @ z.T / temperature
+    similarity = z @ z.T / 0.2
     similarity = similarity - similarity.max(dim=1, keepdim=True).values.detach()
     others = active[:, None] * active * (1 - torch.eye(len(z), device=z.device))
     positives = (classes[:, None] == classes).float() * others

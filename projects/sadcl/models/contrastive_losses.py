@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
-from mlic.models.losses.supcon_loss import SupConLoss, at_least_float32, check_temperature
+from mlic.models.losses.supcon_loss import SupConLoss, check_temperature
 from mlic.models.targets import is_present
 
 ANCHORS = ('all', 'official')
@@ -183,5 +184,5 @@ class PSCLLoss(nn.Module):
         similarity = _prototype_cosine(z, prototypes, target) / self.temperature  # (B, C)
         if self.gather:
             similarity = gather_rows(similarity)
-            target = gather_rows(target.float())
+            target = gather_rows(at_least_float32(target))
         return self.loss_weight * _prototype_contrast(similarity, target, self.present_only)

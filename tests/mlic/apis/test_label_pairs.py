@@ -21,7 +21,7 @@ from mlic.cli.measure_embeddings import (
     draw_sample,
     summarise,
 )
-from mlic.comparison.bootstrap import bootstrap_weights
+from mlic.evaluation.bootstrap import bootstrap_weights
 from mlic.evaluation.embedding_measures import MEASURES, class_measures
 from mlic.visualization.embedding import choose_points
 from tests.helpers import call_tool, run_tool

@@ -1,4 +1,4 @@
-"""tools/compare.py: bootstrap, stored features against images, learning rates, runs found again.
+"""tools/compare.py: stored features against images, learning rates, runs found again.
 
 N images, C classes, R resamples.
 """
@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from time import perf_counter
 
 import cv2
 import numpy as np
@@ -23,7 +22,6 @@ from sklearn.metrics import average_precision_score
 
 from mlic.cli.compare import main
 from mlic.comparison import runs as runs_module
-from mlic.comparison.bootstrap import bootstrap_weights, mean_ap, paired_interval, weighted_ap
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.recipes import (
     hold_out,
@@ -50,98 +48,6 @@ def quiet_log():
     # a backbone's start is logged parameter by parameter
     if not MMLogger.check_instance_created('compare'):
         MMLogger.get_instance('compare', log_level='WARNING')
-
-
-# --- bootstrap -------------------------------------------------------------------------------
-
-
-def random_scores(num_images=40, num_classes=6, seed=0):
-    """Scores with many ties, classes from rare to common, one without positives."""
-    rng = np.random.default_rng(seed)
-    pred = rng.integers(0, 12, (num_images, num_classes)).astype(np.float32) / 12
-    target = rng.random((num_images, num_classes)) < np.linspace(0, 0.6, num_classes)
-    target[0, 1] = True
-    return pred, target
-
-
-@pytest.mark.parametrize('with_ignore', [False, True])
-def test_map_of_weights_equals_map_of_repeated_images(with_ignore):
-    pred, target = random_scores()
-    ignore = None
-    if with_ignore:
-        ignore = (np.random.default_rng(1).random(target.shape) < 0.2) & ~target
-    weights = bootstrap_weights(len(pred), 150, seed=3)
-    assert weights.shape == (40, 150) and (weights.sum(axis=0) == 40).all()
-    expected = []
-    for r in range(150):
-        drawn = np.repeat(np.arange(len(pred)), weights[:, r])
-        aps = []
-        for c in range(pred.shape[1]):
-            rows = drawn if ignore is None else drawn[~ignore[drawn, c]]
-            if target[rows, c].any():
-                aps.append(average_precision_score(target[rows, c], pred[rows, c]))
-        expected.append(np.mean(aps))
-    # float64 sums of some ten terms
-    np.testing.assert_allclose(mean_ap(pred, target, weights, ignore), expected, rtol=1e-12)
-
-
-def test_ap_of_unit_weights_is_scikit_learns_and_of_no_positive_is_missing():
-    pred, target = random_scores()
-    weights = np.ones((len(pred), 1), dtype=np.int32)
-    for c in np.flatnonzero(target.any(axis=0)):
-        expected = average_precision_score(target[:, c], pred[:, c])
-        np.testing.assert_allclose(weighted_ap(pred[:, c], target[:, c], weights), expected)
-    assert np.isnan(weighted_ap(pred[:, 0], target[:, 0], weights)).all()
-    weights[target[:, 1]] = 0
-    assert np.isnan(weighted_ap(pred[:, 1], target[:, 1], weights)).all()
-
-
-def test_paired_interval_is_that_of_the_mean_difference_over_seeds():
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(2, 1000))
-    same = [noise[0], noise[1]]
-    assert paired_interval(same, same) == (0.0, 0.0)
-    # what both have in common cancels, whatever its size
-    low, high = paired_interval([n * 100 + 1 for n in noise], [n * 100 for n in noise])
-    np.testing.assert_allclose([low, high], 1.0, rtol=1e-9)
-    differences = rng.normal(size=(2, 1000))
-    interval = paired_interval(list(noise + differences), list(noise))
-    np.testing.assert_allclose(interval, np.quantile(differences.mean(axis=0), [0.025, 0.975]))
-
-
-def test_without_any_positive_there_is_no_map():
-    pred, _ = random_scores()
-    values = mean_ap(pred, np.zeros(pred.shape, bool), bootstrap_weights(len(pred), 5, seed=0))
-    assert values.shape == (5,) and np.isnan(values).all()
-
-
-def test_resamples_without_a_positive_are_left_out_of_an_interval(recwarn):
-    pred, target = random_scores()
-    target[:, 1:] = False
-    target[:, 0] = np.arange(len(target)) == 3
-    weights = bootstrap_weights(len(target), 50)
-    values = mean_ap(pred, target, weights)
-    drawn = weights[3] > 0
-    assert 0 < drawn.sum() < 50 and np.array_equal(np.isfinite(values), drawn)
-    expected = paired_interval([values[drawn]], [np.zeros(drawn.sum())])
-    assert paired_interval([values], [np.zeros(50)]) == expected
-    assert not recwarn.list
-
-
-def test_bootstrap_is_faster_than_resampling():
-    """A ratio within one process, so that a busy machine does not matter."""
-    pred, target = random_scores(400, 30)
-    weights = bootstrap_weights(len(pred), 200)
-    started = perf_counter()
-    mean_ap(pred, target, weights)
-    vectorised = perf_counter() - started
-    started = perf_counter()
-    for r in range(4):
-        drawn = np.repeat(np.arange(len(pred)), weights[:, r])
-        for c in range(1, 30):
-            average_precision_score(target[drawn, c], pred[drawn, c])
-    naive = (perf_counter() - started) * 200 / 4
-    assert vectorised < naive / 5  # measured: more than 20 times faster
 
 
 # --- data: tiny photographs of colours -------------------------------------------------------

@@ -39,7 +39,7 @@ def test_labels_of_a_part_are_numbered_anew_and_all_images_stay(tmp_path):
 def test_unknown_labels_stay_unknown(tmp_path):
     part = part_of(tmp_path, [whole().CLASSES[label] for label in (7, 2)])
     info = dict(gt_label=[2, 3], gt_label_unknown=[7, 8])
-    assert part._restrict(info) == dict(gt_label=[1], gt_label_unknown=[0])
+    assert part._hide(info, 0) == dict(gt_label=[1], gt_label_unknown=[0])
 
 
 @pytest.mark.parametrize(

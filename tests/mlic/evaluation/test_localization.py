@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mlic.evaluation.localization import class_means, measure_map
+from mlic.evaluation.localization import measure_map
 
 
 def by_loops(heat, mask, known, tolerance):
@@ -101,11 +101,3 @@ def test_measures_do_not_change_with_the_scale_of_a_map():
     ones, thousands = (measure_map(factor * heat, square(), ALL, 2) for factor in (1.0, 1024.0))
     for key, value in ones.items():
         np.testing.assert_allclose(thousands[key], value, rtol=1e-12)
-
-
-def test_class_means_weigh_each_pair_as_often_as_its_image_is_drawn():
-    values, labels = np.array([0.0, 1.0, 0.5, 1.0]), np.array([2, 2, 5, 2])
-    np.testing.assert_allclose(class_means(values, labels), [2 / 3, 0.5])
-    weights = np.array([[1, 0], [2, 0], [0, 3], [1, 0]])
-    expected = [[3 / 4, np.nan], [np.nan, 0.5]]
-    np.testing.assert_allclose(class_means(values, labels, weights), expected)

@@ -12,10 +12,10 @@ from sklearn.metrics import average_precision_score
 
 import tests.reference_metrics as reference
 from mlic.cli.publish_model import measured
-from mlic.comparison.bootstrap import bootstrap_weights, mean_ap
 from mlic.comparison.runs import Run
 from mlic.comparison.tables import summarise, write_tables
 from mlic.comparison.tuning import _score
+from mlic.evaluation.bootstrap import bootstrap_weights, mean_ap
 from mlic.evaluation.matrices import Block, apply_difficult_rule
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions, save_predictions

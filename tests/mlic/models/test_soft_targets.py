@@ -251,6 +251,31 @@ def test_every_head_trains_a_step_on_blended_images(name, kind, place, monkeypat
     assert any(not torch.equal(value, before[key]) for key, value in after.items())
 
 
+@pytest.mark.parametrize('name', EVERY_MODEL)
+def test_no_head_rounds_soft_targets_under_autocast(name):
+    """In bfloat16, 0.4999 is 0.5, which is present, and 0.9 is 0.8984."""
+    target = torch.tensor([[0.9, 0.4999, 0.05, 1.0, 0.0]] * 4)
+    model = MODELS.build(copy.deepcopy(EVERY_MODEL[name])).train()
+    if name == 'c-tran':
+        model.head.known_labels = 0.0  # gives none away
+    taken = []
+    for part in model.head.modules():
+        part.register_forward_pre_hook(lambda _, args: taken.extend(args))
+    with torch.autocast('cpu', torch.bfloat16):
+        model.loss(torch.randn(4, 3, 64, 64), samples(target))
+    arrays = [x for x in taken if isinstance(x, torch.Tensor) and x.shape == target.shape]
+    found = [x for x in arrays if torch.allclose(x.float(), target, atol=0.01)]
+    assert found
+    for array in found:
+        assert_close(array, target, rtol=0, atol=0)
+
+
+def test_every_head_of_the_house_is_among_them():
+    heads = [MODELS.get(kind) for kind in MODELS.module_dict if kind.endswith('Head')]
+    ours = {head for head in heads if head.__module__.startswith(('mlic.', 'projects.'))}
+    assert ours == {MODELS.get(model['head']['type']) for model in EVERY_MODEL.values()} & ours
+
+
 def test_the_config_of_the_document_blends(tmp_path):
     (text,) = [code for code in code_of('docs/running.md', 'python') if 'Mixup' in code]
     (tmp_path / 'config.py').write_text(text.replace("_base_ = '", f"_base_ = '{ROOT}/"))

@@ -1,6 +1,7 @@
 """Bootstrap over test images, by weights instead of copies.
 
-Shapes in this module: N images, C classes, R resamples, P positives of a class.
+Shapes in this module: N images, C classes, R resamples, P positives of a class, K pairs of an image
+and a class.
 """
 
 from collections.abc import Sequence
@@ -46,9 +47,7 @@ def weighted_ap(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -
     last_hit = np.searchsorted(hits, last, side='right') - 1
     positives_above = np.cumsum(own, axis=0, dtype=np.int64)[last_hit]
     precision = positives_above / np.maximum(above, 1)
-    total = own.sum(axis=0)
-    ap = (own * precision).sum(axis=0) / np.maximum(total, 1)
-    return np.where(total > 0, ap, np.nan)
+    return divide((own * precision).sum(axis=0), own.sum(axis=0))
 
 
 def mean_ap(
@@ -87,15 +86,46 @@ def mean_ap(
     return np.concatenate(parts)
 
 
+def means_by_class(
+    values: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The mean of each class over its pairs, without those whose value is NaN.
+
+    Args:
+        values (np.ndarray): (K, …); with weights (K, R), or (K,) for the same in all resamples.
+        labels (np.ndarray): (K,), the class of each.
+        weights (np.ndarray, optional): (K, R), how often a pair counts. Defaults to None: once.
+
+    Returns:
+        np.ndarray: (C, …) float64 of the C classes that have pairs, in ascending order; with
+        weights (C, R). NaN where nothing counts.
+    """
+    if weights is None:
+        weights = np.ones(values.shape)
+    elif values.ndim == 1:
+        values = values[:, None]
+    means = []
+    for label in np.unique(labels):
+        value, weight = values[labels == label], weights[labels == label]
+        weight = np.where(np.isnan(value), 0, weight)
+        total = np.einsum('k...,k...->...', np.nan_to_num(value), weight, dtype=np.float64)
+        means.append(divide(total, weight.sum(axis=0, dtype=np.float64)))
+    return np.array(means)
+
+
+def divide(total: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """total / mass, NaN where there is no mass."""
+    return np.where(mass > 0, total / np.where(mass > 0, mass, 1), np.nan)
+
+
 def paired_interval(
-    values: Sequence[np.ndarray], others: Sequence[np.ndarray], level: float = 0.95
+    values: Sequence[np.ndarray], others: Sequence[np.ndarray]
 ) -> tuple[float, float]:
-    """Percentile interval of the mean over seeds of a paired difference.
+    """The interval that has the middle 95 % of the mean over seeds of a paired difference.
 
     Args:
         values (Sequence[np.ndarray]): (R,) for each seed, from the same resamples.
         others (Sequence[np.ndarray]): What is subtracted, the same seeds in the same order.
-        level (float): Defaults to 0.95.
 
     Returns:
         tuple[float, float]: Lower and upper end. The seeds are taken as they are: the interval
@@ -103,5 +133,5 @@ def paired_interval(
         are left out.
     """
     difference = np.mean([v - o for v, o in zip(values, others)], axis=0)  # (R,)
-    low, high = np.nanquantile(difference, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(difference, [0.025, 0.975])
     return float(low), float(high)
