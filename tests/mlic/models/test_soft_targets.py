@@ -296,5 +296,5 @@ def test_views_of_an_image_are_not_blended_with_other_images():
         inputs=[torch.zeros(2, 3, 4, 4)] * 2,
         data_samples=[DataSample().set_gt_label([0]), DataSample().set_gt_label([1])],
     )
-    with pytest.raises(ValueError, match='remove data_preprocessor.batch_augments'):
+    with pytest.raises(ValueError, match='remove model.train_cfg.augments'):
         preprocessor(data, True)
