@@ -384,12 +384,11 @@ def test_pictures_of_the_earlier_run_are_replaced_and_no_other_file(run, photos,
     (pictures / 'photo 2.jpg').unlink()
     (pictures / 'photo 2.jpg').symlink_to(photos[2])
     assert left(photos[0]) == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
-    # an image of this run, although the earlier one wrote it; others listed by no run of ours
-    content = json.loads(record.read_text())
-    assert left(pictures / 'photo 0.jpg') == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
+    content = json.loads(record.read_text())  # with what no run of ours lists
     outside = tmp_path / 'outside.jpg'
     outside.write_bytes(b'')
     names = '../outside.jpg', 'pictures/../outside.jpg', str(outside), 'scores.csv', None, 3
+    names += ('pictures/\0.jpg',)
     content['images'] = [dict(picture=name) for name in names]
     record.write_text(json.dumps(content))
     assert left(photos[5]) == ['own.jpg', *[f'photo {k}.jpg' for k in (0, 1, 2, 5)]]
@@ -397,6 +396,37 @@ def test_pictures_of_the_earlier_run_are_replaced_and_no_other_file(run, photos,
     for text in (json.dumps(foreign), '[]', '{', json.dumps(dict(content, images=[3]))):
         record.write_text(text)
         assert 'own.jpg' in left(photos[5]) and outside.exists()
+
+
+def test_a_linked_folder_of_pictures_loses_none(run, photos, tmp_path):
+    kept, out = tmp_path / 'kept', tmp_path / 'out'
+    options = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0, '--no-pictures']
+    kept.mkdir()
+    shutil.copy(photos[0], kept / '0.jpg')
+    assert call_tool('tools/infer.py', photos[0], *options) is None
+    record = json.loads((out / 'predictions.json').read_text())
+    record['images'][0]['picture'] = 'pictures/0.jpg'
+    (out / 'predictions.json').write_text(json.dumps(record))
+    (out / 'pictures').symlink_to(kept)
+    assert call_tool('tools/infer.py', photos[0], *options) is None
+    assert (kept / '0.jpg').is_file()
+
+
+@pytest.mark.parametrize('options', [[], ['--no-pictures']], ids=str)
+def test_pictures_of_the_earlier_run_are_no_images_to_label(run, photos, tmp_path, options):
+    folder = tmp_path / 'mine'
+    folder.mkdir()
+    shutil.copy(photos[0], folder)
+    command = ['tools/infer.py', folder, '--checkpoint', run / 'work_dirs/run', '--workers', 0]
+    assert call_tool(*command, '--out', folder) is None
+    (before,) = pictures = list((folder / 'pictures').iterdir())
+    content = before.read_bytes()
+    (tmp_path / 'linked').symlink_to(folder)
+    for out in (folder, tmp_path / 'linked'):
+        message = call_tool(*command, '--out', out, *options)
+        assert message.startswith(f'error: {before} lies in {out / "pictures"}')
+        assert message.endswith('give another --out')
+    assert list((folder / 'pictures').iterdir()) == pictures and before.read_bytes() == content
 
 
 # ---------------------------------------------------------------- pictures
