@@ -241,6 +241,7 @@ def run(args: argparse.Namespace) -> list[str]:
             f'{num_others} files in the folders are not images by their extension, or not regular '
             'files: left out'
         )
+    arguments.keep_inputs([Path(args.out, 'scores.csv')], args.known, args.threshold)
     threshold = parse_score_threshold(args.threshold)
     inferencer = MultiLabelInferencer(
         args.checkpoint,
