@@ -173,6 +173,8 @@ class Results:
         if self.pictures:
             name = f'pictures/{self._unique_name(source)}.jpg'
             try:
+                if (self.out / name).is_symlink():  # to a photograph, perhaps
+                    (self.out / name).unlink()
                 write_picture(self.out / name, self.inferencer.draw(source, sample))
                 entry['picture'] = name
             except Exception as error:

@@ -382,8 +382,13 @@ def test_pictures_of_the_earlier_run_are_replaced_and_no_other_file(run, photos,
     (pictures / 'own.jpg').write_bytes(b'')  # of a user, and not listed
     shutil.copy2(photos[1], pictures / 'photo 1.jpg')  # replaced by one, with its old date
     (pictures / 'photo 2.jpg').unlink()
-    (pictures / 'photo 2.jpg').symlink_to(photos[2])
+    linked = tmp_path / 'photo 2.jpg'
+    shutil.copy(photos[2], linked)
+    (pictures / 'photo 2.jpg').symlink_to(linked)
     assert left(photos[0]) == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
+    assert (pictures / 'photo 2.jpg').is_symlink()
+    left(linked)
+    assert linked.read_bytes() == Path(photos[2]).read_bytes()
     content = json.loads(record.read_text())  # with what no run of ours lists
     outside = tmp_path / 'outside.jpg'
     outside.write_bytes(b'')
@@ -391,7 +396,7 @@ def test_pictures_of_the_earlier_run_are_replaced_and_no_other_file(run, photos,
     names += ('pictures/\0.jpg',)
     content['images'] = [dict(picture=name) for name in names]
     record.write_text(json.dumps(content))
-    assert left(photos[5]) == ['own.jpg', *[f'photo {k}.jpg' for k in (0, 1, 2, 5)]]
+    assert left(photos[5]) == ['own.jpg', *[f'photo {k}.jpg' for k in (1, 2, 5)]]
     foreign = dict(images=[dict(picture='pictures/own.jpg')])
     for text in (json.dumps(foreign), '[]', '{', json.dumps(dict(content, images=[3]))):
         record.write_text(text)
