@@ -24,6 +24,7 @@ from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.open_run import build_model, open_run
 from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
+from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.runner.errors import INTERRUPTED
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.image_reader import ImageReadError
@@ -205,6 +206,29 @@ def test_what_fails_with_one_image_is_that_images(run, photos, checkpoint, tmp_p
     for path in (white, wide):
         with pytest.raises(ImageReadError, match=f'{path}: not predicted'):
             own([photos[0], path])
+
+
+@pytest.mark.parametrize('part', ['weights', 'std'])
+def test_scores_that_are_no_numbers_are_an_error_of_the_image(photos, checkpoint, tmp_path, part):
+    content = read_checkpoint(checkpoint)
+    if part == 'weights':
+        for name, value in content['state_dict'].items():
+            if name.startswith('head.') and value.is_floating_point():
+                value.fill_(np.nan)
+    else:
+        cfg = Config.fromstring(content['meta']['cfg'], '.py')
+        cfg.data_preprocessor.update(mean=[0.0] * 3, std=[0.0] * 3)
+        content['meta']['cfg'] = cfg.pretty_text
+    path = tmp_path / 'best_x.pth'
+    torch.save(content, path)
+    command = ['tools/infer.py', photos[0], '--checkpoint', path, '--workers', 0]
+    assert call_tool(*command, '--out', tmp_path / 'out', '--topk', 1) == 1
+    record = json.loads((tmp_path / 'out/predictions.json').read_text())
+    assert record['images'] == []
+    (failed,) = record['failed']
+    assert failed.startswith(f'{photos[0]}: not predicted (5 of 5 scores are NaN or infinite')
+    with pytest.raises(ImageReadError, match='5 of 5 scores are NaN'):
+        MultiLabelInferencer(path, device='cpu')(photos[0])
 
 
 def test_images_that_stay_of_different_sizes_are_predicted_one_by_one(run, photos, checkpoint):
