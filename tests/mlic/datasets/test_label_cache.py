@@ -82,7 +82,6 @@ def test_a_lock_whose_name_is_taken_stops_nobody(parser, tmp_path, monkeypatch, 
     assert parser.calls == 1 and parser.source.read_text() == '1 2 3'
 
 
-
 def test_labels_are_parsed_once_and_come_back_equal(tmp_path, parser, log):
     assert [parser.load(split='train') for _ in range(3)] == [LABELS] * 3
     assert parser.calls == 1
