@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import stat
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,25 +34,29 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends without an error.
 
     It is written to ``path`` + '.partial' in the same folder, flushed to the disk and renamed.
-    Whatever happens, ``path`` holds either its former content or all of the new one.
+    Whatever happens, ``path`` holds either its former content or all of the new one. A link stays,
+    and the file that it leads to is replaced; a device or pipe is written into.
 
     Raises:
         FileWriteError: If the system refuses (disk full, no permission); what was at ``path`` is
             as it was.
     """
     path = Path(path)
-    partial = path.with_name(path.name + PARTIAL)
+    is_device = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    target = path if is_device else Path(os.path.realpath(path))
+    partial = path if is_device else target.with_name(target.name + PARTIAL)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open('wb') as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
+            _sync(file)
+        if not is_device:
+            os.replace(partial, target)
+            _sync_folder(target.parent)
     except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
+        if not is_device:
+            with suppress(OSError):
+                partial.unlink()
         # a FileWriteError is of another file, which is written along with this one
         if not isinstance(error, OSError) or isinstance(error, FileWriteError):
             raise
@@ -59,6 +64,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         if isinstance(error, FileExistsError):  # of mkdir
             reason = f'{error.filename} is not a folder'
         kept = 'its previous content is kept' if path.exists() else 'files written before are kept'
+        kept = 'a part may have been' if is_device else kept
         raise FileWriteError(f'{path} was not written ({reason}); {kept}') from error
 
 
@@ -116,8 +122,7 @@ def write_texts(texts: dict[Path, str | bytes]) -> None:
         for path, text in texts.items():
             file = stack.enter_context(atomic_write(path))
             file.write(text if isinstance(text, bytes) else text.encode('utf-8', ESCAPED))
-            file.flush()
-            os.fsync(file.fileno())
+            _sync(file)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -259,6 +264,13 @@ def map_array(path: str | Path) -> np.ndarray:
     except Exception as error:  # numpy raises a dozen kinds for a damaged header
         reason = reason_of(error)
         raise ValueError(f'{path}: not a .npy file of plain values ({reason})') from error
+
+
+def _sync(file: BinaryIO) -> None:
+    """Let what was written reach the disk, where it goes to one."""
+    file.flush()
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -28,8 +28,9 @@ JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # segments that hold the size
 JPEG_SCANS = 100
 PPM_HEADER = 2**16  # bytes; Pillow reads them one by one
-JPEG_SEGMENTS = 10_000  # to look at, before the data of the image
-FILL_BYTES = re.compile(b'\xff+')
+JPEG_SEGMENTS = 10_000  # to look at
+MARKER = re.compile(rb'\xff[^\x00\xff]')
+MARKER_IN_DATA = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')  # there, 0xFF is stuffed
 JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # segments of two bytes, without a length
 REDUCED = {factor: getattr(cv2, f'IMREAD_REDUCED_COLOR_{factor}') for factor in (8, 4, 2)}
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
@@ -196,8 +197,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _check_scans(content: bytes) -> None:
     """Each scan of a progressive JPEG goes over all of its pixels; ten are usual."""
-    start = _find_scan(content)
-    scans = content.count(b'\xff\xda', start, content.find(JPEG_END, start))
+    scans = [kind for kind, _ in _segments(content)].count(JPEG_SCAN)
     if scans > JPEG_SCANS:
         raise _Fault(f'a JPEG of {scans} scans, more than the {JPEG_SCANS} that are decoded')
 
@@ -205,9 +205,8 @@ def _check_scans(content: bytes) -> None:
 def _is_whole(content: bytes) -> bool:
     """Whether a JPEG or PNG has its end marker; True for the other formats."""
     if content.startswith(JPEG_START):
-        # An EXIF thumbnail is a JPEG with an end of its own: search after the header. Image data
-        # cannot contain the marker, since 0xFF is stuffed there.
-        return content.endswith(JPEG_END) or content.find(JPEG_END, _find_scan(content)) >= 0
+        # other ends may stand in segments, such as that of an EXIF thumbnail, which is a JPEG
+        return content.endswith(JPEG_END) or JPEG_END[1] in (kind for kind, _ in _segments(content))
     if content.startswith(PNG_START):
         return content.endswith(PNG_END) or content.rfind(PNG_END) >= 0
     return True
@@ -292,28 +291,20 @@ def _flag(size: tuple[int, int], reduce_to: int | None) -> int:
     return REDUCED.get(next(fitting, 1), cv2.IMREAD_COLOR)
 
 
-def _find_scan(content: bytes) -> int:
-    """Where the image data of a JPEG begin, or its segments end."""
-    return [*_segments(content)][-1][1]
-
-
 def _segments(content: bytes) -> Iterator[tuple[int, int]]:
-    """Kind and place of a JPEG's segments (0xFF, kind, length, ...); last its data, or kind 0."""
-    position = 2
+    """Kind and place of a JPEG's segments (0xFF, kind, length, ...) to its end, as libjpeg goes."""
+    position, marker = 2, MARKER
     for _ in range(JPEG_SEGMENTS):
-        if position + 4 > len(content) or content[position] != 0xFF:
-            break
-        kind = content[position + 1]
-        if kind == 0xFF:  # fill bytes
-            position = FILL_BYTES.match(content, position).end() - 1
-            continue
-        if kind in JPEG_BARE:
-            position += 2
-            continue
-        yield kind, position
-        if kind == JPEG_SCAN:
+        found = marker.search(content, position)
+        if not found:
             return
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
-    else:
-        raise _Fault(f'a JPEG of more than {JPEG_SEGMENTS} segments before its data')
-    yield 0, position
+        kind, position = content[found.start() + 1], found.start()
+        yield kind, position
+        if kind == JPEG_END[1]:
+            return
+        if kind == JPEG_SCAN:  # its data follow
+            marker = MARKER_IN_DATA
+        position += 2
+        if kind not in JPEG_BARE:
+            position += int.from_bytes(content[position : position + 2], 'big')
+    raise _Fault(f'a JPEG of more than {JPEG_SEGMENTS} segments')

@@ -58,9 +58,16 @@ class BatchPredictor:
             samples = self._predict([(names[k], items[k]) for k in indices], attention)
             for index, sample in zip(indices, samples):
                 outcomes[index] = sample
-        for outcome, row in zip(outcomes, given):
+        for index, (outcome, row) in enumerate(zip(outcomes, given)):
             if isinstance(outcome, DataSample):
                 score = outcome.pred_score.float()  # of a head's own predict
+                if not score.isfinite().all():
+                    outcomes[index] = ImageReadError(
+                        f'{names[index]}: not predicted ({(~score.isfinite()).sum()} of '
+                        f'{score.numel()} scores are NaN or infinite: damaged weights, a std of 0, '
+                        'or a precision too low)'
+                    )
+                    continue
                 outcome.set_pred_score(score if row is None else row.where(~row.isnan(), score))
         return outcomes
 

@@ -23,6 +23,7 @@ from mlic.engine.runner.device import CHANNELS_LAST
 from mlic.engine.runner.options import merge_options
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
+from mlic.literals import parse_literals
 from mlic.models.training_parts import for_prediction, mixing_warnings
 
 from .folding import merge_adapters
@@ -108,7 +109,7 @@ def open_run(
             test = cfg.get('test_dataloader') or {}
             for transform in test.get('dataset', {}).get('pipeline', ()):
                 TRANSFORMS.build(transform)
-    if 'StoredFeatures' in str(meta.get('cfg')):
+    if not stored and _is_of_features(meta):  # only a file that was given may name weights
         content = add_own_backbone(content, model, cfg.model)
     # but for parts of training and counters of batch norm, all is there
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
@@ -146,6 +147,14 @@ def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict) 
         return content
     print_log("trained on stored features: the backbone is the config's pretrained one", 'current')
     return {**content, 'state_dict': {**weights, **first}}
+
+
+def _is_of_features(meta: Mapping) -> bool:
+    """Whether the config in a checkpoint has stored features for a backbone."""
+    try:
+        return parse_literals(meta['cfg'])['model']['backbone']['type'] == 'StoredFeatures'
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def build_model(cfg: Config) -> BaseModel:

@@ -1,8 +1,9 @@
 """The arguments that several tools share."""
 
 import argparse
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -43,6 +44,13 @@ def out_file(*suffixes: str) -> Callable[[str], Path]:
         return Path(text)
 
     return path
+
+
+def keep_inputs(written: Iterable[Path | None], *read: str | Path | None) -> None:
+    """ValueError if a file to write is one of those that are read."""
+    for out, path in itertools.product(filter(None, written), filter(None, read)):
+        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise ValueError(f'{out} would be written, and is what is read: name another file')
 
 
 def add_number(

@@ -37,9 +37,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--classes', type=Path, metavar='FILE', help='evaluate only these classes, one name a line'
     )
     arguments.add_difficult_argument(parser)
-    parser.add_argument('--per-class', type=Path, metavar='OUT.csv', help='metrics of each class')
-    parser.add_argument('--out', type=Path, metavar='OUT.json', help='the metrics')
-    return parser.parse_args(argv)
+    table, out = arguments.out_file('.csv'), arguments.out_file('.json')
+    parser.add_argument('--per-class', type=table, metavar='OUT.csv', help='metrics of each class')
+    parser.add_argument('--out', type=out, metavar='OUT.json', help='the metrics')
+    args = parser.parse_args(argv)
+    written = args.out, args.per_class
+    arguments.keep_inputs(written, args.predictions, args.threshold, args.classes)
+    return args
 
 
 @one_line_errors()

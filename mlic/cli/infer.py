@@ -102,26 +102,19 @@ class Results:
         inferencer (MultiLabelInferencer): For the classes and the pictures.
         pictures (bool): Whether to draw.
         about (dict): What ``predictions.json`` says of all images.
-        sources (Sequence[str]): The images, which are never removed as an earlier run's pictures.
     """
 
     def __init__(
-        self,
-        out: Path,
-        inferencer: MultiLabelInferencer,
-        pictures: bool,
-        about: dict,
-        sources: Sequence[str],
+        self, out: Path, inferencer: MultiLabelInferencer, pictures: bool, about: dict
     ) -> None:
         self.out, self.inferencer, self.pictures, self.about = out, inferencer, pictures, about
-        self.sources = sources
         self.images: list[dict] = []
         self.failed: list[str] = []
         self.names: set[str] = set()
 
     def __enter__(self) -> 'Results':
         self.lock = lock_folder(self.out)
-        remove_pictures(self.out, self.sources)
+        remove_pictures(self.out)
         if self.pictures:
             (self.out / 'pictures').mkdir(parents=True, exist_ok=True)
         self.write(finished=False)  # that of an earlier run says nothing any more
@@ -180,6 +173,8 @@ class Results:
         if self.pictures:
             name = f'pictures/{self._unique_name(source)}.jpg'
             try:
+                if (self.out / name).is_symlink():  # to a photograph, perhaps
+                    (self.out / name).unlink()
                 write_picture(self.out / name, self.inferencer.draw(source, sample))
                 entry['picture'] = name
             except Exception as error:
@@ -206,35 +201,49 @@ class Results:
         return name
 
 
-def remove_pictures(out: Path, sources: Sequence[str]) -> None:
+def check_sources(images: Sequence[str], out: Path) -> None:
+    """ValueError if one lies where the pictures are written, as those of an earlier run do."""
+    place = os.path.realpath(out / 'pictures')
+    for image in images if os.path.isdir(place) else ():
+        if os.path.realpath(image).startswith(place + os.sep):
+            raise ValueError(
+                f'{image} lies in {out / "pictures"}, where pictures with labels are written, and '
+                'would be labelled itself or lost: give another --out'
+            )
+
+
+def remove_pictures(out: Path) -> None:
     """Remove the pictures that ``predictions.json`` of an earlier run lists, and nothing else.
 
-    What was changed after that file, is a link, or one of ``sources``, stays.
+    What was changed after that file, is a link, or lies in a linked folder, stays.
     """
     record, names = out / 'predictions.json', []
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         written, content = record.stat().st_mtime_ns, parse_json(read_text(record), record)
         if {'finished', 'decision', 'checkpoint'} <= content.keys():
             names = [str(entry.get('picture')) for entry in content['images']]
-    kept = {os.path.realpath(source) for source in sources} if any(names) else ()
+    home = os.path.realpath(out)
     for name in names:
         file = out / name
-        is_one = re.fullmatch(r'pictures/[^/\\]+\.jpg', name) and os.path.realpath(file) not in kept
-        with suppress(OSError):
+        is_one = re.fullmatch(r'pictures/[^/\\]+\.jpg', name)
+        with suppress(OSError, ValueError):  # the second of a name with a NUL
             seen = file.lstat()
             changed = max(seen.st_mtime_ns, seen.st_ctime_ns)  # a copy may keep the former
-            if is_one and stat.S_ISREG(seen.st_mode) and changed <= written:
+            here = os.path.realpath(file) == os.path.join(home, *name.split('/'))
+            if is_one and here and stat.S_ISREG(seen.st_mode) and changed <= written:
                 file.unlink()
 
 
 def run(args: argparse.Namespace) -> list[str]:
     """Predict, write, and return what went wrong, a line for each."""
     images, num_others = collect_images(args.sources)
+    check_sources(images, Path(args.out))
     if num_others:
         print(
             f'{num_others} files in the folders are not images by their extension, or not regular '
             'files: left out'
         )
+    arguments.keep_inputs([Path(args.out, 'scores.csv')], args.known, args.threshold)
     threshold = parse_score_threshold(args.threshold)
     inferencer = MultiLabelInferencer(
         args.checkpoint,
@@ -266,7 +275,7 @@ def run(args: argparse.Namespace) -> list[str]:
         known, lines = read_known(args.known, images, inferencer.classes)
         print(*lines, sep='\n')
         about['known'] = str(args.known)
-    with Results(Path(args.out), inferencer, not args.no_pictures, about, images) as results:
+    with Results(Path(args.out), inferencer, not args.no_pictures, about) as results:
         options = dict(thr=threshold, topk=args.topk, attention=args.attention, known=known)
         stream = inferencer.stream(
             images, args.batch_size, args.workers, **options, return_datasamples=True

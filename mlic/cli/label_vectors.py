@@ -18,6 +18,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mlic.cli.arguments import keep_inputs
 from mlic.cli.verify_dataset import build_dataset
 from mlic.engine.hooks.class_count_check_hook import innermost
 from mlic.engine.runner.errors import one_line_errors
@@ -46,7 +47,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='NAME=WORDS',
         help="classes that are looked up as other words, such as 'tvmonitor=tv monitor'",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    keep_inputs([args.out], args.classes, args.glove)
+    return args
 
 
 def parse_spelling(text: str) -> tuple[str, str]:

@@ -72,7 +72,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--against', type=Path, metavar='JSON', help='--out of another model: what to subtract'
     )
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.indices=200')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    arguments.keep_inputs([args.out], args.masks, args.names, args.against)
+    return args
 
 
 def image_names(dataset: BaseDataset) -> list[str]:

@@ -230,6 +230,7 @@ COMMANDS = dict(
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     table = args.out.with_suffix('.csv')
+    arguments.keep_inputs([table], getattr(args, 'threshold', None))
     figure = COMMANDS[args.command](args, table)
     write_picture(args.out, figure)
     print(f'table: {table}')

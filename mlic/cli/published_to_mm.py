@@ -21,6 +21,7 @@ import torch
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
+from mlic.cli.arguments import keep_inputs
 from mlic.engine.checkpoints.published import SYSTEMS, convert_published, reorder_classes
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.renaming import select_weights
@@ -66,8 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--vectors needs --classes, whose names are looked up')
     if args.reverse and (args.ema or args.classes):
         parser.error('--reverse takes neither --ema nor --classes')
-    if args.target.resolve() == args.source.resolve():
-        parser.error('DST must not be the same file as SRC')
+    keep_inputs([args.target], args.source, args.vectors, args.graph)
     return args
 
 

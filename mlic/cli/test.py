@@ -94,6 +94,7 @@ def load_config(args: argparse.Namespace) -> Config:
         raise SystemExit('--threshold and --out FILE.npz need an MLICMetric in test_evaluator')
     # a bad one is refused before the model is built
     threshold = parse_score_threshold(args.threshold)
+    arguments.keep_inputs([args.out], args.threshold)
     if args.show_dir:
         show_in(cfg, args.show_dir, getattr(threshold, 'values', threshold))
     if args.threshold:

@@ -11,7 +11,6 @@ import argparse
 import csv
 import sys
 from collections import Counter
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -28,7 +27,7 @@ from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
-from mlic.files import write_text
+from mlic.files import read_lines, write_text
 from mlic.installation import PACKAGE
 from mlic.names import first_names, reason_of
 
@@ -289,9 +288,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     cores = min(usable_cores(), 16)
     arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)
-    parser.add_argument('--out', type=Path, help='text file for the full list of broken images')
+    what = '.txt file for the full list of broken images'
+    parser.add_argument('--out', type=arguments.out_file('.txt'), help=what)
     arguments.add_cfg_options(parser)
     args = parser.parse_args(argv)
+    if args.out and args.out.exists() and not all(': ' in line for line in read_lines(args.out)):
+        raise ValueError(f'{args.out} is no list of broken images, and is kept: name another file')
     findings = verify(load_config(args), args)
     if args.out:
         write_text(args.out, ''.join(f'{line}\n' for line in findings.broken))

@@ -62,7 +62,9 @@ def load_labels(
     known = fingerprint, keys, len(settings['classes']), size
     labels = _read(path, *known)
     if labels is None:
-        with FileLock(_lock_file(path)):
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # the name is taken: no process waits for another
+                stack.enter_context(FileLock(_lock_file(path)))
             labels = _read(path, *known)  # another process may have written it meanwhile
             if labels is None:
                 labels = parse()

@@ -83,6 +83,8 @@ def main():
             failed = True
             continue
         (scores,) = session.run(['scores'], {'images': image[None]})[0]
+        if not np.isfinite(scores).all():
+            raise SystemExit(f'error: {path}: scores of {args.model} are NaN or infinite')
         labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= each[k]]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)
         print(f'{path}: {found or "no label"}')  # noqa: T201

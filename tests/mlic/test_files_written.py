@@ -109,6 +109,52 @@ def test_what_was_written_reads_back(tmp_path):
     assert (tmp_path / 'a.pdf').read_bytes()[:4] == (tmp_path / 'b.pdf').read_bytes()[:4] == b'%PDF'
 
 
+def test_a_link_stays_and_its_file_is_replaced_as_a_whole(tmp_path):
+    (tmp_path / 'there').mkdir()
+    file, link = tmp_path / 'there/a.json', tmp_path / 'link.json'
+    link.symlink_to('there/a.json')
+    for number in (1, 2):  # at first it leads to nothing
+        files.write_json(link, number)
+        assert json.loads(file.read_text()) == number
+    with pytest.raises(TypeError):
+        files.write_json(link, object())
+    assert link.is_symlink() and json.loads(file.read_text()) == 2
+    assert {path.name for path in tmp_path.rglob('*')} == {'there', 'a.json', 'link.json'}
+
+
+@pytest.mark.parametrize(
+    'write', [files.write_text, lambda path, text: files.write_texts({path: text})]
+)
+@pytest.mark.parametrize('linked', [False, True])
+def test_a_pipe_is_written_into_and_stays_one(tmp_path, write, linked):
+    pipe = path = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    if linked:
+        path = tmp_path / 'link'
+        path.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write(path, 'text')
+        assert os.read(reader, 100) == b'text'
+        with pytest.raises(ZeroDivisionError), files.atomic_write(path):
+            raise ZeroDivisionError
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and path.is_symlink() is linked
+    assert len(list(tmp_path.iterdir())) == 1 + linked
+
+
+def test_a_pipe_that_fails_has_no_former_content(tmp_path):
+    path = tmp_path / 'pipe'
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    message = 'pipe was not written .Broken pipe.; a part may have been'
+    with pytest.raises(files.FileWriteError, match=message), files.atomic_write(path) as file:
+        os.close(reader)
+        file.write(b'text')
+    assert path.is_fifo()
+
+
 # that write as they go, or hold a lock; all else goes through mlic.files
 ITS_OWN = {
     'mlic/files.py',

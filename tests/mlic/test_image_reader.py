@@ -268,7 +268,8 @@ def test_a_cut_off_image_is_seen_without_the_decoder(tmp_path, name, monkeypatch
     content = WHOLE[name]
     assert read_image(put(tmp_path / 'whole.img', content)) is grey
     start = content.rfind(b'\xff\xda') + 40 if name.startswith('jpeg') else len(content) // 2
-    for rest in (b'', bytes(500)):  # some downloads reserve the whole length first
+    comment = b'\xff\xfe\0\4\xff\xd9'
+    for rest in (b'', bytes(500), comment + bytes(500)):  # of downloads that reserve the length
         path = put(tmp_path / 'cut.img', content[:start] + rest)
         with pytest.raises(ImageReadError, match=r'cut\.img: .*cut off: .* \d+ bytes'):
             read_image(path)
@@ -539,6 +540,8 @@ def hostile_images():
     pixels = b' 4 4\n255\n' + bytes(48)
     return {
         'scans.jpg': large[:-2] + scan * 100_000 + jpeg[-2:],
+        # as if it ended in a comment
+        'comment.jpg': large[:-2] + b'\xff\xfe\0\4\xff\xd9' + scan * 1000 + jpeg[-2:],
         'segments.jpg': jpeg[:2] + b'\xff\xe1\0\2' * 5_000_000 + jpeg[2:],
         'standalone.jpg': jpeg[:2] + b'\xff\xd0' * 10_000_000 + jpeg[2:],
         'comment.ppm': b'P6\n#' + b'x' * 50_000_000 + b'\n' + pixels,

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 
+from mlic.cli.arguments import out_file
 from mlic.files import write_json
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
@@ -30,7 +31,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
-    parser.add_argument('--out', help='write the numbers to this JSON file, too')
+    what = 'write the numbers to this JSON file, too'
+    parser.add_argument('--out', type=out_file('.json'), help=what)
     return parser.parse_args(argv)
 
 

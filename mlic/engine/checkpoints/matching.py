@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from mlic.models.training_parts import is_training_only
@@ -27,7 +28,8 @@ def check_fit(
         dict[str, Tensor]: The weights that the model has a place for, by name.
 
     Raises:
-        CheckpointError: If weights are missing or of another shape, or classes differ.
+        CheckpointError: If weights are missing, of another shape or no plain tensors (sparse,
+            quantized, complex, without values), or classes differ.
     """
     difference = class_difference(class_names_of(checkpoint), classes)
     if difference:
@@ -64,8 +66,18 @@ def check_fit(
 
 
 def _shape(value: object) -> tuple[int, ...] | str:
-    """A tensor's shape; of anything else its type."""
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    """The shape of a plain tensor; of anything else what it is."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    kinds = dict(
+        nested=value.is_nested,
+        sparse=value.layout is not torch.strided,
+        meta=value.is_meta,
+        quantized=value.is_quantized,
+        complex=value.is_complex(),
+    )
+    kind = next((name for name, is_it in kinds.items() if is_it), None)
+    return f'{kind} tensor' if kind else tuple(value.shape)
 
 
 def class_names_of(checkpoint: Mapping) -> Sequence[str] | None:

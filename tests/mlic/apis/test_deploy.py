@@ -37,7 +37,7 @@ from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import save_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import evaluate_block
-from mlic.image_reader import read_image
+from mlic.image_reader import ImageReadError, read_image
 from mlic.literals import parse_literals
 from tests.helpers import ROOT, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
@@ -1029,3 +1029,24 @@ def test_an_onnx_file_that_leads_out_of_its_folder_is_refused_in_one_line(tmp_pa
     result = subprocess.run(example, capture_output=True, text=True, check=False)
     assert result.returncode == 1 and result.stderr.count('\n') == 1
     assert result.stderr.startswith(f'error: {path} is no model of export.py')
+
+
+def test_scores_of_an_onnx_file_that_are_no_numbers_are_an_error(tmp_path):
+    helper, path, photo = onnx.helper, tmp_path / 'model.onnx', tmp_path / 'photo.png'
+    Image.new('RGB', (8, 8)).save(photo)
+    nodes = [
+        helper.make_node('Cast', ['images'], ['float'], to=1),
+        helper.make_node('ReduceMean', ['float'], ['mean'], axes=[2, 3], keepdims=0),
+        helper.make_node('Div', ['mean', 'mean'], ['scores']),  # 0 / 0
+    ]
+    images = helper.make_tensor_value_info('images', 2, ['batch', 3, 8, 8])
+    scores = helper.make_tensor_value_info('scores', 1, ['batch', 3])
+    graph = helper.make_graph(nodes, 'g', [images], [scores])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    recipe = dict(size=[8, 8], resize='bilinear', transforms=[])
+    metadata = dict(classes=json.dumps(list('abc')), preprocessing=json.dumps(recipe))
+    helper.set_model_props(content, metadata)
+    path.write_bytes(content.SerializeToString())
+    with pytest.raises(ImageReadError, match='3 of 3 scores are NaN'):
+        MultiLabelInferencer(path)(str(photo))
+    assert call_tool(DEMO, path, photo) == f'error: {photo}: scores of {path} are NaN or infinite'

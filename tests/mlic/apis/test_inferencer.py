@@ -24,6 +24,7 @@ from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.apis.open_run import build_model, open_run
 from mlic.cli import infer
 from mlic.datasets.list_files import IMAGE_SUFFIXES, list_images
+from mlic.engine.checkpoints.reading import CheckpointError, read_checkpoint
 from mlic.engine.runner.errors import INTERRUPTED
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.image_reader import ImageReadError
@@ -207,6 +208,29 @@ def test_what_fails_with_one_image_is_that_images(run, photos, checkpoint, tmp_p
             own([photos[0], path])
 
 
+@pytest.mark.parametrize('part', ['weights', 'std'])
+def test_scores_that_are_no_numbers_are_an_error_of_the_image(photos, checkpoint, tmp_path, part):
+    content = read_checkpoint(checkpoint)
+    if part == 'weights':
+        for name, value in content['state_dict'].items():
+            if name.startswith('head.') and value.is_floating_point():
+                value.fill_(np.nan)
+    else:
+        cfg = Config.fromstring(content['meta']['cfg'], '.py')
+        cfg.data_preprocessor.update(mean=[0.0] * 3, std=[0.0] * 3)
+        content['meta']['cfg'] = cfg.pretty_text
+    path = tmp_path / 'best_x.pth'
+    torch.save(content, path)
+    command = ['tools/infer.py', photos[0], '--checkpoint', path, '--workers', 0]
+    assert call_tool(*command, '--out', tmp_path / 'out', '--topk', 1) == 1
+    record = json.loads((tmp_path / 'out/predictions.json').read_text())
+    assert record['images'] == []
+    (failed,) = record['failed']
+    assert failed.startswith(f'{photos[0]}: not predicted (5 of 5 scores are NaN or infinite')
+    with pytest.raises(ImageReadError, match='5 of 5 scores are NaN'):
+        MultiLabelInferencer(path, device='cpu')(photos[0])
+
+
 def test_images_that_stay_of_different_sizes_are_predicted_one_by_one(run, photos, checkpoint):
     cfg = Config.fromfile(run / 'config.py')
     del cfg.test_dataloader.dataset.pipeline[1]
@@ -305,6 +329,27 @@ def test_weights_that_do_not_fit_are_refused(run, checkpoint, tmp_path):
 # ---------------------------------------------------------------- sources
 
 
+ODD_TENSORS = {
+    'sparse': lambda value: value.to_sparse(),
+    'meta': lambda value: value.to('meta'),
+    'quantized': lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    'complex': lambda value: value.to(torch.complex64),
+    'nested': lambda value: torch.nested.nested_tensor(list(value)),
+}
+
+
+@pytest.mark.parametrize('kind', ODD_TENSORS)
+def test_a_weight_that_is_no_plain_tensor_is_refused(checkpoint, tmp_path, kind):
+    content, path = read_checkpoint(checkpoint), tmp_path / 'best_x.pth'
+    weights = content['state_dict']
+    weights['backbone.conv1.weight'] = ODD_TENSORS[kind](weights['backbone.conv1.weight'])
+    torch.save(content, path)
+    expected = rf'has weights of another shape: backbone.conv1.weight {kind} tensor for \('
+    with pytest.raises(CheckpointError, match=expected) as refusal:
+        open_run(path)
+    assert '\n' not in str(refusal.value)
+
+
 def test_sources_become_a_list_without_repetition(tmp_path):
     names = ['b/2.JPG', 'b/1.png', 'a.webp', '.hidden.jpg', '.git/x.png', 'notes.txt', 'b/noext']
     for name in names:
@@ -382,21 +427,56 @@ def test_pictures_of_the_earlier_run_are_replaced_and_no_other_file(run, photos,
     (pictures / 'own.jpg').write_bytes(b'')  # of a user, and not listed
     shutil.copy2(photos[1], pictures / 'photo 1.jpg')  # replaced by one, with its old date
     (pictures / 'photo 2.jpg').unlink()
-    (pictures / 'photo 2.jpg').symlink_to(photos[2])
+    linked = tmp_path / 'photo 2.jpg'
+    shutil.copy(photos[2], linked)
+    (pictures / 'photo 2.jpg').symlink_to(linked)
     assert left(photos[0]) == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
-    # an image of this run, although the earlier one wrote it; others listed by no run of ours
-    content = json.loads(record.read_text())
-    assert left(pictures / 'photo 0.jpg') == ['own.jpg', *[f'photo {k}.jpg' for k in range(3)]]
+    assert (pictures / 'photo 2.jpg').is_symlink()
+    left(linked)
+    assert linked.read_bytes() == Path(photos[2]).read_bytes()
+    content = json.loads(record.read_text())  # with what no run of ours lists
     outside = tmp_path / 'outside.jpg'
     outside.write_bytes(b'')
     names = '../outside.jpg', 'pictures/../outside.jpg', str(outside), 'scores.csv', None, 3
+    names += ('pictures/\0.jpg',)
     content['images'] = [dict(picture=name) for name in names]
     record.write_text(json.dumps(content))
-    assert left(photos[5]) == ['own.jpg', *[f'photo {k}.jpg' for k in (0, 1, 2, 5)]]
+    assert left(photos[5]) == ['own.jpg', *[f'photo {k}.jpg' for k in (1, 2, 5)]]
     foreign = dict(images=[dict(picture='pictures/own.jpg')])
     for text in (json.dumps(foreign), '[]', '{', json.dumps(dict(content, images=[3]))):
         record.write_text(text)
         assert 'own.jpg' in left(photos[5]) and outside.exists()
+
+
+def test_a_linked_folder_of_pictures_loses_none(run, photos, tmp_path):
+    kept, out = tmp_path / 'kept', tmp_path / 'out'
+    options = ['--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0, '--no-pictures']
+    kept.mkdir()
+    shutil.copy(photos[0], kept / '0.jpg')
+    assert call_tool('tools/infer.py', photos[0], *options) is None
+    record = json.loads((out / 'predictions.json').read_text())
+    record['images'][0]['picture'] = 'pictures/0.jpg'
+    (out / 'predictions.json').write_text(json.dumps(record))
+    (out / 'pictures').symlink_to(kept)
+    assert call_tool('tools/infer.py', photos[0], *options) is None
+    assert (kept / '0.jpg').is_file()
+
+
+@pytest.mark.parametrize('options', [[], ['--no-pictures']], ids=str)
+def test_pictures_of_the_earlier_run_are_no_images_to_label(run, photos, tmp_path, options):
+    folder = tmp_path / 'mine'
+    folder.mkdir()
+    shutil.copy(photos[0], folder)
+    command = ['tools/infer.py', folder, '--checkpoint', run / 'work_dirs/run', '--workers', 0]
+    assert call_tool(*command, '--out', folder) is None
+    (before,) = pictures = list((folder / 'pictures').iterdir())
+    content = before.read_bytes()
+    (tmp_path / 'linked').symlink_to(folder)
+    for out in (folder, tmp_path / 'linked'):
+        message = call_tool(*command, '--out', out, *options)
+        assert message.startswith(f'error: {before} lies in {out / "pictures"}')
+        assert message.endswith('give another --out')
+    assert list((folder / 'pictures').iterdir()) == pictures and before.read_bytes() == content
 
 
 # ---------------------------------------------------------------- pictures

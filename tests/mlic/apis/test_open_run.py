@@ -149,6 +149,7 @@ def test_a_checkpoint_that_lost_its_backbone_is_refused(run, tmp_path):
     content = read_checkpoint(next((run / 'work_dirs/run').glob('best_*.pth')))
     for name in [name for name in content['state_dict'] if name.startswith('backbone.')]:
         del content['state_dict'][name]
+    content['meta']['cfg'] += "\nnote = 'StoredFeatures'\n"  # its backbone is another one
     torch.save(dict(state_dict=content['state_dict'], meta=content['meta']), tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match=r'lacks weights of the config: backbone\.'):
         open_run(tmp_path / 'a.pth', run / 'config.py')

@@ -20,6 +20,7 @@ from PIL import Image
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
 from mlic.apis.stored_config import read_stored_config, refuse_stored
+from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.engine.mmengine_internals import registered_names_only
 from mlic.image_reader import ImageReadError
 from mlic.installation import is_method_here
@@ -182,6 +183,22 @@ def test_what_it_does_not_run_includes_published_configs(theirs):
     assert call_tool(*INFER, checkpoint) is None
     (published,) = theirs.glob('published/*.py')
     assert Config.fromfile(published).model.backbone.type == 'ResNet'
+
+
+@pytest.mark.parametrize('changes', [{}, {'model.pretrained': 'c.pth'}], ids=['init_cfg', 'file'])
+@pytest.mark.parametrize('note', ['', "note = 'StoredFeatures'\n"])
+def test_weights_that_a_stored_config_names_are_not_looked_for(theirs, changes, note):
+    """Also where the checkpoint has none of the backbone, as those of stored features."""
+    path = theirs / 'best_x.pth'
+    save(path, text_of(changed(changes)) + note)
+    content = torch.load(path)
+    head = {k: v for k, v in content['state_dict'].items() if k.startswith('head.')}
+    torch.save(dict(content, state_dict=head), path)
+    for tool in (['tools/publish_model.py', path, 'published'], INFER + [path]):
+        message = call_tool(*tool)
+        assert message.startswith(f'error: {path} lacks weights of the config: backbone.')
+    with pytest.raises(CheckpointError, match='lacks weights of the config: backbone'):
+        open_run(path)
 
 
 def test_publishing_writes_no_code_from_a_key(theirs):

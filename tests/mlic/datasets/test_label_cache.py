@@ -68,6 +68,20 @@ def rewrite(path, content):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+@pytest.mark.parametrize('kind', ['link', 'loop', 'folder'])
+def test_a_lock_whose_name_is_taken_stops_nobody(parser, tmp_path, monkeypatch, kind):
+    """The folder of temporary files is everybody's."""
+    name = tmp_path / 'lock'
+    monkeypatch.setattr(label_cache, '_lock_file', lambda path: name)
+    if kind == 'folder':
+        name.mkdir()
+    else:
+        name.symlink_to(name if kind == 'loop' else tmp_path / 'source.txt')
+    for _ in range(2):  # parsed, then from the cache
+        assert parser.load() == LABELS
+    assert parser.calls == 1 and parser.source.read_text() == '1 2 3'
+
+
 def test_labels_are_parsed_once_and_come_back_equal(tmp_path, parser, log):
     assert [parser.load(split='train') for _ in range(3)] == [LABELS] * 3
     assert parser.calls == 1

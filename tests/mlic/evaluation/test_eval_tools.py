@@ -638,3 +638,11 @@ def test_bad_threshold_fails_before_the_model_is_built(threshold, tiny, tmp_path
     arguments = [config, checkpoint, '--work-dir', tmp_path / 'work', '--dry-run']
     assert threshold in call_tool('tools/test.py', *arguments, '--threshold', threshold)
     assert not (tmp_path / 'work').exists()
+
+
+def test_metrics_are_not_written_over_the_thresholds(tiny, tmp_path):
+    path = tmp_path / 't.json'
+    write_json(path, dict(a=0.5))
+    text = path.read_text()
+    message = call_tool('tools/test.py', *tiny, '--threshold', path, '--out', path)
+    assert message.startswith(f'error: {path} ') and path.read_text() == text
