@@ -99,10 +99,10 @@ class AtomicCheckpointHook(CheckpointHook):
             # a best score found before the first save, in a validation that was missed, is saved
             self.last_ckpt = hub.runtime_info.get('last_ckpt')
         if is_counting:
-            folder = Path(self.out_dir)
-            kept = [n for n in kept if is_of_run(folder / self.filename_tmpl.format(n), run)]
-            for number in kept[: -self.max_keep_ckpts]:
-                self.file_backend.remove(str(folder / self.filename_tmpl.format(number)))
+            paths = {step: Path(self.out_dir, self.filename_tmpl.format(step)) for step in kept}
+            kept = [step for step, path in paths.items() if is_of_run(path, run)]
+            for step in kept[: -self.max_keep_ckpts]:
+                self.file_backend.remove(str(paths[step]))
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
             hub.update_info(KEPT, list(self.keep_ckpt_ids))
         if is_main_process():
