@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -9,10 +10,17 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
 from mlic.apis.open_run import data_classes
+from mlic.engine.checkpoints.launches import (
+    find_of_run,
+    info_of,
+    position_of,
+    recorded_best,
+)
 from mlic.engine.checkpoints.matching import class_difference, class_names_of
 from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.hooks.stage_restart_hook import NO_BEST, StageRestartHook
 from mlic.engine.runner.device import num_processes
-from mlic.engine.runner.settings import changed_settings
+from mlic.engine.runner.settings import changed_settings, hooks_of, is_hook
 from mlic.installation import command_words
 from mlic.literals import parse_literals
 
@@ -27,7 +35,8 @@ def check_resume(cfg: Config, config: str | Path) -> None:
         config (str | Path): Its file.
 
     Raises:
-        SystemExit: If there are such differences, in settings or classes.
+        SystemExit: If there are such differences, in settings or classes, or if the best checkpoint
+            that the second stage would start from is gone.
     """
     path = cfg.load_from
     if '://' in path:
@@ -59,6 +68,7 @@ def check_resume(cfg: Config, config: str | Path) -> None:
         for name, old, new in changes
     ]
     if not lines:
+        _check_best(cfg, content)
         return
     if is_first:
         print('\n'.join(lines))
@@ -72,6 +82,22 @@ def check_resume(cfg: Config, config: str | Path) -> None:
         f'--work-dir ANOTHER --cfg-options load_from={path}. To finish the run as it began: '
         f'{shlex.join(again)}' + ', with its own config' * (own == 'CONFIG')
     )
+
+
+def _check_best(cfg: Config, content: Mapping) -> None:
+    """Refuse a run whose first stage is to end in a best checkpoint that is gone."""
+    info, epoch = info_of(content), (content.get('meta') or {}).get('epoch')
+    path = recorded_best(info)
+    needs_best = any(
+        is_hook(hook, StageRestartHook)
+        and hook.get('start_from') == 'best'
+        and not (isinstance(epoch, int) and epoch >= hook.get('begin', 0))
+        for hook in hooks_of(cfg)
+    )
+    if not needs_best or 'stage' in info or path is None or '://' in path:
+        return
+    if not find_of_run(path, position_of(content), [cfg.work_dir, Path(cfg.load_from).parent]):
+        raise SystemExit(NO_BEST.format(path, cfg.work_dir))
 
 
 def _short(value: object) -> str:

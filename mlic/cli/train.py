@@ -16,6 +16,7 @@ from mlic.engine.checkpoints.search import (
     check_resumable,
     find_checkpoint,
     find_resumable,
+    has_saved,
 )
 from mlic.engine.runner.console import TrainingRunner
 from mlic.engine.runner.data_check import check_data
@@ -91,7 +92,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def print_end(args: argparse.Namespace, work_dir: str) -> None:
     """Where the result is, and what to type next."""
-    if not any(Path(work_dir).glob('*.pth')):  # saving may be switched off
+    if not has_saved(work_dir):  # saving may be switched off
         return
     # the copy that the Runner writes has the changes of the command line
     config = Path(work_dir, Path(args.config).name) if args.cfg_options else Path(args.config)

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mlic.files import read_text
+from mlic.files import read_json, read_text
 
+from .launches import Position, info_of, parse_launches, position_of
 from .reading import CheckpointError, read_checkpoint
 from .safetensors_file import SUFFIX
 
 LAST = 'last_checkpoint'  # mmengine's file with the name of one
-# in the message hub: when each process that led to a checkpoint began to train, in seconds
-LAUNCHES = 'launches'
+LAST_LAUNCH = 'last_launch'  # the launches of the run that was started last, as JSON
 # what --resume needs; a best_*.pth has no optimizer
 RESUMABLE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 STAGES = ('best', 'last')
@@ -60,10 +60,10 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     """A checkpoint file or address, or the one that a work directory stands for.
 
     Of the ``best_*.pth`` that a run of several stages leaves, it is the one with the highest
-    recorded validation score, or the last stage's; the times of the files say nothing, and those of
-    an older run than the one that ``last_checkpoint`` points to are not taken. Without a
-    ``best_*.pth`` it is the one that the run would resume from; in a folder that is no run's, such
-    as that of a published checkpoint, the only one.
+    recorded validation score, or the last stage's; the times of the files say nothing, and those
+    that an older run left there, or this one before it was resumed from an earlier checkpoint, are
+    not taken. Without a ``best_*.pth`` it is the one that the run would resume from; in a folder
+    that is no run's, such as that of a published checkpoint, the only one.
 
     Args:
         path (str | Path): File, address or work directory.
@@ -111,17 +111,18 @@ def untrained_warnings(found: FoundCheckpoint, meta: Mapping) -> list[str]:
     ]
 
 
-def _best_of_run(work_dir: Path) -> list[Path]:
-    """The ``best_*.pth`` of the run that ``last_checkpoint`` points to; all, if that says nothing.
+def has_saved(work_dir: str | Path) -> bool:
+    """Whether the last run in a folder has saved a checkpoint, or was resumed from one."""
+    return os.path.lexists(Path(work_dir, LAST)) or bool(_best_of_run(Path(work_dir)))
 
-    A run that began anew in the folder of an older one leaves the older's.
-    """
+
+def _best_of_run(work_dir: Path) -> list[Path]:
+    """The ``best_*.pth`` of the run that was started last; all, if nothing says which that is."""
     files = sorted(work_dir.glob('best_*.pth'))
-    wanted = _follow(work_dir / LAST)
-    state = _resumable(wanted) if files and wanted else ''
-    if isinstance(state, str):
+    run = _follow(work_dir).run if files else None
+    if run is None:
         return files
-    return [file for file in files if _launches(read_checkpoint(file, mmap=True))[0] == state.run]
+    return [file for file in files if _are_one(position_of(read_checkpoint(file, mmap=True)), run)]
 
 
 def _choose(best: list[FoundCheckpoint], stage: str) -> FoundCheckpoint:
@@ -146,7 +147,7 @@ def _read_record(path: Path) -> FoundCheckpoint:
     """What a file says of itself."""
     content = read_checkpoint(path, mmap=True)
     meta = content.get('meta') or {}
-    info = (content.get('message_hub') or {}).get('runtime_info') or {}
+    info = info_of(content)
     # mmengine: best_score and best_ckpt, or best_score_<metric> and so on if there are several
     key = next((name for name in info if str(name).startswith('best_score')), '')
     score, stage = info.get(key), info.get('stage')
@@ -163,12 +164,13 @@ def _read_record(path: Path) -> FoundCheckpoint:
 def find_resumable(work_dir: str | Path, log=print) -> str | None:
     """The checkpoint that a run in a work directory resumes from.
 
-    It is the newest whole one of the run that ``last_checkpoint`` points to: of those that the
-    run's latest launch has saved, the one with most iterations. A run killed after a checkpoint
-    was written and before the pointer was moved loses nothing, and what an older run has left in
-    the directory is not taken. Checkpoints that record no launches (mmengine's) count as one run,
-    of which the pointer chooses. Without a pointer, or where it points to nothing that can be
-    read, it is the newest of all. ``best_*.pth`` has no optimizer state and is not a candidate.
+    It is the newest whole one of the run that was started last, as ``last_launch`` says, or else of
+    the one that ``last_checkpoint`` points to: of those that the run's latest launch has saved, the
+    one with most iterations. A run killed after a checkpoint was written and before the pointer was
+    moved loses nothing. What an older run has left in the directory is not taken, and not what this
+    one had saved beyond the checkpoint that it was resumed from. Checkpoints that record no
+    launches (mmengine's) count as one run, of which the pointer chooses. Without either file it is
+    the newest of all. ``best_*.pth`` has no optimizer state and is not a candidate.
 
     Args:
         work_dir (str | Path): Of the run.
@@ -185,21 +187,21 @@ def find_resumable(work_dir: str | Path, log=print) -> str | None:
     files = {file for file in work_dir.glob('*.pth') if not file.name.startswith('best_')}
     if not files and not os.path.lexists(pointer):
         return None
-    wanted = _follow(pointer)
-    found = {file: _resumable(file) for file in files | ({wanted} - {None})}
-    readable = {file: state for file, state in found.items() if not isinstance(state, str)}
-    state = found.get(wanted, f'{pointer} is missing, or names no file')
-    if wanted in readable:
-        readable = {file: one for file, one in readable.items() if one.run == state.run}
-    elif not readable:
-        others = [reason for file, reason in found.items() if file != wanted]
+    wanted, state, run = _follow(work_dir)
+    found = {file: _resumable(file) for file in files} | ({wanted: state} if wanted else {})
+    for file, one in found.items():
+        if run is not None and not isinstance(one, str) and not _are_one(one, run):
+            found[file] = f'{file} is of another run, which --resume {file} continues'
+    readable = {file: one for file, one in found.items() if not isinstance(one, str)}
+    if not readable:
+        others = [reason for file, reason in sorted(found.items()) if file != wanted]
         raise CheckpointError(
             f'nothing to resume from in {work_dir}: {"; ".join([state, *others][:3])}. Without '
             '--resume a new run starts there'
         )
 
     def age(file: Path) -> tuple:
-        launch, iterations = readable[file].launches[-1], readable[file].iterations
+        launch, iterations = readable[file].launches[-1].time, readable[file].iterations
         return launch, not launch and file == wanted, iterations, file == wanted, file.name
 
     newest = max(readable, key=age)
@@ -216,34 +218,54 @@ def check_resumable(path: str | Path) -> None:
         raise CheckpointError(f'cannot resume: {state}')
 
 
-class _State(NamedTuple):
-    """Where a run stood: the times of the launches that led there, and iterations done."""
-
-    launches: list[float]
-    iterations: int
-
-    @property
-    def run(self) -> float:
-        """What tells it from other runs: when it was first launched."""
-        return self.launches[0]
-
-
-def _follow(pointer: Path) -> Path | None:
-    """What ``last_checkpoint`` names, preferably in its own folder; None if that is not a name.
-
-    The folder may have been moved or copied since.
-    """
+def last_launch(work_dir: str | Path) -> Position | None:
+    """Where the run stood that was started last in a folder; None if that is not recorded."""
     try:
-        named = read_text(pointer).strip()
-        if not named or not named.isprintable():
-            return None
-        here = pointer.parent / Path(named).name
-        return here if here.is_file() or not Path(named).is_file() else Path(named)
-    except (OSError, ValueError):  # missing, a folder, not UTF-8, too long for a name
+        launches = parse_launches(read_json(Path(work_dir, LAST_LAUNCH)))
+    except (OSError, ValueError):
         return None
+    return Position(launches, 0) if launches else None
 
 
-def _resumable(path: Path) -> _State | str:
+class _Pointed(NamedTuple):
+    """What a work directory says of the run that was started last there."""
+
+    path: Path | None  # that ``last_checkpoint`` names; None if that is not a name
+    state: Position | str  # of that file, or what keeps a run from resuming from it
+    run: Position | None  # where the run stands; None if nothing says it
+
+
+def _follow(work_dir: Path) -> _Pointed:
+    """What the files that a launch writes say; the folder may have been moved or copied since."""
+    pointer = work_dir / LAST
+    last = last_launch(work_dir)
+    try:
+        name = read_text(pointer).strip()
+        named = Path(name)
+        if not name or not name.isprintable():
+            raise ValueError(name)
+        path = here = work_dir / named.name
+        is_elsewhere = here.parent.resolve() != named.parent.resolve()
+        if is_elsewhere and named.is_file() and not here.is_file():
+            path = named
+    except (OSError, ValueError):  # missing, a folder, not UTF-8, too long for a name
+        return _Pointed(None, f'{pointer} is missing, or names no file', last)
+    state = _resumable(path)
+    if isinstance(state, Position) and last is not None and not state.is_of(last):
+        if path == here and is_elsewhere:  # a name that both runs have used
+            path, state = named, _resumable(named)
+        else:
+            last = None  # files of another day were put here
+    is_known = isinstance(state, str) or last is not None and state.is_of(last)
+    return _Pointed(path, state, last if is_known else state)
+
+
+def _are_one(one: Position, other: Position) -> bool:
+    """Whether one of two leads to the other."""
+    return one.is_of(other) or other.is_of(one)
+
+
+def _resumable(path: Path) -> Position | str:
     """Where a checkpoint's run stood, or what keeps a run from resuming from it."""
     try:
         if not path.is_file():
@@ -256,17 +278,4 @@ def _resumable(path: Path) -> _State | str:
         absent.append('param_schedulers')
     if absent:
         return f'{path} has no {", ".join(absent)}'
-    return _State(_launches(content), content['meta'].get('iter') or 0)
-
-
-def _launches(content: Mapping) -> list[float]:
-    """Those of a checkpoint's run; [0.0] if it records none."""
-    info = (content.get('message_hub') or {}).get('runtime_info') or {}
-    return launches_of(info) or [0.0]
-
-
-def launches_of(runtime_info: Mapping) -> list[float]:
-    """When the processes of a run began to train; [] if that is not recorded."""
-    launches = runtime_info.get(LAUNCHES)
-    is_known = isinstance(launches, list) and all(isinstance(time, float) for time in launches)
-    return launches if is_known else []
+    return position_of(content)

@@ -1,18 +1,32 @@
 """Checkpoints that a crash or a full disk leaves whole."""
 
+import os
 import time
+from collections import deque
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmpretrain.registry import HOOKS
 
-from mlic.engine.checkpoints.search import LAST, LAUNCHES, launches_of
-from mlic.engine.mmengine_internals import is_resuming, source_of_weights
-from mlic.files import PARTIAL, atomic_write
+from mlic.engine.checkpoints.launches import (
+    LAUNCHES,
+    Launch,
+    Position,
+    find_of_run,
+    is_of_run,
+    launches_of,
+    position_of,
+)
+from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.checkpoints.search import LAST, LAST_LAUNCH, last_launch
+from mlic.engine.mmengine_internals import has_loaded, is_resuming, source_of_weights
+from mlic.files import PARTIAL, atomic_write, write_json
+
+KEPT = 'keep_ckpt_ids'  # mmengine's, in the message hub
 
 
 @register_backend('mlic_atomic')
@@ -36,8 +50,9 @@ class AtomicCheckpointHook(CheckpointHook):
     - the previous checkpoint, and the previous best one, are deleted only after that
       (mmengine's deletes them first);
     - what an interrupted run left half-written is removed at the start;
-    - a checkpoint records the launches of its run, by which ``find_resumable`` tells runs apart,
-      and a new run takes an older one's ``last_checkpoint`` away.
+    - a checkpoint records the launches of its run, and ``last_launch`` those of the last, by which
+      ``find_resumable`` tells runs apart; a new run takes an older one's ``last_checkpoint`` away;
+    - files of another run in the folder are neither taken for this one's nor deleted.
 
     Only for checkpoints on a file system; in an object store mmengine's way is kept.
 
@@ -62,35 +77,81 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """mmengine's preparations, and a clean folder."""
+        hub = runner.message_hub
+        backend = get_file_backend(self.out_dir or runner.work_dir, backend_args=self.backend_args)
+        is_plain = not self.backend_args and self.file_client_args is None
+        self._is_local = is_plain and type(backend) is LocalBackend
+        is_counting = self._is_local and self.max_keep_ckpts > 0
+        # mmengine would delete files of these names
+        kept = hub.pop_info(KEPT, []) if is_counting else []
         super().before_train(runner)
-        self._is_local = type(self.file_backend) is LocalBackend and not self.backend_args
         if not self._is_local:
             return
         self._work_dir = runner.work_dir
         self.backend_args = dict(backend='mlic_atomic')
         self.file_backend = _PatientBackend(Path(self.out_dir))
-        # the best checkpoints are those of this folder, also if the run was moved or copied here
-        if getattr(self, 'best_ckpt_path', None):
-            self.best_ckpt_path = self._here(self.best_ckpt_path)
-        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
-            self.best_ckpt_path_dict[key] = path and self._here(path)
-        if is_resuming(runner):
+        source = ''  # of a new run
+        if is_resuming(runner) and has_loaded(runner):
+            source = source_of_weights(runner) or find_latest_checkpoint(runner.work_dir)
+        run = self._launch(runner, source)
+        self._find_best(runner, run, source)
+        if source:
             # a best score found before the first save, in a validation that was missed, is saved
-            self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
-        # the first launch stands for the run; a clock that was set back changes no order
-        before = launches_of(runner.message_hub.runtime_info)
-        before = before or ([0.0] if is_resuming(runner) else [])
-        now = max([time.time(), *(launch + 1 for launch in before[-1:])])
-        runner.message_hub.update_info(LAUNCHES, [*before, now])
+            self.last_ckpt = hub.runtime_info.get('last_ckpt')
+        if is_counting:
+            paths = {step: Path(self.out_dir, self.filename_tmpl.format(step)) for step in kept}
+            kept = [step for step, path in paths.items() if is_of_run(path, run)]
+            for step in kept[: -self.max_keep_ckpts]:
+                self.file_backend.remove(str(paths[step]))
+            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
+            hub.update_info(KEPT, list(self.keep_ckpt_ids))
         if is_main_process():
-            for name in (f'*.pth{PARTIAL}', LAST + PARTIAL, *([] if before else [LAST])):
-                for file in Path(self.out_dir).glob(name):
-                    file.unlink()
-                    runner.logger.warning(f'{file} is of an earlier run and was removed')
-            source = Path(source_of_weights(runner))
-            if is_resuming(runner) and source.parent.resolve() == Path(self.out_dir).resolve():
-                # a kill may have come before the pointer was moved
-                self._point_to(Path(self.out_dir, source.name))
+            self.file_backend.remove_waiting(self._in_use())
+            left = [*Path(self.out_dir).glob(f'*.pth{PARTIAL}')]
+            for name in (LAST + PARTIAL, LAST_LAUNCH + PARTIAL, *([] if source else [LAST])):
+                left += Path(self._work_dir).glob(name)
+            for file in left:
+                file.unlink()
+                runner.logger.warning(f'{file} is of an earlier run and was removed')
+            # a kill may come before the first save
+            write_json(Path(self._work_dir, LAST_LAUNCH), run.launches, indent=None)
+            if source:
+                self._point_to(os.path.abspath(source) if Path(source).is_file() else source)
+
+    def _launch(self, runner: Runner, source: str) -> Position:
+        """Note a launch, of a new run if there is no source; where the run stands."""
+        before, iteration = [], 0
+        if source:
+            before, iteration = launches_of(runner.message_hub.runtime_info), None
+        if source and Path(source).is_file():
+            # not the runner's: epochs may have another length now
+            iteration = position_of(read_checkpoint(source, mmap=True)).iterations
+        last = last_launch(runner.work_dir)
+        # each has a time of its own, also after a clock was set back
+        earlier = [*before, *(last.launches if last else [])]
+        now = max([time.time(), *(launch.time + 1 for launch in earlier)])
+        launches = [*before, Launch(now, iteration)]
+        runner.message_hub.update_info(LAUNCHES, [list(launch) for launch in launches])
+        return Position(launches, runner.iter)
+
+    def _find_best(self, runner: Runner, run: Position, source: str) -> None:
+        """Let the best checkpoints be those of this run, also if it was moved or copied here."""
+
+        def find(key: str, path: str | None) -> str | None:
+            found = path and find_of_run(path, run, (self.out_dir, Path(source).parent))
+            if found:
+                runner.message_hub.update_info(key, found)
+            elif path:
+                runner.logger.warning(
+                    f'{path}, the best checkpoint so far, is missing, or a file of another run: '
+                    'only a better one is saved'
+                )
+            return found
+
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = find('best_ckpt', self.best_ckpt_path)
+        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = find(f'best_ckpt_{key}', path)
 
     def _point_to(self, checkpoint: str | Path) -> None:
         """Let ``last_checkpoint`` name a checkpoint."""
@@ -111,7 +172,7 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             # the checkpoint names the one that it replaces, too: a resumed run removes that one if
             # this run is killed before it does
-            runner.message_hub.update_info('keep_ckpt_ids', [*self.keep_ckpt_ids, step])
+            runner.message_hub.update_info(KEPT, [*self.keep_ckpt_ids, step])
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
                 oldest = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
                 self.file_backend.remove(str(Path(self.out_dir) / oldest))
@@ -137,11 +198,6 @@ class AtomicCheckpointHook(CheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
         if self._is_local and is_main_process():
             self.file_backend.remove_waiting(self._in_use())
-
-    def _here(self, path: str) -> str:
-        """The same file in this run's folder, if it is there."""
-        here = Path(self.out_dir) / Path(path).name
-        return str(here) if here.is_file() else path
 
     def _in_use(self) -> set[str]:
         """The checkpoints that must stay, whatever was to be removed when they were written."""

@@ -7,9 +7,21 @@ from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from mlic.engine.checkpoints.launches import (
+    Position,
+    find_of_run,
+    launches_of,
+    recorded_best,
+)
 from mlic.engine.mmengine_internals import has_loaded, unwrap
 
 from .foreach_ema_hook import ForeachEMAHook
+
+NO_BEST = (
+    "the second stage starts from the best checkpoint (start_from='best'), and {} is missing, or a "
+    'file of another run: put it into {}, resume from a checkpoint whose best one is there, or '
+    'train anew'
+)
 
 
 @HOOKS.register_module()
@@ -75,7 +87,13 @@ class StageRestartHook(Hook):
         return runner.iter > self._first_iteration(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start the stage if its epoch has come."""
+        """Start the stage if its epoch has come.
+
+        Raises:
+            RuntimeError: If it is to start from the best checkpoint, and that is gone.
+        """
+        if self.start_from == 'best' and not self.has_started(runner):
+            self._best_checkpoint(runner)
         # an epoch of which nothing is left, at resume, is at that iteration, too
         if runner.epoch + 1 != self.begin or runner.iter != self._first_iteration(runner):
             return
@@ -103,10 +121,7 @@ class StageRestartHook(Hook):
         """Put the weights to start from into the model."""
         if self.start_from == 'last':
             return
-        best = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
-        for hook in runner.hooks:  # of several metrics, the first
-            best += getattr(hook, 'best_ckpt_path_dict', {}).values()
-        best = next(filter(None, best), None)
+        best = self._best_checkpoint(runner)
         if self.start_from == 'best' and best is not None:
             dist.barrier()  # rank 0 may still be writing it
             load_checkpoint(model, best, map_location='cpu', strict=True, logger=runner.logger)
@@ -117,6 +132,23 @@ class StageRestartHook(Hook):
             if isinstance(hook, ForeachEMAHook):
                 for average, source in hook.averaged_statistics().values():
                     source.copy_(average)
+
+    @staticmethod
+    def _best_checkpoint(runner: Runner) -> str | None:
+        """The best checkpoint so far; None before the first validation."""
+        info = runner.message_hub.runtime_info
+        recorded = recorded_best(info)
+        held = [getattr(hook, 'best_ckpt_path', None) for hook in runner.hooks]
+        for hook in runner.hooks:
+            held += getattr(hook, 'best_ckpt_path_dict', {}).values()
+        if recorded is None or recorded in held:
+            return recorded
+        # the checkpoint hook has not found it, or looks for none (save_best)
+        run = Position(launches_of(info), runner.iter)
+        found = find_of_run(recorded, run, [runner.work_dir])
+        if found is None:
+            raise RuntimeError(NO_BEST.format(recorded, runner.work_dir))
+        return found
 
     @staticmethod
     def share(module: nn.Module) -> None:

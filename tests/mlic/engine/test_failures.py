@@ -282,19 +282,15 @@ def test_gradients_that_no_loss_scale_mends_end_the_run(tmp_path):
     assert 'iteration 24;' in str(stop.value) and 'image_46.jpg' in str(stop.value)
 
 
-def test_a_copied_run_leaves_the_best_checkpoint_of_the_original(tmp_path):
-    hook, kept = atomic_checkpoint.AtomicCheckpointHook(), tmp_path / 'a' / 'best_mAP_epoch_1.pth'
-    for name in ('a', 'b'):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / kept.name).touch()
-    hook.out_dir = str(tmp_path / 'b')
-    assert hook._here(str(kept)) == str(tmp_path / 'b' / kept.name)
-    assert hook._here(str(tmp_path / 'a' / 'other.pth')) == str(tmp_path / 'a' / 'other.pth')
+def test_only_files_of_the_runs_own_folder_are_removed(tmp_path):
+    paths = [tmp_path / name / 'epoch_1.pth' for name in ('a', 'b')]
     backend = atomic_checkpoint._PatientBackend(tmp_path / 'b')
-    for name in ('a', 'b'):
-        backend.remove(str(tmp_path / name / kept.name))
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+        backend.remove(str(path))
     backend.remove_waiting(keep=set())
-    assert kept.exists() and not (tmp_path / 'b' / kept.name).exists()
+    assert [path.exists() for path in paths] == [True, False]
 
 
 def test_several_optimizers_are_refused(tmp_path):
@@ -454,6 +450,7 @@ def test_the_order_of_saving(tmp_path, monkeypatch):
     runner.train()
     one, two, three = ([f'+epoch_{n}.pth', '+last_checkpoint'] for n in (1, 2, 3))
     assert events == [
+        '+last_launch',
         *one,
         '+best_mAP_epoch_1.pth',
         *one,
@@ -559,7 +556,7 @@ def test_launches_of_another_hand_count_as_unknown(tmp_path, launches):
 def test_a_run_records_its_launches_whatever_the_clock_says(tmp_path, monkeypatch):
     def end_of(folder):
         content = read_checkpoint((folder / 'last_checkpoint').read_text())
-        return content['message_hub']['runtime_info']['launches']
+        return [tuple(one) for one in content['message_hub']['runtime_info']['launches']]
 
     runner, _ = make_runner(tmp_path)
     runner.train()
@@ -569,7 +566,7 @@ def test_a_run_records_its_launches_whatever_the_clock_says(tmp_path, monkeypatc
     resumed = dict(load_from=find_resumable(work_dir), resume=True)
     runner, _ = make_runner(tmp_path, epochs=2, **resumed)
     runner.train()
-    assert end_of(work_dir) == [first, first + 1]
+    assert end_of(work_dir) == [first, (first[0] + 1, 2)]
     monkeypatch.undo()
     # a new run in the same directory: from its first checkpoint on, it is the one
     runner, _ = make_runner(tmp_path)
