@@ -17,7 +17,7 @@ from sklearn.cluster import SpectralClustering
 
 from mlic.class_info import ClassInfo
 from mlic.cli.verify_dataset import build_dataset
-from mlic.engine.hooks.class_count_check_hook import innermost
+from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
 from mlic.installation import find_config

@@ -18,6 +18,7 @@ from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
+from mlic.datasets.wrappers import innermost
 from mlic.engine.checkpoints.search import untrained_warnings
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -101,8 +102,9 @@ def main(argv: list[str] | None = None) -> None:
     points, star_places = places[: len(embeds)], np.full((len(names), 2), np.nan)
     star_places[stars] = places[len(embeds) :]
 
-    if args.superclasses or isinstance(dataset, COCOMultiLabel):
-        groups = read_superclasses(args.superclasses or dataset.ann_file, names)
+    inner = innermost(dataset)
+    if args.superclasses or isinstance(inner, COCOMultiLabel):
+        groups = read_superclasses(args.superclasses or inner.ann_file, names)
     else:
         groups = frequent_groups(labels, names)
     title = f'{len(embeds)} label embeddings of {number} images{", projected" * args.projected}'

@@ -16,6 +16,7 @@ from mlic.apis.model_outputs import predict_item
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.datasets.pictures import image_name, image_to_draw
+from mlic.datasets.wrappers import transforms_of
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
@@ -67,7 +68,7 @@ def draw(
         sample = predict_item(model, dataset[index])
         classes = dataset.metainfo.get('classes')
         page = draw_sample(
-            image_to_draw(sample, dataset.pipeline.transforms),
+            image_to_draw(sample, transforms_of(dataset)),
             sample,
             classes,
             threshold=of_classes(thr, classes),

@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mlic.cli import arguments
+from mlic.datasets.wrappers import pipeline_of
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
 from mlic.engine.runner.console import ConsoleRunner
@@ -133,7 +134,7 @@ def use_split(cfg: Config, split: str) -> None:
     dataset = cfg[f'{split}_dataloader'].dataset
     if 'pipeline' not in dataset:
         raise SystemExit(f'--split {split}: {dataset.type} has no pipeline to replace')
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = pipeline_of(cfg)
     cfg.test_dataloader.dataset = {**dataset, 'pipeline': pipeline, 'test_mode': True}
 
 

@@ -24,6 +24,7 @@ from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
 from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
+from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
@@ -63,17 +64,11 @@ def build_dataset(cfg: Config, name: str) -> BaseDataset:
         raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error
 
 
-def innermost(dataset_cfg: Config) -> list[Config]:
-    """The data sets inside wrappers."""
-    inner = [*dataset_cfg.get('datasets', ()), *filter(None, [dataset_cfg.get('dataset')])]
-    return [part for one in inner for part in innermost(one)] or [dataset_cfg]
-
-
 def read_split(cfg: Config, name: str) -> Split:
     """All labels and paths of a split."""
     dataset = build_dataset(cfg, name)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    parts = innermost(cfg[f'{name}_dataloader'].dataset)
+    parts = inner_configs(cfg[f'{name}_dataloader'].dataset)
     pipelines = [part.get('pipeline') or [] for part in parts]
     from_files = any('Load' in step['type'] for pipeline in pipelines for step in pipeline)
     return Split(
