@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.checks import build_contrast
 from mlic.models.layers.gather import gather_rows
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.known_labels import loss_of_known
@@ -132,7 +133,7 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
         super().__init__(num_classes=num_classes, in_channels=in_channels, loss=loss, **kwargs)
         self.loss_con = self.projector = None
         if loss_con is not None:
-            self.loss_con = MODELS.build(loss_con)
+            self.loss_con = build_contrast(loss_con, 'z', 'target')
             self.projector = Projector(in_channels, proj_channels)
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
