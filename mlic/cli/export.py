@@ -39,7 +39,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_checkpoint_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
-    parser.add_argument('--opset', type=int, help="ONNX operator set (torch's default)")
+    parser.add_argument(
+        '--opset', type=arguments.at_least(1), help="ONNX operator set (torch's default)"
+    )
     parser.add_argument('--half', action='store_true', help='float16, for --format onnx (float32)')
     parser.add_argument(
         '--size',

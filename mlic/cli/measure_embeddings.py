@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_number(parser, '--max-pairs', 3000, 'true labels, drawn evenly over classes', 4)
     arguments.add_number(parser, '--neighbours', 5, 'of the k-NN')
     arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
-    arguments.add_number(parser, '--seed', 0, 'of pairs and bootstrap', 0)
+    arguments.add_seed(parser, 'of pairs and bootstrap')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     args = parser.parse_args(argv)
     args.runs = [(args.config, args.checkpoint)]

@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--projected', action='store_true', help="what the head's projector makes of them"
     )
-    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    arguments.add_seed(parser, 'of the choice of labels, and of the map')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
 

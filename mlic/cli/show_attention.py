@@ -35,7 +35,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_out_argument(parser, 'predictions.png', *arguments.PHOTOS)
     arguments.add_number(parser, '--num', 6, arguments.SPREAD)
     parser.add_argument(
-        '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
+        '--indices',
+        type=arguments.at_least(0),
+        nargs='+',
+        help='these test images instead, counted from 0',
     )
     arguments.add_own_threshold_argument(parser, 'lowest score of a predicted label')
     arguments.add_number(
@@ -49,7 +52,7 @@ def choose_images(length: int, num_images: int, indices: list[int] | None) -> li
     """The given indices, or some that are spread evenly over the data set."""
     if indices is None:
         return np.linspace(0, length - 1, min(num_images, length)).round().astype(int).tolist()
-    wrong = [index for index in indices if not 0 <= index < length]
+    wrong = [index for index in indices if index >= length]
     if wrong:
         raise SystemExit(f'--indices {wrong[0]}: the test set has images 0 to {length - 1}')
     return indices

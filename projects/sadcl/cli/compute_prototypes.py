@@ -17,6 +17,7 @@ from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
     add_config_argument,
+    add_number,
     add_precision_argument,
     out_file,
 )
@@ -32,12 +33,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_config_argument(parser)
     add_checkpoint_arguments(parser)
     parser.add_argument('--out', type=out_file('.npy'), required=True, help='.npy file to write')
-    parser.add_argument(
-        '--threshold',
-        type=float,
-        default=0.85,
-        help='score that a positive must exceed to be summed (%(default)s, as published)',
-    )
+    what = 'score that a positive must exceed to be summed; the default is the published one'
+    add_number(parser, '--threshold', 0.85, what, least=0, below=1)
     parser.add_argument(
         '--normalise-by',
         choices=['positives', 'selected'],
@@ -46,10 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_precision_argument(parser)
     add_cfg_options(parser, 'train_dataloader.batch_size=8')
-    args = parser.parse_args(argv)
-    if not 0 <= args.threshold < 1:
-        parser.error(f'--threshold must be in [0, 1), but got {args.threshold}')
-    return args
+    return parser.parse_args(argv)
 
 
 def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: list[str]) -> str:
