@@ -14,15 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmpretrain.registry import DATASETS
 
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
-from mlic.apis.model_outputs import has_label_embeddings
-from mlic.apis.open_run import OpenRun, open_run
+from mlic.apis.open_run import OpenRun
 from mlic.cli import arguments
+from mlic.cli.label_embeddings import open_embeddings
 from mlic.comparison.bootstrap import bootstrap_weights, paired_interval
-from mlic.engine.checkpoints.search import untrained_warnings
-from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap
 from mlic.files import write_json
@@ -139,16 +136,7 @@ def measure_all(args: argparse.Namespace) -> tuple[Sample, list[list[dict]]]:
     for config, checkpoints in args.runs:
         measured.append([])
         for checkpoint in checkpoints:
-            options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
-            run = open_run(checkpoint, config, **options)
-            print(f'checkpoint: {run.checkpoint}')
-            if getattr(run.model.head, 'projector', None) is not None:
-                for line in untrained_warnings(run.checkpoint, run.meta):
-                    print(line)
-            if not has_label_embeddings(run.model):
-                raise ValueError(f'{config}: no label embeddings, its neck is not SARLNeck')
-            check_data(run.config, ('test',))
-            dataset = DATASETS.build(run.config.test_dataloader.dataset)
+            run, dataset = open_embeddings(args, config, checkpoint)
             if sample is None:
                 sample = draw_sample(run, dataset, args)
             same = (run.classes, len(dataset)) == (sample.classes, sample.length)

@@ -17,7 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, HOOKS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
@@ -258,8 +258,9 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
     if not told:
         findings.add(f'the config has no data for {" or ".join(args.splits)}')
     check_classes(cfg, splits, findings)
-    hooks = [hook['type'] for hook in cfg.get('custom_hooks') or ()]
-    if 'PrototypeHook' in hooks and 'train' in told and len(told) > 1:
+    hooks = [HOOKS.get(hook['type']) for hook in cfg.get('custom_hooks') or ()]
+    reads = any(getattr(hook, 'reads_training_set', False) for hook in hooks)
+    if reads and 'train' in told and len(told) > 1:
         try:
             prototype_loader_config(cfg)
         except ValueError as error:

@@ -45,7 +45,7 @@ def prototype_loader_config(cfg: Config) -> Config:
     split = 'val' if cfg.get('val_dataloader') else 'test'
     if 'pipeline' not in loader_cfg.dataset:
         raise ValueError(
-            'prototypes are computed with train_dataloader.dataset.pipeline replaced by the test '
+            'class means are computed with train_dataloader.dataset.pipeline replaced by the test '
             f'pipeline, and {loader_cfg.dataset.type} has none: use a dataset without a wrapper'
         )
     loader_cfg.dataset.pipeline = pipeline_of(cfg, split)

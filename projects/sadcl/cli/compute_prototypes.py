@@ -11,7 +11,7 @@ import argparse
 import numpy as np
 from torch import Tensor
 
-from mlic.apis.model_outputs import has_label_embeddings
+from mlic.apis.model_outputs import check_label_embeddings
 from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
@@ -70,11 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     options = dict(stage=args.stage, cfg_options=args.cfg_options, split='train')
     run = open_run(args.checkpoint, args.config, **options)
     print(f'checkpoint: {run.checkpoint}')
-    if not has_label_embeddings(run.model):
-        neck = (run.config.model.get('neck') or {}).get('type', 'no neck')
-        raise SystemExit(f'no label embeddings to average: the model has {neck}, not SARLNeck')
     check_data(run.config, ('train',))
     loader = build_prototype_loader(run.config)
+    check_label_embeddings(run.model, loader.dataset)
     precision = usable_precision(args.precision or eval_precision(run.config), run.model)
     print(f'one pass over {len(loader.dataset)} training images, in {precision}')
     model = prepare_for(precision, run.model)
