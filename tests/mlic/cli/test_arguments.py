@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import runpy
 
 import pytest
 
@@ -55,6 +56,15 @@ def test_a_number_out_of_bounds_is_a_usage_error(capsys, tool, options, message)
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize('text', ['nan', '1.1', '-0.1'])
+def test_the_example_for_onnx_takes_thresholds_from_0_to_1(text):
+    pytest.importorskip('onnxruntime')
+    score = runpy.run_path(str(ROOT / 'mlic/demo/onnx_predict.py'))['score']
+    assert (score('0'), score('1')) == (0, 1)
+    with pytest.raises(argparse.ArgumentTypeError, match=f'must be from 0 to 1, got {text}'):
+        score(text)
+
+
 @pytest.mark.parametrize('text', ['-1', str(2**32), '1.5', 'x'])
 def test_a_seed_is_what_numpy_takes(text, capsys):
     parser = argparse.ArgumentParser()
@@ -63,4 +73,4 @@ def test_a_seed_is_what_numpy_takes(text, capsys):
     assert parser.parse_args(['--seed', str(2**32 - 1)]).seed == 2**32 - 1
     with pytest.raises(SystemExit):
         parser.parse_args(['--seed', text])
-    assert f'{text}' in capsys.readouterr().err.splitlines()[-1]
+    assert text in capsys.readouterr().err.splitlines()[-1]

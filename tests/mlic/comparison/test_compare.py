@@ -991,6 +991,10 @@ def test_a_run_draws_its_training_set_by_its_seed_and_features_are_those_of_all(
         dataset = DATASETS.build(dataset)
         parts.add(tuple(dataset[i]['data_samples'].img_path for i in range(len(dataset))))
     assert len(parts) > 1
+    wrapped = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    cfg.train_dataloader.dataset = wrapped
+    text = Run.of('linear', 3, cfg, tmp_path, 'last').text
+    assert Config.fromstring(text, '.py').train_dataloader.dataset.dataset.draw_seed == 3
     plain = Run.of('linear', 1, linear_recipe(tmp_path, photos), tmp_path, 'last')
     assert 'draw_seed' not in plain.text
 
