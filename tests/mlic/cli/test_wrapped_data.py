@@ -51,7 +51,7 @@ def predictions(folder, config, tmp_path, *options):
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS)
-@pytest.mark.parametrize('split', ['train', 'test'])
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
 def test_a_split_is_tested_under_a_wrapped_test_sets_pipeline(folder, tmp_path, wrapper, split):
     found, expected = (
         predictions(folder, config, tmp_path, '--split', split) for config in (wrapper, 'config')
