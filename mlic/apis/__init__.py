@@ -3,7 +3,7 @@
 from .export import ScoreModel, describe_input, input_size
 from .image_sources import collect_images
 from .inferencer import MultiLabelInferencer
-from .model_outputs import has_label_embeddings, label_embeddings, predict_with_attention
+from .model_outputs import check_label_embeddings, label_embeddings, predict_with_attention
 from .open_run import OpenRun, open_run
 from .prediction import Prediction
 from .stored_config import read_stored_config
@@ -13,9 +13,9 @@ __all__ = [
     'OpenRun',
     'Prediction',
     'ScoreModel',
+    'check_label_embeddings',
     'collect_images',
     'describe_input',
-    'has_label_embeddings',
     'input_size',
     'label_embeddings',
     'open_run',

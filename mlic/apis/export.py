@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlic.datasets.pictures import LOADERS
+from mlic.datasets.wrappers import pipeline_of
 from mlic.engine.mmengine_internals import normalises
 from mlic.models.training_parts import parts_of
 
@@ -82,7 +83,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
 
 def _sizes(cfg: Config) -> set[tuple[int, int]]:
     """Heights and widths of what the test pipeline makes of two images."""
-    transforms = cfg.test_dataloader.dataset.pipeline
+    transforms = pipeline_of(cfg)
     pipeline = Compose([TRANSFORMS.build(t) for t in transforms if t['type'] not in LOADERS])
     sizes = set()
     for shape in ((300, 500), (700, 400)):
@@ -102,7 +103,7 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     :func:`mlic.datasets.read_image` gives; else None, and ``transforms`` lists the pipeline, with
     its loader if that reads other pixels.
     """
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = pipeline_of(cfg)
     transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]
     reduce_to = next((step.get('reduce_to') for step in pipeline if step['type'] in LOADERS), None)
     if reduce_to:

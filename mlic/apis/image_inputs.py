@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mlic.datasets.pictures import LOADERS
+from mlic.datasets.wrappers import pipeline_of
 from mlic.engine.runner.tta import TTA
 from mlic.image_reader import ImageReadError, decode_image, read_image
 from mlic.names import reason_of
@@ -152,7 +153,7 @@ class InputPipeline(Compose):
 
 def input_pipeline(cfg: Config, tta: TTA) -> InputPipeline:
     """The config's test pipeline, with the views of the augmentation."""
-    transforms = tta.pipeline(cfg.test_dataloader.dataset.pipeline)
+    transforms = tta.pipeline(pipeline_of(cfg))
     if not any(transform['type'] in LOADERS for transform in transforms):
         # a data set that makes its images
         transforms = [dict(type='LoadImageStrict'), *transforms]

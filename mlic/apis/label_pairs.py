@@ -68,7 +68,7 @@ def pair_vectors(
     """What the model makes of each pair, (K, D) float32.
 
     Args:
-        model (nn.Module): With :func:`has_label_embeddings`.
+        model (nn.Module): With label embeddings (:func:`check_label_embeddings`).
         dataset (BaseDataset): Under its test pipeline.
         pairs (LabelPairs): In any order.
         batch_size (int): Of images. Defaults to 32.

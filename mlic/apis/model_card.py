@@ -7,6 +7,7 @@ import yaml
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
+from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.downloads import initial_weights
 from mlic.evaluation.summary import Report
 from mlic.installation import is_method_here
@@ -17,7 +18,6 @@ from .open_run import OpenRun
 
 CLASS_MEAN = ('mAP', 'CF1', 'OF1')  # what the front matter has of the first protocol
 UNSAID = ('type', 'pipeline', 'metainfo')  # of a data set
-OUTER = ('dataset', 'datasets')  # keys of a data set around others
 
 CARD = """---
 {front}---
@@ -207,15 +207,11 @@ def _precision(wrapper: dict) -> str:
     return 'float32' if kind == 'OptimWrapper' else f'{kind} {wrapper.get("dtype", "")}'
 
 
-def _data(dataset: dict | list) -> str:
+def _data(dataset: dict) -> str:
     """The data sets of a config with what tells them apart."""
-    if isinstance(dataset, (list, tuple)):
-        return '; '.join(map(_data, dataset))
-    for key in OUTER:
-        if key in dataset:
-            return _data(dataset[key])
-    return ', '.join(
-        [str(dataset.get('type')), *(f'{k} {v}' for k, v in dataset.items() if k not in UNSAID)]
+    return '; '.join(
+        ', '.join([str(one.get('type')), *(f'{k} {v}' for k, v in one.items() if k not in UNSAID)])
+        for one in inner_configs(dataset)
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from mmengine.dataset import BaseDataset, default_collate
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from mlic.datasets.pictures import seen_image
 from mlic.engine.runner.tta import TTA
@@ -16,9 +17,28 @@ from mlic.models.attention_maps import attention_maps, check_attentive, head_inp
 from .label_pairs import pair_vectors, true_pairs
 
 
-def has_label_embeddings(model: nn.Module) -> bool:
-    """Whether the model's neck is one like SARLNeck: an embedding and a map for each class."""
-    return hasattr(getattr(model, 'neck', None), 'attention_maps')
+@torch.no_grad()
+def check_label_embeddings(model: nn.Module, dataset: Dataset) -> None:
+    """Refuse a model whose neck gives no ``label_embeds`` (B, C, D), of a data set's first image.
+
+    Args:
+        model (nn.Module): In evaluation mode.
+        dataset (Dataset): Under its test pipeline.
+
+    Raises:
+        ValueError: If the last that the neck gives is something else, or there is no neck.
+    """
+    neck, shape = getattr(model, 'neck', None), ()
+    if neck is not None:
+        inputs = model.data_preprocessor(default_collate([dataset[0]]), False)['inputs']
+        feats = model.extract_feat(inputs)
+        shape = tuple((feats[-1] if isinstance(feats, (tuple, list)) else feats).shape)
+    if len(shape) != 3 or shape[1] != model.head.num_classes:
+        gives = f'{type(neck).__name__} gives {shape}' if shape else 'it has no neck'
+        raise ValueError(
+            'the model has no label embeddings, (images, classes, width), as a neck such as '
+            f"SADCL's or MulCon's gives them: {gives}"
+        )
 
 
 @torch.no_grad()
@@ -83,7 +103,7 @@ def label_embeddings(
     """Embeddings of the true labels of some images.
 
     Args:
-        model (nn.Module): With :func:`has_label_embeddings`.
+        model (nn.Module): With label embeddings (:func:`check_label_embeddings`).
         dataset (BaseDataset): Under its test pipeline.
         indices (list[int]): Of the images.
         batch_size (int): Defaults to 32.

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
+from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
 from mlic.engine.runner.device import CHANNELS_LAST
@@ -107,8 +108,9 @@ def open_run(
         model = build_model(cfg)
         if stored:  # what others build from its config has then been built with that guard, too
             test = cfg.get('test_dataloader') or {}
-            for transform in test.get('dataset', {}).get('pipeline', ()):
-                TRANSFORMS.build(transform)
+            for one in inner_configs(test.get('dataset', {})):
+                for transform in one.get('pipeline', ()):
+                    TRANSFORMS.build(transform)
     if not stored and _is_of_features(meta):  # only a file that was given may name weights
         content = add_own_backbone(content, model, cfg.model)
     # but for parts of training and counters of batch norm, all is there
@@ -167,8 +169,7 @@ def data_classes(dataset: ConfigDict) -> Sequence[str] | None:
 
     ``dataset`` is of a config that may be executed. None if only files that are not there say so.
     """
-    while 'type' in dataset and ('dataset' in dataset or 'datasets' in dataset):
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    dataset = inner_configs(dataset)[0]
     try:
         built = DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True})
         names = built.metainfo.get('classes')
@@ -189,7 +190,7 @@ def class_names(cfg: Config, names: Sequence[str] | None, source: str | Path) ->
     number = head.get('num_classes') if isinstance(head, dict) else None
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if not names and isinstance(dataset, dict) and 'type' in dataset:
-        dataset_class = DATASETS.get(dataset.type)
+        dataset_class = DATASETS.get(inner_configs(dataset)[0].type)
         names = getattr(dataset_class, 'METAINFO', {}).get('classes')
     if not names:
         print_log(f'{source} names no classes: they are numbers from 0', logger='current')

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,16 +22,20 @@ PHOTOS = ('.png', '.jpg', '.pdf')
 SPREAD = 'this many test images, spread evenly over the test set'
 
 
-def at_least(least: float, kind: type = int) -> Callable[[str], float]:
-    """The ``type`` of an option that is a number of at least so much."""
+def at_least(least: float, kind: type = int, below: float = math.inf) -> Callable[[str], float]:
+    """The ``type`` of an option that is a finite number of at least so much, and below another."""
 
     def number(text: str) -> float:
         value = kind(text)
-        if not value >= least:
-            raise argparse.ArgumentTypeError(f'must be at least {least}, got {text}')
+        if not least <= value < below:
+            most = '' if below == math.inf else f' and below {below}'
+            raise argparse.ArgumentTypeError(f'must be at least {least}{most}, got {text}')
         return value
 
     return number
+
+
+seed = at_least(0, below=2**32)  # what numpy and torch take
 
 
 def out_file(*suffixes: str) -> Callable[[str], Path]:
@@ -54,11 +59,21 @@ def keep_inputs(written: Iterable[Path | None], *read: str | Path | None) -> Non
 
 
 def add_number(
-    parser: argparse.ArgumentParser, name: str, default: float, what: str, least: float = 1
+    parser: argparse.ArgumentParser,
+    name: str,
+    default: float,
+    what: str,
+    least: float = 1,
+    below: float = math.inf,
 ) -> None:
     """An option that is a number of at least so much, of the default's type."""
-    kind = at_least(least, type(default))
+    kind = at_least(least, type(default), below)
     parser.add_argument(name, type=kind, default=default, help=f'{what} (%(default)s)')
+
+
+def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--seed``, 0 if it is not given."""
+    parser.add_argument('--seed', type=seed, default=0, help=f'{what} (%(default)s)')
 
 
 def add_out_argument(parser: argparse.ArgumentParser, default: str, *suffixes: str) -> None:
@@ -225,7 +240,7 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """``--work-dir``, ``--launcher`` and what launchers add; for :func:`read_run_config`."""
     parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=at_least(0), default=0)
 
 
 def read_run_config(args: argparse.Namespace) -> Config:

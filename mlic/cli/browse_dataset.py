@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
     arguments.add_number(parser, '--num', 24, 'images, at random')
     arguments.add_number(parser, '--repeat', 1, 'draws of each image')
-    parser.add_argument('--seed', type=int, default=0, help='of what is drawn (%(default)s)')
+    arguments.add_seed(parser, 'of what is drawn')
     arguments.add_cfg_options(parser)
     return parser.parse_args(argv)
 

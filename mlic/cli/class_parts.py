@@ -16,8 +16,9 @@ from mmengine.registry import init_default_scope
 from sklearn.cluster import SpectralClustering
 
 from mlic.class_info import ClassInfo
+from mlic.cli import arguments
 from mlic.cli.verify_dataset import build_dataset
-from mlic.engine.hooks.class_count_check_hook import innermost
+from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
 from mlic.installation import find_config
@@ -26,8 +27,8 @@ from mlic.installation import find_config
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Divide classes by how often they occur together')
     parser.add_argument('config', help='whose training data are counted')
-    parser.add_argument('--parts', type=int, default=5, help='of each partition (5)')
-    parser.add_argument('--seed', type=int, default=0, help='of the clustering (0)')
+    arguments.add_number(parser, '--parts', 5, 'of each partition', least=2)
+    arguments.add_seed(parser, 'of the clustering')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
     return parser.parse_args(argv)
 
@@ -84,10 +85,10 @@ def main(argv: list[str] | None = None) -> None:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     dataset = build_dataset(cfg, 'train')
     names = innermost(dataset).CLASSES
-    if not names or not 2 <= args.parts < len(names):
+    if not names or args.parts >= len(names):
         raise ValueError(
-            f'--parts {args.parts}: {args.config} has {len(names or ())} classes: take at '
-            'least 2 parts, and fewer than classes'
+            f'--parts {args.parts}: {args.config} has {len(names or ())} classes: take fewer '
+            'parts than classes'
         )
     info = ClassInfo(dataset, names)
     texts = {

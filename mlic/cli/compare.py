@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_config_argument(
         parser, 'configs', nargs='+', metavar='CONFIG', help='the first is compared with'
     )
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(0)')
+    parser.add_argument('--seeds', nargs='+', type=arguments.seed, default=[0], help='(0)')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')
     parser.add_argument(
         '--data', metavar='FILE', help='a config of data that replaces those of all configs'
@@ -87,7 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--train-part',
-        type=float,
+        type=arguments.at_least(0, float, below=1),
         metavar='P',
         help='train on this part of the training images and test on the rest: to choose settings',
     )
@@ -107,7 +107,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default='last',
         help='what is tested; "best" was chosen on the validation set (last)',
     )
-    parser.add_argument('--jobs', type=int, help='processes at once (one per GPU or free core)')
+    what = 'processes at once (one per GPU or free core)'
+    parser.add_argument('--jobs', type=arguments.at_least(1), help=what)
     parser.add_argument(
         '--protocols', nargs='+', choices=PROTOCOLS, default=['standard'], help='(standard)'
     )
@@ -115,7 +116,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--by-images',
         nargs='+',
-        type=int,
+        type=arguments.at_least(1),
         default=[],
         metavar='N',
         help='also a table for classes with less than N training images each, with N or more, …',
@@ -155,10 +156,8 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
             parser.error(f'--{name}: one twice: {" ".join(map(str, values))}')
     if args.sweep is not None and not any(split_name(name, args.sweep) for name in names):
         parser.error(f'--sweep {args.sweep}: no config has this and a number in its name')
-    if args.by_images and (
-        args.classes or args.by_images != sorted({*args.by_images}) or args.by_images[0] < 1
-    ):
-        parser.error('--by-images takes rising numbers from 1, and no --classes')
+    if args.by_images and (args.classes or args.by_images != sorted({*args.by_images})):
+        parser.error('--by-images takes rising numbers, and no --classes')
     words = [variation.word for variation in args.vary]
     if len(set(words)) < len(words):
         parser.error(f'--vary: one word twice: {", ".join(sorted(words))}')

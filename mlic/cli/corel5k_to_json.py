@@ -19,6 +19,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+from mlic.cli import arguments
 from mlic.datasets.list_files import read_lines
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
@@ -112,9 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Convert the label files of Corel5k to JSON.')
     parser.add_argument('source', metavar='SRC', type=Path, nargs='?', default='data/corel5k')
     parser.add_argument('--out', type=Path, default='data/corel5k_json')
-    parser.add_argument('--val-fraction', type=float, default=0.1, help='of train, for val.json')
-    parser.add_argument('--seed', type=int, default=0, help='of the choice of val.json')
+    arguments.add_number(parser, '--val-fraction', 0.1, 'of train, for val.json', 0, below=1)
+    arguments.add_seed(parser, 'of the choice of val.json')
     args = parser.parse_args(argv)
-    if not 0 <= args.val_fraction < 1:
-        parser.error(f'--val-fraction must be in [0, 1), but got {args.val_fraction}')
     convert(args.source, args.out, args.val_fraction, args.seed)

@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader
 
 from mlic.apis.open_run import build_model
 from mlic.cli.rehearsal import rehearse
+from mlic.datasets.wrappers import innermost
 from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
-from mlic.engine.hooks.class_count_check_hook import check_class_count, innermost
+from mlic.engine.hooks.class_count_check_hook import check_class_count
 from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.device import adapt_to_device, num_processes

@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help=f'all, or one or more of {", ".join(PROTOCOLS)} (standard)',
     )
     arguments.add_threshold_argument(parser, 'what decides', None)
-    parser.add_argument('--topk', type=int, default=3, help='size of the top-k rule (%(default)s)')
+    arguments.add_number(parser, '--topk', 3, 'size of the top-k rule')
     parser.add_argument(
         '--classes', type=Path, metavar='FILE', help='evaluate only these classes, one name a line'
     )

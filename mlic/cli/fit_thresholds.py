@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--smoothing',
-        type=float,
+        type=arguments.at_least(0, float),
         default=1.0,
         metavar='K',
         help='positives at which a class counts as much as the global one; 0: none (%(default)s)',

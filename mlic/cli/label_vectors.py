@@ -20,7 +20,7 @@ from mmengine.registry import init_default_scope
 
 from mlic.cli.arguments import keep_inputs
 from mlic.cli.verify_dataset import build_dataset
-from mlic.engine.hooks.class_count_check_hook import innermost
+from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.files import write_text

@@ -27,6 +27,7 @@ from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.datasets.pictures import keeps_frame
 from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, Masks
+from mlic.datasets.wrappers import transforms_of
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.bootstrap import bootstrap_weights, means_by_class
@@ -91,7 +92,7 @@ def image_names(dataset: BaseDataset) -> list[str]:
 
 def check_frame(dataset: BaseDataset, item: dict, inputs: Tensor) -> None:
     """SystemExit unless the model sees the whole image and nothing else, as the masks do."""
-    if keeps_frame(dataset.pipeline.transforms) and item['inputs'].shape[-2:] == inputs.shape[-2:]:
+    if keeps_frame(transforms_of(dataset)) and item['inputs'].shape[-2:] == inputs.shape[-2:]:
         return
     raise SystemExit(
         'the test pipeline cuts off or adds a border, and masks are of the whole image: set '

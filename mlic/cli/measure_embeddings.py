@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmpretrain.registry import DATASETS
 
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
-from mlic.apis.model_outputs import has_label_embeddings
-from mlic.apis.open_run import OpenRun, open_run
+from mlic.apis.open_run import OpenRun
 from mlic.cli import arguments
-from mlic.engine.checkpoints.search import untrained_warnings
-from mlic.engine.runner.data_check import check_data
+from mlic.cli.label_embeddings import open_embeddings
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.bootstrap import bootstrap_weights, paired_interval
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap
@@ -64,7 +61,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_number(parser, '--max-pairs', 3000, 'true labels, drawn evenly over classes', 4)
     arguments.add_number(parser, '--neighbours', 5, 'of the k-NN')
     arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
-    arguments.add_number(parser, '--seed', 0, 'of pairs and bootstrap', 0)
+    arguments.add_seed(parser, 'of pairs and bootstrap')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     args = parser.parse_args(argv)
     args.runs = [(args.config, args.checkpoint)]
@@ -139,16 +136,7 @@ def measure_all(args: argparse.Namespace) -> tuple[Sample, list[list[dict]]]:
     for config, checkpoints in args.runs:
         measured.append([])
         for checkpoint in checkpoints:
-            options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
-            run = open_run(checkpoint, config, **options)
-            print(f'checkpoint: {run.checkpoint}')
-            if getattr(run.model.head, 'projector', None) is not None:
-                for line in untrained_warnings(run.checkpoint, run.meta):
-                    print(line)
-            if not has_label_embeddings(run.model):
-                raise ValueError(f'{config}: no label embeddings, its neck is not SARLNeck')
-            check_data(run.config, ('test',))
-            dataset = DATASETS.build(run.config.test_dataloader.dataset)
+            run, dataset = open_embeddings(args, config, checkpoint)
             if sample is None:
                 sample = draw_sample(run, dataset, args)
             same = (run.classes, len(dataset)) == (sample.classes, sample.length)

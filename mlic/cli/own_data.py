@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mlic.cli.arguments import at_least
+from mlic.cli.arguments import add_number, add_seed, at_least
 from mlic.cli.image_checks import CHOSEN_BY
 from mlic.comparison import LEAST_TO_TUNE
 from mlic.datasets.own_data.choices import Undecided
@@ -50,9 +50,9 @@ def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
 def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """Parse with the options that all tools of this kind have."""
     parser.add_argument('--out', type=Path, required=True, help='the files are written here')
-    parser.add_argument('--val', type=float, default=0.1, help='share for validation (%(default)s)')
-    parser.add_argument('--test', type=float, default=0.2, help='share for testing (%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the split (%(default)s)')
+    add_number(parser, '--val', 0.1, 'share for validation', 0, below=1)
+    add_number(parser, '--test', 0.2, 'share for testing', 0, below=1)
+    add_seed(parser, 'of the split')
     parser.add_argument(
         '--classes', type=Path, help='file with the names of the classes, one a line, in this order'
     )
@@ -72,7 +72,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
         '--skip-missing', action='store_true', help='leave out what is missing, and count it'
     )
     args = parser.parse_args(argv)
-    if not (args.val >= 0 and args.test >= 0 and args.val + args.test < 1):
+    if args.val + args.test >= 1:
         parser.error(
             f'--val and --test are shares that leave some for training: {args.val}, {args.test}'
         )

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
-from mlic.apis.model_outputs import has_label_embeddings, label_embeddings
-from mlic.apis.open_run import open_run
+from mlic.apis.model_outputs import label_embeddings
 from mlic.cli import arguments
+from mlic.cli.label_embeddings import open_embeddings
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
-from mlic.engine.checkpoints.search import untrained_warnings
-from mlic.engine.runner.data_check import check_data
+from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_arrays, write_picture
 from mlic.visualization.embedding import (
@@ -48,7 +46,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--projected', action='store_true', help="what the head's projector makes of them"
     )
-    parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
+    arguments.add_seed(parser, 'of the choice of labels, and of the map')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
 
@@ -75,17 +73,8 @@ def find_prototypes(model: nn.Module, num_classes: int, embeds: Tensor, projecte
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
-    run = open_run(args.checkpoint, args.config, **options)
-    print(f'checkpoint: {run.checkpoint}')
-    if getattr(run.model.head, 'projector', None) is not None:
-        for line in untrained_warnings(run.checkpoint, run.meta):
-            print(line)
+    run, dataset = open_embeddings(args, args.config, args.checkpoint)
     model, names = run.model, run.classes
-    if not has_label_embeddings(model):
-        sys.exit(f'{args.config}: no label embeddings, its neck is not SARLNeck')
-    check_data(run.config, ('test',))
-    dataset = DATASETS.build(run.config.test_dataloader.dataset)
     number = min(args.num, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
     print(f'embedding {number} of {len(dataset)} test images')
@@ -101,8 +90,9 @@ def main(argv: list[str] | None = None) -> None:
     points, star_places = places[: len(embeds)], np.full((len(names), 2), np.nan)
     star_places[stars] = places[len(embeds) :]
 
-    if args.superclasses or isinstance(dataset, COCOMultiLabel):
-        groups = read_superclasses(args.superclasses or dataset.ann_file, names)
+    inner = innermost(dataset)
+    if args.superclasses or isinstance(inner, COCOMultiLabel):
+        groups = read_superclasses(args.superclasses or inner.ann_file, names)
     else:
         groups = frequent_groups(labels, names)
     title = f'{len(embeds)} label embeddings of {number} images{", projected" * args.projected}'

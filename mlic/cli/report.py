@@ -30,6 +30,7 @@ from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.cli.fit_thresholds import describe_source
 from mlic.datasets.pictures import image_name, image_to_draw
+from mlic.datasets.wrappers import inner_datasets, transforms_of
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -113,7 +114,7 @@ def card(
 ) -> dict:
     """An image with a mistake, as the page takes it."""
     sample = predict_item(model, dataset[image])
-    picture = image_to_draw(sample, dataset.pipeline.transforms)
+    picture = image_to_draw(sample, transforms_of(dataset))
     entry = dict(
         label=names[label],
         score=float(block.pred[image, label]),
@@ -129,11 +130,12 @@ def card(
 
 
 def describe_split(dataset: BaseDataset) -> str:
-    """The kind of a data set, and which split or annotation file of it."""
-    while hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    split = getattr(dataset, 'split', '') or Path(dataset.ann_file).stem
-    return ', '.join(filter(None, [type(dataset).__name__, split]))
+    """The kind of a data set, and which split or annotation file of it; of each in a wrapper."""
+    parts = []
+    for one in inner_datasets(dataset):
+        split = getattr(one, 'split', '') or Path(getattr(one, 'ann_file', '')).stem
+        parts.append(', '.join(filter(None, [type(one).__name__, split])))
+    return '; '.join(parts)
 
 
 def protocol_data(report: Report) -> list[dict]:

@@ -16,6 +16,7 @@ from mlic.apis.model_outputs import predict_item
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.datasets.pictures import image_name, image_to_draw
+from mlic.datasets.wrappers import transforms_of
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
@@ -34,7 +35,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_out_argument(parser, 'predictions.png', *arguments.PHOTOS)
     arguments.add_number(parser, '--num', 6, arguments.SPREAD)
     parser.add_argument(
-        '--indices', type=int, nargs='+', help='these test images instead, counted from 0'
+        '--indices',
+        type=arguments.at_least(0),
+        nargs='+',
+        help='these test images instead, counted from 0',
     )
     arguments.add_own_threshold_argument(parser, 'lowest score of a predicted label')
     arguments.add_number(
@@ -48,7 +52,7 @@ def choose_images(length: int, num_images: int, indices: list[int] | None) -> li
     """The given indices, or some that are spread evenly over the data set."""
     if indices is None:
         return np.linspace(0, length - 1, min(num_images, length)).round().astype(int).tolist()
-    wrong = [index for index in indices if not 0 <= index < length]
+    wrong = [index for index in indices if index >= length]
     if wrong:
         raise SystemExit(f'--indices {wrong[0]}: the test set has images 0 to {length - 1}')
     return indices
@@ -67,7 +71,7 @@ def draw(
         sample = predict_item(model, dataset[index])
         classes = dataset.metainfo.get('classes')
         page = draw_sample(
-            image_to_draw(sample, dataset.pipeline.transforms),
+            image_to_draw(sample, transforms_of(dataset)),
             sample,
             classes,
             threshold=of_classes(thr, classes),

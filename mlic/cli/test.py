@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mlic.cli import arguments
+from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
 from mlic.engine.runner.console import ConsoleRunner
@@ -132,10 +133,11 @@ def use_split(cfg: Config, split: str) -> None:
     if cfg.get(f'{split}_dataloader') is None:
         raise SystemExit(f'--split {split}: the config has no {split}_dataloader')
     dataset = cfg[f'{split}_dataloader'].dataset
-    if 'pipeline' not in dataset:
-        raise SystemExit(f'--split {split}: {dataset.type} has no pipeline to replace')
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    cfg.test_dataloader.dataset = {**dataset, 'pipeline': pipeline, 'test_mode': True}
+    for one in inner_configs(dataset):
+        if 'pipeline' not in one:
+            raise SystemExit(f'--split {split}: {one.type} has no pipeline to replace')
+    own = dict(pipeline=pipeline_of(cfg), test_mode=True)
+    cfg.test_dataloader.dataset = change_inner(dataset, lambda one: {**one, **own})
 
 
 def own_metrics(cfg: Config) -> list:

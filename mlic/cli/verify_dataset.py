@@ -15,7 +15,7 @@ from collections import Counter
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, HOOKS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
@@ -23,6 +23,7 @@ from mlic.cores import usable_cores
 from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
+from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
@@ -62,17 +63,11 @@ def build_dataset(cfg: Config, name: str) -> BaseDataset:
         raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error
 
 
-def innermost(dataset_cfg: Config) -> list[Config]:
-    """The data sets inside wrappers."""
-    inner = [*dataset_cfg.get('datasets', ()), *filter(None, [dataset_cfg.get('dataset')])]
-    return [part for one in inner for part in innermost(one)] or [dataset_cfg]
-
-
 def read_split(cfg: Config, name: str) -> Split:
     """All labels and paths of a split."""
     dataset = build_dataset(cfg, name)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    parts = innermost(cfg[f'{name}_dataloader'].dataset)
+    parts = inner_configs(cfg[f'{name}_dataloader'].dataset)
     pipelines = [part.get('pipeline') or [] for part in parts]
     from_files = any('Load' in step['type'] for pipeline in pipelines for step in pipeline)
     return Split(
@@ -262,8 +257,9 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
     if not told:
         findings.add(f'the config has no data for {" or ".join(args.splits)}')
     check_classes(cfg, splits, findings)
-    hooks = [hook['type'] for hook in cfg.get('custom_hooks') or ()]
-    if 'PrototypeHook' in hooks and 'train' in told and len(told) > 1:
+    hooks = [HOOKS.get(hook['type']) for hook in cfg.get('custom_hooks') or ()]
+    reads = any(getattr(hook, 'reads_training_set', False) for hook in hooks)
+    if reads and 'train' in told and len(told) > 1:
         try:
             prototype_loader_config(cfg)
         except ValueError as error:

@@ -30,6 +30,7 @@ from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.onnx_model import open_session, read_metadata
 from mlic.cli import arguments
+from mlic.datasets.wrappers import change_inner, pipeline_of
 from mlic.engine.checkpoints.reading import TRUST, is_trusted
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -73,14 +74,18 @@ def read_images(
         ImageReadError: If one cannot be read.
     """
     cfg = copy.deepcopy(inferencer.config)
-    cfg.test_dataloader.dataset.pipeline = pipeline = pipeline_of_size(cfg, size)
+    pipeline = pipeline_of_size(cfg, size)
+
+    def resized(dataset_cfg: Config) -> Config:
+        return change_inner(dataset_cfg, lambda one: dict(one, pipeline=pipeline))
+
+    cfg.test_dataloader.dataset = resized(cfg.test_dataloader.dataset)
     reader = input_pipeline(cfg, TTA())
     if args.images:
         source = collect_images([args.images]).images
     else:
         check_data(cfg, (args.split,))
-        dataset_cfg = cfg[f'{args.split}_dataloader'].dataset
-        source = DATASETS.build({**dataset_cfg, 'pipeline': pipeline})
+        source = DATASETS.build(resized(cfg[f'{args.split}_dataloader'].dataset))
     chosen = np.linspace(0, len(source) - 1, min(args.num, len(source))).astype(int)
     items = [source[index] for index in chosen.tolist()]
     images = []
@@ -98,7 +103,7 @@ def read_images(
 
 def pipeline_of_size(cfg: Config, size: tuple[int, int]) -> list[dict]:
     """The test pipeline; where it is one plain resize, with that of ``export.py --size``."""
-    pipeline = [dict(step) for step in cfg.test_dataloader.dataset.pipeline]
+    pipeline = [dict(step) for step in pipeline_of(cfg)]
     recipe = describe_input(cfg, size)
     for step in pipeline if recipe['resize'] else ():
         if step['type'] == 'Resize':

@@ -12,6 +12,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from torch import Tensor, nn
 
 from mlic.datasets.feature_cache import FeatureCache
+from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
 from mlic.models.backbones.stored_features import PackedMaps
 
 from .recipes import num_views, recipe_text, whole_data
@@ -65,7 +66,7 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
         backbone = MODELS.build(frozen)
         backbone.init_weights()
     preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k not in LABEL_KEYS}
-    test_pipeline = cfg.test_dataloader.dataset.pipeline
+    test_pipeline = pipeline_of(cfg)
     folder = Path(root) / _digest(frozen, _weights_of(backbone), preprocessor, test_pipeline)
     cache = FeatureCache(folder)
     preprocess = MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor})
@@ -75,7 +76,10 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     for split in ('train', 'val', 'test'):
         if cfg[f'{split}_dataloader'] is not None:
             # runs of other seeds draw other images
-            source = {**whole_data(cfg[f'{split}_dataloader'].dataset), 'pipeline': test_pipeline}
+            source = change_inner(
+                cfg[f'{split}_dataloader'].dataset,
+                lambda one: dict(whole_data(one), pipeline=test_pipeline),
+            )
             datasets.append(DATASETS.build(source))
     inputs = preprocess(default_collate([datasets[0][0], datasets[0][1]]))['inputs']
     backbone.eval()  # mmpretrain's returns nothing
@@ -140,10 +144,10 @@ def _read_features(cfg: Config, stored: dict, folder: str, views: int) -> None:
         mirror = 'never'
         if split == 'train':
             mirror = 'both' if views == 2 else 'random'
-        loader.dataset.pipeline = [
-            dict(type='LoadFeature', folder=folder, mirror=mirror),
-            loader.dataset.pipeline[-1],  # PackInputs, with the meta keys that the metric needs
-        ]
+        load = dict(type='LoadFeature', folder=folder, mirror=mirror)
+        for one in inner_configs(loader.dataset):
+            # PackInputs stays, with the meta keys that the metric needs
+            one.pipeline = [load, one.pipeline[-1]]
         loader.update(num_workers=0, persistent_workers=False)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 
+from mlic.datasets.wrappers import inner_configs, pipeline_of
 from mlic.engine.runner.options import merge_options
 from mlic.literals import write_literals
 
@@ -38,7 +39,7 @@ def load_recipe(path: str, options: dict | None = None) -> Config:
 
 def num_views(cfg: Config) -> int:
     """How many augmented views of an image the training pipeline gives."""
-    pipeline = cfg.train_dataloader.dataset.get('pipeline', ())
+    pipeline = inner_configs(cfg.train_dataloader.dataset)[0].get('pipeline', ())
     views = [transform.num_views for transform in pipeline if transform.type == 'MultiView']
     return int(np.sum(views)) if views else 1
 
@@ -74,10 +75,11 @@ def replace_data(cfg: Config, data: Config) -> None:
         cfg.val_cfg = dict()
     cfg.data_preprocessor.update(preprocessor)
     if views > 1:
-        *before, last = cfg.train_dataloader.dataset.pipeline
-        num_read = sum(transform.type.startswith('Load') for transform in before)
-        several = dict(type='MultiView', num_views=views, transforms=[before[num_read:]])
-        cfg.train_dataloader.dataset.pipeline = [*before[:num_read], several, last]
+        for one in inner_configs(cfg.train_dataloader.dataset):
+            *before, last = one.pipeline
+            num_read = sum(transform.type.startswith('Load') for transform in before)
+            several = dict(type='MultiView', num_views=views, transforms=[before[num_read:]])
+            one.pipeline = [*before[:num_read], several, last]
     num_classes = cfg.data_preprocessor.num_classes
     found = dict(num_classes=num_classes)
     parts = [cfg.model[part] for part in ('neck', 'head') if cfg.model.get(part)]
@@ -119,7 +121,7 @@ def hold_out(cfg: Config, part: float) -> None:
         loader = cfg[f'{split}_dataloader']
         if loader is None:  # not validated
             continue
-        pipeline = loader.dataset.pipeline
+        pipeline = pipeline_of(cfg, split)
         loader.dataset = copy.deepcopy(whole)
         loader.dataset.update(indices=held_out, pipeline=pipeline, test_mode=True)
     dataset_cfg.indices = kept

@@ -21,6 +21,7 @@ from mmengine.config import Config
 
 from mlic import __version__
 from mlic.cores import usable_cores
+from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.evaluation.predictions import file_digest
@@ -69,8 +70,9 @@ class Run:
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):
             cfg.load_from = cfg.load_from.format(seed=seed)
-        if 'draw_seed' in cfg.train_dataloader.dataset:
-            cfg.train_dataloader.dataset.draw_seed = seed
+        for dataset in inner_configs(cfg.train_dataloader.dataset):
+            if 'draw_seed' in dataset:
+                dataset.draw_seed = seed
         text = recipe_text(cfg)
         files = [_digest(path) for path in _files_in(cfg.to_dict())]
         key = hashlib.sha256(f'{text}{checkpoint}{files}'.encode()).hexdigest()[:8]

@@ -50,11 +50,19 @@ def own_thresholds(metadata, classes):
     return each
 
 
+def score(text):
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'must be from 0 to 1, got {text}')
+    return value
+
+
 def main():
     parser = argparse.ArgumentParser(description='Predict labels with an ONNX model')
     parser.add_argument('model', help='.onnx file of tools/deploy/export.py')
     parser.add_argument('images', nargs='+')
-    parser.add_argument('--threshold', type=float, help="lowest score of a label (the model's own)")
+    parser.add_argument('--threshold', type=score, help="lowest score of a label (the model's own)")
     args = parser.parse_args()
     sys.stdout.reconfigure(errors='backslashreplace')  # a name that the terminal cannot show
     try:

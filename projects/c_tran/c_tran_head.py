@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.checks import check_counts
 from mlic.models.given_labels import TakesGivenLabels
 from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.feature_map import as_feature_map
@@ -88,13 +89,7 @@ class CTranHead(TakesGivenLabels, KnownLabelHead):
         loss = loss or dict(type='MultiLabelSoftMarginLoss', mean_over_classes=False)
         super().__init__(num_classes, loss, thr, topk, init_cfg)
         embed_dims = embed_dims or in_channels
-        if num_layers < 1:
-            raise ValueError(f'num_layers must be at least 1, got {num_layers}')
-        if embed_dims % num_heads:
-            raise ValueError(
-                f'embed_dims={embed_dims} (in_channels if it is not given) must be a multiple of '
-                f'num_heads={num_heads}'
-            )
+        check_counts(num_layers=num_layers)
         if known_labels is not None and not 0 <= known_labels <= 1:
             raise ValueError(f'known_labels is a share from 0 to 1, or None, got {known_labels}')
         if known_labels and getattr(self.loss_module, 'takes_unknown', False):

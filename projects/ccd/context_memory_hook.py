@@ -6,7 +6,7 @@ from torch import nn
 
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 from mlic.engine.mmengine_internals import unwrap
-from mlic.engine.runner.class_means import prototype_loader_config, training_means
+from mlic.engine.runner.class_means import training_means
 
 from .ccd_head import CCDHead
 
@@ -35,6 +35,7 @@ class ContextMemoryHook(StageRestartHook):
     """
 
     first_stage = ' (the same config without ContextMemoryHook)'
+    reads_training_set = True
 
     def __init__(self, begin: int, start_from: str = 'last') -> None:
         super().__init__(begin, start_from)
@@ -52,7 +53,6 @@ class ContextMemoryHook(StageRestartHook):
             raise TypeError(f'ContextMemoryHook needs a CCDHead, got {type(model.head).__name__}')
         if not getattr(model.data_preprocessor, 'to_onehot', False):
             raise ValueError('ContextMemoryHook needs data_preprocessor.to_onehot=True')
-        prototype_loader_config(runner.cfg)
         super().before_train(runner)
         model.head.second_stage.fill_(self.has_started(runner))
 

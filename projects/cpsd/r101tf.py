@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.dtypes import raised
+from mlic.models.checks import check_counts
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.label_vectors import LabelVectors
@@ -22,6 +23,7 @@ class WideAttention(nn.Module):
 
     def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:
         super().__init__()
+        check_counts(num_heads=num_heads)
         self.num_heads = num_heads
         self.qkv = nn.Linear(embed_dims, 3 * num_heads * embed_dims, bias=False)
         self.out = nn.Linear(num_heads * embed_dims, embed_dims)

@@ -11,6 +11,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.dtypes import raised
+from mlic.models.checks import check_counts
 from mlic.models.heads.multi_score_head import MultiScoreHead
 from mlic.models.layers.activated_regions import boxes_of
 from mlic.models.layers.feature_map import as_feature_map
@@ -69,6 +70,7 @@ class MCARHead(MultiScoreHead):
         super().__init__(num_classes, loss_weights, loss_cls, thr, topk, init_cfg)
         if pooling not in POOLINGS:
             raise ValueError(f'pooling must be one of {", ".join(POOLINGS)}, got {pooling!r}')
+        check_counts(num_regions=num_regions)
         self.in_channels, self.num_regions = in_channels, min(num_regions, num_classes)
         self.threshold, self.pooling = threshold, pooling
         self.fc = nn.Conv2d(in_channels, num_classes, 1)

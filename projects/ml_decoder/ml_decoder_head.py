@@ -10,7 +10,9 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.models.checks import check_counts, log_odds
 from mlic.models.heads.known_label_head import KnownLabelHead
+from mlic.models.layers.attention import Attention
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.post_norm import FeedForward
 
@@ -67,15 +69,14 @@ class MLDecoderHead(KnownLabelHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(num_classes, loss, thr, topk, init_cfg)
-        if num_queries < 1:
-            raise ValueError(f'num_queries must be at least 1, got {num_queries}')
+        check_counts(num_queries=num_queries)
         num_queries = min(num_queries, num_classes)
         self.in_channels = in_channels
         self.input_proj = nn.Linear(in_channels, embed_dims)
         self.register_buffer('query_embed', torch.randn(num_queries, embed_dims))
         self.query_drop = nn.Dropout(dropout)
         self.query_norm = nn.LayerNorm(embed_dims)
-        self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
+        self.attn = Attention(embed_dims, num_heads, dropout)
         self.attn_drop = nn.Dropout(dropout)
         self.attn_norm = nn.LayerNorm(embed_dims)
         self.ffn = FeedForward(embed_dims, feedforward_channels, dropout)
@@ -88,7 +89,7 @@ class MLDecoderHead(KnownLabelHead):
         query, weight = ((0,), (0,)) if group_size == 1 else ((), (0, 2))
         self.by_class = dict(query_embed=query, weight=weight, bias=(0,))
         if prior_prob is not None:
-            nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
+            nn.init.constant_(self.bias, log_odds(prior_prob))
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The last feature map, (B, K, h, w) or tokens (B, T, K), to logits (B, C).
@@ -104,7 +105,7 @@ class MLDecoderHead(KnownLabelHead):
         queries = self.query_embed.expand(len(tokens), -1, -1)  # (B, G, D)
         # without self-attention the published layer adds the queries' dropout to themselves
         embeds = self.query_norm(queries + self.query_drop(queries))
-        attended, _ = self.attn(embeds, tokens, tokens, need_weights=False)
+        attended, _ = self.attn(embeds, tokens, tokens)
         embeds = self.attn_norm(embeds + self.attn_drop(attended))
         embeds = self.ffn_norm(embeds + self.ffn(embeds))
         with torch.autocast(embeds.device.type, enabled=False):  # logits are of the weight's dtype

@@ -8,6 +8,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlic.models.checks import check_heads
+
 
 class AttentionBlock(nn.Module):
     r"""MAB(Q, K) of the Set Transformer (Lee et al., ICML 2019), as MulCon uses it.
@@ -40,10 +42,7 @@ class AttentionBlock(nn.Module):
         self, query_channels: int, key_channels: int, embed_dims: int, num_heads: int = 4
     ) -> None:
         super().__init__()
-        if embed_dims % num_heads:
-            raise ValueError(
-                f'embed_dims must be a multiple of num_heads, got {embed_dims} and {num_heads}'
-            )
+        check_heads(embed_dims, num_heads)
         self.num_heads = num_heads
         self.query_proj = nn.Linear(query_channels, embed_dims)
         self.key_proj = nn.Linear(key_channels, embed_dims)

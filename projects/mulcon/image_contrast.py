@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mlic.dtypes import at_least_float32
+from mlic.models.checks import build_contrast
 from mlic.models.layers.gather import gather_rows
 from mlic.models.layers.projector import Projector
 from mlic.models.losses.known_labels import loss_of_known
@@ -134,7 +135,7 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
         super().__init__(num_classes=num_classes, in_channels=in_channels, loss=loss, **kwargs)
         self.loss_con = self.projector = None
         if loss_con is not None:
-            self.loss_con = MODELS.build(loss_con)
+            self.loss_con = build_contrast(loss_con, 'z', 'target')
             self.projector = Projector(in_channels, proj_channels)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:

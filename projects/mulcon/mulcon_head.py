@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from mlic.dtypes import at_least_float32
+from mlic.models.checks import build_contrast
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.gather import gather_active
 from mlic.models.layers.projector import Projector
@@ -82,7 +83,7 @@ class MulConHead(LabelEmbedHead):
         self.denominator_size = denominator_size
         self.loss_con = self.projector = None
         if loss_con is not None:
-            self.loss_con = MODELS.build(loss_con)
+            self.loss_con = build_contrast(loss_con, 'z', 'target', 'image', 'label')
             self.projector = Projector(in_channels, proj_channels)
         elif denominator_size:
             raise ValueError('denominator_size belongs to loss_con, which is None')

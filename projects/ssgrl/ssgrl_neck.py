@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from mlic.models.checks import check_counts
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.gated_graph import GatedGraph
 from mlic.models.layers.label_graph import LabelGraph
@@ -69,6 +70,7 @@ class SSGRLNeck(TrainingParts, BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        check_counts(pool_size=pool_size)
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.pool_size = pool_size

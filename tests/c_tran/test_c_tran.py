@@ -213,7 +213,7 @@ def test_another_width_comes_from_a_convolution():
     with torch.no_grad():
         expected = by_loops(head, head.input_proj(feature_map), None)
         assert_close(head((feature_map,)), expected, **EXACT)
-    with pytest.raises(ValueError, match='embed_dims=6 .* multiple of num_heads=4'):
+    with pytest.raises(ValueError, match='a width of 6 .* no multiple of num_heads=4'):
         CTranHead(3, 8, embed_dims=6)
 
 

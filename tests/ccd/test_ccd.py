@@ -179,7 +179,7 @@ def test_logits_do_not_depend_on_the_length_of_an_images_parts():
 
 
 def test_channels_that_cannot_be_cut_and_an_unknown_fusion_are_refused():
-    with pytest.raises(ValueError, match='10 channels cannot be cut into 4 heads'):
+    with pytest.raises(ValueError, match='a width of 10 .* no multiple of num_heads=4'):
         CCDHead(3, 10)
     with pytest.raises(ValueError, match="'concat', got 'sum'"):
         CCDHead(3, 8, fusion='sum')

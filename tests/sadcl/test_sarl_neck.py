@@ -381,8 +381,8 @@ def test_too_few_maps_name_both_numbers_and_the_key():
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(embed_dims=9, num_heads=3), '9 and 3'),
-        (dict(embed_dims=10, num_heads=4), '10 and 4'),
+        (dict(embed_dims=9, num_heads=3), 'must be even, got 9'),
+        (dict(embed_dims=10, num_heads=4), '10 .* no multiple of num_heads=4'),
         (dict(num_decoder_layers=0), 'got 0'),
         (dict(in_channels=[]), r'at least one feature map, got \[\]'),
     ],

@@ -15,6 +15,8 @@ import cv2
 import torch
 from mmengine.registry import init_default_scope
 
+from mlic.cli import arguments
+
 from . import evaluation, network, pipeline
 from .measure import Bench, Case, Result, exponents
 
@@ -25,11 +27,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
     parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
-    parser.add_argument('--repeats', type=int, default=5, help='medians of this many (5)')
-    parser.add_argument(
-        '--batch', type=int, help='images of a training step (4; on a GPU 8, 32 and 64)'
-    )
-    parser.add_argument('--size', type=int, default=448, help='image side of a step (448)')
+    arguments.add_number(parser, '--repeats', 5, 'medians of this many')
+    what = 'images of a training step (4; on a GPU 8, 32 and 64)'
+    parser.add_argument('--batch', type=arguments.at_least(1), help=what)
+    arguments.add_number(parser, '--size', 448, 'image side of a step')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
     what = 'write the numbers to this JSON file, too'
     parser.add_argument('--out', type=out_file('.json'), help=what)

@@ -96,21 +96,6 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     return _read_record(Path(latest))
 
 
-def untrained_warnings(found: FoundCheckpoint, meta: Mapping) -> list[str]:
-    """A line if the run trains projector and prototypes in its second stage, and this is the first.
-
-    Args:
-        found (FoundCheckpoint): Of a model that has them.
-        meta (Mapping): The checkpoint's ``meta``.
-    """
-    if (found.stage or 1) > 1 or 'PrototypeHook' not in str(meta.get('cfg')):
-        return []
-    return [
-        f'warning: {found.path} is of the first stage: its projector and prototypes are not '
-        "trained; of a work directory, --stage last takes the contrastive stage's checkpoint"
-    ]
-
-
 def has_saved(work_dir: str | Path) -> bool:
     """Whether the last run in a folder has saved a checkpoint, or was resumed from one."""
     return os.path.lexists(Path(work_dir, LAST)) or bool(_best_of_run(Path(work_dir)))

@@ -8,6 +8,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import Dataset
 
+from mlic.datasets.wrappers import innermost
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.checkpoints.matching import check_fit, class_difference
 from mlic.engine.mmengine_internals import (
@@ -141,10 +142,3 @@ def check_class_count(model: nn.Module, dataset: Dataset) -> None:
             + ', '.join(f'{name} num_classes={number}' for name, number in wrong.items())
             + f'. Set them to {expected} in the config, or check that it names the right data'
         )
-
-
-def innermost(dataset: Dataset) -> Dataset:
-    """The data set inside wrappers; the first of several."""
-    while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
-        dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset
-    return dataset

@@ -7,9 +7,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mlic.class_info import ClassInfo
+from mlic.datasets.wrappers import innermost
 from mlic.engine.mmengine_internals import has_loaded, is_resuming, unwrap
-
-from .class_count_check_hook import innermost
 
 
 @HOOKS.register_module()

@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .class_count_check_hook import innermost
+from mlic.datasets.wrappers import innermost
 
 
 @HOOKS.register_module()

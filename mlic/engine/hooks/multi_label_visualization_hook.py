@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mlic.datasets.pictures import image_name, image_to_draw, seen_image
+from mlic.datasets.wrappers import transforms_of
 from mlic.engine.mmengine_internals import unwrap
 from mlic.models.attention_maps import attention_maps, check_attentive
 
@@ -60,7 +61,7 @@ class MultiLabelVisualizationHook(VisualizationHook):
 
     def _prepare(self, model: nn.Module, loader: DataLoader) -> None:
         self._model = unwrap(model)
-        self._transforms = getattr(getattr(loader.dataset, 'pipeline', None), 'transforms', ())
+        self._transforms = transforms_of(loader.dataset)
         if self.enable and self.attention:
             check_attentive(self._model)
 

@@ -1,5 +1,7 @@
 """The second stage of a method that trains in two."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
@@ -13,7 +15,9 @@ from mlic.engine.checkpoints.launches import (
     launches_of,
     recorded_best,
 )
+from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.mmengine_internals import has_loaded, unwrap
+from mlic.engine.runner.class_means import prototype_loader_config
 
 from .foreach_ema_hook import ForeachEMAHook
 
@@ -51,6 +55,8 @@ class StageRestartHook(Hook):
 
     priority = 'LOW'
     first_stage = ''  # how to train it, in brackets, for a message
+    reads_training_set = False  # whether start_stage does, under the test pipeline
+    trains: tuple[str, ...] = ()  # parts of the head that the first stage does not
 
     def __init__(self, begin: int, start_from: str = 'ema') -> None:
         if begin < 1:
@@ -68,9 +74,11 @@ class StageRestartHook(Hook):
         """Check that the stage can start.
 
         Raises:
-            ValueError: If it never starts.
+            ValueError: If it never starts, or the training set that it reads has no pipeline.
             RuntimeError: If it starts at once, from weights that nobody trained.
         """
+        if self.reads_training_set:
+            prototype_loader_config(runner.cfg)
         name = type(self).__name__
         if self.begin > runner.max_epochs:
             raise ValueError(
@@ -166,3 +174,23 @@ class StageRestartHook(Hook):
                 hook.best_ckpt_path = None
             for key in getattr(hook, 'best_ckpt_path_dict', {}):
                 hook.best_ckpt_path_dict[key] = None
+
+
+def untrained_warnings(found: FoundCheckpoint, meta: Mapping, weights: Iterable[str]) -> list[str]:
+    """A line if a checkpoint is of the first stage, and the second trains parts that it has.
+
+    Args:
+        found (FoundCheckpoint): The checkpoint.
+        meta (Mapping): Its ``meta``.
+        weights (Iterable[str]): The names of its weights.
+    """
+    used = [hook for name, hook in HOOKS.module_dict.items() if name in str(meta.get('cfg'))]
+    stages = [hook for hook in used if issubclass(hook, StageRestartHook)]
+    there = {name.split('.')[1] for name in weights if name.startswith('head.')}
+    parts = [part for stage in stages for part in stage.trains if part in there]
+    if (found.stage or 1) > 1 or not parts:
+        return []
+    return [
+        f'warning: {found.path} is of the first stage: its {" and ".join(parts)} are not '
+        "trained; of a work directory, --stage last takes the second stage's checkpoint"
+    ]

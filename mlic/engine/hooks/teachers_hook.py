@@ -9,14 +9,13 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.registry import HOOKS, MODELS
 from torch import nn
 
+from mlic.datasets.wrappers import innermost
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.mmengine_internals import unwrap
 from mlic.installation import find_config
 from mlic.models.training_parts import for_prediction
 from mlic.names import first_names
-
-from .class_count_check_hook import innermost
 
 
 @HOOKS.register_module()

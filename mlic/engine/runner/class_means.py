@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mlic.datasets.wrappers import pipeline_of
 from mlic.models.targets import is_present
 from mlic.names import first_names
 
@@ -32,7 +33,8 @@ def build_prototype_loader(cfg: Config, seed: int | None = None) -> DataLoader:
         seed (int, optional): Of the loader's workers. Defaults to None.
 
     Raises:
-        ValueError: If the training set is a wrapper, which has no pipeline of its own.
+        ValueError: If the training set is a wrapper, which has no pipeline of its own, or the other
+            one has several.
     """
     return Runner.build_dataloader(prototype_loader_config(cfg), seed=seed)
 
@@ -41,13 +43,13 @@ def prototype_loader_config(cfg: Config) -> Config:
     """The config of :func:`build_prototype_loader`."""
     loader_cfg = copy.deepcopy(cfg.train_dataloader)
     # not the test set's: a model may be tested at another image size than it is trained at
-    test_cfg = cfg.get('val_dataloader') or cfg.test_dataloader
+    split = 'val' if cfg.get('val_dataloader') else 'test'
     if 'pipeline' not in loader_cfg.dataset:
         raise ValueError(
-            'prototypes are computed with train_dataloader.dataset.pipeline replaced by the test '
+            'class means are computed with train_dataloader.dataset.pipeline replaced by the test '
             f'pipeline, and {loader_cfg.dataset.type} has none: use a dataset without a wrapper'
         )
-    loader_cfg.dataset.pipeline = test_cfg.dataset.pipeline
+    loader_cfg.dataset.pipeline = pipeline_of(cfg, split)
     loader_cfg.sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
     loader_cfg.drop_last = False
     loader_cfg.persistent_workers = False

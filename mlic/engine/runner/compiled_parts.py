@@ -13,17 +13,22 @@ class CompiledForward:
     the graph is made once, whatever comes.
 
     Args:
-        module (nn.Module): Takes tensors, or tuples of tensors.
+        module (nn.Module): Takes tensors, tuples of tensors, and None.
         **options: Of ``torch.compile``.
+
+    Attributes:
+        is_called (bool): Whether it has been called for a gradient.
     """
 
     def __init__(self, module: nn.Module, **options) -> None:
         self.module = module
         self.compiled = torch.compile(module.forward, dynamic=False, **options)
         self.shapes: list | None = None
+        self.is_called = False
 
     def __call__(self, *inputs):
         """The module's outputs."""
+        self.is_called |= torch.is_grad_enabled()
         if not self.module.training or not torch.is_grad_enabled():
             return self.module.forward(*inputs)
         shapes = _shapes(inputs)
@@ -56,9 +61,10 @@ def compile_parts(model: nn.Module, names: Sequence[str], **options) -> None:
             part._compiled_call_impl = CompiledForward(part, **options)
 
 
+def _shape(tensor: torch.Tensor | None) -> tuple | None:
+    return None if tensor is None else (tensor.shape, tensor.dtype)
+
+
 def _shapes(inputs: tuple | list) -> list:
-    """The shapes of tensors, and of those within tuples."""
-    return [
-        _shapes(each) if isinstance(each, tuple | list) else (each.shape, each.dtype)
-        for each in inputs
-    ]
+    """The shapes of tensors, and of those within tuples; None of None."""
+    return [_shapes(each) if isinstance(each, tuple | list) else _shape(each) for each in inputs]

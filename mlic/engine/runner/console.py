@@ -19,6 +19,7 @@ from mlic.engine.checkpoints.training_state import (
     check_schedules,
     resuming_from,
 )
+from mlic.engine.hooks.called_parts_hook import CalledPartsHook
 from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
 from mlic.models.given_labels import check_takes_given
 
@@ -189,6 +190,12 @@ class ConsoleRunner(Runner):
                 )
         with patch.object(runner_module, 'turn_on_activation_checkpointing', recompute_parts):
             return super().train()
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """The hooks of the config, and one that looks whether parts that it names are called."""
+        super().register_hooks(*args, **kwargs)
+        if self.cfg.get('compiled_parts') or self.cfg.get('activation_checkpointing'):
+            self.register_hook(CalledPartsHook(), 'VERY_HIGH')
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """The loop of validation, which obeys the config's ``eval_precision``."""

@@ -1,8 +1,11 @@
 """Are the files of a data set there?"""
 
+from itertools import chain
 from pathlib import Path
 
 from mmengine.config import Config
+
+from mlic.datasets.wrappers import inner_configs
 
 DATASETS_DOCUMENT = 'docs/datasets.md'
 
@@ -21,7 +24,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if loader is None:
             continue
-        for path in _paths(loader.dataset):
+        for path in chain(*map(_paths, inner_configs(loader.dataset))):
             if not path.exists():
                 start = '' if path.is_absolute() else f' in {Path.cwd()}, where the command runs'
                 raise SystemExit(
@@ -31,10 +34,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _paths(dataset: Config) -> list[Path]:
-    """The files and folders that a data set's config names, or those inside a wrapper's."""
-    inner = [*dataset.get('datasets', ()), *filter(None, [dataset.get('dataset')])]
-    if inner:
-        return [path for one in inner for path in _paths(one)]
+    """The files and folders that a data set's config names."""
     if '://' in (dataset.get('data_root') or ''):
         return []
     root = Path(dataset.get('data_root') or '.')

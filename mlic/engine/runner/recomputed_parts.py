@@ -5,9 +5,33 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from operator import attrgetter
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
+
+
+class RecomputedCall:
+    """A module's call, whose activations are computed twice.
+
+    Args:
+        module (nn.Module): The module.
+
+    Attributes:
+        is_called (bool): Whether it has been called for a gradient.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.is_called = False
+
+    def __call__(self, *args, **kwargs):
+        """The module's outputs."""
+        self.is_called |= torch.is_grad_enabled()
+        around = partial(_contexts, self.module)
+        return checkpoint(
+            self.module._call_impl, *args, use_reentrant=False, context_fn=around, **kwargs
+        )
 
 
 def recompute_parts(model: nn.Module, names: Sequence[str] | str) -> None:
@@ -35,12 +59,7 @@ def recompute_parts(model: nn.Module, names: Sequence[str] | str) -> None:
             ) from error
         for one in part if isinstance(part, nn.ModuleList | nn.Sequential) else [part]:
             # where nn.Module.compile puts what runs in its place; no copy or file holds it
-            one._compiled_call_impl = partial(
-                checkpoint,
-                one._call_impl,
-                use_reentrant=False,
-                context_fn=partial(_contexts, one),
-            )
+            one._compiled_call_impl = RecomputedCall(one)
 
 
 def _contexts(part: nn.Module) -> tuple:

@@ -14,6 +14,8 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.datasets.wrappers import change_inner
+
 from .precision import device_of, float32_logits, on_host, predicts_as_usual
 
 FORMS = 'flip, scales=448,576 (sides in pixels), or both'
@@ -94,14 +96,9 @@ class TTA:
         """
         if not self.scales:
             return cfg
-        inner = {}
-        if cfg.get('datasets'):
-            inner['datasets'] = [self.dataset(one) for one in cfg['datasets']]
-        elif isinstance(cfg.get('dataset'), Mapping):
-            inner['dataset'] = self.dataset(cfg['dataset'])
-        else:
-            inner['pipeline'] = self.pipeline(cfg.get('pipeline') or ())
-        return type(cfg)({**cfg, **inner})
+        return change_inner(
+            cfg, lambda one: dict(one, pipeline=self.pipeline(one.get('pipeline') or ()))
+        )
 
     @torch.no_grad()
     def check_model(self, model: ImageClassifier) -> None:

@@ -8,6 +8,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlic.models.checks import check_heads
+
 
 class Attention(nn.MultiheadAttention):
     """``nn.MultiheadAttention``'s parameters and result; batch first, no masks.
@@ -16,9 +18,12 @@ class Attention(nn.MultiheadAttention):
     are formed only when asked for.
 
     Args:
-        embed_dims (int): D.
+        embed_dims (int): D, a multiple of ``num_heads``.
         num_heads (int): H.
         dropout (float): Of the attention weights, in training.
+
+    Raises:
+        ValueError: If the heads do not share out the width.
 
     Example:
         >>> import torch
@@ -31,6 +36,7 @@ class Attention(nn.MultiheadAttention):
     """
 
     def __init__(self, embed_dims: int, num_heads: int, dropout: float) -> None:
+        check_heads(embed_dims, num_heads)
         super().__init__(embed_dims, num_heads, dropout, batch_first=True)
 
     def forward(

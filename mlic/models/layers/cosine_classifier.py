@@ -6,6 +6,8 @@ Shapes in this module: B images, C classes, K channels, G groups ("heads").
 import torch
 from torch import Tensor, nn
 
+from mlic.models.checks import check_heads
+
 
 class CosineClassifier(nn.Module):
     r"""Logits of the cosines between an image's vector and those of the classes.
@@ -44,8 +46,7 @@ class CosineClassifier(nn.Module):
         offset: float = 1 / 32,
     ) -> None:
         super().__init__()
-        if in_channels % num_heads:
-            raise ValueError(f'{in_channels} channels cannot be cut into {num_heads} heads')
+        check_heads(in_channels, num_heads)
         self.num_heads = num_heads
         self.scale = scale
         self.offset = offset

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlic.dtypes import raised
+from mlic.models.checks import log_odds
 from mlic.models.training_parts import TrainingParts
 
 
@@ -35,8 +36,6 @@ class GroupLinear(TrainingParts, nn.Module):
 
     def __init__(self, num_classes: int, embed_dims: int, prior_prob: float | None = None) -> None:
         super().__init__()
-        if prior_prob is not None and not 0 < prior_prob < 1:
-            raise ValueError(f'prior_prob must lie between 0 and 1, got {prior_prob}')
         self.weight = nn.Parameter(torch.empty(num_classes, embed_dims))
         self.bias = nn.Parameter(torch.empty(num_classes))
         bound = 1 / math.sqrt(embed_dims)
@@ -45,7 +44,7 @@ class GroupLinear(TrainingParts, nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
         else:
             nn.init.normal_(self.weight, std=0.01)
-            nn.init.constant_(self.bias, math.log(prior_prob / (1 - prior_prob)))
+            nn.init.constant_(self.bias, log_odds(prior_prob))
 
     def forward(self, label_embeds: Tensor) -> Tensor:
         """(B, C, D) → logits (B, C)."""

@@ -9,6 +9,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.checks import check_counts
 from mlic.models.layers.gather import sum_parts
 from mlic.models.targets import is_present, target_of
 from mlic.models.training_parts import TrainingParts
@@ -60,6 +61,7 @@ class SceneGraph(TrainingParts, nn.Module):
         ignore_self: bool = False,
     ) -> None:
         super().__init__()
+        check_counts(num_scenes=num_scenes)
         self.soft = soft
         self.normalise = normalise
         self.ignore_self = ignore_self

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mlic.models.checks import check_counts
+
 
 class SemanticAttention(nn.Module):
     r"""The semantic decoupling of SSGRL (Chen et al., ICCV 2019): a feature vector for each class.
@@ -47,8 +49,7 @@ class SemanticAttention(nn.Module):
         classes_at_once: int = 8,
     ) -> None:
         super().__init__()
-        if classes_at_once < 1:
-            raise ValueError(f'classes_at_once must be at least 1, got {classes_at_once}')
+        check_counts(classes_at_once=classes_at_once)
         self.classes_at_once = classes_at_once
         self.cell = nn.Linear(in_channels, hidden_channels, bias=False)  # W_1
         self.label = nn.Linear(vector_dims, hidden_channels, bias=False)  # W_2

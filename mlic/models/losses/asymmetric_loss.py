@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from mlic.dtypes import at_least_float32
+from mlic.models.losses.known_labels import check_reduction
 
 
 @MODELS.register_module()
@@ -37,6 +38,9 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         eps (float): Floor of the logarithm's argument. Defaults to 1e-5, the published value.
         stop_gradient (bool): Take the focal weight as a constant. Defaults to True.
 
+    Raises:
+        ValueError: If the reduction is another.
+
     Example:
         >>> import torch
         >>> from mlic.models import StopGradAsymmetricLoss
@@ -57,6 +61,7 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         eps: float = 1e-5,
         stop_gradient: bool = True,
     ) -> None:
+        check_reduction(reduction)
         super().__init__(gamma_pos, gamma_neg, clip, reduction, loss_weight, eps=eps)
         self.mean_over_classes = mean_over_classes
         self.stop_gradient = stop_gradient

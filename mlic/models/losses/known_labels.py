@@ -44,11 +44,7 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
     """
     if getattr(loss, 'takes_unknown', False):
         return loss(cls_score, target, **kwargs)
-    if getattr(loss, 'reduction', 'mean') != 'mean':
-        raise ValueError(
-            f"{type(loss).__name__}(reduction='{loss.reduction}'): a head divides by the number of "
-            "images. For the sum over a batch of B take reduction='mean' and loss_weight=B"
-        )
+    check_mean(loss)
     if not any_unknown(target):
         return loss(cls_score, target, avg_factor=len(target), **kwargs)
     unknown = target.isnan()
@@ -56,6 +52,29 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
         loss, cls_score.masked_fill(unknown, 0), target.masked_fill(unknown, 0), **kwargs
     )
     return per_entry.masked_fill(unknown, 0).sum() / len(target)
+
+
+def check_mean(loss: nn.Module) -> None:
+    """Refuse a loss whose ``reduction`` is another than 'mean'.
+
+    Raises:
+        ValueError: If it is a sum, or one for each entry.
+    """
+    if getattr(loss, 'reduction', 'mean') != 'mean':
+        raise ValueError(
+            f"{type(loss).__name__}(reduction='{loss.reduction}'): a head divides by the number of "
+            "images. For the sum over a batch of B take reduction='mean' and loss_weight=B"
+        )
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse what is no reduction of mmpretrain's losses.
+
+    Raises:
+        ValueError: If it is not 'mean', 'sum' or 'none'.
+    """
+    if reduction not in ('mean', 'sum', 'none'):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
 def loss_of_entries(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:

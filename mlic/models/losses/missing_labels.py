@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
-from mlic.models.losses.known_labels import loss_of_entries, loss_of_known
+from mlic.models.losses.known_labels import check_mean, loss_of_entries, loss_of_known
 from mlic.models.targets import any_unknown
 
 
@@ -23,7 +23,7 @@ class MissingLabelLoss(nn.Module):
             entries can be told apart (:func:`mlic.models.losses.known_labels.loss_of_known`).
 
     Raises:
-        ValueError: If that is such a loss itself.
+        ValueError: If that is such a loss itself, or no mean over images.
     """
 
     takes_unknown = True
@@ -36,6 +36,7 @@ class MissingLabelLoss(nn.Module):
                 f'{type(self).__name__}(loss={type(self.loss).__name__}): both say what becomes of '
                 'unknown labels; take one of them'
             )
+        check_mean(self.loss)
 
 
 @MODELS.register_module()

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.dtypes import at_least_float32
+from mlic.models.losses.known_labels import check_reduction
 
 
 @MODELS.register_module()
@@ -24,6 +25,9 @@ class MultiLabelSoftMarginLoss(nn.Module):
         reduction (str): 'mean' (averaged over images), 'sum' or 'none'. Defaults to 'mean'.
         loss_weight (float): Defaults to 1.0.
 
+    Raises:
+        ValueError: If the reduction is another.
+
     Example:
         >>> import torch
         >>> from mlic.models import MultiLabelSoftMarginLoss
@@ -36,6 +40,7 @@ class MultiLabelSoftMarginLoss(nn.Module):
         self, mean_over_classes: bool = True, reduction: str = 'mean', loss_weight: float = 1.0
     ) -> None:
         super().__init__()
+        check_reduction(reduction)
         self.mean_over_classes = mean_over_classes
         self.reduction = reduction
         self.loss_weight = loss_weight

@@ -11,12 +11,13 @@ import argparse
 import numpy as np
 from torch import Tensor
 
-from mlic.apis.model_outputs import has_label_embeddings
+from mlic.apis.model_outputs import check_label_embeddings
 from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
     add_config_argument,
+    add_number,
     add_precision_argument,
     out_file,
 )
@@ -32,12 +33,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_config_argument(parser)
     add_checkpoint_arguments(parser)
     parser.add_argument('--out', type=out_file('.npy'), required=True, help='.npy file to write')
-    parser.add_argument(
-        '--threshold',
-        type=float,
-        default=0.85,
-        help='score that a positive must exceed to be summed (%(default)s, as published)',
-    )
+    what = 'score that a positive must exceed to be summed; the default is the published one'
+    add_number(parser, '--threshold', 0.85, what, least=0, below=1)
     parser.add_argument(
         '--normalise-by',
         choices=['positives', 'selected'],
@@ -46,10 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_precision_argument(parser)
     add_cfg_options(parser, 'train_dataloader.batch_size=8')
-    args = parser.parse_args(argv)
-    if not 0 <= args.threshold < 1:
-        parser.error(f'--threshold must be in [0, 1), but got {args.threshold}')
-    return args
+    return parser.parse_args(argv)
 
 
 def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: list[str]) -> str:
@@ -76,11 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     options = dict(stage=args.stage, cfg_options=args.cfg_options, split='train')
     run = open_run(args.checkpoint, args.config, **options)
     print(f'checkpoint: {run.checkpoint}')
-    if not has_label_embeddings(run.model):
-        neck = (run.config.model.get('neck') or {}).get('type', 'no neck')
-        raise SystemExit(f'no label embeddings to average: the model has {neck}, not SARLNeck')
     check_data(run.config, ('train',))
     loader = build_prototype_loader(run.config)
+    check_label_embeddings(run.model, loader.dataset)
     precision = usable_precision(args.precision or eval_precision(run.config), run.model)
     print(f'one pass over {len(loader.dataset)} training images, in {precision}')
     model = prepare_for(precision, run.model)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mlic.cli.arguments import add_checkpoint_arguments, out_file
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.checkpoints.search import find_checkpoint, untrained_warnings
+from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.hooks.stage_restart_hook import untrained_warnings
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
 from mlic.files import write_picture
@@ -87,7 +88,7 @@ def load_prototypes(
             "model's own training"
         )
     meta = content.get('meta') or {}
-    for line in untrained_warnings(found, meta):
+    for line in untrained_warnings(found, meta, weights):
         print(line)
     prototypes = weights['head.prototypes'].float()
     if projected:

@@ -10,7 +10,7 @@ from torch import nn
 
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 from mlic.engine.mmengine_internals import unwrap
-from mlic.engine.runner.class_means import prototype_loader_config, training_means
+from mlic.engine.runner.class_means import training_means
 
 
 @HOOKS.register_module()
@@ -48,6 +48,8 @@ class PrototypeHook(StageRestartHook):
     """
 
     first_stage = ' (tools/train.py with the sarl_* config)'
+    reads_training_set = True
+    trains = ('projector', 'prototypes')
 
     def __init__(self, begin: int, threshold: float = 0.85, start_from: str = 'ema') -> None:
         super().__init__(begin, start_from)
@@ -83,7 +85,6 @@ class PrototypeHook(StageRestartHook):
             )
         if not getattr(model.data_preprocessor, 'to_onehot', False):
             raise ValueError('PrototypeHook needs data_preprocessor.to_onehot=True')
-        prototype_loader_config(runner.cfg)
         super().before_train(runner)
         head.contrastive = self.has_started(runner)
 

@@ -15,6 +15,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.files import map_array
+from mlic.models.checks import build_contrast
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.projector import Projector
 from mlic.models.targets import positive_pairs
@@ -117,8 +118,11 @@ class SADCLHead(LabelEmbedHead):
         self.bank_slots = bank_slots
         self.bank_threshold = bank_threshold
         self.prototypes_file = prototypes
-        self.loss_sscl = None if loss_sscl is None else MODELS.build(loss_sscl)
-        self.loss_pscl = None if loss_pscl is None else MODELS.build(loss_pscl)
+        self.loss_sscl = self.loss_pscl = None
+        if loss_sscl is not None:
+            self.loss_sscl = build_contrast(loss_sscl, 'z', 'target', 'image', 'label')
+        if loss_pscl is not None:
+            self.loss_pscl = build_contrast(loss_pscl, 'z', 'prototypes', 'target')
         self.contrastive = self.loss_sscl is not None or self.loss_pscl is not None
         self.projector = None
         self._written = None  # image, label (K,) and what was there (K, D), of the last batch

@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mlic.models.checks import check_counts
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.position_encoding import sine_position_encoding
 from mlic.models.layers.post_norm import DecoderLayer, EncoderLayer
@@ -73,13 +74,9 @@ class SARLNeck(TrainingParts, BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if embed_dims % num_heads or embed_dims % 2:
-            raise ValueError(
-                f'embed_dims must be even and a multiple of num_heads, got {embed_dims} and '
-                f'{num_heads}'
-            )
-        if num_decoder_layers < 1:
-            raise ValueError(f'num_decoder_layers must be at least 1, got {num_decoder_layers}')
+        if embed_dims % 2:
+            raise ValueError(f'embed_dims must be even, got {embed_dims}')
+        check_counts(num_decoder_layers=num_decoder_layers)
         channels = (in_channels,) if isinstance(in_channels, int) else tuple(in_channels)
         if not channels:
             raise ValueError(f'in_channels must name at least one feature map, got {in_channels}')

@@ -12,7 +12,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
-from mlic.apis.model_outputs import label_embeddings
+from mlic.apis.model_outputs import check_label_embeddings, label_embeddings
 from mlic.cli import measure_embeddings
 from mlic.cli.measure_embeddings import (
     ABSENT,
@@ -25,7 +25,7 @@ from mlic.evaluation.bootstrap import bootstrap_weights
 from mlic.evaluation.embedding_measures import MEASURES, class_measures
 from mlic.visualization.embedding import choose_points
 from tests.helpers import call_tool, run_tool
-from tests.tiny_runs import sarl_model, write_run
+from tests.tiny_runs import every_model, sarl_model, write_run
 
 TOOL = 'tools/analysis_tools/measure_embeddings.py'
 
@@ -87,6 +87,39 @@ def test_measured_pairs_are_those_of_the_map(digits):
     kept = choose_points(labels.numpy(), 6, 1)
     assert_array_equal(present, [images[kept], labels[kept]])
     assert_allclose(pair_vectors(model, digits, present)['embedding'], embeds[kept], atol=1e-5)
+
+
+WITH_EMBEDDINGS = {'sadcl', 'mulcon', 'add-gcn', 'salgl', 'ssgrl', 'r101tf'}
+
+
+@pytest.mark.parametrize('name', every_model(10))
+def test_label_embeddings_are_what_a_neck_gives_with_maps_or_without(digits, name):
+    """MulCon and R101TF have no attention maps, and were said to have no embeddings."""
+    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=10, to_onehot=True)
+    model = MODELS.build({**every_model(10)[name], 'data_preprocessor': preprocessor}).eval()
+    if name not in WITH_EMBEDDINGS:
+        with pytest.raises(
+            ValueError, match='^the model has no label embeddings, .*(no neck|, 64)'
+        ):
+            check_label_embeddings(model, digits)
+        return
+    check_label_embeddings(model, digits)
+    pairs = LabelPairs(np.array([7, 2]), np.array([3, 0]))
+    assert pair_vectors(model, digits, pairs)['embedding'].shape == (2, 16)
+
+
+@pytest.mark.parametrize('name', ['mulcon', 'r101tf'])
+def test_tools_take_embeddings_without_maps(tmp_path, capsys, name):
+    run = write_run(tmp_path, every_model(10)[name]), tmp_path / 'best_mAP.pth'
+    few = [f'{split}_dataloader.dataset.num_images=40' for split in ('train', 'test')]
+    few += ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+    run_tool(TOOL, *run, '--out', tmp_path / 'e.json', '--cfg-options', few[1])
+    found = json.loads((tmp_path / 'e.json').read_text())['rows']
+    assert {row['vectors'] for row in found} >= {'pooled', 'embedding'}
+    out = tmp_path / 'prototypes.npy'
+    options = '--threshold', 0, '--out', out, '--cfg-options', *few
+    run_tool('tools/compute_prototypes.py', *run, *options)
+    assert np.load(out).shape == (10, 16)
 
 
 def test_tool_measures_and_compares(tmp_path, capsys):

@@ -266,6 +266,8 @@ def test_text_that_is_no_config_is_refused(theirs, text, reason):
         {'test_dataloader.dataset.pipeline': 3},
         {'test_dataloader.dataset.pipeline': [3]},
         {'test_dataloader.dataset.pipeline': [{}]},
+        {'test_dataloader.dataset': dict(type='ConcatDataset', datasets=3)},
+        {'test_dataloader.dataset.dataset': dict(pipeline=[{}])},
         {'data_preprocessor': 'x'},
     ],
     ids=str,

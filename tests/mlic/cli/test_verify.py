@@ -236,6 +236,20 @@ def test_images_inside_a_wrapper_are_looked_at(capsys, kind):
     assert f'{kind} has none: use a dataset without a wrapper' in printed
 
 
+@pytest.mark.parametrize('hook', ['PrototypeHook', 'ContextMemoryHook', 'EMAHook'])
+def test_a_second_stage_that_could_not_read_its_data_is_found(capsys, hook):
+    write_own()
+    cfg = Config.fromfile('own.py')
+    cfg.custom_imports = dict(imports=['projects.sadcl', 'projects.ccd'])
+    cfg.custom_hooks = [dict(type=hook)]
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=inner)
+    cfg.dump('own.py')
+    assert (verify() is None) == (hook == 'EMAHook')
+    refused = 'RepeatDataset has none: use a dataset without a wrapper' in capsys.readouterr().out
+    assert refused == (hook != 'EMAHook')
+
+
 def test_two_data_sets_that_label_an_image_differently_are_found(capsys):
     write_own()
     cfg = Config.fromfile('own.py')

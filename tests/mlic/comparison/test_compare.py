@@ -898,6 +898,10 @@ def test_a_run_draws_its_training_set_by_its_seed_and_features_are_those_of_all(
         dataset = DATASETS.build(dataset)
         parts.add(tuple(dataset[i]['data_samples'].img_path for i in range(len(dataset))))
     assert len(parts) > 1
+    wrapped = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    cfg.train_dataloader.dataset = wrapped
+    text = Run.of('linear', 3, cfg, tmp_path, 'last').text
+    assert Config.fromstring(text, '.py').train_dataloader.dataset.dataset.draw_seed == 3
     plain = Run.of('linear', 1, linear_recipe(tmp_path, photos), tmp_path, 'last')
     assert 'draw_seed' not in plain.text
 
@@ -928,10 +932,10 @@ def test_classes_by_number_of_images_have_a_table_each(monkeypatch, many, capsys
         assert class_ap.items() <= found['out']['class_ap'].items()
         mean = np.mean(list(class_ap.values()))
         assert found[name]['metrics']['standard/mAP'][0] == pytest.approx(mean, abs=1e-3)
-    for wrong in (['5', '2'], ['0'], ['2', '2']):
+    for wrong in (['5', '2'], ['2', '2']):
         with pytest.raises(SystemExit):
             main([*command, '--by-images', *wrong])
-        assert '--by-images takes rising numbers from 1' in capsys.readouterr().err
+        assert '--by-images takes rising numbers, and' in capsys.readouterr().err
 
 
 def test_classes_that_no_test_image_has_cost_no_other_table(monkeypatch, many, capsys):

@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
+import projects.c_tran
 import projects.sadcl  # noqa: F401
 from mlic.engine.checkpoints.search import find_resumable
 from mlic.engine.runner import compiled_parts
@@ -90,6 +91,20 @@ def test_a_copy_and_a_state_dict_know_nothing_of_it():
     assert backend.graphs == 0
     losses(model, 4, 1)
     assert backend.graphs == 2
+
+
+def test_a_part_that_is_given_none_is_compiled():
+    """C-Tran's head, where no label is given."""
+    head = dict(type='CTranHead', in_channels=16, num_classes=3, known_labels=None)
+    backbone = dict(type='StoredFeatures')
+    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head)).train()
+    feats, samples = torch.rand(2, 16, 3, 3), [DataSample().set_gt_label([1])] * 2
+    for layer in model.head.layers:
+        layer.eval()  # no dropout
+    expected, backend = model.loss(feats, samples), Counter()
+    compile_parts(model, ['head'], backend=backend)
+    assert_close(model.loss(feats, samples), expected)
+    assert backend.graphs > 0 and model.head._compiled_call_impl.is_called
 
 
 def test_the_config_names_the_parts(monkeypatch):

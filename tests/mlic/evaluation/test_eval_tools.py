@@ -513,11 +513,9 @@ def test_tools_end_with_one_line(saved, tmp_path):
         (EVAL, [tmp_path / 'other.json'], 'other.json: is not an .npz file'),
         (EVAL, [saved[0], '--protocols', 'coco'], 'known: sadcl, standard, asl, mmpretrain'),
         (EVAL, [saved[0], '--protocols', 'asl', 'asl'], 'one or more different names'),
-        (EVAL, [saved[0], '--topk', 0], 'topk must be at least 1'),
         (EVAL, [saved[0], '--threshold', 'nan'], 'must be a finite number or a file'),
         (EVAL, [saved[0], '--threshold', tmp_path / 'other.json'], 'unknown classes: unicorn'),
         (EVAL, [saved[0], '--classes', tmp_path / 'other.json'], 'are not among the 8'),
-        (FIT, [saved[0], *out, '--smoothing', -1], 'smoothing must be'),
         (FIT, [saved[0], *out, '--eval', tmp_path / 'other.npz'], 'the same order'),
         (FIT, [tmp_path, *out], 'not a regular file'),
     ):

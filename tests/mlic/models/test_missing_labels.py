@@ -107,3 +107,13 @@ def test_priors_of_other_classes_are_refused():
     with pytest.raises(ValueError, match='2 priors for 4 classes'):
         loss(draw(), TARGET)
     assert not loss.state_dict()  # a model of other classes can start from these weights
+
+
+@pytest.mark.parametrize('reduction', ['sum', 'none'])
+@pytest.mark.parametrize('kind', ['WeakNegativeLoss', 'PriorSmoothLoss', 'ExpectedPositiveLoss'])
+def test_an_inner_loss_that_is_no_mean_is_refused_when_it_is_built(kind, reduction):
+    """It was ignored, or the loss was another one in a batch without unknown labels."""
+    own = dict(PriorSmoothLoss=dict(prior=0.2), ExpectedPositiveLoss=dict(expected=1.0))
+    settings = dict(type=kind, loss=dict(INNER, reduction=reduction), **own.get(kind, {}))
+    with pytest.raises(ValueError, match=f"reduction='{reduction}'.*divides by the number of"):
+        MODELS.build(settings)

@@ -188,10 +188,9 @@ def test_tool_refuses_a_model_without_attention(tmp_path):
         run_tool(TOOL, config, tmp_path)
 
 
-@pytest.mark.parametrize('index', [500, -1])
-def test_tool_refuses_indices_outside_the_test_set(run_dir, index):
-    with pytest.raises(SystemExit, match=f'--indices {index}: the test set has images 0 to 499'):
-        run_tool(TOOL, run_dir / 'config.py', run_dir, '--indices', index)
+def test_tool_refuses_indices_outside_the_test_set(run_dir):
+    with pytest.raises(SystemExit, match='--indices 500: the test set has images 0 to 499'):
+        run_tool(TOOL, run_dir / 'config.py', run_dir, '--indices', 500)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""What several modules check of their arguments, before they build anything of them."""
+
+import inspect
+import math
+
+from mmpretrain.registry import MODELS
+from torch import nn
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse numbers of layers, heads and the like, by their names, that are below 1.
+
+    Raises:
+        ValueError: If one is.
+    """
+    for name, number in counts.items():
+        if number < 1:
+            raise ValueError(f'{name} must be at least 1, got {number}')
+
+
+def check_heads(width: int, num_heads: int) -> None:
+    """Refuse heads that channels cannot be shared out to.
+
+    Raises:
+        ValueError: If there is no head, or the width is no multiple of their number.
+    """
+    check_counts(num_heads=num_heads)
+    if width % num_heads:
+        raise ValueError(
+            f'a width of {width} (embed_dims, or the channels in its place) is no multiple of '
+            f'num_heads={num_heads}'
+        )
+
+
+def log_odds(prior_prob: float) -> float:
+    """The logit of a probability.
+
+    Raises:
+        ValueError: If it is not between 0 and 1, both excluded.
+    """
+    if not 0 < prior_prob < 1:
+        raise ValueError(f'prior_prob must lie between 0 and 1, got {prior_prob}')
+    return math.log(prior_prob / (1 - prior_prob))
+
+
+def build_contrast(loss: dict, *given: str) -> nn.Module:
+    """Build a contrastive loss, of the arguments that are called so.
+
+    Raises:
+        ValueError: If it takes another number of them.
+    """
+    built = MODELS.build(loss)
+    taken = inspect.signature(built.forward)
+    try:
+        taken.bind(*given)
+    except TypeError as error:
+        raise ValueError(
+            f'{type(built).__name__} is not for this head, which has {", ".join(given)} for it: it '
+            f'takes {", ".join(taken.parameters)}'
+        ) from error
+    return built
