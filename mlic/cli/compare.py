@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
+from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
     classes_by_images,
     count_positives,
@@ -28,7 +29,7 @@ from mlic.comparison.recipes import (
     recipe_text,
     replace_data,
 )
-from mlic.comparison.runs import Run, device_slots, run_all
+from mlic.comparison.runs import Run, run_all
 from mlic.comparison.tables import (
     draw_class_differences,
     draw_over_number,

@@ -1,11 +1,18 @@
-"""The processes that a comparison starts end with it."""
+"""The processes that a comparison starts: how many, where, and that they end with it."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+import torch
+
+from mlic.cores import usable_cores
+
+ONE_THREAD = {f'{name}_NUM_THREADS': '1' for name in ('OMP', 'MKL', 'OPENBLAS')}
 
 
 class Processes:
@@ -56,3 +63,22 @@ def end_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def device_slots(jobs: int | None) -> list[dict]:
+    """Environments of the processes: one per GPU, else one per free core with one thread each.
+
+    Args:
+        jobs (int, optional): How many processes; several share a GPU. Defaults to None: as many
+            as there are GPUs, or cores that nobody uses (by the load of the last minute), at
+            least one.
+    """
+    num_gpus = torch.cuda.device_count()
+    if num_gpus:
+        # numbers, UUIDs or MIG slices that this process was given, by the names it was given them
+        given = os.environ.get('CUDA_VISIBLE_DEVICES')
+        names = given.split(',') if given else list(map(str, range(num_gpus)))
+        return [
+            {'CUDA_VISIBLE_DEVICES': names[i % num_gpus].strip()} for i in range(jobs or num_gpus)
+        ]
+    return [ONE_THREAD] * (jobs or max(1, usable_cores() - round(os.getloadavg()[0])))

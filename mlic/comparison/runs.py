@@ -16,11 +16,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from mlic import __version__
-from mlic.cores import usable_cores
 from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.runner.folder_lock import lock_folder
@@ -174,28 +172,6 @@ def run_all(
             processes.end()
             raise
     return failed
-
-
-def device_slots(jobs: int | None) -> list[dict]:
-    """Environments of the processes: one per GPU, else one per free core with one thread each.
-
-    Args:
-        jobs (int, optional): How many processes; several share a GPU. Defaults to None: as many
-            as there are GPUs, or cores that nobody uses (by the load of the last minute), at
-            least one.
-    """
-    num_gpus = torch.cuda.device_count()
-    if num_gpus:
-        # numbers, UUIDs or MIG slices that this process was given, by the names it was given them
-        given = os.environ.get('CUDA_VISIBLE_DEVICES')
-        names = given.split(',') if given else list(map(str, range(num_gpus)))
-        return [
-            {'CUDA_VISIBLE_DEVICES': names[i % num_gpus].strip()} for i in range(jobs or num_gpus)
-        ]
-    return [ONE_THREAD] * (jobs or max(1, usable_cores() - round(os.getloadavg()[0])))
-
-
-ONE_THREAD = {f'{name}_NUM_THREADS': '1' for name in ('OMP', 'MKL', 'OPENBLAS')}
 
 
 def commit() -> str:

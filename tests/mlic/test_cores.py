@@ -7,7 +7,7 @@ import re
 import pytest
 
 import mlic
-from mlic.comparison.runs import device_slots
+from mlic.comparison.processes import device_slots
 from mlic.cores import usable_cores
 
 

@@ -23,6 +23,7 @@ from sklearn.metrics import average_precision_score
 from mlic.cli.compare import main
 from mlic.comparison import runs as runs_module
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
+from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
     hold_out,
     load_recipe,
@@ -30,7 +31,7 @@ from mlic.comparison.recipes import (
     recipe_text,
     replace_data,
 )
-from mlic.comparison.runs import Run, device_slots, run_all
+from mlic.comparison.runs import Run, run_all
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
