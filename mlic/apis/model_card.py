@@ -12,6 +12,7 @@ from mlic.engine.checkpoints.downloads import initial_weights
 from mlic.evaluation.summary import Report
 from mlic.installation import is_method_here
 from mlic.names import markdown_text
+from mlic.registries import find_registered
 
 from .export import input_size
 from .open_run import OpenRun
@@ -190,7 +191,8 @@ def _training(run: OpenRun, trained: Config, start: str) -> dict:
 def _own_weights(part: object) -> Iterator[str]:
     """The weights that parts of a model fetch themselves, which are not among initial_weights."""
     if isinstance(part, Mapping):
-        cls = MODELS.get(part['type']) if isinstance(part.get('type'), str) else None
+        # of a stranger's config: MODELS.get would import what is not registered
+        cls = find_registered(MODELS, str(part.get('type')).rpartition('.')[2])
         taken = inspect.signature(cls).parameters if cls else {}
         settings = {**{key: value.default for key, value in taken.items()}, **part}
         if settings.get('pretrained') is True:

@@ -110,7 +110,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError(f'{self.ann_file}: its classes are not a list of names')
         if not data_list:
-            raise ValueError(f'{self.ann_file}: its data_list has no image')
+            raise ValueError(f'{self.ann_file}: 0 images in its data_list')
         for number, item in enumerate(data_list):
             for key, prefix in self.data_prefix.items():
                 if not isinstance(item, dict) or key not in item:

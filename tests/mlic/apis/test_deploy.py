@@ -884,7 +884,7 @@ def test_report_and_attention_start_at_the_stored_thresholds(
     assert call_tool('tools/analysis_tools/report.py', *report) is None
     assert "thresholds: each class's own in" in capsys.readouterr().out
     text = page.read_text(encoding='utf-8')
-    assert '"start":[100,100,100,100,0]' in text
+    assert '"start":[99,99,99,99,1]' in text
     assert f'the sliders start at the thresholds of {with_thresholds.name}' in text
     looks = [run / 'config.py', with_thresholds, '--out', tmp_path / 'a.png', '--num', 1]
     assert call_tool('tools/analysis_tools/show_attention.py', *looks) is None

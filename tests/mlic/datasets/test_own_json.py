@@ -103,7 +103,7 @@ def test_what_is_wrong_with_an_image_is_named(file, items, message):
         ('{"metainfo": {}, "data_list": [{"gt_label": []}]}', r'data_list\[0\] is {'),
         ('{"metainfo": {"classes": "abc"}, "data_list": []}', 'classes are not a list of names'),
         ('{"metainfo": {"categories": [3]}, "data_list": []}', 'categories without id and name'),
-        ('{"metainfo": {"classes": ["a"]}, "data_list": []}', 'its data_list has no image'),
+        ('{"metainfo": {"classes": ["a"]}, "data_list": []}', '0 images in its data_list'),
         ('{"metainfo": {}, "data_list": [], "data_list": []}', "'data_list' occurs twice"),
         ('[' * 100_000, 'JSON that is nested too deep'),
         ('{', 'not JSON'),
