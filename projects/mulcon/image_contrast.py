@@ -139,10 +139,10 @@ class ImageContrastHead(TrainingParts, MultiLabelLinearClsHead):
             self.projector = Projector(in_channels, proj_channels)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Features, the last item (N, D), to logits (N, C), in at least float32."""
+        """Features, the last item (N, D), to logits (N, C), of the weights' precision."""
         pooled = self.pre_logits(feats)
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.fc(at_least_float32(pooled))
+            return self.fc(pooled.to(self.fc.weight.dtype))
 
     def loss(self, feats: tuple[Tensor, ...], data_samples: list[DataSample]) -> dict[str, Tensor]:
         """``loss_cls`` and ``loss_con`` of features, the last item (N, D), and N data samples."""

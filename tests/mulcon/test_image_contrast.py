@@ -99,3 +99,20 @@ def test_prediction_needs_no_projector():
     cfg = dict(type='ImageClassifier', head=dict(type='ImageContrastHead', num_classes=4))
     assert for_prediction(cfg)['head']['loss_con'] is None
     assert make_head(loss_con=None).projector is None
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'of_losses'),
+    [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)],
+    ids=str,
+)
+def test_a_head_of_other_weights_trains(dtype, of_losses):
+    head, pooled = make_head().to(dtype), torch.randn(5, 8, dtype=dtype)
+    losses = head.loss((pooled,), [DataSample().set_gt_score(row.float()) for row in TARGET])
+    assert {loss.dtype for loss in losses.values()} == {of_losses}
+
+
+def test_autocast_rounds_no_logits():
+    with torch.autocast('cpu', torch.bfloat16):
+        logits = make_head()((torch.randn(5, 8, dtype=torch.bfloat16),))
+    assert logits.dtype == torch.float32
