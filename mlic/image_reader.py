@@ -179,6 +179,8 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
         raise _Fault(f'cannot be decoded ({text})') from error
     if img is None:
         raise _Fault(f'not an image that OpenCV decodes, or a damaged one ({len(content)} bytes)')
+    if img.ndim != 3:  # OpenCV gives a PFM its values alone
+        raise _Fault('an image of floating-point values: save it with 8 or 16 bits')
     if white:
         img = np.rint(np.arange(2**16) * 255 / white).clip(0, 255).astype(np.uint8)[img]
     return img

@@ -181,6 +181,12 @@ def test_a_tiff_of_signed_values_is_refused(kind):
         decode_image(signed.getvalue())
 
 
+def test_a_pfm_of_floats_is_refused():
+    content = b'Pf\n2 1\n-1.0\n' + np.array([0, 1], '<f4').tobytes()
+    with pytest.raises(ImageReadError, match='^image: an image of floating-point values: save it'):
+        decode_image(content)
+
+
 @pytest.mark.parametrize(
     'shape, reduce_to, expected',
     [
