@@ -2,7 +2,7 @@
 # torchrun.sh NPROC SCRIPT ARGS…: what dist_train.sh and dist_test.sh share.
 set -euo pipefail
 tools=$(dirname "$0")
-if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+if [ "${NNODES:-1}" = 1 ] && [ "${PORT:-0}" = 0 ]; then
     # on one machine torchrun finds a free port by itself
     rendezvous=(--nnodes 1 --rdzv-backend c10d --rdzv-endpoint localhost:0)
 else

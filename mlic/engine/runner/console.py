@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from unittest.mock import patch
 
 import torch
@@ -273,7 +274,10 @@ def name_once_if_full(handler: logging.FileHandler) -> None:
 
     def tell(record: logging.LogRecord) -> None:
         reason = sys.exc_info()[1]
-        sys.stderr.write(f'{handler.baseFilename} is not complete ({reason}); the run goes on\n')
         handler.handleError = lambda record: None
+        with suppress(OSError):  # stderr may be a file on the same disk
+            sys.stderr.write(
+                f'{handler.baseFilename} is not complete ({reason}); the run goes on\n'
+            )
 
     handler.handleError = tell

@@ -4,6 +4,7 @@ import io
 import logging
 import sys
 import warnings
+from types import SimpleNamespace
 
 import torch
 from mmengine.logging import MMLogger
@@ -161,3 +162,16 @@ def test_a_log_that_takes_no_more_is_named_once(tmp_path, capfd):
     said = capfd.readouterr().err.strip()
     assert said == f'{file} is not complete ([Errno 28] No space left on device); the run goes on'
     assert 'before' in file.read_text()
+
+
+def test_a_log_that_takes_no_more_ends_nothing_where_stderr_takes_no_more_either(monkeypatch):
+    def refuse(*_):
+        raise OSError('No space left on device')
+
+    full = SimpleNamespace(write=refuse, flush=refuse)
+    handler = logging.StreamHandler(full)
+    handler.baseFilename = 'run.log'
+    name_once_if_full(handler)
+    monkeypatch.setattr(sys, 'stderr', full)
+    for number in range(2):
+        handler.handle(logging.LogRecord('full', logging.INFO, '', 0, str(number), (), None))
