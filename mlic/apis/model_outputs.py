@@ -33,7 +33,7 @@ def check_label_embeddings(model: nn.Module, dataset: Dataset) -> None:
         inputs = model.data_preprocessor(default_collate([dataset[0]]), False)['inputs']
         feats = model.extract_feat(inputs)
         shape = tuple((feats[-1] if isinstance(feats, (tuple, list)) else feats).shape)
-    if len(shape) != 3 or shape[1] != model.head.num_classes:
+    if len(shape) != 3 or shape[1] != getattr(model.head, 'num_classes', shape[1]):
         gives = f'{type(neck).__name__} gives {shape}' if shape else 'it has no neck'
         raise ValueError(
             'the model has no label embeddings, (images, classes, width), as a neck such as '
