@@ -256,7 +256,7 @@ def test_half_the_bytes_give_nearly_the_same_scores_in_float32(
     assert '--half is for --format onnx' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('opset, can_be_written', [(7, False), (17, False), (23, True)])
+@pytest.mark.parametrize('opset, can_be_written', [(17, False), (23, True)])
 def test_a_file_has_the_operator_set_that_was_asked_for_or_is_not_written(
     run, checkpoint, tmp_path, opset, can_be_written
 ):

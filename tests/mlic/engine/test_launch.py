@@ -280,7 +280,7 @@ def test_a_port_in_use_is_one_line_at_once(tmp_path):
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize('is_own', [True, False])
+@pytest.mark.parametrize('is_own', [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_processes_meet_at_a_port_of_ones_own_choice_or_at_any_for_0(tmp_path, is_own):
     with socket.create_server(('127.0.0.1', 0)) as server:
         port = str(server.getsockname()[1])
