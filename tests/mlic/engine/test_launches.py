@@ -116,7 +116,8 @@ def test_the_best_checkpoint_so_far_is_the_resumed_runs(finished, tmp_path):
     runner = train(theirs.parent, [], moved / 'epoch_3.pth', kill=3)
     assert best_path(runner) is None
     log = max(theirs.glob('*/*.log')).read_text()
-    assert 'a/work/best_mAP_epoch_2.pth, the best checkpoint so far, is missing' in log
+    best = Path('a', 'work', 'best_mAP_epoch_2.pth')
+    assert f'{best}, the best checkpoint so far, is missing' in log
 
 
 def test_a_run_set_back_and_killed_before_its_first_save_is_resumed_from_there(finished):
@@ -247,11 +248,13 @@ def test_a_stage_is_not_started_from_a_best_checkpoint_that_is_gone(finished, tm
     stage = dict(custom_hooks=[dict(type='BestStage', begin=4, start_from='best')])
     source, kept = work / 'epoch_2.pth', tmp_path / 'kept.pth'
     (work / 'best_mAP_epoch_2.pth').rename(kept)
-    shutil.copy(work.parent.parent / 'b/work/best_mAP_epoch_2.pth', work)  # of another run
+    of_another_run = work.parents[1].joinpath('b', 'work', 'best_mAP_epoch_2.pth')
+    shutil.copy(of_another_run, work)
+    mine = tmp_path.joinpath('c', 'work')
     with pytest.raises(RuntimeError, match='best_mAP_epoch_2.pth is missing, or a file') as error:
         train(tmp_path / 'c', [0.0, 0.0], source, **stage)
-    assert '\n' not in str(error.value) and not (tmp_path / 'c/work/epoch_3.pth').exists()
-    kept.rename(tmp_path / 'c/work/best_mAP_epoch_2.pth')
+    assert '\n' not in str(error.value) and not (mine / 'epoch_3.pth').exists()
+    kept.rename(mine / 'best_mAP_epoch_2.pth')
     runner = train(tmp_path / 'c', [0.0, 0.0], source, **stage)
     assert runner.message_hub.get_info('stage') == 2
 
