@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 
-from mlic.cli.arguments import out_file
 from mlic.files import write_json
 
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the profiler counts memory, silently
@@ -33,7 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_number(parser, '--size', 448, 'image side of a step')
     parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
     what = 'write the numbers to this JSON file, too'
-    parser.add_argument('--out', type=out_file('.json'), help=what)
+    parser.add_argument('--out', type=arguments.out_file('.json'), help=what)
     return parser.parse_args(argv)
 
 

@@ -129,8 +129,8 @@ class StageRestartHook(Hook):
         """Put the weights to start from into the model."""
         if self.start_from == 'last':
             return
-        best = self._best_checkpoint(runner)
-        if self.start_from == 'best' and best is not None:
+        best = self._best_checkpoint(runner) if self.start_from == 'best' else None
+        if best is not None:
             dist.barrier()  # rank 0 may still be writing it
             load_checkpoint(model, best, map_location='cpu', strict=True, logger=runner.logger)
             return

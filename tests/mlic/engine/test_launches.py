@@ -3,6 +3,7 @@ it had saved beyond the checkpoint that it was resumed from."""
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -306,3 +307,14 @@ def test_train_py_refuses_at_once_a_run_whose_best_checkpoint_is_gone(tmp_path):
     for number in (1, 3):
         source = shutil.copy(tmp_path / f'moved/epoch_{number}.pth', other)
         assert call_tool('tools/train.py', path, *to, source, '--dry-run') is None
+
+
+@pytest.mark.parametrize('start_from', ['ema', 'last'])
+def test_a_stage_that_does_not_start_from_the_best_checkpoint_needs_none(
+    finished, tmp_path, start_from
+):
+    work, _ = finished
+    (work / 'best_mAP_epoch_2.pth').unlink()
+    stage = dict(custom_hooks=[dict(type='BestStage', begin=4, start_from=start_from)])
+    runner = train(tmp_path / 'c', [0.0, 0.0], work / 'epoch_2.pth', **stage)
+    assert runner.message_hub.get_info('stage') == 2
