@@ -15,7 +15,7 @@ from collections import Counter
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS, HOOKS
+from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
@@ -28,6 +28,7 @@ from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.runner.settings import hook_class, hooks_of
 from mlic.files import read_lines, write_text
 from mlic.installation import PACKAGE
 from mlic.names import first_names, reason_of
@@ -257,8 +258,7 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
     if not told:
         findings.add(f'the config has no data for {" or ".join(args.splits)}')
     check_classes(cfg, splits, findings)
-    hooks = [HOOKS.get(hook['type']) for hook in cfg.get('custom_hooks') or ()]
-    reads = any(getattr(hook, 'reads_training_set', False) for hook in hooks)
+    reads = any(getattr(hook_class(hook), 'reads_training_set', False) for hook in hooks_of(cfg))
     if reads and 'train' in told and len(told) > 1:
         try:
             prototype_loader_config(cfg)

@@ -33,13 +33,19 @@ def hooks_of(cfg: Mapping) -> list[Mapping]:
     return [hook for hook in (*default, *(cfg.get('custom_hooks') or ())) if hook]
 
 
-def is_hook(hook: Mapping, kind: type | tuple[type, ...]) -> bool:
-    """Whether a hook's config is of a kind, or of one that derives from it; nothing is imported."""
+def hook_class(hook: Mapping) -> type | None:
+    """The class of a hook's config; None if there is none of that name. Nothing is imported."""
     found = hook['type']
     if isinstance(found, str):
         name = found.rpartition('.')[-1]
         found = HOOKS.module_dict.get(name) or HOOKS.parent.module_dict.get(name)
-    return isinstance(found, type) and issubclass(found, kind)
+    return found if isinstance(found, type) else None
+
+
+def is_hook(hook: Mapping, kind: type | tuple[type, ...]) -> bool:
+    """Whether a hook's config is of a kind, or of one that derives from it."""
+    found = hook_class(hook)
+    return found is not None and issubclass(found, kind)
 
 
 def changed_settings(

@@ -245,7 +245,7 @@ def test_images_inside_a_wrapper_are_looked_at(capsys, kind):
     assert f'{kind} has none: use a dataset without a wrapper' in printed
 
 
-@pytest.mark.parametrize('hook', ['PrototypeHook', 'ContextMemoryHook', 'EMAHook'])
+@pytest.mark.parametrize('hook', ['PrototypeHook', 'ContextMemoryHook', 'a class', 'EMAHook'])
 def test_a_second_stage_that_could_not_read_its_data_is_found(capsys, hook):
     write_own()
     cfg = Config.fromfile('own.py')
@@ -254,6 +254,12 @@ def test_a_second_stage_that_could_not_read_its_data_is_found(capsys, hook):
     inner = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=inner)
     cfg.dump('own.py')
+    if hook == 'a class':
+        with open('own.py', 'a', encoding='utf-8') as file:
+            file.write(
+                'from projects.sadcl.engine.prototype_hook import PrototypeHook\n'
+                'custom_hooks = [dict(type=PrototypeHook)]\n'
+            )
     assert (verify() is None) == (hook == 'EMAHook')
     refused = 'RepeatDataset has none: use a dataset without a wrapper' in capsys.readouterr().out
     assert refused == (hook != 'EMAHook')
