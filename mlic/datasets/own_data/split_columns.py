@@ -73,7 +73,13 @@ def read_splits(table: Table, column: int | None) -> list[str | None]:
                 f'no split in the name of {first_names(without)}, though other tables have one: '
                 'call it train_2.csv, say, or give all tables a column split (train, val, test)'
             )
-        given = len(names) > 1 and 'train' in names.values()
+        given = len(names) > 1 and not without
+        if given and 'train' not in names.values():
+            raise ValueError(
+                f'{first_names(sorted(map(str, names)))}: their names say {first_names(sorted({*names.values()}))}, and none '
+                'says train: add the table of training images, or, to have all of them shared out '
+                'at random, call them otherwise'
+            )
         return [names[path] if given else None for path, _ in table.places]
     name = table.header[column]
     cells = [flag(cell) for cell in table.column(column)]

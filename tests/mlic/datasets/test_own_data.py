@@ -205,6 +205,13 @@ def test_a_table_without_a_split_among_those_with_one_is_refused(names, without)
     assert not Path('out').exists()
 
 
+def test_tables_for_validation_and_test_alone_are_not_pooled():
+    write_tables(['val.csv', 'test.csv'])
+    with pytest.raises(SystemExit, match='their names say test, val, and none says train: add'):
+        run_tool(TOOLS / 'from_csv.py', 'val.csv', 'test.csv', '--images', 'photos', '--out', 'out')
+    assert not Path('out').exists()
+
+
 def test_tables_without_a_split_in_any_name_are_shared_out_at_random(capsys):
     write_tables(['a.csv', 'b.csv'])
     run_tool(TOOLS / 'from_csv.py', 'a.csv', 'b.csv', '--images', 'photos', '--out', 'out')
