@@ -215,10 +215,12 @@ def test_a_killed_and_resumed_run_ends_as_the_other(tmp_path, dtype, more):
     assert_same_end(run(tmp_path / 'stopped', **changes), straight)
 
 
-def test_the_host_does_not_wait_in_a_step_of_the_second_stage(tmp_path):
+@pytest.mark.parametrize('optimizer', ['Adam', 'AdamW'])
+def test_the_host_does_not_wait_in_a_step_of_the_second_stage(tmp_path, optimizer):
     hook = NoWaits()
+    changes = {'optim_wrapper.dtype': 'float16', 'optim_wrapper.optimizer.type': optimizer}
     try:
-        run(tmp_path, hook, **{'optim_wrapper.dtype': 'float16'})
+        run(tmp_path, hook, **changes)
     finally:
         torch.cuda.set_sync_debug_mode('default')
 

@@ -96,7 +96,9 @@ def counted_step(tmp_path, config, unknown=(), **changes):
     cfg.train_cfg = dict(by_epoch=True, max_epochs=1)
     cfg.param_scheduler = []
     cfg.optim_wrapper.type = 'ScaledOptimWrapper'
-    cfg.optim_wrapper.optimizer = dict(type='AdamW', lr=1e-4, fused=True)
+    kind = cfg.optim_wrapper.optimizer.type
+    kind = 'AdamW' if kind == 'SGD' else kind  # fused SGD still waits
+    cfg.optim_wrapper.optimizer = dict(type=kind, lr=1e-4, fused=True)
     cfg.default_hooks.checkpoint = dict(type='AtomicCheckpointHook', interval=-1, save_last=False)
     cfg.work_dir = str(tmp_path)
     cfg.experiment_name = f'waits_{next(RUN_NUMBER)}'

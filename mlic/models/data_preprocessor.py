@@ -7,12 +7,13 @@ from mmpretrain.structures import DataSample, batch_label_to_onehot, cat_batch_l
 from torch import Tensor
 
 from mlic.models.targets import fill_unknown, to_device, with_host_copy
+from mlic.models.training_parts import TrainingParts
 
 UNKNOWN = ('ignore', 'negative')
 
 
 @MODELS.register_module()
-class MultiLabelDataPreprocessor(ClsDataPreprocessor):
+class MultiLabelDataPreprocessor(TrainingParts, ClsDataPreprocessor):
     """mmpretrain's ``ClsDataPreprocessor``, without the host waiting for the device.
 
     Images are copied without blocking, which is of use with the loader's ``pin_memory=True``.
@@ -41,6 +42,8 @@ class MultiLabelDataPreprocessor(ClsDataPreprocessor):
         >>> data['inputs'].shape, data['data_samples'][0].gt_label
         (torch.Size([1, 3, 32, 32]), tensor([0, 2]))
     """
+
+    constant_buffers = ('mean', 'std')
 
     def __init__(self, *, unknown: str = 'ignore', **kwargs) -> None:
         super().__init__(**kwargs)

@@ -53,10 +53,10 @@ class FiniteLossHook(Hook):
     below 2^-14, which ends the training.
 
     With a fused optimizer other than SGD (``optim_wrapper.optimizer.fused=True``, which the tools
-    set for AdamW with CUDA) and no accumulation, nobody waits for that: the device skips its own
-    step and takes its buffers back. The host asks for what happened where a line of the log or a
-    checkpoint is due, and only then logs and counts, and ends the training. Other optimizers cost
-    two waits an iteration, and after a loss that is not finite there is no backward pass.
+    set for Adam and AdamW with CUDA) and no accumulation, nobody waits for that: the device skips
+    its own step and takes its buffers back. The host asks for what happened where a line of the log
+    or a checkpoint is due, and only then logs and counts, and ends the training. Other optimizers
+    cost two waits an iteration, and after a loss that is not finite there is no backward pass.
 
     Each skip is logged with the images of the ranks that had it. Works with every
     ``OptimWrapper``; costs one scalar all-reduce, the gradient's norm, and a copy of the running

@@ -183,7 +183,7 @@ def _lay_out_states(runner: Runner) -> None:
 
 
 def _keep_fused(runner: Runner, checkpoint: dict) -> None:
-    """How AdamW's step is computed is this machine's matter, not the checkpoint's."""
+    """How a step is computed is this machine's matter, not the checkpoint's."""
     optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
     for group in checkpoint.get('optimizer', {}).get('param_groups', []):
         if 'fused' in group and isinstance(optimizer, torch.optim.Optimizer):

@@ -42,6 +42,16 @@ def seed_generators(*numbers: int, seed_torch=torch.manual_seed) -> None:
     seed_torch(words[2] << 32 | words[3])
 
 
+def _seed_cuda(seed: int) -> None:
+    torch.cuda.manual_seed_all(seed)
+    torch.default_generator.manual_seed(seed)
+
+
+# torch.manual_seed asks each device that torch knows, and formats a traceback for those that have
+# not started: most of what an iteration's hooks would take of the host
+SEED_TORCH = dict(cpu=torch.default_generator.manual_seed, cuda=_seed_cuda)
+
+
 class SeededFetch:
     """Fetch the images of a batch, each under a seed of its own.
 
@@ -76,8 +86,8 @@ class SeededFetch:
         epoch, images = self.epoch.item(), []
         for index in indices:
             # the CPU's generator only: a worker must not touch CUDA
-            seed_torch = torch.default_generator.manual_seed
-            seed_generators(self.seed, OF_IMAGE, epoch, int(index), seed_torch=seed_torch)
+            numbers = self.seed, OF_IMAGE, epoch, int(index)
+            seed_generators(*numbers, seed_torch=SEED_TORCH['cpu'])
             images.append(self.dataset[index])
         return images
 
@@ -122,6 +132,8 @@ class SeedHook(Hook):
             raise TypeError('SeedHook needs train_dataloader.batch_size or .batch_sampler')
         self.fetch = SeededFetch(loader.dataset, runner.seed)
         loader.dataset.__getitems__ = self.fetch
+        device = next((weight.device.type for weight in runner.model.parameters()), None)
+        self.seed_torch = SEED_TORCH.get(device, torch.manual_seed)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed what is drawn between two epochs, and tell the workers the new one."""
@@ -130,4 +142,5 @@ class SeedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Seed what the model draws."""
-        seed_generators(runner.seed, OF_ITERATION, runner.iter, runner.rank)
+        numbers = runner.seed, OF_ITERATION, runner.iter, runner.rank
+        seed_generators(*numbers, seed_torch=self.seed_torch)

@@ -22,8 +22,9 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     says something else, and without it they do not.
 
     ``channels_last`` is True for backbones that it makes faster (``CHANNELS_LAST``) unless the
-    config says something else. With CUDA, AdamW runs fused, and bfloat16 becomes float16 on cards
-    that have none. Where ``randomness.deterministic`` is True, cuBLAS is told so.
+    config says something else. With CUDA, Adam and AdamW run fused (``FiniteLossHook`` does not
+    wait then), and bfloat16 becomes float16 on cards that have none. Where
+    ``randomness.deterministic`` is True, cuBLAS is told so.
 
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
@@ -60,7 +61,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     if has_cuda:
         optimizer = optim_wrapper.get('optimizer', {})
         other_ways = optimizer.get('foreach') or optimizer.get('differentiable')
-        if optimizer.get('type') == 'AdamW' and not other_ways:
+        if optimizer.get('type') in ('Adam', 'AdamW') and not other_ways:
             optimizer.setdefault('fused', True)
         if cfg.get('randomness', {}).get('deterministic'):
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

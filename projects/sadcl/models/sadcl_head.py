@@ -266,8 +266,9 @@ class SADCLHead(LabelEmbedHead):
             remembered = self.projector(self.memory_bank[image, label])  # (K, P)
             views = torch.stack([active, remembered])  # (V = 2, K, P)
             loss = self.loss_sscl(views, target, image, label)
-            # without PSCL the prototypes have no other gradient, which DDP would wait for
-            losses['loss_sscl'] = loss + self.prototypes.sum() * 0.0
+            if self.loss_pscl is None:  # the prototypes' only gradient, which DDP would wait for
+                loss = loss + self.prototypes.sum() * 0.0
+            losses['loss_sscl'] = loss
         return losses
 
     @torch.no_grad()

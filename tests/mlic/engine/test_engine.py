@@ -387,17 +387,18 @@ def test_config_is_left_alone_where_there_is_cuda(monkeypatch):
 
 
 @pytest.mark.parametrize('has_bfloat16', [True, False])
-def test_adamw_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, has_bfloat16):
+@pytest.mark.parametrize('optimizer', ['Adam', 'AdamW'])
+def test_adam_is_fused_and_bfloat16_used_where_the_gpu_has_it(monkeypatch, optimizer, has_bfloat16):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     capability = (8, 0) if has_bfloat16 else (7, 5)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
     cfg, lines = gpu_config(), []
-    cfg.optim_wrapper.update(dtype='bfloat16', optimizer=dict(type='AdamW', lr=1.0))
+    cfg.optim_wrapper.update(dtype='bfloat16', optimizer=dict(type=optimizer, lr=1.0))
     adapt_to_device(cfg, lines.append)
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=1.0, fused=True)
+    assert cfg.optim_wrapper.optimizer == dict(type=optimizer, lr=1.0, fused=True)
     assert cfg.optim_wrapper.dtype == ('bfloat16' if has_bfloat16 else 'float16')
     assert len(lines) == int(not has_bfloat16)
-    cfg.optim_wrapper.optimizer = other = dict(type='AdamW', lr=1.0, foreach=True)
+    cfg.optim_wrapper.optimizer = other = dict(type=optimizer, lr=1.0, foreach=True)
     adapt_to_device(cfg, lines.append)  # torch takes one of them
     assert cfg.optim_wrapper.optimizer == other
 

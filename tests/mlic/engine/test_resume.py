@@ -18,10 +18,18 @@ from mmpretrain.registry import DATASETS, METRICS, TRANSFORMS
 from torch.utils.data import DataLoader
 
 from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused, _lay_out_states
-from mlic.engine.hooks.seed_hook import SeededFetch, seed_generators
+from mlic.engine.hooks.seed_hook import OF_ITERATION, SeededFetch, SeedHook, seed_generators
 from mlic.engine.runner.device import adapt_to_device
 from tests.helpers import run_ranks
-from tests.tiny_runs import BATCH, EPOCHS, LENGTH, RUN_NUMBER, assert_same_end, two_stage_config
+from tests.tiny_runs import (
+    BATCH,
+    EPOCHS,
+    LENGTH,
+    RUN_NUMBER,
+    assert_same_end,
+    make_runner,
+    two_stage_config,
+)
 
 
 class Stop(Exception):
@@ -311,6 +319,24 @@ def test_fetching_leaves_the_process_generators_alone():
         between()
         draws.append([random.random(), np.random.rand(), *torch.rand(3).tolist()])
     assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize('device, seeded', [('cpu', 0), ('cuda', 1), ('mps', 2)])
+def test_an_iteration_seeds_what_it_runs_on_and_asks_no_other_device(
+    tmp_path, monkeypatch, device, seeded
+):
+    runner, _ = make_runner(tmp_path)
+    weight = SimpleNamespace(device=torch.device(device))
+    monkeypatch.setattr(runner.model, 'parameters', lambda: iter([weight]))
+    hook, asked = SeedHook(), []
+    hook.before_train(runner)
+    seed_generators(0, OF_ITERATION, 0, 0)
+    expected, seed = torch.rand(3), torch.initial_seed()
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', asked.append)
+    monkeypatch.setattr(torch.xpu, 'manual_seed_all', asked.append)
+    hook.before_train_iter(runner, 0)
+    assert torch.equal(torch.rand(3), expected)
+    assert asked == [seed] * seeded
 
 
 # ---------------------------------------------------------------- positions
