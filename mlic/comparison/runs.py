@@ -1,8 +1,6 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
-import functools
 import hashlib
-import importlib.util
 import math
 import os
 import queue
@@ -10,24 +8,24 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mlic import __version__
 from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.runner.folder_lock import lock_folder
-from mlic.evaluation.predictions import file_digest
 from mlic.files import read_json, write_json, write_text
-from mlic.installation import ASSETS, PACKAGE
+from mlic.installation import PACKAGE
 
 from .processes import Processes, end_by_sigterm
 from .recipes import recipe_text
+from .sources import code_of, commit, digest, files_in, label_files
 
 PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
 SECONDS_BETWEEN_LINES = 60
@@ -62,8 +60,8 @@ class Run:
         """The run of a config.
 
         Its folder's name has config, seed and a hash of all settings and of the files that they
-        name, such as annotations, weights and word vectors; images are not looked at. What a
-        training set draws (``draw_seed``) is drawn by the run's seed.
+        name, such as annotations, weights and word vectors, and that labels are read from; images
+        are not looked at. What a training set draws (``draw_seed``) is drawn by the run's seed.
         """
         cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
         if cfg.get('load_from'):
@@ -72,10 +70,14 @@ class Run:
             if 'draw_seed' in dataset:
                 dataset.draw_seed = seed
         text = recipe_text(cfg)
-        files = [_digest(path) for path in _files_in(cfg.to_dict())]
+        loaders = filter(
+            None, (cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test'))
+        )
+        labels = (label_files(one) for x in loaders for one in inner_configs(x.dataset))
+        files = [digest(path) for path in chain(files_in(cfg.to_dict()), *labels)]
         key = hashlib.sha256(f'{text}{checkpoint}{files}'.encode()).hexdigest()[:8]
         imports = (cfg.get('custom_imports') or {}).get('imports') or ()
-        code = _code_of(('mlic', *([imports] if isinstance(imports, str) else imports)))
+        code = code_of(('mlic', *([imports] if isinstance(imports, str) else imports)))
         return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint, code)
 
     @property
@@ -172,61 +174,6 @@ def run_all(
             processes.end()
             raise
     return failed
-
-
-def commit() -> str:
-    """The commit of the working tree, with a + if files differ from it; of a wheel its version."""
-    if ASSETS.name == '.mim':
-        return f'mlic {__version__}'
-
-    def git(*arguments: str) -> str:
-        command = ['git', '-C', str(ASSETS), *arguments]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-    try:
-        name = git('rev-parse', '--short', 'HEAD') or 'unknown'
-        return name + '+' * bool(git('status', '--porcelain'))
-    except OSError:
-        return 'unknown'
-
-
-@functools.cache
-def _code_of(modules: tuple[str, ...]) -> str:
-    """A hash of the sources of modules, and of packages with all that is in them."""
-    digest = hashlib.sha256()
-    for module in modules:
-        try:
-            origin = Path(importlib.util.find_spec(module).origin)
-        except (AttributeError, ImportError, TypeError):  # a folder, or not there
-            continue
-        files = origin.parent.rglob('*.py') if origin.name == '__init__.py' else [origin]
-        for file in sorted(files):
-            digest.update(f'{module} {file.relative_to(origin.parent)}'.encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _files_in(value: object, root: str = '') -> Iterator[Path]:
-    """The files that strings of a config name, also below the ``data_root`` beside them."""
-    if isinstance(value, dict):
-        root = value.get('data_root') or root
-        for key in sorted(value, key=str):
-            yield from _files_in(value[key], root)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _files_in(item, root)
-    elif isinstance(value, str) and value:
-        yield from map(Path, filter(os.path.isfile, dict.fromkeys([value, f'{root}/{value}'])))
-
-
-def _digest(path: Path) -> str:
-    stat = path.stat()
-    return _digest_of_version(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.cache
-def _digest_of_version(path: Path, changed: int, size: int) -> str:
-    return file_digest(path)
 
 
 def _run_in_slot(run: Run, free: queue.Queue, processes: Processes) -> None:

@@ -21,7 +21,6 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
 from mlic.cli.compare import main
-from mlic.comparison import runs as runs_module
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
@@ -32,12 +31,14 @@ from mlic.comparison.recipes import (
     replace_data,
 )
 from mlic.comparison.runs import Run, run_all
+from mlic.comparison.sources import code_of
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from mlic.files import write_json
+from tests.dataset_files import ZEBRA, write_nus, write_voc
 from tests.helpers import ROOT, locked_elsewhere
 
 CLASSES = ('red', 'green', 'blue', 'dark')
@@ -1064,6 +1065,34 @@ def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos
     assert Run.of('linear', 3, cfg, tmp_path, 'last').folder != before
 
 
+def change_of(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize('hidden', [False, True])
+def test_a_run_is_named_by_labels_in_files_that_its_settings_do_not_name(tmp_path, photos, hidden):
+    write_voc(tmp_path / 'voc')
+    write_nus(tmp_path / 'nus')
+    changes = [
+        ('VOCMultiLabel', 'voc/Annotations/000001.xml', '>car<', '>dog<'),
+        ('VOCMultiLabel', 'voc/ImageSets/Main/trainval.txt', '000001', '000002'),
+        ('NUSWIDE', f'nus/{ZEBRA}', '1', '0'),
+        ('NUSWIDE', 'nus/ImageList/TrainImagelist.txt', '17', '16'),
+    ]
+    for kind, file, old, new in changes:
+        cfg = linear_recipe(tmp_path, photos)
+        of = dict(type='HideLabels', of=kind, share=0.5) if hidden else dict(type=kind)
+        root = tmp_path / file.split('/')[0]
+        cfg.train_dataloader.dataset = dict(
+            type='RepeatDataset', times=2, dataset=dict(of, data_root=str(root), pipeline=[])
+        )
+        before, again = (Run.of('linear', 3, cfg, tmp_path, 'last').folder for _ in range(2))
+        change_of(tmp_path / file, old, new)
+        assert before == again != Run.of('linear', 3, cfg, tmp_path, 'last').folder, file
+
+
 def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
     (tmp_path / 'my_method.py').write_text('SIZE = 1\n')
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -1071,7 +1100,7 @@ def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
     cfg.custom_imports = dict(imports=['my_method'])
 
     def again():
-        runs_module._code_of.cache_clear()
+        code_of.cache_clear()
         run = Run.of('linear', 0, cfg, tmp_path, 'last')
         assert run_all([run], [{}], lines.append) == {}
         return run
