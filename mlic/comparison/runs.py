@@ -5,6 +5,7 @@ import math
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mlic.datasets.wrappers import inner_configs
-from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.engine.checkpoints.search import find_checkpoint, find_resumable, has_saved
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.files import read_json, write_json, write_text
 from mlic.installation import PACKAGE
@@ -26,9 +27,11 @@ from mlic.installation import PACKAGE
 from .processes import Processes, end_by_sigterm
 from .recipes import recipe_text
 from .sources import code_of, commit, digest, files_in, label_files
+from .training_record import TrainingRecord
 
 PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
 SECONDS_BETWEEN_LINES = 60
+NOT_FINITE = re.compile(r'gradients? (that is|are) not finite')  # what FiniteLossHook says
 
 
 class RunError(RuntimeError):
@@ -63,9 +66,10 @@ class Run:
         name, such as annotations, weights and word vectors, and that labels are read from; images
         are not looked at. What a training set draws (``draw_seed``) is drawn by the run's seed.
         """
-        cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
+        randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+        cfg = Config({**cfg.to_dict(), 'randomness': randomness})
         if cfg.get('load_from'):
-            cfg.load_from = cfg.load_from.format(seed=seed)
+            cfg.load_from = cfg.load_from.replace('{seed}', str(seed))
         for dataset in inner_configs(cfg.train_dataloader.dataset):
             if 'draw_seed' in dataset:
                 dataset.draw_seed = seed
@@ -86,12 +90,17 @@ class Run:
         return self.folder / 'predictions.npz'
 
     @property
+    def train_dir(self) -> Path:
+        """The work directory of its training."""
+        return self.folder / 'train'
+
+    @property
     def record(self) -> Path:
         """Written when all is done: seconds and commit."""
         return self.folder / 'run.json'
 
     def read_record(self) -> tuple[float, str]:
-        """Seconds of training and commit.
+        """Seconds of training, and commit; several have a comma and a blank between them.
 
         Raises:
             FileNotFoundError, ValueError: If there is no record, or not one of these.
@@ -112,12 +121,23 @@ class Run:
         return self.record.is_file() and self.predictions.is_file()
 
     def is_of_other_code(self) -> bool:
-        """Whether it was done by other sources than there are now, as far as it says."""
+        """Whether it was done or begun by other sources than there are now, as far as it says."""
         try:
-            record = read_json(self.record)
-        except ValueError:  # read_record says so, after the others have run
+            if self.is_done():
+                record = read_json(self.record)
+                return isinstance(record, dict) and record.get('code', self.code) != self.code
+            begun = TrainingRecord.read(self.folder).code if has_saved(self.train_dir) else ()
+            return any(code != self.code for code in begun)
+        except ValueError:  # said after, or when, the others have run
             return False
-        return isinstance(record, dict) and record.get('code', self.code) != self.code
+
+    def is_known_not_to_be_finite(self) -> bool:
+        """Whether these sources have tried it, and its losses or gradients were not finite."""
+        try:
+            record = TrainingRecord.read(self.folder)
+        except ValueError:
+            return False
+        return record.not_finite and record.code[-1:] == [self.code]
 
 
 def run_all(
@@ -135,11 +155,11 @@ def run_all(
     """
     todo = [run for run in runs if not run.is_done()]
     log(f'{len(runs)} runs: {len(runs) - len(todo)} done before, {len(todo)} to do')
-    older = [run for run in runs if run not in todo and run.is_of_other_code()]
+    older = [run for run in runs if run.is_of_other_code()]
     if older:
         log(
-            f'warning: sources have changed since {len(older)} of those were done: what is to be '
-            f'done again, remove, such as {older[0].folder}'
+            f'warning: sources have changed since {len(older)} of those were done or begun: what '
+            f'is to be done again, remove, such as {older[0].folder}'
         )
     free: queue.Queue = queue.Queue()
     for slot in slots:
@@ -189,13 +209,14 @@ def _run_in_slot(run: Run, free: queue.Queue, processes: Processes) -> None:
 def _train_and_test(run: Run, environment: dict, processes: Processes) -> None:
     """Both tools in turn; an interrupted training resumes from its last checkpoint."""
     with lock_folder(run.folder) or nullcontext():
-        with lock_folder(run.folder / 'train') or nullcontext():
+        if run.is_done():  # by another comparison, after this one has begun
+            return
+        with lock_folder(run.train_dir) or nullcontext():
             pass  # no training of a comparison that was killed goes on in it
         config = run.folder / 'recipe.py'
         write_text(config, run.text)
-        started = time.time()
-        _call(run, processes, 'train', environment, config, '--resume')
-        trained, work_dir = time.time(), str(run.folder / 'train')
+        training = _train(run, config, environment, processes)
+        trained, work_dir = time.time(), str(run.train_dir)
         best = run.checkpoint == 'best'
         checkpoint = find_checkpoint(work_dir).path if best else str(find_resumable(work_dir))
         _call(run, processes, 'test', environment, config, checkpoint, '--out', run.predictions)
@@ -203,13 +224,32 @@ def _train_and_test(run: Run, environment: dict, processes: Processes) -> None:
             name=run.name,
             seed=run.seed,
             checkpoint=checkpoint,
-            commit=commit(),
-            code=run.code,
-            train_seconds=round(trained - started, 1),
+            commit=', '.join(training.commits),
+            code=', '.join(training.code),
+            train_seconds=round(training.seconds, 1),
             test_seconds=round(time.time() - trained, 1),
             threads=environment.get('OMP_NUM_THREADS', ''),
         )
         write_json(run.record, record)
+
+
+def _train(run: Run, config: Path, environment: dict, processes: Processes) -> TrainingRecord:
+    """What is left of a training; nothing, if its record says that it is through."""
+    training = TrainingRecord.read(run.folder) if has_saved(run.train_dir) else TrainingRecord()
+    if training.last and Path(find_resumable(run.train_dir) or '').name == training.last:
+        return training
+    training.begin(run.folder, run.code, commit())
+    started = time.time()
+    try:
+        _call(run, processes, 'train', environment, config, '--resume')
+        training.last = Path(find_resumable(run.train_dir) or '').name
+    except RunError as error:
+        training.not_finite = NOT_FINITE.search(str(error)) is not None
+        raise
+    finally:
+        training.seconds += time.time() - started
+        training.write(run.folder)
+    return training
 
 
 def _call(run: Run, processes: Processes, tool: str, environment: dict, *arguments: object) -> None:
@@ -226,6 +266,10 @@ def _call(run: Run, processes: Processes, tool: str, environment: dict, *argumen
             stderr=subprocess.STDOUT,
             env=environment,
         )
+    if code < 0:
+        memory = '; out of memory?' * (code == -signal.SIGKILL)
+        reason = f'signal {-code}, {signal.strsignal(-code)}{memory}'
+        raise RunError(f'mlic {tool} was ended by {reason} ({output})')
     if code:
         lines = output.read_text(errors='replace').strip().splitlines()
         raise RunError(f'mlic {tool}: {lines[-1] if lines else f"status {code}"} ({output})')

@@ -31,7 +31,7 @@ class Summary:
         seeds (list[int]): Those that are done.
         metrics (dict): Protocol and metric, such as ``standard/mAP``, to a value for each seed.
         class_ap (list): Mean over seeds of each class's plain AP, None without positives.
-        minutes (float): Training time of a run, mean; of its last start if it was interrupted.
+        minutes (float): Training time of a run with all its starts, mean.
         commits (list[str]): Of the code.
         support (list[int]): Positives of each class.
         against (str | None): The config that it is compared with.
@@ -103,7 +103,7 @@ def summarise(
         per_class = MLICMetric.calculate_per_class(pred, target, 'standard', ignore=ignore)
         summary.class_ap.append(per_class['ap'])
         summary.minutes += seconds / 60
-        summary.commits = sorted({*summary.commits, commit})
+        summary.commits = sorted({*summary.commits, *commit.split(', ')})
         samples[run.name, run.seed] = 100 * mean_ap(pred, target, weights, ignore)
     for summary in summaries.values():
         summary.class_ap = np.mean(summary.class_ap, axis=0)

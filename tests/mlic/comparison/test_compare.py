@@ -3,12 +3,15 @@
 N images, C classes, R resamples.
 """
 
+import dataclasses
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +24,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
 from mlic.cli.compare import main
+from mlic.comparison import runs as runs_module
 from mlic.comparison.feature_configs import FrozenBackboneError, store_features
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
@@ -32,6 +36,7 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
+from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
@@ -700,6 +705,30 @@ def test_a_rate_that_diverges_is_a_bad_rate_and_a_run_that_breaks_is_reported(mo
     assert not rates and set(failed.values()) == {'no space left on device'}
 
 
+def test_a_rate_known_to_be_bad_is_not_tried_again(monkeypatch, many):
+    tools = Tools(monkeypatch)
+    cfg = load_recipe(str(write_config(many, 'linear', many)))
+    replace_data(cfg, Config(data_config(many)))
+    parts = {'linear': held_out('linear', cfg)}
+    monkeypatch.setattr('mlic.comparison.tuning._score', lambda run: 1.0 + ('0.03' in run.name))
+
+    def diverge(run, processes, tool, *arguments):
+        bad = '_lr0.1' in run.name and tool == 'train'
+        tools.fails = {'train': '9 had a loss or gradient that is not finite (i)'} if bad else {}
+        tools(run, processes, tool, *arguments)
+
+    monkeypatch.setattr(runs_module, '_call', diverge)
+    for count in (4, 0):
+        tools.called.clear()
+        rates, failed = choose_rates(parts, many / 'tuning', 0, 'last', [{}], log=lambda line: None)
+        assert not failed and rates['linear'].value == 0.03
+        assert rates['linear'].tried[-1] == (0.1, None) and tools.called.count('train') == count
+    # other sources may do better
+    monkeypatch.setattr('mlic.comparison.runs.code_of', lambda modules: 'other')
+    choose_rates(parts, many / 'tuning', 0, 'last', [{}], log=lambda line: None)
+    assert tools.called == ['train']
+
+
 def test_a_rate_that_cannot_be_chosen_is_said_in_one_line(tmp_path, many, photos, capsys):
     few = linear_recipe(tmp_path, photos)
     with pytest.raises(ValueError, match='3 of 16 are too few to choose by: 50 training images'):
@@ -1044,10 +1073,13 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
         Run.of('linear', *x) for x in ((4, cfg, tmp_path, 'last'), (3, cfg, tmp_path, 'best'))
     ]
     cfg.optim_wrapper.optimizer.lr = 0.5
-    cfg.load_from = 'first/seed{seed}.pth'
+    cfg.load_from = 'first{}/seed{seed}{name}.pth'
     others.append(Run.of('linear', 3, cfg, tmp_path, 'last'))
-    assert "'first/seed3.pth'" in others[-1].text
-    assert len({r.folder for r in [run, *others]}) == 4
+    assert "'first{}/seed3{name}.pth'" in others[-1].text
+    cfg = Config({key: value for key, value in cfg.items() if key != 'randomness'})
+    others.append(Run.of('linear', 3, cfg, tmp_path, 'last'))
+    assert Config.fromstring(others[-1].text, '.py').randomness == dict(seed=3)
+    assert len({r.folder for r in [run, *others]}) == 5
 
 
 def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos):
@@ -1119,6 +1151,124 @@ def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
     )
 
 
+class Tools:
+    """Takes the place of ``_call``: each tool takes a second, and fails as told."""
+
+    def __init__(self, monkeypatch):
+        self.called, self.fails = [], {}
+        self.now = 0.0
+        monkeypatch.setattr(runs_module, '_call', self)
+        monkeypatch.setattr(runs_module, 'commit', lambda: self.commit)
+        monkeypatch.setattr(runs_module, 'time', SimpleNamespace(time=lambda: self.now))
+        self.commit = 'abc'
+
+    def __call__(self, run, processes, tool, environment, *arguments):
+        self.called.append(tool)
+        self.now += 1.0
+        if tool == 'train':
+            run.train_dir.mkdir(exist_ok=True)
+            content = dict(meta={'iter': 4}, state_dict={}, message_hub={}, optimizer={})
+            torch.save(content, run.train_dir / 'epoch_1.pth')
+            (run.train_dir / 'last_checkpoint').write_text(str(run.train_dir / 'epoch_1.pth'))
+        if tool in self.fails:
+            raise runs_module.RunError(f'mlic {tool}: {self.fails[tool]}')
+        if tool == 'test':
+            run.predictions.write_bytes(b'')
+
+
+def test_a_training_that_is_through_is_not_begun_again_and_all_its_time_counts(
+    tmp_path, photos, monkeypatch
+):
+    tools = Tools(monkeypatch)
+    run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    for fails, called in (({'train': 'full'}, ['train']), ({'test': 'full'}, ['train', 'test'])):
+        tools.fails = fails
+        assert run in run_all([run], [{}], log=lambda line: None)
+        assert tools.called == called
+        tools.called.clear()
+    tools.fails = {}
+    assert run_all([run], [{}], log=lambda line: None) == {}
+    assert tools.called == ['test'] and run.read_record() == (2.0, 'abc')
+    # without its checkpoint, it is
+    for file in (run.record, run.train_dir / 'epoch_1.pth', run.train_dir / 'last_checkpoint'):
+        file.unlink()
+    assert run_all([run], [{}], log=lambda line: None) == {}
+    assert tools.called == ['test', 'train', 'test'] and run.read_record() == (1.0, 'abc')
+
+
+def test_a_run_that_another_comparison_has_done_meanwhile_stays_as_it_is(
+    tmp_path, photos, monkeypatch
+):
+    tools = Tools(monkeypatch)
+    recipe = linear_recipe(tmp_path, photos)
+    first, second = (Run.of('linear', seed, recipe, tmp_path, 'last') for seed in (0, 1))
+    waits = threading.Event()
+
+    def say(line):
+        if '[1/2]' in line:  # one is through: another comparison has done the other
+            second.folder.mkdir(parents=True)
+            second.predictions.write_bytes(b'')
+            write_json(second.record, dict(train_seconds=60.0, commit='other'))
+            waits.set()
+
+    def train_in_turn(run, *arguments):
+        if run == second:
+            waits.wait(20)
+        return train_and_test(run, *arguments)
+
+    train_and_test = runs_module._train_and_test
+    monkeypatch.setattr(runs_module, '_train_and_test', train_in_turn)
+    assert run_all([first, second], [{}], say) == {}
+    assert tools.called == ['train', 'test'] and second.read_record() == (60.0, 'other')
+
+
+def test_a_training_that_goes_on_with_other_code_says_so(tmp_path, photos, monkeypatch):
+    tools, lines = Tools(monkeypatch), []
+    before = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    after = dataclasses.replace(before, code='other')
+    tools.fails = {'train': 'stopped'}
+    run_all([before], [{}], lines.append)
+    run_all([before], [{}], lines.append)
+    assert not any('warning' in line for line in lines)
+    tools.fails, tools.commit = {}, 'def+'
+    assert run_all([after], [{}], lines.append) == {}
+    (warning,) = [line for line in lines if 'warning' in line]
+    assert 'since 1 of those were done or begun' in warning and str(after.folder) in warning
+    assert json.loads(after.record.read_text())['code'] == f'{before.code}, other'
+    assert after.read_record() == (3.0, 'abc, def+')
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['{"code": [', '[]', '{}',
+     '{"code": [1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
+     '{"code": [], "commits": [], "seconds": NaN, "last": "", "not_finite": false}'],
+)  # fmt: skip
+def test_a_record_of_a_training_that_is_cut_or_wrong_is_named(tmp_path, text):
+    (tmp_path / 'training.json').write_text(text)
+    with pytest.raises(ValueError, match='training.json: (not JSON|no record of a training)'):
+        TrainingRecord.read(tmp_path)
+
+
+def test_what_the_system_has_killed_is_said_to_be(tmp_path):
+    run = Run('a', 0, '', tmp_path, 'last')
+
+    class Killed:
+        def __init__(self, sent):
+            self.sent = sent
+
+        def call(self, command, stdout, **kwargs):
+            stdout.write(b'Epoch(train) [1][1/7]  loss: 4.7\n')
+            code = f'import os; os.kill(os.getpid(), {self.sent})'
+            return subprocess.call([sys.executable, '-c', code])
+
+    for sent, said in ((9, 'signal 9, Killed; out of memory?'), (11, 'signal 11, Segmentation')):
+        with pytest.raises(
+            runs_module.RunError, match=f'mlic train was ended by {re.escape(said)}'
+        ):
+            runs_module._call(run, Killed(sent), 'train', {})
+
+
 def test_a_run_that_another_process_has_in_hand_is_left_alone(tmp_path, photos):
     run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
     with locked_elsewhere(run.folder):
@@ -1149,7 +1299,7 @@ def compare_two(args):
     runs.run_all([Two(1), Two(2)], [{}])
 
 class Two(int):
-    is_done = lambda self: False
+    is_done = is_of_other_code = lambda self: False
     folder = name = seed = __import__('pathlib').Path('x')
 
 runs._train_and_test = run_for_long
