@@ -24,7 +24,7 @@ from mlic.engine.runner.folder_lock import lock_folder
 from mlic.files import read_json, write_json, write_text
 from mlic.installation import PACKAGE
 
-from .processes import Processes, end_by_sigterm
+from .processes import Processes
 from .recipes import recipe_text
 from .sources import code_of, commit, digest, files_in, label_files
 from .training_record import TrainingRecord
@@ -167,7 +167,7 @@ def run_all(
     failed: dict[Run, str] = {}
     started = time.time()
     processes = Processes()
-    with end_by_sigterm(), ThreadPoolExecutor(len(slots)) as pool:
+    with ThreadPoolExecutor(len(slots)) as pool:
         waiting: dict[Future, Run] = {
             pool.submit(_run_in_slot, run, free, processes): run for run in todo
         }

@@ -645,7 +645,7 @@ def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
         cfg = load_recipe(str(write_config(folder, name, folder, lr)))
         replace_data(cfg, Config(data_config(folder)))
         parts[name] = held_out(name, cfg)
-    return choose_rates(parts, folder / 'tuning', 0, 'last', [{}], log=lambda line: None)
+    return choose_rates(parts, folder / 'tuning', 0, [{}], log=lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -720,12 +720,12 @@ def test_a_rate_known_to_be_bad_is_not_tried_again(monkeypatch, many):
     monkeypatch.setattr(runs_module, '_call', diverge)
     for count in (4, 0):
         tools.called.clear()
-        rates, failed = choose_rates(parts, many / 'tuning', 0, 'last', [{}], log=lambda line: None)
+        rates, failed = choose_rates(parts, many / 'tuning', 0, [{}], log=lambda line: None)
         assert not failed and rates['linear'].value == 0.03
         assert rates['linear'].tried[-1] == (0.1, None) and tools.called.count('train') == count
     # other sources may do better
     monkeypatch.setattr('mlic.comparison.runs.code_of', lambda modules: 'other')
-    choose_rates(parts, many / 'tuning', 0, 'last', [{}], log=lambda line: None)
+    choose_rates(parts, many / 'tuning', 0, [{}], log=lambda line: None)
     assert tools.called == ['train']
 
 
@@ -1018,6 +1018,130 @@ def test_options_that_would_make_a_wrong_table_are_refused(many, capsys, options
     with pytest.raises(SystemExit):
         main([config, '--out', str(many / 'out'), *options])
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'option, said',
+    [
+        ('test_evaluator=None', 'test_evaluator needs an MLICMetric'),
+        ('test_dataloader=None', 'test_dataloader.dataset is None'),
+        ('train_dataloader.dataset=None', 'train_dataloader.dataset is None'),
+        ('train_cfg=3', 'train_cfg is 3'),
+    ],
+)
+def test_a_config_without_what_is_trained_and_tested_is_named(many, option, said):
+    config = write_config(many, 'linear', many)
+    with pytest.raises(SystemExit, match=rf'linear\.py: {said}'):
+        main([str(config), '--tune', '--out', str(many / 'out'), '--set', option])
+
+
+def test_data_whose_evaluator_saves_no_predictions_are_refused(many):
+    data = data_config(many)
+    data['test_evaluator'] = [dict(type='MultiLabelMetric')]
+    (many / 'data.py').write_text(recipe_text(Config(data)))
+    command = [str(write_config(many, 'linear', many)), '--data', str(many / 'data.py')]
+    with pytest.raises(SystemExit, match=r'data\.py: test_evaluator needs an MLICMetric'):
+        main([*command, '--out', str(many / 'out')])
+
+
+def test_a_best_checkpoint_that_nothing_would_choose_is_refused(monkeypatch, many):
+    trainer = Trainer()
+    for module in ('mlic.comparison.tuning', 'mlic.cli.compare'):
+        monkeypatch.setattr(f'{module}.run_all', trainer)
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    command = [str(write_config(many, 'linear', many)), '--data', str(data), '--tune']
+    command += ['--out', str(many / 'out'), '--checkpoint', 'best']
+    save = 'default_hooks.checkpoint.save_best=auto'
+    no_val = ['val_dataloader=None', 'val_cfg=None', 'val_evaluator=None']
+    for options in ([], ['--set', save, *no_val]):
+        with pytest.raises(SystemExit, match=r'linear\.py: --checkpoint best needs val_dataloader'):
+            main([*command, *options])
+    assert not trainer.runs
+    main([*command, '--set', save])
+    # rates are chosen by images that the best checkpoint would have been chosen by
+    tested = {('tuning' in run.folder.parts, run.checkpoint) for run, _, _ in trainer.images}
+    assert tested == {(True, 'last'), (False, 'best')}
+
+
+@pytest.mark.parametrize('chosen', ['', 'red\nblue\n'])
+def test_other_test_labels_are_refused_before_any_training(monkeypatch, many, chosen):
+    trainer = Trainer()
+    monkeypatch.setattr('mlic.cli.compare.run_all', trainer)
+    configs = []
+    for name in ('linear', 'linear_same', 'linear_other'):
+        cfg = linear_recipe(many, many)
+        content = json.loads((many / 'test.json').read_text())
+        if name == 'linear_other':  # 'green' is another one
+            labels = content['data_list'][2]['gt_label']
+            content['data_list'][2]['gt_label'] = sorted({*labels} ^ {1}) or [0, 1]
+        (many / f'{name}.json').write_text(json.dumps(content))
+        cfg.test_dataloader.dataset.ann_file = str(many / f'{name}.json')
+        configs.append(many / f'{name}.py')
+        configs[-1].write_text(recipe_text(cfg))
+    command = [*map(str, configs), '--out', str(many / 'out')]
+    if chosen:  # labels that are not compared may differ
+        (many / 'classes.txt').write_text(chosen)
+        main([*command, '--classes', str(many / 'classes.txt')])
+        assert len(json.loads((many / 'out/results.json').read_text())) == 3
+    else:
+        with pytest.raises(SystemExit, match='linear_other has other test images.* than linear:'):
+            main(command)
+        assert not trainer.runs
+
+
+def test_runs_that_cannot_be_compared_are_left_out_of_the_table_and_named(
+    monkeypatch, many, capsys
+):
+    trainer = Trainer()
+    monkeypatch.setattr('mlic.cli.compare.run_all', trainer)
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    names = ('linear', 'linear_a', 'linear_b', 'linear_c')
+    configs = [str(write_config(many, name, many)) for name in names]
+    command = [*configs, '--data', str(data), '--out', str(many / 'out')]
+    main(command)
+    (record,) = many.glob('out/runs/linear_a/*/run.json')
+    record.write_text('{')
+    (predictions,) = many.glob('out/runs/linear_c/*/predictions.npz')
+    block, classes = read_predictions(predictions)
+    save_predictions(predictions, Block(block.pred[1:], block.target[1:], None), classes)
+    monkeypatch.setattr(trainer, 'breaks_at', 3e-3)
+    broken = str(write_config(many, 'linear_d', many, lr=3e-3))
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match='1 runs failed'):
+        main([broken, *command])
+    said = capsys.readouterr().out
+    places = [said.index(x) for x in ('failed: linear_d', 'left out: linear_a seed 0', '| config')]
+    assert places == sorted(places) and str(record) in said
+    assert f'left out: linear_c seed 0: {predictions} has other test images' in said
+    results = json.loads((many / 'out/results.json').read_text())
+    assert [result['name'] for result in results] == ['linear', 'linear_b']
+    with pytest.raises(SystemExit, match='2 runs are left out of the table'):
+        main(command)
+
+
+def test_what_an_earlier_comparison_has_drawn_does_not_stay_beside_the_table(monkeypatch, many):
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer(3e-2))
+    data, out = many / 'data.py', many / 'out'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, name, many)) for name in ('linear_at1', 'linear_at2')]
+    common = ['--data', str(data), '--out', str(out)]
+    main([*configs, *common, '--sweep', 'at', '--vary', 'rate', f'{RATE}=0.1'])
+    main([*configs, *common, '--sweep', 'at', '--by-images', '2', '1000'])
+    tables = {'table.md', 'table.csv', 'results.json'}
+
+    def files():
+        return {str(x.relative_to(out)) for x in out.rglob('*') if 'runs' not in x.parts}
+
+    assert files() == {
+        *tables, 'per_class.png', 'sweep.png', 'images_2-999',
+        *(f'images_2-999/{name}' for name in tables),
+    }  # fmt: skip
+    (out / 'images_2-999/notes.txt').write_text('mine')
+    (out / 'images_of_mine').mkdir()
+    main([configs[0], *common])
+    assert files() == {*tables, 'images_2-999', 'images_2-999/notes.txt', 'images_of_mine'}
 
 
 @pytest.mark.parametrize('epochs, begin', [(2, 2), (8, 5), (16, 9)])
