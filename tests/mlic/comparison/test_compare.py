@@ -6,6 +6,7 @@ N images, C classes, R resamples.
 import dataclasses
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -42,7 +43,7 @@ from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
-from mlic.files import write_json
+from mlic.files import FileWriteError, write_json
 from tests.dataset_files import ZEBRA, write_nus, write_voc
 from tests.helpers import ROOT, locked_elsewhere
 
@@ -456,6 +457,52 @@ def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos)
         loader.dataset.pipeline[1].scale = (64, 64)
     store(other)
     assert len(list((tmp_path / 'features').iterdir())) == 2
+
+
+def test_features_are_stored_shard_by_shard(tmp_path, photos, monkeypatch):
+    """What was stored before an error stays, and drafts of processes that were killed go."""
+    monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 6)
+    lines, cfg = [], linear_recipe(tmp_path, photos)
+
+    def stop_at(number):
+        def log(line):
+            lines.append(line)
+            if line == f'features of {number} / 16 images':
+                raise OSError('stopped')
+
+        return log
+
+    with pytest.raises(OSError, match='stopped'):
+        store_features(cfg, tmp_path / 'features', stop_at(12))
+    (folder,) = (tmp_path / 'features').iterdir()
+    assert sorted(x.suffix for x in folder.iterdir()) == ['.json', '.npy']
+    assert len(FeatureCache(folder).places) == 6
+    draft = folder / f'tmp_{platform.node()}_x'
+    draft.mkdir()
+    (draft / 'features.npy').write_bytes(b'')
+    lines.clear()
+    again = linear_recipe(tmp_path, photos)
+    store_features(again, tmp_path / 'features', lines.append)
+    assert 'features of 10 / 10 images' in lines and not draft.exists()
+    monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 100)
+    whole = linear_recipe(tmp_path, photos)
+    store_features(whole, tmp_path / 'whole', lambda line: None)
+    parts, whole = (FeatureCache(x) for x in (folder, *(tmp_path / 'whole').iterdir()))
+    assert parts.places.keys() == whole.places.keys() and len(whole.places) == 24
+    for path in whole.places:  # other batches round otherwise
+        np.testing.assert_allclose(parts[path], whole[path], rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no device that is full')
+def test_features_that_the_disk_has_no_room_for_are_said_in_one_line(tmp_path, photos, monkeypatch):
+    class Draft(type(tmp_path)):
+        def open(self, mode='r', *arguments, **options):
+            return open('/dev/full', mode) if 'a' in mode else super().open(mode, *arguments)
+
+    monkeypatch.setattr('mlic.datasets.feature_cache.Path', Draft)
+    with pytest.raises(FileWriteError, match=r'was not written \(No space left on device\)'):
+        store_features(linear_recipe(tmp_path, photos), tmp_path / 'features')
+    assert list(tmp_path.glob('features/*/*')) == []
 
 
 def test_features_are_those_of_the_weights_that_are_there_now(tmp_path, photos):
