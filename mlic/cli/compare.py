@@ -111,7 +111,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--checkpoint',
         choices=['last', 'best'],
         default='last',
-        help='what is tested, but by --tune; "best" was chosen on the validation set (last)',
+        help='what is tested, by --tune always the last; "best": by the validation set (last)',
     )
     what = 'processes at once (one per GPU or free core)'
     parser.add_argument('--jobs', type=arguments.at_least(1), help=what)
@@ -174,7 +174,7 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
 def prepare(path: str, args: argparse.Namespace) -> Config:
     """A config as it will be run."""
     cfg = load_recipe(path, args.set)
-    init_default_scope(cfg.default_scope)
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     if args.data:
         replace_data(cfg, Config.fromfile(args.data))
         merge_options(cfg, args.set)

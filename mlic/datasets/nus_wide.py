@@ -125,6 +125,7 @@ class NUSWIDE(MultiLabelDataset):
         return [Path(self.ann_file), *self._matrices()]
 
     def _matrices(self) -> list[Path]:
+        """The files with labels that go with the image list."""
         split = self.split.capitalize()
         if self.variant == 'official':
             folder = Path(self.data_root) / 'Groundtruth' / 'TrainTestLabels'

@@ -44,7 +44,7 @@ from mlic.datasets.feature_cache import FeatureCache
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from mlic.files import FileWriteError, write_json
-from tests.dataset_files import ZEBRA, write_nus, write_voc
+from tests.dataset_files import ZEBRA, write_nus, write_vg, write_voc
 from tests.helpers import ROOT, locked_elsewhere
 
 CLASSES = ('red', 'green', 'blue', 'dark')
@@ -1278,11 +1278,13 @@ def change_of(path, old, new):
 def test_a_run_is_named_by_labels_in_files_that_its_settings_do_not_name(tmp_path, photos, hidden):
     write_voc(tmp_path / 'voc')
     write_nus(tmp_path / 'nus')
+    write_vg(tmp_path / 'vg')
     changes = [
         ('VOCMultiLabel', 'voc/Annotations/000001.xml', '>car<', '>dog<'),
         ('VOCMultiLabel', 'voc/ImageSets/Main/trainval.txt', '000001', '000002'),
         ('NUSWIDE', f'nus/{ZEBRA}', '1', '0'),
         ('NUSWIDE', 'nus/ImageList/TrainImagelist.txt', '17', '16'),
+        ('VG500', 'vg/train_list_500.txt', '11', '5'),
     ]
     for kind, file, old, new in changes:
         cfg = linear_recipe(tmp_path, photos)
