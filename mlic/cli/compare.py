@@ -20,10 +20,13 @@ from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
-from mlic.comparison.processes import device_slots
+from mlic.comparison.processes import device_slots, end_by_sigterm
 from mlic.comparison.recipes import (
+    check_recipe,
+    check_tested_alike,
     classes_by_images,
     count_positives,
+    entry_of,
     hold_out,
     load_recipe,
     recipe_text,
@@ -34,6 +37,8 @@ from mlic.comparison.tables import (
     draw_class_differences,
     draw_over_number,
     draw_varied,
+    remove_older,
+    sort_out,
     summarise,
     write_tables,
 )
@@ -106,7 +111,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--checkpoint',
         choices=['last', 'best'],
         default='last',
-        help='what is tested; "best" was chosen on the validation set (last)',
+        help='what is tested, by --tune always the last; "best": by the validation set (last)',
     )
     what = 'processes at once (one per GPU or free core)'
     parser.add_argument('--jobs', type=arguments.at_least(1), help=what)
@@ -169,10 +174,16 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
 def prepare(path: str, args: argparse.Namespace) -> Config:
     """A config as it will be run."""
     cfg = load_recipe(path, args.set)
-    init_default_scope(cfg.default_scope)
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     if args.data:
         replace_data(cfg, Config.fromfile(args.data))
         merge_options(cfg, args.set)
+        check_recipe(cfg, f'{path} with {args.data}')
+    saves_best = entry_of(cfg, 'default_hooks.checkpoint.save_best')
+    if args.checkpoint == 'best' and not (cfg.get('val_dataloader') and saves_best):
+        raise ValueError(
+            f'{path}: --checkpoint best needs val_dataloader and default_hooks.checkpoint.save_best'
+        )
     if args.epochs:
         try:
             set_epochs(cfg, args.epochs)
@@ -198,7 +209,7 @@ def tune(
     for part in parts.values():
         if args.cache_features:
             store_features(part, args.out / 'features')
-    rates, failed = choose_rates(parts, args.out / 'tuning', args.seeds[0], args.checkpoint, slots)
+    rates, failed = choose_rates(parts, args.out / 'tuning', args.seeds[0], slots)
     for name, rate in rates.items():
         recipes[name].optim_wrapper.optimizer.lr = rate.value
     for name in parts.keys() - rates.keys():
@@ -222,13 +233,14 @@ def check_tested(cfg: Config, groups: dict[str, list[str]], classes: list[str] |
             groups.pop(title)
 
 
-def compare(args: argparse.Namespace) -> int:
-    """Run, and write; how many runs failed."""
+def compare(args: argparse.Namespace) -> tuple[int, int]:
+    """Run, and write; how many runs failed, and how many were left out of the tables."""
     args.out.mkdir(parents=True, exist_ok=True)
     classes = read_class_file(args.classes) if args.classes else None
     recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
     configs = list(recipes)
     recipes, against, places = vary(recipes, args.vary)
+    check_tested_alike(recipes, classes)
     changed = args.set | ({'train_cfg.max_epochs': args.epochs} if args.epochs else {})
     rates = {name: own_rate(name, cfg, changed) for name, cfg in recipes.items()}
     groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
@@ -252,7 +264,12 @@ def compare(args: argparse.Namespace) -> int:
         for run in runs:
             write_text(run.folder / 'images.py', whole[run.name])
     failed |= run_all(runs, slots)
+    for run, reason in failed.items():
+        print(f'failed: {run.name} seed {run.seed}: {reason}')
     done = [run for name in recipes for run in runs if run.name == name and run.is_done()]
+    done, left_out = sort_out(done, classes)
+    for run, reason in left_out.items():
+        print(f'left out: {run.name} seed {run.seed}: {reason}')
     if done:
         if not args.vary and done[0].name != configs[0]:
             print(f'no run of {args.configs[0]} is done: compared with {done[0].name}')
@@ -266,18 +283,21 @@ def compare(args: argparse.Namespace) -> int:
             if title:
                 print(f'{len(names)} classes with {title} training images ({folder}):')
             print((folder / 'table.md').read_text(encoding='utf-8'))
+        drawn = []
         if any(summary.against for summary in summaries):
+            drawn.append('per_class.png')
             draw_class_differences(summaries, names, args.out / 'per_class.png')
             print(f'of each class: {args.out / "per_class.png"}')
             if args.vary:
+                drawn.append('gains.png')
                 draw_varied(summaries, configs, places, args.out / 'gains.png')
                 print(f'gains: {args.out / "gains.png"}')
         if args.sweep is not None:
+            drawn.append('sweep.png')
             draw_over_number(summaries, args.sweep, args.out / 'sweep.png')
             print(f'over {args.sweep}: {args.out / "sweep.png"}')
-    for run, reason in failed.items():
-        print(f'failed: {run.name} seed {run.seed}: {reason}')
-    return len(failed)
+        remove_older(args.out, groups, drawn)
+    return len(failed), len(left_out)
 
 
 @one_line_errors()
@@ -286,9 +306,12 @@ def main(argv: list[str] | None = None) -> None:
     # a backbone's start would be told parameter by parameter
     MMLogger.get_instance('compare', log_level='WARNING')
     try:
-        failed = compare(args)
+        with end_by_sigterm():
+            failed, left_out = compare(args)
     except KeyboardInterrupt:
         print('stopped; the same command resumes', file=sys.stderr)
         raise
     if failed:
         sys.exit(f'{failed} runs failed; the same command tries them again')
+    if left_out:
+        sys.exit(f'{left_out} runs are left out of the table')

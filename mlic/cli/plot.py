@@ -73,7 +73,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> 
     table = [header]
     for row in rows:
         cells = [f'{v:.6g}' if isinstance(v, (float, np.floating)) else v for v in row]
-        table.append(['' if cell == 'nan' else cell for cell in cells])
+        table.append(['' if v != v else cell for v, cell in zip(row, cells)])
     write_csv(path, table)
 
 
@@ -173,7 +173,10 @@ def read_log(path: Path) -> TrainingLog:
     for file in files:
         new_train, new_val = _read_rows(file)
         if new_train:
-            train = [row for row in train if row['iter'] < new_train[0]['iter']] + new_train
+            first = new_train[0]
+            train = [row for row in train if row['iter'] < first['iter']] + new_train
+            # a validation's step is its epoch, or the iteration of a run without epochs
+            val = [row for row in val if row['step'] < first.get('epoch', first['iter'])]
         if new_val:
             val = [row for row in val if row['step'] < new_val[0]['step']] + new_val
     if not files:

@@ -74,7 +74,7 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
         backbone, preprocess = backbone.cuda(), preprocess.cuda()
     datasets = []
     for split in ('train', 'val', 'test'):
-        if cfg[f'{split}_dataloader'] is not None:
+        if cfg.get(f'{split}_dataloader') is not None:
             # runs of other seeds draw other images
             source = change_inner(
                 cfg[f'{split}_dataloader'].dataset,
@@ -138,7 +138,7 @@ def _read_features(cfg: Config, stored: dict, folder: str, views: int) -> None:
     cfg.model.backbone = stored
     cfg.data_preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k in LABEL_KEYS}
     for split in ('train', 'val', 'test'):
-        loader = cfg[f'{split}_dataloader']
+        loader = cfg.get(f'{split}_dataloader')
         if loader is None:  # not validated
             continue
         mirror = 'never'

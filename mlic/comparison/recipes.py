@@ -7,9 +7,11 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 
-from mlic.datasets.wrappers import inner_configs, pipeline_of
+from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
 from mlic.engine.runner.options import merge_options
+from mlic.evaluation.matrices import class_indices
 from mlic.literals import write_literals
+from mlic.names import short
 
 DATA_KEYS = (
     'data_preprocessor',
@@ -19,22 +21,42 @@ DATA_KEYS = (
     'val_evaluator',
     'test_evaluator',
 )
+NEEDED = (
+    'model',
+    'train_dataloader.dataset',
+    'train_cfg',
+    'optim_wrapper',
+    'test_dataloader.dataset',
+)
 
 
 def load_recipe(path: str, options: dict | None = None) -> Config:
     """A config with ``--set`` entries, and with a model that the Runner would build.
 
     Raises:
-        ValueError: If nothing reads an option, or the config evaluates without ``MLICMetric``,
-            which saves the predictions.
+        ValueError: If nothing reads an option, or as :func:`check_recipe`.
     """
     cfg = Config.fromfile(path)
     merge_options(cfg, options)
-    evaluators = cfg.test_evaluator
-    evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-    if not any(evaluator['type'] == 'MLICMetric' for evaluator in evaluators):
-        raise ValueError(f'{path}: test_evaluator needs an MLICMetric, which saves predictions')
+    check_recipe(cfg, path)
     return cfg
+
+
+def check_recipe(cfg: Config, path: str) -> None:
+    """Can it be trained and tested?
+
+    Raises:
+        ValueError: If an entry that this takes is no dict, or the config evaluates without
+            ``MLICMetric``, which saves the predictions.
+    """
+    for key in NEEDED:
+        found = entry_of(cfg, key)
+        if not isinstance(found, dict):
+            raise ValueError(f'{path}: {key} is {short(found)}, and a comparison trains and tests')
+    evaluators = cfg.get('test_evaluator')
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    if not any(isinstance(x, dict) and x.get('type') == 'MLICMetric' for x in evaluators):
+        raise ValueError(f'{path}: test_evaluator needs an MLICMetric, which saves predictions')
 
 
 def num_views(cfg: Config) -> int:
@@ -70,8 +92,9 @@ def replace_data(cfg: Config, data: Config) -> None:
         cfg[key] = copy.deepcopy(data[key])
     if cfg.val_dataloader is None:
         cfg.val_cfg = None
-        cfg.default_hooks.checkpoint.save_best = None
-    elif cfg.val_cfg is None:
+        if entry_of(cfg, 'default_hooks.checkpoint'):
+            cfg.default_hooks.checkpoint.save_best = None
+    elif cfg.get('val_cfg') is None:
         cfg.val_cfg = dict()
     cfg.data_preprocessor.update(preprocessor)
     if views > 1:
@@ -118,7 +141,7 @@ def hold_out(cfg: Config, part: float) -> None:
     order = np.random.default_rng(0).permutation(num_images)
     kept, held_out = (sorted(indices.tolist()) for indices in (order[:count], order[count:]))
     for split in ('val', 'test'):
-        loader = cfg[f'{split}_dataloader']
+        loader = cfg.get(f'{split}_dataloader')
         if loader is None:  # not validated
             continue
         pipeline = pipeline_of(cfg, split)
@@ -160,6 +183,29 @@ def count_positives(dataloader: Config) -> dict[str, int]:
     return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist()))
 
 
+def check_tested_alike(recipes: dict[str, Config], classes: list[str] | None = None) -> None:
+    """Have all test sets the same labels, image by image? Equal configs of them are not read.
+
+    Args:
+        recipes (dict[str, Config]): By name.
+        classes (list[str], optional): Those that are compared. Defaults to None: all.
+
+    Raises:
+        ValueError: If one differs from the first.
+    """
+    first, labels = next(iter(recipes)), {}
+    loaders = {name: cfg.test_dataloader for name, cfg in recipes.items()}
+    texts = {name: _text_without_pipeline(loader.dataset) for name, loader in loaders.items()}
+    for name, text in texts.items() if len({*texts.values()}) > 1 else ():
+        if text not in labels:
+            labels[text] = _read_labels(loaders[name], classes)
+        if labels[text] != labels[texts[first]]:
+            raise ValueError(
+                f'{name} has other test images, labels or classes than {first}: give all configs '
+                'the same data (--data)'
+            )
+
+
 def recipe_text(cfg: Config) -> str:
     """A config file with all entries of ``cfg``; equal configs have equal texts.
 
@@ -176,6 +222,27 @@ def entry_of(cfg: Config, key: str) -> object:
     for name in key.split('.'):
         part = part.get(name) if isinstance(part, dict) else None
     return part
+
+
+def _text_without_pipeline(dataset: Config) -> str:
+    """The config of a data set, but for its pipelines."""
+
+    def drop(one: Config) -> dict:
+        return {key: value for key, value in one.items() if key != 'pipeline'}
+
+    return recipe_text(Config(dict(dataset=change_inner(dataset, drop))))
+
+
+def _read_labels(loader: Config, classes: list[str] | None) -> tuple[list[str], list[list[int]]]:
+    """The names of classes, and the positive ones of each image, by their places among these."""
+    dataset = _build_without_pipeline(loader.dataset)
+    names = list(dataset.metainfo.get('classes') or ())
+    chosen = class_indices(classes, names)
+    chosen = range(len(names)) if chosen is None else chosen
+    places = {label: place for place, label in enumerate(chosen)}
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    found = [{places.get(label) for label in info.get('gt_label', ())} for info in infos]
+    return [names[label] for label in chosen], [sorted(one - {None}) for one in found]
 
 
 def _build_without_pipeline(dataset_cfg: Config):

@@ -1,36 +1,37 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
-import functools
 import hashlib
-import importlib.util
 import math
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mlic import __version__
 from mlic.datasets.wrappers import inner_configs
-from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
+from mlic.engine.checkpoints.search import find_checkpoint, find_resumable, has_saved
 from mlic.engine.runner.folder_lock import lock_folder
-from mlic.evaluation.predictions import file_digest
 from mlic.files import read_json, write_json, write_text
-from mlic.installation import ASSETS, PACKAGE
+from mlic.installation import PACKAGE
 
-from .processes import Processes, end_by_sigterm
+from .processes import Processes
 from .recipes import recipe_text
+from .sources import code_of, commit, digest, files_in, label_files
+from .training_record import TrainingRecord
 
 PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
 SECONDS_BETWEEN_LINES = 60
+NOT_FINITE = re.compile(r'gradients? (that is|are) not finite')  # what FiniteLossHook says
 
 
 class RunError(RuntimeError):
@@ -62,20 +63,25 @@ class Run:
         """The run of a config.
 
         Its folder's name has config, seed and a hash of all settings and of the files that they
-        name, such as annotations, weights and word vectors; images are not looked at. What a
-        training set draws (``draw_seed``) is drawn by the run's seed.
+        name, such as annotations, weights and word vectors, and that labels are read from; images
+        are not looked at. What a training set draws (``draw_seed``) is drawn by the run's seed.
         """
-        cfg = Config({**cfg.to_dict(), 'randomness': {**cfg.randomness, 'seed': seed}})
+        randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+        cfg = Config({**cfg.to_dict(), 'randomness': randomness})
         if cfg.get('load_from'):
-            cfg.load_from = cfg.load_from.format(seed=seed)
+            cfg.load_from = cfg.load_from.replace('{seed}', str(seed))
         for dataset in inner_configs(cfg.train_dataloader.dataset):
             if 'draw_seed' in dataset:
                 dataset.draw_seed = seed
         text = recipe_text(cfg)
-        files = [_digest(path) for path in _files_in(cfg.to_dict())]
+        loaders = filter(
+            None, (cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test'))
+        )
+        labels = (label_files(one) for x in loaders for one in inner_configs(x.dataset))
+        files = [digest(path) for path in chain(files_in(cfg.to_dict()), *labels)]
         key = hashlib.sha256(f'{text}{checkpoint}{files}'.encode()).hexdigest()[:8]
         imports = (cfg.get('custom_imports') or {}).get('imports') or ()
-        code = _code_of(('mlic', *([imports] if isinstance(imports, str) else imports)))
+        code = code_of(('mlic', *([imports] if isinstance(imports, str) else imports)))
         return cls(name, seed, text, out / 'runs' / name / f'seed{seed}-{key}', checkpoint, code)
 
     @property
@@ -84,12 +90,17 @@ class Run:
         return self.folder / 'predictions.npz'
 
     @property
+    def train_dir(self) -> Path:
+        """The work directory of its training."""
+        return self.folder / 'train'
+
+    @property
     def record(self) -> Path:
         """Written when all is done: seconds and commit."""
         return self.folder / 'run.json'
 
     def read_record(self) -> tuple[float, str]:
-        """Seconds of training and commit.
+        """Seconds of training, and commit; several have a comma and a blank between them.
 
         Raises:
             FileNotFoundError, ValueError: If there is no record, or not one of these.
@@ -110,12 +121,23 @@ class Run:
         return self.record.is_file() and self.predictions.is_file()
 
     def is_of_other_code(self) -> bool:
-        """Whether it was done by other sources than there are now, as far as it says."""
+        """Whether it was done or begun by other sources than there are now, as far as it says."""
         try:
-            record = read_json(self.record)
-        except ValueError:  # read_record says so, after the others have run
+            if self.is_done():
+                record = read_json(self.record)
+                return isinstance(record, dict) and record.get('code', self.code) != self.code
+            begun = TrainingRecord.read(self.folder).code if has_saved(self.train_dir) else ()
+            return any(code != self.code for code in begun)
+        except ValueError:  # said after, or when, the others have run
             return False
-        return isinstance(record, dict) and record.get('code', self.code) != self.code
+
+    def is_known_not_to_be_finite(self) -> bool:
+        """Whether these sources have tried it, and its losses or gradients were not finite."""
+        try:
+            record = TrainingRecord.read(self.folder)
+        except ValueError:
+            return False
+        return record.not_finite and record.code[-1:] == [self.code]
 
 
 def run_all(
@@ -133,11 +155,11 @@ def run_all(
     """
     todo = [run for run in runs if not run.is_done()]
     log(f'{len(runs)} runs: {len(runs) - len(todo)} done before, {len(todo)} to do')
-    older = [run for run in runs if run not in todo and run.is_of_other_code()]
+    older = [run for run in runs if run.is_of_other_code()]
     if older:
         log(
-            f'warning: sources have changed since {len(older)} of those were done: what is to be '
-            f'done again, remove, such as {older[0].folder}'
+            f'warning: sources have changed since {len(older)} of those were done or begun: what '
+            f'is to be done again, remove, such as {older[0].folder}'
         )
     free: queue.Queue = queue.Queue()
     for slot in slots:
@@ -145,7 +167,7 @@ def run_all(
     failed: dict[Run, str] = {}
     started = time.time()
     processes = Processes()
-    with end_by_sigterm(), ThreadPoolExecutor(len(slots)) as pool:
+    with ThreadPoolExecutor(len(slots)) as pool:
         waiting: dict[Future, Run] = {
             pool.submit(_run_in_slot, run, free, processes): run for run in todo
         }
@@ -174,61 +196,6 @@ def run_all(
     return failed
 
 
-def commit() -> str:
-    """The commit of the working tree, with a + if files differ from it; of a wheel its version."""
-    if ASSETS.name == '.mim':
-        return f'mlic {__version__}'
-
-    def git(*arguments: str) -> str:
-        command = ['git', '-C', str(ASSETS), *arguments]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-    try:
-        name = git('rev-parse', '--short', 'HEAD') or 'unknown'
-        return name + '+' * bool(git('status', '--porcelain'))
-    except OSError:
-        return 'unknown'
-
-
-@functools.cache
-def _code_of(modules: tuple[str, ...]) -> str:
-    """A hash of the sources of modules, and of packages with all that is in them."""
-    digest = hashlib.sha256()
-    for module in modules:
-        try:
-            origin = Path(importlib.util.find_spec(module).origin)
-        except (AttributeError, ImportError, TypeError):  # a folder, or not there
-            continue
-        files = origin.parent.rglob('*.py') if origin.name == '__init__.py' else [origin]
-        for file in sorted(files):
-            digest.update(f'{module} {file.relative_to(origin.parent)}'.encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _files_in(value: object, root: str = '') -> Iterator[Path]:
-    """The files that strings of a config name, also below the ``data_root`` beside them."""
-    if isinstance(value, dict):
-        root = value.get('data_root') or root
-        for key in sorted(value, key=str):
-            yield from _files_in(value[key], root)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _files_in(item, root)
-    elif isinstance(value, str) and value:
-        yield from map(Path, filter(os.path.isfile, dict.fromkeys([value, f'{root}/{value}'])))
-
-
-def _digest(path: Path) -> str:
-    stat = path.stat()
-    return _digest_of_version(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.cache
-def _digest_of_version(path: Path, changed: int, size: int) -> str:
-    return file_digest(path)
-
-
 def _run_in_slot(run: Run, free: queue.Queue, processes: Processes) -> None:
     """Wait for a free slot, and do a run there."""
     slot = free.get()
@@ -242,13 +209,14 @@ def _run_in_slot(run: Run, free: queue.Queue, processes: Processes) -> None:
 def _train_and_test(run: Run, environment: dict, processes: Processes) -> None:
     """Both tools in turn; an interrupted training resumes from its last checkpoint."""
     with lock_folder(run.folder) or nullcontext():
-        with lock_folder(run.folder / 'train') or nullcontext():
+        if run.is_done():  # by another comparison, after this one has begun
+            return
+        with lock_folder(run.train_dir) or nullcontext():
             pass  # no training of a comparison that was killed goes on in it
         config = run.folder / 'recipe.py'
         write_text(config, run.text)
-        started = time.time()
-        _call(run, processes, 'train', environment, config, '--resume')
-        trained, work_dir = time.time(), str(run.folder / 'train')
+        training = _train(run, config, environment, processes)
+        trained, work_dir = time.time(), str(run.train_dir)
         best = run.checkpoint == 'best'
         checkpoint = find_checkpoint(work_dir).path if best else str(find_resumable(work_dir))
         _call(run, processes, 'test', environment, config, checkpoint, '--out', run.predictions)
@@ -256,13 +224,32 @@ def _train_and_test(run: Run, environment: dict, processes: Processes) -> None:
             name=run.name,
             seed=run.seed,
             checkpoint=checkpoint,
-            commit=commit(),
-            code=run.code,
-            train_seconds=round(trained - started, 1),
+            commit=', '.join(training.commits),
+            code=', '.join(training.code),
+            train_seconds=round(training.seconds, 1),
             test_seconds=round(time.time() - trained, 1),
             threads=environment.get('OMP_NUM_THREADS', ''),
         )
         write_json(run.record, record)
+
+
+def _train(run: Run, config: Path, environment: dict, processes: Processes) -> TrainingRecord:
+    """What is left of a training; nothing, if its record says that it is through."""
+    training = TrainingRecord.read(run.folder) if has_saved(run.train_dir) else TrainingRecord()
+    if training.last and Path(find_resumable(run.train_dir) or '').name == training.last:
+        return training
+    training.begin(run.folder, run.code, commit())
+    started = time.time()
+    try:
+        _call(run, processes, 'train', environment, config, '--resume')
+        training.last = Path(find_resumable(run.train_dir) or '').name
+    except RunError as error:
+        training.not_finite = NOT_FINITE.search(str(error)) is not None
+        raise
+    finally:
+        training.seconds += time.time() - started
+        training.write(run.folder)
+    return training
 
 
 def _call(run: Run, processes: Processes, tool: str, environment: dict, *arguments: object) -> None:
@@ -279,6 +266,10 @@ def _call(run: Run, processes: Processes, tool: str, environment: dict, *argumen
             stderr=subprocess.STDOUT,
             env=environment,
         )
+    if code < 0:
+        memory = '; out of memory?' * (code == -signal.SIGKILL)
+        reason = f'signal {-code}, {signal.strsignal(-code)}{memory}'
+        raise RunError(f'mlic {tool} was ended by {reason} ({output})')
     if code:
         lines = output.read_text(errors='replace').strip().splitlines()
         raise RunError(f'mlic {tool}: {lines[-1] if lines else f"status {code}"} ({output})')

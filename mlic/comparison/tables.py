@@ -1,6 +1,8 @@
 """What a comparison says: a table with intervals, and the differences of each class."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from .runs import Run
 from .tuning import Rate
 
 METRICS = ('mAP', 'CF1', 'OF1')
+TABLES = ('table.md', 'table.csv', 'results.json')
+PICTURES = ('per_class.png', 'gains.png', 'sweep.png')
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Summary:
         seeds (list[int]): Those that are done.
         metrics (dict): Protocol and metric, such as ``standard/mAP``, to a value for each seed.
         class_ap (list): Mean over seeds of each class's plain AP, None without positives.
-        minutes (float): Training time of a run, mean; of its last start if it was interrupted.
+        minutes (float): Training time of a run with all its starts, mean.
         commits (list[str]): Of the code.
         support (list[int]): Positives of each class.
         against (str | None): The config that it is compared with.
@@ -53,6 +57,47 @@ class Summary:
     interval: tuple | None = None
     paired: int = 0
     rate: Rate | None = None
+
+
+def sort_out(
+    runs: Sequence[Run], classes: Sequence[str] | None = None
+) -> tuple[list[Run], dict[Run, str]]:
+    """Those that can stand in a table with the first, and why the others cannot.
+
+    Args:
+        runs (Sequence[Run]): Done ones.
+        classes (Sequence[str], optional): Of the table. Defaults to None: all.
+    """
+    fitting, left_out, reference = [], {}, None
+    for run in runs:
+        try:
+            run.read_record()
+            _, *tested = _read(run, classes)
+            reference = reference or tested
+            if not all(map(np.array_equal, tested, reference)):
+                raise _other_test_set(run, fitting[0])
+        except (OSError, ValueError) as error:
+            left_out[run] = str(error)
+        else:
+            fitting.append(run)
+    return fitting, left_out
+
+
+def _read(run: Run, classes: Sequence[str] | None) -> tuple:
+    """Scores, targets and ignored entries (N, C), and names of the C chosen classes."""
+    block, names = read_predictions(run.predictions)
+    chosen = class_indices(classes, names)
+    chosen = list(range(len(names))) if chosen is None else chosen
+    target, ignore = apply_difficult_rule(block, 'ignore')
+    ignore = None if ignore is None else ignore[:, chosen]
+    return block.pred[:, chosen], target[:, chosen], ignore, [names[c] for c in chosen]
+
+
+def _other_test_set(run: Run, first: Run) -> ValueError:
+    return ValueError(
+        f'{run.predictions} has other test images, labels or classes than {first.predictions}: '
+        'give all configs the same data (--data)'
+    )
 
 
 def summarise(
@@ -77,22 +122,14 @@ def summarise(
     """
     reference, weights, samples, summaries = None, None, {}, {}
     for run in runs:
-        block, names = read_predictions(run.predictions)
-        chosen = class_indices(classes, names)
-        chosen = list(range(len(names))) if chosen is None else chosen
-        target, ignore = apply_difficult_rule(block, 'ignore')
-        pred, target = block.pred[:, chosen], target[:, chosen]
-        ignore = None if ignore is None else ignore[:, chosen]
-        tested = target, ignore, [names[c] for c in chosen]
+        pred, *tested = _read(run, classes)
+        target, ignore, _ = tested
         if reference is None:
             reference = tested
             weights = bootstrap_weights(len(target), num_resamples)
             support = target.sum(axis=0).tolist()
         elif not all(map(np.array_equal, tested, reference)):
-            raise ValueError(
-                f'{run.predictions} has other test images, labels or classes than '
-                f'{runs[0].predictions}: give all configs the same data (--data)'
-            )
+            raise _other_test_set(run, runs[0])
         seconds, commit = run.read_record()
         summary = summaries.setdefault(run.name, Summary(run.name, [], {}, [], 0.0, [], support))
         summary.seeds.append(run.seed)
@@ -103,7 +140,7 @@ def summarise(
         per_class = MLICMetric.calculate_per_class(pred, target, 'standard', ignore=ignore)
         summary.class_ap.append(per_class['ap'])
         summary.minutes += seconds / 60
-        summary.commits = sorted({*summary.commits, commit})
+        summary.commits = sorted({*summary.commits, *commit.split(', ')})
         samples[run.name, run.seed] = 100 * mean_ap(pred, target, weights, ignore)
     for summary in summaries.values():
         summary.class_ap = np.mean(summary.class_ap, axis=0)
@@ -176,15 +213,35 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
         f'| {" | ".join(cell.ljust(w) for cell, w in zip(row, widths))} |'
         for row in (rows[0], ['-' * w for w in widths], *rows[1:])
     ]
-    write_text(out / 'table.md', '\n'.join(lines) + '\n')
-    write_csv(out / 'table.csv', rows)
+    table, csv, numbers = (out / name for name in TABLES)
+    write_text(table, '\n'.join(lines) + '\n')
+    write_csv(csv, rows)
     results = []
     for summary in summaries:
         class_ap = [None if np.isnan(ap) else round(float(ap), 4) for ap in summary.class_ap]
         by_name = dict(class_ap=class_ap, support=summary.support)
         by_name = {key: dict(zip(names, values)) for key, values in by_name.items()}
         results.append({**asdict(summary), **by_name})
-    write_json(out / 'results.json', results)
+    write_json(numbers, results)
+
+
+def remove_older(out: Path, groups: Collection[str], drawn: Collection[str]) -> None:
+    """Remove what an earlier comparison has drawn and tabulated in a folder, and this one has not.
+
+    Args:
+        out (Path): Of the comparison.
+        groups (Collection[str]): Of classes, that have a table.
+        drawn (Collection[str]): Names of its pictures.
+    """
+    older = [out / name for name in PICTURES if name not in drawn]
+    for folder in out.glob('images_*'):
+        title = folder.name.removeprefix('images_')
+        if title not in groups and re.fullmatch(r'\d+-(\d+|or-more)', title):
+            older += [folder / name for name in TABLES]
+    for path in older:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty, or not there
+            path.parent.rmdir()
 
 
 def draw_class_differences(summaries: Sequence[Summary], names: Sequence[str], path: Path) -> None:

@@ -14,7 +14,7 @@ from mlic.evaluation.predictions import read_predictions
 
 from . import LEAST_TO_TUNE
 from .recipes import entry_of, hold_out
-from .runs import Run, run_all
+from .runs import NOT_FINITE, Run, run_all
 
 # of the config's own rate: three are tried, then more while the best is the first or the last
 FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -97,20 +97,18 @@ def choose_rates(
     recipes: dict[str, Config],
     out: Path,
     seed: int,
-    checkpoint: str,
     slots: Sequence[dict],
     log: Callable[[str], None] = print,
 ) -> tuple[dict[str, Rate], dict[Run, str]]:
     """The rate with the best mAP (``standard``) of each config, by runs with one seed.
 
     Tried are 0.3, 1 and 3 times the config's own; as long as the best is the lowest or the highest
-    of those tried, the next one, from 0.01 to 100 times.
+    of those tried, the next one, from 0.01 to 100 times. The last checkpoints are tested.
 
     Args:
         recipes (dict[str, Config]): Of :func:`held_out`, by name.
         out (Path): Folder of the runs; those that are done are not done again.
         seed (int): Of the runs.
-        checkpoint (str): 'last' or 'best', what is tested.
         slots (Sequence[dict]): Of :func:`run_all`.
         log (callable): Takes a line of progress.
 
@@ -126,11 +124,13 @@ def choose_rates(
         for name, i in wanted:
             cfg = copy.deepcopy(recipes[name])
             cfg.optim_wrapper.optimizer.lr = rate = _rate(recipes[name], i)
-            runs[name, i] = Run.of(f'{name}_lr{rate:g}', seed, cfg, out, checkpoint)
-        reasons = run_all(list(runs.values()), slots, log)
-        failed |= {run: reason for run, reason in reasons.items() if 'not finite' not in reason}
+            # the best was chosen by the held-out images
+            runs[name, i] = Run.of(f'{name}_lr{rate:g}', seed, cfg, out, 'last')
+        known = {run for run in runs.values() if run.is_known_not_to_be_finite()}
+        reasons = run_all([run for run in runs.values() if run not in known], slots, log)
+        failed |= {run: reason for run, reason in reasons.items() if not NOT_FINITE.search(reason)}
         for (name, i), run in runs.items():
-            tried[name][i] = -math.inf if run in reasons else _score(run)
+            tried[name][i] = -math.inf if run in known | reasons.keys() else _score(run)
         for name in {name for (name, _), run in runs.items() if run in failed}:
             tried.pop(name)
         wanted = [(name, i) for name in tried for i in _next(tried[name])]

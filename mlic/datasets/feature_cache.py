@@ -4,14 +4,18 @@ Shapes in this module: N images, V = 2 stored views (the image, its mirror image
 feature map, h x w cells.
 """
 
+import contextlib
+import glob
 import hashlib
-import json
 import os
+import platform
+import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import default_collate
 from mmpretrain.registry import TRANSFORMS
@@ -19,9 +23,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mlic.cores import usable_cores
-from mlic.files import ESCAPED, map_array, read_json
+from mlic.files import ESCAPED, FileWriteError, map_array, read_json, write_json
+
+from .label_cache import lock_file
 
 MIRROR = ('never', 'random', 'both')
+SHARD = 4096  # images: no more are lost when the system ends a process
 
 
 class FeatureCache:
@@ -52,8 +59,7 @@ class FeatureCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.places: dict[str, tuple[np.ndarray, int]] = {}
-        for file in sorted(self.folder.glob('*.json')):
-            self._open(file)
+        self._open_all()
 
     def __contains__(self, img_path: str) -> bool:
         return img_path in self.places
@@ -87,50 +93,58 @@ class FeatureCache:
 
         Raises:
             ValueError: If a feature is not finite in float16, or the images have no paths.
+            FileWriteError: If the system refuses a file; shards written before stay.
         """
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
         if infos and 'img_path' not in infos[0]:
             raise ValueError(f'{type(dataset).__name__} has no image files to store features of')
         paths = [info['img_path'] for info in infos]
-        missing = [index for index, path in enumerate(paths) if path not in self]
-        if not missing:
+        if all(path in self for path in paths):
             return 0
-        paths = [paths[index] for index in missing]
         backbone.eval()
         backbone.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU, too
         # a GPU would wait for one process that reads images
         on_gpu = any(parameter.is_cuda for parameter in backbone.parameters())
         workers = min(8, usable_cores() - 1) if on_gpu else 0
-        subset = Subset(dataset, missing)
-        loader = DataLoader(subset, 32, num_workers=workers, collate_fn=default_collate)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
-            draft, features, start = Path(temporary) / 'features.npy', None, 0
-            for batch in loader:
-                inputs = preprocess(batch)['inputs'].to(memory_format=torch.channels_last)
-                views = [backbone(x)[-1].half().cpu().numpy() for x in (inputs, inputs.flip(-1))]
-                rows = np.stack(views, axis=1)  # (batch, V, K, h, w)
-                if not np.isfinite(rows).all():
-                    raise ValueError(f'features of {paths[start]} or its batch overflow float16')
-                if features is None:
-                    shape = (len(missing), *rows.shape[1:])
-                    features = np.lib.format.open_memmap(draft, 'w+', np.float16, shape)
-                features[start : start + len(rows)] = rows
-                start += len(rows)
-                if start * 10 // len(missing) > (start - len(rows)) * 10 // len(missing):
-                    log(f'features of {start} / {len(missing)} images')
-            features.flush()
-            self._publish(draft, paths)
+        # drafts are in folders of this machine's name: the lock is known to its processes alone
+        drafts = f'tmp_{platform.node()}_'
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # the name is taken: no process waits for another
+                stack.enter_context(FileLock(lock_file(self.folder, 'features')))
+                for old in self.folder.glob(f'{glob.escape(drafts)}*'):  # of one that was killed
+                    shutil.rmtree(old)
+            self._open_all()  # another process may have added some meanwhile
+            missing = [index for index, path in enumerate(paths) if path not in self]
+            for start in range(0, len(missing), SHARD):
+                part = missing[start : start + SHARD]
+                subset, names = Subset(dataset, part), [paths[index] for index in part]
+                loader = DataLoader(subset, 32, num_workers=workers, collate_fn=default_collate)
+                with tempfile.TemporaryDirectory(dir=self.folder, prefix=drafts) as temporary:
+                    draft, done = Path(temporary) / 'features.npy', start
+                    for batch in loader:
+                        rows = _both_views(batch, preprocess, backbone)
+                        if not np.isfinite(rows).all():
+                            first = names[done - start]
+                            raise ValueError(f'features of {first} or its batch overflow float16')
+                        _append(draft, rows, len(part) if done == start else None)
+                        before, done = done, done + len(rows)
+                        if done * 10 // len(missing) > before * 10 // len(missing):
+                            log(f'features of {done} / {len(missing)} images')
+                    self._publish(draft, names)
         return len(missing)
 
     def _publish(self, draft: Path, paths: list[str]) -> None:
         """Give a finished shard its name; two writers of the same images write the same files."""
         name = hashlib.sha256('\n'.join(paths).encode('utf-8', ESCAPED)).hexdigest()[:12]
-        listing = draft.with_suffix('.json')
-        listing.write_text(json.dumps(paths), encoding='utf-8')
-        for file in (draft, listing):
-            os.replace(file, self.folder / f'{name}{file.suffix}')
+        os.replace(draft, self.folder / f'{name}.npy')
+        write_json(self.folder / f'{name}.json', paths, indent=None)
         self._open(self.folder / f'{name}.json')
+
+    def _open_all(self) -> None:
+        """Map all shards that are there."""
+        for file in sorted(self.folder.glob('*.json')):
+            self._open(file)
 
     def _open(self, listing: Path) -> None:
         """Map the shard that a list belongs to."""
@@ -155,6 +169,27 @@ class FeatureCache:
                 f'remove it and {listing.name}'
             )
         self.places.update((path, (features, row)) for row, path in enumerate(paths))
+
+
+def _both_views(batch: dict, preprocess: nn.Module, backbone: nn.Module) -> np.ndarray:
+    """Features of a batch of B images and their mirror images, (B, V, K, h, w) float16."""
+    inputs = preprocess(batch)['inputs'].to(memory_format=torch.channels_last)
+    views = [backbone(x)[-1].half().cpu().numpy() for x in (inputs, inputs.flip(-1))]
+    return np.stack(views, axis=1)
+
+
+def _append(draft: Path, rows: np.ndarray, count: int | None) -> None:
+    """Write rows of an ``.npy`` file, the first ones after its header: ``count`` will follow."""
+    try:
+        with draft.open('ab') as file:
+            if count is not None:
+                header = dict(descr='<f2', fortran_order=False, shape=(count, *rows.shape[1:]))
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(rows.tobytes())
+    except OSError as error:
+        raise FileWriteError(
+            f'{draft} was not written ({error.strerror or error}); features stored before are kept'
+        ) from error
 
 
 @TRANSFORMS.register_module()

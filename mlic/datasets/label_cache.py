@@ -64,7 +64,7 @@ def load_labels(
     if labels is None:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # the name is taken: no process waits for another
-                stack.enter_context(FileLock(_lock_file(path)))
+                stack.enter_context(FileLock(lock_file(path, 'labels')))
             labels = _read(path, *known)  # another process may have written it meanwhile
             if labels is None:
                 labels = parse()
@@ -108,10 +108,10 @@ def digest_folder(folder: str | Path, names: Sequence[str]) -> str:
     return _hash(json.dumps(rows).encode())
 
 
-def _lock_file(path: Path) -> Path:
+def lock_file(path: Path, kind: str) -> Path:
     """A file on this machine for the lock of a cache; one of another user may not be opened."""
     user = os.getuid() if hasattr(os, 'getuid') else 0  # Windows has a folder for each user
-    name = f'labels_{user}_{_hash(os.fsencode(path.resolve()))[:16]}.lock'
+    name = f'{kind}_{user}_{_hash(os.fsencode(path.resolve()))[:16]}.lock'
     return Path(tempfile.gettempdir()) / name
 
 

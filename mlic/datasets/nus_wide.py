@@ -107,7 +107,7 @@ class NUSWIDE(MultiLabelDataset):
         """Read the concepts of every image, in the order of the list."""
         cached = load_labels(
             self.ann_file,
-            [digest_file(path) for path in (self.ann_file, *self._label_files())],
+            [digest_file(path) for path in self.label_files()],
             dict(
                 type='NUSWIDE', split=self.split, variant=self.variant, classes=list(self.CLASSES)
             ),
@@ -120,7 +120,11 @@ class NUSWIDE(MultiLabelDataset):
         of = f' of NUS-WIDE ({self.variant}, {self.split})'
         return used_images(items, self.img_prefix, self.ann_file, of, self.labelled_only)
 
-    def _label_files(self) -> list[Path]:
+    def label_files(self) -> list[Path]:
+        """The image list, or CSV, and the files with labels that go with it."""
+        return [Path(self.ann_file), *self._matrices()]
+
+    def _matrices(self) -> list[Path]:
         """The files with labels that go with the image list."""
         split = self.split.capitalize()
         if self.variant == 'official':
@@ -152,7 +156,7 @@ class NUSWIDE(MultiLabelDataset):
 
     def _read_official(self, num_images: int) -> list[list[int]]:
         """Labels from one file of 0 and 1 per concept."""
-        files = self._label_files()
+        files = self._matrices()
         check_files(files[0].parent, [path.name for path in files], self.ann_file)
         labels = [[] for _ in range(num_images)]
         for label, path in enumerate(files):
@@ -165,7 +169,7 @@ class NUSWIDE(MultiLabelDataset):
 
     def _read_matrix(self, num_images: int) -> list[list[int]]:
         """Labels from one row of 0 and 1 per image."""
-        (path,) = self._label_files()
+        (path,) = self._matrices()
         labels = []
         for row, line in enumerate(self._read_label_lines(path, num_images)):
             values = line.split()

@@ -84,7 +84,7 @@ class VG500(MultiLabelDataset):
         """Read the classes of every image, in the order of the list."""
         cached = load_labels(
             self.ann_file,
-            [digest_file(path) for path in (self.list_file, self.ann_file)],
+            [digest_file(path) for path in self.label_files()],
             dict(type='VG500', split=self.split, classes=list(self.CLASSES)),
             self._parse,
         )
@@ -93,6 +93,10 @@ class VG500(MultiLabelDataset):
             for name, gt_label in zip(cached['names'], cached['labels'])
         ]
         return used_images(items, self.img_prefix, self.list_file, f' of VG500 ({self.split})')
+
+    def label_files(self) -> list[Path]:
+        """The image list, and the JSON of class indices."""
+        return [self.list_file, Path(self.ann_file)]
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, and labels of the images of the list."""

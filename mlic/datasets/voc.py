@@ -43,8 +43,6 @@ class VOCMultiLabel(VOC):
 
     def load_data_list(self) -> list[dict]:
         """Read the classes of every image, in the order of the list."""
-        if self.ann_prefix is None:
-            raise ValueError(f'{self.image_set_path}: data_prefix needs ann_path, for the labels')
         names = self._read_names()
         check_exists(self.img_prefix, Path.is_dir)
         cached = load_labels(
@@ -77,8 +75,15 @@ class VOCMultiLabel(VOC):
         )
         return data_list
 
+    def label_files(self) -> list[Path]:
+        """The list, and the XML file of each of its images."""
+        xml = (Path(self.ann_prefix or '') / f'{name}.xml' for name in self._read_names())
+        return [Path(self.image_set_path), *xml]
+
     def _read_names(self) -> list[str]:
         """The names of the list; those alone where it is a class's, with -1, 0 or 1 behind them."""
+        if self.ann_prefix is None:
+            raise ValueError(f'{self.image_set_path}: data_prefix needs ann_path, for the labels')
         names = read_lines(self.image_set_path)
         flagged = [re.fullmatch(r'(.*\S)\s+(-1|0|1)', name) for name in names]
         if all(flagged) and not (Path(self.ann_prefix) / f'{names[0]}.xml').is_file():

@@ -24,7 +24,8 @@ def measure_map(
     - ``energy``: :math:`\sum_{mask} \max(h, 0) / \sum \max(h, 0)`, 0 where nothing is positive.
     - ``area`` and ``area_near``: the same two of any pixel, each as likely. The former is the share
       of the image that is mask, and so the energy and the IoU of a flat map.
-    - ``centre`` and ``centre_near``: the same two of the middle of the image.
+    - ``centre`` and ``centre_near``: the same two of the middle of the image; NaN if it is not
+      known.
     - ``curve``: (100,), intersection over union of the mask and the pixels that have at least 1,
       2, … 100 % of the highest value, 0 where nothing is positive; ``iou_own`` is the best of them.
 
@@ -54,8 +55,8 @@ def measure_map(
         near=float(near[top].mean()),
         area=float(mask[known].mean()),
         area_near=float(near[known].mean()),
-        centre=float(mask[middle]),
-        centre_near=float(near[middle]),
+        centre=float(mask[middle]) if known[middle] else math.nan,
+        centre_near=float(near[middle]) if known[middle] else math.nan,
         energy=float(positive[mask].sum() / total) if total > 0 else 0.0,
         iou_own=curve.max(),
         curve=curve,

@@ -95,6 +95,18 @@ def test_a_classifier_of_colours_points_at_them(folder, capsys, maps):
     assert list(rows)[-3:] == ['red', 'green', 'blue']  # the most frequent first
 
 
+def test_a_centre_that_is_not_known_is_neither_a_hit_nor_a_miss(folder, capsys):
+    model = write_model(folder, torch.eye(3))
+    for unknown, expected in (((0,), '100.0 (100.0 … 100.0)'), ((0, 1, 2), '–')):
+        for number in range(3):
+            mask = np.asarray(Image.open(folder / 'masks' / f'{number}.png')).copy()
+            mask[16, 20] = 255 if number in unknown else 1
+            Image.fromarray(mask).save(folder / 'masks' / f'{number}.png')
+        call_tool(TOOL, *model, '--masks', folder / 'masks', '--tolerance', '30')
+        cells = rows_of(capsys.readouterr().out)['the centre']
+        assert cells[1] == expected, cells  # near: within 30 px of each of the masks
+
+
 def test_the_difference_to_another_model_is_over_the_same_pairs(folder, capsys):
     arguments = '--masks', folder / 'masks', '--tolerance', '0'
     call_tool(TOOL, *write_model(folder, torch.eye(3)), *arguments, '--out', folder / 'good.json')

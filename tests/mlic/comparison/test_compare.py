@@ -3,12 +3,16 @@
 N images, C classes, R resamples.
 """
 
+import dataclasses
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -32,12 +36,15 @@ from mlic.comparison.recipes import (
     replace_data,
 )
 from mlic.comparison.runs import Run, run_all
+from mlic.comparison.sources import code_of
+from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
-from mlic.files import write_json
+from mlic.files import FileWriteError, write_json
+from tests.dataset_files import ZEBRA, write_nus, write_vg, write_voc
 from tests.helpers import ROOT, locked_elsewhere
 
 CLASSES = ('red', 'green', 'blue', 'dark')
@@ -452,6 +459,52 @@ def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos)
     assert len(list((tmp_path / 'features').iterdir())) == 2
 
 
+def test_features_are_stored_shard_by_shard(tmp_path, photos, monkeypatch):
+    """What was stored before an error stays, and drafts of processes that were killed go."""
+    monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 6)
+    lines, cfg = [], linear_recipe(tmp_path, photos)
+
+    def stop_at(number):
+        def log(line):
+            lines.append(line)
+            if line == f'features of {number} / 16 images':
+                raise OSError('stopped')
+
+        return log
+
+    with pytest.raises(OSError, match='stopped'):
+        store_features(cfg, tmp_path / 'features', stop_at(12))
+    (folder,) = (tmp_path / 'features').iterdir()
+    assert sorted(x.suffix for x in folder.iterdir()) == ['.json', '.npy']
+    assert len(FeatureCache(folder).places) == 6
+    draft = folder / f'tmp_{platform.node()}_x'
+    draft.mkdir()
+    (draft / 'features.npy').write_bytes(b'')
+    lines.clear()
+    again = linear_recipe(tmp_path, photos)
+    store_features(again, tmp_path / 'features', lines.append)
+    assert 'features of 10 / 10 images' in lines and not draft.exists()
+    monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 100)
+    whole = linear_recipe(tmp_path, photos)
+    store_features(whole, tmp_path / 'whole', lambda line: None)
+    parts, whole = (FeatureCache(x) for x in (folder, *(tmp_path / 'whole').iterdir()))
+    assert parts.places.keys() == whole.places.keys() and len(whole.places) == 24
+    for path in whole.places:  # other batches round otherwise
+        np.testing.assert_allclose(parts[path], whole[path], rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no device that is full')
+def test_features_that_the_disk_has_no_room_for_are_said_in_one_line(tmp_path, photos, monkeypatch):
+    class Draft(type(tmp_path)):
+        def open(self, mode='r', *arguments, **options):
+            return open('/dev/full', mode) if 'a' in mode else super().open(mode, *arguments)
+
+    monkeypatch.setattr('mlic.datasets.feature_cache.Path', Draft)
+    with pytest.raises(FileWriteError, match=r'was not written \(No space left on device\)'):
+        store_features(linear_recipe(tmp_path, photos), tmp_path / 'features')
+    assert list(tmp_path.glob('features/*/*')) == []
+
+
 def test_features_are_those_of_the_weights_that_are_there_now(tmp_path, photos):
     def store(weights, seed=None):
         cfg = linear_recipe(tmp_path, photos)
@@ -639,7 +692,7 @@ def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
         cfg = load_recipe(str(write_config(folder, name, folder, lr)))
         replace_data(cfg, Config(data_config(folder)))
         parts[name] = held_out(name, cfg)
-    return choose_rates(parts, folder / 'tuning', 0, 'last', [{}], log=lambda line: None)
+    return choose_rates(parts, folder / 'tuning', 0, [{}], log=lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -697,6 +750,30 @@ def test_a_rate_that_diverges_is_a_bad_rate_and_a_run_that_breaks_is_reported(mo
         choose(monkeypatch, Trainer(diverges_above=0), many, 'linear_x')
     rates, failed = choose(monkeypatch, Trainer(breaks_at=3e-2), many, 'linear_y', 'mulcon_y')
     assert not rates and set(failed.values()) == {'no space left on device'}
+
+
+def test_a_rate_known_to_be_bad_is_not_tried_again(monkeypatch, many):
+    tools = Tools(monkeypatch)
+    cfg = load_recipe(str(write_config(many, 'linear', many)))
+    replace_data(cfg, Config(data_config(many)))
+    parts = {'linear': held_out('linear', cfg)}
+    monkeypatch.setattr('mlic.comparison.tuning._score', lambda run: 1.0 + ('0.03' in run.name))
+
+    def diverge(run, processes, tool, *arguments):
+        bad = '_lr0.1' in run.name and tool == 'train'
+        tools.fails = {'train': '9 had a loss or gradient that is not finite (i)'} if bad else {}
+        tools(run, processes, tool, *arguments)
+
+    monkeypatch.setattr(runs_module, '_call', diverge)
+    for count in (4, 0):
+        tools.called.clear()
+        rates, failed = choose_rates(parts, many / 'tuning', 0, [{}], log=lambda line: None)
+        assert not failed and rates['linear'].value == 0.03
+        assert rates['linear'].tried[-1] == (0.1, None) and tools.called.count('train') == count
+    # other sources may do better
+    monkeypatch.setattr('mlic.comparison.runs.code_of', lambda modules: 'other')
+    choose_rates(parts, many / 'tuning', 0, [{}], log=lambda line: None)
+    assert tools.called == ['train']
 
 
 def test_a_rate_that_cannot_be_chosen_is_said_in_one_line(tmp_path, many, photos, capsys):
@@ -990,6 +1067,130 @@ def test_options_that_would_make_a_wrong_table_are_refused(many, capsys, options
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'option, said',
+    [
+        ('test_evaluator=None', 'test_evaluator needs an MLICMetric'),
+        ('test_dataloader=None', 'test_dataloader.dataset is None'),
+        ('train_dataloader.dataset=None', 'train_dataloader.dataset is None'),
+        ('train_cfg=3', 'train_cfg is 3'),
+    ],
+)
+def test_a_config_without_what_is_trained_and_tested_is_named(many, option, said):
+    config = write_config(many, 'linear', many)
+    with pytest.raises(SystemExit, match=rf'linear\.py: {said}'):
+        main([str(config), '--tune', '--out', str(many / 'out'), '--set', option])
+
+
+def test_data_whose_evaluator_saves_no_predictions_are_refused(many):
+    data = data_config(many)
+    data['test_evaluator'] = [dict(type='MultiLabelMetric')]
+    (many / 'data.py').write_text(recipe_text(Config(data)))
+    command = [str(write_config(many, 'linear', many)), '--data', str(many / 'data.py')]
+    with pytest.raises(SystemExit, match=r'data\.py: test_evaluator needs an MLICMetric'):
+        main([*command, '--out', str(many / 'out')])
+
+
+def test_a_best_checkpoint_that_nothing_would_choose_is_refused(monkeypatch, many):
+    trainer = Trainer()
+    for module in ('mlic.comparison.tuning', 'mlic.cli.compare'):
+        monkeypatch.setattr(f'{module}.run_all', trainer)
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    command = [str(write_config(many, 'linear', many)), '--data', str(data), '--tune']
+    command += ['--out', str(many / 'out'), '--checkpoint', 'best']
+    save = 'default_hooks.checkpoint.save_best=auto'
+    no_val = ['val_dataloader=None', 'val_cfg=None', 'val_evaluator=None']
+    for options in ([], ['--set', save, *no_val]):
+        with pytest.raises(SystemExit, match=r'linear\.py: --checkpoint best needs val_dataloader'):
+            main([*command, *options])
+    assert not trainer.runs
+    main([*command, '--set', save])
+    # rates are chosen by images that the best checkpoint would have been chosen by
+    tested = {('tuning' in run.folder.parts, run.checkpoint) for run, _, _ in trainer.images}
+    assert tested == {(True, 'last'), (False, 'best')}
+
+
+@pytest.mark.parametrize('chosen', ['', 'red\nblue\n'])
+def test_other_test_labels_are_refused_before_any_training(monkeypatch, many, chosen):
+    trainer = Trainer()
+    monkeypatch.setattr('mlic.cli.compare.run_all', trainer)
+    configs = []
+    for name in ('linear', 'linear_same', 'linear_other'):
+        cfg = linear_recipe(many, many)
+        content = json.loads((many / 'test.json').read_text())
+        if name == 'linear_other':  # 'green' is another one
+            labels = content['data_list'][2]['gt_label']
+            content['data_list'][2]['gt_label'] = sorted({*labels} ^ {1}) or [0, 1]
+        (many / f'{name}.json').write_text(json.dumps(content))
+        cfg.test_dataloader.dataset.ann_file = str(many / f'{name}.json')
+        configs.append(many / f'{name}.py')
+        configs[-1].write_text(recipe_text(cfg))
+    command = [*map(str, configs), '--out', str(many / 'out')]
+    if chosen:  # labels that are not compared may differ
+        (many / 'classes.txt').write_text(chosen)
+        main([*command, '--classes', str(many / 'classes.txt')])
+        assert len(json.loads((many / 'out/results.json').read_text())) == 3
+    else:
+        with pytest.raises(SystemExit, match='linear_other has other test images.* than linear:'):
+            main(command)
+        assert not trainer.runs
+
+
+def test_runs_that_cannot_be_compared_are_left_out_of_the_table_and_named(
+    monkeypatch, many, capsys
+):
+    trainer = Trainer()
+    monkeypatch.setattr('mlic.cli.compare.run_all', trainer)
+    data = many / 'data.py'
+    data.write_text(recipe_text(Config(data_config(many))))
+    names = ('linear', 'linear_a', 'linear_b', 'linear_c')
+    configs = [str(write_config(many, name, many)) for name in names]
+    command = [*configs, '--data', str(data), '--out', str(many / 'out')]
+    main(command)
+    (record,) = many.glob('out/runs/linear_a/*/run.json')
+    record.write_text('{')
+    (predictions,) = many.glob('out/runs/linear_c/*/predictions.npz')
+    block, classes = read_predictions(predictions)
+    save_predictions(predictions, Block(block.pred[1:], block.target[1:], None), classes)
+    monkeypatch.setattr(trainer, 'breaks_at', 3e-3)
+    broken = str(write_config(many, 'linear_d', many, lr=3e-3))
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match='1 runs failed'):
+        main([broken, *command])
+    said = capsys.readouterr().out
+    places = [said.index(x) for x in ('failed: linear_d', 'left out: linear_a seed 0', '| config')]
+    assert places == sorted(places) and str(record) in said
+    assert f'left out: linear_c seed 0: {predictions} has other test images' in said
+    results = json.loads((many / 'out/results.json').read_text())
+    assert [result['name'] for result in results] == ['linear', 'linear_b']
+    with pytest.raises(SystemExit, match='2 runs are left out of the table'):
+        main(command)
+
+
+def test_what_an_earlier_comparison_has_drawn_does_not_stay_beside_the_table(monkeypatch, many):
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer(3e-2))
+    data, out = many / 'data.py', many / 'out'
+    data.write_text(recipe_text(Config(data_config(many))))
+    configs = [str(write_config(many, name, many)) for name in ('linear_at1', 'linear_at2')]
+    common = ['--data', str(data), '--out', str(out)]
+    main([*configs, *common, '--sweep', 'at', '--vary', 'rate', f'{RATE}=0.1'])
+    main([*configs, *common, '--sweep', 'at', '--by-images', '2', '1000'])
+    tables = {'table.md', 'table.csv', 'results.json'}
+
+    def files():
+        return {str(x.relative_to(out)) for x in out.rglob('*') if 'runs' not in x.parts}
+
+    assert files() == {
+        *tables, 'per_class.png', 'sweep.png', 'images_2-999',
+        *(f'images_2-999/{name}' for name in tables),
+    }  # fmt: skip
+    (out / 'images_2-999/notes.txt').write_text('mine')
+    (out / 'images_of_mine').mkdir()
+    main([configs[0], *common])
+    assert files() == {*tables, 'images_2-999', 'images_2-999/notes.txt', 'images_of_mine'}
+
+
 @pytest.mark.parametrize('epochs, begin', [(2, 2), (8, 5), (16, 9)])
 def test_epochs_move_the_stages_of_every_config(tmp_path, monkeypatch, epochs, begin):
     runs = []
@@ -1043,10 +1244,13 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
         Run.of('linear', *x) for x in ((4, cfg, tmp_path, 'last'), (3, cfg, tmp_path, 'best'))
     ]
     cfg.optim_wrapper.optimizer.lr = 0.5
-    cfg.load_from = 'first/seed{seed}.pth'
+    cfg.load_from = 'first{}/seed{seed}{name}.pth'
     others.append(Run.of('linear', 3, cfg, tmp_path, 'last'))
-    assert "'first/seed3.pth'" in others[-1].text
-    assert len({r.folder for r in [run, *others]}) == 4
+    assert "'first{}/seed3{name}.pth'" in others[-1].text
+    cfg = Config({key: value for key, value in cfg.items() if key != 'randomness'})
+    others.append(Run.of('linear', 3, cfg, tmp_path, 'last'))
+    assert Config.fromstring(others[-1].text, '.py').randomness == dict(seed=3)
+    assert len({r.folder for r in [run, *others]}) == 5
 
 
 def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos):
@@ -1064,6 +1268,36 @@ def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos
     assert Run.of('linear', 3, cfg, tmp_path, 'last').folder != before
 
 
+def change_of(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize('hidden', [False, True])
+def test_a_run_is_named_by_labels_in_files_that_its_settings_do_not_name(tmp_path, photos, hidden):
+    write_voc(tmp_path / 'voc')
+    write_nus(tmp_path / 'nus')
+    write_vg(tmp_path / 'vg')
+    changes = [
+        ('VOCMultiLabel', 'voc/Annotations/000001.xml', '>car<', '>dog<'),
+        ('VOCMultiLabel', 'voc/ImageSets/Main/trainval.txt', '000001', '000002'),
+        ('NUSWIDE', f'nus/{ZEBRA}', '1', '0'),
+        ('NUSWIDE', 'nus/ImageList/TrainImagelist.txt', '17', '16'),
+        ('VG500', 'vg/train_list_500.txt', '11', '5'),
+    ]
+    for kind, file, old, new in changes:
+        cfg = linear_recipe(tmp_path, photos)
+        of = dict(type='HideLabels', of=kind, share=0.5) if hidden else dict(type=kind)
+        root = tmp_path / file.split('/')[0]
+        cfg.train_dataloader.dataset = dict(
+            type='RepeatDataset', times=2, dataset=dict(of, data_root=str(root), pipeline=[])
+        )
+        before, again = (Run.of('linear', 3, cfg, tmp_path, 'last').folder for _ in range(2))
+        change_of(tmp_path / file, old, new)
+        assert before == again != Run.of('linear', 3, cfg, tmp_path, 'last').folder, file
+
+
 def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
     (tmp_path / 'my_method.py').write_text('SIZE = 1\n')
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -1071,7 +1305,7 @@ def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
     cfg.custom_imports = dict(imports=['my_method'])
 
     def again():
-        runs_module._code_of.cache_clear()
+        code_of.cache_clear()
         run = Run.of('linear', 0, cfg, tmp_path, 'last')
         assert run_all([run], [{}], lines.append) == {}
         return run
@@ -1088,6 +1322,124 @@ def test_runs_of_other_code_are_named_and_kept(tmp_path, photos, monkeypatch):
         lines[-1].startswith('warning: sources have changed since 1 ')
         and str(run.folder) in lines[-1]
     )
+
+
+class Tools:
+    """Takes the place of ``_call``: each tool takes a second, and fails as told."""
+
+    def __init__(self, monkeypatch):
+        self.called, self.fails = [], {}
+        self.now = 0.0
+        monkeypatch.setattr(runs_module, '_call', self)
+        monkeypatch.setattr(runs_module, 'commit', lambda: self.commit)
+        monkeypatch.setattr(runs_module, 'time', SimpleNamespace(time=lambda: self.now))
+        self.commit = 'abc'
+
+    def __call__(self, run, processes, tool, environment, *arguments):
+        self.called.append(tool)
+        self.now += 1.0
+        if tool == 'train':
+            run.train_dir.mkdir(exist_ok=True)
+            content = dict(meta={'iter': 4}, state_dict={}, message_hub={}, optimizer={})
+            torch.save(content, run.train_dir / 'epoch_1.pth')
+            (run.train_dir / 'last_checkpoint').write_text(str(run.train_dir / 'epoch_1.pth'))
+        if tool in self.fails:
+            raise runs_module.RunError(f'mlic {tool}: {self.fails[tool]}')
+        if tool == 'test':
+            run.predictions.write_bytes(b'')
+
+
+def test_a_training_that_is_through_is_not_begun_again_and_all_its_time_counts(
+    tmp_path, photos, monkeypatch
+):
+    tools = Tools(monkeypatch)
+    run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    for fails, called in (({'train': 'full'}, ['train']), ({'test': 'full'}, ['train', 'test'])):
+        tools.fails = fails
+        assert run in run_all([run], [{}], log=lambda line: None)
+        assert tools.called == called
+        tools.called.clear()
+    tools.fails = {}
+    assert run_all([run], [{}], log=lambda line: None) == {}
+    assert tools.called == ['test'] and run.read_record() == (2.0, 'abc')
+    # without its checkpoint, it is
+    for file in (run.record, run.train_dir / 'epoch_1.pth', run.train_dir / 'last_checkpoint'):
+        file.unlink()
+    assert run_all([run], [{}], log=lambda line: None) == {}
+    assert tools.called == ['test', 'train', 'test'] and run.read_record() == (1.0, 'abc')
+
+
+def test_a_run_that_another_comparison_has_done_meanwhile_stays_as_it_is(
+    tmp_path, photos, monkeypatch
+):
+    tools = Tools(monkeypatch)
+    recipe = linear_recipe(tmp_path, photos)
+    first, second = (Run.of('linear', seed, recipe, tmp_path, 'last') for seed in (0, 1))
+    waits = threading.Event()
+
+    def say(line):
+        if '[1/2]' in line:  # one is through: another comparison has done the other
+            second.folder.mkdir(parents=True)
+            second.predictions.write_bytes(b'')
+            write_json(second.record, dict(train_seconds=60.0, commit='other'))
+            waits.set()
+
+    def train_in_turn(run, *arguments):
+        if run == second:
+            waits.wait(20)
+        return train_and_test(run, *arguments)
+
+    train_and_test = runs_module._train_and_test
+    monkeypatch.setattr(runs_module, '_train_and_test', train_in_turn)
+    assert run_all([first, second], [{}], say) == {}
+    assert tools.called == ['train', 'test'] and second.read_record() == (60.0, 'other')
+
+
+def test_a_training_that_goes_on_with_other_code_says_so(tmp_path, photos, monkeypatch):
+    tools, lines = Tools(monkeypatch), []
+    before = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, 'last')
+    after = dataclasses.replace(before, code='other')
+    tools.fails = {'train': 'stopped'}
+    run_all([before], [{}], lines.append)
+    run_all([before], [{}], lines.append)
+    assert not any('warning' in line for line in lines)
+    tools.fails, tools.commit = {}, 'def+'
+    assert run_all([after], [{}], lines.append) == {}
+    (warning,) = [line for line in lines if 'warning' in line]
+    assert 'since 1 of those were done or begun' in warning and str(after.folder) in warning
+    assert json.loads(after.record.read_text())['code'] == f'{before.code}, other'
+    assert after.read_record() == (3.0, 'abc, def+')
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['{"code": [', '[]', '{}',
+     '{"code": [1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
+     '{"code": [], "commits": [], "seconds": NaN, "last": "", "not_finite": false}'],
+)  # fmt: skip
+def test_a_record_of_a_training_that_is_cut_or_wrong_is_named(tmp_path, text):
+    (tmp_path / 'training.json').write_text(text)
+    with pytest.raises(ValueError, match='training.json: (not JSON|no record of a training)'):
+        TrainingRecord.read(tmp_path)
+
+
+def test_what_the_system_has_killed_is_said_to_be(tmp_path):
+    run = Run('a', 0, '', tmp_path, 'last')
+
+    class Killed:
+        def __init__(self, sent):
+            self.sent = sent
+
+        def call(self, command, stdout, **kwargs):
+            stdout.write(b'Epoch(train) [1][1/7]  loss: 4.7\n')
+            code = f'import os; os.kill(os.getpid(), {self.sent})'
+            return subprocess.call([sys.executable, '-c', code])
+
+    for sent, said in ((9, 'signal 9, Killed; out of memory?'), (11, 'signal 11, Segmentation')):
+        with pytest.raises(
+            runs_module.RunError, match=f'mlic train was ended by {re.escape(said)}'
+        ):
+            runs_module._call(run, Killed(sent), 'train', {})
 
 
 def test_a_run_that_another_process_has_in_hand_is_left_alone(tmp_path, photos):
@@ -1120,7 +1472,7 @@ def compare_two(args):
     runs.run_all([Two(1), Two(2)], [{}])
 
 class Two(int):
-    is_done = lambda self: False
+    is_done = is_of_other_code = lambda self: False
     folder = name = seed = __import__('pathlib').Path('x')
 
 runs._train_and_test = run_for_long

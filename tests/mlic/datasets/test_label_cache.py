@@ -72,7 +72,7 @@ def rewrite(path, content):
 def test_a_lock_whose_name_is_taken_stops_nobody(parser, tmp_path, monkeypatch, kind):
     """The folder of temporary files is everybody's."""
     name = tmp_path / 'lock'
-    monkeypatch.setattr(label_cache, '_lock_file', lambda path: name)
+    monkeypatch.setattr(label_cache, 'lock_file', lambda path, kind: name)
     if kind == 'folder':
         name.mkdir()
     else:

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from mlic.cli.plot import read_log
+from mlic.cli.plot import read_log, write_table
 from mlic.comparison import tables
 from mlic.comparison.tables import Summary
 from mlic.datasets.coco import read_superclasses
@@ -414,6 +414,29 @@ def test_resumed_run_replaces_what_came_after_its_start(tmp_path):
     assert [row['iter'] for row in log.train] == [e * 70 + i for e in range(4) for i in (25, 50)]
     assert [row['step'] for row in log.val] == [1, 2, 3, 4]
     assert log.switch is None  # the resumed run has no contrastive losses
+
+
+def test_a_new_run_in_the_folder_of_another_has_none_of_its_validations(tmp_path):
+    write_log(tmp_path / '20250101_000000', last_epoch=4)
+    file = write_log(tmp_path / '20250102_000000', last_epoch=1)
+    lines = file.read_text().splitlines()
+    file.write_text('\n'.join(lines[:-1]))  # not validated yet
+    log = read_log(tmp_path)
+    assert [row['iter'] for row in log.train] == [25, 50] and log.val == []
+    # a run without epochs is validated at iterations: the earlier validation stays
+    for day, iterations in (('20250101', (10, 20)), ('20250102', (15,))):
+        rows = [dict(loss=1.0, iter=i, step=i) for i in iterations]
+        rows += [{'multi-label/mAP': 50.0, 'step': i} for i in (12, 20) if day == '20250101']
+        path = tmp_path / f'{day}_000000' / 'vis_data' / 'scalars.json'
+        path.write_text('\n'.join(map(json.dumps, rows)))
+    log = read_log(tmp_path)
+    assert [row['iter'] for row in log.train] == [10, 15]
+    assert [row['step'] for row in log.val] == [12]
+
+
+def test_a_table_keeps_the_name_of_a_class_that_reads_as_a_number(tmp_path):
+    write_table(tmp_path / 'table.csv', ('class', 'AP'), [('nan', 3), ('cat', np.nan)])
+    assert (tmp_path / 'table.csv').read_text() == 'class,AP\nnan,3\ncat,\n'
 
 
 def test_log_without_epochs_counts_iterations(tmp_path):
