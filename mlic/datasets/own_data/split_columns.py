@@ -75,10 +75,10 @@ def read_splits(table: Table, column: int | None) -> list[str | None]:
             )
         given = len(names) > 1 and not without
         if given and 'train' not in names.values():
+            tables, splits = map(first_names, (sorted(map(str, names)), sorted({*names.values()})))
             raise ValueError(
-                f'{first_names(sorted(map(str, names)))}: their names say {first_names(sorted({*names.values()}))}, and none '
-                'says train: add the table of training images, or, to have all of them shared out '
-                'at random, call them otherwise'
+                f'{tables}: their names say {splits}, and none says train: add the table of '
+                'training images, or, to have all of them shared out at random, call them otherwise'
             )
         return [names[path] if given else None for path, _ in table.places]
     name = table.header[column]
