@@ -179,6 +179,17 @@ def test_any_gain_is_an_improvement_and_an_equal_score_is_none():
     assert runner.train_loop.stop_training
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_early_stopping_ends_a_run_after_the_epoch_of_the_published_code(seed):
+    scores = np.random.default_rng(seed).normal(size=400).round(1)  # with ties
+    expected = next(epoch for epoch in range(400) if epoch - scores[: epoch + 1].argmax() > 8)
+    hook, runner = StageEarlyStoppingHook(next_stage=1), stoppable_runner(1)
+    for epoch in range(expected + 1):
+        assert not runner.train_loop.stop_training
+        hook.after_val_epoch(runner, {'multi-label/mAP': float(scores[epoch])})
+    assert runner.train_loop.stop_training
+
+
 def test_early_stopping_takes_up_its_count():
     hook = StageEarlyStoppingHook(next_stage=1, patience=3)
     runner = stoppable_runner(3)
