@@ -26,7 +26,8 @@ class GroupOneCycleLR(OneCycleLR):
             highest (at both ends) beta1 or momentum. None leaves it alone. Defaults to
             (0.85, 0.95).
         **kwargs: As mmengine's: ``pct_start``, ``div_factor``, ``final_div_factor``, ``begin``,
-            ``end``, ``by_epoch``, ``convert_to_iter_based``; two phases only.
+            ``end``, ``by_epoch``, ``convert_to_iter_based``; two phases only. ``total_steps`` is
+            rounded, so that it may be a fraction of epochs.
 
     Raises:
         ValueError: If there are three phases, or ``betas`` for an optimizer that has neither
@@ -65,6 +66,8 @@ class GroupOneCycleLR(OneCycleLR):
                 'set betas=None in param_scheduler'
             )
         self.betas = None if betas is None else tuple(betas)
+        if kwargs.get('total_steps'):
+            kwargs['total_steps'] = round(kwargs['total_steps'])
         steps = kwargs.get('total_steps') or kwargs.get('end', math.inf) - kwargs.get('begin', 0)
         if kwargs.get('pct_start', 0.3) * steps == 1:
             # the rise would end where it begins: mmengine (and torch) divide 0 by 0
