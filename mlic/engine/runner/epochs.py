@@ -82,6 +82,25 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         cfg.train_cfg.val_begin = max(1, round(move(cfg.train_cfg.val_begin)))
 
 
+def of_two_iterations(schedule: dict, epoch_length: int) -> dict:
+    """A schedule that ends with a part of an epoch, with an end after two iterations or more.
+
+    mmengine refuses an end within the first, and after a single one a warm-up stays for the whole
+    run at the rate that it begins with.
+
+    Args:
+        schedule (dict): Config of a schedule; stays as it is.
+        epoch_length (int): Iterations of an epoch.
+
+    Returns:
+        dict: The schedule, or a copy with another ``end``.
+    """
+    begin, end = schedule.get('begin', 0), schedule.get('end', math.inf)
+    if not schedule.get('convert_to_iter_based') or (end - begin) * epoch_length >= 2:
+        return schedule
+    return {**schedule, 'end': begin + 2.5 / epoch_length}  # mmengine cuts to whole iterations
+
+
 def _stage_starts(cfg: Config) -> list[tuple[dict, str]]:
     """The entries that hold the first epoch of a stage, counted from 1."""
     entries = []

@@ -1,6 +1,7 @@
 """--epochs: all that counts in epochs changes along."""
 
 import copy
+import json
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from mmpretrain.registry import PARAM_SCHEDULERS
 
 from mlic.datasets.own_data.config import config_text
 from mlic.datasets.own_data.splits import Image
-from mlic.engine.runner.epochs import set_epochs
+from mlic.engine.runner.epochs import of_two_iterations, set_epochs
 from mlic.engine.runner.settings import schedules_of
 from tests.helpers import ROOT, call_tool
 from tests.tiny_runs import LENGTH, logged_losses, two_stage_config
@@ -37,6 +38,7 @@ def rates(cfg, epoch_length):
     optimizer = torch.optim.AdamW([parameter], lr=1.0)
     schedules = []
     for schedule in copy.deepcopy(schedules_of(cfg)):
+        schedule = dict(of_two_iterations(schedule, epoch_length))
         cls = PARAM_SCHEDULERS.get(schedule.pop('type'))
         length = 1 if schedule.get('by_epoch', True) else epoch_length
         schedule.setdefault('end', cfg.train_cfg.max_epochs * length)  # as the runner does
@@ -220,6 +222,29 @@ def test_a_ramp_over_a_run_of_one_epoch_gets_to_its_end(by_epoch):
     cfg = run_of(20, dict(type='LinearLR', start_factor=0.1, end=20, by_epoch=by_epoch))
     set_epochs(cfg, 1)
     assert rates(cfg, 10)[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('epochs', [1, 2, 3])
+@pytest.mark.parametrize('length', [3, 5, 10])
+@pytest.mark.parametrize('name', ['csra/csra_r101_coco448', 'foundation/linear_convnext-b_coco512'])
+def test_a_warm_up_gets_to_its_end_in_a_run_of_a_few_iterations(name, length, epochs):
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    set_epochs(cfg, epochs)
+    assert rates(cfg, length).max() > 0.5
+
+
+def test_a_run_gets_through_a_warm_up_of_one_iteration(tmp_path):
+    cfg = two_stage_config(tmp_path / 'run')
+    cfg.pop('experiment_name')
+    ramp = dict(type='LinearLR', start_factor=0.1, convert_to_iter_based=True, end=1 / LENGTH)
+    cfg.param_scheduler = [ramp]
+    cfg.dump(str(tmp_path / 'config.py'))
+    assert call_tool('tools/train.py', tmp_path / 'config.py') is None
+    (log,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    lr = cfg.optim_wrapper.optimizer.lr
+    seen = [line['lr'] for line in logged if 'loss' in line]
+    assert seen[0] == pytest.approx(0.1 * lr) and seen[-1] == pytest.approx(lr)
 
 
 def test_averages_begin_with_the_same_part_of_the_run():
