@@ -11,6 +11,6 @@ train_dataloader = dict(batch_size=16)  # 8 GPUs x 16 = 128
 optim_wrapper = dict(optimizer=dict(lr=1e-4, weight_decay=1e-2))
 custom_hooks = [
     dict(type='ForeachEMAHook', momentum=3e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9997
-    dict(type='StageEarlyStoppingHook', next_stage=1, patience=8),
+    dict(type='StageEarlyStoppingHook', next_stage=1, patience=9),
 ]
 auto_scale_lr = dict(base_batch_size=128)

@@ -19,8 +19,11 @@ class DegradedData(HideLabels):
       share of its own.
     - ``replaced``: each positive label is, with that probability, exchanged for a class that the
       image does not have, drawn in proportion to the number of images that have it. An image keeps
-      its number of labels, a class about its number of images, and in every class about that share
-      of the positives is wrong. An image with hardly another class keeps some of its labels.
+      its number of labels, every class loses about that share of its own, and of all labels that
+      share is wrong. A class in many images is given back less than it loses, as an image takes
+      none that it has: fewer of its labels are wrong, and more of a rare class's, which gains
+      images. Of 0.3: 10 % in a tag of 78 % of the images, up to 53 % in tags of a few; 22 to 40 %
+      where no class has more than 22 % of them. An image with hardly another class keeps some.
     - ``hidden``: the ``share`` of :class:`HideLabels`, of the labels that then result.
 
     Args:

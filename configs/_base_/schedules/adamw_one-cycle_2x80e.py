@@ -15,8 +15,8 @@ param_scheduler = [
 custom_hooks = [
     dict(type='ForeachEMAHook', momentum=2e-4, priority='ABOVE_NORMAL'),  # 1 - decay 0.9998
     dict(type='PrototypeHook', begin=epochs + 1, start_from='best'),
-    # validation sees the EMA weights; the published code waits one epoch longer
-    dict(type='StageEarlyStoppingHook', next_stage=epochs + 1, patience=8),
+    # validation sees the EMA weights; published: more than 8 epochs without a gain
+    dict(type='StageEarlyStoppingHook', next_stage=epochs + 1, patience=9),
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=2 * epochs, val_interval=1)

@@ -22,7 +22,7 @@ custom_hooks = [
     dict(type='ForeachEMAHook', momentum=3e-4, statistics=True, priority='ABOVE_NORMAL'),
     dict(type='ContextMemoryHook', begin=first + 1),
     # validation sees the EMA weights; the published code looks at the others, too
-    dict(type='StageEarlyStoppingHook', next_stage=first + 1, patience=8),
+    dict(type='StageEarlyStoppingHook', next_stage=first + 1, patience=9),
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=first + epochs, val_interval=1)

@@ -74,7 +74,7 @@ class MultiScaleCrop(BaseTransform):
 
     def crop_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
         """All (crop width, crop height) for an image of this size, repeated ones included."""
-        sides = [int(min(width, height) * value) for value in self.scales]
+        sides = [max(int(min(width, height) * value), 1) for value in self.scales]
         sides = [self.scale if abs(side - self.scale) <= 2 else side for side in sides]
         return [
             (crop_w, crop_h)

@@ -25,8 +25,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         next_stage (int): First epoch of the second stage, counted from 1, as
             ``StageRestartHook``'s ``begin``. 1: there is one stage only.
         monitor (str): Key of the metric. Defaults to 'multi-label/mAP'.
-        patience (int): Validations without improvement that end a stage. Defaults to 8, the
-            published value.
+        patience (int): Validations without improvement that end a stage. Defaults to 9: the
+            published code stops after more than 8.
         min_delta (float): What the metric has to gain for an improvement. Defaults to 1e-6: any
             gain is one, as published; mmengine's 0.1 is a tenth of a point.
         **kwargs: As mmengine's.
@@ -36,7 +36,7 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         >>> from mmpretrain.registry import HOOKS
         >>> config = dict(type='StageEarlyStoppingHook', next_stage=5)  # in custom_hooks
         >>> HOOKS.build(config).patience
-        8
+        9
     """
 
     # before whoever reads the epoch, RuntimeInfoHook (10) included
@@ -46,7 +46,7 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
         self,
         next_stage: int,
         monitor: str = 'multi-label/mAP',
-        patience: int = 8,
+        patience: int = 9,
         min_delta: float = 1e-6,
         **kwargs,
     ) -> None:

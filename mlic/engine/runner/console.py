@@ -25,6 +25,7 @@ from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
 from mlic.models.given_labels import check_takes_given
 
 from .compiled_parts import compile_parts
+from .epochs import of_two_iterations
 from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
 from .recomputed_parts import recompute_parts
@@ -256,6 +257,16 @@ class TrainingRunner(ConsoleRunner):
         dist.broadcast_object_list(refusal)
         if refusal[0]:
             raise FolderInUseError(refusal[0])
+
+    def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
+        """Build schedules as mmengine does, but see :func:`of_two_iterations`."""
+        if isinstance(scheduler, (list, tuple)):
+            length = len(self.train_dataloader)
+            scheduler = [
+                of_two_iterations(one, length) if isinstance(one, dict) else one
+                for one in scheduler  # built ones are given at resume
+            ]
+        return super().build_param_scheduler(scheduler)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume as mmengine does; a checkpoint whose parts do not fit is one line."""

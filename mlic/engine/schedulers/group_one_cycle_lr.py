@@ -16,16 +16,22 @@ class GroupOneCycleLR(OneCycleLR):
     - ``eta_max=None`` takes each parameter group's own learning rate as its peak, so that
       ``paramwise_cfg`` and ``--auto-scale-lr`` count (a second cycle has the peaks of the first);
     - the first beta of Adam runs against the learning rate (torch's ``cycle_momentum``), as it
-      did in the published run;
+      did in the published run; so does the momentum of an optimizer without betas, such as SGD;
     - the state holds no function, so that a checkpoint loads with ``weights_only=True``.
 
     Args:
         optimizer (Optimizer | OptimWrapper): Whose groups are scheduled.
         eta_max (float, optional): Peak of every group. Defaults to None: each group's ``lr``.
         betas (tuple[float, float], optional): Lowest (at the peak of the learning rate) and
-            highest (at both ends) beta1. None leaves it alone. Defaults to (0.85, 0.95).
+            highest (at both ends) beta1 or momentum. None leaves it alone. Defaults to
+            (0.85, 0.95).
         **kwargs: As mmengine's: ``pct_start``, ``div_factor``, ``final_div_factor``, ``begin``,
-            ``end``, ``by_epoch``, ``convert_to_iter_based``; two phases only.
+            ``end``, ``by_epoch``, ``convert_to_iter_based``; two phases only. ``total_steps`` is
+            rounded, so that it may be a fraction of epochs.
+
+    Raises:
+        ValueError: If there are three phases, or ``betas`` for an optimizer that has neither
+            betas nor momentum, such as Adagrad.
 
     Example:
         >>> import torch
@@ -52,7 +58,16 @@ class GroupOneCycleLR(OneCycleLR):
     ) -> None:
         if kwargs.get('three_phase'):
             raise ValueError('GroupOneCycleLR has two phases: three_phase is not supported')
+        groups = optimizer.param_groups
+        if betas is not None and any(not {'betas', 'momentum'} & group.keys() for group in groups):
+            raise ValueError(
+                f'GroupOneCycleLR moves betas or momentum, and '
+                f'{type(getattr(optimizer, "optimizer", optimizer)).__name__} has neither: '
+                'set betas=None in param_scheduler'
+            )
         self.betas = None if betas is None else tuple(betas)
+        if kwargs.get('total_steps'):
+            kwargs['total_steps'] = round(kwargs['total_steps'])
         steps = kwargs.get('total_steps') or kwargs.get('end', math.inf) - kwargs.get('begin', 0)
         if kwargs.get('pct_start', 0.3) * steps == 1:
             # the rise would end where it begins: mmengine (and torch) divide 0 by 0
@@ -60,7 +75,7 @@ class GroupOneCycleLR(OneCycleLR):
         super().__init__(optimizer, *args, eta_max=eta_max, **kwargs)
 
     def step(self) -> None:
-        """Set learning rate and beta1 of the next iteration; the one falls as the other rises."""
+        """Set rate and beta1 or momentum of the next iteration; one falls as the other rises."""
         super().step()
         # last_step counts the calls; inside [begin, end) it is this cycle's iteration
         if self.betas is None or not self.begin <= self._global_step < self.end:
@@ -72,7 +87,10 @@ class GroupOneCycleLR(OneCycleLR):
         else:
             beta = self.anneal_func(lowest, highest, (self.last_step - peak) / (last - peak))
         for group in self.optimizer.param_groups:
-            group['betas'] = (beta, *group['betas'][1:])
+            if 'betas' in group:
+                group['betas'] = (beta, *group['betas'][1:])
+            else:
+                group['momentum'] = beta
 
     def state_dict(self) -> dict:
         """mmengine's, without the annealing function."""

@@ -15,8 +15,9 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
 
     With :math:`p_t` the probability of the right answer (shifted by ``clip`` for negatives):
     :math:`L = -(1 - p_t)^\gamma \log \max(p_t, \epsilon)`. mmpretrain's class differentiates the
-    focal weight, too; the published commands of ASL and SADCL do not, and the gradients differ
-    by half where gamma > 0. With both gammas 0 this is binary cross-entropy.
+    focal weight, too; the published commands of ASL and SADCL do not, and their gradients are
+    smaller where gamma > 0: by 1 + gamma where :math:`p_t` is near 1, by less where it is not.
+    With both gammas 0 this is binary cross-entropy.
 
     A soft target y (of Mixup, CutMix, smoothed labels) is a label that is there with probability
     y: the loss is :math:`y\,L_{y=1} + (1 - y)\,L_{y=0}`, as that of Mixup is defined and as binary

@@ -193,6 +193,17 @@ def test_images_keep_the_number_of_their_labels_and_classes_about_that_of_their_
         assert abs(len(old & new) / len(old) - (1 - share)) < 4 * np.sqrt(share / len(old))
 
 
+def test_fewer_labels_of_a_frequent_class_are_wrong_and_more_of_a_rare_one():
+    before, after = positives(SkewedLabels()), positives(degraded('SkewedLabels', replaced=0.3))
+    wrong = [0.0] * CLASSES
+    for label in range(CLASSES):
+        labels = {(i, c) for i, c in after if c == label}
+        wrong[label] = len(labels - before) / len(labels)
+    frequent, rare = wrong[:2], wrong[-5:]
+    assert max(frequent) < 0.29 < 0.31 < min(rare)
+    assert len(after - before) / len(after) == pytest.approx(0.3, abs=0.02)
+
+
 def test_what_a_smaller_share_exchanges_a_larger_one_does_too():
     before = positives(SomeLabels())
     some, more = (positives(degraded(replaced=share)) for share in (0.15, 0.3))

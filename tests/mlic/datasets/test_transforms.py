@@ -110,7 +110,7 @@ def test_draws_are_uniform_over_pairs_and_offsets():
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
-@pytest.mark.parametrize('shape', [(512, 512), (447, 600), (30, 20)])
+@pytest.mark.parametrize('shape', [(512, 512), (447, 600), (30, 20), (1, 5)])
 def test_transform_updates_image_and_shape(backend, shape):
     transform = TRANSFORMS.build(dict(type='MultiScaleCrop', scale=448, backend=backend))
     image = np.full((*shape, 3), 7, np.uint8)

@@ -59,6 +59,34 @@ def test_one_cycle_equals_torch_for_every_group(steps, pct_start):
     np.testing.assert_allclose(run_schedule(ours, scheduler, steps), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    'make', [torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adam], ids=lambda make: make.__name__
+)
+def test_one_cycle_moves_the_momentum_of_each_optimizer_as_torch_does(make):
+    settings = []
+    for schedule in (
+        lambda optimizer: GroupOneCycleLR(optimizer, total_steps=10, by_epoch=False),
+        lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=10),
+    ):
+        optimizer = make([nn.Parameter(torch.zeros(1))], lr=1e-3)
+        scheduler = schedule(optimizer)
+        for _ in range(10):
+            group = optimizer.param_groups[0]
+            momentum = group['betas'][0] if 'betas' in group else group['momentum']
+            settings.append((group['lr'], momentum))
+            optimizer.step()
+            scheduler.step()
+    np.testing.assert_allclose(settings[:10], settings[10:], rtol=1e-12)
+
+
+def test_one_cycle_says_what_to_do_for_an_optimizer_without_momentum():
+    optimizer = OptimWrapper(torch.optim.Adagrad([nn.Parameter(torch.zeros(1))], lr=1e-3))
+    with pytest.raises(ValueError, match='Adagrad has neither: set betas=None in param_scheduler'):
+        GroupOneCycleLR(optimizer, total_steps=10)
+    schedule = GroupOneCycleLR(optimizer, total_steps=10, betas=None)
+    assert schedule.get_last_value() == pytest.approx([1e-3 / 25])
+
+
 def test_one_cycle_of_a_rise_of_one_step_does_not_divide_by_zero():
     optimizer = make_adamw(1e-3)
     scheduler = GroupOneCycleLR(optimizer, pct_start=0.2, total_steps=5, by_epoch=False)
@@ -148,6 +176,17 @@ def test_any_gain_is_an_improvement_and_an_equal_score_is_none():
         hook.after_val_epoch(runner, {'multi-label/mAP': score})
         assert not runner.train_loop.stop_training
     hook.after_val_epoch(runner, {'multi-label/mAP': 80.003})
+    assert runner.train_loop.stop_training
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_early_stopping_ends_a_run_after_the_epoch_of_the_published_code(seed):
+    scores = np.random.default_rng(seed).normal(size=400).round(1)  # with ties
+    expected = next(epoch for epoch in range(400) if epoch - scores[: epoch + 1].argmax() > 8)
+    hook, runner = StageEarlyStoppingHook(next_stage=1), stoppable_runner(1)
+    for epoch in range(expected + 1):
+        assert not runner.train_loop.stop_training
+        hook.after_val_epoch(runner, {'multi-label/mAP': float(scores[epoch])})
     assert runner.train_loop.stop_training
 
 

@@ -128,6 +128,22 @@ def test_stopped_gradient_differs_only_if_there_is_a_focus():
         assert_close(grads[0][target > 0], grads[1][target > 0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('gamma', [1, 2, 4])
+def test_a_stopped_gradient_is_smaller_by_one_plus_gamma_where_the_answer_is_right(gamma):
+    logits = torch.tensor([[-12.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    settings = dict(gamma_neg=gamma, eps=1e-12)
+    stopped, full = (
+        value_and_grad(
+            StopGradAsymmetricLoss(**settings, stop_gradient=stop)(logits, torch.zeros(1, 2)),
+            logits,
+        )[1]
+        for stop in (True, False)
+    )
+    ratios = (full / stopped)[0].tolist()
+    assert ratios[0] == pytest.approx(1 + gamma, rel=1e-4)
+    assert 1 < ratios[1] < 0.75 * (1 + gamma)  # a wrong answer
+
+
 def test_default_is_binary_cross_entropy_summed_over_classes():
     logits, target = make_case()
     summed = F.binary_cross_entropy_with_logits(logits, target.double(), reduction='sum')
