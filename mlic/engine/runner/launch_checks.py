@@ -1,5 +1,6 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,6 +65,30 @@ def check_share(split: str, loader: DataLoader, num_batches: int, num_processes:
             f'{split}_dataloader yields 0 batches: {num_images} images on {num_processes} '
             f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
             'leaves out what does not fill a batch. Lower the batch size'
+        )
+
+
+def check_order(split: str, loader: DataLoader) -> None:
+    """Check that several processes take the images in turn: metrics join their results so.
+
+    Args:
+        split (str): For the message.
+        loader (DataLoader): Of this process.
+
+    Raises:
+        LaunchError: On all ranks, if image r + k W is not the k-th of rank r of W on any.
+    """
+    rank, world_size = dist.get_dist_info()
+    if world_size == 1:
+        return
+    drawn = itertools.chain.from_iterable(loader.batch_sampler or [loader.sampler])
+    size = len(loader.dataset)  # what makes the shares even starts from image 0 again
+    in_turn = all(image == (rank + k * world_size) % size for k, image in enumerate(drawn))
+    if not all(dist.all_gather_object(in_turn)):
+        raise LaunchError(
+            f'{split}_dataloader.sampler ({type(loader.sampler).__name__}) does not give the '
+            f'images to {world_size} processes in turn, so that results would be joined in wrong '
+            "order: take dict(type='DefaultSampler', shuffle=False), or start one process"
         )
 
 

@@ -12,11 +12,17 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 import torch
+from mmengine import dist
 from mmengine.config import Config
 
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
+from mlic.engine.runner.launch_checks import (
+    LaunchError,
+    check_launch,
+    check_order,
+    scale_for_accumulation,
+)
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import TINY, Toys, make_runner, toy_loader
@@ -322,6 +328,29 @@ def test_more_processes_than_images_is_an_error(tmp_path, split):
     runner._world_size = 3
     with pytest.raises(LaunchError, match=f'{split}_dataloader has 2 images for 3 processes'):
         check_launch(runner)
+
+
+@pytest.mark.parametrize(
+    'rank, drawn, in_turn',
+    [
+        (1, [1, 4, 0], True),  # of seven images, with two that make the shares even
+        (1, [1, 4], True),  # without
+        (1, [3, 4, 5], False),  # a third of them
+        (1, [4, 1, 0], False),  # shuffled
+        (0, [0, 3, 6], True),
+    ],
+)
+def test_results_of_several_processes_are_joined_in_the_order_of_the_images(
+    monkeypatch, rank, drawn, in_turn
+):
+    shares = torch.utils.data.DataLoader(Toys([0.0] * 7), batch_size=2, sampler=drawn)
+    check_order('val', shares)  # one process may take them in any order
+    monkeypatch.setattr(dist, 'get_dist_info', lambda: (rank, 3))
+    if in_turn:
+        check_order('val', shares)
+        monkeypatch.setattr(dist, 'all_gather_object', lambda own: [own, False])
+    with pytest.raises(LaunchError, match=r'val_dataloader.sampler \(list\).* 3 processes in turn'):
+        check_order('val', shares)
 
 
 class Pair(TrainingParts, torch.nn.Module):
