@@ -22,9 +22,9 @@ def check_launch(runner: Runner) -> None:
     """Check a run that is about to train; it builds the loaders that the run then uses.
 
     Raises:
-        LaunchError: If there are more processes than images, the training loader yields no batch
-            or one that is too small for the model, or the processes would start from different
-            checkpoints. All ranks raise it.
+        LaunchError: If there are more processes than images, the training loader yields no batch,
+            one that is too small for the model, or batches that differ between the processes, or
+            these would start from different checkpoints. All ranks raise it.
     """
     starts = dist.all_gather_object((is_resuming(runner), Path(source_of_weights(runner)).name))
     if len(set(starts)) > 1:
@@ -37,6 +37,7 @@ def check_launch(runner: Runner) -> None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
         check_share(split, loader, len(loader), runner.world_size)
+    check_even_shares(runner.train_dataloader, runner.world_size)
     check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
     warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
@@ -65,6 +66,27 @@ def check_share(split: str, loader: DataLoader, num_batches: int, num_processes:
             f'{split}_dataloader yields 0 batches: {num_images} images on {num_processes} '
             f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
             'leaves out what does not fill a batch. Lower the batch size'
+        )
+
+
+def check_even_shares(loader: DataLoader, num_processes: int) -> None:
+    """Check that all processes train on batches of the same sizes; LaunchError if not.
+
+    A process with a batch less would let the others wait, and losses gather whole batches.
+
+    Args:
+        loader (DataLoader): Of the training set.
+        num_processes (int): Among which the images are shared out.
+    """
+    num_images = len(loader.dataset)
+    if num_images % num_processes == 0 or getattr(loader.sampler, 'round_up', True):
+        return
+    smaller = num_images // num_processes
+    if not loader.drop_last or (smaller + 1) % (loader.batch_size or 1) == 0:
+        raise LaunchError(
+            f'train_dataloader.sampler.round_up=False leaves {num_images} images on '
+            f'{num_processes} processes uneven, {smaller} or {smaller + 1} each, and all must have '
+            'the same batches: set round_up=True'
         )
 
 

@@ -331,6 +331,32 @@ def test_more_processes_than_images_is_an_error(tmp_path, split):
 
 
 @pytest.mark.parametrize(
+    'images, drop_last, round_up, even',
+    [
+        (23, False, False, False),  # 11 and 12 images
+        (23, True, False, False),  # 2 and 3 batches of 4
+        (21, True, False, True),  # 2 each
+        (24, False, False, True),
+        (23, False, True, True),
+    ],
+)
+def test_processes_whose_batches_would_differ_are_refused(
+    tmp_path, images, drop_last, round_up, even
+):
+    settings = loader(images, drop_last=drop_last)
+    settings['sampler']['round_up'] = round_up
+    runner, _ = make_runner(tmp_path, train_dataloader=settings)
+    check_launch(runner)
+    runner._world_size = 2
+    if even:
+        check_launch(runner)
+        return
+    message = f'round_up=False leaves {images} images on 2 processes uneven, 11 or 12 each'
+    with pytest.raises(LaunchError, match=message):
+        check_launch(runner)
+
+
+@pytest.mark.parametrize(
     'rank, drawn, in_turn',
     [
         (1, [1, 4, 0], True),  # of seven images, with two that make the shares even
