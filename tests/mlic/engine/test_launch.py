@@ -489,6 +489,17 @@ def test_a_rank_does_not_wait_for_ever(monkeypatch, timeout):
     assert started['timeout'].total_seconds() == (timeout or 600)
 
 
+def test_batch_norm_over_gpus_is_left_out_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg={}), sync_bn='torch'))
+    lines = []
+    adapt_to_device(cfg, log=lines.append)
+    assert 'sync_bn' not in cfg
+    assert lines == ['No CUDA: batch norm sees the images of its process alone, without sync_bn.']
+    adapt_to_device(cfg, log=pytest.fail)
+
+
 @pytest.mark.parametrize(
     'error, message',
     [
