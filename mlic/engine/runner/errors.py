@@ -69,11 +69,10 @@ def one_line_errors() -> Iterator[None]:
             raise
         sys.exit(_one_line(end.code))
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
-        if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
-            sys.stderr.write('interrupted\n')
-        sys.exit(INTERRUPTED)
+        _end_interrupted()
     except Exception as error:
+        if _was_interrupted(error):
+            _end_interrupted()
         if os.name == 'posix' and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise in here
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -92,6 +91,21 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
         _leave_process_group()
+
+
+def _end_interrupted() -> None:
+    """End as after Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
+        sys.stderr.write('interrupted\n')
+    sys.exit(INTERRUPTED)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether a library took Ctrl+C for something else, with ``except:``, and raised that."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _what_ended_workers(error: BaseException | None) -> str | None:
@@ -237,7 +251,8 @@ def _describe(error: Exception) -> str:
         frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
         names = [str(frame.get('filename')) for frame in frames]
         file = next((name for name in reversed(names) if name.endswith('.py')), error.filename)
-        return f'{file}, line {error.lineno}: {error.msg}'
+        where = f'{file}, line {error.lineno}: ' if error.lineno else ''
+        return f'{where}{error.msg}'.splitlines()[0]  # without a config as text
     unexpected = UNEXPECTED.search(str(error))
     if unexpected and isinstance(error, TypeError):
         kind, name = unexpected.groups()
