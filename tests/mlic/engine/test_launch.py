@@ -84,6 +84,11 @@ atexit.register(print, 'the interpreter is being torn down')
 def start(tmp_path, kind, processes, **environment):
     """Processes of the script under tools/torchrun.sh."""
     (tmp_path / 'run.py').write_text(SCRIPT)
+    return launch(tmp_path, processes, kind, tmp_path, **environment)
+
+
+def launch(tmp_path, processes, *arguments, **environment):
+    """Processes of ``run.py`` in a folder under tools/torchrun.sh."""
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
@@ -93,7 +98,7 @@ def start(tmp_path, kind, processes, **environment):
         **environment,
     }
     return subprocess.Popen(
-        [str(TORCHRUN), str(processes), str(tmp_path / 'run.py'), kind, str(tmp_path)],
+        [*map(str, (TORCHRUN, processes, tmp_path / 'run.py', *arguments))],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -142,6 +147,22 @@ def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, proce
     root_cause = output.split('Root Cause')[-1]
     if kind != 'hang':  # a rank that hangs says nothing: those that waited for it do
         assert reason in root_cause and re.search(r'rank +: 1 ', root_cause)
+
+
+@pytest.mark.dist
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells a process')
+def test_ranks_end_when_their_launcher_is_killed(tmp_path):
+    """The system without memory does that; the work directory would stay locked."""
+    tool = 'import time\ndef main(argv):\n    print("ready", flush=True)\n    time.sleep(60)\n'
+    (tmp_path / 'sleeper.py').write_text(tool)
+    (tmp_path / 'run.py').write_text('from mlic_command import run\nrun("sleeper")\n')
+    process = launch(tmp_path, 1)
+    assert 'ready\n' in iter(process.stdout.readline, '')
+    process.kill()
+    killed = time.time()
+    process.stdout.read()  # to the end: the rank holds the other end of the pipe, too
+    process.wait()
+    assert time.time() - killed < 20
 
 
 @pytest.mark.dist
