@@ -67,6 +67,7 @@ def one_line_errors() -> Iterator[None]:
     except SystemExit as end:
         if not isinstance(end.code, str) or end.code.startswith('error'):
             raise
+        _record(end)
         sys.exit(_one_line(end.code))
     except KeyboardInterrupt:
         _end_interrupted()
@@ -81,8 +82,8 @@ def one_line_errors() -> Iterator[None]:
         raised_in = frame.f_globals.get('__name__', '')
         # a collective fails because another rank has: that one's error is the reason
         is_victim = raised_in.startswith('torch.distributed.')
-        if 'TORCHELASTIC_ERROR_FILE' in os.environ and not is_victim:
-            get_error_handler().record_exception(error)
+        if not is_victim:
+            _record(error)
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             sys.exit(_one_line(workers))
@@ -91,6 +92,12 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
         _leave_process_group()
+
+
+def _record(error: BaseException) -> None:
+    """Let torchrun repeat the error at the end, if it is the first."""
+    if 'TORCHELASTIC_ERROR_FILE' in os.environ:
+        get_error_handler().record_exception(error)
 
 
 def _end_interrupted() -> None:

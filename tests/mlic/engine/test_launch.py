@@ -473,6 +473,19 @@ def test_messages_for_people_end_a_tool_with_one_line(monkeypatch):
         raise SystemExit('made for 0')
 
 
+@pytest.mark.parametrize('error', [SystemExit, LaunchError, RuntimeError])
+def test_torchrun_is_told_of_each_error_and_refusal(monkeypatch, tmp_path, error):
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(tmp_path / 'error.json'))
+    with pytest.raises(SystemExit), one_line_errors(), one_line_errors():
+        raise error('no such checkpoint')
+    told = json.loads((tmp_path / 'error.json').read_text())['message']['message']
+    assert told == f'{error.__name__}: no such checkpoint'
+    (tmp_path / 'error.json').unlink()
+    with pytest.raises(SystemExit), one_line_errors():
+        sys.exit(2)  # argparse has said why
+    assert not (tmp_path / 'error.json').exists()
+
+
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), one_line_errors():
         1 / 0  # noqa: B018
