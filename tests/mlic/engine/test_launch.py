@@ -280,6 +280,24 @@ def test_slurm_with_less_than_a_node_or_parts_of_nodes(tmp_path):
             "NGPUS is a whole number from 1, got '2.5'",
         ),
         (
+            'torchrun',
+            ['2', 'script.py'],
+            dict(NNODES='2', NODE_RANK='2', MASTER_ADDR='localhost'),
+            "NODE_RANK is a whole number from 0 to 1, got '2'",
+        ),
+        (
+            'torchrun',
+            ['2', 'script.py'],
+            dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='localhost', PORT='99999'),
+            "PORT is a whole number from 1 to 65535, got '99999'",
+        ),
+        (
+            'torchrun',
+            ['2', 'script.py'],
+            dict(PORT='abc'),
+            "PORT is a whole number from 1 to 65535, got 'abc'",
+        ),
+        (
             'slurm_train',
             ['p', 'job', 'config.py'],
             dict(GPUS='all'),
