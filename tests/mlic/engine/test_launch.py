@@ -257,6 +257,40 @@ def test_slurm_with_less_than_a_node_or_parts_of_nodes(tmp_path):
     assert result.returncode == 1 and 'GPUS=12 is no multiple of GPUS_PER_NODE=8' in result.stderr
 
 
+@pytest.mark.parametrize('option', ['--dry-run', '--help'])
+@pytest.mark.parametrize(
+    'script, arguments',
+    [
+        ('dist_train', ['config.py', '2']),
+        ('dist_test', ['config.py', 'x.pth', '2']),
+        ('slurm_train', ['p', 'job', 'config.py']),
+    ],
+)
+def test_what_only_checks_or_explains_starts_no_processes(tmp_path, script, arguments, option):
+    (tmp_path / 'python').write_text('#!/bin/sh\necho called "$@"\n')
+    (tmp_path / 'python').chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    settings = dict(cwd=tmp_path, PATH=path, VIRTUAL_ENV=str(tmp_path))
+    tool = ROOT / 'tools' / f'{script}.sh'
+    result = run_process(tool, *arguments, '--work-dir', 'x', option, **settings)
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    assert line.startswith('called ') and option in line.split()
+
+
+@pytest.mark.parametrize('tool, given', [('train', []), ('test', ['x.pth'])])
+def test_torchrun_without_a_launcher_is_refused(monkeypatch, empty_folder, tool, given):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    error = call_tool(f'tools/{tool}.py', DIGITS, *given)
+    assert error.endswith(
+        'torchrun started 2 processes, and each would do all of the work: add --launcher pytorch'
+    )
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    error = call_tool(f'tools/{tool}.py', DIGITS, *given, '--cfg-options', 'model.no.such=1')
+    assert error and 'torchrun' not in error
+
+
 @pytest.mark.parametrize(
     'script, arguments, variables, said',
     [
