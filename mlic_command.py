@@ -9,13 +9,16 @@ import difflib
 import gc
 import importlib
 import importlib.util
+import os
 import re
+import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 GROUP = 'mlic.commands'  # of entry points: what methods add
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # mallopt's names of its options
+SIGNAL_AT_PARENTS_END = 1  # prctl's PR_SET_PDEATHSIG
 
 
 def find_commands() -> dict[str, str]:
@@ -95,6 +98,7 @@ def run(module: str, arguments: list[str] | None = None) -> None:
         arguments (list[str], optional): Defaults to None: those of the process.
     """
     keep_freed_memory()
+    end_with_torchrun()
     try:
         gc.disable()  # its passes over all that is imported find nothing, and take a second
         from mlic.engine.runner.errors import one_line_errors
@@ -124,6 +128,15 @@ def keep_freed_memory() -> None:
         return
     for option in (MMAP_THRESHOLD, TRIM_THRESHOLD):
         set_option(option, 2**30)
+
+
+def end_with_torchrun() -> None:
+    """Under Linux, let this process end when torchrun, which started it, is killed.
+
+    Nobody else would end it: torchrun cannot when it gets SIGKILL, as of a system without memory.
+    """
+    if sys.platform == 'linux' and 'TORCHELASTIC_RUN_ID' in os.environ:
+        ctypes.CDLL(None).prctl(SIGNAL_AT_PARENTS_END, signal.SIGTERM)
 
 
 if __name__ == '__main__':

@@ -12,4 +12,7 @@ fi
 "$(dirname "$0")/check_number.sh" NNODES "${NNODES:-1}"
 # what is wrong is said once, not once a process
 "$(dirname "$0")/python.sh" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}" --dry-run
+if [[ " ${*:4} " =~ " --dry-run "|" --help "|" -h " ]]; then
+    exit
+fi
 exec "$(dirname "$0")/torchrun.sh" "$3" "$(dirname "$0")/test.py" "$1" "$2" "${@:4}"

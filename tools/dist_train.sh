@@ -13,4 +13,7 @@ fi
 # what is wrong is said once, not once a process
 WORLD_SIZE=$((${NNODES:-1} * $2)) "$(dirname "$0")/python.sh" "$(dirname "$0")/train.py" \
     "$1" "${@:3}" --launcher pytorch --dry-run
+if [[ " ${*:3} " =~ " --dry-run "|" --help "|" -h " ]]; then
+    exit
+fi
 exec "$(dirname "$0")/torchrun.sh" "$2" "$(dirname "$0")/train.py" "$1" "${@:3}"

@@ -20,6 +20,9 @@ elif [ $((gpus % per_node)) != 0 ]; then
 fi
 # what is wrong is said once and at once, not by each process after the queue
 SLURM_NTASKS=$gpus "$tools/python.sh" "$tools/train.py" "$3" "${@:4}" --launcher slurm --dry-run
+if [[ " ${*:4} " =~ " --dry-run "|" --help "|" -h " ]]; then
+    exit
+fi
 # SRUN_ARGS is split into words on purpose
 # shellcheck disable=SC2086
 exec srun --partition "$1" --job-name "$2" --gres "gpu:$per_node" --ntasks "$gpus" \

@@ -6,6 +6,8 @@ if [ "${NNODES:-1}" = 1 ] && [ "${PORT:-0}" = 0 ]; then
     # on one machine torchrun finds a free port by itself
     rendezvous=(--nnodes 1 --rdzv-backend c10d --rdzv-endpoint localhost:0)
 else
+    "$tools/check_number.sh" NODE_RANK "${NODE_RANK:-0}" 0 $((${NNODES:-1} - 1))
+    "$tools/check_number.sh" PORT "${PORT:-29500}" 1 65535
     [ "${NNODES:-1}" != 1 ] || MASTER_ADDR=localhost
     rendezvous=(--nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}"
         --master-addr "${MASTER_ADDR:?the address of node 0}" --master-port "${PORT:-29500}")
@@ -16,7 +18,7 @@ with socket.socket() as one:
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         one.bind(("", int(sys.argv[1])))
-    except (OSError, OverflowError, ValueError) as error:
+    except OSError as error:
         sys.exit(f"error: PORT {sys.argv[1]} cannot be used ({error}): take another")
 ' "${PORT:-29500}"
 fi

@@ -244,7 +244,17 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_run_config(args: argparse.Namespace) -> Config:
-    """The config of the command line, with launcher and work directory."""
+    """The config of the command line, with launcher and work directory.
+
+    Raises:
+        SystemExit: If torchrun started several processes that do not know of one another.
+    """
+    processes = os.environ.get('WORLD_SIZE', '1')
+    if args.launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ and processes != '1':
+        raise SystemExit(
+            f'torchrun started {processes} processes, and each would do all of the work: add '
+            '--launcher pytorch'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
     cfg.launcher = args.launcher

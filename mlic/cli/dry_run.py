@@ -15,7 +15,7 @@ from mlic.engine.hooks.class_count_check_hook import check_class_count
 from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.device import adapt_to_device, num_processes
-from mlic.engine.runner.launch_checks import batch_warning, check_share
+from mlic.engine.runner.launch_checks import batch_warning, check_even_shares, check_share
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 
 FORWARD = 2  # images of the forward pass that the guess at the memory is made from
@@ -31,7 +31,7 @@ def dry_run(cfg: Config) -> None:
         cfg (Config): Of the run, with the ``launcher`` that would start its processes; changed.
 
     Raises:
-        LaunchError: If there are more processes than images, or no batch.
+        LaunchError: If there are more processes than images, no batch, or uneven shares.
         OSError: If weights are neither on this machine nor can be fetched, or a file of label
             vectors or a teacher is not there.
         ValueError: If a class has no vector in it; and whatever else the run would end with.
@@ -49,6 +49,7 @@ def dry_run(cfg: Config) -> None:
             check_share(split, loader, batches[split], processes)
             images.append(f'{len(loader.dataset)} {split}')
             if split == 'train':
+                check_even_shares(loader, processes)
                 train = loader
     batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
     warning = batch_warning(cfg, batch_size, processes)

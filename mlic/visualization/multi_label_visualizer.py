@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from mmengine.dist import is_main_process
+from mmengine.visualization import LocalVisBackend
 from mmpretrain.registry import VISUALIZERS
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
@@ -19,8 +21,31 @@ from .prediction import draw_prediction
 class MultiLabelVisualizer(UniversalVisualizer):
     """mmpretrain's visualizer with :func:`draw_sample` as the picture of a prediction.
 
+    Every process knows the classes, and hands its pictures to the ``LocalVisBackend``; the other
+    backends, of which there is one for all processes, get those of the first process.
+
     Its arguments are those of mmpretrain's ``UniversalVisualizer``.
     """
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """What is known of the data set, on every process; mmengine's only on the first."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+
+    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
+        """Hand a picture, (H, W, 3), uint8, RGB, to the backends that this process has."""
+        for backend in self._vis_backends.values():
+            if is_main_process() or isinstance(backend, LocalVisBackend):
+                backend.add_image(name, image, step)
+
+    def backends_of_main_process(self) -> list[str]:
+        """The names of the backends that get the pictures of the first process alone."""
+        backends = self._vis_backends.items()
+        return [name for name, one in backends if not isinstance(one, LocalVisBackend)]
 
     def visualize_cls(
         self,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dist import get_dist_info
 from mmengine.runner import Runner
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.registry import HOOKS
@@ -23,6 +24,8 @@ class MultiLabelVisualizationHook(VisualizationHook):
     """mmpretrain's hook that draws the images of users, not the model's squashed input.
 
     Images are counted by their place in the data set, so that none replaces another's picture.
+    Each of several processes draws its share; what a sampler adds to make the shares even is not
+    drawn a second time.
 
     Args:
         enable (bool): Defaults to False.
@@ -53,25 +56,35 @@ class MultiLabelVisualizationHook(VisualizationHook):
 
     def before_val(self, runner: Runner) -> None:
         """Refuse what cannot be drawn before the first image is predicted."""
-        self._prepare(runner.model, runner.val_dataloader)
+        self._prepare(runner, runner.val_dataloader)
 
     def before_test(self, runner: Runner) -> None:
         """As before validation."""
-        self._prepare(runner.model, runner.test_dataloader)
+        self._prepare(runner, runner.test_dataloader)
 
-    def _prepare(self, model: nn.Module, loader: DataLoader) -> None:
-        self._model = unwrap(model)
+    def _prepare(self, runner: Runner, loader: DataLoader) -> None:
+        self._model = unwrap(runner.model)
+        self._loader = loader
         self._transforms = transforms_of(loader.dataset)
         if self.enable and self.attention:
             check_attentive(self._model)
+        partial = getattr(runner.visualizer, 'backends_of_main_process', list)()
+        if self.enable and self.out_dir is None and runner.world_size > 1 and partial:
+            runner.logger.warning(
+                f'{", ".join(partial)}: of {runner.world_size} processes only the pictures of the '
+                'first are there; LocalVisBackend gets them all'
+            )
 
     def _draw_samples(
         self, batch_idx: int, data_batch: dict, data_samples: Sequence[DataSample], step: int = 0
     ) -> None:
         """Draw the samples of a batch whose turn it is; mmpretrain's methods call this."""
-        for inputs, sample in zip(data_batch['inputs'], data_samples):
+        rank, world_size = get_dist_info()
+        before = batch_idx * (self._loader.batch_size or 0)
+        for row, (inputs, sample) in enumerate(zip(data_batch['inputs'], data_samples), before):
             index = sample.get('sample_idx', 0)
-            if not self.enable or index % self.interval:
+            is_repeated = row * world_size + rank >= len(self._loader.dataset)
+            if not self.enable or index % self.interval or is_repeated:
                 continue
             if self.attention:
                 _add_attention(sample, self._model, inputs)

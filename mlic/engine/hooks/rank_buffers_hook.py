@@ -3,15 +3,18 @@
 Shapes in this module: W processes, B images of a process's batch, C classes, D embed dims.
 """
 
+from contextlib import ExitStack
+
 import torch
 from mmengine import dist
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlic.engine.checkpoints.training_state import resuming_from
 from mlic.engine.mmengine_internals import is_resuming, running_loop, source_of_weights, unwrap
+from mlic.engine.runner.rank_buffers import buffers_of_rank_0, row_buffers, saved_buffers
 from mlic.models.training_parts import parts_of
 
 from .foreach_ema_hook import ForeachEMAHook
@@ -27,6 +30,9 @@ class RankBuffersHook(Hook):
     modules declare, such as a memory bank) where a checkpoint may follow, and hands each process
     its own at resume. Of a row buffer only the B rows that a batch uses are kept, in the order of
     the global batch: row b of rank r is row b * W + r.
+
+    Validation and test predict with rank 0's buffers, but for the row buffers, on every process:
+    what is scored is what a checkpoint has.
 
     Resumed on another number of processes, a row buffer is dealt out anew if the global batch is
     the same, else its module restarts it, with a line in the log; the other buffers are rank 0's.
@@ -44,6 +50,7 @@ class RankBuffersHook(Hook):
 
     def __init__(self) -> None:
         self.stored = None
+        self._lent = ExitStack()
 
     def before_run(self, runner: Runner) -> None:
         """Row buffers get their size before a checkpoint is loaded."""
@@ -59,7 +66,7 @@ class RankBuffersHook(Hook):
         if is_resuming(runner):
             self.stored = checkpoint.get('rank_buffers')
             # of one process all rows, which may be more than the model has here
-            names = _row_buffers(unwrap(runner.model))
+            names = row_buffers(unwrap(runner.model))
             weights = checkpoint['state_dict']
             self.stored_rows = {name: weights[name] for name in names if name in weights}
 
@@ -87,6 +94,17 @@ class RankBuffersHook(Hook):
         if 'optimizer' in checkpoint:
             checkpoint['rank_buffers'] = self.gathered
 
+    def before_val(self, runner: Runner) -> None:
+        """Give all processes what a checkpoint has; before ``EMAHook`` changes over."""
+        averages = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+        self._lent.enter_context(buffers_of_rank_0([unwrap(runner.model), *averages]))
+
+    def after_val(self, runner: Runner) -> None:
+        """Give each process its own again."""
+        self._lent.close()
+
+    before_test, after_test = before_val, after_val
+
     def _gather(self, runner: Runner) -> None:
         """Collect what differs between the processes; rank 0 keeps it."""
         rows, world_size = _batch_size(runner), dist.get_world_size()
@@ -94,13 +112,13 @@ class RankBuffersHook(Hook):
         if world_size == 1:
             return
         model = unwrap(runner.model)
-        row_buffers = _row_buffers(model)
-        for name, buffer in {**_saved_buffers(model), **_averaged_statistics(runner)}.items():
-            own = buffer[:rows] if name in row_buffers else buffer
+        in_rows = row_buffers(model)
+        for name, buffer in {**saved_buffers(model), **_averaged_statistics(runner)}.items():
+            own = buffer[:rows] if name in in_rows else buffer
             copies = [copy.cpu() for copy in dist.all_gather(own.contiguous())]
             if not dist.is_main_process():
                 continue
-            if name in row_buffers:
+            if name in in_rows:
                 self.gathered['rows'][name] = torch.stack(copies, 1).flatten(0, 1)  # (B * W, …)
             elif not all(torch.equal(copy, copies[0]) for copy in copies):
                 self.gathered['buffers'][name] = torch.stack(copies)
@@ -110,13 +128,13 @@ class RankBuffersHook(Hook):
         """Set this process's buffers from those of all."""
         rank, world_size = dist.get_dist_info()
         model = unwrap(runner.model)
-        buffers = {**_saved_buffers(model), **_averaged_statistics(runner)}
+        buffers = {**saved_buffers(model), **_averaged_statistics(runner)}
         if world_size == stored['world_size']:
             for name in stored['buffers'].keys() & buffers.keys():
                 buffers[name].copy_(stored['buffers'][name][rank])
         # older checkpoints know one row buffer
         rows = stored.get('rows', {'head.memory_bank': stored.get('memory_bank')})
-        for name, module in _row_buffers(model).items():
+        for name, module in row_buffers(model).items():
             buffer = buffers.get(name)
             if buffer is None:  # the module has it only where its losses are on
                 continue
@@ -134,24 +152,9 @@ class RankBuffersHook(Hook):
             )
 
 
-def _row_buffers(model: nn.Module) -> dict[str, nn.Module]:
-    """The buffers with a row for each image of a process's batch, by name, and whose they are."""
-    return {
-        f'{module_name}.{name}'.lstrip('.'): module
-        for module_name, module in parts_of(model)
-        for name in module.row_buffers
-    }
-
-
 def _batch_size(runner: Runner) -> int | None:
     """B; None, where the batch sampler does not say it, stands for every row of a buffer."""
     return getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
-
-
-def _saved_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """The buffers that are in a checkpoint, by name."""
-    saved = model.state_dict().keys()
-    return {name: buffer for name, buffer in model.named_buffers() if name in saved}
 
 
 def _averaged_statistics(runner: Runner) -> dict[str, Tensor]:

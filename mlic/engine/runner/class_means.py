@@ -20,6 +20,7 @@ from mlic.models.targets import is_present
 from mlic.names import first_names
 
 from .precision import autocast_to, eval_precision, usable_precision
+from .rank_buffers import buffers_of_rank_0
 
 PROGRESS = 30  # seconds between two lines
 
@@ -132,9 +133,10 @@ def training_means(
     """
     loader = build_prototype_loader(runner.cfg, runner.seed)
     runner.logger.info(f'{name}: one pass over {len(loader.dataset)} training images')
-    sums, counts, confident = class_means(
-        model, loader, threshold, runner.logger.info, eval_precision(runner.cfg), of
-    )
+    with buffers_of_rank_0([model]):
+        sums, counts, confident = class_means(
+            model, loader, threshold, runner.logger.info, eval_precision(runner.cfg), of
+        )
     classes = loader.dataset.metainfo.get('classes') or list(range(len(counts)))
     empty = [name for name, count in zip(classes, confident.tolist()) if count == 0]
     if empty:

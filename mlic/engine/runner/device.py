@@ -27,7 +27,8 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     ``randomness.deterministic`` is True, cuBLAS is told so.
 
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
-    CUDA), DDP gets no device ids, and ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
+    CUDA), DDP gets no device ids, ``sync_bn`` is off (its layers are for GPUs), and
+    ``AmpOptimWrapper`` becomes ``AutocastOptimWrapper``.
 
     A rank that waits longer than ``env_cfg.dist_cfg.timeout`` seconds (600 if not set) for the
     others ends with an error instead of waiting forever.
@@ -82,6 +83,8 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
     )
     cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if cfg.pop('sync_bn', None):
+        say('No CUDA: batch norm sees the images of its process alone, without sync_bn.')
     if not torch_dist.is_initialized():
         say(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
         timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)

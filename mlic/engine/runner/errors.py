@@ -67,13 +67,13 @@ def one_line_errors() -> Iterator[None]:
     except SystemExit as end:
         if not isinstance(end.code, str) or end.code.startswith('error'):
             raise
+        _record(end)
         sys.exit(_one_line(end.code))
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
-        if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
-            sys.stderr.write('interrupted\n')
-        sys.exit(INTERRUPTED)
+        _end_interrupted()
     except Exception as error:
+        if _was_interrupted(error):
+            _end_interrupted()
         if os.name == 'posix' and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise in here
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -82,8 +82,8 @@ def one_line_errors() -> Iterator[None]:
         raised_in = frame.f_globals.get('__name__', '')
         # a collective fails because another rank has: that one's error is the reason
         is_victim = raised_in.startswith('torch.distributed.')
-        if 'TORCHELASTIC_ERROR_FILE' in os.environ and not is_victim:
-            get_error_handler().record_exception(error)
+        if not is_victim:
+            _record(error)
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             sys.exit(_one_line(workers))
@@ -92,6 +92,27 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
         _leave_process_group()
+
+
+def _record(error: BaseException) -> None:
+    """Let torchrun repeat the error at the end, if it is the first."""
+    if 'TORCHELASTIC_ERROR_FILE' in os.environ:
+        get_error_handler().record_exception(error)
+
+
+def _end_interrupted() -> None:
+    """End as after Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
+        sys.stderr.write('interrupted\n')
+    sys.exit(INTERRUPTED)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether a library took Ctrl+C for something else, with ``except:``, and raised that."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _what_ended_workers(error: BaseException | None) -> str | None:
@@ -237,7 +258,8 @@ def _describe(error: Exception) -> str:
         frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
         names = [str(frame.get('filename')) for frame in frames]
         file = next((name for name in reversed(names) if name.endswith('.py')), error.filename)
-        return f'{file}, line {error.lineno}: {error.msg}'
+        where = f'{file}, line {error.lineno}: ' if error.lineno else ''
+        return f'{where}{error.msg}'.splitlines()[0]  # without a config as text
     unexpected = UNEXPECTED.search(str(error))
     if unexpected and isinstance(error, TypeError):
         kind, name = unexpected.groups()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from mlic.engine.mmengine_internals import unwrap
 
 from .known_share import give_share
+from .launch_checks import check_order
 from .precision import autocast_to, eval_precision, predict_on_host, usable_precision
 from .tta import TTA
 
@@ -24,7 +25,8 @@ class _InPrecision:
         precision (str): See :mod:`mlic.engine.runner.precision`. Defaults to 'float32'.
 
     Raises:
-        ValueError: If the precision is unknown.
+        ValueError: If the precision is unknown; LaunchError if several processes would not take
+            the images in turn.
     """
 
     mode: str
@@ -39,6 +41,7 @@ class _InPrecision:
         precision: str = 'float32',
     ) -> None:
         super().__init__(runner, dataloader, evaluator)
+        check_order(self.mode, self.dataloader)
         self.precision = usable_precision(precision, runner.model)
         predict_on_host(unwrap(runner.model))
 

@@ -1,5 +1,6 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,9 +22,9 @@ def check_launch(runner: Runner) -> None:
     """Check a run that is about to train; it builds the loaders that the run then uses.
 
     Raises:
-        LaunchError: If there are more processes than images, the training loader yields no batch
-            or one that is too small for the model, or the processes would start from different
-            checkpoints. All ranks raise it.
+        LaunchError: If there are more processes than images, the training loader yields no batch,
+            one that is too small for the model, or batches that differ between the processes, or
+            these would start from different checkpoints. All ranks raise it.
     """
     starts = dist.all_gather_object((is_resuming(runner), Path(source_of_weights(runner)).name))
     if len(set(starts)) > 1:
@@ -36,6 +37,7 @@ def check_launch(runner: Runner) -> None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
         check_share(split, loader, len(loader), runner.world_size)
+    check_even_shares(runner.train_dataloader, runner.world_size)
     check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
     warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
@@ -64,6 +66,51 @@ def check_share(split: str, loader: DataLoader, num_batches: int, num_processes:
             f'{split}_dataloader yields 0 batches: {num_images} images on {num_processes} '
             f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
             'leaves out what does not fill a batch. Lower the batch size'
+        )
+
+
+def check_even_shares(loader: DataLoader, num_processes: int) -> None:
+    """Check that all processes train on batches of the same sizes; LaunchError if not.
+
+    A process with a batch less would let the others wait, and losses gather whole batches.
+
+    Args:
+        loader (DataLoader): Of the training set.
+        num_processes (int): Among which the images are shared out.
+    """
+    num_images = len(loader.dataset)
+    if num_images % num_processes == 0 or getattr(loader.sampler, 'round_up', True):
+        return
+    smaller = num_images // num_processes
+    if not loader.drop_last or (smaller + 1) % (loader.batch_size or 1) == 0:
+        raise LaunchError(
+            f'train_dataloader.sampler.round_up=False leaves {num_images} images on '
+            f'{num_processes} processes uneven, {smaller} or {smaller + 1} each, and all must have '
+            'the same batches: set round_up=True'
+        )
+
+
+def check_order(split: str, loader: DataLoader) -> None:
+    """Check that several processes take the images in turn: metrics join their results so.
+
+    Args:
+        split (str): For the message.
+        loader (DataLoader): Of this process.
+
+    Raises:
+        LaunchError: On all ranks, if image r + k W is not the k-th of rank r of W on any.
+    """
+    rank, world_size = dist.get_dist_info()
+    if world_size == 1:
+        return
+    drawn = itertools.chain.from_iterable(loader.batch_sampler or [loader.sampler])
+    size = len(loader.dataset)  # what makes the shares even starts from image 0 again
+    in_turn = all(image == (rank + k * world_size) % size for k, image in enumerate(drawn))
+    if not all(dist.all_gather_object(in_turn)):
+        raise LaunchError(
+            f'{split}_dataloader.sampler ({type(loader.sampler).__name__}) does not give the '
+            f'images to {world_size} processes in turn, so that results would be joined in wrong '
+            "order: take dict(type='DefaultSampler', shuffle=False), or start one process"
         )
 
 

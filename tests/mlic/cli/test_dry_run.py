@@ -77,13 +77,18 @@ def test_dry_run_counts_the_processes_that_would_start(
     assert f'iterations: {iterations} an epoch, 7 epochs, {7 * iterations} in all\n' in out
 
 
-def test_dry_run_refuses_more_processes_than_images_and_parts_that_do_not_fit(config, monkeypatch):
+def test_dry_run_refuses_shares_of_images_and_parts_that_do_not_fit(config, monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '41')
     error = call_tool('tools/train.py', config, '--launcher', 'pytorch', '--dry-run')
     assert error == (
         'error: train_dataloader has 40 images for 41 processes, so that some would have none: '
         'start at most 40, or check the list of images'
     )
+    monkeypatch.setenv('WORLD_SIZE', '3')
+    options = [f'train_dataloader.{key}=False' for key in ('sampler.round_up', 'drop_last')]
+    options = '--launcher', 'pytorch', '--dry-run', '--cfg-options', *options
+    error = call_tool('tools/train.py', config, *options)
+    assert 'leaves 40 images on 3 processes uneven, 13 or 14 each' in error
     wrong = call_tool(
         'tools/train.py', config, '--dry-run', '--cfg-options', 'model.neck.in_channels=17'
     )

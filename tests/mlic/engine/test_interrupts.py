@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mlic.engine.runner.errors import one_line_errors
 from tests.helpers import ROOT
@@ -59,6 +60,31 @@ def test_ctrl_c_ends_in_one_line_with_status_130():
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == 'interrupted\n'
+
+
+def test_ctrl_c_that_a_library_takes_for_an_error_is_one(monkeypatch, capsys):
+    """mmengine does while it formats a config, which takes a second."""
+
+    def press(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', press)
+    monkeypatch.delenv('TORCHELASTIC_RUN_ID', raising=False)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            Config(dict(a=1)).dump()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+
+
+def test_a_config_that_cannot_be_formatted_is_one_line(monkeypatch):
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', None)  # which cannot be called
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        Config(dict(a=1, b='long' * 1000)).dump()
+    assert str(ended.value).startswith('error: Failed to format the config file')
+    assert len(str(ended.value)) < 100
 
 
 @pytest.mark.parametrize('tool', ['tools/train.py', 'mlic_command.py'])

@@ -12,11 +12,17 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 import torch
+from mmengine import dist
 from mmengine.config import Config
 
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
+from mlic.engine.runner.launch_checks import (
+    LaunchError,
+    check_launch,
+    check_order,
+    scale_for_accumulation,
+)
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import TINY, Toys, make_runner, toy_loader
@@ -78,6 +84,11 @@ atexit.register(print, 'the interpreter is being torn down')
 def start(tmp_path, kind, processes, **environment):
     """Processes of the script under tools/torchrun.sh."""
     (tmp_path / 'run.py').write_text(SCRIPT)
+    return launch(tmp_path, processes, kind, tmp_path, **environment)
+
+
+def launch(tmp_path, processes, *arguments, **environment):
+    """Processes of ``run.py`` in a folder under tools/torchrun.sh."""
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
@@ -87,7 +98,7 @@ def start(tmp_path, kind, processes, **environment):
         **environment,
     }
     return subprocess.Popen(
-        [str(TORCHRUN), str(processes), str(tmp_path / 'run.py'), kind, str(tmp_path)],
+        [*map(str, (TORCHRUN, processes, tmp_path / 'run.py', *arguments))],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -136,6 +147,22 @@ def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, proce
     root_cause = output.split('Root Cause')[-1]
     if kind != 'hang':  # a rank that hangs says nothing: those that waited for it do
         assert reason in root_cause and re.search(r'rank +: 1 ', root_cause)
+
+
+@pytest.mark.dist
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells a process')
+def test_ranks_end_when_their_launcher_is_killed(tmp_path):
+    """The system without memory does that; the work directory would stay locked."""
+    tool = 'import time\ndef main(argv):\n    print("ready", flush=True)\n    time.sleep(60)\n'
+    (tmp_path / 'sleeper.py').write_text(tool)
+    (tmp_path / 'run.py').write_text('from mlic_command import run\nrun("sleeper")\n')
+    process = launch(tmp_path, 1)
+    assert 'ready\n' in iter(process.stdout.readline, '')
+    process.kill()
+    killed = time.time()
+    process.stdout.read()  # to the end: the rank holds the other end of the pipe, too
+    process.wait()
+    assert time.time() - killed < 20
 
 
 @pytest.mark.dist
@@ -230,6 +257,40 @@ def test_slurm_with_less_than_a_node_or_parts_of_nodes(tmp_path):
     assert result.returncode == 1 and 'GPUS=12 is no multiple of GPUS_PER_NODE=8' in result.stderr
 
 
+@pytest.mark.parametrize('option', ['--dry-run', '--help'])
+@pytest.mark.parametrize(
+    'script, arguments',
+    [
+        ('dist_train', ['config.py', '2']),
+        ('dist_test', ['config.py', 'x.pth', '2']),
+        ('slurm_train', ['p', 'job', 'config.py']),
+    ],
+)
+def test_what_only_checks_or_explains_starts_no_processes(tmp_path, script, arguments, option):
+    (tmp_path / 'python').write_text('#!/bin/sh\necho called "$@"\n')
+    (tmp_path / 'python').chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    settings = dict(cwd=tmp_path, PATH=path, VIRTUAL_ENV=str(tmp_path))
+    tool = ROOT / 'tools' / f'{script}.sh'
+    result = run_process(tool, *arguments, '--work-dir', 'x', option, **settings)
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    assert line.startswith('called ') and option in line.split()
+
+
+@pytest.mark.parametrize('tool, given', [('train', []), ('test', ['x.pth'])])
+def test_torchrun_without_a_launcher_is_refused(monkeypatch, empty_folder, tool, given):
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    error = call_tool(f'tools/{tool}.py', DIGITS, *given)
+    assert error.endswith(
+        'torchrun started 2 processes, and each would do all of the work: add --launcher pytorch'
+    )
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    error = call_tool(f'tools/{tool}.py', DIGITS, *given, '--cfg-options', 'model.no.such=1')
+    assert error and 'torchrun' not in error
+
+
 @pytest.mark.parametrize(
     'script, arguments, variables, said',
     [
@@ -251,6 +312,24 @@ def test_slurm_with_less_than_a_node_or_parts_of_nodes(tmp_path):
             ['config.py', 'x.pth', '2.5'],
             {},
             "NGPUS is a whole number from 1, got '2.5'",
+        ),
+        (
+            'torchrun',
+            ['2', 'script.py'],
+            dict(NNODES='2', NODE_RANK='2', MASTER_ADDR='localhost'),
+            "NODE_RANK is a whole number from 0 to 1, got '2'",
+        ),
+        (
+            'torchrun',
+            ['2', 'script.py'],
+            dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='localhost', PORT='99999'),
+            "PORT is a whole number from 1 to 65535, got '99999'",
+        ),
+        (
+            'torchrun',
+            ['2', 'script.py'],
+            dict(PORT='abc'),
+            "PORT is a whole number from 1 to 65535, got 'abc'",
         ),
         (
             'slurm_train',
@@ -322,6 +401,55 @@ def test_more_processes_than_images_is_an_error(tmp_path, split):
     runner._world_size = 3
     with pytest.raises(LaunchError, match=f'{split}_dataloader has 2 images for 3 processes'):
         check_launch(runner)
+
+
+@pytest.mark.parametrize(
+    'images, drop_last, round_up, even',
+    [
+        (23, False, False, False),  # 11 and 12 images
+        (23, True, False, False),  # 2 and 3 batches of 4
+        (21, True, False, True),  # 2 each
+        (24, False, False, True),
+        (23, False, True, True),
+    ],
+)
+def test_processes_whose_batches_would_differ_are_refused(
+    tmp_path, images, drop_last, round_up, even
+):
+    settings = loader(images, drop_last=drop_last)
+    settings['sampler']['round_up'] = round_up
+    runner, _ = make_runner(tmp_path, train_dataloader=settings)
+    check_launch(runner)
+    runner._world_size = 2
+    if even:
+        check_launch(runner)
+        return
+    message = f'round_up=False leaves {images} images on 2 processes uneven, 11 or 12 each'
+    with pytest.raises(LaunchError, match=message):
+        check_launch(runner)
+
+
+@pytest.mark.parametrize(
+    'rank, drawn, in_turn',
+    [
+        (1, [1, 4, 0], True),  # of seven images, with two that make the shares even
+        (1, [1, 4], True),  # without
+        (1, [3, 4, 5], False),  # a third of them
+        (1, [4, 1, 0], False),  # shuffled
+        (0, [0, 3, 6], True),
+    ],
+)
+def test_results_of_several_processes_are_joined_in_the_order_of_the_images(
+    monkeypatch, rank, drawn, in_turn
+):
+    shares = torch.utils.data.DataLoader(Toys([0.0] * 7), batch_size=2, sampler=drawn)
+    check_order('val', shares)  # one process may take them in any order
+    monkeypatch.setattr(dist, 'get_dist_info', lambda: (rank, 3))
+    if in_turn:
+        check_order('val', shares)
+        monkeypatch.setattr(dist, 'all_gather_object', lambda own: [own, False])
+    with pytest.raises(LaunchError, match=r'val_dataloader.sampler \(list\).* 3 processes in turn'):
+        check_order('val', shares)
 
 
 class Pair(TrainingParts, torch.nn.Module):
@@ -397,6 +525,19 @@ def test_messages_for_people_end_a_tool_with_one_line(monkeypatch):
         raise SystemExit('made for 0')
 
 
+@pytest.mark.parametrize('error', [SystemExit, LaunchError, RuntimeError])
+def test_torchrun_is_told_of_each_error_and_refusal(monkeypatch, tmp_path, error):
+    monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(tmp_path / 'error.json'))
+    with pytest.raises(SystemExit), one_line_errors(), one_line_errors():
+        raise error('no such checkpoint')
+    told = json.loads((tmp_path / 'error.json').read_text())['message']['message']
+    assert told == f'{error.__name__}: no such checkpoint'
+    (tmp_path / 'error.json').unlink()
+    with pytest.raises(SystemExit), one_line_errors():
+        sys.exit(2)  # argparse has said why
+    assert not (tmp_path / 'error.json').exists()
+
+
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), one_line_errors():
         1 / 0  # noqa: B018
@@ -432,6 +573,17 @@ def test_a_rank_does_not_wait_for_ever(monkeypatch, timeout):
     adapt_to_device(cfg, log=lambda line: None)
     assert started['backend'] == 'gloo'
     assert started['timeout'].total_seconds() == (timeout or 600)
+
+
+def test_batch_norm_over_gpus_is_left_out_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg={}), sync_bn='torch'))
+    lines = []
+    adapt_to_device(cfg, log=lines.append)
+    assert 'sync_bn' not in cfg
+    assert lines == ['No CUDA: batch norm sees the images of its process alone, without sync_bn.']
+    adapt_to_device(cfg, log=pytest.fail)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused, _lay_out_states
 from mlic.engine.hooks.seed_hook import OF_ITERATION, SeededFetch, SeedHook, seed_generators
+from mlic.engine.runner.class_means import training_means
 from mlic.engine.runner.device import adapt_to_device
 from tests.helpers import run_ranks
 from tests.tiny_runs import (
@@ -442,18 +443,29 @@ def run_on_two(rank, work_dir):
     for name, stops in dict(straight=None, stopped=(7, 3 * LENGTH + 1)).items():
         cfg = two_stage_config(Path(work_dir) / name, **{'train_dataloader.batch_size': BATCH // 2})
         cfg.custom_hooks[0].statistics = True
+        cfg.val_evaluator.out_file = str(Path(work_dir) / f'{name}.npz')
         cfg.launcher = 'pytorch'
         adapt_to_device(cfg)
         if stops is None:
-            train(cfg)
+            runner = train(cfg)
+            model = runner.model.module
+            means = training_means(runner, model, 'Means')
+            torch.save((model.state_dict(), means), Path(work_dir) / f'rank_{rank}.pth')
         else:
             train_with_stops(cfg, [dict(iteration=stop) for stop in stops])
 
 
+@pytest.fixture(scope='module')
+def on_two(tmp_path_factory):
+    """The folder of what two processes leave."""
+    folder = tmp_path_factory.mktemp('on_two')
+    run_ranks(2, run_on_two, folder)
+    return folder
+
+
 @pytest.mark.dist
-def test_resume_on_two_processes_is_exact(tmp_path):
-    run_ranks(2, run_on_two, tmp_path)
-    stopped, straight = (final_checkpoint(tmp_path / name) for name in ('stopped', 'straight'))
+def test_resume_on_two_processes_is_exact(on_two):
+    stopped, straight = (final_checkpoint(on_two / name) for name in ('stopped', 'straight'))
     assert_same_end(stopped, straight)
     banks = straight['rank_buffers']['rows']['head.memory_bank']  # rank 0's rows are even
     assert len(banks) == BATCH
@@ -462,3 +474,24 @@ def test_resume_on_two_processes_is_exact(tmp_path):
     # batch norm's statistics differ between processes, and each goes on with its own
     names = [x for x in straight['rank_buffers']['buffers'] if x.endswith('running_mean')]
     assert names and {x.startswith('average of ') for x in names} == {True, False}
+
+
+@pytest.mark.dist
+def test_all_processes_validate_and_take_class_means_with_what_is_saved(on_two, tmp_path):
+    (own, means), (others, _) = (torch.load(on_two / f'rank_{rank}.pth') for rank in range(2))
+    checkpoint = final_checkpoint(on_two / 'straight')
+    statistics = checkpoint['rank_buffers']['buffers']
+    name = next(name for name in statistics if name in own and name.endswith('running_mean'))
+    assert not torch.equal(own[name], others[name])  # they have got back their own
+    assert torch.equal(torch.stack([own[name], others[name]]), statistics[name])
+    cfg = two_stage_config(tmp_path / 'alone')
+    cfg.load_from = str(on_two / 'straight' / f'epoch_{EPOCHS}.pth')
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_evaluator.out_file = str(tmp_path / 'alone.npz')
+    runner = Runner.from_cfg(cfg)
+    runner.test()
+    files = tmp_path / 'alone.npz', on_two / 'straight.npz'
+    alone, of_ranks = (np.load(file)['pred'] for file in files)
+    np.testing.assert_allclose(of_ranks, alone, rtol=1e-5)
+    runner.model.load_state_dict(own)
+    torch.testing.assert_close(training_means(runner, runner.model, 'Means'), means)

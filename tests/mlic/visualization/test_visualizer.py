@@ -1,22 +1,27 @@
 """One look of predictions: draw_sample, the visualizer, the hook, test.py and infer."""
 
 import json
+from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
-from mmpretrain.registry import VISUALIZERS
+from mmengine.visualization import BaseVisBackend
+from mmpretrain.registry import VISBACKENDS, VISUALIZERS
 from mmpretrain.structures import DataSample
 from PIL import Image, ImageColor
 
 from mlic.apis.inferencer import MultiLabelInferencer
+from mlic.engine.runner.device import adapt_to_device
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, TRUE_COLOUR
 from mlic.visualization.prediction import draw_prediction
-from tests.helpers import run_tool
+from tests.helpers import run_ranks, run_tool
 from tests.photo_run import CLASSES, NUM_IMAGES, make_config
 
 NAMES = ['zero', 'one', 'two', 'three', 'four']
@@ -247,6 +252,69 @@ def test_show_dir_draws_in_this_look_whatever_the_config_draws_with(cfg, tmp_pat
         photo = np.asarray(Image.open(photo))
         expected = draw_prediction(photo, [f'✓ {name}' for name in CLASSES], [0.5] * 5)
         assert Image.open(file).size == expected.size  # five labels on two lines: threshold 0
+
+
+@VISBACKENDS.register_module()
+class ListVisBackend(BaseVisBackend):
+    """Keeps the names of pictures, as a backend that there is once for all processes."""
+
+    def __init__(self, save_dir):
+        super().__init__(save_dir)
+        self.names = []
+
+    experiment, _init_env = None, None
+
+    def add_image(self, name, image, step=0):
+        self.names.append(name)
+
+
+def draw_twice(rank, folder):
+    """Test with pictures to the backends, then with pictures in a folder."""
+    cfg = Config.fromfile(folder / 'config.py')
+    cfg.launcher = 'none' if rank is None else 'pytorch'
+    adapt_to_device(cfg)
+    cfg.work_dir = str(folder / ('one' if rank is None else 'several'))
+    cfg.experiment_name = f'to_backends_{rank}'
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type='ListVisBackend')]
+    runner = Runner.from_cfg(cfg)
+    draw = runner.visualizer.visualize_cls
+    with mock.patch.object(runner.visualizer, 'visualize_cls', side_effect=draw) as drawn:
+        runner.test()
+    assert drawn.call_count == {None: 5, 0: 3, 1: 2}[rank]
+    if not rank:
+        names = runner.visualizer.get_backend('ListVisBackend').names
+        Path(cfg.work_dir, 'names.json').write_text(json.dumps(names))
+    thresholds = dict.fromkeys(CLASSES, 0.0)
+    cfg.default_hooks.visualization.update(
+        out_dir=str(Path(cfg.work_dir, 'pictures')), draw_args=dict(threshold=thresholds)
+    )
+    cfg.experiment_name = f'into_a_folder_{rank}'
+    Runner.from_cfg(cfg).test()
+
+
+@pytest.mark.dist
+def test_several_processes_draw_what_one_process_draws(cfg, tmp_path):
+    """Of five images each of two processes has three: one comes a second time."""
+    cfg.test_dataloader.dataset.indices = 5
+    torch.save(dict(state_dict=Runner.from_cfg(cfg).model.state_dict()), tmp_path / 'model.pth')
+    cfg.load_from = str(tmp_path / 'model.pth')
+    cfg.dump(tmp_path / 'config.py')
+    draw_twice(None, tmp_path)
+    run_ranks(2, draw_twice, tmp_path)
+    for pattern in ('*/vis_data/vis_image/*', 'pictures/*'):
+        one, several = (
+            {file.name: file.read_bytes() for file in (tmp_path / name).glob(pattern)}
+            for name in ('one', 'several')
+        )
+        assert len(one) == 5 and several == one
+    names = json.loads((tmp_path / 'several/names.json').read_text())
+    assert names == ['00000_photo 0', '00002_photo 2', '00004_photo 4']
+    logs = [
+        ''.join(file.read_text() for file in (tmp_path / name).glob('*/*.log'))
+        for name in ('one', 'several')
+    ]
+    line = 'ListVisBackend: of 2 processes only the pictures of the first are there'
+    assert [text.count(line) for text in logs] == [0, 1]
 
 
 def test_attention_of_a_model_without_it_is_refused_before_the_first_image(cfg):
