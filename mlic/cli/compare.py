@@ -46,6 +46,7 @@ from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices, read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import write_text
+from mlic.registries import load_config
 from mlic.visualization.sweep import split_name
 
 
@@ -171,7 +172,7 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
     cfg = load_recipe(path, args.set)
     init_default_scope(cfg.default_scope)
     if args.data:
-        replace_data(cfg, Config.fromfile(args.data))
+        replace_data(cfg, load_config(args.data))
         merge_options(cfg, args.set)
     if args.epochs:
         try:

@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS
 from mlic.datasets.wrappers import inner_configs, pipeline_of
 from mlic.engine.runner.options import merge_options
 from mlic.literals import write_literals
+from mlic.registries import load_config
 
 DATA_KEYS = (
     'data_preprocessor',
@@ -28,7 +29,7 @@ def load_recipe(path: str, options: dict | None = None) -> Config:
         ValueError: If nothing reads an option, or the config evaluates without ``MLICMetric``,
             which saves the predictions.
     """
-    cfg = Config.fromfile(path)
+    cfg = load_config(path)
     merge_options(cfg, options)
     evaluators = cfg.test_evaluator
     evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
