@@ -163,6 +163,8 @@ def _is_of_features(meta: Mapping) -> bool:
 
 def build_model(cfg: Config) -> BaseModel:
     """The model of a config with its preprocessor, its weights drawn."""
+    if not cfg.get('model'):
+        raise ValueError('the config has no model')
     return MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
 
 

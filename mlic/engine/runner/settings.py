@@ -37,7 +37,7 @@ def hooks_of(cfg: Mapping) -> list[Mapping]:
 
 def hook_class(hook: Mapping) -> type | None:
     """The class of a hook's config; None if there is none of that name. Nothing is imported."""
-    found = hook['type']
+    found = hook.get('type')
     if isinstance(found, str):
         module, _, name = found.rpartition('.')
         imported = vars(sys.modules[module]) if module in sys.modules else {}
