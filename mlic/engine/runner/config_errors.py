@@ -104,6 +104,11 @@ def describe_fault(error: Exception) -> str | None:
             f'{kind} takes no {name!r}{similar}. If the config inherits it from another, '
             '_delete_=True in that dict leaves out all that is inherited'
         )
+    if isinstance(error, AssertionError) and 'not support to load mlic config' in str(error):
+        return (  # its '::' would also have a scope 'mlic' looked for
+            "_base_ takes paths, not 'mlic::': write __import__('mlic.installation').installation"
+            ".find_config('NAME'), or CONFIGS in its place for their folder"
+        )
     missing = MISSING.search(str(error))
     if missing and isinstance(error, TypeError):
         return f'{missing[1]} needs {missing[2]}, which the config does not give it'

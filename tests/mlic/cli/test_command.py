@@ -155,6 +155,13 @@ def test_a_config_is_found_by_name_and_a_file_comes_first(tmp_path, monkeypatch)
     assert find_config(ours) == ours
 
 
+def test_a_config_inherits_from_ours_wherever_they_are(tmp_path):
+    found = f"__import__('mlic.installation').installation.find_config('{DIGITS}')"
+    (tmp_path / 'mine.py').write_text(f'_base_ = {found}\ntrain_cfg = dict(max_epochs=77)\n')
+    cfg, ours = (Config.fromfile(path) for path in (tmp_path / 'mine.py', find_config(DIGITS)))
+    assert cfg.train_cfg.max_epochs == 77 and cfg.model == ours.model
+
+
 def test_an_unknown_config_is_one_line_with_similar_names(tmp_path):
     done = python('-m', 'mlic', 'train', DIGITS.replace('digits', 'digit'), cwd=tmp_path)
     (line,) = done.stderr.splitlines()
@@ -267,7 +274,7 @@ SLIPS = {
     ),
     'optim_wrapper = dict(clip_grad=dict(max_nrm=1))': "clip_grad_norm_ takes no 'max_nrm'",
     'model = None': 'model should be a nn.Module object or dict, but got None',
-    "_base_ = 'mlic::sadcl/no_config.py'": 'mmengine does not support to load mlic config',
+    "_base_ = 'mlic::sadcl/no_config.py'": "_base_ takes paths, not 'mlic::': write __import__('mlic.installation')",
 }
 
 
