@@ -1,6 +1,7 @@
 """What is wrong with a config, as mmengine's errors tell when it reads it or builds from it."""
 
 import inspect
+import linecache
 import re
 import sys
 import traceback
@@ -47,14 +48,18 @@ def is_of_config(error: Exception, raised_in: str) -> bool:
 def _frames_of_libraries(error: Exception) -> list[FrameType]:
     """The innermost frames, below any line of ours or of a user; without Python's own at the end.
 
-    They are LIBRARIES and what comes with Python.
+    They are of LIBRARIES and of what comes with Python, or pass arguments on to a base there.
     """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    while frames and _module(frames[-1]).split('.')[0] in sys.stdlib_module_names:
+    frames = list(traceback.walk_tb(error.__traceback__))
+    while frames and _module(frames[-1][0]).split('.')[0] in sys.stdlib_module_names:
         frames.pop()
     known = LIBRARIES | sys.stdlib_module_names
-    others = [i for i, frame in enumerate(frames) if _module(frame).split('.')[0] not in known]
-    return frames[others[-1] + 1 :] if others else frames
+    for index, (frame, line) in reversed([*enumerate(frames)]):
+        text = linecache.getline(frame.f_code.co_filename, line)
+        if _module(frame).split('.')[0] not in known and 'super().__init__(' not in text:
+            frames = frames[index + 1 :]
+            break
+    return [frame for frame, _ in frames]
 
 
 def _module(frame: FrameType) -> str:

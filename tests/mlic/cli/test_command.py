@@ -274,7 +274,9 @@ SLIPS = {
     ),
     'optim_wrapper = dict(clip_grad=dict(max_nrm=1))': "clip_grad_norm_ takes no 'max_nrm'",
     'model = None': 'model should be a nn.Module object or dict, but got None',
-    "_base_ = 'mlic::sadcl/no_config.py'": "_base_ takes paths, not 'mlic::': write __import__('mlic.installation')",
+    "_base_ = 'mlic::sadcl/no_config.py'": (
+        "_base_ takes paths, not 'mlic::': write __import__('mlic.installation').installation"
+    ),
 }
 
 
