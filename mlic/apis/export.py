@@ -45,6 +45,9 @@ class ScoreModel(nn.Module):
         self.model = model
         for _, part in parts_of(model):
             part.before_export()
+        for module in model.modules():  # torch.export stops where a number of numpy's is compared
+            if isinstance(getattr(module, 'drop_prob', None), np.floating):
+                module.drop_prob = float(module.drop_prob)
         preprocessor = model.data_preprocessor
         # to_rgb: the pipeline's BGR becomes RGB. Here RGB comes in, so the other case flips.
         self.flip = not preprocessor.to_rgb
