@@ -90,6 +90,14 @@ def _unknown_type(entry: object) -> str | None:
     return next(filter(None, map(_unknown_type, entry)), None)
 
 
+def _file_at(error: Exception) -> str:
+    """The config that mmengine was reading, with a colon; '' for none."""
+    for frame in reversed(_frames_of_libraries(error)):
+        if _module(frame) == 'mmengine.config.config' and frame.f_locals.get('filename'):
+            return f'{frame.f_locals["filename"]}: '
+    return ''
+
+
 def registered() -> dict[str, object]:
     """All that is registered with mmpretrain or mmengine, by name."""
     registries = [one for child in REGISTRIES.values() for one in (child.parent, child) if one]
@@ -111,8 +119,9 @@ def describe_fault(error: Exception) -> str | None:
         )
     if isinstance(error, AssertionError) and 'not support to load mlic config' in str(error):
         return (  # its '::' would also have a scope 'mlic' looked for
-            "_base_ takes paths, not 'mlic::': write __import__('mlic.installation').installation"
-            ".find_config('NAME'), or CONFIGS in its place for their folder"
+            f"{_file_at(error)}_base_ takes paths, not 'mlic::': write __import__("
+            "'mlic.installation').installation.find_config('NAME'), or CONFIGS in its place for "
+            'their folder'
         )
     missing = MISSING.search(str(error))
     if missing and isinstance(error, TypeError):
@@ -131,4 +140,6 @@ def describe_fault(error: Exception) -> str | None:
         text = str(error.args[0]).partition('\n')[0] if error.args else ''
         where = f", in the config's {short(dict(entries[0]))}" if entries else ''
         return text if ' ' in text else f'{text!r} is not known{where}'
+    if isinstance(error, TypeError) and _file_at(error):
+        return f'{_file_at(error)}{error}'
     return None

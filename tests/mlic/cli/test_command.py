@@ -261,8 +261,8 @@ SLIPS = {
         "StageEarlyStoppingHook needs 'next_stage', which the config does not give it"
     ),
     'custom_hooks = dict(a=1)': (
-        "custom_hooks={'a': 1} in child config cannot inherit from base because custom_hooks is a "
-        "dict in the child config but is of type <class 'list'> in base config."
+        "slip.py: custom_hooks={'a': 1} in child config cannot inherit from base because "
+        "custom_hooks is a dict in the child config but is of type <class 'list'> in base config."
     ),
     'custom_hooks = [dict(a=1)]': 'must contain the key "type", but got {\'a\': 1}',
     "custom_hooks = [dict(type='SyncBuffersHook', priority='HUGE')]": (
@@ -275,7 +275,8 @@ SLIPS = {
     'optim_wrapper = dict(clip_grad=dict(max_nrm=1))': "clip_grad_norm_ takes no 'max_nrm'",
     'model = None': 'model should be a nn.Module object or dict, but got None',
     "_base_ = 'mlic::sadcl/no_config.py'": (
-        "_base_ takes paths, not 'mlic::': write __import__('mlic.installation').installation"
+        "slip.py: _base_ takes paths, not 'mlic::': write __import__('mlic.installation')."
+        "installation.find_config('NAME'), or"
     ),
 }
 
