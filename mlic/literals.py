@@ -23,7 +23,11 @@ def parse_literals(text: str) -> dict:
             (target,) = statement.targets
             if not isinstance(target, ast.Name):
                 raise ValueError(f'line {statement.lineno} does not assign to a name')
-            values[target.id] = ast.literal_eval(_DictCalls().visit(statement.value))
+            node = _DictCalls().visit(statement.value)
+            try:
+                values[target.id] = ast.literal_eval(node)
+            except ValueError as error:  # which ends in the address of an object
+                raise ValueError(f'{target.id}: {str(error).partition(": <")[0]}') from error
     except (MemoryError, RecursionError) as error:  # the first is the parser's word for it
         raise ValueError('it is nested too deeply') from error
     except (SyntaxError, TypeError) as error:

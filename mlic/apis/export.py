@@ -13,6 +13,7 @@ from mlic.datasets.pictures import LOADERS
 from mlic.datasets.wrappers import pipeline_of
 from mlic.engine.mmengine_internals import normalises
 from mlic.models.training_parts import parts_of
+from mlic.registries import dotted_name
 
 # arguments with which LoadImageFromFile gives the pixels of read_image
 READS_ALIKE = dict(color_type='color', imdecode_backend='cv2', to_float32=False)
@@ -44,6 +45,9 @@ class ScoreModel(nn.Module):
         self.model = model
         for _, part in parts_of(model):
             part.before_export()
+        for module in model.modules():  # torch.export stops where a number of numpy's is compared
+            if isinstance(getattr(module, 'drop_prob', None), np.floating):
+                module.drop_prob = float(module.drop_prob)
         preprocessor = model.data_preprocessor
         # to_rgb: the pipeline's BGR becomes RGB. Here RGB comes in, so the other case flips.
         self.flip = not preprocessor.to_rgb
@@ -104,7 +108,11 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     its loader if that reads other pixels.
     """
     pipeline = pipeline_of(cfg)
-    transforms = [dict(step) for step in pipeline if step['type'] not in (*LOADERS, 'PackInputs')]
+    transforms = [
+        {**step, 'type': dotted_name(step['type'])}
+        for step in pipeline
+        if step['type'] not in (*LOADERS, 'PackInputs')
+    ]
     reduce_to = next((step.get('reduce_to') for step in pipeline if step['type'] in LOADERS), None)
     if reduce_to:
         factors = [side / own for sides in _sizes(cfg) for side, own in zip(size, sides)]

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from threading import Lock
@@ -27,7 +27,8 @@ from .image_sources import collect_images
 
 PILLOW = Lock()  # a file's image is read when it is first used: not by two threads at once
 
-ImageInput = str | Path | bytes | Image.Image | np.ndarray
+BYTES = (bytes, bytearray, memoryview)
+ImageInput = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
 
 def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[ImageInput], bool]:
@@ -49,7 +50,9 @@ def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[Ima
                 print_log(f'{text}: {num_others} files are not images and are left out', 'current')
             return images, False
     elif not isinstance(inputs, ImageInput):
-        if not isinstance(inputs, Iterable) or hasattr(inputs, 'read'):
+        # a dict would give its keys, a tensor its rows
+        others = isinstance(inputs, (Mapping, Tensor)) or hasattr(inputs, 'read')
+        if others or not isinstance(inputs, Iterable):
             raise TypeError(
                 'an image is a path, an address, bytes, a Pillow image or an array; got '
                 f'{type(inputs).__name__}'
@@ -71,8 +74,8 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
     Raises:
         ImageReadError: If it is something else; one line.
     """
-    if isinstance(source, bytes):
-        return decode_image(source, reduce_to, name)
+    if isinstance(source, BYTES):
+        return decode_image(bytes(source), reduce_to, name)
     if isinstance(source, Image.Image):
         with PILLOW:
             image = ImageOps.exif_transpose(source)

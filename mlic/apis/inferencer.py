@@ -38,7 +38,7 @@ from .image_inputs import (
 from .known_labels import Known, known_rows
 from .onnx_model import ONNX, OnnxModel
 from .open_run import open_run
-from .prediction import Prediction, choose_threshold, decide
+from .prediction import Prediction, check_whole, choose_threshold, decide
 from .stored_config import refuse_stored
 
 
@@ -173,7 +173,8 @@ class MultiLabelInferencer:
 
         Raises:
             ImageReadError: Of the first image that cannot be predicted; one line with its name.
-            ValueError: If ``thr``, ``topk`` or ``known`` do not fit.
+            TypeError: If ``inputs`` are neither an image nor several.
+            ValueError: If ``thr``, ``topk``, ``known`` or a number do not fit.
         """
         sources, single = list_inputs(inputs)
         options = self._options(thr, topk, batch_size, num_workers, attention)
@@ -239,8 +240,8 @@ class MultiLabelInferencer:
         self, thr: object, topk: int | None, batch_size: int, num_workers: int, attention: bool
     ) -> dict:
         """Those of :meth:`_samples`, checked; ``thr`` for all classes, or (C,)."""
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        check_whole('batch_size', batch_size, 1)
+        check_whole('num_workers', num_workers, 0)
         thr = choose_threshold(thr, topk, self.thresholds, self.classes)
         sizes = dict(batch_size=batch_size, num_workers=num_workers)
         return dict(sizes, thr=thr, topk=topk, attention=attention)

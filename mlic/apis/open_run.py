@@ -3,6 +3,7 @@
 Neither a checkpoint's weights nor its config are ever executed; a config file is.
 """
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.literals import parse_literals
 from mlic.models.training_parts import for_prediction, mixing_warnings
+from mlic.registries import load_config, with_names
 
 from .folding import merge_adapters
 from .stored_config import read_stored_config, refuse_stored
@@ -95,7 +97,7 @@ def open_run(
     meta = content.get('meta') or {}
     stored = config is None
     cfg = read_stored_config(meta, found.path, allow_imports) if stored else config
-    cfg = cfg.copy() if isinstance(cfg, Config) else Config.fromfile(cfg)
+    cfg = with_names(copy.deepcopy(cfg)) if isinstance(cfg, Config) else load_config(cfg)
     merge_options(cfg, cfg_options)
     # a scope is a package that the registries import: never one that a checkpoint names
     given = {} if stored else cfg
@@ -161,6 +163,8 @@ def _is_of_features(meta: Mapping) -> bool:
 
 def build_model(cfg: Config) -> BaseModel:
     """The model of a config with its preprocessor, its weights drawn."""
+    if not cfg.get('model'):
+        raise ValueError('the config has no model')
     return MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class Prediction:
 
     image: str
     labels: tuple[tuple[str, float], ...]
-    scores: dict[str, float] = field(repr=False)
+    scores: dict[str, float] = field(repr=False, hash=False)
 
     @property
     def names(self) -> list[str]:
@@ -77,6 +78,14 @@ def choose_threshold(
     return thr
 
 
+def check_whole(name: str, number: int, least: int, most: int | None = None) -> None:
+    """ValueError if an argument is no whole number, too small or too large."""
+    whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not whole or number < least or (most is not None and number > most):
+        end = '' if most is None else f' and at most {most}'
+        raise ValueError(f'{name} must be a whole number of at least {least}{end}, got {number!r}')
+
+
 def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:
     """Predicted labels (K,), highest score first: scores (C,) of at least ``thr``, or the best.
 
@@ -87,8 +96,7 @@ def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -
     """
     order = pred_score.argsort(descending=True, stable=True)
     if topk is not None:
-        if not 1 <= topk <= len(order):
-            raise ValueError(f'topk must be at least 1 and at most {len(order)}, got {topk}')
+        check_whole('topk', topk, 1, len(order))
         return order[:topk]
     thr = torch.as_tensor(thr, dtype=pred_score.dtype)
     if thr.dim() and thr.shape != pred_score.shape:

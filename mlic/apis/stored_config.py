@@ -9,23 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import mmengine.registry
-import mmpretrain.registry
 from mmengine.config import Config
-from mmengine.registry import Registry
 
 from mlic.engine.mmengine_internals import registered_names_only
 from mlic.installation import is_method_here
 from mlic.literals import parse_literals
-from mlic.registries import find_registered
+from mlic.registries import NAMES, REGISTRIES, SCOPE, find_registered, name_classes
 
-SCOPE = 'mmpretrain'
-REGISTRIES = {
-    name: registry
-    for module in (mmengine.registry, mmpretrain.registry)  # mmpretrain's replace mmengine's
-    for name, registry in vars(module).items()
-    if isinstance(registry, Registry)
-}
 # the registry in which a type is looked up: below these keys, at any depth
 PLACES = dict(
     **dict.fromkeys(('model', 'data_preprocessor', 'tta_model', 'loss'), 'MODELS'),
@@ -45,13 +35,6 @@ PLACES = dict(
     vis_backends='VISBACKENDS',
     log_processor='LOG_PROCESSORS',
     model_wrapper_cfg='MODEL_WRAPPERS',
-)
-# other arguments that are the name of a registered class; those of models and transforms, which
-# are many, fail in refuse_stored
-NAMES = dict(
-    ema_type='MODELS',
-    constructor='OPTIM_WRAPPER_CONSTRUCTORS',
-    runner_type='RUNNERS',
 )
 # what is built of a stored config when it predicts: these fetch nothing and open no file
 BUILT = ('MODELS', 'BATCH_AUGMENTS', 'TRANSFORMS')
@@ -105,6 +88,7 @@ def read_stored_config(
         ) from error
     try:
         _import_packages(values.get('custom_imports'), allow_imports)
+        name_classes(values)
         _check(values, None, (*PACKAGES, *allow_imports))
         _check_shape(values)
         return Config(values)

@@ -22,6 +22,7 @@ from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
 from mlic.installation import find_config
+from mlic.registries import load_config
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -81,7 +82,7 @@ def options(cfg: Config, path: Path, number: int) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     """Write the files, and print a line for each."""
     args = parse_args(argv)
-    cfg = Config.fromfile(find_config(args.config))
+    cfg = load_config(find_config(args.config))
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     dataset = build_dataset(cfg, 'train')
     names = innermost(dataset).CLASSES

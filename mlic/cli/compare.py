@@ -51,6 +51,7 @@ from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices, read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import write_text
+from mlic.registries import load_config
 from mlic.visualization.sweep import split_name
 
 
@@ -176,7 +177,7 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
     cfg = load_recipe(path, args.set)
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     if args.data:
-        replace_data(cfg, Config.fromfile(args.data))
+        replace_data(cfg, load_config(args.data))
         merge_options(cfg, args.set)
         check_recipe(cfg, f'{path} with {args.data}')
     saves_best = entry_of(cfg, 'default_hooks.checkpoint.save_best')

@@ -9,6 +9,7 @@ network is in float16, and the scores in float32.
 import argparse
 import json
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -78,12 +79,9 @@ def export(args: argparse.Namespace) -> str:
         print(f'thresholds: {thresholds}')
         metadata['thresholds'] = json.dumps(thresholds.content(), ensure_ascii=False)
     scores = ScoreModel(run.model).eval()
-    example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
-    shapes = dict(images={0: torch.export.Dim('batch')})
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of torch's own code
-        # strict: the other mode takes len(tensor) for a constant, and the batch with it
-        program = torch.export.export(scores, (example,), dynamic_shapes=shapes, strict=True)
+        program = program_of(scores, size)
         if args.format == 'onnx':
             write_onnx(program, metadata, args.out, args.opset, args.half)
         else:
@@ -91,6 +89,24 @@ def export(args: argparse.Namespace) -> str:
                 torch.export.save(program, file, extra_files=metadata)
     megabytes = args.out.stat().st_size / 1e6
     return f'{size[0]} x {size[1]} px, {len(run.classes)} classes, {megabytes:.1f} MB'
+
+
+def program_of(scores: ScoreModel, size: tuple[int, int]) -> torch.export.ExportedProgram:
+    """The graph of a model for any number of images.
+
+    Raises:
+        ValueError: If torch cannot make one; a line with the place in the code.
+    """
+    example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
+    shapes = dict(images={0: torch.export.Dim('batch')})
+    try:
+        # strict: the other mode takes len(tensor) for a constant, and the batch with it
+        return torch.export.export(scores, (example,), dynamic_shapes=shapes, strict=True)
+    except RuntimeError as error:  # its text has the whole graph
+        reason = str(error).partition('\n')[0][:200]
+        places = re.findall(r'File "(.+?)", line (\d+)', str(error))
+        place = ', {}, line {}'.format(*places[-1]) if places else ''
+        raise ValueError(f'torch.export cannot follow the model: {reason}{place}') from error
 
 
 def write_onnx(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
@@ -23,6 +22,7 @@ from mlic.cli.benchmark.network import count_flops
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.options import merge_options
 from mlic.models.training_parts import for_prediction
+from mlic.registries import load_config
 
 COLUMNS = 'config', 'px', 'backbone', 'all', 'trained', 'GFLOPs', 'matmuls'
 
@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def row(path: str, options: dict, bench: Bench) -> list[str]:
     """The cells of a config; weights are random, none are fetched."""
-    cfg = Config.fromfile(path)
+    cfg = load_config(path)
     merge_options(cfg, options)
     size = input_size(cfg)
     trained = sum(p.numel() for p in build_model(cfg).parameters() if p.requires_grad)

@@ -29,6 +29,7 @@ from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
 from mlic.files import ESCAPED, atomic_write
 from mlic.literals import write_literals
+from mlic.registries import load_config
 
 PRIVATE = ('work_dir', 'load_from', 'load_from_classes', 'resume', 'launcher', 'experiment_name')
 # visualization backends that write files of this machine
@@ -73,7 +74,7 @@ def publish(args: argparse.Namespace) -> Path:
         stored = dict(cfg=run.meta.get('training_cfg', run.meta.get('cfg')))
         trained = read_stored_config(stored, source, args.allow_import)
     else:
-        trained = Config.fromfile(args.config)
+        trained = load_config(args.config)
     name = config_name(args.config, run.meta, source)
     # of a run that was resumed, load_from is the checkpoint of that
     start = '' if trained.get('resume') else PurePath(trained.get('load_from') or '').name

@@ -57,7 +57,9 @@ def rehearse(cfg: Config, model: nn.Module) -> None:
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook and hook.get('type') in DONE]:
         del hooks[name]
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or () if hook.type not in DONE]
+    cfg.custom_hooks = [
+        hook for hook in cfg.get('custom_hooks') or () if hook.get('type') not in DONE
+    ]
     cfg.visualizer, cfg.log_level = dict(type='Visualizer'), 'ERROR'
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder

@@ -23,6 +23,7 @@ from mlic.engine.runner.device import num_processes
 from mlic.engine.runner.settings import changed_settings, hooks_of, is_hook
 from mlic.installation import command_words
 from mlic.literals import parse_literals
+from mlic.registries import name_classes
 
 
 def check_resume(cfg: Config, config: str | Path) -> None:
@@ -54,8 +55,9 @@ def check_resume(cfg: Config, config: str | Path) -> None:
     is_first = os.environ.get('RANK', '0') == '0'
     try:
         stored = parse_literals(content['meta']['cfg'])
+        name_classes(stored)
         processes = trained_on, num_processes(cfg.get('launcher'))
-        changes = changed_settings(stored, cfg, processes)
+        changes = changed_settings(stored, cfg.to_dict(), processes)
     except (AttributeError, KeyError, RecursionError, SyntaxError, TypeError, ValueError) as error:
         changes = []
         if is_first:

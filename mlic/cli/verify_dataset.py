@@ -70,7 +70,7 @@ def read_split(cfg: Config, name: str) -> Split:
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     parts = inner_configs(cfg[f'{name}_dataloader'].dataset)
     pipelines = [part.get('pipeline') or [] for part in parts]
-    from_files = any('Load' in step['type'] for pipeline in pipelines for step in pipeline)
+    from_files = any('Load' in str(step['type']) for pipeline in pipelines for step in pipeline)
     return Split(
         name,
         parts[0].type,

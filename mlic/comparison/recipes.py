@@ -12,6 +12,7 @@ from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices
 from mlic.literals import write_literals
 from mlic.names import short
+from mlic.registries import load_config
 
 DATA_KEYS = (
     'data_preprocessor',
@@ -36,7 +37,7 @@ def load_recipe(path: str, options: dict | None = None) -> Config:
     Raises:
         ValueError: If nothing reads an option, or as :func:`check_recipe`.
     """
-    cfg = Config.fromfile(path)
+    cfg = load_config(path)
     merge_options(cfg, options)
     check_recipe(cfg, path)
     return cfg

@@ -145,6 +145,14 @@ class MLICMetric(BaseMetric):
         if names:
             of_classes(self.threshold, names)
 
+    def metric_names(self) -> list[str]:
+        """The keys of what :meth:`evaluate` returns, which no image is needed for."""
+        scores = np.eye(2)
+        report = evaluate_block(
+            Block(scores, scores > 0), ['a', 'b'], self.protocols, topk=self.topk
+        )
+        return [f'{self.prefix}/{key}' for key in report.keyed()]
+
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Append one :class:`Block` with the scores and labels of the batch."""
         pred = stack_samples(data_samples, 'pred_score')  # (N, C)

@@ -47,6 +47,10 @@ class MultiLabelDataPreprocessor(TrainingParts, ClsDataPreprocessor):
 
     def __init__(self, *, unknown: str = 'ignore', **kwargs) -> None:
         super().__init__(**kwargs)
+        for name in ('mean', 'std'):
+            values = kwargs.get(name)
+            if values is not None and len(values) not in (1, 3):
+                raise ValueError(f'{name} must have a value for each of 3 channels, got {values}')
         if unknown not in UNKNOWN:
             raise ValueError(f'unknown must be one of {UNKNOWN}, got {unknown!r}')
         self.unknown = unknown

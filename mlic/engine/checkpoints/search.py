@@ -73,7 +73,10 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     Raises:
         FileNotFoundError: If there is none.
         CheckpointError: If one of those to compare cannot be read.
+        ValueError: If there is no such ``stage``.
     """
+    if stage not in STAGES:
+        raise ValueError(f'stage must be one of {", ".join(STAGES)}, got {stage!r}')
     path = str(path)
     given = Path(path)
     if '://' in path:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.registry import HOOKS, MODELS
@@ -16,6 +15,7 @@ from mlic.engine.mmengine_internals import unwrap
 from mlic.installation import find_config
 from mlic.models.training_parts import for_prediction
 from mlic.names import first_names
+from mlic.registries import load_config
 
 
 @HOOKS.register_module()
@@ -89,7 +89,7 @@ def _open(student: nn.Module, setting: dict, classes: Sequence[str] | None) -> t
         raise ValueError(
             f'teacher {path} knows {first_names(strange, 3, repr)}, which the data do not have'
         )
-    cfg = Config.fromfile(find_config(setting['config']))
+    cfg = load_config(find_config(setting['config']))
     own = _with_classes(for_prediction(cfg.model), len(names))
     prepare = _with_classes(cfg.get('data_preprocessor'), len(names))
     model = MODELS.build({'data_preprocessor': prepare, **own})

@@ -28,6 +28,7 @@ from .compiled_parts import compile_parts
 from .epochs import of_two_iterations
 from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
+from .monitored import check_monitored
 from .recomputed_parts import recompute_parts
 from .tta import TTA
 
@@ -239,6 +240,8 @@ class ConsoleRunner(Runner):
 class TrainingRunner(ConsoleRunner):
     """A :class:`ConsoleRunner` that has its work directory for itself: see :func:`lock_folder`.
 
+    What it watches in its validations has to be there: see :func:`check_monitored`.
+
     Raises:
         FolderInUseError: On all ranks, before anything is written, if another run is there.
     """
@@ -267,6 +270,12 @@ class TrainingRunner(ConsoleRunner):
                 for one in scheduler  # built ones are given at resume
             ]
         return super().build_param_scheduler(scheduler)
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call the hooks, after a look at the metrics that some of them watch."""
+        if fn_name == 'before_train' or (fn_name == 'after_val_epoch' and kwargs.get('metrics')):
+            check_monitored(self, kwargs.get('metrics'))
+        super().call_hook(fn_name, **kwargs)
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume as mmengine does; a checkpoint whose parts do not fit is one line."""

@@ -110,8 +110,9 @@ def _stage_starts(cfg: Config) -> list[tuple[dict, str]]:
         elif is_hook(hook, StageEarlyStoppingHook):
             entries.append((hook, 'next_stage'))
         elif is_hook(hook, SwitchRecipeHook):
-            entries += [(recipe, 'action_epoch') for recipe in hook['schedule']]
-    return entries
+            entries += [(recipe, 'action_epoch') for recipe in hook.get('schedule', ())]
+    # one that lacks it is refused when it is built
+    return [(holder, key) for holder, key in entries if key in holder]
 
 
 def _exact(value: float) -> float:

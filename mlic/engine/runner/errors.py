@@ -1,7 +1,6 @@
 """Errors in one line, where the message was made for people."""
 
 import atexit
-import inspect
 import os
 import re
 import select
@@ -12,18 +11,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
 from urllib.error import HTTPError, URLError
 
-import mmpretrain.registry
 import torch
 import torch.distributed as torch_dist
-from mmengine.registry import Registry
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from mlic.engine.checkpoints.downloads import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
+
+from .config_errors import LIBRARIES, UNREGISTERED, describe_fault, is_of_config, registered
 
 # what torch says of a loader's worker that has ended, and of memory that workers cannot share
 WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by signal|exited)')
@@ -31,12 +29,6 @@ NO_SHARED_MEMORY = re.compile(r'DataLoader worker .* Bus error|unable to .{1,40}
 FEWER_WORKERS = 'fewer workers (num_workers, or 0 for none)'
 _unraised: list[BaseException] = []  # of workers that ended
 INTERRUPTED = 130  # the exit status that shells give Ctrl+C
-# the others that have registered something there
-LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
-UNEXPECTED = re.compile(
-    r"([\w.]+?)(?:\.__init__)?(?:\(\))? got an unexpected keyword argument '(\w+)'"
-)
-UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
 
 
 @contextmanager
@@ -48,9 +40,9 @@ def one_line_errors() -> Iterator[None]:
     made for people: errors that were raised in ``mlic``, ``projects`` or another package that has
     registered something with mmpretrain, such as a user's own method, by a line that raises or
     asserts; errors of the system about files; modules that cannot be imported; a config's syntax,
-    or an argument in it that there is not; a loader's workers that were killed. What else goes
-    wrong keeps its traceback. A reader that has read enough, such as head, ends a
-    tool without a message.
+    an argument in it that there is not or that is missing, and what mmengine cannot build from it;
+    a loader's workers that were killed. What else goes wrong keeps its traceback. A reader that has
+    read enough, such as head, ends a tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
     went wrong, the process group is left in order.
@@ -87,7 +79,7 @@ def one_line_errors() -> Iterator[None]:
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             sys.exit(_one_line(workers))
-        if not (_is_of_config(error, raised_in) or _is_for_people(error, raised_in)):
+        if not (is_of_config(error, raised_in) or _is_for_people(error, raised_in)):
             raise
         sys.exit(_one_line(_describe(error) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
@@ -203,19 +195,12 @@ def _leave_process_group() -> None:
         os._exit(0)
 
 
-def _is_of_config(error: Exception, raised_in: str) -> bool:
-    """Whether a config has an argument that the class it names, or its base, has not."""
-    line = traceback.extract_tb(error.__traceback__)[-1].line or ''
-    built = raised_in.startswith('mmengine.') or 'super().__init__(' in line
-    return built and isinstance(error, TypeError) and UNEXPECTED.search(str(error)) is not None
-
-
 def _is_for_people(error: Exception, raised_in: str) -> bool:
     """Whether the message alone says what to do."""
     if isinstance(error, (ImportError, OSError, SyntaxError)) or UNREGISTERED.search(str(error)):
         return True
-    registered = (cls.__module__ for cls in _registered().values())
-    packages = {'mlic', 'projects', *(name.split('.')[0] for name in registered)} - LIBRARIES
+    modules = (cls.__module__ for cls in registered().values())
+    packages = {'mlic', 'projects', *(name.split('.')[0] for name in modules)} - LIBRARIES
     if type(error).__module__.split('.')[0] in packages:
         return True
     kinds = (AssertionError, RuntimeError, TypeError, ValueError)
@@ -223,12 +208,6 @@ def _is_for_people(error: Exception, raised_in: str) -> bool:
         return False
     line = traceback.extract_tb(error.__traceback__)[-1].line  # '' without a source
     return not line or re.search(r'\b(raise|assert)\b', line) is not None
-
-
-def _registered() -> dict[str, object]:
-    """All that is registered with mmpretrain, by name."""
-    registries = (x for x in vars(mmpretrain.registry).values() if isinstance(x, Registry))
-    return {name: cls for registry in registries for name, cls in registry.module_dict.items()}
 
 
 def _one_line(text: str) -> str:
@@ -260,25 +239,6 @@ def _describe(error: Exception) -> str:
         file = next((name for name in reversed(names) if name.endswith('.py')), error.filename)
         where = f'{file}, line {error.lineno}: ' if error.lineno else ''
         return f'{where}{error.msg}'.splitlines()[0]  # without a config as text
-    unexpected = UNEXPECTED.search(str(error))
-    if unexpected and isinstance(error, TypeError):
-        kind, name = unexpected.groups()
-        classes = inspect.getmro(_registered().get(kind, object))  # some pass theirs on
-        taken = {key for cls in classes for key in inspect.signature(cls.__init__).parameters}
-        close = get_close_matches(name, taken)
-        similar = f'; similar: {", ".join(close)}' if close else ''
-        return (
-            f'{kind} takes no {name!r}{similar}. If the config inherits it from another, '
-            '_delete_=True in that dict leaves out all that is inherited'
-        )
-    unknown = UNREGISTERED.search(str(error))
-    if unknown:
-        close = get_close_matches(unknown[1], _registered())
-        similar = f'; similar names: {", ".join(close)}' if close else ''
-        return (
-            f'{unknown[1]!r} is not a registered {unknown[2]}{similar}. Is the package that has it '
-            "in the config's custom_imports?"
-        )
     if isinstance(error, HTTPError):
         return f'{error.url} could not be downloaded: {error}. {INSTEAD_OF_A_DOWNLOAD}'
     if isinstance(error, URLError):
@@ -287,4 +247,4 @@ def _describe(error: Exception) -> str:
         return f'{error.filename} does not exist'
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
         return f'{error.strerror}: a file could not be written. Free some, or write elsewhere'
-    return str(error).strip()
+    return describe_fault(error) or str(error).strip()

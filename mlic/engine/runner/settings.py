@@ -1,5 +1,6 @@
 """The settings that a run keeps to its end: at resume, a change of them would not be obeyed."""
 
+import sys
 from collections.abc import Iterator, Mapping
 
 from mmengine.hooks import EarlyStoppingHook, EMAHook
@@ -7,6 +8,7 @@ from mmpretrain.engine.hooks import SwitchRecipeHook
 from mmpretrain.registry import HOOKS
 
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
+from mlic.registries import find_registered
 
 # in which weights, schedules or stages depend on what happened in earlier epochs
 TRAINING_HOOKS = (EarlyStoppingHook, EMAHook, StageRestartHook, SwitchRecipeHook)
@@ -35,10 +37,11 @@ def hooks_of(cfg: Mapping) -> list[Mapping]:
 
 def hook_class(hook: Mapping) -> type | None:
     """The class of a hook's config; None if there is none of that name. Nothing is imported."""
-    found = hook['type']
+    found = hook.get('type')
     if isinstance(found, str):
-        name = found.rpartition('.')[-1]
-        found = HOOKS.module_dict.get(name) or HOOKS.parent.module_dict.get(name)
+        module, _, name = found.rpartition('.')
+        imported = vars(sys.modules[module]) if module in sys.modules else {}
+        found = find_registered(HOOKS, name) or imported.get(name)
     return found if isinstance(found, type) else None
 
 

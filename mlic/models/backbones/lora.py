@@ -56,7 +56,7 @@ class LazyLoRAModel(LoRAModel):
         if rank < 1:
             raise ValueError(f'LoRA needs a rank of at least 1, got {rank}')
         for target in targets or ['']:  # mmpretrain reads them as regular expressions, too
-            if not re.fullmatch(r'[\w.]+', target):
+            if not (isinstance(target, str) and re.fullmatch(r'[\w.]+', target)):
                 raise ValueError(f"LoRA: a target is the end of a name, as 'qkv', not {target!r}")
         self.targets = [dict(type=target) for target in targets]
         self.rank, self.alpha, self.drop_rate = rank, alpha, drop_rate

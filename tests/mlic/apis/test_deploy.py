@@ -23,6 +23,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmpretrain.models import ImageClassifier
 from PIL import Image
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
@@ -103,6 +104,36 @@ def test_score_model_takes_rgb_and_gives_the_scores_of_the_model(
     with torch.no_grad():
         found = ScoreModel(model).eval()(batch.flip(1))
     torch.testing.assert_close(found, scores_of(model, batch))
+
+
+@pytest.mark.parametrize('drop_path_rate', [0.0, 0.2])
+def test_a_vit_of_mmpretrain_is_exported_as_its_config_says(drop_path_rate):
+    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16)
+    vit = dict(type='VisionTransformer', arch=arch, img_size=32, out_type='featmap')
+    model = ImageClassifier(
+        backbone=dict(vit, drop_path_rate=drop_path_rate),  # layers with numbers of numpy's
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=16),
+        data_preprocessor=dict(mean=[127] * 3, std=[128] * 3),
+    ).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    scores = ScoreModel(model).eval()
+    program = export.program_of(scores, (32, 32))
+    torch.testing.assert_close(program.module()(images), scores(images))
+
+
+class Branches(torch.nn.Module):
+    def forward(self, images):
+        return images if images.sum() > 0 else images + 1
+
+
+def test_a_model_that_torch_cannot_follow_is_one_line_with_the_place():
+    place = f'{__file__}, line {Branches.forward.__code__.co_firstlineno + 1}'
+    with pytest.raises(
+        ValueError, match=r'^torch.export cannot follow the model: \S[^\n]*$'
+    ) as end:
+        export.program_of(Branches(), (32, 32))
+    assert str(end.value).endswith(place)
 
 
 def test_onnx_agrees_for_any_batch_and_takes_uint8_only(exported, model, batch):

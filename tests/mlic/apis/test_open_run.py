@@ -15,6 +15,7 @@ from torch import nn
 
 from mlic.apis.open_run import data_classes, open_run
 from mlic.cli.publish_model import publish
+from mlic.datasets import LoadImageStrict
 from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.runner.device import CHANNELS_LAST
@@ -230,3 +231,11 @@ def test_mulcon_is_published_without_its_projector(tmp_path):
     unpublished = {name.rpartition('.')[0] for name in trained - published}
     assert unpublished == {'head.projector.0', 'head.projector.2'}
     assert {'head.fc.weight', 'head.fc.bias'} <= published
+
+
+def test_a_given_config_stays_as_it_is(run):
+    given = Config.fromfile(run / 'config.py')
+    given.test_dataloader.dataset.pipeline[0]['type'] = LoadImageStrict
+    opened = open_run(run / 'work_dirs/run', given)
+    assert given.test_dataloader.dataset.pipeline[0]['type'] is LoadImageStrict
+    assert opened.config.test_dataloader.dataset.pipeline[0]['type'] == 'LoadImageStrict'

@@ -155,11 +155,25 @@ def test_what_is_no_image_is_named_in_one_line(
     assert outcomes[1].names == inferencer(photos[0]).names
 
 
+def test_bytes_are_bytes_of_any_type(photos, inferencer):
+    content = Path(photos[0]).read_bytes()
+    expected = inferencer(content)
+    inputs = [bytearray(content), memoryview(content)]
+    assert [inferencer(one) for one in inputs] == [expected] * 2
+    assert [one.scores for one in inferencer(inputs)] == [expected.scores] * 2
+
+
+def test_predictions_can_be_in_a_set(photos, inferencer):
+    first, second = inferencer(photos[:2])
+    assert {first, second, inferencer(photos[0])} == {first, second}
+
+
 def test_what_is_neither_an_image_nor_several_is_refused(photos, inferencer):
     with open(photos[0], 'rb') as file, pytest.raises(TypeError, match='bytes.*got BufferedReader'):
         inferencer(file)
-    with pytest.raises(TypeError, match='got int'):
-        inferencer(3)
+    for inputs in (3, {'a': photos[0]}, torch.zeros(3, 4, 4, dtype=torch.uint8)):
+        with pytest.raises(TypeError, match=f'got {type(inputs).__name__}$'):
+            inferencer(inputs)
     with pytest.raises(ImageReadError, match='^the image: an array must be uint8'):
         inferencer(np.zeros((4, 4, 3)))
     with pytest.raises(FileNotFoundError, match='no file fits the pattern'):
@@ -343,9 +357,17 @@ def test_thresholds_of_each_kind_decide_alike(known, tmp_path):
         ),
         (dict(thr=[0.5, 0.5]), 'got 2 thresholds for 5 classes'),
         (dict(thr=[0.5] * 4 + [50]), 'thr is a score, between 0 and 1, got 50'),
-        (dict(topk=0), 'topk must be at least 1 and at most 5, got 0'),
+        (dict(topk=0), 'topk must be a whole number of at least 1 and at most 5, got 0'),
         (dict(topk=6), 'at most 5, got 6'),
-        (dict(batch_size=0), 'batch_size must be at least 1, got 0'),
+        *(
+            (dict(topk=value), f'topk must be a whole .* got {value!r}$')
+            for value in (1.5, '3', True)
+        ),
+        (dict(batch_size=0), 'batch_size must be a whole number of at least 1, got 0'),
+        (dict(batch_size=2.0), r'batch_size must be a whole number of at least 1, got 2\.0'),
+        (dict(batch_size=None), 'got None'),
+        (dict(num_workers=-1), 'num_workers must be a whole number of at least 0, got -1'),
+        (dict(num_workers=1.5), r'got 1\.5'),
     ],
 )
 def test_what_cannot_decide_is_refused_before_any_image(options, message, inferencer):

@@ -14,13 +14,16 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
-from mmpretrain.registry import MODELS
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS, MODELS
 
 import mlic_command
 from mlic import __version__
 from mlic.engine.runner.errors import one_line_errors
 from mlic.installation import CONFIGS, find_config
-from tests.helpers import ROOT, run_tool
+from tests.helpers import ROOT, call_tool, run_tool
+from tests.photo_run import make_config
 
 EVAL = 'tools/analysis_tools/eval_metric.py'
 DIGITS = 'sadcl_efficientnet-lite0_digits128'
@@ -152,6 +155,13 @@ def test_a_config_is_found_by_name_and_a_file_comes_first(tmp_path, monkeypatch)
     assert find_config(ours) == ours
 
 
+def test_a_config_inherits_from_ours_wherever_they_are(tmp_path):
+    found = f"__import__('mlic.installation').installation.find_config('{DIGITS}')"
+    (tmp_path / 'mine.py').write_text(f'_base_ = {found}\ntrain_cfg = dict(max_epochs=77)\n')
+    cfg, ours = (Config.fromfile(path) for path in (tmp_path / 'mine.py', find_config(DIGITS)))
+    assert cfg.train_cfg.max_epochs == 77 and cfg.model == ours.model
+
+
 def test_an_unknown_config_is_one_line_with_similar_names(tmp_path):
     done = python('-m', 'mlic', 'train', DIGITS.replace('digits', 'digit'), cwd=tmp_path)
     (line,) = done.stderr.splitlines()
@@ -216,6 +226,72 @@ def test_an_error_of_a_users_method_is_one_line(users_method):
         one_line_errors()(users_method.UsersHead.forward)(None, 1)
     with pytest.raises(SystemExit, match="^error: UsersHead takes no 'sise'; similar: size"):
         one_line_errors()(MODELS.build)(dict(type='UsersHead', sise=1))
+
+
+def test_a_users_own_fault_within_what_mmengine_builds_keeps_its_traceback(users_method):
+    import users_method  # noqa: F401
+
+    def loses_a_key():
+        return Config(dict(a=1))['no key']
+
+    def needs_more():
+        return users_method.UsersHead()
+
+    class Forgetful(Hook):
+        def __init__(self):
+            needs_more()
+
+    faults = ((loses_a_key, KeyError), (needs_more, TypeError), (lambda: dict()['a'], KeyError))
+    for fault, kind in (*faults, (lambda: HOOKS.build(dict(type=Forgetful)), TypeError)):
+        with pytest.raises(kind):
+            one_line_errors()(fault)()
+
+
+SLIPS = {
+    "optim_wrapper = dict(optimizer=dict(type='AdamM'))": (
+        "'AdamM' is not a registered class; similar names: Adam, "
+    ),
+    "train_dataloader = dict(collate_fn=dict(type='default_colate'))": (
+        "'default_colate' is not a registered class; similar names: default_collate"
+    ),
+    "model = dict(head=dict(_delete_=True, type='MultiLabelLinearClsHead', in_channels=8))": (
+        "MultiLabelLinearClsHead needs 'num_classes', which the config does not give it"
+    ),
+    "custom_hooks = [dict(type='StageEarlyStoppingHook')]": (
+        "StageEarlyStoppingHook needs 'next_stage', which the config does not give it"
+    ),
+    'custom_hooks = dict(a=1)': (
+        "slip.py: custom_hooks={'a': 1} in child config cannot inherit from base because "
+        "custom_hooks is a dict in the child config but is of type <class 'list'> in base config."
+    ),
+    'custom_hooks = [dict(a=1)]': 'must contain the key "type", but got {\'a\': 1}',
+    "custom_hooks = [dict(type='SyncBuffersHook', priority='HUGE')]": (
+        "'HUGE' is not known, in the config's {'type': 'SyncBuffersHook'}"
+    ),
+    'train_dataloader = dict(batch_size=0)': 'batch_size should be a positive integer value',
+    "data_preprocessor = dict(type='MultiLabelDataPreprocessor', mean=[1, 2])": (
+        'mean must have a value for each of 3 channels, got [1, 2]'
+    ),
+    'optim_wrapper = dict(clip_grad=dict(max_nrm=1))': "clip_grad_norm_ takes no 'max_nrm'",
+    'model = None': 'model should be a nn.Module object or dict, but got None',
+    "_base_ = 'mlic::sadcl/no_config.py'": (
+        "slip.py: _base_ takes paths, not 'mlic::': write __import__('mlic.installation')."
+        "installation.find_config('NAME'), or"
+    ),
+}
+
+
+@pytest.mark.parametrize('slip', SLIPS)
+def test_a_slip_in_a_config_is_one_line(tmp_path, monkeypatch, slip):
+    monkeypatch.chdir(tmp_path)
+    make_config(tmp_path / 'run')
+    base = '' if '_base_' in slip else "_base_ = 'run/config.py'\n"
+    (tmp_path / 'slip.py').write_text(base + slip)
+    ended = call_tool('tools/train.py', 'slip.py', '--epochs', '2')
+    assert ended.startswith('error: ') and SLIPS[slip] in ended and '\n' not in ended
+    if 'clip_grad' not in slip:  # which no iteration has called then
+        said = 'the config has no model' if slip == 'model = None' else SLIPS[slip]
+        assert said in call_tool('tools/train.py', 'slip.py', '--dry-run')
 
 
 def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():

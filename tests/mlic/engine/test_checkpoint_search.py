@@ -175,3 +175,10 @@ def test_of_two_that_are_equally_far_resume_does_not_take_the_newer(tmp_path, ti
 def test_difference_of_classes(trained, data, expected):
     difference = class_difference(trained and list(trained), data and tuple(data))
     assert expected is None and difference is None or expected in difference
+
+
+@pytest.mark.parametrize('stage', ['first', 'Last', 2, None])
+def test_a_stage_that_there_is_not_is_refused(tmp_path, stage):
+    save_best(tmp_path, 3, 50.0)
+    with pytest.raises(ValueError, match=f'^stage must be one of best, last, got {stage!r}$'):
+        find_checkpoint(tmp_path, stage)

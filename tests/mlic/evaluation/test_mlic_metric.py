@@ -825,3 +825,15 @@ def test_two_processes_equal_one(tmp_path, monkeypatch):
     assert len(list((tmp_path / 'of_rank0').iterdir())) == 2 * len(DIST_SHARDS)
     assert not (tmp_path / 'of_rank1').exists()  # the main process alone writes
     assert not (tmp_path / '.dist_test').exists()  # what mmengine's own collection leaves behind
+
+
+@pytest.mark.parametrize('topk', [None, 1, 3])
+@pytest.mark.parametrize('protocols', ['standard', list(PROTOCOLS)])
+def test_the_names_of_the_metrics_are_known_before_any_image(protocols, topk):
+    metric = MLICMetric(protocols, topk=topk, prefix='mine', threshold=0.3)
+    metric.dataset_meta = dict(classes=NAMES)
+    scores = np.random.default_rng(0).random((9, len(NAMES)))
+    samples = [dict(pred_score=row, gt_score=row > 0.4) for row in scores]
+    names = metric.metric_names()
+    metric.process(None, samples)
+    assert list(metric.evaluate(len(samples))) == names

@@ -120,6 +120,7 @@ def test_dropout_acts_in_training_only():
         (dict(targets=[*TARGETS, 'projection']), "has no linear layer 'projection'"),
         (dict(targets=[]), "a target is the end of a name, as 'qkv', not ''"),
         (dict(targets=['(a+)+b']), r"end of a name, as 'qkv', not '\(a\+\)\+b'"),
+        (dict(targets=[dict(type='qkv')]), r"end of a name, as 'qkv', not \{'type': 'qkv'\}"),
         (dict(rank=0), 'LoRA needs a rank of at least 1, got 0'),
     ],
     ids=str,
