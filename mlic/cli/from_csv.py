@@ -22,8 +22,8 @@ one way is refused, with the command that decides. Written to OUT: ``train.json`
 import argparse
 from pathlib import Path
 
-from mlic.cli.own_data import SEPARATOR_HELP, finish, parse_options, parse_separator, say_command
-from mlic.datasets.own_data.choices import Choices
+from mlic.cli.own_data import SEPARATOR_HELP, finish, parse_options, say_command
+from mlic.datasets.own_data.choices import Choices, unspell
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.table import read_tables
 from mlic.engine.runner.errors import one_line_errors
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('csv', type=Path, nargs='+', help='tables with a header')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
-    parser.add_argument('--sep', type=parse_separator, help=SEPARATOR_HELP)
+    parser.add_argument('--sep', type=unspell, help=SEPARATOR_HELP)
     parser.add_argument('--image-column', metavar='NAME', help='column of the images')
     columns = dict(nargs='+', metavar='NAME', default=())
     parser.add_argument(

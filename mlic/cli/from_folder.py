@@ -17,15 +17,9 @@ import argparse
 import os
 from pathlib import Path
 
-from mlic.cli.own_data import (
-    SEPARATOR_HELP,
-    config_path,
-    finish,
-    parse_options,
-    parse_separator,
-    say_command,
-)
+from mlic.cli.own_data import SEPARATOR_HELP, config_path, finish, parse_options, say_command
 from mlic.datasets.list_files import list_images
+from mlic.datasets.own_data.choices import unspell
 from mlic.datasets.own_data.folders import from_folders
 from mlic.datasets.own_data.sidecars import from_sidecars
 from mlic.engine.runner.errors import one_line_errors
@@ -38,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('folder', type=Path, help='folder of the images')
     parser.add_argument('--nested', action='store_true', help='every folder on the path is a label')
     parser.add_argument('--sidecar', action='store_true', help='labels stand in .txt files')
-    parser.add_argument('--sep', type=parse_separator, help=f'with --sidecar, {SEPARATOR_HELP}')
+    parser.add_argument('--sep', type=unspell, help=f'with --sidecar, {SEPARATOR_HELP}')
     args = parse_options(parser, argv)
     if args.nested and args.sidecar:
         parser.error('--nested and --sidecar exclude each other')

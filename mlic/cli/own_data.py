@@ -26,11 +26,6 @@ LINEAR = 'baseline_efficientnet-lite0_corel5k160_frozen'
 SEPARATOR_HELP = "what separates labels, such as ';', ' ' or '\\n'; '' if a cell is one label"
 
 
-def parse_separator(text: str) -> str:
-    """The ``type`` of --sep; a line break and a tab are typed as in Python."""
-    return text.replace('\\n', '\n').replace('\\t', '\t')
-
-
 @contextmanager
 def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
     """Add to what is undecided the command that decides it.

@@ -95,7 +95,7 @@ def reads_back_or_is_refused(write, values):
 
 @WRITERS
 @given(values=CONFIGS)
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 def test_a_written_config_reads_back_with_equal_values_or_is_refused(write, values):
     reads_back_or_is_refused(write, values)
 
@@ -103,7 +103,7 @@ def test_a_written_config_reads_back_with_equal_values_or_is_refused(write, valu
 @pytest.mark.slow
 @WRITERS
 @given(values=CONFIGS)
-@settings(deadline=None, max_examples=2000)
+@settings(deadline=None, derandomize=True, max_examples=2000)
 def test_many_written_configs_read_back_or_are_refused(write, values):
     reads_back_or_is_refused(write, values)
 

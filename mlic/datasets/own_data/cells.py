@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from mlic.files import KeyTwice, each_key_once
 
+from .choices import spell
 from .flags import flag
 from .labels import normalise
 
@@ -34,11 +35,6 @@ class CellError(ValueError):
     def __init__(self, message: str, row: int, separators: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.row, self.separators = row, list(separators)
-
-
-def spell(separator: str) -> str:
-    """A separator as it is typed and printed."""
-    return {'\n': r'\n', '\t': r'\t'}.get(separator, separator)
 
 
 def in_words(separator: str) -> str:

@@ -2,12 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-OPTIONS = (
-    '--image-column', '--label-columns', '--ignore-columns', '--split-column', '--present',
-    '--absent', '--unknown', '--sep',
-)  # fmt: skip
+OPTIONS = {  # and what they are called here
+    '--image-column': 'image',
+    '--label-columns': 'labels',
+    '--ignore-columns': 'ignored',
+    '--split-column': 'split',
+    '--present': 'present',
+    '--absent': 'absent',
+    '--unknown': 'unknown',
+    '--sep': 'sep',
+}
 
 
 @dataclass
@@ -34,7 +40,9 @@ class Questions:
     options: dict[str, list[str]] = field(default_factory=dict)
 
     def ask(self, said: str, assumed: str, *options: str) -> None:
-        """Keep a question, the answer that was assumed, and the options that give it."""
+        """Keep a new question, the answer that was assumed, and the options that give it."""
+        if said in self.said:
+            return
         self.said.append(said)
         self.assumed.append(assumed)
         for word in options:
@@ -42,6 +50,17 @@ class Questions:
                 values = self.options.setdefault(word, [])
             else:
                 values.append(word)
+
+    def answered(self, choices: Choices) -> Choices:
+        """The choices, with the options that were asked for, as the command line takes them."""
+        answers: dict[str, object] = {OPTIONS[option]: v for option, v in self.options.items()}
+        for name in {'image', 'split', 'sep'} & answers.keys():
+            answers[name] = answers[name][0]
+        if 'sep' in answers:
+            answers['sep'] = unspell(answers['sep'])
+        if 'ignored' in answers:
+            answers['ignored'] = [*choices.ignored, *answers['ignored']]
+        return replace(choices, **answers)
 
     def words(self, ignored: Sequence[str]) -> list[str]:
         """The options as typed; columns that are ignored already stay so."""
@@ -69,3 +88,13 @@ class Undecided(ValueError):
 def show(values: Sequence[str]) -> str:
     """Names or values of cells in a message."""
     return ', '.join(repr(value) if value else 'blank' for value in values)
+
+
+def spell(separator: str) -> str:
+    """A separator as it is typed and printed."""
+    return {'\n': r'\n', '\t': r'\t'}.get(separator, separator)
+
+
+def unspell(text: str) -> str:
+    """A separator that was typed; a line break and a tab are typed as in Python."""
+    return text.replace('\\n', '\n').replace('\\t', '\t')

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mlic.names import first_names
 
-from .cells import CONFIDENCES, CellError, in_words, read_cells, spell
-from .choices import Choices, Questions, Undecided, show
+from .cells import CONFIDENCES, CellError, in_words, read_cells
+from .choices import Choices, Questions, Undecided, show, spell
 from .columns import Columns, choose_columns
 from .contents import label_name
 from .finder import ImageFinder
@@ -46,13 +46,15 @@ def read_images(
         ValueError: If images are missing (unless skipped) or what is there makes no sense; names
             the lines.
     """
-    questions = Questions()
-    try:
-        finder = folder if isinstance(folder, ImageFinder) else ImageFinder(folder)
-        found = _read(table, finder, choices, skip_missing, questions)
-    except ValueError:
-        if not questions.said:
-            raise
+    finder = folder if isinstance(folder, ImageFinder) else ImageFinder(folder)
+    questions, said = Questions(), -1
+    while len(questions.said) > said:  # an answer may leave something else open
+        said = len(questions.said)
+        try:
+            found = _read(table, finder, questions.answered(choices), skip_missing, questions)
+        except ValueError:
+            if not questions.said:
+                raise
     if questions.said:
         raise Undecided(
             f'{table.places[0][0]}: {"; ".join(questions.said)}',

@@ -10,8 +10,8 @@ from mlic.datasets.list_files import read_lines
 from mlic.files import read_json, read_text
 from mlic.names import first_names, short
 
-from .cells import CellError, in_words, read_cells, spell
-from .choices import Undecided
+from .cells import CellError, in_words, read_cells
+from .choices import Undecided, spell
 from .folders import split_folders
 from .labels import normalise
 from .splits import Image

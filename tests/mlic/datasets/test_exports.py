@@ -992,7 +992,10 @@ def read_sets(choices, number):
 
 
 checked = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 dialects = some.sampled_from(',;\t'), some.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 
@@ -1071,6 +1074,16 @@ def test_a_column_of_labels_is_the_same_with_the_separator_named():
     rows = [('0', '0', 'a', '0', '0'), ('0', '0', 'a', 'cat', '0')]
     write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
     assert read_any([]) == ['--ignore-columns', 'split', '--sep', '']
+    assert read_any(read_any([])) is None
+
+
+def test_what_an_answer_leaves_open_is_asked_with_it():
+    write_photos('a.jpg')
+    header = ('image', 'Confidence', 'split', 'is_valid', 'id')
+    rows = [('0', '0', '0', '0', '0'), ('0', 'True', '0', 'cat', 'cat'), ('a.jpg', *'0000')]
+    write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
+    ignored = ['--ignore-columns', 'split', 'Confidence']
+    assert read_any([]) == [*ignored, '--present', 'cat', '--absent', '0']
     assert read_any(read_any([])) is None
 
 

@@ -27,7 +27,10 @@ PACKED = [
     dict(type='PackInputs', meta_keys=('img_path', 'gt_label_unknown')),
 ]
 checked = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
