@@ -37,6 +37,7 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
+from mlic.comparison.tables import remove_older
 from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
@@ -1189,6 +1190,22 @@ def test_what_an_earlier_comparison_has_drawn_does_not_stay_beside_the_table(mon
     (out / 'images_of_mine').mkdir()
     main([configs[0], *common])
     assert files() == {*tables, 'images_2-999', 'images_2-999/notes.txt', 'images_of_mine'}
+
+
+def test_other_comparisons_and_files_called_like_a_group_stay(tmp_path):
+    out, names = tmp_path / 'out', ('table.md', 'table.csv', 'results.json')
+    for folder in (out / 'images_1-9/runs', out / 'images_10-or-more', tmp_path / 'other'):
+        folder.mkdir(parents=True)
+    (out / 'images_20-99').symlink_to(tmp_path / 'other', target_is_directory=True)
+    (out / 'images_100-999').write_text('a file')
+    for folder in (out / 'images_1-9', out / 'images_10-or-more', tmp_path / 'other'):
+        for name in names:
+            (folder / name).write_text('a table')
+    remove_older(out, [], [])
+    assert not (out / 'images_10-or-more').exists()
+    assert (out / 'images_100-999').read_text() == 'a file'
+    for folder in (out / 'images_1-9', out / 'images_20-99'):
+        assert all((folder / name).is_file() for name in names)
 
 
 @pytest.mark.parametrize('epochs, begin', [(2, 2), (8, 5), (16, 9)])
