@@ -6,7 +6,6 @@ N images, C classes, R resamples.
 import dataclasses
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -41,7 +40,8 @@ from mlic.comparison.tables import remove_older
 from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
-from mlic.datasets.feature_cache import FeatureCache
+from mlic.datasets.feature_cache import FeatureCache, _drafts_of
+from mlic.datasets.label_cache import lock_file
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from mlic.files import FileWriteError, write_json
@@ -478,13 +478,16 @@ def test_features_are_stored_shard_by_shard(tmp_path, photos, monkeypatch):
     (folder,) = (tmp_path / 'features').iterdir()
     assert sorted(x.suffix for x in folder.iterdir()) == ['.json', '.npy']
     assert len(FeatureCache(folder).places) == 6
-    draft = folder / f'tmp_{platform.node()}_x'
-    draft.mkdir()
-    (draft / 'features.npy').write_bytes(b'')
+    here, elsewhere = lock_file(folder, 'features'), tmp_path / 'lock in a folder of another job'
+    elsewhere.touch()
+    draft, others = (folder / f'{_drafts_of(lock)}x' for lock in (here, elsewhere))
+    for one in (draft, others):
+        one.mkdir()
+        (one / 'features.npy').write_bytes(b'')
     lines.clear()
     again = linear_recipe(tmp_path, photos)
     store_features(again, tmp_path / 'features', lines.append)
-    assert 'features of 10 / 10 images' in lines and not draft.exists()
+    assert 'features of 10 / 10 images' in lines and not draft.exists() and others.exists()
     monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 100)
     whole = linear_recipe(tmp_path, photos)
     store_features(whole, tmp_path / 'whole', lambda line: None)
