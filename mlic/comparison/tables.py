@@ -236,7 +236,10 @@ def remove_older(out: Path, groups: Collection[str], drawn: Collection[str]) -> 
     older = [out / name for name in PICTURES if name not in drawn]
     for folder in out.glob('images_*'):
         title = folder.name.removeprefix('images_')
-        if title not in groups and re.fullmatch(r'\d+-(\d+|or-more)', title):
+        is_title = title not in groups and re.fullmatch(r'\d+-(\d+|or-more)', title)
+        # a link, or a folder with runs, is another comparison's
+        is_own = folder.is_dir() and not folder.is_symlink() and not (folder / 'runs').exists()
+        if is_title and is_own:
             older += [folder / name for name in TABLES]
     for path in older:
         path.unlink(missing_ok=True)

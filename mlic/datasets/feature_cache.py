@@ -107,11 +107,12 @@ class FeatureCache:
         on_gpu = any(parameter.is_cuda for parameter in backbone.parameters())
         workers = min(8, usable_cores() - 1) if on_gpu else 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        # drafts are in folders of this machine's name: the lock is known to its processes alone
-        drafts = f'tmp_{platform.node()}_'
+        drafts = 'tmp_'
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # the name is taken: no process waits for another
-                stack.enter_context(FileLock(lock_file(self.folder, 'features')))
+                lock = lock_file(self.folder, 'features')
+                stack.enter_context(FileLock(lock))
+                drafts = _drafts_of(lock)
                 for old in self.folder.glob(f'{glob.escape(drafts)}*'):  # of one that was killed
                     shutil.rmtree(old)
             self._open_all()  # another process may have added some meanwhile
@@ -169,6 +170,12 @@ class FeatureCache:
                 f'remove it and {listing.name}'
             )
         self.places.update((path, (features, row)) for row, path in enumerate(paths))
+
+
+def _drafts_of(lock: Path) -> str:
+    """How folders of drafts begin whose processes share a lock; a job may have its own there."""
+    stat = lock.stat()
+    return f'tmp_{platform.node()}_{stat.st_dev}_{stat.st_ino}_'
 
 
 def _both_views(batch: dict, preprocess: nn.Module, backbone: nn.Module) -> np.ndarray:

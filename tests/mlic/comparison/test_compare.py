@@ -6,7 +6,6 @@ N images, C classes, R resamples.
 import dataclasses
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -37,10 +36,12 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
+from mlic.comparison.tables import remove_older
 from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
-from mlic.datasets.feature_cache import FeatureCache
+from mlic.datasets.feature_cache import FeatureCache, _drafts_of
+from mlic.datasets.label_cache import lock_file
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from mlic.files import FileWriteError, write_json
@@ -477,13 +478,16 @@ def test_features_are_stored_shard_by_shard(tmp_path, photos, monkeypatch):
     (folder,) = (tmp_path / 'features').iterdir()
     assert sorted(x.suffix for x in folder.iterdir()) == ['.json', '.npy']
     assert len(FeatureCache(folder).places) == 6
-    draft = folder / f'tmp_{platform.node()}_x'
-    draft.mkdir()
-    (draft / 'features.npy').write_bytes(b'')
+    here, elsewhere = lock_file(folder, 'features'), tmp_path / 'lock in a folder of another job'
+    elsewhere.touch()
+    draft, others = (folder / f'{_drafts_of(lock)}x' for lock in (here, elsewhere))
+    for one in (draft, others):
+        one.mkdir()
+        (one / 'features.npy').write_bytes(b'')
     lines.clear()
     again = linear_recipe(tmp_path, photos)
     store_features(again, tmp_path / 'features', lines.append)
-    assert 'features of 10 / 10 images' in lines and not draft.exists()
+    assert 'features of 10 / 10 images' in lines and not draft.exists() and others.exists()
     monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 100)
     whole = linear_recipe(tmp_path, photos)
     store_features(whole, tmp_path / 'whole', lambda line: None)
@@ -1189,6 +1193,22 @@ def test_what_an_earlier_comparison_has_drawn_does_not_stay_beside_the_table(mon
     (out / 'images_of_mine').mkdir()
     main([configs[0], *common])
     assert files() == {*tables, 'images_2-999', 'images_2-999/notes.txt', 'images_of_mine'}
+
+
+def test_other_comparisons_and_files_called_like_a_group_stay(tmp_path):
+    out, names = tmp_path / 'out', ('table.md', 'table.csv', 'results.json')
+    for folder in (out / 'images_1-9/runs', out / 'images_10-or-more', tmp_path / 'other'):
+        folder.mkdir(parents=True)
+    (out / 'images_20-99').symlink_to(tmp_path / 'other', target_is_directory=True)
+    (out / 'images_100-999').write_text('a file')
+    for folder in (out / 'images_1-9', out / 'images_10-or-more', tmp_path / 'other'):
+        for name in names:
+            (folder / name).write_text('a table')
+    remove_older(out, [], [])
+    assert not (out / 'images_10-or-more').exists()
+    assert (out / 'images_100-999').read_text() == 'a file'
+    for folder in (out / 'images_1-9', out / 'images_20-99'):
+        assert all((folder / name).is_file() for name in names)
 
 
 @pytest.mark.parametrize('epochs, begin', [(2, 2), (8, 5), (16, 9)])
