@@ -49,7 +49,7 @@ class MultiLabelDataPreprocessor(TrainingParts, ClsDataPreprocessor):
         super().__init__(**kwargs)
         for name in ('mean', 'std'):
             values = kwargs.get(name)
-            if values is not None and len(values) not in (1, 3):
+            if values is not None and len(values) in (0, 2):  # some images have 4 or more
                 raise ValueError(f'{name} must have a value for each of 3 channels, got {values}')
         if unknown not in UNKNOWN:
             raise ValueError(f'unknown must be one of {UNKNOWN}, got {unknown!r}')

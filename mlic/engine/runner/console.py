@@ -263,6 +263,8 @@ class TrainingRunner(ConsoleRunner):
 
     def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
         """Build schedules as mmengine does, but see :func:`of_two_iterations`."""
+        if isinstance(scheduler, dict) and 'type' in scheduler:  # others are of several optimizers
+            scheduler = [scheduler]
         if isinstance(scheduler, (list, tuple)):
             length = len(self.train_dataloader)
             scheduler = [

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
+from itertools import pairwise
 from urllib.error import HTTPError, URLError
 
 import torch
@@ -100,11 +101,30 @@ def _end_interrupted() -> None:
     sys.exit(INTERRUPTED)
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether a library took Ctrl+C for something else, with ``except:``, and raised that."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+def _raised_over(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then what it was raised over, and so on; ``raise error from error`` is a ring."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
         error = error.__cause__ or error.__context__
-    return error is not None
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Whether a library took Ctrl+C for something else, with ``except:``, and raised that.
+
+    Who takes it so raises in the very function that the other came to; what fails deeper, such as
+    the writing of a last file, or without a ``raise``, is an error of its own.
+    """
+    for later, earlier in pairwise(_raised_over(error)):
+        last = traceback.extract_tb(later.__traceback__)[-1:]
+        frames = [frame for frame, _ in traceback.walk_tb(later.__traceback__)]
+        came_to = getattr(earlier.__traceback__, 'tb_frame', None)
+        if not frames or frames[-1] is not came_to or not (last[0].line or '').startswith('raise'):
+            return False
+        if isinstance(earlier, KeyboardInterrupt):
+            return True
+    return False
 
 
 def _what_ended_workers(error: BaseException | None) -> str | None:
@@ -112,8 +132,8 @@ def _what_ended_workers(error: BaseException | None) -> str | None:
 
     Its signal handler raises in whatever runs then, which may raise something else over it.
     """
-    while error is not None:
-        text = str(error)
+    for one in _raised_over(error):
+        text = str(one)
         ended = WORKER_ENDED.search(text)
         if NO_SHARED_MEMORY.search(text):
             return (
@@ -125,7 +145,6 @@ def _what_ended_workers(error: BaseException | None) -> str | None:
                 f'a worker of a data loader (process {ended[1]}) was killed, probably because '
                 f'memory or shared memory (/dev/shm) ran out: take {FEWER_WORKERS}'
             )
-        error = error.__cause__ or error.__context__
     return None
 
 

@@ -233,11 +233,12 @@ def test_a_warm_up_gets_to_its_end_in_a_run_of_a_few_iterations(name, length, ep
     assert rates(cfg, length).max() > 0.5
 
 
-def test_a_run_gets_through_a_warm_up_of_one_iteration(tmp_path):
+@pytest.mark.parametrize('is_list', [True, False])
+def test_a_run_gets_through_a_warm_up_of_one_iteration(tmp_path, is_list):
     cfg = two_stage_config(tmp_path / 'run')
     cfg.pop('experiment_name')
     ramp = dict(type='LinearLR', start_factor=0.1, convert_to_iter_based=True, end=1 / LENGTH)
-    cfg.param_scheduler = [ramp]
+    cfg.param_scheduler = [ramp] if is_list else ramp
     cfg.dump(str(tmp_path / 'config.py'))
     assert call_tool('tools/train.py', tmp_path / 'config.py') is None
     (log,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')

@@ -79,6 +79,33 @@ def test_ctrl_c_that_a_library_takes_for_an_error_is_one(monkeypatch, capsys):
     assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
 
 
+def test_an_error_while_an_interrupted_run_saves_is_not_hidden_by_ctrl_c():
+    """What a hook of one's own writes last, for example."""
+
+    def save():
+        raise LookupError('no place to write to')
+
+    with pytest.raises(LookupError), one_line_errors():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            save()
+    with pytest.raises(KeyError), one_line_errors():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            {}['name of the file']
+
+
+def test_an_error_that_is_raised_from_itself_ends():
+    """Its causes are a ring, which was followed without end."""
+    with pytest.raises(KeyError), one_line_errors():
+        try:
+            {}['a']
+        except KeyError as error:
+            raise error from error
+
+
 def test_a_config_that_cannot_be_formatted_is_one_line(monkeypatch):
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', None)  # which cannot be called
     with pytest.raises(SystemExit) as ended, one_line_errors():

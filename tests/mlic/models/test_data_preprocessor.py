@@ -38,6 +38,13 @@ def make_data(case, is_list):
     return dict(inputs=list(images) if is_list else images, data_samples=samples)
 
 
+def test_images_of_four_channels_have_four_means():
+    preprocessor = MultiLabelDataPreprocessor(mean=[1, 2, 3, 4], std=[1] * 4, to_rgb=False)
+    images = torch.ones(2, 4, 8, 8, dtype=torch.uint8)
+    prepared = preprocessor(dict(inputs=images))['inputs']
+    assert_close(prepared[0, :, 0, 0], torch.tensor([0.0, -1, -2, -3]))
+
+
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('is_list', [True, False])
 @pytest.mark.parametrize('case', CASES)
