@@ -50,9 +50,11 @@ def buffers_of_rank_0(models: Iterable[nn.Module]) -> Iterator[None]:
         of_rank_0 = values.clone()
         dist.broadcast(of_rank_0)
         _set(group, of_rank_0)
-    yield
-    for group, values in zip(groups, own):
-        _set(group, values)
+    try:
+        yield
+    finally:
+        for group, values in zip(groups, own):
+            _set(group, values)
 
 
 @torch.no_grad()
