@@ -70,7 +70,9 @@ def test_images_are_predicted_under_a_wrapped_test_sets_pipeline(folder, tmp_pat
     assert len(json.loads(scores[0])) and scores[0] == scores[1]
 
 
-@pytest.mark.parametrize('wrapper', WRAPPERS)
+@pytest.mark.parametrize(
+    'wrapper', ['ConcatDataset', pytest.param('RepeatDataset', marks=pytest.mark.slow)]
+)
 def test_a_model_with_a_wrapped_test_set_is_exported_and_verified(folder, tmp_path, wrapper):
     pytest.importorskip('onnxruntime')
     out = tmp_path / 'model.onnx'

@@ -149,6 +149,7 @@ def test_a_rank_that_fails_ends_the_others_within_a_minute(tmp_path, kind, proce
         assert reason in root_cause and re.search(r'rank +: 1 ', root_cause)
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells a process')
 def test_ranks_end_when_their_launcher_is_killed(tmp_path):

@@ -292,6 +292,7 @@ def draw_twice(rank, folder):
     Runner.from_cfg(cfg).test()
 
 
+@pytest.mark.slow
 @pytest.mark.dist
 def test_several_processes_draw_what_one_process_draws(cfg, tmp_path):
     """Of five images each of two processes has three: one comes a second time."""
