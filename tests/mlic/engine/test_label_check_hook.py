@@ -173,7 +173,8 @@ def test_a_run_stops_at_the_image_before_a_step_is_taken_with_it(tmp_path, wrong
 @pytest.mark.slow
 def test_a_list_with_an_index_that_is_no_class_ends_train_in_one_line(tmp_path):
     cfg = tiny_config(tmp_path, work_dir='run')
-    cfg.train_dataloader.dataset.metainfo = dict(classes=list('abcdefghi'))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.metainfo = dict(classes=list('abcdefghi'))
     for part in ('neck', 'head'):
         cfg.model[part].num_classes = 9
     cfg.data_preprocessor.num_classes = 9
