@@ -27,8 +27,8 @@ from .image_sources import collect_images
 
 PILLOW = Lock()  # a file's image is read when it is first used: not by two threads at once
 
-BYTES = (bytes, bytearray, memoryview)
-ImageInput = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray
+BYTES = bytes | bytearray | memoryview
+ImageInput = str | Path | BYTES | Image.Image | np.ndarray
 
 
 def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[ImageInput], bool]:

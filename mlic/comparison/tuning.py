@@ -126,11 +126,11 @@ def choose_rates(
             cfg.optim_wrapper.optimizer.lr = rate = _rate(recipes[name], i)
             # the best was chosen by the held-out images
             runs[name, i] = Run.of(f'{name}_lr{rate:g}', seed, cfg, out, 'last')
-        known = {run for run in runs.values() if run.is_known_not_to_be_finite()}
-        reasons = run_all([run for run in runs.values() if run not in known], slots, log)
+        bad = {run for run in runs.values() if run.is_known_not_to_be_finite()}
+        reasons = run_all([run for run in runs.values() if run not in bad], slots, log)
         failed |= {run: reason for run, reason in reasons.items() if not NOT_FINITE.search(reason)}
         for (name, i), run in runs.items():
-            tried[name][i] = -math.inf if run in known | reasons.keys() else _score(run)
+            tried[name][i] = -math.inf if run in bad | reasons.keys() else _score(run)
         for name in {name for (name, _), run in runs.items() if run in failed}:
             tried.pop(name)
         wanted = [(name, i) for name in tried for i in _next(tried[name])]
