@@ -1,5 +1,6 @@
 """SALGLNeck against loops and recordings. B images, C classes, S scenes, K channels, N cells."""
 
+import copy
 import math
 import re
 
@@ -261,6 +262,19 @@ def test_counts_of_an_iteration_that_is_not_finite_are_taken_back(bad):
     assert not torch.equal(neck.graph.counts, before)
     copies.take_back(torch.tensor(bad))
     assert torch.equal(neck.graph.counts, before) == bad
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('soft', [False, True])
+def test_before_an_export_the_graphs_become_a_constant(soft):
+    neck, feature_map, _ = small_neck(graph=dict(num_scenes=3, soft=soft))
+    neck.graph.counts[:, 1] = neck.graph.counts[:, :, 1] = 0  # a class that no image has had
+    fixed = copy.deepcopy(neck.eval())
+    fixed.graph.before_export()
+    assert torch.equal(fixed((feature_map,))[0], neck((feature_map,))[0])
+    assert fixed.state_dict().keys() == neck.state_dict().keys()
+    fixed.graph.counts.fill_(math.nan)  # float16 has none above 65,504
+    assert torch.equal(fixed((feature_map,))[0], neck((feature_map,))[0])
 
 
 def test_counts_follow_the_names_of_both_classes():

@@ -67,6 +67,11 @@ class SceneGraph(TrainingParts, nn.Module):
         self.ignore_self = ignore_self
         # float32: exact up to 16.7 million images of a class in a scene
         self.register_buffer('counts', torch.zeros(num_scenes, num_classes, num_classes))
+        self.register_buffer('constant_graphs', None, persistent=False)
+
+    def before_export(self) -> None:
+        """Form the graphs for good: ONNX takes + 1e-8 for nothing, and float16 cannot count."""
+        self.constant_graphs = self.graphs()
 
     def count(self, scenes: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
         """Count a batch of images, and those of all other processes.
@@ -92,7 +97,10 @@ class SceneGraph(TrainingParts, nn.Module):
 
     def graphs(self, counts: Tensor | None = None) -> Tensor:
         """The graph of each scene, (S, C, C), of its counts or of those given."""
-        counts = self.counts if counts is None else counts
+        if counts is None:
+            if self.constant_graphs is not None:
+                return self.constant_graphs
+            counts = self.counts
         graphs = counts / (counts.diagonal(dim1=1, dim2=2)[..., None] + 1e-8)
         if self.ignore_self:
             graphs = graphs * (1 - torch.eye(graphs.shape[-1]).to(graphs))
