@@ -16,10 +16,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from mmengine.logging import MMLogger
 
 from mlic.apis.export import ScoreModel, describe_input, input_size
+from mlic.apis.onnx_model import open_session
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 LARGEST_FILE = 2_000_000_000  # bytes; above it ONNX needs a second file for the weights
+LARGEST_DIFFERENCE = 0.1  # of a score, in either precision, before a file is taken for another's
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -119,7 +122,8 @@ def write_onnx(
     """Translate to ONNX; one file, unless it would be too large for the format.
 
     Raises:
-        ValueError: If torch cannot write it in this operator set; nothing is written then.
+        ValueError: If torch cannot write it in this operator set, or what it wrote gives other
+            scores; nothing is written then.
     """
     logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it tells of each folded constant
     state = program.state_dict.values()
@@ -142,6 +146,7 @@ def write_onnx(
         # ONNX writes by name alone, and a large model's weights to a second file
         onnx_program.save(f'{folder}/{out.name}', external_data=num_bytes > LARGEST_FILE)
         check_onnx(f'{folder}/{out.name}', onnx_program.model.opset_imports[''], opset)
+        check_scores(f'{folder}/{out.name}', program)
         for path in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the model
             with path.open('rb') as source, atomic_write(out.parent / path.name) as file:
                 shutil.copyfileobj(source, file)
@@ -163,6 +168,24 @@ def check_onnx(path: str, written: int, asked: int | None) -> None:
         raise ValueError(
             f'opset {asked or written} cannot be written for this model ({reason}): give another '
             "--opset, or none for torch's default"
+        )
+
+
+def check_scores(path: str, program: torch.export.ExportedProgram) -> None:
+    """ValueError if onnxruntime's scores of two images of noise are far from the program's.
+
+    The translation may drop what it takes for nothing, such as the 1e-8 of a quotient.
+    """
+    noise = torch.Generator().manual_seed(0)
+    (example,), _ = program.example_inputs
+    images = torch.randint(0, 256, example.shape, generator=noise, dtype=torch.uint8)
+    expected = program.module()(images).numpy()
+    [found] = open_session(path).run(['scores'], {'images': images.numpy()})
+    difference = np.abs(found - expected).max()
+    if not difference <= LARGEST_DIFFERENCE:  # nan, too
+        raise ValueError(
+            "the translation to ONNX changes this model's scores (largest difference "
+            f'{difference:.2g}): --format torch-export needs none'
         )
 
 
@@ -188,7 +211,7 @@ def to_half(model: 'onnxscript.ir.Model') -> 'onnxscript.ir.Model':
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     MMLogger.get_instance('export', log_level='WARNING')
-    packages = ('onnx', 'onnxscript', *['onnxruntime'] * args.half)
+    packages = ('onnx', 'onnxscript', 'onnxruntime')
     for package in packages if args.format == 'onnx' else ():
         require(package, 'deploy', 'export to ONNX')
     description = export(args)

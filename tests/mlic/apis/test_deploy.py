@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import runpy
@@ -173,6 +174,47 @@ def test_onnx_file_holds_what_prediction_needs_and_no_more(exported, model, chec
         mean=[120.0, 110.0, 100.0],
         std=[60.0, 55.0, 50.0],
     )
+
+
+class Quotient(torch.nn.Module):
+    """Scores of three classes, by a constant that a translation could take for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('counts', torch.tensor([0.0, 1.0, 2.0]))
+
+    def forward(self, images):
+        means = images.float().mean((1, 2, 3))[:, None] / 255
+        return (self.counts / (self.counts + 1e-8) * means).sigmoid()
+
+
+@pytest.mark.parametrize('change', [0.11, math.nan])
+def test_a_file_that_gives_other_scores_is_not_written(tmp_path, monkeypatch, change):
+    program = export.program_of(Quotient(), (4, 4))
+
+    class Changed:
+        def run(self, names, inputs):
+            scores = program.module()(torch.from_numpy(inputs['images'])).numpy()
+            scores[1, 2] += change
+            return [scores]
+
+    monkeypatch.setattr(export, 'open_session', lambda path: Changed())
+    with pytest.raises(ValueError, match=r'difference (0\.11|nan)\): --format torch-export'):
+        export.write_onnx(program, {}, tmp_path / 'model.onnx', None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_constant_that_the_translation_drops_is_found(tmp_path):
+    program = export.program_of(Quotient(), (4, 4))
+    try:
+        export.write_onnx(program, {}, tmp_path / 'model.onnx', None)
+    except ValueError as error:
+        assert 'nan' in str(error)
+    else:  # a later onnxscript keeps it
+        session = onnxruntime.InferenceSession(str(tmp_path / 'model.onnx'))
+        images = torch.full((3, 3, 4, 4), 51, dtype=torch.uint8)
+        [scores] = session.run(['scores'], {'images': images.numpy()})
+        np.testing.assert_allclose(scores, program.module()(images), atol=1e-6)
 
 
 @pytest.fixture(scope='module')
