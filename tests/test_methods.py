@@ -1,6 +1,7 @@
 """What the toolkit promises holds for every method: a new one is entered in ``every_model``."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -112,6 +113,19 @@ def train(cfg, hooks=(), draws=0):
 
 def end_of(work_dir):
     return torch.load(work_dir / 'epoch_2.pth', map_location='cpu', weights_only=False)
+
+
+@pytest.mark.parametrize('name', sorted({*METHODS} - {'baseline', 'csra', 'image-contrast'}))
+def test_a_map_of_other_channels_names_what_takes_it_and_its_key(name):
+    model = MODELS.build(METHODS[name]).eval()
+    part = 'neck' if model.with_neck else 'head'
+    taker = getattr(model, part)
+    take = taker.attention_maps if name == 'mcar' else taker  # its regions are maps, too
+    owner = f'{type(taker).__name__}(in_channels={taker.in_channels})'
+    key = f"set the config's {part}.in_channels to the backbone's channels"
+    message = f'{re.escape(owner)} takes a feature map .*{re.escape(key)}'
+    with pytest.raises(ValueError, match=message):
+        take((torch.rand(1, 7, 4, 4),) * 2)
 
 
 @pytest.mark.slow
