@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
@@ -51,7 +50,7 @@ from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices, read_class_file
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import write_text
-from mlic.registries import load_config
+from mlic.registries import load_config, set_scope
 from mlic.visualization.sweep import split_name
 
 
@@ -175,7 +174,7 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
 def prepare(path: str, args: argparse.Namespace) -> Config:
     """A config as it will be run."""
     cfg = load_recipe(path, args.set)
-    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
+    set_scope(cfg)
     if args.data:
         replace_data(cfg, load_config(args.data))
         merge_options(cfg, args.set)

@@ -3,7 +3,6 @@
 import math
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -36,7 +35,6 @@ def dry_run(cfg: Config) -> None:
             vectors or a teacher is not there.
         ValueError: If a class has no vector in it; and whatever else the run would end with.
     """
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     processes = num_processes(cfg.launcher)
     weights = [f'{name} {look_for_weights(name)}' for name in initial_weights(cfg)]
     cfg.launcher = 'none'

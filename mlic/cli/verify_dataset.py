@@ -14,7 +14,6 @@ from collections import Counter
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
@@ -36,13 +35,6 @@ from mlic.names import first_names, reason_of
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """A config with the command line's changes, its registry scope set."""
-    cfg = arguments.read_config(args)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    return cfg
 
 
 def build_dataset(cfg: Config, name: str) -> BaseDataset:
@@ -290,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.out and args.out.exists() and not all(': ' in line for line in read_lines(args.out)):
         raise ValueError(f'{args.out} is no list of broken images, and is kept: name another file')
-    findings = verify(load_config(args), args)
+    findings = verify(arguments.read_config(args), args)
     if args.out:
         write_text(args.out, ''.join(f'{line}\n' for line in findings.broken))
         print(f'{len(findings.broken)} broken images listed in {args.out}')
