@@ -22,7 +22,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_picture
 from mlic.visualization.page import FONT_SIZE, fit_text, text_width
 
-from .verify_dataset import build_dataset
+from .run_data import build_dataset
 
 SIDE = 1.9  # inches, of a picture
 LINE = 0.15  # inches, of a line of labels

@@ -16,7 +16,7 @@ from sklearn.cluster import SpectralClustering
 
 from mlic.class_info import ClassInfo
 from mlic.cli import arguments
-from mlic.cli.verify_dataset import build_dataset
+from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mlic.cli.arguments import keep_inputs
-from mlic.cli.verify_dataset import build_dataset
+from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.matrices import read_class_file
