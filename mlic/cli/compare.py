@@ -47,9 +47,9 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.options import merge_options
-from mlic.evaluation.matrices import class_indices, read_class_file
+from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.protocols import PROTOCOLS
-from mlic.files import write_text
+from mlic.files import read_class_file, write_text
 from mlic.registries import load_config, set_scope
 from mlic.visualization.sweep import split_name
 

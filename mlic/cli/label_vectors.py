@@ -20,8 +20,7 @@ from mlic.cli.arguments import keep_inputs
 from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import read_class_file
-from mlic.files import write_text
+from mlic.files import read_class_file, write_text
 from mlic.installation import find_config
 from mlic.models.layers.label_vectors import read_vectors
 from mlic.names import first_names

@@ -17,6 +17,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
+from mlic.files import read_class_file
+
 from .matrices import (
     DIFFICULT_RULES,
     Block,
@@ -30,7 +32,6 @@ from .matrices import (
     multi_hot,
     prepare_matrices,
     raise_for_scores,
-    read_class_file,
     stack_samples,
     without_negatives,
 )
