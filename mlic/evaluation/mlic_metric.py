@@ -84,7 +84,7 @@ class MLICMetric(BaseMetric):
             to None.
         per_class_file (str, optional): A ``.csv`` file for the main process to write at every
             evaluation (see :meth:`Report.write_per_class`). Defaults to None.
-        collect_device (str): As in BaseMetric. Defaults to 'cpu'.
+        collect_device (str): As BaseMetric takes it; changes nothing here. Defaults to 'cpu'.
         prefix (str, optional): Defaults to None: 'multi-label'.
         collect_dir (str, optional): Exchange blocks through files in this shared folder. Defaults
             to None: through the process group, which leaves no folder behind.
