@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.registry import HOOKS, MODELS
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
@@ -25,6 +25,8 @@ from tests.helpers import ROOT, run_ranks
 from tests.tiny_runs import (
     RUN_NUMBER,
     TO_UNIT,
+    Stop,
+    StopBefore,
     assert_same_end,
     every_model,
     sarl_model,
@@ -38,24 +40,6 @@ PREPROCESSOR = dict(
     type='MultiLabelDataPreprocessor', num_classes=10, mean=[0.0] * 3, std=[1.0] * 3
 )
 LENGTH = 3  # iterations an epoch
-
-
-class Stop(Exception):
-    """Ends a run where a signal would."""
-
-
-@HOOKS.register_module(force=True)
-class StopBefore(Hook):
-    """Stop a run before an iteration."""
-
-    priority = 'HIGHEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == self.iteration:
-            raise Stop
 
 
 class AsOneProcess(Hook):
