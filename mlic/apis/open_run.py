@@ -122,7 +122,7 @@ def open_run(
     thresholds = stored_thresholds(meta.get('thresholds'), names, found.path)
     for line in mixing_warnings(model):
         print_log(line, logger='current', level=logging.WARNING)
-    model._config, model._metainfo, model._dataset_meta = cfg, None, dict(classes=names)
+    model._config, model._dataset_meta = cfg, dict(classes=names)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if device.type == 'cpu' and cfg.model.backbone.get('type') in CHANNELS_LAST['cpu']:
         model.to(memory_format=torch.channels_last)
