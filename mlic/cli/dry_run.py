@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from mlic.apis.open_run import build_model
 from mlic.cli.rehearsal import rehearse
 from mlic.datasets.wrappers import innermost
-from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.checkpoints.initial_weights import initial_weights, look_for_weights
 from mlic.engine.hooks.class_count_check_hook import check_class_count
 from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.hooks.teachers_hook import open_teachers

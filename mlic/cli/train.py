@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mlic.cli import arguments
 from mlic.cli.dry_run import dry_run
 from mlic.cli.resume_check import check_resume
-from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.checkpoints.initial_weights import initial_weights, look_for_weights
 from mlic.engine.checkpoints.search import (
     STAGES,
     check_resumable,
