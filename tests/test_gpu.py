@@ -16,7 +16,6 @@ from PIL import Image
 import tests.methods  # noqa: F401
 from mlic.apis import MultiLabelInferencer
 from mlic.engine.checkpoints.search import find_resumable
-from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.precision import (
     autocast_to,
@@ -24,6 +23,7 @@ from mlic.engine.runner.precision import (
     predict_on_host,
     prepare_for,
 )
+from mlic.engine.runner.tool_runners import ConsoleRunner
 from projects.mcar.mcar_head import MCARHead
 from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import (

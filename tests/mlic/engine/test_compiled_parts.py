@@ -16,7 +16,7 @@ import projects.sadcl  # noqa: F401
 from mlic.engine.checkpoints.search import find_resumable
 from mlic.engine.runner import compiled_parts
 from mlic.engine.runner.compiled_parts import compile_parts
-from mlic.engine.runner.console import ConsoleRunner
+from mlic.engine.runner.tool_runners import ConsoleRunner
 from tests.tiny_runs import (
     BACKBONE,
     EPOCHS,

@@ -9,7 +9,7 @@ from mmpretrain.models import ResNet
 from torch import nn
 from torch.testing import assert_close
 
-from mlic.engine.runner.console import ConsoleRunner
+from mlic.engine.runner.tool_runners import ConsoleRunner
 
 
 def wrap(model, **cfg):
