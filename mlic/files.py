@@ -174,6 +174,22 @@ def read_lines(path: str | Path) -> list[str]:
     return [line.strip() for line in io.StringIO(read_text(path), newline=None)]
 
 
+def read_class_file(path: str | Path) -> list[str]:
+    """Class names, one a line; blank lines are none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not text in UTF-8, has no name, or one twice.
+    """
+    names = [line for line in read_lines(path) if line]
+    if not names:
+        raise ValueError(f'{path}: found 0 class names, expected at least 1')
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f'{path} has the class {twice[0]!r} more than once')
+    return names
+
+
 def read_csv(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file that are not blank, each with the number of its last line.
 

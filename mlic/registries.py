@@ -5,7 +5,7 @@ from pathlib import Path
 import mmengine.registry
 import mmpretrain.registry
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import Registry, init_default_scope
 
 SCOPE = 'mmpretrain'
 REGISTRIES = {
@@ -96,6 +96,12 @@ def load_config(path: str | Path) -> Config:
     Checkpoints hold names, and so does all that looks at a config after this.
     """
     return with_names(Config.fromfile(path))
+
+
+def set_scope(cfg: Config | dict) -> None:
+    """Look names up in the registries of a config's ``default_scope``; without one, it gets it."""
+    cfg['default_scope'] = cfg.get('default_scope') or SCOPE
+    init_default_scope(cfg['default_scope'])
 
 
 def with_names(cfg: Config) -> Config:

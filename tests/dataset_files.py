@@ -1,6 +1,7 @@
-"""Small data sets in their published forms."""
+"""Small data sets in their published forms, and files of photos."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -107,3 +108,11 @@ def write_voc(root, objects=VOC_OBJECTS):
     for split in ('trainval', 'test'):
         write_lines(root / 'ImageSets/Main' / f'{split}.txt', objects)
     return dict(data_root=str(root))
+
+
+def write_photos(*names):
+    """Files of the folder photos; only their names matter."""
+    for name in names:
+        path = Path('photos', name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()

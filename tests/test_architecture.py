@@ -92,7 +92,7 @@ def test_private_members_of_mmengine_are_named_in_one_file():
     sources = Path(mmengine.__file__).parent.rglob('*.py')
     text = '\n'.join(path.read_text(encoding='utf-8') for path in sources)
     private = set(re.findall(r'(?:\bself\.|\bdef )(_[a-z]\w*)', text))
-    private -= {'_metainfo', '_dataset_meta'}  # mmpretrain puts them on a model for its callers
+    private -= {'_dataset_meta'}  # mmpretrain puts it on a model for its inferencers
     assert {'_resume', '_load_from', '_global_step'} <= private
     found = []
     for path in FILES:

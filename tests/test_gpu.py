@@ -16,7 +16,6 @@ from PIL import Image
 import tests.methods  # noqa: F401
 from mlic.apis import MultiLabelInferencer
 from mlic.engine.checkpoints.search import find_resumable
-from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.precision import (
     autocast_to,
@@ -24,11 +23,14 @@ from mlic.engine.runner.precision import (
     predict_on_host,
     prepare_for,
 )
+from mlic.engine.runner.tool_runners import ConsoleRunner
 from projects.mcar.mcar_head import MCARHead
 from tests.helpers import ROOT, call_tool, run_command
 from tests.tiny_runs import (
     EPOCHS,
     LENGTH,
+    Stop,
+    StopBefore,
     assert_same_end,
     every_model,
     sarl_model,
@@ -102,21 +104,6 @@ def test_a_step_is_the_cpus(method, dtype, monkeypatch):
     relative, cosine = BOUNDS[dtype]
     assert abs(loss - expected) <= relative * abs(expected)
     assert torch.cosine_similarity(found, gradient, dim=0) >= cosine
-
-
-class Stop(Exception):
-    """Ends a run where a kill would."""
-
-
-class StopHook(Hook):
-    priority = 'HIGHEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == self.iteration:
-            raise Stop
 
 
 class NoWaits(Hook):
@@ -211,7 +198,7 @@ def test_a_killed_and_resumed_run_ends_as_the_other(tmp_path, dtype, more):
     assert all(value.isfinite().all() for value in straight['state_dict'].values())
     assert straight['message_hub']['runtime_info']['stage'] == 2
     with pytest.raises(Stop):
-        run(tmp_path / 'stopped', StopHook(3 * LENGTH + 2), **changes)
+        run(tmp_path / 'stopped', StopBefore(3 * LENGTH + 2), **changes)
     assert_same_end(run(tmp_path / 'stopped', **changes), straight)
 
 

@@ -1,6 +1,7 @@
 """What the toolkit promises holds for every method: a new one is entered in ``every_model``."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -9,14 +10,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.registry import HOOKS, MODELS
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
 from mlic.apis.export import ScoreModel
 from mlic.cli import export
 from mlic.engine.checkpoints.class_transfer import take_over_weights
-from mlic.engine.hooks.buffer_copies import BufferCopies
+from mlic.engine.runner.buffer_copies import BufferCopies
 from mlic.engine.runner.device import adapt_to_device
 from mlic.models.layers.scene_graph import SceneGraph
 from mlic.models.training_parts import check_exportable, for_prediction, is_training_only
@@ -24,6 +25,8 @@ from tests.helpers import ROOT, run_ranks
 from tests.tiny_runs import (
     RUN_NUMBER,
     TO_UNIT,
+    Stop,
+    StopBefore,
     assert_same_end,
     every_model,
     sarl_model,
@@ -37,24 +40,6 @@ PREPROCESSOR = dict(
     type='MultiLabelDataPreprocessor', num_classes=10, mean=[0.0] * 3, std=[1.0] * 3
 )
 LENGTH = 3  # iterations an epoch
-
-
-class Stop(Exception):
-    """Ends a run where a signal would."""
-
-
-@HOOKS.register_module(force=True)
-class StopBefore(Hook):
-    """Stop a run before an iteration."""
-
-    priority = 'HIGHEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == self.iteration:
-            raise Stop
 
 
 class AsOneProcess(Hook):
@@ -112,6 +97,19 @@ def train(cfg, hooks=(), draws=0):
 
 def end_of(work_dir):
     return torch.load(work_dir / 'epoch_2.pth', map_location='cpu', weights_only=False)
+
+
+@pytest.mark.parametrize('name', sorted({*METHODS} - {'baseline', 'csra', 'image-contrast'}))
+def test_a_map_of_other_channels_names_what_takes_it_and_its_key(name):
+    model = MODELS.build(METHODS[name]).eval()
+    part = 'neck' if model.with_neck else 'head'
+    taker = getattr(model, part)
+    take = taker.attention_maps if name == 'mcar' else taker  # its regions are maps, too
+    owner = f'{type(taker).__name__}(in_channels={taker.in_channels})'
+    key = f"set the config's {part}.in_channels to the backbone's channels"
+    message = f'{re.escape(owner)} takes a feature map .*{re.escape(key)}'
+    with pytest.raises(ValueError, match=message):
+        take((torch.rand(1, 7, 4, 4),) * 2)
 
 
 @pytest.mark.slow

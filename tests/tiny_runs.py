@@ -321,6 +321,28 @@ class ToyMetric(BaseMetric):
         return dict(mAP=next(self.scores))
 
 
+class Stop(Exception):
+    """Ends a run where a signal would."""
+
+
+class StopBefore(Hook):
+    """Stop a run before an iteration, or in the validation after an epoch."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, iteration=None, validation=None):
+        self.iteration = iteration
+        self.validation = validation
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise Stop
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if runner.epoch == self.validation:
+            raise Stop
+
+
 class Toys(torch.utils.data.Dataset):
     """Image i is (i, extra[i]); ``data_samples`` has its path."""
 

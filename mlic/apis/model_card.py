@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mlic.datasets.wrappers import inner_configs
-from mlic.engine.checkpoints.downloads import initial_weights
+from mlic.engine.checkpoints.initial_weights import initial_weights
 from mlic.evaluation.summary import Report
 from mlic.installation import is_method_here
 from mlic.names import markdown_text

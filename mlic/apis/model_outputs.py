@@ -98,7 +98,7 @@ def predict_item(model: nn.Module | None, item: dict) -> DataSample:
 
 
 def label_embeddings(
-    model: nn.Module, dataset: BaseDataset, indices: list[int], batch_size: int = 32
+    model: nn.Module, dataset: BaseDataset, indices: list[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings of the true labels of some images.
 
@@ -106,12 +106,11 @@ def label_embeddings(
         model (nn.Module): With label embeddings (:func:`check_label_embeddings`).
         dataset (BaseDataset): Under its test pipeline.
         indices (list[int]): Of the images.
-        batch_size (int): Defaults to 32.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: (K, D) float32, and of each its image's index and its
         class, (K,); K true labels.
     """
     pairs = true_pairs(dataset, indices)
-    embeds = pair_vectors(model, dataset, pairs, batch_size)['embedding']
+    embeds = pair_vectors(model, dataset, pairs)['embedding']
     return tuple(torch.from_numpy(part) for part in (embeds, *pairs))

@@ -14,7 +14,6 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
@@ -27,7 +26,7 @@ from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.literals import parse_literals
 from mlic.models.training_parts import for_prediction, mixing_warnings
-from mlic.registries import load_config, with_names
+from mlic.registries import load_config, set_scope, with_names
 
 from .folding import merge_adapters
 from .stored_config import read_stored_config, refuse_stored
@@ -101,7 +100,7 @@ def open_run(
     merge_options(cfg, cfg_options)
     # a scope is a package that the registries import: never one that a checkpoint names
     given = {} if stored else cfg
-    init_default_scope(given.get('default_scope', 'mmpretrain'))
+    set_scope(given)
     loader = given.get(f'{split}_dataloader')
     classes = loader and data_classes(loader.dataset)
     if not training_parts:
@@ -123,7 +122,7 @@ def open_run(
     thresholds = stored_thresholds(meta.get('thresholds'), names, found.path)
     for line in mixing_warnings(model):
         print_log(line, logger='current', level=logging.WARNING)
-    model._config, model._metainfo, model._dataset_meta = cfg, None, dict(classes=names)
+    model._config, model._dataset_meta = cfg, dict(classes=names)
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if device.type == 'cpu' and cfg.model.backbone.get('type') in CHANNELS_LAST['cpu']:
         model.to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from mlic.engine.runner.precision import PRECISIONS
 from mlic.evaluation.matrices import DIFFICULT_RULES
 from mlic.evaluation.thresholds import ThresholdFile, read_thresholds, stored_thresholds
 from mlic.installation import find_config
-from mlic.registries import load_config
+from mlic.registries import load_config, set_scope
 
 FIGURES = ('.png', '.svg', '.pdf')
 PHOTOS = ('.png', '.jpg', '.pdf')
@@ -134,9 +134,10 @@ def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config of the command line, with its ``--cfg-options``."""
+    """The config of the command line, with its ``--cfg-options``; its registry scope is set."""
     cfg = load_config(args.config)
     merge_options(cfg, args.cfg_options)
+    set_scope(cfg)
     return cfg
 
 

@@ -22,7 +22,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_picture
 from mlic.visualization.page import FONT_SIZE, fit_text, text_width
 
-from .verify_dataset import build_dataset, load_config
+from .run_data import build_dataset
 
 SIDE = 1.9  # inches, of a picture
 LINE = 0.15  # inches, of a line of labels
@@ -138,6 +138,6 @@ def browse(cfg: Config, args: argparse.Namespace) -> Figure:
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    figure = browse(load_config(args), args)
+    figure = browse(arguments.read_config(args), args)
     write_picture(args.out, figure)
     print(f'picture: {args.out}')

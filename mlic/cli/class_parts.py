@@ -12,17 +12,16 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from sklearn.cluster import SpectralClustering
 
 from mlic.class_info import ClassInfo
 from mlic.cli import arguments
-from mlic.cli.verify_dataset import build_dataset
+from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
 from mlic.installation import find_config
-from mlic.registries import load_config
+from mlic.registries import load_config, set_scope
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -83,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the files, and print a line for each."""
     args = parse_args(argv)
     cfg = load_config(find_config(args.config))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    set_scope(cfg)
     dataset = build_dataset(cfg, 'train')
     names = innermost(dataset).CLASSES
     if not names or args.parts >= len(names):

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 
 from mlic.cli import arguments
 from mlic.comparison.feature_configs import store_features
@@ -48,10 +47,10 @@ from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.options import merge_options
-from mlic.evaluation.matrices import class_indices, read_class_file
+from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.protocols import PROTOCOLS
-from mlic.files import write_text
-from mlic.registries import load_config
+from mlic.files import read_class_file, write_text
+from mlic.registries import load_config, set_scope
 from mlic.visualization.sweep import split_name
 
 
@@ -175,7 +174,7 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
 def prepare(path: str, args: argparse.Namespace) -> Config:
     """A config as it will be run."""
     cfg = load_recipe(path, args.set)
-    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
+    set_scope(cfg)
     if args.data:
         replace_data(cfg, load_config(args.data))
         merge_options(cfg, args.set)

@@ -16,8 +16,8 @@ from mmengine.runner import Runner
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mlic.apis.open_run import open_run
 from mlic.cli import arguments
+from mlic.cli.run_data import open_checkpoint
 from mlic.datasets.pictures import image_name
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
@@ -104,8 +104,7 @@ def describe_metrics(blocks: dict[str, Block], classes: list[str]) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     threshold = parse_score_threshold(args.threshold)
-    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
-    print(f'checkpoint: {run.checkpoint}')
+    run = open_checkpoint(args)
     threshold = of_classes(arguments.choose_threshold(threshold, run.thresholds), run.classes)
     check_data(run.config, ('test',))
     adapt_to_device(run.config)

@@ -3,14 +3,13 @@
 import math
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mlic.apis.open_run import build_model
 from mlic.cli.rehearsal import rehearse
 from mlic.datasets.wrappers import innermost
-from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.checkpoints.initial_weights import initial_weights, look_for_weights
 from mlic.engine.hooks.class_count_check_hook import check_class_count
 from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.hooks.teachers_hook import open_teachers
@@ -36,7 +35,6 @@ def dry_run(cfg: Config) -> None:
             vectors or a teacher is not there.
         ValueError: If a class has no vector in it; and whatever else the run would end with.
     """
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     processes = num_processes(cfg.launcher)
     weights = [f'{name} {look_for_weights(name)}' for name in initial_weights(cfg)]
     cfg.launcher = 'none'

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import file_digest, read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS, get_protocols
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import parse_score_threshold
-from mlic.files import write_json
+from mlic.files import read_class_file, write_json
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -3,13 +3,12 @@
 import argparse
 from pathlib import Path
 
-from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
 from mlic.apis.model_outputs import check_label_embeddings
-from mlic.apis.open_run import OpenRun, open_run
+from mlic.apis.open_run import OpenRun
+from mlic.cli.run_data import build_dataset, open_checkpoint
 from mlic.engine.hooks.stage_restart_hook import untrained_warnings
-from mlic.engine.runner.data_check import check_data
 
 
 def open_embeddings(
@@ -25,12 +24,9 @@ def open_embeddings(
     Raises:
         ValueError: If the model has no label embeddings.
     """
-    options = dict(stage=args.stage, cfg_options=args.cfg_options, training_parts=True)
-    run = open_run(checkpoint, config, **options)
-    print(f'checkpoint: {run.checkpoint}')
+    run = open_checkpoint(args, config, checkpoint, training_parts=True)
     for line in untrained_warnings(run.checkpoint, run.meta, run.model.state_dict()):
         print(line)
-    check_data(run.config, ('test',))
-    dataset = DATASETS.build(run.config.test_dataloader.dataset)
+    dataset = build_dataset(run.config, 'test')
     check_label_embeddings(run.model, dataset)
     return run, dataset

@@ -15,19 +15,17 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from mmengine.registry import init_default_scope
 
 from mlic.cli.arguments import keep_inputs
-from mlic.cli.verify_dataset import build_dataset
+from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import read_class_file
-from mlic.files import write_text
+from mlic.files import read_class_file, write_text
 from mlic.installation import find_config
 from mlic.models.layers.label_vectors import read_vectors
 from mlic.names import first_names
 from mlic.packages import require
-from mlic.registries import load_config
+from mlic.registries import load_config, set_scope
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -70,7 +68,7 @@ def class_names(source: str) -> list[str]:
     if source.endswith('.txt'):
         return read_class_file(source)
     cfg = load_config(find_config(source))
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    set_scope(cfg)
     names = innermost(build_dataset(cfg, 'train')).CLASSES
     if not names:
         raise ValueError(f'{source}: its training data name no classes (metainfo)')

@@ -19,16 +19,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.dataset import BaseDataset, default_collate
-from mmpretrain.registry import DATASETS
 from rich.progress import track
 from torch import Tensor, nn
 
-from mlic.apis.open_run import open_run
 from mlic.cli import arguments
+from mlic.cli.run_data import build_dataset, open_checkpoint
 from mlic.datasets.pictures import keeps_frame
 from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, Masks
 from mlic.datasets.wrappers import transforms_of
-from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.bootstrap import bootstrap_weights, divide, means_by_class
 from mlic.evaluation.localization import MEASURES, measure_map
@@ -180,10 +178,8 @@ def measure_checkpoints(args: argparse.Namespace) -> tuple[dict, dict[str, np.nd
     """What is measured, as a file says it, and the measures, averaged over the checkpoints."""
     sums, kind = {}, args.maps
     for checkpoint in args.checkpoint:
-        run = open_run(checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
-        print(f'checkpoint: {run.checkpoint}')
-        check_data(run.config, ('test',))
-        dataset = DATASETS.build(run.config.test_dataloader.dataset)
+        run = open_checkpoint(args, checkpoint=checkpoint)
+        dataset = build_dataset(run.config, 'test')
         names = image_names(dataset)
         if args.masks.suffix == '.json':
             masks = COCOMasks(args.masks, run.classes)

@@ -19,6 +19,7 @@ from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
 from mlic.apis.open_run import OpenRun
 from mlic.cli import arguments
 from mlic.cli.label_embeddings import open_embeddings
+from mlic.cli.run_data import spread
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.bootstrap import bootstrap_weights, paired_interval
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap
@@ -35,7 +36,7 @@ class Sample(NamedTuple):
     classes: list[str]
     length: int
     files: list[tuple]
-    indices: np.ndarray
+    indices: list[int]
     present: LabelPairs
     absent: LabelPairs
     weights: np.ndarray
@@ -80,9 +81,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def draw_sample(run: OpenRun, dataset, args: argparse.Namespace) -> Sample:
     """The pairs to measure, of classes that have at least two."""
-    number = min(args.num, len(dataset))
-    indices = np.linspace(0, len(dataset) - 1, number).round().astype(int)
-    present, absent = draw_pairs(dataset, indices.tolist(), args.max_pairs, args.seed)
+    indices = spread(len(dataset), args.num)
+    number = len(indices)
+    present, absent = draw_pairs(dataset, indices, args.max_pairs, args.seed)
     count = np.bincount(present.label, minlength=len(run.classes))
     print(f'{len(present.label)} pairs of {number} of {len(dataset)} test images')
     for pairs, what in ((1, 'one pair'), (0, 'none')):
@@ -104,7 +105,7 @@ def draw_sample(run: OpenRun, dataset, args: argparse.Namespace) -> Sample:
 
 def image_files(dataset, indices: Sequence[int]) -> list[tuple]:
     """What tells images apart: the names of their files, where they have some, and their labels."""
-    infos = [dataset.get_data_info(int(index)) for index in indices]
+    infos = [dataset.get_data_info(index) for index in indices]
     return [(Path(info.get('img_path', '')).name, *info['gt_label']) for info in infos]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mlic.apis.model_outputs import label_embeddings
 from mlic.cli import arguments
 from mlic.cli.label_embeddings import open_embeddings
+from mlic.cli.run_data import spread
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
@@ -75,8 +76,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     run, dataset = open_embeddings(args, args.config, args.checkpoint)
     model, names = run.model, run.classes
-    number = min(args.num, len(dataset))
-    indices = np.linspace(0, len(dataset) - 1, number).round().astype(int).tolist()
+    indices = spread(len(dataset), args.num)
+    number = len(indices)
     print(f'embedding {number} of {len(dataset)} test images')
     embeds, images, labels = label_embeddings(model, dataset, indices)
     kept = choose_points(labels.numpy(), args.max_points, args.seed)

@@ -12,7 +12,7 @@ from mlic.engine.mmengine_internals import (
     mark_as_loaded,
     source_of_weights,
 )
-from mlic.engine.runner.console import TrainingRunner
+from mlic.engine.runner.tool_runners import TrainingRunner
 
 DONE = ('ClassInfoHook', 'TeachersHook')  # what the model has read by then
 

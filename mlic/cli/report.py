@@ -22,16 +22,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from mmpretrain.registry import DATASETS
 from rich.progress import track
 
 from mlic.apis.model_outputs import predict_item
-from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.cli.fit_thresholds import describe_source
+from mlic.cli.run_data import build_dataset, open_checkpoint
 from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.datasets.wrappers import inner_datasets, transforms_of
-from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.precision import (
@@ -155,12 +153,10 @@ def protocol_data(report: Report) -> list[dict]:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     threshold = parse_score_threshold(args.threshold)
-    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
+    run = open_checkpoint(args)
     cfg, model, checkpoint = run.config, run.model, run.checkpoint
-    print(f'checkpoint: {checkpoint}')
     threshold = arguments.choose_threshold(threshold, run.thresholds)
-    check_data(cfg, ('test',))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    dataset = build_dataset(cfg, 'test')
     precision = 'float32'
     if args.pred is None:
         args.pred = args.out.with_suffix('.npz')

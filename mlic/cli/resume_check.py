@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 
 from mlic.apis.open_run import data_classes
@@ -45,7 +44,6 @@ def check_resume(cfg: Config, config: str | Path) -> None:
     else:
         content = read_checkpoint(path, mmap=True)
     lines = []
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     difference = class_difference(
         class_names_of(content), data_classes(cfg.train_dataloader.dataset)
     )

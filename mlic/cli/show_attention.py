@@ -6,18 +6,15 @@ label, then for each true label that was missed.
 
 import argparse
 
-import numpy as np
 from mmengine.dataset import BaseDataset
-from mmpretrain.registry import DATASETS
 from PIL.Image import Image
 from torch import nn
 
 from mlic.apis.model_outputs import predict_item
-from mlic.apis.open_run import open_run
 from mlic.cli import arguments
+from mlic.cli.run_data import build_dataset, open_checkpoint, spread
 from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.datasets.wrappers import transforms_of
-from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.thresholds import ThresholdFile, of_classes, parse_score_threshold
 from mlic.files import write_picture
@@ -51,7 +48,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def choose_images(length: int, num_images: int, indices: list[int] | None) -> list[int]:
     """The given indices, or some that are spread evenly over the data set."""
     if indices is None:
-        return np.linspace(0, length - 1, min(num_images, length)).round().astype(int).tolist()
+        return spread(length, num_images)
     wrong = [index for index in indices if index >= length]
     if wrong:
         raise SystemExit(f'--indices {wrong[0]}: the test set has images 0 to {length - 1}')
@@ -86,12 +83,10 @@ def draw(
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     threshold = parse_score_threshold(args.threshold)
-    run = open_run(args.checkpoint, args.config, stage=args.stage, cfg_options=args.cfg_options)
-    print(f'checkpoint: {run.checkpoint}')
+    run = open_checkpoint(args)
     threshold = arguments.choose_threshold(threshold, run.thresholds)
     check_attentive(run.model)
-    check_data(run.config, ('test',))
-    dataset = DATASETS.build(run.config.test_dataloader.dataset)
+    dataset = build_dataset(run.config, 'test')
     indices = choose_images(len(dataset), args.num, args.indices)
     picture = draw(run.model, dataset, indices, threshold, args.max_labels)
     write_picture(args.out, picture)

@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mlic.cli import arguments
 from mlic.cli.dry_run import dry_run
 from mlic.cli.resume_check import check_resume
-from mlic.engine.checkpoints.downloads import initial_weights, look_for_weights
+from mlic.engine.checkpoints.initial_weights import initial_weights, look_for_weights
 from mlic.engine.checkpoints.search import (
     STAGES,
     check_resumable,
@@ -18,13 +18,13 @@ from mlic.engine.checkpoints.search import (
     find_resumable,
     has_saved,
 )
-from mlic.engine.runner.console import TrainingRunner
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.launch_checks import check_launch, scale_for_accumulation
 from mlic.engine.runner.precision import eval_precision
+from mlic.engine.runner.tool_runners import TrainingRunner
 from mlic.installation import CONFIGS, command_words
 
 

@@ -13,12 +13,10 @@ import sys
 from collections import Counter
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS
 
 from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
+from mlic.cli.run_data import build_dataset
 from mlic.cores import usable_cores
 from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
@@ -26,42 +24,15 @@ from mlic.datasets.own_data.splits import SPLITS
 from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.runner.class_means import prototype_loader_config
-from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.settings import hook_class, hooks_of
 from mlic.files import read_lines, write_text
 from mlic.installation import PACKAGE
-from mlic.names import first_names, reason_of
+from mlic.names import first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """A config with the command line's changes, its registry scope set."""
-    cfg = arguments.read_config(args)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    return cfg
-
-
-def build_dataset(cfg: Config, name: str) -> BaseDataset:
-    """The data set of a split.
-
-    Raises:
-        ValueError: If it cannot be built; with one line of reason.
-    """
-    dataset_cfg = cfg[f'{name}_dataloader'].dataset
-    try:
-        check_data(cfg, (name,))
-        return DATASETS.build(dataset_cfg)
-    except (Exception, SystemExit) as error:  # whatever a data set of any kind finds amiss
-        kind = '' if isinstance(error, SystemExit) else f'{type(error).__name__}: '
-        place = dataset_cfg.get('ann_file') or dataset_cfg.type
-        reason = reason_of(error)
-        if 'need at least one array' in reason:  # numpy, packing the list of images
-            kind, reason = '', '0 images'
-        raise ValueError(f'{name} ({place}) cannot be read: {kind}{reason}') from error
 
 
 def read_split(cfg: Config, name: str) -> Split:
@@ -290,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.out and args.out.exists() and not all(': ' in line for line in read_lines(args.out)):
         raise ValueError(f'{args.out} is no list of broken images, and is kept: name another file')
-    findings = verify(load_config(args), args)
+    findings = verify(arguments.read_config(args), args)
     if args.out:
         write_text(args.out, ''.join(f'{line}\n' for line in findings.broken))
         print(f'{len(findings.broken)} broken images listed in {args.out}')

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmpretrain.registry import DATASETS
 
 from mlic.apis.export import describe_input
 from mlic.apis.image_inputs import input_pipeline
@@ -30,9 +29,9 @@ from mlic.apis.image_sources import collect_images
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.onnx_model import open_session, read_metadata
 from mlic.cli import arguments
+from mlic.cli.run_data import build_dataset, spread
 from mlic.datasets.wrappers import change_inner, pipeline_of
 from mlic.engine.checkpoints.reading import TRUST, is_trusted
-from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.tta import TTA
 from mlic.evaluation.thresholds import ThresholdFile
@@ -84,10 +83,10 @@ def read_images(
     if args.images:
         source = collect_images([args.images]).images
     else:
-        check_data(cfg, (args.split,))
-        source = DATASETS.build(resized(cfg[f'{args.split}_dataloader'].dataset))
-    chosen = np.linspace(0, len(source) - 1, min(args.num, len(source))).astype(int)
-    items = [source[index] for index in chosen.tolist()]
+        loader = cfg[f'{args.split}_dataloader']
+        loader.dataset = resized(loader.dataset)
+        source = build_dataset(cfg, args.split)
+    items = [source[index] for index in spread(len(source), args.num)]
     images = []
     for item in items:
         item = reader.read(item, item) if args.images else item

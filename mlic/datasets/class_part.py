@@ -2,7 +2,7 @@
 
 from mmpretrain.registry import DATASETS
 
-from mlic.files import read_text
+from mlic.files import read_class_file
 from mlic.names import first_names
 
 from .relabelled import Relabelled
@@ -39,17 +39,14 @@ class ClassPart(Relabelled):
 
     def __init__(self, of: str, part: str, pipeline=(), **source) -> None:
         super().__init__(of, pipeline, **source)
-        names = [line.strip() for line in read_text(part).splitlines() if line.strip()]
+        names = read_class_file(part)
         theirs = list(self.CLASSES or ())
         strange = [name for name in names if name not in theirs]
-        if strange or not names:
+        if strange:
             raise ValueError(
-                f'{part} names {first_names(strange, 3, repr) or "no class"}, and {of} has '
+                f'{part} names {first_names(strange, 3, repr)}, and {of} has '
                 f'{len(theirs)} classes: {first_names(theirs, 3, repr)}'
             )
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f'{part} names {twice!r} twice')
         self.CLASSES = tuple(names)
         self.places = {theirs.index(name): place for place, name in enumerate(names)}
 

@@ -22,6 +22,7 @@ from .photo_labels import Label, count_labels, draw_label, list_labels, predict_
 if TYPE_CHECKING:
     import gradio
 
+TITLE = 'Labels of a photo'
 MAX_FILE = '50mb'
 KEPT = 3600  # seconds that an uploaded photo stays in gradio's folder of temporary files
 SESSIONS = 100  # whose scores are kept; about 3 MB each
@@ -82,7 +83,6 @@ def import_gradio():
 def build_demo(
     inferencer: MultiLabelInferencer,
     thr: float | Sequence[float] | None = None,
-    title: str = 'Labels of a photo',
 ) -> 'gradio.Blocks':
     """The page, ready for :func:`serve`.
 
@@ -92,7 +92,6 @@ def build_demo(
         thr (float | Sequence[float]): Where the slider starts, from 0 to 1; or a threshold for
             each of C classes, which the page offers beside the slider. Defaults to None: the
             checkpoint's own thresholds, else 0.5.
-        title (str): Defaults to 'Labels of a photo'.
 
     Raises:
         ValueError: If ``thr`` is out of range, or of another length.
@@ -103,9 +102,9 @@ def build_demo(
     start = thr if each is None else 0.5
     gr = import_gradio()
     with gr.Blocks(
-        title=title, analytics_enabled=False, fill_width=True, delete_cache=(KEPT, KEPT)
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(KEPT, KEPT)
     ) as demo:
-        head = f'<h1>{html.escape(title)}</h1><p>{html.escape(_describe_model(inferencer))}</p>'
+        head = f'<h1>{TITLE}</h1><p>{html.escape(_describe_model(inferencer))}</p>'
         gr.HTML(head, elem_id='head', padding=False)
         _connect(gr, _lay_out(gr, inferencer, start, each is not None), inferencer, each)
     return demo

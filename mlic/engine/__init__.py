@@ -23,12 +23,12 @@ from .hooks.teachers_hook import TeachersHook
 from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from .optimizers.shared_groups_constructor import SharedGroupsConstructor
 from .runner.class_means import build_prototype_loader, class_means
-from .runner.console import ConsoleRunner, TrainingRunner
 from .runner.data_check import check_data
 from .runner.device import adapt_to_device
 from .runner.errors import one_line_errors
 from .runner.folder_lock import FolderInUseError
 from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
+from .runner.tool_runners import ConsoleRunner, TrainingRunner
 from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
 install_safe_loading()

@@ -1,16 +1,13 @@
 """Matrices of scores and labels: making, checking and joining them. N images, C classes."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from mlic.files import read_lines
 from mlic.names import first_names
 
 DIFFICULT_RULES = ('ignore', 'negative', 'positive')
@@ -222,19 +219,3 @@ def class_indices(
     if unknown:
         raise ValueError(f'classes {unknown} are not among the {len(names)} of the dataset')
     return [names.index(c) for c in classes]
-
-
-def read_class_file(path: str | Path) -> list[str]:
-    """Class names, one a line; blank lines are none.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not text in UTF-8, has no name, or one twice.
-    """
-    names = [line for line in read_lines(path) if line]
-    if not names:
-        raise ValueError(f'{path}: found 0 class names, expected at least 1')
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f'{path} has the class {twice[0]!r} more than once')
-    return names

@@ -17,6 +17,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 
+from mlic.files import read_class_file
+
 from .matrices import (
     DIFFICULT_RULES,
     Block,
@@ -30,7 +32,6 @@ from .matrices import (
     multi_hot,
     prepare_matrices,
     raise_for_scores,
-    read_class_file,
     stack_samples,
     without_negatives,
 )
@@ -83,7 +84,7 @@ class MLICMetric(BaseMetric):
             to None.
         per_class_file (str, optional): A ``.csv`` file for the main process to write at every
             evaluation (see :meth:`Report.write_per_class`). Defaults to None.
-        collect_device (str): As in BaseMetric. Defaults to 'cpu'.
+        collect_device (str): As BaseMetric takes it; changes nothing here. Defaults to 'cpu'.
         prefix (str, optional): Defaults to None: 'multi-label'.
         collect_dir (str, optional): Exchange blocks through files in this shared folder. Defaults
             to None: through the process group, which leaves no folder behind.

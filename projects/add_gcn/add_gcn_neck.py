@@ -94,5 +94,4 @@ class ADDGCNNeck(TrainingParts, BaseModule):
 
     def _feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The last map (B, K, h, w)."""
-        owner = f'ADDGCNNeck(in_channels={self.in_channels})'
-        return as_feature_map(feats[-1], self.in_channels, owner)
+        return as_feature_map(feats[-1], self)

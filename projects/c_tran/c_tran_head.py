@@ -151,10 +151,7 @@ class CTranHead(TakesGivenLabels, KnownLabelHead):
         self, feats: tuple[Tensor, ...], given: Tensor | None
     ) -> tuple[Tensor, tuple[int, int]]:
         """What the last layer sees, (B, N + C, D), and h and w; only labels are read after it."""
-        owner = f'CTranHead(in_channels={self.in_channels})'
-        feature_map = as_feature_map(
-            self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
-        )
+        feature_map = as_feature_map(self.pre_logits(feats), self)
         if given is not None and not self.takes_given:
             raise ValueError('CTranHead(known_labels=None) has no states for given labels')
         cells = self.input_proj(feature_map).flatten(2).mT  # (B, N, D)

@@ -119,8 +119,7 @@ class CCDHead(MultiScoreHead):
 
     def _feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:
         """(B, K, h, w)."""
-        owner = f'CCDHead(in_channels={self.in_channels})'
-        return as_feature_map(self.pre_logits(feats), self.in_channels, owner, 'head.in_channels')
+        return as_feature_map(self.pre_logits(feats), self)
 
     def _taken_out(self, largest: Tensor, context: Tensor) -> Tensor:
         """r of f and c, all (B, K)."""

@@ -106,8 +106,7 @@ class R101TFNeck(TrainingParts, BaseModule):
         Raises:
             ValueError: If it has other channels.
         """
-        owner = f'R101TFNeck(in_channels={self.in_channels})'
-        cells = as_feature_map(feats[-1], self.in_channels, owner).flatten(2).mT
+        cells = as_feature_map(feats[-1], self).flatten(2).mT
         labels = self.label_proj(self.vectors()).relu().expand(len(cells), -1, -1)
         tokens = torch.cat([self.input_proj(cells), labels.to(cells.dtype)], dim=1)
         return (self.layers(tokens)[:, -self.num_classes :],)

@@ -94,8 +94,7 @@ class MCARHead(MultiScoreHead):
 
     def feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The last map, (B, K, h, w)."""
-        owner = f'MCARHead(in_channels={self.in_channels})'
-        return as_feature_map(feats[-1], self.in_channels, owner, 'head.in_channels')
+        return as_feature_map(feats[-1], self)
 
     def attention_maps(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Probability of each class in each cell of the image, (B, C, h, w), which sums to no 1."""

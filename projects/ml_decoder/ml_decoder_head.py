@@ -97,10 +97,7 @@ class MLDecoderHead(KnownLabelHead):
         Raises:
             ValueError: If the feature map has other channels.
         """
-        owner = f'MLDecoderHead(in_channels={self.in_channels})'
-        feature_map = as_feature_map(
-            self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
-        )
+        feature_map = as_feature_map(self.pre_logits(feats), self)
         tokens = self.input_proj(feature_map.flatten(2).transpose(1, 2)).relu()  # (B, T, D)
         queries = self.query_embed.expand(len(tokens), -1, -1)  # (B, G, D)
         # without self-attention the published layer adds the queries' dropout to themselves

@@ -3,8 +3,6 @@
 Shapes in this module: B images, Q query rows, T key rows, D width.
 """
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,9 +56,6 @@ class AttentionBlock(nn.Module):
             rows.unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, rows, D / heads)
             for rows in (query, self.key_proj(keys), self.value_proj(keys))
         ]
-        # torch divides by the root of a head's width; the root of D is larger by root(heads)
-        attended = F.scaled_dot_product_attention(
-            heads[0] / math.sqrt(self.num_heads), heads[1], heads[2]
-        )
+        attended = F.scaled_dot_product_attention(*heads, scale=query.shape[-1] ** -0.5)
         output = self.attn_norm(query + attended.transpose(1, 2).flatten(2))  # (B, Q, D)
         return self.output_norm(output + self.output_proj(output).relu())

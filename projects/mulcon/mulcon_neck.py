@@ -74,8 +74,7 @@ class MulConNeck(TrainingParts, BaseModule):
         Returns:
             tuple[Tensor]: One item, ``label_embeds`` (B, C, D).
         """
-        owner = f'MulConNeck(in_channels={self.in_channels})'
-        feature_map = as_feature_map(feats[-1], self.in_channels, owner)
+        feature_map = as_feature_map(feats[-1], self)
         tokens = feature_map.flatten(2).transpose(1, 2)  # (B, T, K)
         for block in self.token_blocks:
             tokens = block(tokens, tokens)

@@ -121,8 +121,7 @@ class SALGLNeck(TrainingParts, BaseModule):
 
     def _see(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, torch.Size]:
         """Cells (B, N, K), probabilities of the scenes (B, S) in at least float32, and (h, w)."""
-        owner = f'SALGLNeck(in_channels={self.in_channels})'
-        feature_map = self.input_proj(as_feature_map(feats[-1], self.in_channels, owner))
+        feature_map = self.input_proj(as_feature_map(feats[-1], self))
         cells = self.encoder(feature_map.flatten(2).mT)
         scenes = at_least_float32(self.scene(cells.mean(1))).softmax(-1)
         return cells, scenes, feature_map.shape[-2:]

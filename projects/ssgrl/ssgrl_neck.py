@@ -106,8 +106,7 @@ class SSGRLNeck(TrainingParts, BaseModule):
 
     def _feature_map(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The map that is attended to, with the width of the nodes."""
-        owner = f'SSGRLNeck(in_channels={self.in_channels})'
-        feature_map = as_feature_map(feats[-1], self.in_channels, owner)
+        feature_map = as_feature_map(feats[-1], self)
         if self.pool_size > 1:
             if min(feature_map.shape[-2:]) < self.pool_size:
                 raise ValueError(

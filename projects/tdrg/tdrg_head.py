@@ -151,14 +151,14 @@ class TDRGHead(MultiScoreHead):
 
     def _feature_maps(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
         """The last two maps."""
-        owner, key = f'TDRGHead(in_channels={self.in_channels})', 'head.in_channels'
+        owner = f'TDRGHead(in_channels={self.in_channels})'
         if len(feats) < 2:
             raise ValueError(
                 f"{owner} takes two feature maps, got {len(feats)}: set the config's "
                 'backbone.out_indices to two stages'
             )
         pairs = zip(feats[-2:], self.in_channels)
-        maps = [as_feature_map(feat, channels, owner, key) for feat, channels in pairs]
+        maps = [as_feature_map(feat, self, channels) for feat, channels in pairs]
         height, width = maps[1].shape[-2:]
         if min(height, width) < 3:
             raise ValueError(

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -23,7 +22,7 @@ from projects.ccd import CCDHead, ContextMemoryHook
 from projects.ccd.published_weights import CCD, NAMES
 from tests.helpers import RECORDINGS, ROOT, run_ranks
 from tests.peer_recordings import PeerRecording
-from tests.tiny_runs import assert_same, assert_same_end, two_stage_config
+from tests.tiny_runs import Stop, StopBefore, assert_same, assert_same_end, two_stage_config
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 FUSIONS = ('none', 'selector', 'mlp', 'concat')
@@ -262,19 +261,6 @@ def test_published_weight_decay_leaves_out_vectors_and_the_stem_is_not_trained()
 # ---------------------------------------------------------------- stages
 
 
-class Stop(Hook):
-    """End a run where a signal would."""
-
-    priority = 'HIGHEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == self.iteration:
-            raise KeyboardInterrupt
-
-
 def two_stages(work_dir, images=12, **changes):
     """An epoch of each stage on digit scenes, three iterations each on one process."""
     cfg = two_stage_config(work_dir)
@@ -355,8 +341,8 @@ def test_a_run_stopped_around_the_second_stage_ends_where_the_other_does(before,
         f'default_hooks.checkpoint.{k}': x for k, x in dict(by_epoch=False, interval=1).items()
     }
     train(two_stages(tmp_path / 'straight', **often))
-    with pytest.raises(KeyboardInterrupt):
-        train(two_stages(tmp_path / 'stopped', **often), [Stop(before)])
+    with pytest.raises(Stop):
+        train(two_stages(tmp_path / 'stopped', **often), [StopBefore(before)])
     train(two_stages(tmp_path / 'stopped', resume=True, **often))
     stopped, straight = (saved(tmp_path / run, 'iter_6') for run in ('stopped', 'straight'))
     assert straight['state_dict']['head.memory'].any()

@@ -43,9 +43,9 @@ from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.safetensors_file import SUFFIX, to_safetensors
-from mlic.evaluation.matrices import read_class_file
 from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.thresholds import read_thresholds
+from mlic.files import read_class_file
 from mlic.models.layers.label_vectors import read_vectors
 from projects.sadcl.models.sadcl_head import read_prototypes
 from tests.dataset_files import (

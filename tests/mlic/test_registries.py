@@ -24,6 +24,7 @@ from mlic.registries import (
 )
 from tests.helpers import ROOT, call_tool
 from tests.photo_run import make_config
+from tests.tiny_runs import two_stage_config
 
 CONFIGS = [
     *('sadcl/sadcl_efficientnet-lite0_digits128', 'c_tran/c-tran_r101_coco576'),
@@ -175,3 +176,18 @@ def test_a_checkpoint_with_classes_says_which_entry_cannot_be_read():
     text = 'model = dict(type="A")\ncustom_hooks = [dict(\n  type=my.Hook)]'
     with pytest.raises(ValueError, match=r'plain values \(custom_hooks: malformed.* on line 3\)'):
         read_stored_config(dict(cfg=text), 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'tool, options, end',
+    [
+        ('dataset_tools/verify_dataset.py', (), 'OK'),
+        ('train.py', ('--dry-run',), 'ok'),
+        ('train.py', ('--no-validate',), 'checkpoint: '),
+    ],
+    ids=['verify', 'dry run', 'train'],
+)
+def test_a_config_without_a_scope_has_the_one_of_the_toolkit(tmp_path, capsys, tool, options, end):
+    two_stage_config(tmp_path / 'run', default_scope=None).dump(str(tmp_path / 'config.py'))
+    assert call_tool(f'tools/{tool}', tmp_path / 'config.py', *options) is None
+    assert f'\n{end}' in '\n' + capsys.readouterr().out

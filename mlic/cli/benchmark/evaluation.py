@@ -8,12 +8,12 @@ from mmengine.logging import MMLogger
 
 from mlic.evaluation.mlic_metric import MLICMetric
 
-from .measure import Bench, Case
+from .measure import Case
 
 BATCH = 64
 
 
-def cases(bench: Bench, quick: bool) -> Iterator[Case]:
+def cases() -> Iterator[Case]:
     """Random scores at the sizes of COCO val2014 and the NUS-WIDE test split."""
     for images, classes, limit in ((40137, 80, 1.0), (83898, 81, 2.5)):
         rng = np.random.default_rng(0)

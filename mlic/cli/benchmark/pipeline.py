@@ -9,22 +9,31 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from .measure import Bench, Case
+from .measure import Case
 
 IMAGES = 20
 
 
-def cases(bench: Bench, config: str) -> Iterator[Case]:
+def cases(config: str) -> Iterator[Case]:
     """Stage 2: load, resize to 512, crop 448, flip, pack; a 640 x 480 JPEG."""
-    folder = Path(tempfile.mkdtemp())
-    path = str(folder / 'photo.jpg')
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, 'photo.jpg'))
+        _write_photo(path)
+        yield from _cases(Config.fromfile(config), path)
+
+
+def _write_photo(path: str) -> None:
+    """A JPEG of 640 x 480."""
     rng = np.random.default_rng(0)
     # smooth noise: a photograph's size after compression, not that of white noise
     small = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
     photo = cv2.resize(small, (640, 480), interpolation=cv2.INTER_CUBIC)
     noise = rng.normal(0, 6, photo.shape)
     cv2.imwrite(path, np.clip(photo + noise, 0, 255).astype(np.uint8))
-    cfg = Config.fromfile(config)
+
+
+def _cases(cfg: Config, path: str) -> Iterator[Case]:
+    """Of either stage's pipeline, on the JPEG."""
     stages = dict(stage2=Compose(cfg.train_pipeline), stage1=Compose(cfg.stage1_pipeline))
 
     def plain():

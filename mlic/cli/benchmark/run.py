@@ -49,9 +49,9 @@ def make_cases(
     elif 'inference' in args.only:
         yield from network.inference_cases(bench, config)
     if 'metrics' in args.only:
-        yield from evaluation.cases(bench, args.quick)
+        yield from evaluation.cases()
     if 'data' in args.only:
-        yield from pipeline.cases(bench, config)
+        yield from pipeline.cases(config)
     if 'step' in args.only and bench.device == 'cuda':
         yield from network.gpu_step_cases(bench, config, args.batch, args.size, plain_loss)
     elif 'step' in args.only:

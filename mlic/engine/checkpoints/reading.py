@@ -16,7 +16,7 @@ from mmengine.runner import CheckpointLoader
 
 from mlic.engine.mmengine_internals import loader_schemes
 
-from .downloads import look_for_weights
+from .initial_weights import look_for_weights
 from .safetensors_file import SUFFIX, read_safetensors
 
 TRUST = 'SADCL_TRUST_CHECKPOINTS'

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
-from .log_interval import values_are_due
+from mlic.engine.runner.due_values import values_are_due
 
 
 @HOOKS.register_module()

@@ -17,9 +17,8 @@ from mlic.engine.mmengine_internals import (
     mark_as_counted,
     unwrap,
 )
-
-from .buffer_copies import BufferCopies
-from .log_interval import values_are_due
+from mlic.engine.runner.buffer_copies import BufferCopies
+from mlic.engine.runner.due_values import values_are_due
 
 # of a loss scaler: it starts at 2^16 and halves at each overflow
 SMALLEST_SCALE = 2.0**-14

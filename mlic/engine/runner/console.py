@@ -1,4 +1,4 @@
-"""The Runner of the tools; its terminal shows each thing once, the log file everything."""
+"""What the terminal of a run shows: each thing once; the log file has everything."""
 
 import copy
 import logging
@@ -6,31 +6,6 @@ import re
 import sys
 from collections import Counter
 from contextlib import suppress
-from unittest.mock import patch
-
-import torch
-from mmengine import dist
-from mmengine.logging import MMLogger
-from mmengine.runner import BaseLoop, Runner
-from mmengine.runner import runner as runner_module
-from torch import nn
-
-from mlic.engine.checkpoints.training_state import (
-    check_optimizer,
-    check_schedules,
-    resuming_from,
-)
-from mlic.engine.hooks.called_parts_hook import CalledPartsHook
-from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
-from mlic.models.given_labels import check_takes_given
-
-from .compiled_parts import compile_parts
-from .epochs import of_two_iterations
-from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
-from .folder_lock import FolderInUseError, lock_folder
-from .monitored import check_monitored
-from .recomputed_parts import recompute_parts
-from .tta import TTA
 
 # beginnings of messages that nobody acts upon, of mmengine
 FOR_THE_FILE_ONLY = (
@@ -47,8 +22,6 @@ FOR_THE_FILE_ONLY = (
     'metrics of each class written to ',
     'scores of ',
 )
-# modes of torch.compile that record CUDA graphs
-CUDA_GRAPHS = ('reduce-overhead', 'max-autotune')
 FROZEN = re.compile(r'^(\w+)\S* is skipped since its requires_grad=False$')
 BEST = re.compile(r'^The best checkpoint with .* is saved to (\S+)\.$')
 EVALUATION = re.compile(r'^(?:Epoch|Iter)\((?:val|test)\)')
@@ -141,154 +114,6 @@ class ConsoleFilter(logging.Filter):
         if option and not option[2].endswith('_mult'):  # the product is told, too
             self.parameters[option[1], f'{option[2]} {option[3]}'] += 1
         return option is not None
-
-
-class ConsoleRunner(Runner):
-    """mmengine's Runner, with :class:`ConsoleFilter` on its terminal.
-
-    ``channels_last = True`` in the config lays out weights and feature maps with the channels
-    last, before DDP arranges its buckets by them. ``compiled_parts = ['backbone', 'neck']`` sends
-    these through ``torch.compile`` in training (:func:`compile_parts`), and
-    ``activation_checkpointing = ['backbone.layers']`` computes activations again instead of keeping
-    them (:func:`recompute_parts`). The numbers stay the same up to rounding, and so do checkpoints.
-
-    Attributes:
-        tta (TTA): Test-time augmentation of :meth:`test`, to be set before it. None at first.
-        known (float, optional): Percent of each image's labels that :meth:`test` gives the model
-            (:func:`give_share`), to be set before it. None at first.
-    """
-
-    tta = TTA()
-    known: float | None = None
-    shows_tables = True
-
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Lay out the weights, compile parts, and wrap the model as mmengine does."""
-        if self.cfg.get('channels_last'):
-            model = model.to(memory_format=torch.channels_last)
-        options = self.cfg.get('compile_options') or {}
-        parts = self.cfg.get('compiled_parts') or ()
-        accumulated = (self.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-        if parts and accumulated > 1 and options.get('mode') in CUDA_GRAPHS:
-            raise ValueError(
-                f'compile_options.mode={options["mode"]} replays CUDA graphs, which overwrite the '
-                f'gradients that accumulative_counts={accumulated} adds up: leave out one of them'
-            )
-        compile_parts(model, parts, **options)
-        return super().wrap_model(model_wrapper_cfg, model)
-
-    def train(self) -> nn.Module:
-        """Train as mmengine does, but for its activation checkpointing.
-
-        Raises:
-            ValueError: If it is of a compiled part, or within one: only one would have an effect.
-        """
-        recomputed = self.cfg.get('activation_checkpointing') or ()
-        for name in [recomputed] if isinstance(recomputed, str) else recomputed:
-            part = name.split('.')[0]
-            if part in (self.cfg.get('compiled_parts') or ()):
-                raise ValueError(
-                    f'compiled_parts names {part!r}, and activation_checkpointing {name!r}: only '
-                    'one of them would have an effect, leave out the other'
-                )
-        with patch.object(runner_module, 'turn_on_activation_checkpointing', recompute_parts):
-            return super().train()
-
-    def register_hooks(self, *args, **kwargs) -> None:
-        """The hooks of the config, and one that looks whether parts that it names are called."""
-        super().register_hooks(*args, **kwargs)
-        if self.cfg.get('compiled_parts') or self.cfg.get('activation_checkpointing'):
-            self.register_hook(CalledPartsHook(), 'VERY_HIGH')
-
-    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """The loop of validation, which obeys the config's ``eval_precision``."""
-        return super().build_val_loop(evaluation_loop(loop, 'val', self.cfg))
-
-    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """The loop of testing, likewise, with the augmentation and the known labels.
-
-        Raises:
-            ValueError: If some are known, and the config's loop or model cannot use them.
-        """
-        loop = super().build_test_loop(evaluation_loop(loop, 'test', self.cfg, self.tta))
-        if self.known is not None:
-            check_takes_given(unwrap(self.model), f'--known {self.known}')
-            if not isinstance(loop, MultiLabelTestLoop):
-                raise ValueError(
-                    f'test_cfg.type {type(loop).__name__} does not support --known {self.known}: '
-                    'remove the type'
-                )
-            loop.known = self.known
-        return loop
-
-    def build_logger(self, *args, **kwargs) -> MMLogger:
-        """The logger, as mmengine builds it; see :func:`name_once_if_full`."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                name_once_if_full(handler)
-            if type(handler) is logging.StreamHandler:
-                handler.addFilter(ConsoleFilter(handler, log_file(logger), self.shows_tables))
-        return logger
-
-    def load_checkpoint(self, *args, **kwargs) -> dict:
-        """Load as mmengine does; its log says what, without a second line."""
-        with loading_quietly():
-            return super().load_checkpoint(*args, **kwargs)
-
-
-class TrainingRunner(ConsoleRunner):
-    """A :class:`ConsoleRunner` that has its work directory for itself: see :func:`lock_folder`.
-
-    What it watches in its validations has to be there: see :func:`check_monitored`.
-
-    Raises:
-        FolderInUseError: On all ranks, before anything is written, if another run is there.
-    """
-
-    shows_tables = False
-
-    def setup_env(self, env_cfg: dict) -> None:
-        """Start the processes, as mmengine does, and lock the work directory on rank 0."""
-        super().setup_env(env_cfg)
-        refusal = [None]
-        if dist.is_main_process():
-            try:
-                self._lock = lock_folder(self.work_dir)
-            except FolderInUseError as error:
-                refusal = [f'{error}: wait until it ends, or choose another --work-dir']
-        dist.broadcast_object_list(refusal)
-        if refusal[0]:
-            raise FolderInUseError(refusal[0])
-
-    def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
-        """Build schedules as mmengine does, but see :func:`of_two_iterations`."""
-        if isinstance(scheduler, dict) and 'type' in scheduler:  # others are of several optimizers
-            scheduler = [scheduler]
-        if isinstance(scheduler, (list, tuple)):
-            length = len(self.train_dataloader)
-            scheduler = [
-                of_two_iterations(one, length) if isinstance(one, dict) else one
-                for one in scheduler  # built ones are given at resume
-            ]
-        return super().build_param_scheduler(scheduler)
-
-    def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Call the hooks, after a look at the metrics that some of them watch."""
-        if fn_name == 'before_train' or (fn_name == 'after_val_epoch' and kwargs.get('metrics')):
-            check_monitored(self, kwargs.get('metrics'))
-        super().call_hook(fn_name, **kwargs)
-
-    def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resume as mmengine does; a checkpoint whose parts do not fit is one line."""
-        schedulers = self.param_schedulers or []
-        if isinstance(schedulers, dict):  # of several optimizers
-            schedulers = [one for several in schedulers.values() for one in several]
-        own = [scheduler.state_dict() for scheduler in schedulers]
-        with resuming_from(filename):
-            super().resume(filename, *args, **kwargs)
-        check_schedules(schedulers, own, filename)
-        check_optimizer(self.optim_wrapper, filename)
 
 
 def name_once_if_full(handler: logging.FileHandler) -> None:

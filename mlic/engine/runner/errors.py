@@ -19,7 +19,7 @@ import torch
 import torch.distributed as torch_dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from mlic.engine.checkpoints.downloads import INSTEAD_OF_A_DOWNLOAD
+from mlic.engine.checkpoints.initial_weights import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
 
 from .config_errors import LIBRARIES, UNREGISTERED, describe_fault, is_of_config, registered

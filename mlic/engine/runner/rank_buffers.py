@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import torch
 from mmengine import dist
 from torch import Tensor, nn
 
 from mlic.models.training_parts import parts_of
+
+from .buffer_copies import fill, joined
 
 
 def row_buffers(model: nn.Module) -> dict[str, nn.Module]:
@@ -45,20 +46,13 @@ def buffers_of_rank_0(models: Iterable[nn.Module]) -> Iterator[None]:
             if name not in rows:
                 kinds.setdefault((buffer.device, buffer.dtype), {})[id(buffer)] = buffer
     groups = [list(kind.values()) for kind in kinds.values()]
-    own = [torch.cat([buffer.flatten() for buffer in group]) for group in groups]
+    own = [joined(group) for group in groups]
     for group, values in zip(groups, own):  # one exchange for each kind
         of_rank_0 = values.clone()
         dist.broadcast(of_rank_0)
-        _set(group, of_rank_0)
+        fill(group, of_rank_0)
     try:
         yield
     finally:
         for group, values in zip(groups, own):
-            _set(group, values)
-
-
-@torch.no_grad()
-def _set(buffers: list[Tensor], values: Tensor) -> None:
-    """Fill the buffers with values that lie one after the other."""
-    parts = values.split([buffer.numel() for buffer in buffers])
-    torch._foreach_copy_(buffers, [part.view_as(x) for part, x in zip(parts, buffers)])
+            fill(group, values)

@@ -77,10 +77,7 @@ class LabelVectorHead(KnownLabelHead):
         Raises:
             ValueError: If the map has other channels.
         """
-        owner = f'{type(self).__name__}(in_channels={self.in_channels})'
-        feature_map = as_feature_map(
-            self.pre_logits(feats), self.in_channels, owner, 'head.in_channels'
-        )
+        feature_map = as_feature_map(self.pre_logits(feats), self)
         size = self.pool_size
         if size is not None:
             feature_map = feature_map[..., :size, :size]

@@ -2,24 +2,26 @@
 
 import math
 
-from torch import Tensor
+from mmpretrain.models.heads import MultiLabelClsHead
+from torch import Tensor, nn
 
 
-def as_feature_map(
-    feat: Tensor, channels: int, owner: str, key: str = 'neck.in_channels'
-) -> Tensor:
+def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) -> Tensor:
     """A map (B, K, h, w) as it is; a transformer's tokens as such a map.
 
     Args:
         feat (Tensor): (B, K, h, w), or tokens (B, T, K) that stand row by row over a square grid;
             a class token before them, (B, 1 + T, K), is dropped.
-        channels (int): K.
-        owner (str): What takes it, for a message, such as 'SARLNeck(in_channels=192)'.
-        key (str): Where the config sets K, for a message. Defaults to 'neck.in_channels'.
+        taker (nn.Module): The neck or head that takes it, with ``in_channels``.
+        channels (int, optional): K of this map, if ``in_channels`` lists those of several.
+            Defaults to None: ``in_channels``.
 
     Raises:
         ValueError: If the backbone pools, the channels are others, or tokens fill no square grid.
     """
+    channels = channels or taker.in_channels
+    name = type(taker).__name__
+    owner = f'{name}(in_channels={taker.in_channels})'
     if feat.dim() == 4 and feat.shape[1] == channels:
         return feat
     if feat.dim() == 2:
@@ -29,9 +31,11 @@ def as_feature_map(
             'gap_before_final_norm=False of a ConvNeXt (docs/backbones.md)'
         )
     if feat.dim() != 3 or feat.shape[2] != channels:
+        part = 'head' if isinstance(taker, MultiLabelClsHead) else 'neck'
         raise ValueError(
             f'{owner} takes a feature map (B, {channels}, h, w) or tokens (B, T, {channels}), '
-            f"got {tuple(feat.shape)}; set the config's {key} to the backbone's channels"
+            f"got {tuple(feat.shape)}; set the config's {part}.in_channels to the backbone's "
+            'channels'
         )
     count = feat.shape[1]
     for extra in (0, 1):  # without and with a class token
@@ -39,7 +43,7 @@ def as_feature_map(
         if side and side**2 == count - extra:
             return feat[:, extra:].transpose(1, 2).unflatten(2, (side, side))
     raise ValueError(
-        f'{owner.partition("(")[0]} cannot place {count} tokens, {tuple(feat.shape)}: neither '
+        f'{name} cannot place {count} tokens, {tuple(feat.shape)}: neither '
         f'{count} nor {count - 1} (without a class token) is a square; let the backbone give a '
         "feature map, as out_type='featmap' does in mmpretrain's transformers"
     )

@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor
 
 from mlic.apis.model_outputs import check_label_embeddings
-from mlic.apis.open_run import open_run
 from mlic.cli.arguments import (
     add_cfg_options,
     add_checkpoint_arguments,
@@ -21,6 +20,7 @@ from mlic.cli.arguments import (
     add_precision_argument,
     out_file,
 )
+from mlic.cli.run_data import open_checkpoint
 from mlic.engine.runner.class_means import build_prototype_loader, class_means
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.errors import one_line_errors
@@ -67,9 +67,7 @@ def describe(prototypes: Tensor, counts: Tensor, confident: Tensor, classes: lis
 def main(argv: list[str] | None = None) -> None:
     """Compute, write and describe."""
     args = parse_args(argv)
-    options = dict(stage=args.stage, cfg_options=args.cfg_options, split='train')
-    run = open_run(args.checkpoint, args.config, **options)
-    print(f'checkpoint: {run.checkpoint}')
+    run = open_checkpoint(args, split='train')
     check_data(run.config, ('train',))
     loader = build_prototype_loader(run.config)
     check_label_embeddings(run.model, loader.dataset)

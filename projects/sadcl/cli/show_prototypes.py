@@ -19,8 +19,7 @@ from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.hooks.stage_restart_hook import untrained_warnings
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.matrices import read_class_file
-from mlic.files import write_picture
+from mlic.files import read_class_file, write_picture
 from mlic.models.layers.projector import Projector
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes, write_table
 from projects.sadcl.models.sadcl_head import read_prototypes

@@ -23,6 +23,7 @@ def pscl_loss(
     target: Tensor,
     temperature: float = 0.07,
     present_only: bool = False,
+    gather: bool = False,
 ) -> Tensor:
     r"""Prototype-to-sample contrastive loss (SADCL eq. for L_PSCL).
 
@@ -43,6 +44,8 @@ def pscl_loss(
         temperature (float): Divides the cosine. Defaults to 0.07, the published value.
         present_only (bool): Leave classes without a positive in the batch out of the sum.
             Defaults to False, as published.
+        gather (bool): Over the images of all processes; only the (B, C) cosines travel. Defaults
+            to False: of this process's alone, as published.
 
     Returns:
         Tensor: A scalar, at least float32. Zero with a graph if no label is positive (the
@@ -60,6 +63,8 @@ def pscl_loss(
     """
     check_temperature(temperature)
     similarity = _prototype_cosine(z, prototypes, target) / temperature  # (B, C)
+    if gather:
+        similarity, target = gather_rows(similarity), gather_rows(at_least_float32(target))
     return _prototype_contrast(similarity, target, present_only)
 
 
@@ -181,8 +186,5 @@ class PSCLLoss(nn.Module):
 
     def forward(self, z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
         """Weighted loss of z (B, C, P) against prototypes (C, P); see :func:`pscl_loss`."""
-        similarity = _prototype_cosine(z, prototypes, target) / self.temperature  # (B, C)
-        if self.gather:
-            similarity = gather_rows(similarity)
-            target = gather_rows(at_least_float32(target))
-        return self.loss_weight * _prototype_contrast(similarity, target, self.present_only)
+        options = self.temperature, self.present_only, self.gather
+        return self.loss_weight * pscl_loss(z, prototypes, target, *options)

@@ -143,7 +143,7 @@ class SARLNeck(TrainingParts, BaseModule):
                 "config's backbone.out_indices to as many stages"
             )
         used = zip(feats[-len(channels) :], channels)
-        return [as_feature_map(feat, width, owner) for feat, width in used]
+        return [as_feature_map(feat, self, width) for feat, width in used]
 
     def _decode(
         self, feature_maps: list[Tensor], need_weights: bool

@@ -12,7 +12,7 @@ from mlic.apis.export import ScoreModel
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import build_model, open_run
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.runner.console import TrainingRunner
+from mlic.engine.runner.tool_runners import TrainingRunner
 from mlic.literals import parse_literals
 from tests.helpers import call_tool
 from tests.photo_run import SIZE, make_config

@@ -9,10 +9,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain import FeatureExtractor, ImageClassificationInferencer
 from mmpretrain.models.heads import MultiLabelLinearClsHead
 from mmpretrain.registry import MODELS
 from torch import nn
+from torch.testing import assert_close
 
+from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import data_classes, open_run
 from mlic.cli.publish_model import publish
 from mlic.datasets import LoadImageStrict
@@ -239,3 +242,15 @@ def test_a_given_config_stays_as_it_is(run):
     opened = open_run(run / 'work_dirs/run', given)
     assert given.test_dataloader.dataset.pipeline[0]['type'] is LoadImageStrict
     assert opened.config.test_dataloader.dataset.pipeline[0]['type'] == 'LoadImageStrict'
+
+
+@pytest.mark.parametrize('config', ['config.py', None])
+def test_the_inferencers_of_mmpretrain_take_the_model_of_a_run(run, checkpoint, photos, config):
+    model = open_run(checkpoint, config and run / config, device='cpu').model
+    (found,) = ImageClassificationInferencer(model)(photos[0])
+    (best,) = MultiLabelInferencer(checkpoint, device='cpu')(photos[0], topk=1).labels
+    assert found['pred_class'] == best[0]
+    assert found['pred_score'] == pytest.approx(best[1], abs=1e-6)  # it is rounded
+    ((embeds,),) = FeatureExtractor(model)(photos[0])
+    scores = model.head((embeds[None],))[0].sigmoid()
+    assert_close(scores.detach(), torch.from_numpy(found['pred_scores']))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tempfile
 
 import pytest
 import torch
@@ -139,12 +140,14 @@ def test_flops_count_multiplications_and_additions():
     assert network.count_flops(lambda: torch.ones(3, 4) @ torch.ones(4, 5)) == 2 * 3 * 4 * 5
 
 
-def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path, capsys):
+def test_the_command_prints_a_table_and_saves_the_numbers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     run_tool(TOOL, '--only', 'data', '--repeats', 1, '--out', tmp_path / 'b.json')
     assert '| pipeline stage2, 20 JPEGs of 640 x 480 |' in capsys.readouterr().out
     results = json.loads((tmp_path / 'b.json').read_text())['results']
     assert [r['name'].split(',')[0] for r in results] == ['pipeline stage2', 'pipeline stage1']
     assert all(r['ratio'] > 0 for r in results)
+    assert [path.name for path in tmp_path.iterdir()] == ['b.json']
 
 
 def test_attention_is_counted_on_the_cpu():

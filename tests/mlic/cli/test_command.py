@@ -22,7 +22,7 @@ import mlic_command
 from mlic import __version__
 from mlic.engine.runner.errors import one_line_errors
 from mlic.installation import CONFIGS, find_config
-from tests.helpers import ROOT, call_tool, run_tool
+from tests.helpers import ROOT, call_tool, run_command, run_tool
 from tests.photo_run import make_config
 
 EVAL = 'tools/analysis_tools/eval_metric.py'
@@ -363,3 +363,10 @@ def test_a_method_registers_its_models_and_imports_no_tool():
     )
     done = python('-c', code)
     assert done.stdout.splitlines()[-2:] == ['[] False', 'True SADCLHead'], done.stderr
+
+
+@pytest.mark.parametrize('tool', ['train.py', pytest.param('test.py', marks=pytest.mark.slow)])
+def test_tools_start_from_any_directory_without_pythonpath(tool, tmp_path, monkeypatch):
+    monkeypatch.delenv('PYTHONPATH', raising=False)
+    printed = run_command(sys.executable, ROOT / 'tools' / tool, '--help', cwd=tmp_path)
+    assert '--cfg-options' in printed

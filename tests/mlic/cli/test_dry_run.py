@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mlic.apis.open_run import build_model
-from mlic.engine.checkpoints.downloads import DownloadError, initial_weights, look_for_weights
+from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import two_stage_config

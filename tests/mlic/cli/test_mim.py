@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mlic.engine.checkpoints.downloads import DownloadError
+from mlic.engine.checkpoints.initial_weights import DownloadError
 from mlic.engine.checkpoints.reading import CheckpointError
 from mlic.engine.checkpoints.search import find_checkpoint
 from tests.helpers import ROOT, run_command

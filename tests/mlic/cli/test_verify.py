@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
-from mlic.cli import browse_dataset, image_checks, verify_dataset
+from mlic.cli import arguments, browse_dataset, image_checks, verify_dataset
 from tests.helpers import DATA, ROOT, call_tool, needs_data
 
 VERIFY, BROWSE = (f'tools/dataset_tools/{x}_dataset.py' for x in ('verify', 'browse'))
@@ -406,7 +406,7 @@ def sheet(monkeypatch, seed=0, num=4, repeat=1, **options):
     monkeypatch.setattr(browse_dataset, 'draw_sheet', lambda *args: sheets.append(args))
     args = browse_dataset.parse_args(['own.py', '--seed', str(seed)])
     args.num, args.repeat, args.cfg_options = num, repeat, options
-    browse_dataset.browse(browse_dataset.load_config(args), args)
+    browse_dataset.browse(arguments.read_config(args), args)
     return sheets[0]
 
 

@@ -46,8 +46,8 @@ def test_unknown_labels_stay_unknown(tmp_path):
     'names,message',
     [
         (['horse'], "names 'horse', and DigitScenes has 10 classes"),
-        ([], 'names no class, and DigitScenes has 10 classes'),
-        (['TWICE', 'TWICE'], 'names .* twice'),
+        ([], 'found 0 class names, expected at least 1'),
+        (['TWICE', 'TWICE'], 'part.txt has the class .* more than once'),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(tmp_path, names, message):

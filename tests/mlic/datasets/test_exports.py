@@ -21,18 +21,11 @@ from mlic.datasets.own_data.choices import Choices, Undecided
 from mlic.datasets.own_data.finder import ImageFinder
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.table import read_tables
+from tests.dataset_files import write_photos
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
 A, B, C, D = WANTED = ['cat', 'dog'], ['cat'], [], ['dog']
 NAMES = ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg']
-
-
-def write_photos(*names):
-    """Files of the folder photos; only their names matter."""
-    for name in names:
-        path = Path('photos', name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
 
 
 def read(*options, tables=('labels.csv',)):

@@ -11,15 +11,9 @@ from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.finder import ImageFinder, clean
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.table import read_tables
+from tests.dataset_files import write_photos
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
-
-
-def write_photos(*names):
-    for name in names:
-        path = Path('photos', name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
 
 
 def read(names, tables=None, skip_missing=False):

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.runner import Runner
 
-from mlic.engine.runner.console import ConsoleRunner
+from mlic.engine.runner.tool_runners import ConsoleRunner
 from tests.tiny_runs import every_model, tiny_config
 
 EAGER = dict(compile_options=dict(backend='eager'))

@@ -182,3 +182,18 @@ def test_a_stage_that_there_is_not_is_refused(tmp_path, stage):
     save_best(tmp_path, 3, 50.0)
     with pytest.raises(ValueError, match=f'^stage must be one of best, last, got {stage!r}$'):
         find_checkpoint(tmp_path, stage)
+
+
+def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no best'):
+        find_checkpoint(str(tmp_path))
+    resumable = dict.fromkeys(('meta', 'state_dict', 'message_hub', 'optimizer'), {})
+    torch.save(resumable, tmp_path / 'epoch_2.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    assert find_checkpoint(tmp_path).path == str(tmp_path / 'epoch_2.pth')
+    best = tmp_path / 'best_multi-label_mAP_epoch_1.pth'
+    torch.save(dict(state_dict={}), best)
+    assert find_checkpoint(tmp_path).path == str(best)
+    assert find_checkpoint(best).path == str(best)
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        find_checkpoint(str(tmp_path / 'nothing.pth'))

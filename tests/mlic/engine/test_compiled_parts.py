@@ -6,7 +6,6 @@ import logging
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -17,8 +16,17 @@ import projects.sadcl  # noqa: F401
 from mlic.engine.checkpoints.search import find_resumable
 from mlic.engine.runner import compiled_parts
 from mlic.engine.runner.compiled_parts import compile_parts
-from mlic.engine.runner.console import ConsoleRunner
-from tests.tiny_runs import BACKBONE, EPOCHS, LENGTH, assert_same_end, sarl_model, two_stage_config
+from mlic.engine.runner.tool_runners import ConsoleRunner
+from tests.tiny_runs import (
+    BACKBONE,
+    EPOCHS,
+    LENGTH,
+    Stop,
+    StopBefore,
+    assert_same_end,
+    sarl_model,
+    two_stage_config,
+)
 
 CLASSES = 5
 
@@ -161,10 +169,6 @@ def test_a_compiled_step_is_the_other_up_to_rounding():
 STOP_AT = 3 * LENGTH + 2  # an iteration within the second stage
 
 
-class Stopped(Exception):
-    """Ends a run where a kill would."""
-
-
 def run(folder, stop=False):
     """Two stages on digits, compiled and deterministic; the last checkpoint."""
     cfg = two_stage_config(folder)
@@ -172,15 +176,8 @@ def run(folder, stop=False):
     if not stop and (found := find_resumable(folder)):
         cfg.load_from, cfg.resume = found, True
     runner = ConsoleRunner.from_cfg(cfg)
-
-    class Stopper(Hook):
-        priority = 'HIGHEST'
-
-        def before_train_iter(self, runner, batch_idx, data_batch=None):
-            if stop and runner.iter == STOP_AT:
-                raise Stopped
-
-    runner.register_hook(Stopper())
+    if stop:
+        runner.register_hook(StopBefore(STOP_AT))
     try:
         runner.train()
     finally:
@@ -191,6 +188,6 @@ def run(folder, stop=False):
 @pytest.mark.slow
 def test_a_compiled_run_that_is_stopped_and_resumed_ends_as_the_other(tmp_path):
     straight = run(tmp_path / 'straight')
-    with pytest.raises(Stopped):
+    with pytest.raises(Stop):
         run(tmp_path / 'stopped', stop=True)
     assert_same_end(run(tmp_path / 'stopped'), straight)

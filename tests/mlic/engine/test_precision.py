@@ -18,7 +18,6 @@ from mlic.cli.compare_precision import describe_scores
 from mlic.cli.test import load_config, parse_args
 from mlic.engine.runner import precision as precisions
 from mlic.engine.runner.class_means import class_means
-from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.evaluation_loops import evaluation_loop
 from mlic.engine.runner.precision import (
     autocast_to,
@@ -26,6 +25,7 @@ from mlic.engine.runner.precision import (
     prepare_for,
     usable_precision,
 )
+from mlic.engine.runner.tool_runners import ConsoleRunner
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from tests.helpers import call_tool

@@ -27,32 +27,12 @@ from tests.tiny_runs import (
     EPOCHS,
     LENGTH,
     RUN_NUMBER,
+    Stop,
+    StopBefore,
     assert_same_end,
     make_runner,
     two_stage_config,
 )
-
-
-class Stop(Exception):
-    """Ends a run where a signal would."""
-
-
-class StopHook(Hook):
-    """Stop a run before an iteration, or in the validation after an epoch."""
-
-    priority = 'HIGHEST'
-
-    def __init__(self, iteration=None, validation=None):
-        self.iteration = iteration
-        self.validation = validation
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == self.iteration:
-            raise Stop
-
-    def before_val_iter(self, runner, batch_idx, data_batch=None):
-        if runner.epoch == self.validation:
-            raise Stop
 
 
 def train(cfg, resume=False, hooks=(), draws=0):
@@ -78,7 +58,7 @@ def train_with_stops(cfg, stops):
     """Stop and resume at each of ``stops``, then run to the end."""
     for number, stop in enumerate(stops):
         with pytest.raises(Stop):
-            train(cfg, resume=number > 0, hooks=[StopHook(**stop)], draws=number)
+            train(cfg, resume=number > 0, hooks=[StopBefore(**stop)], draws=number)
     return train(cfg, resume=True, draws=len(stops))
 
 
@@ -146,7 +126,7 @@ def test_resume_within_an_epoch_is_exact(tmp_path, straight):
 
     for number, stop in enumerate((4, 7, 13)):
         with pytest.raises(Stop):
-            hooks = [Seen(), StopHook(iteration=stop)]
+            hooks = [Seen(), StopBefore(iteration=stop)]
             train(cfg, resume=number > 0, hooks=hooks, draws=number)
     train(cfg, resume=True, hooks=[Seen()])
     last = final_checkpoint(tmp_path, f'iter_{EPOCHS * LENGTH}.pth')
@@ -171,11 +151,11 @@ def test_the_seed_of_a_run_without_one_is_resumed(tmp_path):
             indices.append([sample.img_path for sample in data_batch['data_samples']])
 
     with pytest.raises(Stop):
-        train(cfg, hooks=[Indices(), StopHook(iteration=LENGTH)])
+        train(cfg, hooks=[Indices(), StopBefore(iteration=LENGTH)])
     second_epoch = indices[LENGTH:]
     indices.clear()
     with pytest.raises(Stop):
-        train(cfg, resume=True, hooks=[Indices(), StopHook(iteration=LENGTH)])
+        train(cfg, resume=True, hooks=[Indices(), StopBefore(iteration=LENGTH)])
     assert indices == second_epoch
 
 
@@ -360,10 +340,10 @@ def one_epoch(tmp_path_factory):
     cfg = two_stage_config(work_dir)
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3, max_keep_ckpts=-1)
     with pytest.raises(Stop):
-        train(cfg, hooks=[StopHook(iteration=4)])
+        train(cfg, hooks=[StopBefore(iteration=4)])
     cfg.default_hooks.checkpoint.update(by_epoch=True, interval=1)
     with pytest.raises(Stop):
-        train(cfg, hooks=[StopHook(iteration=LENGTH)])
+        train(cfg, hooks=[StopBefore(iteration=LENGTH)])
     return work_dir
 
 
@@ -377,7 +357,7 @@ def test_schedules_move_to_epochs_of_another_length(tmp_path, one_epoch):
             seen.append((runner.epoch, runner.iter, batch_idx, runner.optim_wrapper.get_lr()))
 
     with pytest.raises(Stop):
-        train(cfg, resume=True, hooks=[Seen(), StopHook(iteration=4 * LENGTH + 1)])
+        train(cfg, resume=True, hooks=[Seen(), StopBefore(iteration=4 * LENGTH + 1)])
     assert seen[0][:3] == (1, 2 * LENGTH, 0)
     # the first cycle ends where the second stage begins
     assert seen[2 * LENGTH - 1][3]['lr'][0] == pytest.approx(2e-9)
@@ -395,7 +375,7 @@ def test_a_position_within_an_epoch_of_another_length_is_refused(tmp_path, one_e
 def test_checkpoints_between_two_steps_of_the_optimizer_are_announced(tmp_path):
     cfg = two_stage_config(tmp_path, **{'optim_wrapper.accumulative_counts': 2})
     with pytest.raises(Stop):
-        train(cfg, hooks=[StopHook(iteration=0)])
+        train(cfg, hooks=[StopBefore(iteration=0)])
     (log,) = tmp_path.glob('*/*.log')
     assert 'written every 5 iterations, and the optimizer steps every 2' in log.read_text()
 
@@ -428,7 +408,7 @@ def test_the_bank_of_two_processes_on_one(tmp_path, one_epoch, rows, form):
     cfg.load_from = str(tmp_path / 'two.pth')
     spy = BankSpy()
     with pytest.raises(Stop):
-        train(cfg, resume=True, hooks=[spy, StopHook(iteration=LENGTH)])
+        train(cfg, resume=True, hooks=[spy, StopBefore(iteration=LENGTH)])
     (log,) = (tmp_path / 'one').glob('*/*.log')
     starts_again = 'starts from the prototypes again' in log.read_text()
     assert starts_again == (rows != BATCH)

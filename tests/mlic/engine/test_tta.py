@@ -16,9 +16,9 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
-from mlic.engine.runner.console import ConsoleRunner
 from mlic.engine.runner.evaluation_loops import evaluation_loop
 from mlic.engine.runner.precision import autocast_to, predict_on_host
+from mlic.engine.runner.tool_runners import ConsoleRunner
 from mlic.engine.runner.tta import TTA, parse_tta
 from mlic.evaluation.predictions import read_tta
 from tests.helpers import ROOT, run_process

@@ -837,3 +837,10 @@ def test_the_names_of_the_metrics_are_known_before_any_image(protocols, topk):
     names = metric.metric_names()
     metric.process(None, samples)
     assert list(metric.evaluate(len(samples))) == names
+
+
+def test_what_every_metric_of_mmengine_takes_is_taken():
+    options = dict(collect_device='cpu', prefix='own', collect_dir=None)
+    metric = METRICS.build(dict(type='MLICMetric', **options))
+    metric.process(None, [dict(pred_score=torch.eye(2)[0], gt_score=torch.eye(2)[0])] * 2)
+    assert metric.evaluate(2)['own/mAP'] == 100.0

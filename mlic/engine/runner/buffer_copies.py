@@ -38,22 +38,31 @@ class BufferCopies:
                 if name not in left_out:
                     kind = buffer.device, buffer.dtype
                     kinds.setdefault(kind, []).append((module, name))
-        self.kept = [(places, _joined(places)) for places in kinds.values()]
+        self.kept = [(places, joined(_buffers(places))) for places in kinds.values()]
 
     @torch.no_grad()
     def take_back(self, where: Tensor) -> None:
         """Restore the buffers if ``where``, a bool on the device (), is True."""
         for places, kept in self.kept:
-            buffers = [module.get_buffer(name) for module, name in places]
-            values = torch.where(where, kept, _joined(places))
-            parts = values.split([buffer.numel() for buffer in buffers])
-            views = [part.view(buffer.shape) for part, buffer in zip(parts, buffers)]
-            torch._foreach_copy_(buffers, views)
+            buffers = _buffers(places)
+            fill(buffers, torch.where(where, kept, joined(buffers)))
         for module in self.parts:
             if module.takes_back:
                 module.take_back(where)
 
 
-def _joined(places: list[tuple[nn.Module, str]]) -> Tensor:
-    """All values of some buffers, in one row."""
-    return torch.cat([module.get_buffer(name).flatten() for module, name in places])
+def _buffers(places: list[tuple[nn.Module, str]]) -> list[Tensor]:
+    """The buffers that now have these names."""
+    return [module.get_buffer(name) for module, name in places]
+
+
+def joined(buffers: list[Tensor]) -> Tensor:
+    """All values of some buffers, one after the other."""
+    return torch.cat([buffer.flatten() for buffer in buffers])
+
+
+@torch.no_grad()
+def fill(buffers: list[Tensor], values: Tensor) -> None:
+    """Fill the buffers with values that lie one after the other."""
+    parts = values.split([buffer.numel() for buffer in buffers])
+    torch._foreach_copy_(buffers, [part.view_as(x) for part, x in zip(parts, buffers)])

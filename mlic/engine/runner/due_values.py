@@ -3,7 +3,7 @@
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import Runner
 
-from .early_logger_hook import EarlyLoggerHook
+from mlic.engine.hooks.early_logger_hook import EarlyLoggerHook
 
 
 def checkpoint_follows(runner: Runner) -> bool:

@@ -1,0 +1,66 @@
+"""Early stopping of a stage."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mmengine.logging import MessageHub
+
+from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
+
+
+def stoppable_runner(epochs_done):
+    """As much of a Runner as StageEarlyStoppingHook reads after a validation."""
+    return SimpleNamespace(
+        epoch=epochs_done,
+        train_loop=SimpleNamespace(stop_training=False),
+        message_hub=MessageHub.get_instance('stoppable'),
+        logger=logging.getLogger('stoppable'),
+    )
+
+
+@pytest.mark.parametrize(
+    'epoch, skips, ends',
+    [(3, True, False), (4, False, False), (5, False, True)],
+    ids=['within-first', 'end-of-first', 'second'],
+)
+def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
+    hook = StageEarlyStoppingHook(next_stage=5, patience=1)
+    runner = stoppable_runner(epoch)
+    hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    assert hook.skip_to_next_stage == skips
+    assert runner.train_loop.stop_training == ends
+
+
+def test_any_gain_is_an_improvement_and_an_equal_score_is_none():
+    hook, runner = StageEarlyStoppingHook(next_stage=1, patience=3), stoppable_runner(3)
+    for score in (80.0, 80.001, 80.002, 80.003, 80.003, 80.003):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+        assert not runner.train_loop.stop_training
+    hook.after_val_epoch(runner, {'multi-label/mAP': 80.003})
+    assert runner.train_loop.stop_training
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_early_stopping_ends_a_run_after_the_epoch_of_the_published_code(seed):
+    scores = np.random.default_rng(seed).normal(size=400).round(1)  # with ties
+    expected = next(epoch for epoch in range(400) if epoch - scores[: epoch + 1].argmax() > 8)
+    hook, runner = StageEarlyStoppingHook(next_stage=1), stoppable_runner(1)
+    for epoch in range(expected + 1):
+        assert not runner.train_loop.stop_training
+        hook.after_val_epoch(runner, {'multi-label/mAP': float(scores[epoch])})
+    assert runner.train_loop.stop_training
+
+
+def test_early_stopping_takes_up_its_count():
+    hook = StageEarlyStoppingHook(next_stage=1, patience=3)
+    runner = stoppable_runner(3)
+    for score in (50.0, 40.0, 41.0):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+    # resumed, and a new run of the same process
+    for runner.iter, expected in ((30, (2, 50.0)), (0, (0, -np.inf))):
+        hook = StageEarlyStoppingHook(next_stage=1, patience=3)
+        hook.before_train(runner)
+        assert (hook.wait_count, hook.best_score) == expected
