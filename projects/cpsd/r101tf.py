@@ -115,7 +115,12 @@ class R101TFNeck(TrainingParts, BaseModule):
 
 @MODELS.register_module()
 class R101TFHead(LabelEmbedHead):
-    """``LabelEmbedHead`` whose linear map is the same for all classes; its other arguments.
+    """``LabelEmbedHead`` whose linear map is the same for all classes.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D, width of the label embeddings.
+        loss_cls, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
     Example:
         >>> import torch

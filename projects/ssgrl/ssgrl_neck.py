@@ -45,6 +45,10 @@ class SSGRLNeck(TrainingParts, BaseModule):
         classes_at_once (int): See ``SemanticAttention``. Defaults to 8.
         init_cfg (dict, optional): mmengine's. Defaults to None.
 
+    Raises:
+        ValueError: If ``pool_size`` or ``classes_at_once`` is below 1; and see ``LabelVectors`` and
+            ``LabelGraph``.
+
     Example:
         >>> import torch
         >>> from projects.ssgrl import SSGRLNeck
