@@ -20,7 +20,7 @@ from tests.helpers import DOCUMENTS, ROOT, code_of, run_tool
 
 PROJECT = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
 A_CONFIG = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
-# What a reader puts in the place of capitals
+# What a reader puts instead of capitals
 PLACEHOLDERS = {
     'CONFIG': A_CONFIG,
     'CONFIG…': A_CONFIG,

@@ -121,7 +121,7 @@ def write_onnx(
     Raises:
         ValueError: If torch cannot write it in this operator set; nothing is written then.
     """
-    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it tells of each folded constant
+    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it names each folded constant
     state = program.state_dict.values()
     num_bytes = sum(value.numel() * value.element_size() for value in state)
     onnx_program = torch.onnx.export(

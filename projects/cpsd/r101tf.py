@@ -57,7 +57,7 @@ class R101TFNeck(TrainingParts, BaseModule):
 
     The cells of the feature map, through a linear map, and the classes' vectors, through a linear
     map and a ReLU, are the tokens of a pre-norm transformer without positions and without a last
-    norm. A label embedding is what comes out in the place of its class.
+    norm. A label embedding is what comes out at the place of its class.
 
     Args:
         in_channels (int): K.

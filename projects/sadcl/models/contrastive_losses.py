@@ -107,9 +107,9 @@ class SSCLLoss(SupConLoss):
         temperature (float): See ``SupConLoss``. Defaults to 0.2.
         anchors (str): 'all' is the paper's formula, that of ``supcon_loss``. 'official' sums over
             the anchors that the published code keeps: row n = v * B + b stays if image n // V has
-            the class, too (a slip of row order there), still divided by all. The gradient is then
-            the published one; the published *value* carries detached offsets that this one has
-            not. Defaults to 'all'.
+            the class, too (a mistake in the order of rows there), still divided by all. The
+            gradient is then the published one; the published *value* carries detached offsets that
+            this one has not. Defaults to 'all'.
         loss_weight, gather: See ``SupConLoss``. The released code has weight 100 with 'official'
             anchors, not gathered.
 
