@@ -45,7 +45,7 @@ LEFT_OUT = {
 # they show their own files
 EXAMPLE = ''.join(
     (ROOT / 'docs' / name).read_text(encoding='utf-8')
-    for name in ('write_a_method.md', 'your_data.md')
+    for name in ('write_a_method.md', 'datasets.md')
 )
 OTHER_PROGRAMS = {'cd', 'cp', 'export', 'mkdir', 'source', 'tensorboard'}
 
