@@ -10,7 +10,7 @@ import pytest
 from mmengine.dataset import base_dataset
 from mmengine.registry import init_default_scope
 
-import mlic  # noqa: F401, before a test imports mmpretrain, whose import it mends
+import mlic  # noqa: F401, before a test imports mmpretrain, whose import it repairs
 
 
 def pytest_configure(config):

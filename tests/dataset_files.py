@@ -88,7 +88,7 @@ def write_vg(root, labels=None, newline='\n', last=True):
 
 
 def write_objects(root, name, objects):
-    """An XML file; None in the place of 'difficult' stands for no tag."""
+    """An XML file; None for 'difficult' stands for no tag."""
     tags = ''.join(
         f'<object><name>{label}</name>'
         + ('' if difficult is None else f'<difficult>{difficult}</difficult>')

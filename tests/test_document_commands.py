@@ -20,7 +20,7 @@ from tests.helpers import DOCUMENTS, ROOT, code_of, run_tool
 
 PROJECT = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
 A_CONFIG = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
-# What a reader puts in the place of capitals
+# What a reader puts instead of capitals
 PLACEHOLDERS = {
     'CONFIG': A_CONFIG,
     'CONFIG…': A_CONFIG,
@@ -45,7 +45,7 @@ LEFT_OUT = {
 # they show their own files
 EXAMPLE = ''.join(
     (ROOT / 'docs' / name).read_text(encoding='utf-8')
-    for name in ('write_a_method.md', 'your_data.md')
+    for name in ('write_a_method.md', 'datasets.md')
 )
 OTHER_PROGRAMS = {'cd', 'cp', 'export', 'mkdir', 'source', 'tensorboard'}
 

@@ -133,7 +133,7 @@ def test_the_method_of_the_document_is_compared_with_itself_without_the_loss(met
 
 @pytest.fixture
 def own_leaf(tmp_path, monkeypatch, capsys):
-    """The document's config beside the one that from_csv.py writes."""
+    """The document's config next to the one that from_csv.py writes."""
     for name in ('photos', 'new_photos', 'data'):
         (tmp_path / name).mkdir()
     write_photographs(tmp_path)

@@ -119,6 +119,11 @@ def test_every_page_is_in_the_navigation_of_the_site():
     assert sorted(pages) == sorted(path.name for path in ROOT.glob('docs/*.md'))
 
 
+def test_the_first_page_links_every_page():
+    linked = re.findall(r'\]\((\w+\.md)', (ROOT / 'docs/index.md').read_text())
+    assert not {path.name for path in ROOT.glob('docs/*.md')} - {*linked, 'index.md'}
+
+
 @pytest.mark.parametrize(
     'package',
     [

@@ -1,6 +1,6 @@
 """CPCL on NUS-WIDE. tools/dist_train.sh configs/cpcl/cpcl_r101_nus448.py 8
 
-Needs GloVe's vectors (projects/cpcl/README.md). Paper's mAP: not at hand. Ours: not run.
+Needs GloVe's vectors (projects/cpcl/README.md). Paper's mAP: not found. Ours: not run.
 """
 
 _base_ = ['./_base_/cpcl_r101_448.py', '../_base_/datasets/nus448.py']

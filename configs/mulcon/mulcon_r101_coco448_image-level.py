@@ -1,7 +1,7 @@
 """What MulCon starts from: supervised contrast of whole images, on pooled features.
 
 tools/dist_train.sh configs/mulcon/mulcon_r101_coco448_image-level.py 2
-The paper says that this hardly helps; its number is not at hand. Recipe: that of the first step,
+The paper says that this hardly helps; its number was not found. Recipe: that of the first step,
 with two views. Ours: not run.
 """
 

@@ -1,7 +1,7 @@
 """Average pool and a linear classifier on NUS-WIDE, the first row of the paper's ablation.
 
 tools/dist_train.sh configs/sadcl/baseline_r101_nus448.py 8
-Paper: this row's number is not at hand. Ours: not run.
+Paper: this row's number was not found. Ours: not run.
 """
 
 _base_ = './sarl_r101_nus448.py'

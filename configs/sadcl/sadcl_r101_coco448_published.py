@@ -8,6 +8,6 @@ _base_ = './sadcl_r101_coco448.py'
 
 optim_wrapper = dict(dtype='float16')
 train_dataloader = dict(batch_size=32)  # 2 GPUs x 32 = 64
-# 'official': the code's slip of row order (docs/reproduction.md)
+# 'official': the code's mistake in the order of rows (docs/reproduction.md)
 loss_sscl = dict(anchors='official', loss_weight=100.0, gather=False)
 model = dict(head=dict(bank_slots=32, loss_sscl=loss_sscl, loss_pscl=dict(gather=False)))

@@ -1,7 +1,7 @@
 """SARL + PSCL on NUS-WIDE, a row of the paper's ablation.
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_nus448_no-sscl.py 8
-Paper: this row's number is not at hand. Ours: not run.
+Paper: this row's number was not found. Ours: not run.
 """
 
 _base_ = './sadcl_r101_nus448.py'

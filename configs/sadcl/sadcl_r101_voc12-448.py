@@ -1,7 +1,7 @@
 """SADCL in two stages on Pascal VOC 2012, tested on VOC 2007 test as published, on 8 GPUs.
 
 tools/dist_train.sh configs/sadcl/sadcl_r101_voc12-448.py 8
-Paper: this row's number is not at hand. Ours: not run.
+Paper: this row's number was not found. Ours: not run.
 """
 
 _base_ = [

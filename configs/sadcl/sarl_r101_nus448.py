@@ -1,7 +1,7 @@
 """SARL alone, no contrastive losses, on NUS-WIDE.
 
 tools/dist_train.sh configs/sadcl/sarl_r101_nus448.py 8
-Paper: this row's number is not at hand. Ours: not run.
+Paper: this row's number was not found. Ours: not run.
 """
 
 _base_ = [

@@ -76,7 +76,7 @@ def open_run(
         training_parts (bool): Keep what only training needs, such as projectors, and LoRA's updates
             apart from the weights. Defaults to False.
         device (str, optional): Defaults to None: the GPU if there is one.
-        allow_imports (Sequence[str]): Packages that a stored config may import beside those of
+        allow_imports (Sequence[str]): Packages that a stored config may import besides those of
             this installation. Defaults to none.
 
     Raises:

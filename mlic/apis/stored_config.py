@@ -69,7 +69,7 @@ def read_stored_config(
     Args:
         meta (Mapping): Of the checkpoint.
         source (str | Path): The checkpoint, for messages.
-        allow_imports (Sequence[str]): Packages that are trusted beside those of this
+        allow_imports (Sequence[str]): Packages that are trusted besides those of this
             installation, such as 'mypackage'. Defaults to none.
 
     Raises:

@@ -125,7 +125,7 @@ def write_onnx(
         ValueError: If torch cannot write it in this operator set, or what it wrote gives other
             scores; nothing is written then.
     """
-    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it tells of each folded constant
+    logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it names each folded constant
     state = program.state_dict.values()
     num_bytes = sum(value.numel() * value.element_size() for value in state)
     onnx_program = torch.onnx.export(

@@ -2,7 +2,7 @@
 
 A dot is a true label of a test image, a star the prototype of a class, if the model has them.
 COCO's classes are coloured by their 12 superclasses, others by the most frequent classes. The
-places are written beside the picture, as .npz.
+places are written next to the picture, as .npz.
 """
 
 import argparse

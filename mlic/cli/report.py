@@ -6,7 +6,7 @@
 
 The page needs no network and no other file: the main numbers, metrics of all protocols, a table
 of the classes, curves, sliders for the thresholds, and the worst mistakes as pictures, with
-attention where the model has SARLNeck. Without --pred the test set is predicted, and saved beside
+attention where the model has SARLNeck. Without --pred the test set is predicted, and saved next to
 the page (.npz).
 """
 

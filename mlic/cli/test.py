@@ -105,10 +105,10 @@ def load_config(args: argparse.Namespace) -> Config:
         if saves_predictions:
             metrics[0].out_file = str(args.out)
         if not metrics[0].get('per_class_file'):
-            beside = args.out and args.out.with_name(f'{args.out.stem}_per_class.csv')
+            file = args.out and args.out.with_name(f'{args.out.stem}_per_class.csv')
             kind = '_tta' * bool(args.tta) + f'_{args.split}' * (args.split != 'test')
-            beside = beside or per_class_path(cfg.load_from, cfg.work_dir, kind)
-            metrics[0].per_class_file = str(beside)
+            file = file or per_class_path(cfg.load_from, cfg.work_dir, kind)
+            metrics[0].per_class_file = str(file)
     return cfg
 
 
@@ -150,9 +150,9 @@ def own_metrics(cfg: Config) -> list:
 def per_class_path(checkpoint: str, work_dir: str, kind: str = '') -> Path:
     """Next to the checkpoint, or in the work directory if nothing can be written there."""
     name = f'{Path(checkpoint).stem}{kind}_per_class.csv'
-    beside = Path(checkpoint).parent / name
-    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
-    return beside if writable and '://' not in checkpoint else Path(work_dir) / name
+    file = Path(checkpoint).parent / name
+    writable = os.access(file if file.exists() else file.parent, os.W_OK)
+    return file if writable and '://' not in checkpoint else Path(work_dir) / name
 
 
 def save_metrics(args: argparse.Namespace, metrics: dict) -> None:
@@ -220,8 +220,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f'saved: {", ".join(map(str, files))}')
     for metric in own_metrics(cfg)[:1]:
         file = metric.per_class_file
-        beside = args.out or Path(file).parent == Path(cfg.load_from).parent
-        note = '' if beside else ' (not next to the checkpoint)'
+        expected = args.out or Path(file).parent == Path(cfg.load_from).parent
+        note = '' if expected else ' (not next to the checkpoint)'
         files = [known_file(file, share) for share in found] if args.known else [file]
         print(f'of each class: {", ".join(map(str, files))}{note}')
         if len(found) > 1:  # of one, the table says it

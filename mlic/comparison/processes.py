@@ -69,9 +69,8 @@ def device_slots(jobs: int | None) -> list[dict]:
     """Environments of the processes: one per GPU, else one per free core with one thread each.
 
     Args:
-        jobs (int, optional): How many processes; several share a GPU. Defaults to None: as many
-            as there are GPUs, or cores that nobody uses (by the load of the last minute), at
-            least one.
+        jobs (int, optional): How many processes; several share a GPU. None: as many as there are
+            GPUs, or cores that nobody uses (by the load of the last minute), at least one.
     """
     num_gpus = torch.cuda.device_count()
     if num_gpus:

@@ -212,7 +212,7 @@ def _train_and_test(run: Run, environment: dict, processes: Processes) -> None:
         if run.is_done():  # by another comparison, after this one has begun
             return
         with lock_folder(run.train_dir) or nullcontext():
-            pass  # no training of a comparison that was killed goes on in it
+            pass  # no training of a comparison that was killed still runs in it
         config = run.folder / 'recipe.py'
         write_text(config, run.text)
         training = _train(run, config, environment, processes)

@@ -48,7 +48,7 @@ def code_of(modules: tuple[str, ...]) -> str:
 
 
 def files_in(value: object, root: str = '') -> Iterator[Path]:
-    """The files that strings of a config name, also below the ``data_root`` beside them."""
+    """The files that strings of a config name, also below the ``data_root`` next to them."""
     if isinstance(value, dict):
         root = value.get('data_root') or root
         for key in sorted(value, key=str):

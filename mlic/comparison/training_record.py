@@ -1,4 +1,4 @@
-"""What a run's folder records of its training, which may be interrupted and go on later."""
+"""What a run's folder records of its training, which may be interrupted and resumed."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -51,7 +51,7 @@ class TrainingRecord:
         return cls(**content)
 
     def begin(self, folder: Path, code: str, commit: str) -> None:
-        """Note by what it is begun, or goes on."""
+        """Note by what it is begun, or resumed."""
         for names, name in ((self.code, code), (self.commits, commit)):
             if name not in names:
                 names.append(name)

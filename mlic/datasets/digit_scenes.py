@@ -166,7 +166,7 @@ def render_scene(
         scrambled = _scramble(generator, scans[generator.integers(*pool)])
         side = int(generator.uniform(MIN_SIDE, 0.7 * MAX_SIDE) * size)
         x, y, overlap = _place(generator, digits, side, size)
-        if overlap <= MAX_OVERLAP:  # beside the digits: under one it makes both unreadable
+        if overlap <= MAX_OVERLAP:  # next to the digits: under one it makes both unreadable
             _paint_ink(generator, canvas[y : y + side, x : x + side], scrambled)
     for scan, x, y, side in digits:
         _paint_ink(generator, canvas[y : y + side, x : x + side], scans[scan])

@@ -209,6 +209,9 @@ class LoadFeature(BaseTransform):
             the cases. 'both': a list of both, as ``MultiView`` makes of two views.
             Defaults to 'never'.
 
+    Raises:
+        ValueError: If ``mirror`` is none of these.
+
     Example:
         >>> import tempfile
         >>> from mlic.datasets import DigitScenes, FeatureCache, LoadFeature

@@ -1,4 +1,4 @@
-"""Labels of whole images in COCO's form: what LVIS, Open Images and TAO say beside annotations."""
+"""Labels of whole images in COCO's form: what LVIS, Open Images and TAO say besides annotations."""
 
 from mlic.names import short
 

@@ -44,7 +44,13 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     """
 
     def load_data_list(self) -> list[dict]:
-        """The images in the order of the file."""
+        """The images in the order of the file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If labels do not fit the classes, or an image is listed twice with different
+                ones.
+        """
         if '://' in self.ann_file or not self.ann_file.endswith('.json'):
             return super().load_data_list()
         check_exists(self.ann_file)

@@ -90,7 +90,7 @@ def build_demo(
         inferencer (MultiLabelInferencer): A model without attention by label works, too; the page
             then says so.
         thr (float | Sequence[float]): Where the slider starts, from 0 to 1; or a threshold for
-            each of C classes, which the page offers beside the slider. Defaults to None: the
+            each of C classes, which the page offers next to the slider. Defaults to None: the
             checkpoint's own thresholds, else 0.5.
 
     Raises:

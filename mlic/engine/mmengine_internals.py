@@ -124,7 +124,7 @@ def loader_schemes() -> dict[str, Callable]:
 
 @contextmanager
 def loading_quietly() -> Iterator[None]:
-    """While this holds, the Runner loads checkpoints without a print beside its log."""
+    """While this holds, the Runner loads checkpoints without a print next to its log."""
     quiet = functools.partial(runner_module._load_checkpoint, logger='silent')
     with patch.object(runner_module, '_load_checkpoint', quiet):
         yield

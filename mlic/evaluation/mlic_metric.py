@@ -155,7 +155,7 @@ class MLICMetric(BaseMetric):
         return [f'{self.prefix}/{key}' for key in report.keyed()]
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Append one :class:`Block` with the scores and labels of the batch."""
+        """Append a :class:`Block` of the batch; a ValueError if a score is not finite."""
         pred = stack_samples(data_samples, 'pred_score')  # (N, C)
         names = self._class_names(pred.shape[1])
         if not np.isfinite(pred).all():
@@ -204,7 +204,7 @@ class MLICMetric(BaseMetric):
         """Write ``out_file`` and the table, and return the metrics.
 
         Args:
-            results (list[Block]): Blocks of images in dataset order.
+            results (list[Block]): Blocks of images in dataset order; a ValueError if there is none.
         """
         block = concatenate_blocks(results)
         if block is None:
@@ -292,16 +292,21 @@ class MLICMetric(BaseMetric):
         classes: Sequence[int] | None = None,
         ignore: np.ndarray | torch.Tensor | None = None,
     ) -> dict:
-        """Metrics of each class; arguments as :meth:`calculate`.
+        """Metrics of each class.
 
         Args:
+            pred, target, protocol, threshold: See :meth:`calculate`.
             topk (int, optional): Decide by the protocol's top-k rule. Defaults to None: by the
                 threshold alone.
+            classes, ignore: See :meth:`calculate`.
 
         Returns:
             dict: (C,) arrays. ``ap``, ``precision``, ``recall``, ``f1`` in percent, NaN where the
             class is left out of the mean; ``true_positives``, ``predicted`` and ``support``
             (positives) are counts, of the entries that are not ignored.
+
+        Raises:
+            ValueError: If ``topk`` is set and the protocol has no top-k rule.
         """
         rules = get_protocol(protocol)
         pred, target, ignore = prepare_matrices(pred, target, ignore, classes)

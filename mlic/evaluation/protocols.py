@@ -85,6 +85,7 @@ class Protocol:
             threshold (float | np.ndarray, optional): Instead of the protocol's own: one, or (C,).
                 Defaults to None.
             top (np.ndarray, optional): (N, C) bool of :func:`topk_mask`: apply the top-k rule.
+                Defaults to None: without it.
         """
         if top is not None and self.topk_rule == 'only':
             return top

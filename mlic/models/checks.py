@@ -27,7 +27,7 @@ def check_heads(width: int, num_heads: int) -> None:
     check_counts(num_heads=num_heads)
     if width % num_heads:
         raise ValueError(
-            f'a width of {width} (embed_dims, or the channels in its place) is no multiple of '
+            f'a width of {width} (embed_dims, or the channels that replace it) is no multiple of '
             f'num_heads={num_heads}'
         )
 

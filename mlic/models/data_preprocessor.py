@@ -32,6 +32,9 @@ class MultiLabelDataPreprocessor(TrainingParts, ClsDataPreprocessor):
             labels (assume negative). Defaults to 'ignore'.
         **kwargs: Of ``ClsDataPreprocessor``.
 
+    Raises:
+        ValueError: If ``unknown`` is neither, or ``mean`` or ``std`` has no or two values.
+
     Example:
         >>> import torch
         >>> from mmpretrain.structures import DataSample

@@ -40,7 +40,11 @@ class NeckLossClassifier(ImageClassifier):
     def loss_and_feats(
         self, inputs: Tensor, data_samples: list[DataSample]
     ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        """:meth:`loss`, and what the head took."""
+        """:meth:`loss`, and what the head took.
+
+        Raises:
+            ValueError: If a loss of both has the same name.
+        """
         if not hasattr(self.neck, 'loss'):
             feats = self.extract_feat(inputs)
             return self.head.loss(feats, data_samples), feats

@@ -14,7 +14,7 @@ def heat_map(attention: Tensor, size: tuple[int, int]) -> Tensor:
     """
     enlarged = F.interpolate(
         attention.detach().float()[:, None], size=size, mode='bicubic', align_corners=False
-    )[:, 0].clamp(min=0)  # bicubic weights undershoot beside a peak
+    )[:, 0].clamp(min=0)  # bicubic weights undershoot next to a peak
     peak = enlarged.amax(dim=(1, 2), keepdim=True)
     return enlarged / torch.where(peak > 0, peak, 1)
 

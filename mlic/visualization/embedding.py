@@ -19,7 +19,7 @@ SHAPES = ('o', '^')
 MAX_GROUPS = len(page.COLOURS)
 OTHER = 'other classes'
 STAR = 9  # pixels, of a star
-# of a name beside its place: points to the right and up, and which of its sides is there
+# of a name next to its place: points to the right and up, and which of its sides is there
 SIDES = (
     (6, 3, 'left', 'bottom'), (6, -3, 'left', 'top'), (-6, 3, 'right', 'bottom'),
     (-6, -3, 'right', 'top'), (0, 7, 'center', 'bottom'), (0, -7, 'center', 'top'),
@@ -96,9 +96,9 @@ def draw_embeddings(
 ) -> Figure:
     """Draw the map: dots are true labels of images, stars are the prototypes of classes.
 
-    A class is named beside its star (the median of its dots where there is none), the frequent ones
-    first, on that side of it where the name covers no star and no other name. The title says how
-    many have no such side.
+    A class is named next to its star (the median of its dots where there is none), the frequent
+    ones first, on that side of it where the name covers no star and no other name. The title says
+    how many have no such side.
 
     Args:
         points (np.ndarray): (K, 2).
@@ -155,7 +155,7 @@ def draw_embeddings(
 
 
 def _write_names(axes: Axes, names: Sequence[str], places: np.ndarray, stars: np.ndarray) -> int:
-    """Write each name beside its place (2,), as far as there is room; how many are left out."""
+    """Write each name next to its place (2,), as far as there is room; how many are left out."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.2, foreground='white')]

@@ -63,9 +63,10 @@ class MultiLabelVisualizer(UniversalVisualizer):
         """Draw a predicted sample, into a file or to the backends.
 
         Args:
-            image, data_sample, threshold, draw_gt: See :func:`draw_sample`.
+            image, data_sample: See :func:`draw_sample`.
             classes (Sequence[str], optional): C names. Defaults to None: those of the data set,
                 and numbers where it has none.
+            threshold, draw_gt: See :func:`draw_sample`.
             show (bool): Open a window with it. Defaults to False.
             wait_time (float): Seconds until the window closes. Defaults to 0: never.
             out_file (str, optional): File to write, instead of handing the picture to the

@@ -26,7 +26,7 @@ class TrainingLog(NamedTuple):
     """What a run logged.
 
     Args:
-        train (list[dict]): A row per logged iteration, with ``x`` beside the logged values.
+        train (list[dict]): A row per logged iteration, with ``x`` next to the logged values.
         val (list[dict]): A row per validation, the same.
         unit (str): Of ``x``: 'epoch' (a fraction of it is passed) or 'iteration'.
         switch (float, optional): x at which a loss that had been zero was switched on.

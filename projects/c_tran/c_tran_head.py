@@ -57,6 +57,10 @@ class CTranHead(TakesGivenLabels, KnownLabelHead):
             cross-entropy, summed over the classes.
         thr, topk, init_cfg: See ``KnownLabelHead``.
 
+    Raises:
+        ValueError: If there is no layer, the heads do not share out D, ``known_labels`` is no
+            share, or the loss makes something of unknown labels while training gives some.
+
     Example:
         >>> import torch
         >>> from projects.c_tran import CTranHead

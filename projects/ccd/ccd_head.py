@@ -46,10 +46,14 @@ class CCDHead(MultiScoreHead):
         in_channels (int): K, channels of the backbone's last feature map.
         fusion (str): See above. Defaults to 'selector'.
         cosine (dict, optional): Arguments of :class:`CosineClassifier`. Defaults to None.
-        loss_weights, thr, topk, init_cfg: See :class:`MultiScoreHead`; the scores are 'context'
-            (s_1) and 'debiased' (s_2).
+        loss_weights (Mapping[str, float], optional): See :class:`MultiScoreHead`; the scores are
+            'context' (s_1) and 'debiased' (s_2). Defaults to None.
         loss_cls (dict): Loss of logits and a multi-hot target. Defaults to the published one,
             asymmetric with both gammas 1, 1000 times the mean over classes.
+        thr, topk, init_cfg: See :class:`MultiScoreHead`.
+
+    Raises:
+        ValueError: If ``fusion`` is none of these.
 
     Example:
         >>> import torch

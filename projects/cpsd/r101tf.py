@@ -57,7 +57,7 @@ class R101TFNeck(TrainingParts, BaseModule):
 
     The cells of the feature map, through a linear map, and the classes' vectors, through a linear
     map and a ReLU, are the tokens of a pre-norm transformer without positions and without a last
-    norm. A label embedding is what comes out in the place of its class.
+    norm. A label embedding is what comes out at the place of its class.
 
     Args:
         in_channels (int): K.
@@ -114,7 +114,12 @@ class R101TFNeck(TrainingParts, BaseModule):
 
 @MODELS.register_module()
 class R101TFHead(LabelEmbedHead):
-    """``LabelEmbedHead`` whose linear map is the same for all classes; its other arguments.
+    """``LabelEmbedHead`` whose linear map is the same for all classes.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D, width of the label embeddings.
+        loss_cls, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
     Example:
         >>> import torch

@@ -20,7 +20,10 @@ class MCARClassifier(TrainingParts, ImageClassifier):
     The backbone sees B images, then B * R crops of them at the images' size, all at once; in
     training both count for batch norm's statistics, as in the released code.
 
-    Its arguments are ``ImageClassifier``'s. A ValueError refuses stored features as a backbone.
+    Its arguments are ``ImageClassifier``'s.
+
+    Raises:
+        ValueError: If the backbone is stored features.
 
     Example:
         >>> import torch

@@ -38,10 +38,13 @@ class MCARHead(MultiScoreHead):
         num_regions (int): R, at most C: of the classes with the largest ``global``. Defaults to 4.
         threshold (float): Of a region, see ``intervals``. Defaults to 0.5.
         pooling (str): Over the cells of a map. 'avg', 'max' or 'gwp', the mean of both. Defaults
-            to 'avg'. A ValueError names anything else.
+            to 'avg'.
         loss_weights (Mapping[str, float], optional): See ``MultiScoreHead``. Defaults to None:
             1 for 'global' and 'local'.
         loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``.
+
+    Raises:
+        ValueError: If ``pooling`` is another word, or there is no region.
 
     Example:
         >>> import torch

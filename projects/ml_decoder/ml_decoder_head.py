@@ -43,6 +43,10 @@ class MLDecoderHead(KnownLabelHead):
             loss (4, 0, clip 0.05), summed over classes.
         thr, topk, init_cfg: See ``KnownLabelHead``.
 
+    Raises:
+        ValueError: If there is no query, the heads do not share out D, or ``prior_prob`` is not
+            between 0 and 1, both excluded.
+
     Example:
         >>> import torch
         >>> from projects.ml_decoder import MLDecoderHead

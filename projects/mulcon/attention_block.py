@@ -28,6 +28,9 @@ class AttentionBlock(nn.Module):
         embed_dims (int): D, a multiple of ``num_heads``.
         num_heads (int): Defaults to 4.
 
+    Raises:
+        ValueError: If the heads do not share out the width.
+
     Example:
         >>> import torch
         >>> from projects.mulcon import AttentionBlock

@@ -64,6 +64,9 @@ def hard_negative_term(z: Tensor, negatives: Tensor, temperature: float = 0.2) -
     Returns:
         Tensor: A scalar, at least float32. Zero with a graph without anchors or negatives.
 
+    Raises:
+        ValueError: If there are fewer than two views.
+
     Example:
         >>> import torch
         >>> from projects.mulcon import hard_negative_term

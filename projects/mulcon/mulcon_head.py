@@ -36,11 +36,17 @@ class MulConHead(LabelEmbedHead):
         num_views (int): V: the rows of a training batch are all images of the first view, then
             all of the second, as ``MultiViewDataPreprocessor`` joins them. Defaults to 2; at
             least 2 with ``loss_con``, or a class with one image has no partner.
+        loss_cls (dict, optional): See ``LabelEmbedHead``. Defaults to None.
         loss_con (dict, optional): Loss of active vectors (V, K, P). Defaults to the published
             ``SupConLoss(temperature=0.2, loss_weight=0.5)``. None: off.
-        denominator_size (int): M: while a batch has fewer active vectors, the inactive ones with
-            the highest logits enter the denominators, and only these. Defaults to 0: none.
-        loss_cls, prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
+        denominator_size (int, optional): M: while a batch has fewer active vectors, the inactive
+            ones with the highest logits enter the denominators, and only these. 0 and None: none.
+            Defaults to 0.
+        prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
+
+    Raises:
+        ValueError: If ``num_views`` is too small, ``denominator_size`` has no ``loss_con``, or that
+            is a loss of other arguments.
 
     A soft target of at least 0.5 is a positive label to the contrast; an unknown one (NaN) is none,
     and no hard negative either.

@@ -30,7 +30,11 @@ class MultiViewDataPreprocessor(MultiLabelDataPreprocessor):
     """
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Join the views, then continue as for a batch of images."""
+        """Join the views, then continue as for a batch of images.
+
+        Raises:
+            ValueError: If ``batch_augments`` would blend the views.
+        """
         views = data['inputs']
         # a list of single images, (3, H, W) each, comes from a loader that does not stack
         if isinstance(views, (list, tuple)) and torch.is_tensor(views[0]) and views[0].dim() == 4:

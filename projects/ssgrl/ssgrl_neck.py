@@ -37,13 +37,17 @@ class SSGRLNeck(TrainingParts, BaseModule):
         pool_size (int): The map is averaged over squares of so many cells first; cells that fill
             none, right and below, are left out. The released code has 2 (images of 576 px, a map
             of 18 x 18 cells, 9 x 9 after it). Defaults to 1: the map as it is.
-        shared_gate (bool): A slip of the released code, see ``GatedGraph``. Defaults to False.
+        shared_gate (bool): A mistake of the released code, see ``GatedGraph``. Defaults to False.
         vectors (dict, optional): Arguments of ``LabelVectors``. Defaults to None: 300 numbers
             a class, learned; the paper has GloVe's.
         graph (dict, optional): Arguments of ``LabelGraph``. Defaults to None: of kind
             'conditional'.
         classes_at_once (int): See ``SemanticAttention``. Defaults to 8.
         init_cfg (dict, optional): mmengine's. Defaults to None.
+
+    Raises:
+        ValueError: If ``pool_size`` or ``classes_at_once`` is below 1; and see ``LabelVectors`` and
+            ``LabelGraph``.
 
     Example:
         >>> import torch

@@ -51,11 +51,13 @@ class TDRGHead(MultiScoreHead):
         attend (str): What a cell attends to. 'cells': to those of its image, as in the paper.
             'batch': to the same cell of all images of the batch, as in the released code and its
             published numbers; a prediction then depends on the company. Defaults to 'cells': what
-            an image gets must not change with the number of images that are predicted at once. A
-            ValueError names anything else.
+            an image gets must not change with the number of images that are predicted at once.
         loss_weights (Mapping[str, float], optional): See ``MultiScoreHead``. Defaults to None:
             1 for 'cls', 'trans', 'gcn' and 'sac'.
         loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``.
+
+    Raises:
+        ValueError: If ``attend`` is neither, or the heads do not share out D.
 
     Example:
         >>> import torch

@@ -376,7 +376,7 @@ def png_bomb(side):
 
 
 def resized(content, old, new):
-    """An image whose header tells another size, as all of its marks have it."""
+    """An image whose header gives another size, as all of its marks have it."""
     assert content.count(old) == 1
     return content.replace(old, new)
 

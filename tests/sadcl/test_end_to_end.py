@@ -324,7 +324,7 @@ def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
     runner.train()
     assert [epoch for epoch, *_ in rates] == [1, 1, 2, 2, 4, 4, 5, 5]
     assert [iteration for _, iteration, *_ in rates] == [0, 1, 2, 3, 6, 7, 8, 9]
-    # both cycles start alike, and go on alike
+    # both cycles start alike, and continue alike
     np.testing.assert_allclose([r[2:] for r in rates[:4]], [r[2:] for r in rates[4:]])
     best = sorted(path.name for path in Path(cfg.work_dir).glob('best_*.pth'))
     assert best == ['best_multi-label_mAP_epoch_1.pth', 'best_multi-label_mAP_epoch_4.pth']

@@ -140,7 +140,7 @@ def test_losses_and_gradients_equal_their_composition(kwargs):
     if head.projector is not None:
         inputs += [*head.projector.parameters(), head.prototypes]
         z = head.projector(embeds)
-        remembered = head.projector(head.memory_bank[:4].clone())  # row b beside image b
+        remembered = head.projector(head.memory_bank[:4].clone())  # row b next to image b
         views = torch.stack([z, remembered], dim=1)  # (B, V, C, P)
         prototypes = head.projector(head.prototypes)
     if head.loss_sscl is not None:

@@ -7,7 +7,7 @@ prior_prob = 0.07  # an image has 1.4 of 20 classes
 data_preprocessor = dict(num_classes=20)
 
 # The difficult objects are no part of gt_label: negatives in training. In testing they travel
-# beside it as meta information, so that the metric can leave them out.
+# next to it as meta information, so that the metric can leave them out.
 train_pipeline = [
     dict(type='LoadImageStrict'),
     dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)),

@@ -7,7 +7,7 @@ data_root = 'data/VOCdevkit/VOC2007/'
 data_preprocessor = dict(num_classes=20)
 
 # The difficult objects are no part of gt_label: negatives in training, as published. In testing
-# they travel beside it as meta information, so that the metric can leave them out.
+# they travel next to it as meta information, so that the metric can leave them out.
 test_pipeline = [
     dict(type='LoadImageStrict'),
     dict(type='Resize', scale=(_base_.size, _base_.size)),

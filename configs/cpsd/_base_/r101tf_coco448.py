@@ -26,7 +26,7 @@ train_dataloader = dict(batch_size=12, dataset=dict(pipeline=_base_.stage1_pipel
 epochs = 80
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    # published: 1e-4 and 1e-8, beside losses that are sums over 24 images
+    # published: 1e-4 and 1e-8, with losses that are sums over 24 images
     optimizer=dict(type='Adam', lr=1e-5, weight_decay=1e-4 / 24, eps=1e-8 / 24),
     constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),

@@ -1,6 +1,6 @@
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    # published: 1e-4 and 1e-8, beside a loss that is the sum over 56 images
+    # published: 1e-4 and 1e-8, with a loss that is the sum over 56 images
     optimizer=dict(type='Adam', lr=1e-4, weight_decay=1e-4 / 56, eps=1e-8 / 56),
     constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),

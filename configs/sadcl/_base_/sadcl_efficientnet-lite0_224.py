@@ -1,4 +1,4 @@
-"""SADCL on photographs, all but the data: docs/your_data.md."""
+"""SADCL on photographs, all but the data: docs/datasets.md."""
 
 _base_ = [
     '../../_base_/models/sadcl_efficientnet-lite0.py',

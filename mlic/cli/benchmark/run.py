@@ -67,18 +67,18 @@ def describe(result: Result) -> str:
         text = f'{value:.3g}{unit}' + ('' if spread is None else f' ± {spread:.1g}')
         return text if limit is None else f'{text} (<= {limit:.3g}{unit})'
 
-    beside = '-'
+    speed = '-'
     if result.ratio is not None:
         ratio = bound(result.ratio, result.ratio_limit, spread=result.ratio_spread)
-        beside = f'{ratio} x {result.against}'
+        speed = f'{ratio} x {result.against}'
     elif result.images:
-        beside = f'{result.images / result.seconds:.0f} images/s'
+        speed = f'{result.images / result.seconds:.0f} images/s'
     cells = [
         result.name,
         f'{result.seconds * 1000:.3g} ms',
         bound(result.matmuls, result.limit, spread=result.matmuls_spread),
         bound(result.memory_mb, result.memory_limit_mb, ' MB'),
-        beside,
+        speed,
         'MISSED: ' + ', '.join(result.missed) if result.missed else '',
     ]
     return '| ' + ' | '.join(cells) + ' |'

@@ -174,7 +174,7 @@ def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
 
 
 def spelling_of(name: str) -> str:
-    """A name without what hardly tells two apart: case, blanks, marks, what nobody sees, width."""
+    """A name without what hardly makes two differ: case, blanks, marks, what nobody sees, width."""
     plain = unicodedata.normalize('NFKC', name).casefold()
     if not plain.isascii():  # Cf: characters of no width
         plain = ''.join(c for c in plain if unicodedata.category(c) != 'Cf')

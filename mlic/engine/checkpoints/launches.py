@@ -1,4 +1,4 @@
-"""Which run a checkpoint is of, and whether the run went on from it or has left it behind."""
+"""Which run a checkpoint is of, and whether the run continued from it or has left it behind."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,8 +15,8 @@ class Launch(NamedTuple):
     Args:
         time (float): When it began, in seconds: what tells it from all others. 0.0 stands for all
             before a run's launches were recorded.
-        iteration (int, optional): Of the checkpoint that it went on from, 0 for a new run; None if
-            that is not recorded.
+        iteration (int, optional): Of the checkpoint that it continued from, 0 for a new run; None
+            if that is not recorded.
     """
 
     time: float
@@ -69,7 +69,7 @@ def position_of(content: Mapping) -> Position:
 
 
 def info_of(content: Mapping) -> Mapping:
-    """What a checkpoint's message hub records beside curves."""
+    """What a checkpoint's message hub records besides curves."""
     return _part(_part(content, 'message_hub'), 'runtime_info')
 
 

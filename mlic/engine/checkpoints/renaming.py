@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, is_tensor
 
-# what may stand in braces in a table: a layer's number, and how the names of an entry may go on
+# what may stand in braces in a table: a layer's number, and how the names of an entry may continue
 PLACEHOLDERS = dict(
     n=r'\d+',
     affine='weight|bias',

@@ -42,7 +42,7 @@ class FoundCheckpoint(NamedTuple):
     score: float | None = None
 
     def facts(self) -> list[str]:
-        """What is known beside the path, such as 'epoch 5'."""
+        """What is known besides the path, such as 'epoch 5'."""
         facts = [] if self.stage is None else [f'stage {self.stage}']
         if self.epoch or self.iteration:
             facts.append(f'epoch {self.epoch}' if self.epoch else f'iteration {self.iteration}')

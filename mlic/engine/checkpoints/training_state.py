@@ -18,7 +18,7 @@ def resuming_from(path: str) -> Iterator[None]:
     """Turn what mmengine and torch raise of a checkpoint's parts into one line.
 
     Raises:
-        CheckpointError: Naming the file, in place of any error of Python's own kinds.
+        CheckpointError: Naming the file, instead of any error of Python's own kinds.
     """
     try:
         yield

@@ -72,7 +72,11 @@ class ClassCountCheckHook(ClassNumCheckHook):
             runner.logger.warning(line)
 
     def before_train(self, runner: Runner) -> None:
-        """Compare the numbers, and let the modules warn."""
+        """Compare the numbers, and let the modules warn.
+
+        Raises:
+            ValueError: If ``load_from_classes`` is set and no checkpoint is loaded.
+        """
         super().before_train(runner)
         if runner.cfg.get('load_from_classes') and not has_loaded(runner):
             raise ValueError(

@@ -65,6 +65,10 @@ class FiniteLossHook(Hook):
         max_in_a_row (int): This many skips without a good iteration between them end the training.
             Defaults to 10.
 
+    Raises:
+        ValueError: If ``max_in_a_row`` is below 1.
+        NonFiniteLossError: At that many skips, or when the loss scaler's scale has fallen that low.
+
     Attributes:
         not_finite (bool | Tensor): Whether the iteration that ran last was taken back: a bool, or
             1 and 0 on the device, where the host does not know.
@@ -92,7 +96,11 @@ class FiniteLossHook(Hook):
         self.not_finite: bool | Tensor = False
 
     def before_train(self, runner: Runner) -> None:
-        """Put the checks around the optimizer wrapper's update and step."""
+        """Put the checks around the optimizer wrapper's update and step.
+
+        Raises:
+            TypeError: If there is not one ``OptimWrapper``.
+        """
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):
             raise TypeError(

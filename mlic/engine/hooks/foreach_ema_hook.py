@@ -68,7 +68,11 @@ class ForeachEMAHook(EMAHook):
         self.statistics = statistics
 
     def before_run(self, runner: Runner) -> None:
-        """Make the copy of the model whose parameters are the averages."""
+        """Make the copy of the model whose parameters are the averages.
+
+        Raises:
+            ValueError: If ``statistics`` has another average, or it is not on the model's device.
+        """
         if self.horizon is not None:
             steps = runner.max_iters / accumulative_counts(runner.optim_wrapper)
             steps = max(self.horizon * steps, 1)  # 0 in a test

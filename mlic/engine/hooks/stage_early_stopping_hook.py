@@ -31,6 +31,9 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
             gain is one, as published; mmengine's 0.1 is a tenth of a point.
         **kwargs: As mmengine's.
 
+    Raises:
+        ValueError: If less is better of the metric.
+
     Example:
         >>> import mlic.engine  # registers it
         >>> from mmpretrain.registry import HOOKS

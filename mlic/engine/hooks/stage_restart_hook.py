@@ -45,6 +45,9 @@ class StageRestartHook(Hook):
             the first stage's best checkpoint, where there is one; 'last': those of the last
             iteration, not averaged. Defaults to 'ema'.
 
+    Raises:
+        ValueError: If ``begin`` is below 1, or ``start_from`` none of these.
+
     Example:
         >>> import mlic.engine  # registers it
         >>> from mmpretrain.registry import HOOKS

@@ -57,7 +57,7 @@ def compile_parts(model: nn.Module, names: Sequence[str], **options) -> None:
             )
         part = getattr(model, name)
         if part is not None:
-            # where nn.Module.compile puts what runs in place of forward; no copy or file holds it
+            # where nn.Module.compile puts what runs instead of forward; no copy or file holds it
             part._compiled_call_impl = CompiledForward(part, **options)
 
 

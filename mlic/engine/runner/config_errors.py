@@ -1,4 +1,4 @@
-"""What is wrong with a config, as mmengine's errors tell when it reads it or builds from it."""
+"""What is wrong with a config, as mmengine's errors say when it reads it or builds from it."""
 
 import inspect
 import linecache

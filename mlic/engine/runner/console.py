@@ -111,7 +111,7 @@ class ConsoleFilter(logging.Filter):
             self.parameters[frozen[1], 'frozen'] += 1
             return True
         option = PARAMETER_OPTION.match(message)
-        if option and not option[2].endswith('_mult'):  # the product is told, too
+        if option and not option[2].endswith('_mult'):  # the product is logged, too
             self.parameters[option[1], f'{option[2]} {option[3]}'] += 1
         return option is not None
 
@@ -119,12 +119,12 @@ class ConsoleFilter(logging.Filter):
 def name_once_if_full(handler: logging.FileHandler) -> None:
     """Have a file that takes no more lines named once, not with a traceback for each line."""
 
-    def tell(record: logging.LogRecord) -> None:
+    def name_once(record: logging.LogRecord) -> None:
         reason = sys.exc_info()[1]
         handler.handleError = lambda record: None
         with suppress(OSError):  # stderr may be a file on the same disk
             sys.stderr.write(
-                f'{handler.baseFilename} is not complete ({reason}); the run goes on\n'
+                f'{handler.baseFilename} is not complete ({reason}); the run continues\n'
             )
 
-    handler.handleError = tell
+    handler.handleError = name_once

@@ -35,7 +35,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
 
     Args:
         cfg (Config): With ``launcher`` set.
-        log (callable): Takes a line of notice.
+        log (callable): Takes a line of notice. Defaults to ``print``.
 
     Raises:
         SystemExit: If slurm or MPI is to start processes without CUDA.

@@ -16,18 +16,7 @@ from .tta import TTA
 
 
 class _InPrecision:
-    """What both loops do otherwise than mmengine's.
-
-    Args:
-        runner (Runner): Of the model.
-        dataloader (DataLoader | dict): Of the images.
-        evaluator (Evaluator | dict | list): Of the metrics.
-        precision (str): See :mod:`mlic.engine.runner.precision`. Defaults to 'float32'.
-
-    Raises:
-        ValueError: If the precision is unknown; LaunchError if several processes would not take
-            the images in turn.
-    """
+    """What both loops do otherwise than mmengine's."""
 
     mode: str
     tta = TTA()  # none
@@ -64,7 +53,18 @@ class _InPrecision:
 
 @LOOPS.register_module()
 class MultiLabelValLoop(_InPrecision, ValLoop):
-    """mmengine's ``ValLoop`` in a precision, see :func:`evaluation_loop`."""
+    """mmengine's ``ValLoop`` in a precision.
+
+    Args:
+        runner (Runner): Of the model.
+        dataloader (DataLoader | dict): Of the images.
+        evaluator (Evaluator | dict | list): Of the metrics.
+        precision (str): See :mod:`mlic.engine.runner.precision`. Defaults to 'float32'.
+
+    Raises:
+        ValueError: If the precision is unknown.
+        LaunchError: If several processes would not take the images in turn.
+    """
 
     mode = 'val'
 
@@ -74,11 +74,13 @@ class MultiLabelTestLoop(_InPrecision, TestLoop):
     """mmengine's ``TestLoop`` in a precision, and with test-time augmentation.
 
     Args:
-        runner, dataloader, evaluator, precision: See :func:`evaluation_loop`.
+        runner, dataloader, evaluator, precision: See :class:`MultiLabelValLoop`.
         tta (TTA): What metrics write says which one. Defaults to none.
 
     Raises:
-        ValueError: If the test pipeline or the model does not fit the augmentation.
+        ValueError: If the precision is unknown, or the test pipeline or the model does not fit the
+            augmentation.
+        LaunchError: As :class:`MultiLabelValLoop`.
     """
 
     mode = 'test'

@@ -15,7 +15,7 @@ def check_monitored(runner: Runner, metrics: Collection[str] | None = None) -> N
     Args:
         runner (Runner): With its loops, hooks and schedules.
         metrics (Collection[str], optional): What a validation has given. Defaults to None: what it
-            will give, where all metrics are ``MLICMetric``; others tell only then.
+            will give, where all metrics are ``MLICMetric``; others say so only then.
 
     Raises:
         ValueError: One line with the metrics that there are.

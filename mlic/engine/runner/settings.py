@@ -117,7 +117,7 @@ def _reaches_the_end(schedule: Mapping, *configs: Mapping) -> bool:
     shortest = min((cfg.get('train_cfg') or {}).get('max_epochs') or 0 for cfg in configs)
     if 'end' in schedule:  # one in iterations may reach anywhere
         reaches = schedule['end'] >= shortest * schedule.get('by_epoch', True)
-    else:  # the run's; these go on as they are
+    else:  # the run's; these continue as they are
         reaches = not str(schedule.get('type')).startswith(('Step', 'MultiStep', 'Exponential'))
     return reaches or any(key in schedule for key in ('T_max', 'total_steps', 'periods'))
 

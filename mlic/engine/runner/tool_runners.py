@@ -52,7 +52,11 @@ class ConsoleRunner(Runner):
     shows_tables = True
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Lay out the weights, compile parts, and wrap the model as mmengine does."""
+        """Lay out the weights, compile parts, and wrap the model as mmengine does.
+
+        Raises:
+            ValueError: If CUDA graphs would overwrite the gradients that accumulation adds up.
+        """
         if self.cfg.get('channels_last'):
             model = model.to(memory_format=torch.channels_last)
         options = self.cfg.get('compile_options') or {}
@@ -138,7 +142,11 @@ class TrainingRunner(ConsoleRunner):
     shows_tables = False
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Start the processes, as mmengine does, and lock the work directory on rank 0."""
+        """Start the processes, as mmengine does, and lock the work directory on rank 0.
+
+        Raises:
+            FolderInUseError: If another training writes there. All ranks raise it.
+        """
         super().setup_env(env_cfg)
         refusal = [None]
         if dist.is_main_process():

@@ -38,6 +38,7 @@ class EfficientNetLite(BaseBackbone):
             first. Defaults to 0.
         first_stage (int): The stages before this one are left out, and the input is the map that
             they give; all weights keep their names. Defaults to 0: the input is an image.
+        init_cfg (dict, optional): mmengine's. Defaults to None.
 
     Raises:
         MissingPackageError: If a package is missing; names the extra to install.

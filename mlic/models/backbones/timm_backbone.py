@@ -53,7 +53,11 @@ class LazyTIMMBackbone(TIMMBackbone):
             self.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Load timm's weights, if ``pretrained``; those that ``init_cfg`` names, if not."""
+        """Load timm's weights, if ``pretrained``; those that ``init_cfg`` names, if not.
+
+        Raises:
+            OSError: If timm's are neither on this machine nor can be fetched.
+        """
         if not self.pretrained:
             super().init_weights()
         elif not self.is_init:

@@ -22,8 +22,9 @@ class LabelEmbedHead(KnownLabelHead):
     Args:
         num_classes (int): C.
         in_channels (int): D, width of the label embeddings.
+        loss_cls (dict, optional): The ``loss`` of :class:`KnownLabelHead`. Defaults to None.
         prior_prob (float, optional): See :class:`GroupLinear`. Defaults to None.
-        loss_cls, thr, topk, init_cfg: See :class:`KnownLabelHead`.
+        thr, topk, init_cfg: See :class:`KnownLabelHead`.
 
     Example:
         >>> import torch

@@ -25,7 +25,8 @@ class CosineClassifier(nn.Module):
         in_channels (int): K, a multiple of ``num_heads``.
         num_heads (int): G. Defaults to 4.
         scale (float): tau. Defaults to 32.
-        offset (float): beta, so that a short vector of a class counts less. Defaults to 1/32.
+        offset (float): beta, so that a short vector of a class counts less. Defaults to 0.03125,
+            which is 1/32.
 
     Raises:
         ValueError: If the channels cannot be cut.

@@ -25,6 +25,9 @@ class GroupLinear(TrainingParts, nn.Module):
             (the initialisation of Focal Loss, Lin et al., ICCV 2017). Defaults to None: weight
             and bias uniform in ±1/sqrt(D), as published.
 
+    Raises:
+        ValueError: If ``prior_prob`` is not between 0 and 1, both excluded.
+
     Example:
         >>> import torch
         >>> from mlic.models import GroupLinear

@@ -24,6 +24,9 @@ def sine_position_encoding(
     Returns:
         Tensor: (D, h, w), float32.
 
+    Raises:
+        ValueError: If D is odd.
+
     Example:
         >>> from mlic.models import sine_position_encoding
         >>> sine_position_encoding(height=7, width=7, embed_dims=16).shape

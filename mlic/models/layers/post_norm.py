@@ -9,7 +9,13 @@ from .attention import Attention
 
 
 class FeedForward(nn.Sequential):
-    """Linear, activation, dropout, linear, dropout.
+    """Linear, activation, dropout, linear, dropout: (..., D) to (..., D).
+
+    Args:
+        embed_dims (int): D.
+        feedforward_channels (int): Hidden width.
+        dropout (float): Probability, after the activation and at the end.
+        activation (nn.Module, optional): Between the two. Defaults to None: ReLU.
 
     Example:
         >>> import torch

@@ -34,6 +34,9 @@ class SceneGraph(TrainingParts, nn.Module):
         normalise (bool): Divide the rows by their sums. Defaults to True.
         ignore_self (bool): No class is its own neighbour. Defaults to False.
 
+    Raises:
+        ValueError: If there is no scene.
+
     Example:
         >>> import torch
         >>> from mmpretrain.structures import DataSample

@@ -32,6 +32,9 @@ class SemanticAttention(nn.Module):
         classes_at_once (int): In training, what they leave in memory is formed again on the way
             back, so that (B, classes_at_once, N, D) is the largest. Defaults to 8.
 
+    Raises:
+        ValueError: If ``classes_at_once`` is below 1.
+
     Example:
         >>> import torch
         >>> from mlic.models import SemanticAttention

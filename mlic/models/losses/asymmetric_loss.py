@@ -86,6 +86,9 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
 
         Returns:
             Tensor: A scalar, or (B, C) with reduction 'none'.
+
+        Raises:
+            ValueError: If the shapes differ.
         """
         if pred.shape != target.shape:
             raise ValueError(f'pred {tuple(pred.shape)} and target {tuple(target.shape)} differ')

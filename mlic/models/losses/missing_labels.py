@@ -58,6 +58,9 @@ class WeakNegativeLoss(MissingLabelLoss):
         weight (float, optional): :math:`\gamma`. Defaults to None: 1 / (C - 1), the paper's, which
             makes all unknown labels of its images weigh as much as the known one.
 
+    Raises:
+        ValueError: If the weight is negative; and see ``MissingLabelLoss``.
+
     Example:
         >>> import torch
         >>> from mlic.models import WeakNegativeLoss
@@ -103,6 +106,9 @@ class ExpectedPositiveLoss(MissingLabelLoss):
         expected (float): k, the mean number of labels of an image.
         weight (float): :math:`\lambda`. Defaults to 1.0.
 
+    Raises:
+        ValueError: If k or the weight is negative; and see ``MissingLabelLoss``.
+
     Example:
         >>> import torch
         >>> from mlic.models import ExpectedPositiveLoss
@@ -145,6 +151,10 @@ class PriorSmoothLoss(MissingLabelLoss):
         loss (dict): The loss of logits (B, C) and a target between 0 and 1.
         prior (float | Sequence[float]): :math:`\pi`, one for all classes or one for each.
         smoothing (float): :math:`\epsilon`, between 0 and 1. Defaults to 0.1.
+
+    Raises:
+        ValueError: If a prior or the smoothing is not between 0 and 1; and see
+            ``MissingLabelLoss``.
 
     Example:
         >>> import torch

@@ -77,6 +77,9 @@ class SupConLoss(nn.Module):
         gather (bool): True: the loss of the vectors of all processes, the same however the batch
             is split. False: of this process's alone. Defaults to True.
 
+    Raises:
+        ValueError: If the temperature is not positive.
+
     Example:
         >>> import torch
         >>> from mlic.models import SupConLoss

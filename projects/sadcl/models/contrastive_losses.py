@@ -109,13 +109,17 @@ class SSCLLoss(SupConLoss):
     """Sample-to-sample contrastive loss (SADCL eq. for L_SSCL): ``SupConLoss``, choosing anchors.
 
     Args:
+        temperature (float): See ``SupConLoss``. Defaults to 0.2.
         anchors (str): 'all' is the paper's formula, that of ``supcon_loss``. 'official' sums over
             the anchors that the published code keeps: row n = v * B + b stays if image n // V has
-            the class, too (a slip of row order there), still divided by all. The gradient is then
-            the published one; the published *value* carries detached offsets that this one has
-            not. Defaults to 'all'.
-        temperature, loss_weight, gather: See ``SupConLoss``. The released code has weight 100
-            with 'official' anchors, not gathered.
+            the class, too (a mistake in the order of rows there), still divided by all. The
+            gradient is then the published one; the published *value* carries detached offsets that
+            this one has not. Defaults to 'all'.
+        loss_weight, gather: See ``SupConLoss``. The released code has weight 100 with 'official'
+            anchors, not gathered.
+
+    Raises:
+        ValueError: If the temperature is not positive, or ``anchors`` neither.
 
     Example:
         >>> import torch
@@ -161,6 +165,9 @@ class PSCLLoss(nn.Module):
             is split; only the (B, C) cosines travel. False: of this process's alone, as published.
             Defaults to True.
         present_only (bool): See :func:`pscl_loss`. Defaults to False.
+
+    Raises:
+        ValueError: If the temperature is not positive.
 
     Example:
         >>> import torch

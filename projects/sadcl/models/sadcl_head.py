@@ -69,6 +69,10 @@ class SADCLHead(LabelEmbedHead):
             them. Defaults to None: they are trained, as published.
         prior_prob, thr, topk, init_cfg: See ``LabelEmbedHead``.
 
+    Raises:
+        ValueError: If ``prototype_momentum`` is not between 0 and 1, prototypes have another shape,
+            or a contrastive loss takes other arguments.
+
     Attributes:
         contrastive (bool): Whether the contrastive losses are on; while it is False they are
             zero with a graph. ``PrototypeHook`` sets it.
@@ -163,7 +167,7 @@ class SADCLHead(LabelEmbedHead):
         return losses
 
     def given_prototypes(self) -> Tensor | None:
-        """The prototypes (C, D) of the file in the config, None without one."""
+        """The prototypes (C, D) of the config's file, or None; a ValueError for another shape."""
         if self.prototypes_file is None:
             return None
         path, prototypes = self.prototypes_file, read_prototypes(self.prototypes_file)
@@ -182,7 +186,7 @@ class SADCLHead(LabelEmbedHead):
 
     @torch.no_grad()
     def set_prototypes(self, prototypes: Tensor) -> None:
-        """Start the prototypes from (C, D) and fill every slot of the bank with them."""
+        """Start from (C, D) and fill every slot of the bank; a ValueError for another shape."""
         if prototypes.shape != self.prototypes.shape:
             raise ValueError(
                 f'prototypes must be (C, D) = {tuple(self.prototypes.shape)}, '

@@ -42,6 +42,10 @@ class SARLNeck(TrainingParts, BaseModule):
             less memory for more time, the same result. Defaults to False.
         init_cfg (dict, optional): mmengine's. Defaults to None.
 
+    Raises:
+        ValueError: If D is odd, the heads do not share it out, there is no decoder layer, or
+            ``in_channels`` is empty.
+
     A 1x1 convolution ``input_proj`` maps K to D channels; it is the identity when K = D. With
     several feature maps each has its own, and a learned vector ``level_embed``, which is added
     to the sine positions of its own grid; their tokens stand one map after the other.

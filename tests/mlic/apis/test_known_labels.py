@@ -26,7 +26,7 @@ KNOWN = {'dog': True, 'cat': False}
 
 @pytest.fixture(scope='module')
 def c_tran(tmp_path_factory):
-    """The folder of a tiny training of C-Tran on photographs, in place of SADCL's."""
+    """The folder of a tiny training of C-Tran on photographs, instead of SADCL's."""
     folder = tmp_path_factory.mktemp('c_tran') / 'run'
     cfg = make_config(folder)
     head = dict(type='CTranHead', num_classes=5, in_channels=16, num_layers=2)

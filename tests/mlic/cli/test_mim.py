@@ -33,7 +33,7 @@ class MakesFolder:
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A working directory that is not the repository, beside a tiny config."""
+    """A working directory that is not the repository, next to a tiny config."""
     cfg = tiny_config(tmp_path)
     del cfg._cfg_dict['work_dir']
     cfg.dump(str(tmp_path / 'tiny.py'))

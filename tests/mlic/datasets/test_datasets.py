@@ -74,7 +74,7 @@ def test_coco_classes_in_alphabetical_order(tmp_path, log):
     dataset = COCOMultiLabel(class_order='alphabetical', **kwargs)
     assert dataset.metainfo['classes'] == ('dog', 'person', 'zebra')
     assert [dataset.get_cat_ids(i) for i in range(3)] == [[0], [], [1, 2]]
-    by_id = COCOMultiLabel(**kwargs)  # beside the labels of the other order in the cache
+    by_id = COCOMultiLabel(**kwargs)  # next to the labels of the other order in the cache
     assert [by_id.get_cat_ids(i) for i in range(3)] == [[1], [], [0, 2]]
     kwargs['metainfo'] = dict(classes=('dog', 'person', 'zebra'))
     with pytest.raises(ValueError, match='3 categories are not the 3 classes'):

@@ -288,19 +288,19 @@ ASKED = {
         ['--ignore-columns', 'fold'],
         WANTED,
     ),
-    'minus one beside zero': (
+    'minus one and zero': (
         'image,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,0,-1\nd.jpg,-1,1\n',
         "hold '-1', '0', '1', and only 0 and 1",
         ['--unknown', '-1'],
         WANTED,
     ),
-    'question marks beside crosses': (
+    'question marks and crosses': (
         'image,cat,dog\na.jpg,x,x\nb.jpg,x,?\nc.jpg,,?\nd.jpg,,x\n',
         "hold blank, '?', 'x'",
         ['--present', 'x', '--absent', '', '--unknown', '?'],
         WANTED,
     ),
-    'blanks beside yes and no': (
+    'blanks, yes and no': (
         'image,cat,dog\na.jpg,yes,yes\nb.jpg,yes,no\nc.jpg,,no\nd.jpg,NaN,yes\n',
         "hold blank, 'nan', 'no', 'yes'",
         ['--present', 'yes', '--absent', 'no', '--unknown', '', 'nan'],
@@ -318,7 +318,7 @@ ASKED = {
         ['--ignore-columns', 'ward'],
         WANTED,
     ),
-    'minus one beside blanks': (
+    'minus one and blanks': (
         'image,cat,dog\na.jpg,1,1\nb.jpg,1,-1\nc.jpg,,-1\nd.jpg,-1,1\n',
         "hold blank, '-1', '1'",
         ['--unknown', ''],

@@ -314,7 +314,7 @@ def test_browser_shows_labels_and_attention(open_page, folder, monkeypatch):
     drop(page, folder / 'broken.jpg', 'broken.jpg: not an image')
     assert shown(page, '') == [] and page.locator('img').count() == 0
     assert page.locator('#message [role=alert]').count() == 1
-    drop(page, folder / 'huge.png', '2 of 5 labels.')  # and goes on
+    drop(page, folder / 'huge.png', '2 of 5 labels.')  # and continues
     assert len(runs) == 3
 
 

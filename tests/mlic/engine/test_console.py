@@ -160,7 +160,7 @@ def test_a_log_that_takes_no_more_is_named_once(tmp_path, capfd):
         logger.info(number)
     handler.stream = io.StringIO()
     said = capfd.readouterr().err.strip()
-    assert said == f'{file} is not complete ([Errno 28] No space left on device); the run goes on'
+    assert said == f'{file} is not complete ([Errno 28] No space left on device); the run continues'
     assert 'before' in file.read_text()
 
 

@@ -62,7 +62,7 @@ def test_a_second_training_in_a_work_directory_ends_in_one_line(tmp_path):
                 'it ends, or choose another --work-dir'
             )
         assert os.listdir(tmp_path / 'work') == ['.lock']
-        # what only reads, and what trains elsewhere, goes on
+        # what only reads, and what trains elsewhere, continues
         train.main([str(config), '--dry-run'])
         train.main([str(config), '--work-dir', str(tmp_path / 'other')])
     assert (tmp_path / 'other' / 'last_checkpoint').is_file()

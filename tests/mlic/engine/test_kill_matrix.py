@@ -92,7 +92,7 @@ def write_config(folder, kill=None, save_every=None):
 
 
 def start(config):
-    """A job; its output goes to a file beside the config."""
+    """A job; its output goes to a file next to the config."""
     output = config.with_suffix('.txt').open('w')
     return subprocess.Popen(
         [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--resume'],
@@ -164,7 +164,7 @@ def test_killed_at_a_place_it_ends_the_same(tmp_path, straight, kill):
 
 
 def assert_resumed_from(output, saved):
-    """The run went on with the newest whole checkpoint."""
+    """The run continued with the newest whole checkpoint."""
     resumed = re.findall(r'resumed epoch: \d+, iter: (\d+)', output)
     assert [int(number) for number in resumed] == ([saved] if saved else [])
 

@@ -298,7 +298,7 @@ def test_train_py_refuses_at_once_a_run_whose_best_checkpoint_is_gone(tmp_path):
             error.startswith('error: the second stage starts from the best') and '\n' not in error
         )
         assert f'{tmp_path}/run/best_' in error
-    # beside the checkpoint, or in the work directory; the second stage does without it
+    # next to the checkpoint, or in the work directory; the second stage does without it
     for source in (tmp_path / 'moved/epoch_1.pth', tmp_path / 'moved/epoch_3.pth'):
         assert call_tool('tools/train.py', path, *to, source, '--dry-run') is None
     (tmp_path / 'new').mkdir(exist_ok=True)

@@ -242,7 +242,7 @@ def test_early_stopping_goes_on_counting(tmp_path):
 
 @TRANSFORMS.register_module()
 class Draw(BaseTransform):
-    """A draw of each generator in place of an image."""
+    """A draw of each generator instead of an image."""
 
     def transform(self, results):
         draws = [random.random(), np.random.rand(), torch.rand(()).item()]
@@ -451,7 +451,7 @@ def test_resume_on_two_processes_is_exact(on_two):
     assert len(banks) == BATCH
     assert torch.equal(banks[::2], straight['state_dict']['head.memory_bank'][: BATCH // 2])
     assert not torch.equal(banks[::2], banks[1::2])
-    # batch norm's statistics differ between processes, and each goes on with its own
+    # batch norm's statistics differ between processes, and each continues with its own
     names = [x for x in straight['rank_buffers']['buffers'] if x.endswith('running_mean')]
     assert names and {x.startswith('average of ') for x in names} == {True, False}
 

@@ -559,16 +559,16 @@ def test_per_class_csv_lies_beside_the_checkpoint(tiny, tmp_path, capsys):
     assert call_tool('tools/test.py', *arguments) is None
     table = checkpoint.parent / 'best_x_per_class.csv'
     assert f'\nof each class: {table}\n' in capsys.readouterr().out
-    # another split's does not replace the test set's, nor what lies beside the file of --out
+    # another split's does not replace the test set's, nor what lies next to the file of --out
     whole = table.read_text()
     for split in ('train', 'val'):
         assert call_tool('tools/test.py', *arguments, '--split', split) is None
         other = checkpoint.parent / f'best_x_{split}_per_class.csv'
         assert f'\nof each class: {other}\n' in capsys.readouterr().out
         assert table.read_text() == whole != other.read_text()
-    beside, table = table.read_text(), tmp_path / 'p_per_class.csv'
+    saved, table = table.read_text(), tmp_path / 'p_per_class.csv'
     assert call_tool('tools/test.py', *arguments, '--out', out, '--split', 'val') is None
-    assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == beside != table.read_text()
+    assert (checkpoint.parent / 'best_x_per_class.csv').read_text() == saved != table.read_text()
     assert f'\nof each class: {table}\n' in capsys.readouterr().out
     block, names = read_predictions(out)
     rows = read_rows(table)

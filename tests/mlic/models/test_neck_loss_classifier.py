@@ -1,4 +1,4 @@
-"""NeckLossClassifier: a neck's losses beside a head's."""
+"""NeckLossClassifier: a neck's losses besides a head's."""
 
 import pytest
 import torch

@@ -234,7 +234,7 @@ def test_drawn_curves_differ_and_the_legend_is_inside_the_page(number):
     figure.canvas.draw()
     box = axes.get_legend().get_window_extent()
     assert box.y0 >= 0
-    assert box.x1 == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin beside it
+    assert box.x1 == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin next to it
     assert axes.get_window_extent().width == pytest.approx(520, abs=1)
     with pytest.raises(ValueError, match=f'got {MAX_CURVES + 2}'):
         draw_pr_curves([curves[0]] * (MAX_CURVES + 2))
@@ -619,7 +619,7 @@ def test_map_names_classes_without_overlap(number):
     axes = figure.axes[0]
     figure.canvas.draw()
     right = axes.get_legend().get_window_extent().x1
-    assert right == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin beside it
+    assert right == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin next to it
     assert axes.get_window_extent().width == pytest.approx(800, abs=1)
     assert no_overlap([text.get_window_extent() for text in axes.texts])
     assert len(axes.texts) == 2 if number == 2 else len(axes.texts) >= 5
