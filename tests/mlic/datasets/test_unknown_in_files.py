@@ -364,22 +364,22 @@ def test_what_is_known_of_an_image_is_stored_where_that_is_less():
     """Of Open Images' 9,605 classes nobody looked for nearly all."""
     number = 1000
     names = [f'class {i:03}' for i in range(number)]
-    write_photos('0.jpg', '1.jpg')
+    write_photos(*(f'{i}.jpg' for i in range(8)))
     rows = [
         (f'{i}.jpg', name, there)
-        for i in (0, 1)
-        for name, there in (('class 007', i), ('class 900', 1 - i))
+        for i in range(8)
+        for name, there in (('class 007', i % 2), ('class 900', 1 - i % 2))
     ]
     write_rows(('ImageID', 'LabelName', 'Confidence'), *rows)
     Path('names.txt').write_text('\n'.join(names))
-    found = convert('--unlisted', 'unknown', '--classes', 'names.txt', '--val', '0', '--test', '0')
+    options = ['--classes', 'names.txt', '--val', '0.5', '--test', '0']
+    found = convert('--unlisted', 'unknown', *options)
     unknown = [name for name in names if name not in ('class 007', 'class 900')]
-    assert found == {'0.jpg': (['class 900'], unknown), '1.jpg': (['class 007'], unknown)}
+    present = ['class 900'], ['class 007']
+    assert found == {f'{i}.jpg': (present[i % 2], unknown) for i in range(8)}
     items = json.loads(Path('out/train.json').read_text())['data_list']
-    assert sorted((x['gt_label'], x['gt_label_absent']) for x in items) == [
-        ([7], [900]),
-        ([900], [7]),
-    ]
+    pairs = [(x['gt_label'], x['gt_label_absent']) for x in items]
+    assert sorted(pairs) == [([7], [900])] * 2 + [([900], [7])] * 2
 
 
 # ---------------------------------------------------------------- JSON
