@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -23,14 +24,20 @@ CHUNK = 32  # images that a process is handed at a time
 
 @dataclass
 class Split:
-    """What was read of a split: labels, unknown ones, and the path of each image that is a file."""
+    """What was read of a split: its data set, and the path of each image that is a file."""
 
     name: str
     dataset_type: str
     classes: list[str] | None
-    labels: list[list[int]]
-    paths: list[str]
-    unknown: list[list[int]] = field(default_factory=list)
+    dataset: Sequence
+    paths: list[str] = field(default_factory=list)
+
+    def labels_of(self, index: int) -> tuple[object, object]:
+        """What the data set gives as labels of an image, and as unknown ones: lists, if sound."""
+        info = self.dataset.get_data_info(index)
+        found = info.get('gt_label'), info.get('gt_label_unknown', ())
+        labels, unknown = (x.tolist() if hasattr(x, 'tolist') else x for x in found)
+        return labels, unknown
 
 
 @dataclass

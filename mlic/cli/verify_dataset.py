@@ -11,6 +11,7 @@ import argparse
 import csv
 import sys
 from collections import Counter
+from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
@@ -18,7 +19,7 @@ from mlic.cli import arguments
 from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
 from mlic.cli.run_data import build_dataset
 from mlic.cores import usable_cores
-from mlic.datasets.list_files import NO_LIST, NO_UNKNOWN_LIST, label_faults, labels_text
+from mlic.datasets.list_files import NO_LIST, label_fault, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
 from mlic.datasets.wrappers import inner_configs
@@ -35,85 +36,88 @@ KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
 BENCHMARKS = ('COCOMultiLabel', 'NUSWIDE', 'VG500', 'VOC', 'VOCMultiLabel')
 
 
+@dataclass
+class Counts:
+    """Of the images whose lists are lists: labels of each, images of each class, and gaps."""
+
+    labels: list[int] = field(default_factory=list)
+    present: Counter = field(default_factory=Counter)
+    unknown: Counter = field(default_factory=Counter)
+    nothing_known: int = 0
+
+
 def read_split(cfg: Config, name: str) -> Split:
-    """All labels and paths of a split."""
+    """The data set and all paths of a split."""
     dataset = build_dataset(cfg, name)
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     parts = inner_configs(cfg[f'{name}_dataloader'].dataset)
     pipelines = [part.get('pipeline') or [] for part in parts]
     from_files = any('Load' in str(step['type']) for pipeline in pipelines for step in pipeline)
-    return Split(
-        name,
-        parts[0].type,
-        dataset.metainfo.get('classes'),
-        [as_list(info.get('gt_label')) for info in infos],
-        [info['img_path'] for info in infos] if from_files else [],
-        [as_list(info.get('gt_label_unknown', ())) for info in infos],
-    )
+    images = range(len(dataset)) if from_files else ()
+    paths = [dataset.get_data_info(index)['img_path'] for index in images]
+    return Split(name, parts[0].type, dataset.metainfo.get('classes'), dataset, paths)
 
 
-def as_list(labels: object) -> object:
-    """Labels of an array as a list; others as they are."""
-    return labels.tolist() if hasattr(labels, 'tolist') else labels
-
-
-def check_labels(
-    split: Split, num_classes: int, findings: Findings
-) -> tuple[list[set[int]], list[set[int]]]:
-    """Find labels that no multi-hot target can hold.
-
-    Returns:
-        tuple[list[set[int]], list[set[int]]]: Of each image whose lists are lists, the labels and
-            the unknown ones, those in range.
-    """
-    labels, unknown = split.labels, split.unknown
-    faults = label_faults(labels, num_classes, unknown)
+def count_labels(split: Split, num_classes: int, findings: Findings) -> Counts:
+    """Count them, and find those that no multi-hot target can hold."""
+    counts, faults = Counts(), {}
+    for index in range(len(split.dataset)):
+        labels, unknown = split.labels_of(index)
+        fault = label_fault(labels, num_classes, unknown)
+        if fault:
+            faults.setdefault(fault, []).append(index)
+            if fault.startswith(NO_LIST):
+                continue
+        found, gaps = ({x for x in one if 0 <= x < num_classes} for one in (labels, unknown))
+        counts.labels.append(len(found))
+        counts.present.update(found)
+        counts.unknown.update(gaps)
+        counts.nothing_known += bool(gaps) and len(gaps) == num_classes
     for what, images in faults.items():
-        first = images[0]
-        found = labels_text(labels[first], unknown[first])
-        where = f'{split.paths[first] if split.paths else f"image {first}"}: {found}'
+        where = split.paths[images[0]] if split.paths else f'image {images[0]}'
         findings.add(
-            f'{split.name}: {what} in {len(images)} of {len(labels)} images, such as {where}'
+            f'{split.name}: {what} in {len(images)} of {len(split.dataset)} images, such as '
+            f'{where}: {labels_text(*split.labels_of(images[0]))}'
         )
-    shapeless = {*faults.get(NO_LIST, ()), *faults.get(NO_UNKNOWN_LIST, ())}
-    sound = [image for image in range(len(labels)) if image not in shapeless]
-    known = range(num_classes)
-    return [{*known} & {*labels[i]} for i in sound], [{*known} & {*unknown[i]} for i in sound]
+    return counts
 
 
 def describe(split: Split, num_classes: int, findings: Findings) -> None:
     """Print the counts of a split and name it."""
-    labels, unknown = check_labels(split, num_classes, findings)
-    counts = list(map(len, labels))
-    num_images, num_labels = len(split.labels), sum(counts)
+    counts = count_labels(split, num_classes, findings)
+    num_images, num_labels = len(split.dataset), sum(counts.labels)
     print(f'  images           {num_images}')
     print(f'  classes          {num_classes}')
     if not num_images:
         findings.add(f'{split.name}: 0 images')
-    if counts:
-        mean = num_labels / len(counts)
-        spread = f'per image: min {min(counts)}, mean {mean:.2f}, max {max(counts)}'
-        print(f'  labels           {num_labels}; {spread}')
-    print(f'  without a label  {counts.count(0)} images')
+    if counts.labels:
+        least, mean, most = min(counts.labels), num_labels / len(counts.labels), max(counts.labels)
+        print(
+            f'  labels           {num_labels}; per image: min {least}, mean {mean:.2f}, max {most}'
+        )
+    print(f'  without a label  {counts.labels.count(0)} images')
     if num_images and not num_labels:
         need = 'nothing can be learnt' if split.name == 'train' else 'no metric is defined'
         findings.add(f'{split.name}: none of its {num_images} images has a label: {need}')
-    one_sided = describe_classes(list(split.classes or range(num_classes)), labels, unknown)
+    one_sided = describe_classes(list(split.classes or range(num_classes)), counts)
     if one_sided and split.name != 'train':
         findings.add(
             f'{split.name}: no class has a known positive and a known negative: '
             'no metric is defined'
         )
-    labels_of = {}
-    for path, *lists in zip(split.paths, split.labels, split.unknown):
-        labels_of.setdefault(path, set()).add(labels_text(*lists))
-    differing = [path for path, lists in labels_of.items() if len(lists) > 1]
+    first_of, twice, differing = {}, 0, {}
+    for index, path in enumerate(split.paths):
+        first = first_of.setdefault(path, index)
+        if first != index:
+            twice += 1
+            one, other = split.labels_of(first), split.labels_of(index)
+            if one != other:
+                differing.setdefault(path, (labels_text(*one), labels_text(*other)))
     if differing:
+        path, both = next(iter(differing.items()))
         findings.add(
             f'{split.name}: {len(differing)} images are listed again with different labels, '
-            f'such as {differing[0]}: {" and ".join(sorted(labels_of[differing[0]]))}'
+            f'such as {path}: {" and ".join(sorted(both))}'
         )
-    twice = len(split.paths) - len(labels_of)
     if twice:
         print(f'  listed again     {twice} images')
     known = fingerprint(split, num_images, num_classes, num_labels)
@@ -121,14 +125,14 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
         print(f'  fingerprint      {known}')
 
 
-def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]]) -> bool:
+def describe_classes(names: list, counts: Counts) -> bool:
     """Print which classes have no known positive or no known negative, and what is unknown.
 
     Returns:
         bool: Whether unknown labels leave every positive class without a known negative.
     """
-    positive, gaps = (Counter(i for one in sets for i in one) for sets in (labels, unknown))
-    negative = {i: len(labels) - positive[i] - gaps[i] for i in range(len(names))}
+    positive, gaps, images = counts.present, counts.unknown, len(counts.labels)
+    negative = {i: images - positive[i] - gaps[i] for i in range(len(names))}
     for title, lacking in (
         ('without images', [name for i, name in enumerate(names) if not positive[i]]),
         ('never absent', [name for i, name in enumerate(names) if not negative[i]]),
@@ -136,12 +140,13 @@ def describe_classes(names: list, labels: list[set[int]], unknown: list[set[int]
         some = first_names(lacking, form=repr)
         print(f'  {title:16} {len(lacking)} classes{": " if lacking else ""}{some}')
     if gaps:
-        unknown_names = [[str(names[i]) for i in one] for one in unknown]
-        print(f'  unknown          {describe_unknown(unknown_names, names)}')
+        named = Counter({str(names[i]): gaps[i] for i in sorted(gaps)})
+        text = describe_unknown(named, images, len(names), counts.nothing_known)
+        print(f'  unknown          {text}')
         width = min(max(len(str(name)) for name in names), 40)
         rows = [(name, positive[i], negative[i], gaps[i]) for i, name in enumerate(names)]
-        for name, *counts in [('class', 'present', 'absent', 'unknown'), *rows]:
-            print(f'  {name!s:{width}}' + ''.join(f'{count:>10}' for count in counts))
+        for name, *row in [('class', 'present', 'absent', 'unknown'), *rows]:
+            print(f'  {name!s:{width}}' + ''.join(f'{count:>10}' for count in row))
     return bool(positive) and all(gaps[i] and not negative[i] for i in positive)
 
 

@@ -13,7 +13,7 @@ from mlic.names import first_names, short
 
 from .image_level import PRESENT, check_image_level, known_absent
 from .label_cache import digest_file, load_labels
-from .list_files import check_exists, used_images
+from .list_files import check_exists, used_images, with_unknown
 
 COCO_CATEGORIES = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
@@ -148,15 +148,8 @@ class COCOMultiLabel(MultiLabelDataset):
         return used_images(items, self.img_prefix, self.ann_file, labelled_only=self.labelled_only)
 
     def get_data_info(self, idx: int) -> dict:
-        """An image's path, id and labels; ``gt_label_unknown`` if some classes are.
-
-        Of LVIS's 1,203 classes nearly all are unknown in every image: only the others are stored.
-        """
-        info = super().get_data_info(idx)
-        if 'gt_label_absent' in info:
-            known = {*info['gt_label'], *info.pop('gt_label_absent')}
-            info['gt_label_unknown'] = [i for i in range(len(self.CLASSES)) if i not in known]
-        return info
+        """An image's path, id and labels; ``gt_label_unknown`` if some classes are."""
+        return with_unknown(super().get_data_info(idx), len(self.CLASSES))
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, ids and labels of all images."""

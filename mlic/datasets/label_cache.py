@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 
 from mlic.files import parse_json, read_bytes
 
-from .list_files import label_faults, list_folders_of
+from .list_files import label_fault, list_folders_of
 
 FORMAT = 3  # to be raised whenever a data set parses to something else than before
 WHOLE_FILE = 32 * 2**20  # bytes; up to here a file is hashed as a whole, in well under a second
@@ -144,10 +144,10 @@ def _is_sound(content: dict, num_classes: int, size: int | None) -> bool:
         elif not isinstance(values, list) or len(values) != size:
             is_sound = False
         elif key in ('labels', 'difficult'):
-            is_sound = not label_faults(values, num_classes)
+            is_sound = not any(label_fault(value, num_classes) for value in values)
         elif key == 'absent':  # None: all that are not among the labels
-            given = [value for value in values if value is not None]
-            is_sound = not label_faults(given, num_classes)
+            given = (value for value in values if value is not None)
+            is_sound = not any(label_fault(value, num_classes) for value in given)
         else:
             kinds = (int, float, str) if key == 'ids' else str
             is_sound = all(isinstance(value, kinds) for value in values)

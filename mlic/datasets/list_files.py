@@ -99,46 +99,56 @@ def read_lines(path: str | Path) -> list[str]:
     return lines
 
 
-NO_LIST = 'no list of integers as gt_label'
+NO_LIST = 'no list of integers as '
 
 
-NO_UNKNOWN_LIST = 'no list of integers as gt_label_unknown'
-
-
-def label_faults(
-    labels: list, num_classes: int | None, unknown: list | None = None
-) -> dict[str, list[int]]:
-    """What keeps labels from being a multi-hot target, each with the numbers of its images.
+def label_fault(
+    labels: object,
+    num_classes: int | None,
+    others: object = (),
+    key: str = 'gt_label_unknown',
+) -> str | None:
+    """What keeps the labels of an image from being a multi-hot target; None if nothing does.
 
     Args:
-        labels (list): Of each image its class indices, or whatever a file holds instead.
+        labels (object): Class indices, or whatever a file holds instead.
         num_classes (int, optional): None: indices may have any size.
-        unknown (list, optional): Of each image the indices of the classes nobody looked for, or
-            whatever a file holds instead. Defaults to None, which is none.
+        others (object): What the file holds as ``key``. Defaults to (), which is none.
+        key (str): Defaults to 'gt_label_unknown', the classes nobody looked for.
     """
-    faults: dict[str, list[int]] = {}
 
-    def fault_of(indices: object, no_list: str, name: str, effect: str) -> str | None:
+    def fault_of(indices: object, key: str, name: str, effect: str) -> str | None:
         if not isinstance(indices, (list, tuple)) or any(type(i) is not int for i in indices):
-            return no_list
+            return f'{NO_LIST}{key}'
         if num_classes is not None and any(not 0 <= i < num_classes for i in indices):
             return f'{name} outside 0..{num_classes - 1}'
         return f'{name} twice{effect}' if len(set(indices)) < len(indices) else None
 
-    for image, indices in enumerate(labels):
-        fault = fault_of(indices, NO_LIST, 'a label', ' (it would count as 2 in the target)')
-        if unknown is not None and not fault:
-            fault = fault_of(unknown[image], NO_UNKNOWN_LIST, 'an unknown label', '')
-            if not fault and not set(indices).isdisjoint(unknown[image]):
-                fault = 'a class in both gt_label and gt_label_unknown'
-        if fault:
-            faults.setdefault(fault, []).append(image)
-    return faults
+    twice = ' (it would count as 2 in the target)'
+    fault = fault_of(labels, 'gt_label', 'a label', twice)
+    if fault or others == ():
+        return fault
+    fault = fault_of(others, key, f'an {key.removeprefix("gt_label_")} label', '')
+    if fault or set(labels).isdisjoint(others):
+        return fault
+    return f'a class in both gt_label and {key}'
 
 
-def labels_text(labels: object, unknown: object = ()) -> str:
-    """The labels of an image for a message, with those that are unknown if there are some."""
-    return short(labels) + ('' if unknown == () else f', gt_label_unknown {short(unknown)}')
+def labels_text(labels: object, others: object = (), key: str = 'gt_label_unknown') -> str:
+    """The labels of an image for a message, with what the file holds as ``key`` if it does."""
+    return short(labels) + ('' if others == () else f', {key} {short(others)}')
+
+
+def with_unknown(info: dict, num_classes: int) -> dict:
+    """An item with ``gt_label_unknown`` in the place of a ``gt_label_absent``.
+
+    Of thousands of classes nearly all may be unknown in every image: then only those that are known
+    to be absent are stored.
+    """
+    if 'gt_label_absent' in info:
+        known = {*info['gt_label'], *info.pop('gt_label_absent')}
+        info['gt_label_unknown'] = [i for i in range(num_classes) if i not in known]
+    return info
 
 
 def image_name(name: object, folder: str, source: str | Path) -> str:

@@ -8,7 +8,7 @@ from mmpretrain.registry import DATASETS
 from mlic.files import read_json
 from mlic.names import short
 
-from .list_files import check_exists, image_name, label_faults, labels_text
+from .list_files import check_exists, image_name, label_fault, labels_text, with_unknown
 
 
 @DATASETS.register_module(force=True)
@@ -18,6 +18,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
     The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
     [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. An image may also have
     ``"gt_label_unknown": [1]``, the classes nobody looked for; a class in neither list is absent.
+    Or it has ``"gt_label_absent": [1]``, and a class in neither list is unknown.
     What differs: a file that is not in this form is refused in one line, and so are labels outside
     of the classes (mmpretrain takes -1 for the last class), listed twice or both present and
     unknown, images listed again with other labels, and classes that ``metainfo`` of the config has
@@ -61,16 +62,16 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             self._metainfo.setdefault(key, value)
         classes = self._metainfo.get('classes')
         num_classes = None if classes is None else len(classes)
-        labels = [item.get('gt_label') for item in data_list]
-        unknown = [item.get('gt_label_unknown', ()) for item in data_list]
-        faults = label_faults(labels, num_classes, unknown)
+        faults: dict[str, list[dict]] = {}
+        for item in data_list:
+            fault = self._fault_of(item, num_classes)
+            if fault:
+                faults.setdefault(fault, []).append(item)
         if faults:
             found = (
-                f'{what} in {len(images)} of {len(labels)} images, such as '
-                f'{short(data_list[first].get("img_path"))}: '
-                + labels_text(labels[first], unknown[first])
-                for what, images in faults.items()
-                for first in images[:1]
+                f'{what} in {len(items)} of {len(data_list)} images, such as '
+                f'{short(items[0].get("img_path"))}: ' + labels_text(*_stated(items[0]))
+                for what, items in faults.items()
             )
             raise ValueError(f'{self.ann_file}: {"; ".join(found)}')
         seen: dict[tuple, dict] = {}
@@ -78,14 +79,26 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             paths = (
                 os.path.normpath(os.path.join(x, item[key])) for key, x in self.data_prefix.items()
             )
-            first = seen.setdefault(tuple(paths), item)
-            both = [(x['gt_label'], x.get('gt_label_unknown', ())) for x in (first, item)]
+            both = [_stated(x) for x in (seen.setdefault(tuple(paths), item), item)]
             if any(sorted(one) != sorted(other) for one, other in zip(*both)):
                 raise ValueError(
                     f'{self.ann_file}: {short(item.get("img_path"))} is listed again with '
                     f'different labels, {" and ".join(labels_text(*one) for one in both)}'
                 )
         return [self.parse_data_info(item) for item in data_list]
+
+    def get_data_info(self, idx: int) -> dict:
+        """An image's path and labels; ``gt_label_unknown`` if some classes are."""
+        return with_unknown(super().get_data_info(idx), len(self.metainfo.get('classes') or ()))
+
+    def _fault_of(self, item: dict, num_classes: int | None) -> str | None:
+        """What is wrong with the labels of an image, None if nothing is."""
+        if 'gt_label_absent' in item and 'gt_label_unknown' in item:
+            return 'both gt_label_absent and gt_label_unknown'
+        if 'gt_label_absent' in item and num_classes is None:
+            return 'gt_label_absent without classes in metainfo'
+        labels, others, key = _stated(item)
+        return label_fault(labels, num_classes, others, key)
 
     def _check_order(self, names: list[str]) -> None:
         """ValueError if a class of the config has another number in the file, where labels are."""
@@ -126,3 +139,9 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                     )
                 item[key] = image_name(item[key], prefix, self.ann_file)
         return metainfo, data_list
+
+
+def _stated(item: dict) -> tuple[object, object, str]:
+    """What the file says of an image: its labels, the other list, and the name of that."""
+    key = 'gt_label_absent' if 'gt_label_absent' in item else 'gt_label_unknown'
+    return item.get('gt_label'), item.get(key, ()), key

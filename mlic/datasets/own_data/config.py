@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlic.installation import ASSETS, find_config
 
-from .splits import Image
+from .splits import Image, count_unknown
 
 CONFIG = """\
 # {sizes[train]} images to train, {sizes[val]} to choose the best checkpoint, {sizes[test]} to test.
@@ -77,7 +77,7 @@ def config_text(
     batch_size = next((size for size in (32, 16, 8, 4, 2) if sizes['train'] >= 8 * size), 1)
     batches = sizes['train'] // batch_size
     number = sum(len(image.labels) for image in splits['train'])
-    unknown = sum(len(image.unknown_of(classes)) for image in splits['train'])
+    unknown = count_unknown(splits['train'], classes)[0].total()
     known = sizes['train'] * len(classes) - unknown
     inside = ASSETS in path.resolve().parents
     leaf = Path(find_config('sadcl_efficientnet-lite0_own224'))

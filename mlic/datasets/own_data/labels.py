@@ -13,7 +13,7 @@ import numpy as np
 from mlic.files import read_text
 from mlic.names import first_names
 
-from .splits import SPLITS, Image
+from .splits import SPLITS, Image, count_unknown
 
 RARE = 10  # training images of a class, below which it is named
 FEW = 5  # the same of the other splits
@@ -77,11 +77,12 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
 def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     """Lines with the images per class and split, and with what looks odd."""
     splits = [split for split in SPLITS if any(image.split == split for image in images)]
-    counts, unknown = ({split: Counter() for split in splits} for _ in range(2))
-    gaps = [image.unknown_of(classes) for image in images]
-    for image, names in zip(images, gaps):
+    members = {split: [image for image in images if image.split == split] for split in splits}
+    counts = {split: Counter() for split in splits}
+    for image in images:
         counts[image.split].update(image.labels)
-        unknown[image.split].update(names)
+    gaps = {split: count_unknown(members[split], classes) for split in splits}
+    unknown = {split: found for split, (found, _) in gaps.items()}
     total = sum(counts.values(), Counter())
     sizes = Counter(image.split for image in images)
     empty = Counter(image.split for image in images if not image.labels)
@@ -94,8 +95,10 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     ):
         yield f'  {name:{width}}' + ''.join(f'{value:>8}' for value in values)
 
-    if any(gaps):
-        yield f'unknown: {describe_unknown(gaps, classes)}'
+    if any(unknown.values()):
+        nothing_known = sum(number for _, number in gaps.values())
+        of_all = sum(unknown.values(), Counter())
+        yield f'unknown: {describe_unknown(of_all, len(images), len(classes), nothing_known)}'
     spellings = look_alikes(classes)
     for names in spellings:
         yield f'warning: one label in several spellings? {", ".join(map(repr, names))}'
@@ -155,17 +158,17 @@ def find_typos(rare: list[str], frequent: list[str]) -> Iterator[tuple[str, str]
             yield name, other
 
 
-def describe_unknown(unknown: list[list[str]], classes: list[str]) -> str:
+def describe_unknown(counts: Counter, num_images: int, num_classes: int, empty: int) -> str:
     """How many labels nobody knows, and of which classes most.
 
     Args:
-        unknown (list[list[str]]): Of each image the classes that are unknown.
-        classes (list[str]): Names.
+        counts (Counter): In how many images each class is unknown.
+        num_images (int): Of all images.
+        num_classes (int): Of all classes.
+        empty (int): Images of which nothing is known.
     """
-    counts = Counter(name for names in unknown for name in names)
-    total = len(unknown) * len(classes)
-    most = [f'{name} {count / len(unknown):.0%}' for name, count in counts.most_common()]
-    empty = sum(len(names) == len(classes) for names in unknown)
+    total = num_images * num_classes
+    most = [f'{name} {count / num_images:.0%}' for name, count in counts.most_common()]
     return (
         f'{counts.total()} of {total} labels ({counts.total() / total:.1%}), most: '
         + first_names(most, 5)
@@ -198,10 +201,20 @@ def label_texts(out: Path, splits: dict[str, list[Image]], classes: list[str]) -
             data_list = []
             for image in sorted(members, key=lambda image: image.path):
                 gt_label = sorted(index[name] for name in image.labels)
-                unknown = [index[name] for name in image.unknown_of(classes)]
                 item = dict(img_path=image.path, gt_label=gt_label)
-                data_list.append(item | (dict(gt_label_unknown=unknown) if unknown else {}))
+                data_list.append(item | _others(image, classes, index))
             content = dict(metainfo=dict(classes=classes), data_list=data_list)
             texts[out / f'{split}.json'] = json.dumps(content, ensure_ascii=False) + '\n'
     texts[out / 'classes.txt'] = '\n'.join(classes) + '\n'
     return texts
+
+
+def _others(image: Image, classes: list[str], index: dict[str, int]) -> dict[str, list[int]]:
+    """What a file says of an image besides its labels: what is unknown, or the shorter rest."""
+    known = image.known()
+    if known is not None:
+        absent = sorted(index[name] for name in known - image.labels if name in index)
+        if len(absent) < len(classes) - len(image.labels) - len(absent):
+            return dict(gt_label_absent=absent)
+    unknown = [index[name] for name in image.unknown_of(classes)]
+    return dict(gt_label_unknown=unknown) if unknown else {}

@@ -33,14 +33,32 @@ class Image:
     absent: set[str] = field(default_factory=set)
     complete: bool = True
 
+    def known(self) -> set[str] | None:
+        """The classes of which something is known; None: all but ``unknown``."""
+        return None if self.complete else self.labels | self.absent - self.unknown
+
     def unknown_of(self, classes: list[str]) -> list[str]:
         """Those of the classes that nobody looked for in this image."""
-        if self.complete and not self.unknown:
-            return []
-        if self.complete:
-            return [name for name in classes if name in self.unknown]
-        known = self.labels | self.absent - self.unknown
+        known = self.known()
+        if known is None:
+            return [name for name in classes if name in self.unknown] if self.unknown else []
         return [name for name in classes if name not in known]
+
+
+def count_unknown(images: list[Image], classes: list[str]) -> tuple[Counter, int]:
+    """In how many images each class is unknown, and in how many all are."""
+    counts, names, partly, empty = Counter(), {*classes}, 0, 0
+    for image in images:
+        known = image.known()
+        if known is None:
+            counts.update(image.unknown & names)
+            empty += image.unknown >= names
+        else:  # of thousands of classes nearly all may be unknown: count the others
+            counts.subtract(known & names)
+            partly += 1
+            empty += known.isdisjoint(names)
+    totals = {name: counts[name] + partly for name in classes}
+    return Counter({name: count for name, count in totals.items() if count}), empty
 
 
 def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -100,8 +101,29 @@ def test_a_split_without_a_known_negative_is_named_as_no_metric_is_defined(capsy
     assert message in capsys.readouterr().out
 
 
+class Images(list):
+    """A data set of images with class 0, and these unknown classes."""
+
+    def get_data_info(self, index):
+        return dict(gt_label=[0], gt_label_unknown=[*self[index]])
+
+
+def test_unknown_labels_are_counted_without_a_list_of_all(capsys):
+    """Of LVIS's 1,203 classes nearly all are unknown in each of 100,170 images."""
+    number, classes = 200, 1000
+    lists = [range(1, classes)] * number  # as long as each list is made when it is asked for
+    split = image_checks.Split('val', 'X', None, Images(lists))
+    tracemalloc.start()
+    counts = verify_dataset.count_labels(split, classes, image_checks.Findings())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts.present == {0: number} and counts.labels == [1] * number
+    assert counts.unknown == dict.fromkeys(range(1, classes), number)
+    assert peak < 8 * number * classes / 2
+
+
 def test_an_image_listed_again_with_other_unknown_labels_is_named(capsys):
-    split = image_checks.Split('train', 'X', CLASSES, [[0], [0]], ['a', 'a'], [[1], [1, 2]])
+    split = image_checks.Split('train', 'X', CLASSES, Images([[1], [1, 2]]), ['a', 'a'])
     findings = image_checks.Findings()
     verify_dataset.describe(split, 3, findings)
     assert findings.problems == [

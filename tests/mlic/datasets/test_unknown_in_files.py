@@ -15,7 +15,7 @@ from mlic.cli import from_csv, from_folder
 from mlic.datasets.coco import COCOMultiLabel
 from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.rows import read_images
-from mlic.datasets.own_data.splits import Image
+from mlic.datasets.own_data.splits import Image, count_unknown
 from mlic.datasets.own_data.table import read_tables
 from mlic.datasets.own_json import MultiLabelDataset
 from tests.dataset_files import COCO_CLASSES, COCO_IDS, coco_content, write_coco
@@ -345,6 +345,43 @@ def test_unknown_of_an_image_is_what_is_neither_there_nor_known_to_be_absent():
     assert Image('x', {'a'}, '').unknown_of(names) == []
 
 
+@checked
+@given(some.data())
+def test_unknown_labels_are_counted_as_loops_do(data):
+    names = ['a', 'b', 'c', 'd']
+    sets = some.sets(some.sampled_from([*names, 'no class']))
+    images = [
+        Image('x', labels, '', unknown=data.draw(sets) - labels, absent=data.draw(sets) - labels,
+              complete=data.draw(some.booleans()))
+        for labels in data.draw(some.lists(some.sets(some.sampled_from(names)), max_size=5))
+    ]  # fmt: skip
+    lists = [image.unknown_of(names) for image in images]
+    expected = {x: count for x in names if (count := sum(x in one for one in lists))}
+    assert count_unknown(images, names) == (expected, sum(len(one) == 4 for one in lists))
+
+
+def test_what_is_known_of_an_image_is_stored_where_that_is_less():
+    """Of Open Images' 9,605 classes nobody looked for nearly all."""
+    number = 1000
+    names = [f'class {i:03}' for i in range(number)]
+    write_photos(*(f'{i}.jpg' for i in range(8)))
+    rows = [
+        (f'{i}.jpg', name, there)
+        for i in range(8)
+        for name, there in (('class 007', i % 2), ('class 900', 1 - i % 2))
+    ]
+    write_rows(('ImageID', 'LabelName', 'Confidence'), *rows)
+    Path('names.txt').write_text('\n'.join(names))
+    options = ['--classes', 'names.txt', '--val', '0.5', '--test', '0']
+    found = convert('--unlisted', 'unknown', *options)
+    unknown = [name for name in names if name not in ('class 007', 'class 900')]
+    present = ['class 900'], ['class 007']
+    assert found == {f'{i}.jpg': (present[i % 2], unknown) for i in range(8)}
+    items = json.loads(Path('out/train.json').read_text())['data_list']
+    pairs = [(x['gt_label'], x['gt_label_absent']) for x in items]
+    assert sorted(pairs) == [([7], [900])] * 2 + [([900], [7])] * 2
+
+
 # ---------------------------------------------------------------- JSON
 
 
@@ -377,6 +414,40 @@ def test_an_unknown_label_that_is_none_is_named(labels, unknown, message):
     with pytest.raises(ValueError, match=f'train.json: {message}') as error:
         own(('a.jpg', labels, dict(gt_label_unknown=unknown)))
     assert '\n' not in str(error.value)
+
+
+def test_classes_that_are_neither_present_nor_absent_are_unknown():
+    dataset = own(
+        ('a.jpg', [1], dict(gt_label_absent=[0])), ('b.jpg', [], dict(gt_label_absent=[])),
+        ('c.jpg', [0], {}), ('d.jpg', [0], dict(gt_label_absent=[2, 1])),
+    )  # fmt: skip
+    infos = [dataset.get_data_info(i) for i in range(4)]
+    assert [x.get('gt_label_unknown') for x in infos] == [[2], [0, 1, 2], None, []]
+    assert not any('gt_label_absent' in x for x in infos)
+
+
+@pytest.mark.parametrize(
+    'more, message',
+    [
+        (dict(gt_label_absent=[3]), 'an absent label outside 0..2'),
+        (dict(gt_label_absent=[0]), 'a class in both gt_label and gt_label_absent in 1 of'),
+        (dict(gt_label_absent=None), 'no list of integers as gt_label_absent'),
+        (dict(gt_label_absent=[1], gt_label_unknown=[2]), 'both gt_label_absent and gt_label_unkn'),
+    ],
+)  # fmt: skip
+def test_an_absent_label_that_is_none_is_named(more, message):
+    with pytest.raises(ValueError, match=f'train.json: {message}'):
+        own(('a.jpg', [0], more))
+
+
+def test_absent_labels_need_the_names_of_all_classes():
+    Path('train.json').write_text(
+        json.dumps(
+            dict(metainfo={}, data_list=[dict(img_path='a', gt_label=[], gt_label_absent=[])])
+        )
+    )
+    with pytest.raises(ValueError, match='gt_label_absent without classes in metainfo'):
+        MultiLabelDataset(ann_file='train.json', data_prefix='photos')
 
 
 def test_an_image_that_is_listed_again_with_other_unknown_labels_is_refused():
