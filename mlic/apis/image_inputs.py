@@ -14,13 +14,13 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
 from mlic.datasets.pictures import LOADERS
 from mlic.datasets.wrappers import pipeline_of
 from mlic.engine.runner.tta import TTA
-from mlic.image_reader import ImageReadError, decode_image, read_image
+from mlic.image_reader import FORMATS, ImageReadError, decode_image, read_image
 from mlic.names import reason_of
 
 from .image_sources import collect_images
@@ -65,15 +65,18 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
     """An image that is not a file, as :func:`read_image` reads one: BGR, uint8, (H, W, 3).
 
     Args:
-        source (ImageInput): Bytes of a file; a Pillow image, which is turned upright; an array
-            (H, W), (H, W, 1), (H, W, 3), BGR, or (H, W, 4), BGR and alpha, uint8 or uint16. As of
-            files, 16 bits become the upper 8, and an alpha channel is dropped.
+        source (ImageInput): Bytes of a file; a Pillow image that is not decoded yet, which stands
+            for its file; another one, at its own size and turned upright; an array (H, W),
+            (H, W, 1), (H, W, 3), BGR, or (H, W, 4), BGR and alpha, uint8 or uint16. 16 bits become
+            the upper 8, and an alpha channel is dropped.
         name (str): For messages.
         reduce_to (int, optional): See :func:`read_image`. Defaults to None.
 
     Raises:
         ImageReadError: If it is something else; one line.
     """
+    if isinstance(source, ImageFile.ImageFile):
+        source = _undecoded_file(source) or source
     if isinstance(source, BYTES):
         return decode_image(bytes(source), reduce_to, name)
     if isinstance(source, Image.Image):
@@ -96,6 +99,19 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
         raise ImageReadError(f'{name}: an array must be uint8 or uint16, got {source.dtype}')
     image = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
+
+
+def _undecoded_file(image: ImageFile.ImageFile) -> bytes | None:
+    """The file of a Pillow image of which nothing is decoded, changed or chosen yet, else None."""
+    with PILLOW:
+        is_as_opened = image.tile and image.fp and not image.tell() and not image.decoderconfig
+        if not is_as_opened or image.format not in (*FORMATS, 'MPO'):  # MPO: several JPEGs
+            return None
+        position = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read()
+        image.fp.seek(position)
+    return content
 
 
 class InputPipeline(Compose):

@@ -9,8 +9,9 @@
   between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or ``data.yaml`` names.
   OUT is then a folder where these are not looked for.
 
-Folders called ``train``, ``val`` or ``test`` at the top are splits, if there are no others. Links
-are followed. Written to OUT: what ``from_csv.py`` writes.
+Folders called ``train``, ``val`` or ``test`` at the top are splits, if there are no others; a
+picture in two of them stays in both, with a warning. Links are followed. Written to OUT: what
+``from_csv.py`` writes.
 """
 
 import argparse

@@ -190,15 +190,10 @@ def main(argv: list[str] | None = None) -> None:
         entries = int(block.difficult.sum())
         rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'
         notes.append(f'{entries} difficult entries, {rule}')
-    sliders = np.array(data['start']) / 100
-    rounded = bool((sliders != start).any())
     if from_file:
-        name, how = Path(threshold.path).name, ', rounded to hundredths' * rounded
-        notes.append(f'the sliders start at the thresholds of {name}{how}')
+        notes.append(f'the sliders start at the thresholds of {Path(threshold.path).name}')
         if threshold.fitted_on.get('sha256') == source['sha256']:
             notes.append('optimistic: these thresholds were fitted on these very predictions')
-    elif rounded:
-        notes.append(f'the sliders have steps of 0.01: they start at {sliders[0]}, not {start}')
     facts = describe_split(dataset), report.describe(), datetime.date.today().isoformat()
     data['facts'] = ' · '.join(facts)
     data.update(notes=notes, protocols=protocol_data(report))

@@ -24,7 +24,10 @@ CURVE_POINTS, MICRO_POINTS = 60, 200
 
 
 def threshold_counts(
-    pred: np.ndarray, target: np.ndarray, ignore: np.ndarray | None = None
+    pred: np.ndarray,
+    target: np.ndarray,
+    ignore: np.ndarray | None = None,
+    own: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decisions ``score >= k / 100`` and the right ones among them, for k = 0 to 100.
 
@@ -34,13 +37,16 @@ def threshold_counts(
         pred (np.ndarray): (N, C) scores from 0 to 1.
         target (np.ndarray): (N, C) bool.
         ignore (np.ndarray, optional): (N, C) bool, entries to leave out. Defaults to None.
+        own (np.ndarray, optional): (C,), one more threshold of each class. Defaults to None.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: Both (C, 101), integers.
+        tuple[np.ndarray, np.ndarray]: Both (C, 101), integers; with ``own`` (C, 102).
     """
-    thresholds = (np.arange(STEPS) / (STEPS - 1)).astype(pred.dtype)
-    decisions, hits = np.zeros((2, pred.shape[1], STEPS), dtype=np.int64)
+    steps = np.arange(STEPS) / (STEPS - 1)
+    num_thresholds = STEPS if own is None else STEPS + 1
+    decisions, hits = np.zeros((2, pred.shape[1], num_thresholds), dtype=np.int64)
     for c in range(pred.shape[1]):
+        thresholds = (steps if own is None else np.append(steps, own[c])).astype(pred.dtype)
         counted = slice(None) if ignore is None else ~ignore[:, c]
         for counts, scores in ((decisions, pred[counted, c]), (hits, pred[target[:, c], c])):
             counts[c] = len(scores) - np.searchsorted(np.sort(scores), thresholds)
@@ -100,24 +106,26 @@ def prediction_data(
         target (np.ndarray): (N, C) bool.
         ignore (np.ndarray, optional): (N, C) bool, entries to leave out.
         names (Sequence[str]): C names.
-        threshold (float | np.ndarray): One, or (C,): where the sliders start, rounded to
-            hundredths, but to 0 and 1 only if they are it. Defaults to 0.5.
+        threshold (float | np.ndarray): One, or (C,): those that the page starts with. Defaults
+            to 0.5.
 
     Returns:
-        dict: Ready for :func:`render_page`. ``support``, ``predicted`` and ``hits`` are counts,
-        ``start`` are thresholds in hundredths, ``ap`` is in percent (plain, None where
-        :func:`.curves.pr_curve` is), ``curves`` are pairs (recall, precision) in thousandths.
+        dict: Ready for :func:`render_page`. ``support``, ``predicted`` and ``hits`` are counts;
+        the latter two have a 102nd for the threshold in ``start`` of a class where it lies between
+        the sliders' steps. ``ap`` is in percent (plain, None where :func:`.curves.pr_curve` is),
+        ``curves`` are pairs (recall, precision) in thousandths.
 
     Raises:
         ValueError: If a threshold is not within 0 and 1.
     """
-    start = np.broadcast_to(threshold, (len(names),))
+    start = np.broadcast_to(np.asarray(threshold, dtype=float), (len(names),))
     for name, value in zip(names, start.tolist()):
         if not 0 <= value <= 1:
             raise ValueError(
                 f'thresholds on the page go from 0 to 1, as scores do, got {value:g} for {name!r}'
             )
-    decisions, hits = threshold_counts(pred, target, ignore)
+    decisions, hits = threshold_counts(pred, target, ignore, start)
+    lengths = STEPS + (start != np.rint(100 * start) / 100)
     micro = pr_curve('micro average', pred, target, ignore)
     classes = []
     for c, name in enumerate(names):
@@ -128,10 +136,9 @@ def prediction_data(
         images=len(pred),
         classes=[str(name) for name in names],
         support=target.sum(axis=0).tolist(),
-        # at 0 every label is called present, at 1 hardly any
-        start=np.rint(100 * start).clip(start > 0, 100 - (start < 1)).astype(int).tolist(),
-        predicted=decisions.tolist(),
-        hits=hits.tolist(),
+        start=start.tolist(),
+        predicted=[row[:n].tolist() for row, n in zip(decisions, lengths)],
+        hits=[row[:n].tolist() for row, n in zip(hits, lengths)],
         ap=[None if curve is None else round(100 * curve.ap, 3) for curve in classes],
         curves=[curve and _thousandths(curve) for curve in classes],
         micro=micro and _thousandths(thin(micro, MICRO_POINTS)),

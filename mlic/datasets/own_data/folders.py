@@ -4,6 +4,8 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from mlic.names import first_names
+
 from .labels import normalise
 from .splits import SPLIT_NAMES, Image
 
@@ -45,21 +47,25 @@ def from_folders(folder: Path, files: list[str], nested: bool) -> tuple[list[Ima
     """Pictures with the labels of all folders they are in, and lines that say what was found."""
     splits = split_folders(files)
     said = [f'the folders {", ".join(sorted(splits))} are splits'] if splits else []
-    parts = defaultdict(list)
-    for file in files:
-        parts[splits.get(PurePosixPath(file).parts[0])].append(file)
-    images = []
-    for split, members in parts.items():
-        for group in same_pictures(folder, members):
-            labels = set()
-            for file in group:
-                inner = str(PurePosixPath(*PurePosixPath(file).parts[1:])) if split else file
-                labels |= folder_labels(inner, nested)
-            images.append(Image(group[0], labels, group[0], split))
-    said.append(f'{len(files)} files, {len(images)} different pictures')
-    names = defaultdict(list)
-    for image in images:
-        names[PurePosixPath(image.path).name].append(image.path)
+    pictures = same_pictures(folder, files)
+    said.append(f'{len(files)} files, {len(pictures)} different pictures')
+    images, shared, names = [], [], defaultdict(list)
+    for group in pictures:
+        parts: dict[str | None, Image] = {}
+        for file in group:
+            top, *rest = PurePosixPath(file).parts
+            split = splits.get(top)
+            image = parts.setdefault(split, Image(file, set(), file, split))
+            image.labels |= folder_labels(str(PurePosixPath(*rest)) if split else file, nested)
+        images += parts.values()
+        if len(parts) > 1:
+            shared.append(' and '.join(image.path for image in parts.values()))
+        names[PurePosixPath(group[0]).name].append(group[0])
+    if shared:
+        said.append(
+            f'warning: {len(shared)} pictures are in several splits: {first_names(shared, 5)}. '
+            'Leave each in one: a model that has seen an image in training is not tested by it'
+        )
     clashes = [paths for paths in names.values() if len(paths) > 1]
     if clashes:
         said.append(

@@ -27,7 +27,7 @@ from mlic.datasets.own_data.labels import (
     order_classes,
 )
 from mlic.datasets.own_data.rows import read_images
-from mlic.datasets.own_data.splits import Image, choose_splits, stratify
+from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits, stratify
 from mlic.datasets.own_data.table import read_tables
 from tests.helpers import ROOT, call_tool, run_tool
 
@@ -580,6 +580,27 @@ def test_folders_that_link_to_each_other_end():
         'dog/2.png',
         'dog/cats/1.png',
     ]
+
+
+def test_a_picture_in_two_splits_is_one_picture_and_named(capsys):
+    write_images([f'{split}/{name}/1{name}.png' for split in SPLITS for name in ('cat', 'dog')])
+    content = Path('photos/train/cat/1cat.png').read_bytes()
+    for name in ('train/dog/also.png', 'test/dog/1cat.png', 'test/cat/other.png'):
+        Path('photos', name).write_bytes(content)
+    from_folder()
+    assert words_of() == {
+        'test/cat/1cat.png': ['cat'],
+        'test/cat/other.png': ['cat', 'dog'],
+        'test/dog/1dog.png': ['dog'],
+        'train/cat/1cat.png': ['cat', 'dog'],
+        'train/dog/1dog.png': ['dog'],
+        'val/cat/1cat.png': ['cat'],
+        'val/dog/1dog.png': ['dog'],
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert '9 files, 6 different pictures' in lines
+    shared = 'warning: 1 pictures are in several splits: test/cat/other.png and train/cat/1cat.png.'
+    assert sum(line.startswith(shared) for line in lines) == 1
 
 
 def test_folders_called_like_splits_are_splits():

@@ -106,14 +106,27 @@ def test_no_mistakes_where_everything_is_right():
     assert mistakes == [] and len(missed) == 3
 
 
-def test_sliders_start_at_thresholds_within_0_and_1():
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_thresholds_between_the_steps_have_their_own_counts(dtype):
+    pred, target, ignore = random_predictions()
+    pred = (pred / 100).astype(dtype)
+    start = np.array([0.0011, 0.5, float(pred[3, 2]), 0.29, 0.004])  # the third is a score
+    data = prediction_data(pred, target, ignore, list('abcde'), start)
+    assert data['start'] == start.tolist()
+    expected = MLICMetric.calculate_per_class(pred, target, threshold=start, ignore=ignore)
+    for key, name in (('predicted', 'predicted'), ('hits', 'true_positives')):
+        assert [len(counts) for counts in data[key]] == [102, 101, 102, 101, 102]
+        at_start = [data[key][c][k] for c, k in enumerate((-1, 50, -1, 29, -1))]
+        assert_array_equal(at_start, expected[name])
+    assert sum(data['hits'][0][1:101]) == 0 < data['hits'][0][101]
+
+
+def test_the_page_starts_at_thresholds_within_0_and_1():
     pred, target, ignore = random_predictions()
     names = list('abcde')
-    assert prediction_data(pred, target, ignore, names)['start'] == [50] * 5
+    assert prediction_data(pred, target, ignore, names)['start'] == [0.5] * 5
     given = np.array([0, 0.126, 0.29, 0.574, 1])
-    assert prediction_data(pred, target, ignore, names, given)['start'] == [0, 13, 29, 57, 100]
-    for value, expected in ((1e-9, 1), (0.004, 1), (0.996, 99), (np.nextafter(1, 0), 99)):
-        assert prediction_data(pred, target, ignore, names, value)['start'] == [expected] * 5
+    assert prediction_data(pred, target, ignore, names, given)['start'] == given.tolist()
     for wrong in (1.2, -0.1, np.nan):
         given[3] = wrong
         with pytest.raises(ValueError, match=f"from 0 to 1, .* got {wrong:g} for 'd'"):
@@ -346,10 +359,47 @@ def test_sliders_start_where_they_are_told_to_and_return(open_page):
     shown = by_class(page, 8)
     assert [float(shown[name]) for name in data['classes']] == start.tolist()
 
-    data.update(prediction_data(pred, target, ignore, data['classes'], 0.25))
+    for value, text in ((0.25, '0.25'), (0.375, '0.375'), (0.99996, '0.99996')):
+        data.update(prediction_data(pred, target, ignore, data['classes'], value))
+        page = open_page(data)
+        assert set(column(page, 8)) == {page.locator('#all-value').inner_text()} == {text}
+        assert page.locator('#reset').inner_text() == f'all at {text}'
+        assert page.locator('#rule').inner_text().endswith(f'at score ≥ {text}')
+
+
+def test_thresholds_between_the_steps_hold_until_a_slider_is_moved(open_page, tmp_path):
+    data, pred, target, ignore = page_data(fitted_on={'file': 'own'}, start_fitted_on={'file': 'a'})
+    pred[:, :2] /= 100
+    start = np.array([0.0011, 0.004, 0.62, 0.123456789, 1 / 3])
+    data.update(prediction_data(pred, target, ignore, data['classes'], start))
     page = open_page(data)
-    assert set(column(page, 8)) == {'0.25'}
-    assert page.locator('#reset').inner_text() == 'all at 0.25'
+
+    def check(thresholds, fitted_on):
+        options = dict(threshold=thresholds, topk=None, ignore=ignore)
+        expected = MLICMetric.calculate(pred, target, **options)
+        shown = shown_metrics(page, 'means')
+        for key in ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1'):
+            assert shown[key] == pytest.approx(expected[key], abs=0.0051)  # two decimals are shown
+        saved = save(page, tmp_path / 'thresholds.json')
+        assert_array_equal(saved.of_classes(data['classes']), thresholds)
+        assert saved.fitted_on == {'file': fitted_on}
+
+    check(start, 'a')
+    shown = by_class(page, 8)
+    texts = ['0.00110', '0.00400', '0.62', '0.123', '0.333']
+    assert [shown[name] for name in data['classes']] == texts
+    page.locator('#classes tbody tr', has_text='class 3').click()
+    assert page.locator('#one').input_value() == '12'
+    slide(page, 'one', 31)
+    check(np.where(np.arange(5) == 3, 0.31, start), 'own')
+    page.get_by_role('button', name='thr').click()
+    assert [float(text) for text in column(page, 8)] == [0.62, 0.333, 0.31, 0.004, 0.0011]
+    slide(page, 'all', 40)
+    check(np.full(5, 0.4), 'own')
+    page.locator('#best').click()  # no step has a label of the first class, but the start has
+    assert by_class(page, 8)['class 0'] == '0.00110'
+    page.get_by_role('button', name='back to the start').click()
+    check(start, 'a')
 
 
 def test_saved_thresholds_tell_what_they_were_fitted_on(open_page, tmp_path, capsys):
@@ -533,11 +583,8 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     page = out.read_text(encoding='utf-8')
     data = embedded(page)
     assert '<title>&lt;b&gt;</title>' in page
-    assert data['start'] == [31] * 10 and data['start_fitted_on'] == {'sha256': '0'}
-    assert (
-        data['notes'][-1]
-        == 'the sliders start at the thresholds of thresholds.json, rounded to hundredths'
-    )
+    assert data['start'] == [0.314] * 10 and data['start_fitted_on'] == {'sha256': '0'}
+    assert data['notes'][-1] == 'the sliders start at the thresholds of thresholds.json'
     assert data['fitted_on']['sha256'] == file_digest(out.with_suffix('.npz'))
     facts = data['facts'].split(' · ')
     assert facts[0] == 'DigitScenes, test' and facts[1].startswith('12 images, 10 classes, ')
@@ -561,7 +608,7 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     assert again.read_text(encoding='utf-8') == page
 
 
-def test_page_says_what_it_rounds_and_that_images_were_augmented(tmp_path, capsys):
+def test_page_says_where_it_starts_and_that_images_were_augmented(tmp_path, capsys):
     run = write_run(tmp_path, PLAIN), tmp_path
     out = tmp_path / 'report.html'
     options = ['--num', 0, '--out', out, '--cfg-options', *SMALL]
@@ -569,15 +616,11 @@ def test_page_says_what_it_rounds_and_that_images_were_augmented(tmp_path, capsy
     (first,) = embedded(out.read_text(encoding='utf-8'))['notes']
     saved = dict(np.load(out.with_suffix('.npz')), tta=np.array('flip scales=64,96'))
     np.savez(tmp_path / 'tta.npz', **saved)
-    exact, other = tmp_path / 'exact.json', tmp_path / 'other.json'
-    exact.write_text(json.dumps(dict.fromkeys(NAMES, 0.29)))
-    other.write_text(json.dumps({**dict.fromkeys(NAMES, 0.29), NAMES[3]: 0.004}))
-    named = 'the sliders start at the thresholds of'
+    own = tmp_path / 'own.json'
+    own.write_text(json.dumps({**dict.fromkeys(NAMES, 0.29), NAMES[3]: 0.004}))
     for threshold, start, expected in (
-        (0.375, 38, ['the sliders have steps of 0.01: they start at 0.38, not 0.375']),
-        (0.004, 1, ['the sliders have steps of 0.01: they start at 0.01, not 0.004']),
-        (exact, 29, [f'{named} exact.json']),
-        (other, 1, [f'{named} other.json, rounded to hundredths']),
+        (0.375, 0.375, []),
+        (own, 0.004, ['the sliders start at the thresholds of own.json']),
         (0, 0, []),
     ):
         given = ['--pred', tmp_path / 'tta.npz', '--threshold', threshold, '--title', 'caf\udce9']
