@@ -45,6 +45,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
 
     def load_data_list(self) -> list[dict]:
         """The images in the order of the file."""
+        self.ann_file = str(self.ann_file)  # a Path, below such a data_root
         if '://' in self.ann_file or not self.ann_file.endswith('.json'):
             return super().load_data_list()
         check_exists(self.ann_file)
