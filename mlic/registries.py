@@ -1,5 +1,6 @@
 """Registered classes by their names."""
 
+import os
 from pathlib import Path
 
 import mmengine.registry
@@ -95,7 +96,7 @@ def load_config(path: str | Path) -> Config:
     A config may give a class as ``type=ImageClassifier``, as mmengine's "pure Python" configs do.
     Checkpoints hold names, and so does all that looks at a config after this.
     """
-    return with_names(Config.fromfile(path))
+    return with_names(Config.fromfile(os.fspath(path)))
 
 
 def set_scope(cfg: Config | dict) -> None:

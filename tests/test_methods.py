@@ -226,6 +226,20 @@ def test_gradients_reach_all_parameters(name):
     assert [key for key in without if not is_training_only(key, model)] == []
 
 
+@pytest.mark.parametrize('name', METHODS)
+def test_an_exported_model_can_be_trained_on(name):
+    """What is formed for good before an export is the copy's."""
+    model, other = built(name).eval(), built(name, seed=1).eval()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        scores = ScoreModel(model)
+        before = scores(images)
+        model.load_state_dict(other.state_dict())
+        assert torch.equal(model(images.float()), other(images.float()))
+        assert not torch.equal(ScoreModel(model)(images), before)
+        assert torch.equal(scores(images), before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', METHODS)
 def test_an_onnx_file_gives_the_scores_of_the_model(name, tmp_path):

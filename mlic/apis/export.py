@@ -1,5 +1,7 @@
 """A model for other runtimes: B images (3, H, W) to scores of C classes, nothing else needed."""
 
+import copy
+
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -23,8 +25,8 @@ class ScoreModel(nn.Module):
     """Colour order, normalisation, padding, network and sigmoid in one graph.
 
     Args:
-        model (BaseModel): An ImageClassifier of :func:`open_run`, with its last weights: see
-            ``TrainingParts.before_export``.
+        model (BaseModel): An ImageClassifier of :func:`open_run`. What it is now is copied: it may
+            be trained on, which changes no score here.
 
     Example:
         >>> import torch
@@ -42,7 +44,7 @@ class ScoreModel(nn.Module):
 
     def __init__(self, model: BaseModel) -> None:
         super().__init__()
-        self.model = model
+        self.model = model = copy.deepcopy(model)
         for _, part in parts_of(model):
             part.before_export()
         for module in model.modules():  # torch.export stops where a number of numpy's is compared

@@ -20,6 +20,7 @@ from mlic.engine.runner.precision import (
     usable_precision,
 )
 from mlic.engine.runner.tta import TTA, parse_tta
+from mlic.evaluation.matrices import check_whole
 from mlic.files import write_picture
 from mlic.image_reader import ImageReadError
 from mlic.models.given_labels import check_takes_given
@@ -38,7 +39,7 @@ from .image_inputs import (
 from .known_labels import Known, known_rows
 from .onnx_model import ONNX, OnnxModel
 from .open_run import open_run
-from .prediction import Prediction, check_whole, choose_threshold, decide
+from .prediction import Prediction, choose_threshold, decide
 from .stored_config import refuse_stored
 
 

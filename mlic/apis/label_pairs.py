@@ -24,8 +24,10 @@ class LabelPairs(NamedTuple):
 
 
 def true_pairs(dataset: BaseDataset, indices: Sequence[int]) -> LabelPairs:
-    """All pairs of some images with their true labels, in their order."""
+    """All pairs of some images with their true labels, in their order; ValueError if none has."""
     labels = [np.asarray(dataset.get_data_info(i)['gt_label'], dtype=np.int64) for i in indices]
+    if not any(map(len, labels)):
+        raise ValueError(f'none of the {len(labels)} images has a label')
     image = np.repeat(np.asarray(indices), [len(label) for label in labels])
     return LabelPairs(image, np.concatenate(labels))
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mlic.evaluation.matrices import check_whole
 from mlic.evaluation.thresholds import (
     ThresholdFile,
     of_classes,
@@ -76,14 +76,6 @@ def choose_threshold(
             parse_score_threshold(value, 'thr')
     decide(torch.zeros(len(classes)), thr, topk)  # refuses other numbers of them
     return thr
-
-
-def check_whole(name: str, number: int, least: int, most: int | None = None) -> None:
-    """ValueError if an argument is no whole number, too small or too large."""
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not whole or number < least or (most is not None and number > most):
-        end = '' if most is None else f' and at most {most}'
-        raise ValueError(f'{name} must be a whole number of at least {least}{end}, got {number!r}')
 
 
 def decide(pred_score: Tensor, thr: float | Sequence[float], topk: int | None) -> Tensor:

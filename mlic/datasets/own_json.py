@@ -52,6 +52,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
             ValueError: If labels do not fit the classes, or an image is listed twice with different
                 ones.
         """
+        self.ann_file = str(self.ann_file)  # a Path, below such a data_root
         if '://' in self.ann_file or not self.ann_file.endswith('.json'):
             return super().load_data_list()
         check_exists(self.ann_file)

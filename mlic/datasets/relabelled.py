@@ -16,7 +16,7 @@ class Relabelled(Dataset):
 
     def __init__(self, of: str, pipeline=(), **source) -> None:
         self.source = DATASETS.build(dict(type=of, pipeline=(), **source))
-        self.CLASSES = self.source.CLASSES
+        self.CLASSES = self.source.metainfo.get('classes')
         steps = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self.pipeline = Compose(steps)
 
@@ -33,11 +33,13 @@ class Relabelled(Dataset):
         return len(self.source)
 
     def get_data_info(self, idx: int) -> dict:
-        """What is known of an image before the pipeline."""
+        """What is known of an image, from the end if ``idx`` < 0, before the pipeline."""
+        idx = range(len(self.source))[idx]
         return self._hide(self.source.get_data_info(idx), idx)
 
     def __getitem__(self, idx: int) -> dict:
         """The image after the pipeline."""
+        idx = range(len(self.source))[idx]
         return self.pipeline(self._hide(self.source[idx], idx))
 
     def _hide(self, info: dict, idx: int) -> dict:

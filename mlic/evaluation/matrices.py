@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from numbers import Integral
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +71,20 @@ def marked(data_samples: Sequence[dict], key: str, num_classes: int) -> np.ndarr
     return multi_hot(labels, num_classes) if any(map(len, labels)) else None
 
 
+def check_whole(name: str, number: int, least: int, most: int | None = None) -> None:
+    """ValueError if an argument is no whole number, too small or too large."""
+    whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not whole or number < least or (most is not None and number > most):
+        end = '' if most is None else f' and at most {most}'
+        raise ValueError(f'{name} must be a whole number of at least {least}{end}, got {number!r}')
+
+
+def check_difficult_rule(rule: str) -> None:
+    """ValueError if it is none of :data:`DIFFICULT_RULES`."""
+    if rule not in DIFFICULT_RULES:
+        raise ValueError(f"difficult is 'ignore', 'negative' or 'positive', not {rule!r}")
+
+
 def apply_difficult_rule(block: Block, rule: str) -> tuple:
     """``target`` and ``ignore`` (bool or None) when difficult entries are what ``rule`` says.
 
@@ -77,6 +93,7 @@ def apply_difficult_rule(block: Block, rule: str) -> tuple:
     Args:
         rule (str): One of :data:`DIFFICULT_RULES`.
     """
+    check_difficult_rule(rule)
     _, target, difficult, unknown = block
     if difficult is None or not difficult.any():
         return target, unknown
@@ -142,11 +159,7 @@ def prepare_matrices(
         if array is not None and array.shape != pred.shape:
             raise ValueError(f'pred is {pred.shape}, {name} is {array.shape}')
     if classes is not None:
-        num_classes = pred.shape[1]
-        if any(not 0 <= c < num_classes for c in classes):
-            raise ValueError(f'classes {list(classes)} are not all within 0..{num_classes - 1}')
-        if not 0 < len(classes) == len(set(classes)):
-            raise ValueError(f'classes must be one or more different indices, got {list(classes)}')
+        classes = class_indices(classes, range(pred.shape[1]))
         pred, target = pred[:, classes], target[:, classes]
         ignore = None if ignore is None else ignore[:, classes]
     check_finite(pred, classes)
@@ -211,11 +224,27 @@ def describe_lacking(empty: Sequence, one_sided: Sequence) -> str:
 def class_indices(
     classes: Sequence[int] | Sequence[str] | None, names: Sequence[str]
 ) -> list | None:
-    """Indices of classes that are given by index or by name; None for all."""
-    if classes is None or not any(isinstance(c, str) for c in classes):
-        return classes
-    names = list(names)
-    unknown = [c for c in classes if c not in names]
-    if unknown:
-        raise ValueError(f'classes {unknown} are not among the {len(names)} of the dataset')
-    return [names.index(c) for c in classes]
+    """Indices of classes that are given by index or by name; None for all.
+
+    Without names, indices may be as large as they like.
+
+    Raises:
+        ValueError: If they are not one or more different classes of these names.
+    """
+    if classes is None:
+        return None
+    names, found = list(names), list(classes) if np.iterable(classes) else []
+    if any(isinstance(c, str) for c in found):
+        unknown = [c for c in found if c not in names]
+        if unknown:
+            raise ValueError(f'classes {unknown} are not among the {len(names)} of the dataset')
+        found = [names.index(c) for c in found]
+    try:
+        found = [index(c) for c in found]
+    except TypeError:
+        found = []
+    if not 0 < len(found) == len(set(found)):
+        raise ValueError(f'classes must be one or more different indices, got {classes}')
+    if names and any(not 0 <= c < len(names) for c in found):
+        raise ValueError(f'classes {found} are not all within 0..{len(names) - 1}')
+    return found

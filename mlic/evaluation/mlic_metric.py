@@ -20,9 +20,10 @@ from mmpretrain.registry import METRICS
 from mlic.files import read_class_file
 
 from .matrices import (
-    DIFFICULT_RULES,
     Block,
     binary,
+    check_difficult_rule,
+    check_whole,
     class_indices,
     concatenate_blocks,
     describe_lacking,
@@ -37,6 +38,7 @@ from .matrices import (
 )
 from .predictions import save_predictions
 from .protocols import (
+    Protocol,
     average_precision,
     evaluate_protocols,
     get_protocol,
@@ -67,7 +69,8 @@ class MLICMetric(BaseMetric):
     percent.
 
     Args:
-        protocols (str | Sequence[str]): Names. Defaults to ('standard',).
+        protocols (str | Protocol | Sequence[str | Protocol]): Names of :data:`PROTOCOLS`, or
+            protocols of one's own. Defaults to ('standard',).
         threshold (float | str, optional): For all protocols, in units of the scores: a number, or
             a file with one for each class (see :func:`read_thresholds`). Defaults to None: each
             protocol's own.
@@ -109,7 +112,7 @@ class MLICMetric(BaseMetric):
 
     def __init__(
         self,
-        protocols: str | Sequence[str] = ('standard',),
+        protocols: str | Protocol | Sequence[str | Protocol] = ('standard',),
         threshold: float | str | None = None,
         topk: int | None = 3,
         classes: Sequence[int] | Sequence[str] | str | None = None,
@@ -121,10 +124,9 @@ class MLICMetric(BaseMetric):
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
-        if topk is not None and topk < 1:
-            raise ValueError(f'topk must be at least 1, got {topk}')
-        if difficult not in DIFFICULT_RULES:
-            raise ValueError(f"difficult is 'ignore', 'negative' or 'positive', not {difficult!r}")
+        if topk is not None:
+            check_whole('topk', topk, 1)
+        check_difficult_rule(difficult)
         if out_file is not None and not str(out_file).endswith('.npz'):
             raise ValueError(f'out_file must end with .npz, got {out_file}')
         if per_class_file is not None and not str(per_class_file).endswith('.csv'):
@@ -240,7 +242,7 @@ class MLICMetric(BaseMetric):
     def calculate(
         pred: np.ndarray | torch.Tensor,
         target: np.ndarray | torch.Tensor,
-        protocol: str = 'standard',
+        protocol: str | Protocol = 'standard',
         threshold: float | np.ndarray | None = None,
         topk: int | None = 3,
         classes: Sequence[int] | None = None,
@@ -252,7 +254,8 @@ class MLICMetric(BaseMetric):
             pred (np.ndarray | torch.Tensor): (N, C) scores of any real dtype, higher is more
                 likely.
             target (np.ndarray | torch.Tensor): (N, C) multi-hot labels, 0 or 1.
-            protocol (str): Name in :data:`PROTOCOLS`. Defaults to 'standard'.
+            protocol (str | Protocol): One, or its name in :data:`PROTOCOLS`. Defaults to
+                'standard'.
             threshold (float | np.ndarray, optional): One, or (C,) of the evaluated classes.
                 Defaults to None: the protocol's.
             topk (int, optional): None leaves the top-k metrics out. Defaults to 3.
@@ -274,7 +277,7 @@ class MLICMetric(BaseMetric):
         rules = get_protocol(protocol)
         pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
         ((metrics,), _) = evaluate_protocols(pred, target, [rules], threshold, topk, ignore)
-        names = range(target.shape[1]) if classes is None else classes
+        names = range(target.shape[1]) if classes is None else list(classes)
         empty, one_sided = lacking_classes(target, ignore, names)
         empty = [] if rules.empty_ap_is_zero else empty
         if empty or one_sided:
@@ -286,7 +289,7 @@ class MLICMetric(BaseMetric):
     def calculate_per_class(
         pred: np.ndarray | torch.Tensor,
         target: np.ndarray | torch.Tensor,
-        protocol: str = 'standard',
+        protocol: str | Protocol = 'standard',
         threshold: float | np.ndarray | None = None,
         topk: int | None = None,
         classes: Sequence[int] | None = None,
@@ -311,7 +314,7 @@ class MLICMetric(BaseMetric):
         rules = get_protocol(protocol)
         pred, target, ignore = prepare_matrices(pred, target, ignore, classes)
         if topk is not None and rules.topk_rule is None:
-            raise ValueError(f'protocol {protocol!r} has no top-k rule, got topk={topk}')
+            raise ValueError(f'protocol {rules.name!r} has no top-k rule, got topk={topk}')
         top = None if topk is None else topk_mask(pred, topk, ignore)
         metrics = rules.class_metrics(rules.decide(pred, threshold, top), target, ignore)
         aps = average_precision(pred, target, ignore)

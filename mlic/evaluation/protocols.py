@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlic.cores import usable_cores
+from mlic.names import short
 
-from .matrices import without_negatives
+from .matrices import check_whole, without_negatives
 
 MEAN_METRICS = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+AP_RULES = ('plain', 'interpolated')
+TOPK_RULES = ('threshold', 'only', None)
 ROWS_AT_ONCE = 4096  # bounds the temporary memory of the top-k rule
 
 
@@ -53,6 +56,9 @@ class Protocol:
             Defaults to True.
         empty_mean_is_zero (bool): The same for CP, CR and CF1. Defaults to True.
 
+    Raises:
+        ValueError: An ``ap`` or ``topk_rule`` that there is not.
+
     Example:
         >>> import numpy as np
         >>> from mlic.evaluation import PROTOCOLS, Protocol
@@ -72,6 +78,11 @@ class Protocol:
     empty_ap_is_zero: bool = True
     empty_mean_is_zero: bool = True
 
+    def __post_init__(self) -> None:
+        for key, known in (('ap', AP_RULES), ('topk_rule', TOPK_RULES)):
+            if getattr(self, key) not in known:
+                raise ValueError(f'{key} is one of {known}, not {getattr(self, key)!r}')
+
     def decide(
         self,
         pred: np.ndarray,
@@ -86,10 +97,18 @@ class Protocol:
                 Defaults to None.
             top (np.ndarray, optional): (N, C) bool of :func:`topk_mask`: apply the top-k rule.
                 Defaults to None: without it.
+
+        Raises:
+            ValueError: If the threshold is neither one finite number nor C.
         """
         if top is not None and self.topk_rule == 'only':
             return top
-        threshold = np.asarray(self.threshold if threshold is None else threshold, pred.dtype)
+        given = self.threshold if threshold is None else threshold
+        threshold = np.asarray(given, pred.dtype)
+        if threshold.shape not in ((), pred.shape[1:]) or not np.isfinite(threshold).all():
+            raise ValueError(
+                f'threshold must be one finite number or {pred.shape[1]}, got {short(given)}'
+            )
         above = pred > threshold if self.strict else pred >= threshold
         return above if top is None else above & top
 
@@ -157,19 +176,22 @@ PROTOCOLS = {
 }
 
 
-def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; ValueError with the known names otherwise."""
+def get_protocol(name: str | Protocol) -> Protocol:
+    """The protocol of that name, or the one given; ValueError with the known names otherwise."""
+    if isinstance(name, Protocol):
+        return name
     if name not in PROTOCOLS:
         raise ValueError(f'unknown protocol {name!r}; known: {", ".join(PROTOCOLS)}')
     return PROTOCOLS[name]
 
 
-def get_protocols(names: str | Iterable[str]) -> list:
+def get_protocols(names: str | Protocol | Iterable[str | Protocol]) -> list:
     """The protocols of one or more different names; ValueError otherwise."""
-    names = [names] if isinstance(names, str) else list(names)
+    found = [get_protocol(x) for x in ([names] if isinstance(names, (str, Protocol)) else names)]
+    names = [protocol.name for protocol in found]
     if not names or len(set(names)) < len(names):
         raise ValueError(f'protocols must be one or more different names, got {names}')
-    return [get_protocol(name) for name in names]
+    return found
 
 
 def average_precision(
@@ -214,8 +236,7 @@ def topk_mask(pred: np.ndarray, k: int, ignore: np.ndarray | None = None) -> np.
 
     Of equal scores the lowest class index goes first. An ignored entry takes no place.
     """
-    if k < 1:
-        raise ValueError(f'topk must be at least 1, got {k}')
+    check_whole('topk', k, 1)
     top = np.empty(pred.shape, dtype=bool)
     for start in range(0, len(pred), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

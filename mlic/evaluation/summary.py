@@ -16,7 +16,7 @@ from .matrices import (
     lacking_classes,
     prepare_matrices,
 )
-from .protocols import Protocol, evaluate_protocols
+from .protocols import Protocol, evaluate_protocols, get_protocols
 from .thresholds import ThresholdFile, of_classes
 
 
@@ -129,7 +129,7 @@ class Report:
 def evaluate_block(
     block: Block,
     names: Sequence[str],
-    protocols: list,
+    protocols: str | Protocol | Sequence[str | Protocol],
     threshold: float | ThresholdFile | None = None,
     topk: int | None = 3,
     classes: Sequence[int] | Sequence[str] | None = None,
@@ -140,11 +140,11 @@ def evaluate_block(
     Args:
         block (Block): Scores and truth of all classes.
         names (Sequence[str]): Of all classes.
-        protocols (list[Protocol]): One or more.
+        protocols (str | Protocol | Sequence[str | Protocol]): One or more.
         threshold, topk, classes, difficult: As :class:`MLICMetric`.
 
     Raises:
-        ValueError: As :class:`MLICMetric`.
+        ValueError: As :class:`MLICMetric`, or if there are not as many names as classes.
 
     Example:
         >>> import numpy as np
@@ -156,6 +156,9 @@ def evaluate_block(
         >>> {name: round(report.metrics[0][name], 1) for name in ('mAP', 'CF1', 'OF1')}
         {'mAP': 100.0, 'CF1': 85.7, 'OF1': 80.0}
     """
+    protocols = get_protocols(protocols)
+    if block.pred.shape[1:] != (len(names),):
+        raise ValueError(f'{len(names)} names of classes for scores {block.pred.shape}')
     indices = class_indices(classes, names)
     threshold = of_classes(threshold, names)
     if isinstance(threshold, np.ndarray) and indices is not None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from mlic.files import read_csv, read_json
 from mlic.names import first_names, printable, short
 
-from .matrices import without_negatives
+from .matrices import prepare_matrices, without_negatives
 
 
 class ThresholdFile(NamedTuple):
@@ -69,9 +70,10 @@ def parse_threshold(
             return read_thresholds(threshold)
     if threshold is None or isinstance(threshold, ThresholdFile):
         return threshold
-    if isinstance(threshold, bool) or not math.isfinite(threshold):
-        raise ValueError(f'threshold must be a finite number or a file, got {threshold}')
-    return float(threshold)
+    number = _number(threshold)
+    if not math.isfinite(number):
+        raise ValueError(f'threshold must be a finite number or a file, got {short(threshold)}')
+    return number
 
 
 def parse_score_threshold(
@@ -173,12 +175,17 @@ def _read_csv(path: Path) -> tuple[list, dict]:
     return pairs, {}
 
 
+def _number(value: object) -> float:
+    """It as a float, NaN if it is no number."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def _score(value: object, name: str, path: str) -> float:
     """A number from 0 to 1, from JSON or from the text of a CSV cell."""
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = _number(value)
     if not math.isfinite(number):
         raise ValueError(
             f'{path}: the threshold of {short(name)} must be a finite number, got {short(value)}'
@@ -191,9 +198,9 @@ def _score(value: object, name: str, path: str) -> float:
 
 
 def fit_thresholds(
-    pred: np.ndarray,
-    target: np.ndarray,
-    ignore: np.ndarray | None = None,
+    pred: np.ndarray | torch.Tensor,
+    target: np.ndarray | torch.Tensor,
+    ignore: np.ndarray | torch.Tensor | None = None,
     strict: bool = False,
     smoothing: float = 1.0,
 ) -> tuple[np.ndarray, float]:
@@ -208,9 +215,7 @@ def fit_thresholds(
     which calling everything present is best.
 
     Args:
-        pred (np.ndarray): (N, C) finite scores.
-        target (np.ndarray): (N, C) bool, or 0 and 1.
-        ignore (np.ndarray, optional): (N, C) bool, entries to leave out. Defaults to None.
+        pred, target, ignore: (N, C), as in :meth:`MLICMetric.calculate`.
         strict (bool): Decide by score > t, not >= t. Defaults to False.
         smoothing (float): k, in positives. Defaults to 1, a guess.
 
@@ -218,7 +223,8 @@ def fit_thresholds(
         tuple[np.ndarray, float]: (C,) float64 thresholds, and the global one.
 
     Raises:
-        ValueError: No positive at all, or a negative ``smoothing``.
+        ValueError: No positive at all, a negative ``smoothing``, or matrices that
+            :meth:`MLICMetric.calculate` refuses.
 
     Example:
         >>> import numpy as np
@@ -231,7 +237,7 @@ def fit_thresholds(
     """
     if not (math.isfinite(smoothing) and smoothing >= 0):
         raise ValueError(f'smoothing must be a finite number of at least 0, got {smoothing}')
-    target = np.asarray(target, dtype=bool)
+    pred, target, ignore = prepare_matrices(pred, target, ignore, None)
     if not target.any():
         raise ValueError(f'no positive label among {len(target)} images: nothing to fit')
     counted = np.ones_like(target) if ignore is None else ~ignore

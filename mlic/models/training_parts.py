@@ -79,7 +79,7 @@ class TrainingParts:
         """
 
     def before_export(self) -> None:
-        """Form once what does not depend on images: the weights will not change any more."""
+        """Form once what does not depend on images: called on a copy, whose weights stay."""
 
     def start_warnings(self, class_names: Sequence[str] | None) -> list[str]:
         """Lines that a log should have before the first iteration."""

@@ -4,6 +4,7 @@ Shapes: B images, C classes, V views, P projection dims.
 """
 
 import json
+import math
 import sys
 from functools import partial
 
@@ -432,7 +433,7 @@ def test_pscl_errors_name_what_is_wrong():
     ],
     ids=['SSCLLoss', 'PSCLLoss', 'supcon_loss', 'pscl_loss'],
 )
-@pytest.mark.parametrize('temperature', [0, -0.1])
+@pytest.mark.parametrize('temperature', [0, -0.1, math.nan])
 def test_temperature_must_be_positive(made, temperature):
     with pytest.raises(ValueError, match=f'temperature must be positive, got {temperature}'):
         made(temperature=temperature)

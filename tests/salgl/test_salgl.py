@@ -275,6 +275,8 @@ def test_before_an_export_the_graphs_become_a_constant(soft):
     assert fixed.state_dict().keys() == neck.state_dict().keys()
     fixed.graph.counts.fill_(math.nan)  # float16 has none above 65,504
     assert torch.equal(fixed((feature_map,))[0], neck((feature_map,))[0])
+    fixed.graph.before_export()  # again: of what the counts are now
+    assert fixed.graph.constant_graphs.isnan().all()
 
 
 def test_counts_follow_the_names_of_both_classes():

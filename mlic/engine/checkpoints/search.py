@@ -77,7 +77,7 @@ def find_checkpoint(path: str | Path, stage: str = 'best') -> FoundCheckpoint:
     """
     if stage not in STAGES:
         raise ValueError(f'stage must be one of {", ".join(STAGES)}, got {stage!r}')
-    path = str(path)
+    path = os.fspath(path)
     given = Path(path)
     if '://' in path:
         return FoundCheckpoint(path)

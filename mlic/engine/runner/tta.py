@@ -5,7 +5,7 @@ Shapes in this module: V views, B images, C classes, S pixels of a side.
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -182,9 +182,9 @@ def parse_tta(text: str | Sequence[str] | TTA | None) -> TTA:
     """
     if isinstance(text, TTA):
         return text
-    words = text.split() if isinstance(text, str) else list(text or ())
+    words = text.split() if isinstance(text, str) else text or ()
     flip, scales = False, ()
-    for word in words:
+    for word in words if isinstance(words, Iterable) else [words]:
         sides = re.fullmatch(r'scales=([1-9]\d*(?:,[1-9]\d*)*)', str(word))
         if (word == 'flip' and flip) or (sides and scales):
             raise ValueError(f'--tta: {word} is one too many, take {FORMS}')

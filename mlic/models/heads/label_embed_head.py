@@ -53,6 +53,21 @@ class LabelEmbedHead(KnownLabelHead):
         self.in_channels = in_channels
         self.fc = GroupLinear(num_classes, in_channels, prior_prob)
 
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """The last item, ``label_embeds`` (B, C, D).
+
+        Raises:
+            ValueError: If it has another shape.
+        """
+        label_embeds = super().pre_logits(feats)
+        wanted = self.num_classes, self.in_channels
+        if label_embeds.shape[1:] != wanted:
+            raise ValueError(
+                f'{type(self).__name__}(num_classes={wanted[0]}, in_channels={wanted[1]}) takes '
+                f'label embeddings (B, {wanted[0]}, {wanted[1]}), got {tuple(label_embeds.shape)}'
+            )
+        return label_embeds
+
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Label embeddings, the last item (B, C, D), to logits (B, C)."""
         return self.fc(self.pre_logits(feats))

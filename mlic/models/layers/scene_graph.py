@@ -74,7 +74,7 @@ class SceneGraph(TrainingParts, nn.Module):
 
     def before_export(self) -> None:
         """Form the graphs for good: ONNX takes + 1e-8 for nothing, and float16 cannot count."""
-        self.constant_graphs = self.graphs()
+        self.constant_graphs = self.graphs(self.counts)
 
     def count(self, scenes: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
         """Count a batch of images, and those of all other processes.

@@ -40,7 +40,7 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         stop_gradient (bool): Take the focal weight as a constant. Defaults to True.
 
     Raises:
-        ValueError: If the reduction is another.
+        ValueError: If the reduction is another, a focus is negative or the margin not below 1.
 
     Example:
         >>> import torch
@@ -63,6 +63,11 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         stop_gradient: bool = True,
     ) -> None:
         check_reduction(reduction)
+        if not (gamma_pos >= 0 and gamma_neg >= 0 and 0 <= clip < 1):
+            raise ValueError(
+                'gamma_pos and gamma_neg must not be negative, and clip must be from 0 to below 1, '
+                f'got {gamma_pos}, {gamma_neg} and {clip}'
+            )
         super().__init__(gamma_pos, gamma_neg, clip, reduction, loss_weight, eps=eps)
         self.mean_over_classes = mean_over_classes
         self.stop_gradient = stop_gradient

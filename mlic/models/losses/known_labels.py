@@ -94,7 +94,10 @@ def _get_loss(
 ) -> dict[str, Tensor]:
     """mmpretrain's, of the known labels."""
     target = target_of(data_samples, cls_score.shape[-1], cls_score.dtype, cls_score.device)
-    return dict(loss=loss_of_known(self.loss_module, cls_score, target, **kwargs))
+    loss = self.loss_module
+    if any_unknown(target) or getattr(loss, 'takes_unknown', False):
+        return dict(loss=loss_of_known(loss, cls_score, target, **kwargs))
+    return dict(loss=loss(cls_score, target, avg_factor=len(target), **kwargs))
 
 
 # Of every head that extends it, in mmpretrain and elsewhere: what such a head made of NaN would be

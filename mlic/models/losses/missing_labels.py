@@ -5,6 +5,7 @@ Shapes in this module: B images, C classes.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class WeakNegativeLoss(MissingLabelLoss):
 
     def __init__(self, loss: dict, weight: float | None = None) -> None:
         super().__init__(loss)
-        if weight is not None and weight < 0:
+        if weight is not None and not weight >= 0:
             raise ValueError(f'weight must not be negative, got {weight}')
         self.weight = weight
 
@@ -120,7 +121,7 @@ class ExpectedPositiveLoss(MissingLabelLoss):
 
     def __init__(self, loss: dict, expected: float, weight: float = 1.0) -> None:
         super().__init__(loss)
-        if expected < 0 or weight < 0:
+        if not (expected >= 0 and weight >= 0):
             raise ValueError(
                 f'expected and weight must not be negative, got {expected} and {weight}'
             )
@@ -167,7 +168,7 @@ class PriorSmoothLoss(MissingLabelLoss):
 
     def __init__(self, loss: dict, prior: float | Sequence[float], smoothing: float = 0.1) -> None:
         super().__init__(loss)
-        priors = [prior] if isinstance(prior, (int, float)) else prior
+        priors = prior if np.ndim(prior) else [prior]
         if not all(0 <= value <= 1 for value in (*priors, smoothing)):
             raise ValueError(
                 f'prior and smoothing must lie between 0 and 1, got {prior} and {smoothing}'

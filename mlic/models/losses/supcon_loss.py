@@ -126,6 +126,6 @@ def check_temperature(temperature: float) -> float:
     Raises:
         ValueError: If it is not positive.
     """
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f'temperature must be positive, got {temperature}')
     return temperature

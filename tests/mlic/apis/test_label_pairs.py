@@ -50,6 +50,12 @@ def test_absent_pairs_are_as_many_of_each_class_and_of_images_known_to_lack_it()
     assert np.bincount(fewer[0].label).tolist() == np.bincount(fewer[1].label).tolist() == [3, 3]
 
 
+@pytest.mark.parametrize('indices', [[], [0, 1]])
+def test_images_without_a_label_have_no_pairs(indices):
+    with pytest.raises(ValueError, match=f'none of the {len(indices)} images has a label'):
+        draw_pairs(Listed(dict(gt_label=[]), dict(gt_label=[])), indices, 100)
+
+
 @pytest.fixture(scope='module')
 def digits():
     init_default_scope('mmpretrain')

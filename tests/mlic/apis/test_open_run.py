@@ -110,6 +110,13 @@ def test_the_channels_are_last_on_a_cpu_where_that_is_faster(run, monkeypatch, l
     assert weight.is_contiguous(memory_format=torch.channels_last) is last
 
 
+def test_what_is_no_path_is_refused_with_its_type(run):
+    with pytest.raises(TypeError, match='^expected str, bytes or os.PathLike object, not Linear$'):
+        open_run(nn.Linear(1, 1))
+    with pytest.raises(TypeError, match='^expected str, bytes or os.PathLike object, not dict$'):
+        open_run(run / 'work_dirs/run', {})
+
+
 def test_a_work_directory_opens_with_its_config_or_with_a_file(run):
     work_dir = run / 'work_dirs/run'
     stored, given = open_run(work_dir), open_run(work_dir, run / 'config.py')

@@ -1,5 +1,6 @@
 """Data sets whose labels are hidden, wrong or fewer, and what a pipeline keeps of them."""
 
+import mmengine.dataset
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,29 @@ def test_a_hidden_label_is_unknown_whatever_it_was():
     known, unknown = entries(hidden(0.3))
     assert known == present - unknown
     assert unknown & present and unknown - present
+
+
+@DATASETS.register_module()
+class PlainLabels(mmengine.dataset.BaseDataset):
+    """A data set that is mmengine's alone."""
+
+    METAINFO = SomeLabels.METAINFO
+    load_data_list = SomeLabels.load_data_list
+
+
+@pytest.mark.parametrize(
+    'wrapper',
+    [dict(type='HideLabels', share=0.5), dict(type='DegradedData', images=0.5, hidden=0.5)],
+)
+def test_a_data_set_of_mmengine_and_indices_from_the_end(wrapper):
+    dataset = DATASETS.build(dict(wrapper, of='PlainLabels', serialize_data=False))
+    assert tuple(dataset.CLASSES) == tuple('abcdefghij')
+    last = len(dataset) - 1
+    for index in (-1, torch.tensor(last), np.int64(last)):
+        assert dataset.get_data_info(index)['gt_label'] == dataset.get_data_info(last)['gt_label']
+        assert dataset[index]['gt_label_unknown'] == dataset[last]['gt_label_unknown']
+    with pytest.raises(IndexError):
+        dataset[last + 1]
 
 
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.6, 1.0])

@@ -43,6 +43,14 @@ def test_it_reads_what_mmpretrain_reads(file):
     assert MultiLabelDataset(**kwargs).CLASSES == ('x', 'y', 'z')
 
 
+def test_the_root_may_be_a_path(file):
+    write(file, ('a.jpg', [2, 0]))
+    options = dict(ann_file=file.name, data_root=file.parent, data_prefix='images')
+    ours = MultiLabelDataset(**options)
+    assert ours.get_data_info(0) == mmpretrain.datasets.MultiLabelDataset(**options)[0]
+    assert ours.ann_file == str(file)
+
+
 def test_classes_of_the_config_in_another_order_are_refused(file):
     kwargs = write(file, ('a.jpg', [0]))
     for classes in (CLASSES[::-1], [CLASSES[1], 'x', 'y']):

@@ -97,6 +97,7 @@ def test_what_is_asked_for(text, flip, scales, views):
 @pytest.mark.parametrize(
     'text, fault',
     [
+        (True, 'True is not a test-time augmentation'),
         ('flop', 'flop is not a test-time augmentation'),
         ('flip photos', 'photos is not a test-time augmentation'),
         ('flip flip', 'flip is one too many'),

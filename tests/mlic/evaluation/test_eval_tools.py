@@ -346,6 +346,31 @@ def test_smoothing_must_be_a_number_of_at_least_0(smoothing):
         fit_thresholds(*make_block()[:2], smoothing=smoothing)
 
 
+@pytest.mark.parametrize(
+    ('form', 'message'),
+    [
+        (lambda pred, target: (pred, np.where(target, 1, -1)), 'labels are neither 0 nor 1'),
+        (lambda pred, target: (pred, np.where(target, 1, np.nan)), 'labels are neither 0 nor 1'),
+        (lambda pred, target: (pred * np.nan, target), 'scores are NaN or infinite'),
+        (lambda pred, target: (pred, target[1:]), r'pred is \(\d+, \d+\), target is'),
+    ],
+)
+def test_what_has_no_metrics_has_no_thresholds(form, message):
+    with pytest.raises(ValueError, match=message):
+        fit_thresholds(*form(*make_block()[:2]))
+
+
+def test_thresholds_are_fitted_on_tensors_and_on_an_ignore_of_numbers():
+    pred, target, *_ = make_block()
+    ignore = np.zeros_like(target)
+    ignore[::3] = True
+    expected, overall = fit_thresholds(pred, target & ~ignore, ignore)
+    for make in (torch.from_numpy, np.asarray):
+        found = fit_thresholds(make(pred), make(target.astype(int)), make(ignore.astype(int)))
+        assert_close(found[0], expected, rtol=0, atol=0)
+        assert found[1] == overall
+
+
 def test_nothing_can_be_fitted_without_a_positive():
     with pytest.raises(ValueError, match='no positive label among 3 images'):
         fit_thresholds(np.full((3, 2), 0.5), np.zeros((3, 2), bool))

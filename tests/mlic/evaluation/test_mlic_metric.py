@@ -27,7 +27,13 @@ from mlic.evaluation import matrices, mlic_metric
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
-from mlic.evaluation.protocols import PROTOCOLS, average_precision, get_protocols, topk_mask
+from mlic.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
+    average_precision,
+    get_protocols,
+    topk_mask,
+)
 from mlic.evaluation.summary import evaluate_block
 from tests import reference_metrics as reference
 from tests.helpers import recorded, run_ranks
@@ -444,7 +450,15 @@ def test_no_positive_at_all():
         (dict(classes=[-1]), r'classes \[-1\] are not all within 0\.\.2'),
         (dict(classes=[1, 1]), r'different indices, got \[1, 1\]'),
         (dict(classes=[]), r'different indices, got \[\]'),
-        (dict(topk=0), 'topk must be at least 1, got 0'),
+        (dict(classes=2), 'different indices, got 2'),
+        (dict(classes=[0.5]), r'different indices, got \[0.5\]'),
+        (dict(classes=['cat']), r"\['cat'\] are not among the 3 of the dataset"),
+        (dict(threshold=np.nan), 'threshold must be one finite number or 3, got nan'),
+        (dict(threshold=[0.5, 0.5]), r'one finite number or 3, got \[0.5, 0.5\]'),
+        (dict(threshold=np.full((4, 1), 0.5)), 'one finite number or 3, got array'),
+        (dict(topk=0), 'topk must be a whole number of at least 1, got 0'),
+        (dict(topk=3.5), 'topk must be a whole number of at least 1, got 3.5'),
+        (dict(topk=True), 'topk must be a whole number of at least 1, got True'),
     ],
 )
 def test_bad_input(change, message):
@@ -465,18 +479,59 @@ def test_per_class_topk_needs_a_rule():
         (dict(protocols='coco'), 'known: sadcl'),
         (dict(protocols=()), 'one or more different names'),
         (dict(protocols=('asl', 'asl')), 'one or more different names'),
+        (dict(protocols=('asl', Protocol('asl'))), 'one or more different names'),
         (dict(difficult='keep'), "not 'keep'"),
         (dict(out_file='scores.pkl'), 'must end with .npz, got scores.pkl'),
         (dict(per_class_file='classes.xls'), 'must end with .csv, got classes.xls'),
         (dict(threshold=float('nan')), 'a finite number or a file, got nan'),
         (dict(threshold=True), 'a finite number or a file, got True'),
+        (dict(threshold=[0.5]), r'a finite number or a file, got \[0.5\]'),
         (dict(threshold='thresholds.txt'), 'a .json or a .csv file, got thresholds.txt'),
         (dict(topk=0), 'at least 1, got 0'),
+        (dict(topk=3.5), 'a whole number of at least 1, got 3.5'),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         MLICMetric(**arguments)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(difficult='ignored'), "difficult is 'ignore', .* not 'ignored'"),
+        (dict(names=['ant', 'dog']), r'2 names of classes for scores \(40, 7\)'),
+        (dict(classes=[7]), r'classes \[7\] are not all within 0\.\.6'),
+        (dict(protocols=[]), 'one or more different names'),
+        (dict(protocols='coco'), "unknown protocol 'coco'"),
+    ],
+)
+def test_a_block_is_evaluated_with_good_arguments_only(change, message):
+    pred, target = make_case('normal')
+    arguments = dict(names=NAMES, protocols='standard')
+    with pytest.raises(ValueError, match=message):
+        evaluate_block(Block(pred, target == 1), **{**arguments, **change})
+
+
+@pytest.mark.parametrize('wrong', [dict(ap='voc'), dict(topk_rule='onyl')])
+def test_rules_of_a_protocol_that_there_are_not(wrong):
+    ((key, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{key} is one of .*, not '{value}'"):
+        Protocol('own', **wrong)
+
+
+def test_a_protocol_of_ones_own():
+    pred, target = make_case('normal')
+    own = Protocol('own', threshold=0.3, mean_f1=False)
+    expected = MLICMetric.calculate(pred, target, own)
+    assert expected['CF1'] != MLICMetric.calculate(pred, target)['CF1']
+    assert_close(stream(MLICMetric(own), pred, target), prefixed(expected))
+    both = stream(MLICMetric(['standard', own]), pred, target)
+    assert both['multi-label/own/CF1'] == expected['CF1']
+    report = evaluate_block(Block(pred, target == 1), NAMES, own)
+    assert_close(report.keyed(), expected)
+    per_class = MLICMetric.calculate_per_class(pred, target, own)
+    assert_close(per_class['f1'], report.per_class[0]['f1'])
 
 
 # ---- streaming ---------------------------------------------------------------------------------
@@ -717,14 +772,19 @@ def test_threshold_file(form, tmp_path):
     ('argument', 'message'),
     [
         ('classes', r"\['unicorn'\] are not among the 3 of the dataset"),
+        ('indices', r'classes \[0, 3\] are not all within 0\.\.2'),
         ('threshold', 'no threshold for 2 classes: dog, owl; and 1 unknown classes: unicorn'),
     ],
 )
 def test_other_classes_fail_before_the_first_batch(argument, message, tmp_path):
     path = tmp_path / 'thresholds.json'
     path.write_text('{"cat": 0.5, "unicorn": 0.5}')
-    given = dict(classes=['cat', 'unicorn'], threshold=str(path))[argument]
-    metric = MLICMetric(**{argument: given})
+    given = dict(
+        classes=dict(classes=['cat', 'unicorn']),
+        indices=dict(classes=[0, 3]),
+        threshold=dict(threshold=str(path)),
+    )
+    metric = MLICMetric(**given[argument])
     with pytest.raises(ValueError, match=message):
         metric.dataset_meta = dict(classes=('cat', 'dog', 'owl'))
 

@@ -211,3 +211,11 @@ def test_different_shapes_raise_with_both():
     logits, target = make_case()
     with pytest.raises(ValueError, match=r'\(5, 7\).*\(7, 5\)'):
         StopGradAsymmetricLoss()(logits, target.T)
+
+
+@pytest.mark.parametrize(
+    'wrong', [dict(gamma_neg=-1.0), dict(gamma_pos=float('nan')), dict(clip=-0.1), dict(clip=2.0)]
+)
+def test_a_focus_below_0_and_a_margin_of_1_are_refused(wrong):
+    with pytest.raises(ValueError, match='must not be negative, and clip must be from 0'):
+        StopGradAsymmetricLoss(**wrong)

@@ -1,11 +1,15 @@
 """The head that methods on label embeddings extend."""
 
+import re
+
+import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
+import projects.cpsd
 import projects.mulcon
 import projects.sadcl  # noqa: F401
 from mlic.models.heads.label_embed_head import LabelEmbedHead
@@ -28,6 +32,15 @@ def test_the_default_loss_is_the_mean_over_images_and_classes():
     expected = nn.functional.binary_cross_entropy_with_logits(head((embeds,)), TARGET)
     assert losses.keys() == {'loss_cls'}
     assert_close(losses['loss_cls'], expected)
+
+
+@pytest.mark.parametrize('kind', ['LabelEmbedHead', 'SADCLHead', 'MulConHead', 'R101TFHead'])
+def test_embeddings_of_another_shape_are_refused(kind):
+    head = MODELS.build(dict(type=kind, num_classes=3, in_channels=4))
+    message = re.escape(f'{kind}(num_classes=3, in_channels=4) takes label embeddings (B, 3, 4)')
+    for shape in ((2, 3, 5), (2, 4, 4), (2, 4)):
+        with pytest.raises(ValueError, match=f'{message}, got {re.escape(str(shape))}'):
+            head((torch.zeros(shape),))
 
 
 def test_losses_of_a_subclass_are_added_and_indices_stand_for_a_multi_hot_target():

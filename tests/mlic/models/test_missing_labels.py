@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from mmpretrain.registry import MODELS
@@ -86,7 +87,9 @@ def test_labels_are_smoothed_towards_the_prior_of_their_class(prior, smoothing):
     'settings, message',
     [
         (dict(type='WeakNegativeLoss', weight=-1.0), 'weight must not be negative, got -1.0'),
+        (dict(type='WeakNegativeLoss', weight=math.nan), 'weight must not be negative, got nan'),
         (dict(type='ExpectedPositiveLoss', expected=-2.0), 'got -2.0 and 1.0'),
+        (dict(type='ExpectedPositiveLoss', expected=2.0, weight=math.nan), 'got 2.0 and nan'),
         (dict(type='PriorSmoothLoss', prior=[0.5, 2.0]), r'got \[0.5, 2.0\] and 0.1'),
         (dict(type='PriorSmoothLoss', prior=0.5, smoothing=1.5), 'got 0.5 and 1.5'),
     ],
@@ -94,6 +97,14 @@ def test_labels_are_smoothed_towards_the_prior_of_their_class(prior, smoothing):
 def test_an_option_out_of_range_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(dict(settings, loss=INNER))
+
+
+def test_a_prior_of_numpy_is_a_number():
+    built = [
+        MODELS.build(dict(type='PriorSmoothLoss', prior=kind(0.25), loss=INNER))
+        for kind in (float, np.float32)
+    ]
+    assert built[0].prior == built[1].prior == 0.25
 
 
 def test_two_answers_to_an_unknown_label_are_refused():

@@ -15,6 +15,7 @@ import torch
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.testing import assert_close
 
 import tests.methods  # noqa: F401
@@ -343,6 +344,15 @@ def test_a_head_of_somebody_else_leaves_them_out_as_well():
     logits = draw(4, 5)
     loss = Head(loss=BCE).loss((logits,), prepared(1.0))['loss']
     assert_close(loss, loss_of_known(MODELS.build(BCE), logits, TARGET), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'none'])
+def test_a_head_of_mmpretrain_has_its_own_loss_where_all_is_known(reduction):
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=True, reduction=reduction)
+    head, logits, target = MultiLabelClsHead(loss=loss), draw(4, 5), TARGET.nan_to_num(0)
+    found = head.loss((logits,), samples(0.0, target))['loss']
+    entries = binary_cross_entropy_with_logits(logits, target, reduction='none')
+    assert_close(found, entries if reduction == 'none' else entries.sum() / 4)
 
 
 def test_an_image_of_which_nothing_is_known_has_no_loss_and_a_graph():
