@@ -72,8 +72,7 @@ class MLICMetric(BaseMetric):
         protocols (str | Protocol | Sequence[str | Protocol]): Names of :data:`PROTOCOLS`, or
             protocols of one's own. Defaults to ('standard',).
         threshold (float | str, optional): For all protocols, in units of the scores: a number, or
-            a file with one for each class (see :func:`read_thresholds`). Defaults to None: each
-            protocol's own.
+            a file of each class's (:func:`read_thresholds`). Defaults to None: a protocol's own.
         topk (int, optional): Size of the top-k rule; None leaves its metrics out. Defaults to 3.
         classes (Sequence[int] | Sequence[str] | str, optional): Evaluate these classes as if they
             were the label set: indices, names of ``dataset_meta['classes']``, or the path of a
@@ -83,8 +82,7 @@ class MLICMetric(BaseMetric):
         out_file (str, optional): An ``.npz`` file for the main process to write at every
             evaluation, before the metrics (see :func:`save_predictions`): scores, truth,
             difficult and unknown entries and names of all classes in dataset order, whatever
-            ``classes`` and ``difficult`` say, so that everything can be computed again. Defaults
-            to None.
+            ``classes`` and ``difficult`` say, to compute all again. Defaults to None.
         per_class_file (str, optional): A ``.csv`` file for the main process to write at every
             evaluation (see :meth:`Report.write_per_class`). Defaults to None.
         collect_device (str): As BaseMetric takes it; changes nothing here. Defaults to 'cpu'.
