@@ -265,6 +265,10 @@ READ = {
         'image,class_0,class_1\na.jpg,1,-1\nb.jpg,-1,1\n',
         {'a.jpg': ['class_0'], 'b.jpg': ['class_1']},
     ),
+    'marks within names, of which a part is a label': (
+        'image,labels\na.jpg,t-shirt\nb.jpg,ice_cream\nc.jpg,shirt\nd.jpg,black and white\n',
+        dict(zip(NAMES, [['t-shirt'], ['ice_cream'], ['shirt'], ['black and white']])),
+    ),
     'words of no known column, and a fold': (
         'image,fold,y\na.jpg,0,cat\nb.jpg,1,dog\n',
         {'a.jpg': ['cat'], 'b.jpg': ['dog']},
@@ -481,6 +485,22 @@ ASKED = {
         "which separates labels: /?",
         ['--sep', '/'],
         [A, B, None, D],
+    ),
+    **{
+        f'{mark} between labels that are labels alone, too, under a name for {count}': (
+            f'image,{column}\na.jpg,cat{mark}dog\nb.jpg,cat\nd.jpg,dog\n',
+            f"(--sep '{mark}' or --sep '')",
+            [f'--sep={mark}'] if mark == '-' else ['--sep', mark],
+            [A, B, None, D],
+        )
+        for mark in (*'/#:~*_-', '<br>', ' and ')
+        for column, count in (('labels', 'several'), ('label', 'one'))
+    },
+    'a name like two others in rows of one label each': (
+        'image,label\na.jpg,cat\na.jpg,dog\nb.jpg,cat-dog\n',
+        "which separates labels: -? (--sep '-' or --sep '')",
+        ['--sep', ''],
+        [A, ['cat-dog']],
     ),
     'regions of the VGG annotator': (
         'filename,region_count,region_attributes\na.jpg,2,"{""class"":""cat""}"\n'

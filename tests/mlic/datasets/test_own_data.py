@@ -638,6 +638,15 @@ def test_lines_that_hold_commas_are_refused_with_the_command_that_decides():
     assert words_of()['0.png'] == ['cat', 'table, dining']
 
 
+def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_decides():
+    write_sidecars('cat#dog', 'cat', 'dog', '')
+    with pytest.raises(SystemExit, match='which separates labels: #') as error:
+        from_folder('--sidecar', '--val', '0')
+    assert shlex.split(error.value.code.partition('type: ')[2])[-2:] == ['--sep', '#']
+    from_folder('--sidecar', '--val', '0', '--test', '0.3', '--sep', '#')
+    assert words_of() == {'0.png': ['cat', 'dog'], '1.png': ['cat'], '2.png': ['dog'], '3.png': []}
+
+
 BOXES = ['0 .5 0.5 0.2 1.0\n2 0.5 0.5 0.2 0.3\n', '2 0.5 0.5 2e-1 0.3', '', '1 0 0 1 1 0 1\n']
 BOX_LABELS = {'0.png': ['cat', 'dog'], '1.png': ['dog'], '2.png': [], '3.png': ['bird']}
 
