@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mlic.files import KeyTwice, each_key_once
 
@@ -45,13 +45,13 @@ def in_words(separator: str) -> str:
     return repr(separator) if ' ' in separator else spell(separator)
 
 
-def marks_between(names: set[str], marks: Iterable[str]) -> list[str]:
-    """Those of some marks that cut a name into parts that are all names, too."""
-    return [
-        mark
-        for mark in marks
-        if any(mark in x and {*map(normalise, x.split(mark))} <= names for x in names)
-    ]
+def marks_between(names: Collection[str], marks: Sequence[str]) -> dict[str, str]:
+    """{mark: a name} of those of some marks that cut a name into parts that are all names, too."""
+    known, found = {*names}, {}
+    for name, mark in itertools.product(names, marks):
+        if mark in name and {*map(normalise, name.split(mark))} <= known:
+            found.setdefault(mark, name)
+    return found
 
 
 def read_cells(
@@ -136,16 +136,16 @@ def _find_separator(
 ) -> str:
     """What separates the labels of plain cells; '' if a cell is one label."""
     found = [mark for mark in MARKS if any(mark in cell for cell in distinct)]
+    between = marks_between(distinct, MARKS_IN_NAMES) if not found else {}
 
     def ask(*answers: str) -> CellError:
-        cell = next(cell for cell in distinct if answers[-1] in cell)
+        cell = between.get(answers[-1]) or next(cell for cell in distinct if answers[-1] in cell)
         question = ' or '.join(map(in_words, answers))
         fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
         return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
 
     if len(found) > 1 or found and many is False:
         raise ask(*sorted(found, key=lambda mark: -sum(mark in cell for cell in cells)))
-    between = marks_between({*distinct}, MARKS_IN_NAMES) if not found else ()
     if between:
         raise ask(*between)
     if many is False:

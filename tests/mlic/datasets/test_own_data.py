@@ -549,6 +549,24 @@ def test_nested_folders_are_several_labels():
     assert Path('out/classes.txt').read_text().split() == ['cat', 'dog', 'indoors']
 
 
+@pytest.mark.parametrize('mark', [*',;+&_-', ' ', ' and '])
+@pytest.mark.parametrize('options', [[], ['--nested']])
+def test_a_folder_called_like_two_others_is_refused_with_the_command_that_decides(mark, options):
+    labels = {'cat': ['cat'], 'dog': ['dog'], 'bird': ['bird']}
+    both = f'cat{mark}dog'
+    write_images([f'{name}/{i}.png' for name in (*labels, both) for i in range(3)])
+    options = [*options, '--val', '0', '--test', '0.4']
+    with pytest.raises(SystemExit) as error:
+        from_folder(*options)
+    question, _, command = error.value.code.partition('type: ')
+    assert f'{both!r} and like its parts' in question and '\n' not in question
+    words = shlex.split(command)
+    for sep, expected in ((words[words.index('--sep') :], ['cat', 'dog']), (['--sep', ''], [both])):
+        from_folder(*sep, *options)
+        found = {Path(path).parts[0]: names for path, names in words_of().items()}
+        assert found == labels | {both: expected}
+
+
 def test_a_linked_folder_is_followed_once():
     write_images(['cat/3.png', 'cat/4.png', '../elsewhere/1.png', '../elsewhere/2.png'])
     Path('photos/dog').symlink_to('../elsewhere')
