@@ -729,6 +729,27 @@ REFUSED = {
         'a.jpg,1,2,cat\n',
         'names=["image", "column 2", "column 3", "column 4"], dtype=str)',
     ),
+    'tabs, and no header': (
+        '0\t1.0\ta.jpg\n1\t0.0\tb.jpg\n',
+        'names=["column 1", "column 2", "image"], sep="\\t", dtype=str)',
+    ),
+    'blanks, and no header': ('a.jpg 0\nb.jpg 1\n', '"labels"], sep="\\\\s+", dtype=str)'),
+    'lists of labels, and no header': (
+        'a.jpg 0\nb.jpg 0 1\n',
+        'such as image,labels; rows differ in length: write each in this way: a.jpg,cat;dog',
+    ),
+    'images without suffix, and no header': (
+        'a,1,0\nb,0,1\n',
+        "labels.csv: ['a', '1', '0'] looks like an image and its labels; the first row must name",
+    ),
+    'images without suffix, words, and no header': (
+        'a,cat\nb,cat dog\n',
+        'with pandas: pandas.read_csv(FILE, names=["image", "labels"], dtype=str)',
+    ),
+    'images without suffix, values that come again, and no header': (
+        'a,1,1\nb,0,1\n',
+        "the column '1' occurs twice (the first row names the columns)",
+    ),
     'a number before the image': ('1,a.jpg\n', 'names=["labels", "image"], dtype=str)'),
     'a remark above the header': ('# by me\nimage,labels\na.jpg,cat\n', "'#', 'by', 'me'"),
     'an object that says both': (
