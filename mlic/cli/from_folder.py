@@ -4,6 +4,7 @@
 
 - ``photos/cat/1.jpg`` has the label ``cat``. The same picture (the same bytes, whatever the file
   is called) in ``photos/dog`` too has both. A picture right under ``photos`` has no label.
+  With ``--sep ,`` it may be in ``photos/cat,dog``, too.
 - ``--nested``: ``photos/cat/indoors/1.jpg`` has the labels ``cat`` and ``indoors``.
 - ``--sidecar``: the labels of ``1.jpg`` are in ``1.txt`` next to it, one a line or with commas
   between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or ``data.yaml`` names.
@@ -20,9 +21,12 @@ from pathlib import Path
 
 from mlic.cli.own_data import SEPARATOR_HELP, config_path, finish, parse_options, say_command
 from mlic.datasets.list_files import list_images
-from mlic.datasets.own_data.choices import unspell
+from mlic.datasets.own_data.cells import MARKS, MARKS_IN_NAMES, in_words, marks_between
+from mlic.datasets.own_data.choices import Undecided, spell, unspell
 from mlic.datasets.own_data.folders import from_folders
+from mlic.datasets.own_data.labels import normalise
 from mlic.datasets.own_data.sidecars import from_sidecars
+from mlic.datasets.own_data.splits import Image
 from mlic.engine.runner.errors import one_line_errors
 from mlic.names import first_names
 
@@ -33,12 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('folder', type=Path, help='folder of the images')
     parser.add_argument('--nested', action='store_true', help='every folder on the path is a label')
     parser.add_argument('--sidecar', action='store_true', help='labels stand in .txt files')
-    parser.add_argument('--sep', type=unspell, help=f'with --sidecar, {SEPARATOR_HELP}')
+    parser.add_argument('--sep', type=unspell, help=f'in folders or texts, {SEPARATOR_HELP}')
     args = parse_options(parser, argv)
     if args.nested and args.sidecar:
         parser.error('--nested and --sidecar exclude each other')
-    if args.sep is not None and not args.sidecar:
-        parser.error('--sep needs --sidecar')
     files, others = map(sorted, list_images(args.folder))
     if not files:
         raise ValueError(f'no image in {args.folder}, among {len(others)} files')
@@ -59,10 +61,28 @@ def main(argv: list[str] | None = None) -> None:
                 f'none of the {len(images)} images in {args.folder} is in the folder of a label. '
                 'Labels in a table are read by from_csv.py, those in .txt files with --sidecar'
             )
+        with say_command('dataset_tools/from_folder.py', argv):
+            _cut_names(images, args.folder, args.sep)
     for image in images:
         image.complete = args.unlisted == 'absent'
     print(*said, sep='\n')
     finish(args, images, args.folder, classes)
+
+
+def _cut_names(images: list[Image], folder: Path, sep: str | None) -> None:
+    """Cut the names of folders at what separates labels; Undecided if they may hold several."""
+    names = sorted(set().union(*(image.labels for image in images)))
+    between = marks_between(names, [*MARKS, *MARKS_IN_NAMES, ' ']) if sep is None else {}
+    for mark, name in between.items():
+        raise Undecided(
+            f"{folder}: folders are called {name!r} and like its parts: one label (--sep '') or "
+            f"several (--sep '{spell(mark)}')?",
+            f'{in_words(mark)} separate labels',
+            ['--sep', spell(mark)],
+        )
+    for image in images if sep else ():
+        parts = {normalise(part) for name in image.labels for part in name.split(sep)}
+        image.labels = parts - {''}
 
 
 def _check_out(args: argparse.Namespace, files: list[str]) -> None:

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mlic.files import KeyTwice, each_key_once
 
@@ -15,7 +15,8 @@ from .flags import flag
 from .labels import normalise
 
 MARKS = ';|,\n；，、'
-MARKS_IN_NAMES = '/&+\t'  # which separate labels only if their parts are labels, too
+# which separate labels only if their parts are labels, too
+MARKS_IN_NAMES = *'/&+\t#:~*_-', '<br>', '<br/>', '<br />', ' and '
 EMPTY = {'set()', 'frozenset()', 'list()', 'tuple()', 'dict()'}  # as Python writes and makes them
 MISSING = '<NA>'  # as pandas writes it
 LONGEST = 10_000  # characters of a Python list; JSON may be longer
@@ -39,7 +40,18 @@ class CellError(ValueError):
 
 def in_words(separator: str) -> str:
     """A separator in a sentence."""
-    return 'blanks' if separator == ' ' else spell(separator)
+    if separator == ' ':
+        return 'blanks'
+    return repr(separator) if ' ' in separator else spell(separator)
+
+
+def marks_between(names: Collection[str], marks: Sequence[str]) -> dict[str, str]:
+    """{mark: a name} of those of some marks that cut a name into parts that are all names, too."""
+    known, found = {*names}, {}
+    for name, mark in itertools.product(names, marks):
+        if mark in name and {*map(normalise, name.split(mark))} <= known:
+            found.setdefault(mark, name)
+    return found
 
 
 def read_cells(
@@ -124,19 +136,18 @@ def _find_separator(
 ) -> str:
     """What separates the labels of plain cells; '' if a cell is one label."""
     found = [mark for mark in MARKS if any(mark in cell for cell in distinct)]
+    between = marks_between(distinct, MARKS_IN_NAMES) if not found else {}
 
     def ask(*answers: str) -> CellError:
-        cell = next(cell for cell in distinct if answers[-1] in cell)
+        cell = between.get(answers[-1]) or next(cell for cell in distinct if answers[-1] in cell)
         question = ' or '.join(map(in_words, answers))
         fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
         return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
 
     if len(found) > 1 or found and many is False:
         raise ask(*sorted(found, key=lambda mark: -sum(mark in cell for cell in cells)))
-    for mark in MARKS_IN_NAMES if not found else ():
-        parts = [[part.strip() for part in cell.split(mark)] for cell in distinct if mark in cell]
-        if any({*map(normalise, cell)} <= {*distinct} for cell in parts):
-            raise ask(mark)
+    if between:
+        raise ask(*between)
     if many is False:
         return ''
     mark = found[0] if found else ' '

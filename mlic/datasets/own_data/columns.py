@@ -23,7 +23,7 @@ from .flags import (
     says_nothing,
 )
 from .split_columns import choose_split
-from .table import Table
+from .table import Table, without_header
 
 IMAGE_NAMES = [
     'image',
@@ -144,6 +144,8 @@ def _choose_image(
         questions.ask(question, f'{name!r} is the image', '--image-column', name)
     elif counts is any_ and column not in called:
         name = table.header[column]
+        if finder.find_all([name], tables[:1])[0][0]:
+            raise without_header(str(tables[0]), table, column)
         question = f'only the column {name!r} names files of {finder.name}, without their suffix'
         questions.ask(question, f'{name!r} is the image', '--image-column', name)
     return column, found, left_out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlic.names import first_names
 
-from .cells import CONFIDENCES, CellError, in_words, read_cells
+from .cells import CONFIDENCES, MARKS_IN_NAMES, CellError, in_words, read_cells
 from .choices import Choices, Questions, Undecided, show, spell
 from .columns import Columns, choose_columns
 from .contents import label_name
@@ -127,9 +127,10 @@ def _read_labels(
             if not error.separators:
                 raise ValueError(f'{table.places[0][0]}, {message}') from error
             answers = ' or '.join(f"--sep '{spell(x)}'" for x in error.separators)
-            # a column called label has one in each cell, unless it is said
+            # a column called label has one in each cell, unless it is said or its cells say so
             seps = error.separators
-            seps = [x for x in seps if not x] if kind and not is_plural and '' in seps else seps
+            is_one = kind and not is_plural and (repeated or seps[0] not in MARKS_IN_NAMES)
+            seps = [x for x in seps if not x] if is_one and '' in seps else seps
             assumed = (
                 'a cell is one label' if not seps[0] else f'{in_words(seps[0])} separate labels'
             )

@@ -37,6 +37,7 @@ class Table:
     header: list[str]
     rows: list[list[str]]
     places: list[tuple[Path, int]]
+    delimiter: str  # as pandas takes it
 
     def column(self, index: int) -> list[str]:
         """The cells of a column."""
@@ -96,14 +97,14 @@ def read_table(path: Path) -> Table:
     start = (said or counted).end() if said or counted else 0
     skipped, text = len(text[:start].splitlines()), text[start:]
     try:
-        lines = _cut(text, said and said[1]) if not counted else _cut_at_blanks(text)
+        delimiter, lines = _cut_at_blanks(text) if counted else _cut(text, said and said[1])
     except csv.Error as error:
         line, fault = error.args
         raise ValueError(f'{path}, line {line + skipped}: {fault}') from error
     if not lines:
         raise ValueError(f'{path} is empty')
     places = [(path, line + skipped) for line, _ in lines[1:]]
-    table = Table(lines[0][1], [cells for _, cells in lines[1:]], places)
+    table = Table(lines[0][1], [cells for _, cells in lines[1:]], places, delimiter)
     _check(table, path, lines[0][0] + skipped)
     if counted and counted[1].lstrip('0') != str(len(table.rows)):  # int() has a limit of digits
         count = printable(counted[1])
@@ -127,8 +128,8 @@ def _text_of(path: Path) -> str:
     return text
 
 
-def _cut(text: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
-    """(line, cells) of every row that is not blank, cut by the delimiter that fits.
+def _cut(text: str, delimiter: str | None) -> tuple[str, list[tuple[int, list[str]]]]:
+    """The delimiter that fits, and (line, cells) of every row that is not blank.
 
     Raises:
         csv.Error: With the line and the fault, if none does.
@@ -138,7 +139,7 @@ def _cut(text: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
     marks = [delimiter] if delimiter else marks
     if not marks:
         return _cut_at_blanks(text)
-    best = fault = None
+    best, fault = ('', []), None
     for mark in marks:
         lines = io.StringIO(text, newline='')
         reader = csv.reader(lines, delimiter=mark, strict=True, skipinitialspace=True)
@@ -152,42 +153,55 @@ def _cut(text: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
             continue
         width = len(rows[0][1]) if rows else 0
         if width > 1 and all(len(cells) == width for _, cells in rows):
-            return rows
-        best = best or rows
+            return mark, rows
+        best = best if best[1] else (mark, rows)
     if fault:
         raise fault
-    return best or []
+    return best
 
 
-def _cut_at_blanks(text: str) -> list[tuple[int, list[str]]]:
-    """(line, cells) of a text with blanks between the cells."""
+def _cut_at_blanks(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
+    """:func:`_cut` of a text with blanks between the cells."""
     lines = enumerate(text.splitlines(), 1)
     rows = [(line, normalise(row).split()) for line, row in lines if row.strip()]
-    if len(rows) > 1 and len(rows[1][1]) == len(rows[0][1]) + 1:
+    if len(rows) > 1 and len(rows[1][1]) == len(rows[0][1]) + 1 and not _images(rows[0][1]):
         rows[0][1].insert(0, IMAGE_COLUMN)
-    return rows
+    return r'\s+', rows
+
+
+def _images(cells: list[str]) -> list[int]:
+    """Which of some cells are called like image files."""
+    return [i for i, cell in enumerate(cells) if cell.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def without_header(where: str, table: Table, image: int) -> ValueError:
+    """What to say of a table whose header has the name of an image in that column."""
+    header, delimiter = table.header, table.delimiter
+    fault = f'{where}: {header} looks like an image and its labels; the first row must name the '
+    fault += 'columns, such as image,labels; '
+    if any(len(cells) != len(header) for cells in table.rows):  # of which pandas makes an index
+        row = f'{header[image]},cat;dog'
+        return ValueError(f'{fault}rows differ in length: write each in this way: {row}')
+    names = [f'column {i + 1}' if len(header) > 2 else 'labels' for i in range(len(header))]
+    names[image] = IMAGE_COLUMN
+    cut = '' if delimiter == ',' else f', sep={json.dumps(delimiter)}'
+    return ValueError(
+        fault + PANDAS.format(f'csv(FILE, names={json.dumps(names)}{cut}, dtype=str)')
+    )
 
 
 def _check(table: Table, path: Path, line: int) -> None:
     """ValueError unless there is a header and every row has as many cells."""
     header = table.header
-    if any(cell.lower().endswith(IMAGE_SUFFIXES) for cell in header):
-        images = [cell.lower().endswith(IMAGE_SUFFIXES) for cell in header]
-        others = ['labels'] if len(header) == 2 else [f'column {i + 1}' for i in range(len(header))]
-        names = [
-            'image' if i == images.index(True) else others[i % len(others)]
-            for i in range(len(header))
-        ]
-        raise ValueError(
-            f'{path}, line {line}: {header} looks like an image and its labels; '
-            'the first row must name the columns, such as image,labels; '
-            + PANDAS.format(f'csv(FILE, names={json.dumps(names)}, dtype=str)')
-        )
+    images = _images(header)
+    if images:
+        raise without_header(f'{path}, line {line}', table, images[0])
     if len(header) < 2 or not table.rows:
         raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise ValueError(f'{path}, line {line}: the column {twice[0]!r} occurs twice')
+        fault = f'the column {twice[0]!r} occurs twice (the first row names the columns)'
+        raise ValueError(f'{path}, line {line}: {fault}')
     for row, cells in enumerate(table.rows):
         if len(cells) != len(header):
             raise ValueError(

@@ -258,6 +258,10 @@ READ = {
         'image,class_0,class_1\na.jpg,1,-1\nb.jpg,-1,1\n',
         {'a.jpg': ['class_0'], 'b.jpg': ['class_1']},
     ),
+    'marks within names, of which a part is a label': (
+        'image,labels\na.jpg,t-shirt\nb.jpg,ice_cream\nc.jpg,shirt\nd.jpg,black and white\n',
+        dict(zip(NAMES, [['t-shirt'], ['ice_cream'], ['shirt'], ['black and white']])),
+    ),
     'words of no known column, and a fold': (
         'image,fold,y\na.jpg,0,cat\nb.jpg,1,dog\n',
         {'a.jpg': ['cat'], 'b.jpg': ['dog']},
@@ -474,6 +478,22 @@ ASKED = {
         "which separates labels: /?",
         ['--sep', '/'],
         [A, B, None, D],
+    ),
+    **{
+        f'{mark} between labels that are labels alone, too, under a name for {count}': (
+            f'image,{column}\na.jpg,cat{mark}dog\nb.jpg,cat\nd.jpg,dog\n',
+            f"(--sep '{mark}' or --sep '')",
+            [f'--sep={mark}'] if mark == '-' else ['--sep', mark],
+            [A, B, None, D],
+        )
+        for mark in (*'/#:~*_-', '<br>', ' and ')
+        for column, count in (('labels', 'several'), ('label', 'one'))
+    },
+    'a name like two others in rows of one label each': (
+        'image,label\na.jpg,cat\na.jpg,dog\nb.jpg,cat-dog\n',
+        "which separates labels: -? (--sep '-' or --sep '')",
+        ['--sep', ''],
+        [A, ['cat-dog']],
     ),
     'regions of the VGG annotator': (
         'filename,region_count,region_attributes\na.jpg,2,"{""class"":""cat""}"\n'
@@ -701,6 +721,27 @@ REFUSED = {
     'boxes without a header': (
         'a.jpg,1,2,cat\n',
         'names=["image", "column 2", "column 3", "column 4"], dtype=str)',
+    ),
+    'tabs, and no header': (
+        '0\t1.0\ta.jpg\n1\t0.0\tb.jpg\n',
+        'names=["column 1", "column 2", "image"], sep="\\t", dtype=str)',
+    ),
+    'blanks, and no header': ('a.jpg 0\nb.jpg 1\n', '"labels"], sep="\\\\s+", dtype=str)'),
+    'lists of labels, and no header': (
+        'a.jpg 0\nb.jpg 0 1\n',
+        'such as image,labels; rows differ in length: write each in this way: a.jpg,cat;dog',
+    ),
+    'images without suffix, and no header': (
+        'a,1,0\nb,0,1\n',
+        "labels.csv: ['a', '1', '0'] looks like an image and its labels; the first row must name",
+    ),
+    'images without suffix, words, and no header': (
+        'a,cat\nb,cat dog\n',
+        'with pandas: pandas.read_csv(FILE, names=["image", "labels"], dtype=str)',
+    ),
+    'images without suffix, values that come again, and no header': (
+        'a,1,1\nb,0,1\n',
+        "the column '1' occurs twice (the first row names the columns)",
     ),
     'a number before the image': ('1,a.jpg\n', 'names=["labels", "image"], dtype=str)'),
     'a remark above the header': ('# by me\nimage,labels\na.jpg,cat\n', "'#', 'by', 'me'"),

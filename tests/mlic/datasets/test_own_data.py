@@ -549,6 +549,24 @@ def test_nested_folders_are_several_labels():
     assert Path('out/classes.txt').read_text().split() == ['cat', 'dog', 'indoors']
 
 
+@pytest.mark.parametrize('mark', [*',;+&_-', ' ', ' and '])
+@pytest.mark.parametrize('options', [[], ['--nested']])
+def test_a_folder_called_like_two_others_is_refused_with_the_command_that_decides(mark, options):
+    labels = {'cat': ['cat'], 'dog': ['dog'], 'bird': ['bird']}
+    both = f'cat{mark}dog'
+    write_images([f'{name}/{i}.png' for name in (*labels, both) for i in range(3)])
+    options = [*options, '--val', '0', '--test', '0.4']
+    with pytest.raises(SystemExit) as error:
+        from_folder(*options)
+    question, _, command = error.value.code.partition('type: ')
+    assert f'{both!r} and like its parts' in question and '\n' not in question
+    words = shlex.split(command)
+    for sep, expected in ((words[words.index('--sep') :], ['cat', 'dog']), (['--sep', ''], [both])):
+        from_folder(*sep, *options)
+        found = {Path(path).parts[0]: names for path, names in words_of().items()}
+        assert found == labels | {both: expected}
+
+
 def test_a_linked_folder_is_followed_once():
     write_images(['cat/3.png', 'cat/4.png', '../elsewhere/1.png', '../elsewhere/2.png'])
     Path('photos/dog').symlink_to('../elsewhere')
@@ -657,6 +675,15 @@ def test_lines_that_hold_commas_are_refused_with_the_command_that_decides():
     assert command[-2:] == ['--sep', ',']
     from_folder('--sidecar', '--val', '0', '--test', '0.3', '--sep', '\\n')
     assert words_of()['0.png'] == ['cat', 'table, dining']
+
+
+def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_decides():
+    write_sidecars('cat#dog', 'cat', 'dog', '')
+    with pytest.raises(SystemExit, match='which separates labels: #') as error:
+        from_folder('--sidecar', '--val', '0')
+    assert shlex.split(error.value.code.partition('type: ')[2])[-2:] == ['--sep', '#']
+    from_folder('--sidecar', '--val', '0', '--test', '0.3', '--sep', '#')
+    assert words_of() == {'0.png': ['cat', 'dog'], '1.png': ['cat'], '2.png': ['dog'], '3.png': []}
 
 
 BOXES = ['0 .5 0.5 0.2 1.0\n2 0.5 0.5 0.2 0.3\n', '2 0.5 0.5 2e-1 0.3', '', '1 0 0 1 1 0 1\n']
