@@ -28,15 +28,17 @@ def known_rows(
         ValueError: At once for what shows at once: a name that is not a class, what is neither
             True nor False, or another number of them than of images.
     """
+    # of two classes of one name the first
+    places = {name: place for place, name in reversed([*enumerate(classes)])}
     if known is None or isinstance(known, Mapping):
-        row = known_row(known, classes)
+        row = known_row(known, classes, places)
         return ((source, row) for source in sources)
     if isinstance(known, Sequence):
         if hasattr(sources, '__len__') and len(known) != len(sources):
             raise ValueError(f'known has {len(known)} entries for {len(sources)} images')
-        known = [known_row(one, classes) for one in known]
-        return _in_pairs(sources, iter(known))
-    return _in_pairs(sources, (known_row(one, classes) for one in known))
+        for one in known:
+            check_known(one, classes, places)
+    return _in_pairs(sources, (known_row(one, classes, places) for one in known))
 
 
 def _in_pairs(
@@ -54,25 +56,41 @@ def _in_pairs(
         raise ValueError(f'known has more entries than the {count} images')
 
 
-def known_row(known: Mapping[str, bool] | None, classes: Sequence[str]) -> Tensor | None:
-    """(C,) of {class: whether it is there}; None if nothing is known.
-
-    Raises:
-        ValueError: If a name is not a class, or it is neither True nor False.
-    """
+def check_known(
+    known: Mapping[str, bool] | None, classes: Sequence[str], places: Mapping[str, int]
+) -> None:
+    """ValueError if a name is not a class, or it is neither True nor False."""
     if not known:
-        return None
+        return
     if not isinstance(known, Mapping):
         raise ValueError(f'known must have a dict for each image, got {short(known)}')
-    odd = [name for name in known if name not in classes]
+    odd = [name for name in known if name not in places]
     if odd:
         raise ValueError(
             f'known: {odd[0]!r} is not a class of the model, which has '
             f'{first_names(list(classes), 5, repr)}'
         )
-    row = torch.full((len(classes),), torch.nan)
     for name, value in known.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f'known: {name!r} must be True or False, got {short(value)}')
-        row[list(classes).index(name)] = float(value)
+
+
+def known_row(
+    known: Mapping[str, bool] | None, classes: Sequence[str], places: Mapping[str, int]
+) -> Tensor | None:
+    """(C,) of {class: whether it is there}; None if nothing is known.
+
+    Args:
+        known (Mapping, optional): Of one image.
+        classes (Sequence[str]): C names.
+        places (Mapping): {class: index} of them.
+
+    Raises:
+        ValueError: If a name is not a class, or it is neither True nor False.
+    """
+    check_known(known, classes, places)
+    if not known:
+        return None
+    row = torch.full((len(classes),), torch.nan)
+    row[[places[name] for name in known]] = torch.tensor([float(one) for one in known.values()])
     return row

@@ -110,7 +110,7 @@ class Results:
         self.out, self.inferencer, self.pictures, self.about = out, inferencer, pictures, about
         self.images: list[dict] = []
         self.failed: list[str] = []
-        self.names: set[str] = set()
+        self.names: dict[str, int] = {}  # {name in lower case: last number}
 
     def __enter__(self) -> 'Results':
         self.lock = lock_folder(self.out)
@@ -193,11 +193,12 @@ class Results:
     def _unique_name(self, source: str) -> str:
         """The file's name without extension; numbered where folders have the same one."""
         stem = name = picture_name(source)
-        number = 1
+        number = self.names.get(stem.lower(), 1)
         while name.lower() in self.names:  # some file systems take a.jpg and A.jpg for one
             number += 1
             name = f'{stem}_{number}'
-        self.names.add(name.lower())
+        self.names[name.lower()] = 1
+        self.names[stem.lower()] = number
         return name
 
 

@@ -240,11 +240,13 @@ def fit_thresholds(
     pred, target, ignore = prepare_matrices(pred, target, ignore, None)
     if not target.any():
         raise ValueError(f'no positive label among {len(target)} images: nothing to fit')
-    counted = np.ones_like(target) if ignore is None else ~ignore
-    overall = best_threshold(pred[counted], target[counted], strict)
+    if ignore is None:
+        overall = best_threshold(pred.ravel(), target.ravel(), strict)  # of which no copy is made
+    else:
+        overall = best_threshold(pred[~ignore], target[~ignore], strict)
     thresholds = np.full(pred.shape[1], overall)
     for c in np.flatnonzero(target.any(axis=0) & ~without_negatives(target, ignore)):
-        rows = counted[:, c]
+        rows = slice(None) if ignore is None else ~ignore[:, c]
         own = best_threshold(pred[rows, c], target[rows, c], strict)
         positives = np.count_nonzero(target[:, c])
         # never beyond either, however it is rounded: one may be the lowest score
@@ -265,19 +267,20 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
         positive (np.ndarray): (N,) bool, at least one.
         strict (bool): Decide by score > t, not >= t.
     """
-    order = np.argsort(-scores)
-    ranked = scores[order]
-    decisions = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
-    hits = np.cumsum(positive[order])[decisions - 1]
-    f1 = 2 * hits / (decisions + hits[-1])
-    if strict and ranked[-1] == 0:
-        f1[-1] = 0
-    last = decisions[np.argmax(f1)]
-    high = ranked[last - 1]
-    if last == len(ranked):
-        below = np.nextafter(high, -np.inf, dtype=scores.dtype)
-        return float(below if strict and high != 0 else high)
-    low = ranked[last]
+    ranked, positives = np.sort(scores), np.sort(scores[positive])
+    # from one positive to the next the F1 only falls; the highest score is for no F1 above 0
+    lowest = np.unique(np.append(positives, ranked[-1]))[::-1]  # that is called present
+    below = np.searchsorted(ranked, lowest)  # so many are not
+    hits = len(positives) - np.searchsorted(positives, lowest)
+    f1 = 2 * hits / (len(ranked) - below + len(positives))
+    if strict and ranked[0] == 0:
+        f1[below == 0] = 0
+    best = np.argmax(f1)
+    high = lowest[best]
+    if below[best] == 0:
+        under = np.nextafter(high, -np.inf, dtype=scores.dtype)
+        return float(under if strict and high != 0 else high)
+    low = ranked[below[best] - 1]
     middle = low + (high - low) / 2
     # between neighbouring floats the midpoint is one of them: take the one that decides right
     if strict and middle >= high:

@@ -65,7 +65,8 @@ def _read(
     sources = _by_name(images)
     finder = ImageFinder(Path(), list(sources), 'the list of images to predict')
     named = _image_columns(table, finder, classes)
-    columns = [name for name in table.header if name in classes and name not in named]
+    class_set = {*classes}
+    columns = [name for name in table.header if name in class_set and name not in named]
     _check_columns(table, columns, classes)
     choices = Choices(
         image=named[0] if len(named) == 1 else None,
@@ -76,7 +77,7 @@ def _read(
     found, _, lines = read_images(table, finder, choices, skip_missing=True)
     known: list[dict[str, bool]] = [{} for _ in images]
     for image in found:
-        _check_names(image, classes)
+        _check_names(image, classes, class_set)
         for index in sources[image.path]:
             known[index] = _known_of(image, columns or classes, not columns)
     # of training, which the reader is for
@@ -144,9 +145,9 @@ def _check_columns(table: Table, columns: list[str], classes: Sequence[str]) -> 
             )
 
 
-def _check_names(image: Image, classes: Sequence[str]) -> None:
+def _check_names(image: Image, classes: Sequence[str], class_set: set[str]) -> None:
     """ValueError if a list has what is not a class."""
-    odd = sorted((image.labels | image.absent | image.unknown) - {*classes})
+    odd = sorted((image.labels | image.absent | image.unknown) - class_set)
     if odd:
         raise ValueError(
             f'{image.where}: {odd[0]!r} is not a class of the model, which has '

@@ -518,6 +518,28 @@ def test_every_label_has_its_heat_map_up_to_twelve():
 # ---------------------------------------------------------------- the tool
 
 
+class CountedDict(dict):
+    """Counts how often it is asked for a key."""
+
+    asked = 0
+
+    def __contains__(self, key):
+        self.asked += 1
+        return super().__contains__(key)
+
+
+def test_pictures_of_one_name_are_numbered_on_and_not_from_the_first(tmp_path):
+    results = infer.Results(tmp_path, None, True, {})
+    results.names = CountedDict()
+    sources = [f'{k}/{name}.jpg' for k in range(100) for name in ('image', 'IMAGE', 'b')]
+    sources.insert(30, 'image_40.jpg')  # a file that is called as a numbered one would be
+    found = [results._unique_name(source) for source in sources]
+    assert found[:6] == ['image', 'IMAGE_2', 'b', 'image_3', 'IMAGE_4', 'b_2']
+    assert found[30] == 'image_40' and found[-3:] == ['image_200', 'IMAGE_201', 'b_100']
+    assert len({name.lower() for name in found}) == len(sources)
+    assert results.names.asked <= 3 * len(sources)
+
+
 def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
     folder = run / 'mixed'
     (folder / 'deeper').mkdir(parents=True)

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch.testing import assert_close
 
 import projects.c_tran  # noqa: F401, whose model is trained
+from mlic.apis import known_labels
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.cli import infer
 from mlic.cli import test as test_tool
@@ -124,6 +125,36 @@ def test_what_cannot_be_known_is_refused_at_once(teller, pictures, known, messag
 def test_of_an_iterator_too_few_or_too_many_are_refused(teller, pictures, count, message):
     with pytest.raises(ValueError, match=message):
         list(teller(iter(pictures), known=iter([KNOWN] * count)))
+
+
+class CountedName(str):
+    """A name that counts how often one is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        CountedName.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_a_known_class_is_looked_up_and_not_compared_with_all():
+    classes, names = ([CountedName(f'class {c}') for c in range(400)] for _ in range(2))
+    known = {name: c % 3 == 0 for c, name in enumerate(names)}
+    CountedName.compared = 0
+    ((_, row),) = known_labels.known_rows([known], ['a.jpg'], classes)
+    assert CountedName.compared <= 4 * len(classes)
+    assert row.tolist() == [float(c % 3 == 0) for c in range(400)]
+
+
+def test_what_is_known_of_many_images_is_kept_as_it_was_given(monkeypatch):
+    made, make = [], known_labels.known_row
+    monkeypatch.setattr(
+        known_labels, 'known_row', lambda known, *rest: made.append(known) or make(known, *rest)
+    )
+    pairs = known_labels.known_rows([KNOWN, {}, KNOWN], 'abc', CLASSES)
+    assert made == []
+    assert next(pairs)[0] == 'a' and made == [KNOWN]
 
 
 def test_views_of_an_image_are_told_the_same(path, teller, pictures):

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -267,6 +268,25 @@ def test_threshold_between_neighbouring_floats_still_separates_them(strict):
         threshold = np.float32(best_threshold(scores, np.array(positive), strict))
         called = scores > threshold if strict else scores >= threshold
         assert called.tolist() == positive
+
+
+@pytest.mark.parametrize('strict', [False, True])
+def test_threshold_of_positives_that_are_never_called_present_lies_below_the_highest(strict):
+    scores, positive = np.array([0.0, 0.0, 0.4, 0.8]), np.array([1, 0, 0, 0], bool)
+    # score > t never calls 0 present: every F1 is 0
+    assert_close(best_threshold(scores, positive, strict), 0.6 if strict else 0.0)
+
+
+def test_fitting_takes_no_more_memory_than_a_copy_of_the_scores_and_a_little():
+    rng = np.random.default_rng(0)
+    pred, target = rng.random((400, 500), dtype=np.float32), rng.random((400, 500)) < 0.01
+    for ignore, copies in ((None, 1.6), ((rng.random(target.shape) < 0.1) & ~target, 2.6)):
+        tracemalloc.start()
+        try:
+            fit_thresholds(pred, target, ignore)
+            assert tracemalloc.get_traced_memory()[1] < copies * pred.nbytes
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize('strict', [False, True])
