@@ -957,7 +957,7 @@ def test_report_and_attention_start_at_the_stored_thresholds(
     assert call_tool('tools/analysis_tools/report.py', *report) is None
     assert "thresholds: each class's own in" in capsys.readouterr().out
     text = page.read_text(encoding='utf-8')
-    assert '"start":[99,99,99,99,1]' in text
+    assert '"start":[0.999,0.999,0.999,0.999,0.001]' in text
     assert f'the sliders start at the thresholds of {with_thresholds.name}' in text
     looks = [run / 'config.py', with_thresholds, '--out', tmp_path / 'a.png', '--num', 1]
     assert call_tool('tools/analysis_tools/show_attention.py', *looks) is None
