@@ -100,7 +100,7 @@ def load_config(path: str | Path) -> Config:
 
 
 def set_scope(cfg: Config | dict) -> None:
-    """Look names up in the registries of a config's ``default_scope``; without one, it gets it."""
+    """Look names up in the registries of a config's ``default_scope``, set here if it has none."""
     cfg['default_scope'] = cfg.get('default_scope') or SCOPE
     init_default_scope(cfg['default_scope'])
 

@@ -20,13 +20,12 @@ from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
-from mlic.installation import find_config
 from mlic.registries import load_config, set_scope
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Divide classes by how often they occur together')
-    parser.add_argument('config', help='whose training data are counted')
+    arguments.add_config_argument(parser, help='whose training data are counted')
     arguments.add_number(parser, '--parts', 5, 'of each partition', least=2)
     arguments.add_seed(parser, 'of the clustering')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
@@ -81,7 +80,7 @@ def options(cfg: Config, path: Path, number: int) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     """Write the files, and print a line for each."""
     args = parse_args(argv)
-    cfg = load_config(find_config(args.config))
+    cfg = load_config(args.config)
     set_scope(cfg)
     dataset = build_dataset(cfg, 'train')
     names = innermost(dataset).CLASSES

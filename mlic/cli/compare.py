@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mlic.cli import arguments
+from mlic.cli.comparison_files import draw_figures, write_groups
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.processes import device_slots, end_by_sigterm
 from mlic.comparison.recipes import (
@@ -32,15 +33,7 @@ from mlic.comparison.recipes import (
     replace_data,
 )
 from mlic.comparison.runs import Run, run_all
-from mlic.comparison.tables import (
-    draw_class_differences,
-    draw_over_number,
-    draw_varied,
-    remove_older,
-    sort_out,
-    summarise,
-    write_tables,
-)
+from mlic.comparison.tables import remove_older, sort_out
 from mlic.comparison.tuning import RATE_KEY, Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.engine.runner.data_check import check_data
@@ -115,6 +108,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     what = 'processes at once (one per GPU or free core)'
     parser.add_argument('--jobs', type=arguments.at_least(1), help=what)
+    add_table_arguments(parser)
+    args = parser.parse_args(argv)
+    check_args(parser, args)
+    if 'standard' not in args.protocols:
+        args.protocols.insert(0, 'standard')
+    return args
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is put into tables and figures."""
     parser.add_argument(
         '--protocols', nargs='+', choices=PROTOCOLS, default=['standard'], help='(standard)'
     )
@@ -140,11 +143,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "differences; of several keys, the first one's values are drawn; can be repeated",
     )
     arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
-    args = parser.parse_args(argv)
-    check_args(parser, args)
-    if 'standard' not in args.protocols:
-        args.protocols.insert(0, 'standard')
-    return args
 
 
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -233,23 +231,10 @@ def check_tested(cfg: Config, groups: dict[str, list[str]], classes: list[str] |
             groups.pop(title)
 
 
-def compare(args: argparse.Namespace) -> tuple[int, int]:
-    """Run, and write; how many runs failed, and how many were left out of the tables."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    classes = read_class_file(args.classes) if args.classes else None
-    recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
-    configs = list(recipes)
-    recipes, against, places = vary(recipes, args.vary)
-    check_tested_alike(recipes, classes)
-    changed = args.set | ({'train_cfg.max_epochs': args.epochs} if args.epochs else {})
-    rates = {name: own_rate(name, cfg, changed) for name, cfg in recipes.items()}
-    groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
-    if groups or classes is not None:
-        check_tested(recipes[configs[0]], groups, classes)
-    slots, failed = device_slots(args.jobs), {}
-    if args.tune:
-        tuned, failed = tune(recipes, args, slots)
-        rates |= tuned
+def run_seeds(
+    recipes: dict[str, Config], args: argparse.Namespace, slots: list[dict]
+) -> tuple[list[Run], dict[Run, str]]:
+    """Run each config with each seed: the runs that are done, by config, and those that failed."""
     whole = {name: recipe_text(cfg) for name, cfg in recipes.items()}
     for cfg in recipes.values():
         if args.cache_features:
@@ -263,10 +248,31 @@ def compare(args: argparse.Namespace) -> tuple[int, int]:
     if args.cache_features:
         for run in runs:
             write_text(run.folder / 'images.py', whole[run.name])
-    failed |= run_all(runs, slots)
+    failed = run_all(runs, slots)
+    return [run for name in recipes for run in runs if run.name == name and run.is_done()], failed
+
+
+def compare(args: argparse.Namespace) -> tuple[int, int]:
+    """Run, and write; how many runs failed, and how many were left out of the tables."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    classes = read_class_file(args.classes) if args.classes else None
+    recipes = {Path(path).stem: prepare(path, args) for path in args.configs}
+    configs = list(recipes)
+    recipes, against, places = vary(recipes, args.vary)
+    check_tested_alike(recipes, classes)
+    changed = args.set | ({'train_cfg.max_epochs': args.epochs} if args.epochs else {})
+    rates = {name: own_rate(name, cfg, changed) for name, cfg in recipes.items()}
+    groups = classes_by_images(recipes[configs[0]], args.by_images) if args.by_images else {}
+    if groups or classes is not None:
+        check_tested(recipes[configs[0]], groups, classes)
+    slots, untuned = device_slots(args.jobs), {}
+    if args.tune:
+        tuned, untuned = tune(recipes, args, slots)
+        rates |= tuned
+    done, failed = run_seeds(recipes, args, slots)
+    failed = untuned | failed
     for run, reason in failed.items():
         print(f'failed: {run.name} seed {run.seed}: {reason}')
-    done = [run for name in recipes for run in runs if run.name == name and run.is_done()]
     done, left_out = sort_out(done, classes)
     for run, reason in left_out.items():
         print(f'left out: {run.name} seed {run.seed}: {reason}')
@@ -274,28 +280,8 @@ def compare(args: argparse.Namespace) -> tuple[int, int]:
         if not args.vary and done[0].name != configs[0]:
             print(f'no run of {args.configs[0]} is done: compared with {done[0].name}')
         pairs = against if args.vary else None
-        for title, group in {**groups, '': classes}.items():
-            folder = args.out / f'images_{title}' if title else args.out
-            summaries, names = summarise(done, args.protocols, group, args.resamples, pairs)
-            for summary in summaries:
-                summary.rate = rates[summary.name]
-            write_tables(summaries, names, folder)
-            if title:
-                print(f'{len(names)} classes with {title} training images ({folder}):')
-            print((folder / 'table.md').read_text(encoding='utf-8'))
-        drawn = []
-        if any(summary.against for summary in summaries):
-            drawn.append('per_class.png')
-            draw_class_differences(summaries, names, args.out / 'per_class.png')
-            print(f'of each class: {args.out / "per_class.png"}')
-            if args.vary:
-                drawn.append('gains.png')
-                draw_varied(summaries, configs, places, args.out / 'gains.png')
-                print(f'gains: {args.out / "gains.png"}')
-        if args.sweep is not None:
-            drawn.append('sweep.png')
-            draw_over_number(summaries, args.sweep, args.out / 'sweep.png')
-            print(f'over {args.sweep}: {args.out / "sweep.png"}')
+        summaries, names = write_groups(done, {**groups, '': classes}, rates, pairs, args)
+        drawn = draw_figures(summaries, names, configs, places, args)
         remove_older(args.out, groups, drawn)
     return len(failed), len(left_out)
 

@@ -20,10 +20,10 @@ def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) 
         ValueError: If the backbone pools, the channels are others, or tokens fill no square grid.
     """
     channels = channels or taker.in_channels
-    name = type(taker).__name__
-    owner = f'{name}(in_channels={taker.in_channels})'
     if feat.dim() == 4 and feat.shape[1] == channels:
         return feat
+    name = type(taker).__name__
+    owner = f'{name}(in_channels={taker.in_channels})'
     if feat.dim() == 2:
         raise ValueError(
             f'{owner} takes a feature map, and the backbone pools: it gives {tuple(feat.shape)}; '
