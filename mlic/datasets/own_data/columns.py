@@ -16,7 +16,9 @@ from .flags import (
     UNKNOWN,
     YES,
     flag,
+    holds_fractions,
     is_class,
+    is_fraction,
     is_number,
     looks_like_flags,
     plain_name,
@@ -189,6 +191,11 @@ def _choose_labels(
     if decided:
         return rest, True
     classes = [i for i in flags if i in rest and is_class(header[i], values[i], i in seen.called)]
+    classes = [
+        i
+        for i in classes
+        if values[i] <= PRESENT | ABSENT or not _counts_classes(table, i, classes)
+    ]
     if classes and choices.sep is None:
         _ask_of_others(table, [i for i in rest if i not in classes], classes, questions)
         return classes, True
@@ -208,6 +215,15 @@ def _choose_labels(
             '--label-columns NAME … says which are'
         )
     return _choose_words(table, words, seen, questions)
+
+
+def _counts_classes(table: Table, column: int, classes: list[int]) -> bool:
+    """Whether a column is the number of classes that others say are there."""
+    others = [i for i in classes if i != column]
+    return all(
+        flag(cells[column]) == str(sum(flag(cells[i]) in PRESENT for i in others))
+        for cells in table.rows
+    )
 
 
 def _choose_texts(header: list[str], texts: list[int], questions: Questions) -> list[int]:
@@ -246,10 +262,21 @@ def _choose_words(
 ) -> tuple[list[int], bool]:
     """The column of labels among some that are not called so, or all if they hold two values."""
     header, values, unknown = table.header, seen.values, seen.unknown
-    words = [i for i in rest if not all(is_number(value) for value in values[i])]
+    whole = [i for i in rest if not holds_fractions(values[i])]
+    words = [i for i in whole if not all(is_number(value) for value in values[i])]
     if len(rest) == 1 and words:
         return rest, False
     these = show([header[i] for i in rest])
+    named = [i for i in words if values[i] - NO - ABSENT == {flag(header[i])}]
+    if len(named) > 1:
+        names = [header[i] for i in named]
+        present = {flag(name) for name in names}
+        absent = set().union(*(values[i] for i in named)) - present
+        options = ['--label-columns', *names, '--present', *sorted(present)]
+        options += ['--absent', *sorted(absent)] if absent else []
+        question = f'the columns {show(names)} hold their own names'
+        questions.ask(question, 'each is a class and its name says that it is there', *options)
+        return named, True
     gaps = unknown or UNKNOWN & set().union(*(values[i] for i in rest))
     marks = _two_values(table, rest, gaps) if len(rest) > 1 else ()
     if marks:
@@ -261,10 +288,17 @@ def _choose_words(
             options += ['--unknown', *sorted(gaps)]
         questions.ask(question, assumed, *options)
         return rest, True
+    if not whole:
+        number = next(cell for cell in table.column(rest[0]) if is_fraction(flag(cell)))
+        raise ValueError(
+            f'{table.places[0][0]}: the columns {these} hold numbers such as {number!r}, and a '
+            'label is 1 (there) or 0 (not there): round them, or say by --present, --absent and '
+            '--unknown what each means'
+        )
     column = min(
-        words or rest,
+        words or whole,
         key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
     )
-    question = f'one of the columns {these} may hold the labels'
+    question = f'one of the columns {these} may hold the labels, or several do'
     questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
     return [column], False

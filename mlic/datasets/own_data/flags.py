@@ -92,6 +92,17 @@ def is_number(value: str) -> bool:
     return bool(number) or value in {'', *PRESENT, *ABSENT}
 
 
+def is_fraction(value: str) -> bool:
+    """Whether a value of :func:`flag` is a number that is not whole."""
+    return is_number(value) and bool(re.search(r'[.,%]|\de', value))
+
+
+def holds_fractions(values: set[str]) -> bool:
+    """Whether a column holds numbers, and some are not whole, as of votes and probabilities."""
+    numbers = values - BLANK - UNKNOWN
+    return all(map(is_number, numbers)) and any(map(is_fraction, numbers))
+
+
 def says_nothing(values: set[str]) -> bool:
     """Whether no cell of a column says that something is there."""
     return values <= NO | UNKNOWN

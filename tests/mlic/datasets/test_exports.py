@@ -455,6 +455,30 @@ ASKED = {
         ['--present', '1', '3', '--absent', '0'],
         [A, ['cat', 'rooms'], C, D],
     ),
+    'the number of classes of an image': (
+        'image,cat,dog,owl,n\na.jpg,1,1,0,2\nb.jpg,1,0,0,1\nc.jpg,0,0,0,0\nd.jpg,0,1,0,1\n',
+        "the columns 'n' ('2', …) do not look like classes, and 'cat', 'dog', 'owl' do",
+        ['--ignore-columns', 'n'],
+        WANTED,
+    ),
+    'names of classes in their own columns': (
+        'image,cat,dog\na.jpg,cat,Dog\nb.jpg,cat,\nc.jpg,,0\nd.jpg,,dog\n',
+        "the columns 'cat', 'dog' hold their own names",
+        ['--label-columns', 'cat', 'dog', '--present', 'cat', 'dog', '--absent', '', '0'],
+        WANTED,
+    ),
+    'names of classes in their own columns, next to remarks': (
+        'image,cat,remark,dog\na.jpg,cat,dark,dog\nb.jpg,cat,,dog\n',
+        "the columns 'cat', 'dog' hold their own names",
+        ['--label-columns', 'cat', 'dog', '--present', 'cat', 'dog'],
+        [A, A],
+    ),
+    'numbers of classes, and a measure': (
+        'image,kind,size\na.jpg,3,0.5\nb.jpg,12,0.5\nc.jpg,3,1.5\nd.jpg,7,0.5\n',
+        "one of the columns 'kind', 'size' may hold the labels",
+        ['--label-columns', 'kind'],
+        [['3'], ['12'], ['3'], ['7']],
+    ),
     'an index that names other files': (
         'id,image,labels\n1,2,cat\n2,1,cat;dog\n',
         "the columns 'image', 'id' all name files of photos",
@@ -665,6 +689,14 @@ REFUSED = {
     'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
     'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
     'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
+    'probabilities': (
+        'image,cat,dog\na.jpg,12%,0.91\nb.jpg,0,0.5\n',
+        "the columns 'cat', 'dog' hold numbers such as '12%', and a label is 1 (there) or 0",
+    ),
+    'votes, some of which are missing': (
+        'image,cat,dog\na.jpg,0.67,nan\nb.jpg,1,0.33\n',
+        'round them, or say by --present, --absent and --unknown what each means',
+    ),
     'two splits of an image': (
         'image,label,split\na.jpg,cat,train\na.jpg,dog,val\n',
         'line 3: a.jpg is in two splits',
