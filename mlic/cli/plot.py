@@ -9,6 +9,7 @@ PRED.npz is what tools/test.py writes with --out. docs/figures.md shows when to 
 """
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -84,16 +85,18 @@ def plot_pr(args: argparse.Namespace, table: Path):
     if chosen is None:
         chosen = np.argsort(-target.sum(axis=0), kind='stable')[:6].tolist()
     threshold = of_classes(parse_score_threshold(args.threshold), names)
-    curves, dots = [pr_curve('micro average', pred, target, ignore)], [None]
+    everywhere = [threshold] if isinstance(threshold, float) else []
+    curves, dots = [pr_curve('micro average', pred, target, ignore, everywhere)], [None]
     if curves[0] is None:
         lacking = 'known negative' if target.any() else 'positive'
         sys.exit(f'{args.pred} has no {lacking} label: no curves')
     for c in chosen:
         hidden = None if ignore is None else ignore[:, c]
-        curve = pr_curve(names[c], pred[:, c], target[:, c], hidden)
+        dot = np.broadcast_to(threshold, len(names))[c]
+        curve = pr_curve(names[c], pred[:, c], target[:, c], hidden, [dot])
         if curve is not None:
             curves.append(curve)
-            dots.append(np.broadcast_to(threshold, len(names))[c])
+            dots.append(dot)
         elif args.classes:
             lacking = 'known negatives' if target[:, c].any() else 'positives'
             sys.exit(f'class {names[c]!r} has no {lacking} in {args.pred}: no curve')
@@ -143,12 +146,16 @@ def plot_cooccurrence(args: argparse.Namespace, table: Path):
     """Labels against predictions."""
     pred, target, ignore, names = load(args.pred)
     threshold = of_classes(parse_score_threshold(args.threshold), names)
-    decision = pred >= np.asarray(threshold, pred.dtype)
-    truth, predicted = (conditional_shares(present, ignore) for present in (target, decision))
+    # of thousands of classes only those that are drawn
     order = cooccurrence_order(target, args.max_classes)
-    figure = draw_cooccurrence(truth, predicted, names, order)
-    pairs = [(i, j) for i in order for j in order if i != j]
-    pairs.sort(key=lambda p: -np.nan_to_num(predicted[p] - truth[p]))
+    pred, target = pred[:, order], target[:, order]
+    ignore = None if ignore is None else ignore[:, order]
+    decision = pred >= np.broadcast_to(threshold, len(names))[order].astype(pred.dtype)
+    names = [names[c] for c in order]
+    truth, predicted = (conditional_shares(present, ignore) for present in (target, decision))
+    figure = draw_cooccurrence(truth, predicted, names, range(len(order)))
+    pairs = itertools.permutations(range(len(order)), 2)
+    pairs = sorted(pairs, key=lambda p: -np.nan_to_num(predicted[p] - truth[p]))
     header = ('class', 'with', 'share in labels', 'share in predictions', 'difference')
     rows = ((names[i], names[j], truth[i, j], predicted[i, j], predicted[i, j] - truth[i, j])
             for i, j in pairs)  # fmt: skip

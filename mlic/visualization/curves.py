@@ -53,27 +53,46 @@ class Curve(NamedTuple):
 
 
 def pr_curve(
-    name: str, scores: np.ndarray, positive: np.ndarray, ignore: np.ndarray | None = None
+    name: str,
+    scores: np.ndarray,
+    positive: np.ndarray,
+    ignore: np.ndarray | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> Curve | None:
     """The curve of one class, or of all entries at once (the micro average).
 
     ``scores`` (N,) or (N, C) are finite; ``positive`` and ``ignore``, what is left out, are bool of
     the same shape. None without positives, as recall is undefined, and where all is positive but
-    for what is left out: the precision would say nothing.
-    """
-    from sklearn.metrics import precision_recall_curve
+    for what is left out: the precision would say nothing. ValueError if scores are not finite.
 
-    counted = np.ones_like(positive) if ignore is None else ~ignore
-    if not counted.all() and positive[counted].all():
+    With ``thresholds`` the curve has the points of :func:`at_threshold` at these, and else only the
+    ends of its vertical lines, which :func:`thin` keeps: at most two for each positive, where by
+    default every score has one.
+    """
+    if ignore is not None and ignore.any():
+        scores, positive = scores[~ignore], positive[~ignore]
+        if positive.all():
+            return None
+    hits = np.sort(scores[positive])
+    if not hits.size:
         return None
-    scores, positive = scores[counted], positive[counted]
-    if not positive.any():
-        return None
-    precision, recall, threshold = precision_recall_curve(positive, scores)
-    precision, recall = precision[::-1], recall[::-1]
-    threshold = np.append(threshold, threshold.dtype.type(np.inf))[::-1]
+    ranked = np.sort(scores, axis=None)
+    if not np.isfinite(ranked[[0, -1]]).all():  # NaN is sorted to the end
+        raise ValueError(f'{name}: scores must be finite, got {ranked[0]} to {ranked[-1]}')
+    if thresholds is None:
+        threshold = np.unique(ranked)[::-1]
+    else:
+        # each positive's score, the one above it, the lowest, and the lowest that are high enough
+        wanted = np.searchsorted(ranked, np.array(thresholds, ranked.dtype))
+        places = np.searchsorted(ranked, hits), np.searchsorted(ranked, hits, 'right'), wanted, [0]
+        places = np.concatenate(places)
+        threshold = np.unique(ranked[places[places < ranked.size]])[::-1]
+    right = hits.size - np.searchsorted(hits, threshold)
+    precision = np.append(1.0, right / (ranked.size - np.searchsorted(ranked, threshold)))
+    recall = np.append(0.0, right / hits.size)
+    threshold = np.append(threshold.dtype.type(np.inf), threshold)
     ap = float(np.sum(np.diff(recall) * precision[1:]))
-    return Curve(name, recall, precision, threshold, ap, int(positive.sum()))
+    return Curve(name, recall, precision, threshold, ap, hits.size)
 
 
 def thin(curve: Curve, points: int) -> Curve:

@@ -67,16 +67,21 @@ def select_mistakes(
 def _highest(values: np.ndarray, allowed: np.ndarray, num: int) -> list[tuple[int, int]]:
     """(image, class) of at most ``num`` allowed entries (N, C), the highest value first."""
     per_class = max(2, math.ceil(num / values.shape[1]))
-    entries, images, used = [], set(), np.zeros(values.shape[1], dtype=int)
-    candidates = np.flatnonzero(allowed)
-    for place in candidates[np.argsort(-values.ravel()[candidates], kind='stable')]:
-        if len(entries) == num:
-            break
-        image, label = divmod(int(place), values.shape[1])
-        if image not in images and used[label] < per_class:
-            entries.append((image, label))
-            images.add(image)
-            used[label] += 1
+    entries, used = [], np.zeros(values.shape[1], dtype=int)
+    values = np.where(allowed, values, -np.inf)  # so is what cannot come any more
+    labels = values.argmax(axis=1)  # (N,) the best of each image
+    best = np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
+    while len(entries) < num and best.max(initial=-np.inf) > -np.inf:
+        image = int(best.argmax())
+        label = int(labels[image])
+        entries.append((image, label))
+        best[image] = -np.inf
+        used[label] += 1
+        if used[label] == per_class:
+            values[:, label] = -np.inf
+            images = np.flatnonzero((labels == label) & (best > -np.inf))
+            labels[images] = values[images].argmax(axis=1)
+            best[images] = values[images, labels[images]]
     return entries
 
 
@@ -126,11 +131,11 @@ def prediction_data(
             )
     decisions, hits = threshold_counts(pred, target, ignore, start)
     lengths = STEPS + (start != np.rint(100 * start) / 100)
-    micro = pr_curve('micro average', pred, target, ignore)
+    micro = pr_curve('micro average', pred, target, ignore, ())
     classes = []
     for c, name in enumerate(names):
         hidden = None if ignore is None else ignore[:, c]
-        curve = pr_curve(name, pred[:, c], target[:, c], hidden)
+        curve = pr_curve(name, pred[:, c], target[:, c], hidden, ())
         classes.append(curve and thin(curve, CURVE_POINTS))
     return dict(
         images=len(pred),

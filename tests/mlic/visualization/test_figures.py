@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from mlic.cli import plot
 from mlic.cli.plot import read_log, write_table
 from mlic.comparison import tables
 from mlic.comparison.tables import Summary
 from mlic.datasets.coco import read_superclasses
+from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
+from mlic.evaluation.predictions import save_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.visualization.comparison import choose_bars, draw_comparison
 from mlic.visualization.cooccurrence import (
@@ -216,6 +220,41 @@ def test_thinned_curve_is_part_of_the_curve_and_keeps_its_vertical_lines():
     assert set(zip(thinned.recall, thinned.precision, thinned.threshold)) <= points
 
 
+@pytest.mark.parametrize('decimals', [1, 3])
+@pytest.mark.parametrize('share', [0, 0.3])
+def test_curve_of_the_ends_of_vertical_lines_is_thinned_to_the_same_one(decimals, share):
+    pred, target = random_predictions(80, 5, decimals=decimals)
+    ignore = (np.random.default_rng(1).random(target.shape) < share) & ~target
+    whole = pr_curve('all', pred, target, ignore)
+    thresholds = [0.0, 0.25, 0.5, 0.51, 0.9, 1.5]
+    for curve in (pr_curve('all', pred, target, ignore, at) for at in ((), thresholds)):
+        assert len(curve.recall) <= 2 * target.sum() + 2 + len(thresholds)
+        assert curve.ap == pytest.approx(whole.ap, rel=1e-12) and curve.support == whole.support
+        for points in (2, 7, 60, 1000):
+            for found, expected in zip(thin(curve, points)[1:4], thin(whole, points)[1:4]):
+                assert_array_equal(found, expected)
+    for threshold in thresholds:
+        assert at_threshold(curve, threshold) == at_threshold(whole, threshold)
+
+
+def test_curve_of_all_entries_takes_little_more_than_a_copy_of_the_scores():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.random((400, 500), dtype=np.float32), rng.random((400, 500)) < 0.01
+    pr_curve('all', scores[:9], positive[:9], thresholds=())
+    tracemalloc.start()
+    try:
+        pr_curve('all', scores, positive, thresholds=[0.5])
+        assert tracemalloc.get_traced_memory()[1] < 1.8 * scores.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize('odd', [np.nan, np.inf, -np.inf])
+def test_no_curve_of_scores_that_are_not_finite(odd):
+    with pytest.raises(ValueError, match='a: scores must be finite'):
+        pr_curve('a', np.array([0.2, odd, 0.4]), np.array([True, False, False]))
+
+
 def test_no_curve_without_positives():
     assert pr_curve('a', np.ones(3), np.zeros(3, dtype=bool)) is None
 
@@ -360,6 +399,35 @@ def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
     assert_allclose(np.asarray(drawn)[off], expected[off])
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in panels[0].get_yticklabels()])
+
+
+def test_only_classes_that_are_drawn_are_counted(tmp_path, monkeypatch):
+    pred, target = random_predictions(60, 40)
+    unknown = (np.random.default_rng(1).random(target.shape) < 0.2) & ~target
+    save_predictions(tmp_path / 'p.npz', Block(pred, target, None, unknown), names_of(40))
+    thresholds = np.linspace(0.2, 0.6, 40)
+    (tmp_path / 't.json').write_text(json.dumps(dict(zip(names_of(40), thresholds.tolist()))))
+    counted = []
+
+    def spy(present, ignore):
+        counted.append(present.shape)
+        return conditional_shares(present, ignore)
+
+    monkeypatch.setattr(plot, 'conditional_shares', spy)
+    options = ['--threshold', tmp_path / 't.json', '--max-classes', 6, '--out', tmp_path / 'c.png']
+    plot.main(['cooccurrence', *map(str, [tmp_path / 'p.npz', *options])])
+    assert counted == [(60, 6)] * 2
+    # what is drawn is as if all had been counted
+    decision = pred >= thresholds.astype(np.float32)
+    truth, predicted = (conditional_shares(present, unknown) for present in (target, decision))
+    with (tmp_path / 'c.csv').open() as file:
+        _, *rows = csv.reader(file)
+    drawn = cooccurrence_order(target, 6)
+    pairs = {(f'class {i}', f'class {j}') for i, j in itertools.permutations(drawn, 2)}
+    assert len(rows) == 30 and {(row[0], row[1]) for row in rows} == pairs
+    for first, second, *values in rows:
+        place = int(first.split()[1]), int(second.split()[1])
+        assert values[:2] == [f'{shares[place]:.6g}' for shares in (truth, predicted)]
 
 
 @pytest.mark.parametrize('has_empty', [False, True])

@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import tracemalloc
 from urllib.parse import unquote
 
 import numpy as np
@@ -98,6 +99,40 @@ def test_selected_mistakes_are_the_extremes():
         assert scores == sorted(scores, reverse=True)
         assert scores[0] == (sign * pred[possible]).max()
         assert max(np.bincount([label for _, label in entries])) <= 2
+
+
+@pytest.mark.parametrize('shape', [(60, 5), (9, 2), (30, 1), (4, 12)])
+@pytest.mark.parametrize('num', [0, 1, 6, 40])
+def test_selected_mistakes_are_those_of_a_walk_down_all_entries(shape, num):
+    pred, target, ignore = random_predictions(*shape)
+    found = select_mistakes(pred.round(1), target, ignore, num)
+    for entries, allowed, sign in zip(found, (~target & ~ignore, target), (-1, 1)):
+        images, used, expected = set(), np.zeros(shape[1]), []
+        # of equal scores the first image's first class
+        places = np.argsort(sign * pred.round(1).ravel(), kind='stable').tolist()
+        for entry in (divmod(place, shape[1]) for place in places):
+            is_free = entry[0] not in images and used[entry[1]] < max(2, -(-num // shape[1]))
+            if allowed[entry] and is_free and len(expected) < num:
+                expected.append(entry)
+                images.add(entry[0])
+                used[entry[1]] += 1
+        assert entries == expected
+
+
+def test_page_and_mistakes_take_little_memory_for_an_entry():
+    rng = np.random.default_rng(0)
+    pred, target = rng.random((2000, 200), dtype=np.float32), rng.random((2000, 200)) < 0.01
+    names = [f'class {c}' for c in range(200)]
+    for use in (
+        lambda: prediction_data(pred, target, None, names),
+        lambda: select_mistakes(pred, target, None, 12),
+    ):
+        tracemalloc.start()
+        try:
+            use()
+            assert tracemalloc.get_traced_memory()[1] < 3.5 * pred.nbytes
+        finally:
+            tracemalloc.stop()
 
 
 def test_no_mistakes_where_everything_is_right():
