@@ -195,6 +195,9 @@ def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
     assert all(sscl > 0 and pscl > 0 for _, sscl, pscl in logged_losses(cfg.work_dir))
 
 
+AVERAGE, STAGE = dict(type='ForeachEMAHook', horizon=0.1), dict(type='PrototypeHook')
+
+
 @pytest.mark.parametrize(
     'changes, error, message',
     [
@@ -212,6 +215,16 @@ def test_second_stage_alone_starts_from_loaded_weights(tmp_path):
             'remove the hook',
         ),
         (dict(begin=5), ValueError, 'begin=5.*2 epochs'),  # it never starts
+        (
+            {'custom_hooks': [AVERAGE, STAGE, dict(type='EarlyStoppingHook', monitor='mAP')]},
+            ValueError,
+            r"^EarlyStoppingHook would .*'StageEarlyStoppingHook', next_stage=2\) instead",
+        ),
+        (
+            {'custom_hooks': [AVERAGE, STAGE, dict(type='EMAHook', momentum=0.1)]},
+            ValueError,
+            'custom_hooks have ForeachEMAHook and EMAHook, .*: leave one of them',
+        ),
         (dict(begin=1), RuntimeError, 'add --cfg-options load_from'),  # untrained weights
         (dict(begin=1, resume=True), RuntimeError, 'none are given'),  # there is no checkpoint
     ],

@@ -1,6 +1,7 @@
 """The moving average of the weights, in few steps and of what can change."""
 
 import torch
+from mmengine.hooks import EMAHook as BaseEMAHook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import EMAHook
@@ -43,7 +44,8 @@ class ForeachEMAHook(EMAHook):
 
     Raises:
         ValueError: If the horizon is not above 0 and at most 1, or given with a momentum; for
-            ``statistics`` of another average than the plain one of the parameters.
+            ``statistics`` of another average than the plain one of the parameters; for a second
+            average in the run.
 
     Example:
         >>> import mlic.engine  # registers it
@@ -71,8 +73,15 @@ class ForeachEMAHook(EMAHook):
         """Make the copy of the model whose parameters are the averages.
 
         Raises:
-            ValueError: If ``statistics`` has another average, or it is not on the model's device.
+            ValueError: If ``statistics`` has another average, or it is not on the model's device,
+                or the run has a second average.
         """
+        averages = [type(hook).__name__ for hook in runner.hooks if isinstance(hook, BaseEMAHook)]
+        if len(averages) > 1:  # each would swap the weights with what the other has put there
+            raise ValueError(
+                f'custom_hooks have {" and ".join(averages)}, and a validation would mix up their '
+                'weights: leave one of them'
+            )
         if self.horizon is not None:
             steps = runner.max_iters / accumulative_counts(runner.optim_wrapper)
             steps = max(self.horizon * steps, 1)  # 0 in a test

@@ -23,7 +23,7 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
 
     Args:
         next_stage (int): First epoch of the second stage, counted from 1, as
-            ``StageRestartHook``'s ``begin``. 1: there is one stage only.
+            ``StageRestartHook``'s ``begin``. 1, or beyond the run: there is one stage only.
         monitor (str): Key of the metric. Defaults to 'multi-label/mAP'.
         patience (int): Validations without improvement that end a stage. Defaults to 9: the
             published code stops after more than 8.
@@ -80,7 +80,8 @@ class StageEarlyStoppingHook(EarlyStoppingHook):
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         """End the first stage, or the run."""
         super().after_val_epoch(runner, metrics)
-        if runner.train_loop.stop_training and runner.epoch < self.next_stage:
+        is_first = runner.epoch < self.next_stage <= runner.max_epochs
+        if runner.train_loop.stop_training and is_first:
             runner.train_loop.stop_training = False
             # after the stage's last epoch there is nothing to leave out
             self.skip_to_next_stage = runner.epoch + 1 < self.next_stage

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from mmengine import dist
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.registry import HOOKS
 from torch import nn
@@ -77,7 +77,8 @@ class StageRestartHook(Hook):
         """Check that the stage can start.
 
         Raises:
-            ValueError: If it never starts, or the training set that it reads has no pipeline.
+            ValueError: If it never starts, if early stopping knows another second stage or none, or
+                if the training set that it reads has no pipeline.
             RuntimeError: If it starts at once, from weights that nobody trained.
         """
         if self.reads_training_set:
@@ -87,6 +88,9 @@ class StageRestartHook(Hook):
             raise ValueError(
                 f'{name}(begin={self.begin}) never starts: the run has {runner.max_epochs} epochs'
             )
+        for hook in runner.hooks if self.begin > 1 else ():
+            if isinstance(hook, EarlyStoppingHook):
+                _check_early_stopping(hook, name, self.begin)
         if self.begin == 1 and not has_loaded(runner):
             raise RuntimeError(
                 f'{name}(begin=1) starts from trained weights, and none are given: train the first '
@@ -177,6 +181,19 @@ class StageRestartHook(Hook):
                 hook.best_ckpt_path = None
             for key in getattr(hook, 'best_ckpt_path_dict', {}):
                 hook.best_ckpt_path_dict[key] = None
+
+
+def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> None:
+    """Refuse one that could end the run before a stage begins, or judge it by the one before."""
+    next_stage = getattr(hook, 'next_stage', None)  # mmengine's knows no stages
+    if next_stage == begin:
+        return
+    own = '' if next_stage is None else f'(next_stage={next_stage})'
+    raise ValueError(
+        f'{type(hook).__name__}{own} would not stop each of the two stages by itself, and '
+        f"{restart}(begin={begin}) starts a second: take dict(type='StageEarlyStoppingHook', "
+        f'next_stage={begin}) instead'
+    )
 
 
 def untrained_warnings(found: FoundCheckpoint, meta: Mapping, weights: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ MISSING = re.compile(r'(\w+)\.__init__\(\) missing \d+ required [\w -]+: (.+)')
 # what reads a config, or builds from it: modules, and the beginnings of their functions' names
 READERS = {
     'mmengine.config.config': 'fromfile',
+    'mmengine.evaluator.evaluator': 'evaluate',  # two results of one name
     'mmengine.registry.build_functions': 'build_',
     'mmengine.optim.optimizer.default_constructor': '__call__',
     'mmengine.runner.runner': ('build_', 'register_'),

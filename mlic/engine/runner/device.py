@@ -24,7 +24,10 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     ``channels_last`` is True for backbones that it makes faster (``CHANNELS_LAST``) unless the
     config says something else. With CUDA, Adam and AdamW run fused (``FiniteLossHook`` does not
     wait then), and bfloat16 becomes float16 on cards that have none. Where
-    ``randomness.deterministic`` is True, cuBLAS is told so.
+    ``randomness.deterministic`` is True, cuBLAS is told so, and DDP takes
+    ``find_unused_parameters`` unless the config says something else: it arranges gradients anew
+    after the first iteration otherwise, also of a resumed run, and the order in which three or more
+    processes add them up depends on it.
 
     On a machine without CUDA a launched process group uses gloo (mmengine's own start would call
     CUDA), DDP gets no device ids, ``sync_bn`` is off (its layers are for GPUs), and
@@ -43,6 +46,9 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none':
         cfg.env_cfg.dist_cfg.setdefault('timeout', HANG_TIMEOUT)
+    is_deterministic = cfg.get('randomness', {}).get('deterministic')
+    if launcher != 'none' and is_deterministic:
+        cfg.setdefault('find_unused_parameters', True)
     has_cuda = torch.cuda.is_available()
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
@@ -64,7 +70,7 @@ def adapt_to_device(cfg: Config, log=print) -> None:
         other_ways = optimizer.get('foreach') or optimizer.get('differentiable')
         if optimizer.get('type') in ('Adam', 'AdamW') and not other_ways:
             optimizer.setdefault('fused', True)
-        if cfg.get('randomness', {}).get('deterministic'):
+        if is_deterministic:
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         if optim_wrapper.get('dtype') == 'bfloat16' and not has_bfloat16():
             optim_wrapper.dtype = 'float16'
@@ -80,7 +86,10 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     if launcher != 'pytorch':
         raise SystemExit(f'--launcher {launcher} needs CUDA; on the CPU take tools/dist_train.sh')
     cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        device_ids=None,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     if cfg.pop('sync_bn', None):

@@ -1,12 +1,44 @@
-"""What a run watches in its validations: for the best checkpoint, early stopping and schedules."""
+"""The metrics of an evaluation, and what a run watches: best checkpoint, stopping, schedules."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.runner import Runner
+from mmpretrain.evaluation import AveragePrecision
 
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.names import first_names
+
+
+def check_names(metrics: Sequence[BaseMetric]) -> None:
+    """Refuse metrics of which two give the same name: mmengine does so after a whole evaluation.
+
+    Args:
+        metrics (Sequence[BaseMetric]): Of an evaluation. Those that name their results only then
+            are left to mmengine.
+
+    Raises:
+        ValueError: One line with both, and what to do.
+    """
+    givers: dict[str, str] = {}
+    for metric in metrics:
+        kind = type(metric).__name__
+        for name in _names_given(metric):
+            if name in givers:
+                raise ValueError(
+                    f'the metrics {givers[name]} and {kind} of one evaluation both give {name}: '
+                    f"let one of them have a prefix of its own, such as prefix='{kind}'"
+                )
+            givers[name] = kind
+
+
+def _names_given(metric: BaseMetric) -> list[str]:
+    """The names of its results, where they are known before."""
+    if type(metric) is MLICMetric:
+        return metric.metric_names()
+    is_mean = isinstance(metric, AveragePrecision) and metric.average is not None
+    return [f'{metric.prefix}/mAP'] if is_mean else []
 
 
 def check_monitored(runner: Runner, metrics: Collection[str] | None = None) -> None:

@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import torch
 from mmengine import dist
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as runner_module
@@ -24,7 +25,7 @@ from .console import ConsoleFilter, name_once_if_full
 from .epochs import of_two_iterations
 from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
-from .monitored import check_monitored
+from .monitored import check_monitored, check_names
 from .recomputed_parts import recompute_parts
 from .tta import TTA
 
@@ -113,6 +114,12 @@ class ConsoleRunner(Runner):
                 )
             loop.known = self.known
         return loop
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """The metrics of a loop, as mmengine builds them; see :func:`check_names`."""
+        evaluator = super().build_evaluator(evaluator)
+        check_names(evaluator.metrics)
+        return evaluator
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """The logger, as mmengine builds it; see :func:`name_once_if_full`."""

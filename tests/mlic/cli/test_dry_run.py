@@ -104,6 +104,10 @@ def test_dry_run_refuses_shares_of_images_and_parts_that_do_not_fit(config, monk
         (['randomness.sed=3'], "takes no 'sed'"),
         (['val_evaluator.protocols=foo'], "unknown protocol 'foo'"),
         (['train_cfg.max_epochs=2'], r'begin=3\) never starts: the run has 2 epochs'),
+        (
+            ['custom_hooks.2.next_stage=2'],
+            r'Hook\(next_stage=2\) would not .* PrototypeHook\(begin=3\) .* next_stage=3\) instead',
+        ),
         (['model.head.num_classes=9'], r'10 classes .* head \(SADCLHead\) num_classes=9'),
         (
             [f'{part}.num_classes=9' for part in ('model.neck', 'model.head', 'data_preprocessor')],

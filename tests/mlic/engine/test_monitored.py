@@ -1,4 +1,6 @@
-"""A run watches metrics that its validations give, or does not start."""
+"""A run watches metrics that its validations give, each once, or does not start."""
+
+import re
 
 import pytest
 from mmengine.evaluator import BaseMetric
@@ -6,6 +8,7 @@ from mmpretrain.registry import METRICS
 
 from mlic.cli.train import main
 from mlic.engine.checkpoints.search import has_saved
+from tests.helpers import call_tool
 from tests.photo_run import make_config
 
 WATCHED = {
@@ -83,3 +86,47 @@ def test_without_validation_nothing_is_watched(train):
 def test_a_metric_without_a_rule_says_so_in_one_line(train):
     with pytest.raises(SystemExit, match='^error: Cannot infer the rule for key images/maxcount'):
         train({'default_hooks.checkpoint': dict(save_best='images/maxcount')})
+
+
+OURS = dict(type='MLICMetric')
+SAME_NAME = {
+    'MLICMetric': dict(type='MLICMetric', protocols='asl'),
+    'AveragePrecision': dict(type='AveragePrecision'),
+}
+TWICE = (
+    '^error: the metrics MLICMetric and {0} of one evaluation both give multi-label/mAP: let one '
+    "of them have a prefix of its own, such as prefix='{0}'$"
+)
+
+
+@pytest.mark.parametrize('kind', SAME_NAME)
+@pytest.mark.parametrize('options', [[], ['--dry-run']], ids=str)
+def test_metrics_that_give_the_same_name_are_refused_before_the_first_iteration(
+    train, kind, options
+):
+    with pytest.raises(SystemExit, match=TWICE.format(kind)):
+        train({'val_evaluator': [OURS, SAME_NAME[kind]]}, *options)
+    assert not has_saved(train.work_dir)
+
+
+def test_metrics_of_a_test_that_give_the_same_name_are_refused_before_it(train, tmp_path):
+    assert train({'test_evaluator': [OURS, SAME_NAME['AveragePrecision']]})
+    error = call_tool('tools/test.py', tmp_path / 'config.py', train.work_dir)
+    assert re.match(TWICE.format('AveragePrecision'), error)
+
+
+def test_metrics_of_one_prefix_and_other_names_stand_together(train):
+    others = [
+        dict(type='MultiLabelMetric'),
+        dict(type='MultiLabelMetric', average='micro'),
+        dict(type='AveragePrecision', average=None),
+        dict(type='AveragePrecision', prefix='mmpretrain'),
+        dict(type='MLICMetric', protocols='asl', prefix='asl'),
+    ]
+    assert train({'val_evaluator': [OURS, *others]})
+
+
+def test_the_same_name_of_metrics_of_ones_own_is_one_line_after_the_validation(train):
+    own = dict(type='CountOfImages')
+    with pytest.raises(SystemExit, match='^error: There are multiple .* name images/maxcount.*$'):
+        train({'val_evaluator': [own, own]})

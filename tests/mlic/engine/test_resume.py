@@ -435,6 +435,27 @@ def run_on_two(rank, work_dir):
             train_with_stops(cfg, [dict(iteration=stop) for stop in stops])
 
 
+def run_on_three(rank, work_dir):
+    """Three processes: two epochs, and the same with a stop in the second."""
+    for name, stops in dict(straight=[], stopped=[LENGTH + 2]).items():
+        cfg = two_stage_config(Path(work_dir) / name, **{'train_dataloader.batch_size': 2})
+        cfg.train_dataloader.dataset.num_images = 3 * 2 * LENGTH
+        cfg.launcher = 'pytorch'
+        adapt_to_device(cfg)
+        for number, stop in enumerate([*stops, 2 * LENGTH]):
+            with pytest.raises(Stop):
+                train(cfg, resume=number > 0, hooks=[StopBefore(iteration=stop)], draws=number)
+
+
+@pytest.mark.dist
+def test_resume_on_three_processes_is_exact_though_sums_depend_on_their_order(tmp_path):
+    run_ranks(3, run_on_three, tmp_path)
+    stopped, straight = (
+        final_checkpoint(tmp_path / name, 'epoch_2.pth') for name in ('stopped', 'straight')
+    )
+    assert_same_end(stopped, straight)
+
+
 @pytest.fixture(scope='module')
 def on_two(tmp_path_factory):
     """The folder of what two processes leave."""

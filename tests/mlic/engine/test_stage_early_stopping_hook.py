@@ -14,6 +14,7 @@ def stoppable_runner(epochs_done):
     """As much of a Runner as StageEarlyStoppingHook reads after a validation."""
     return SimpleNamespace(
         epoch=epochs_done,
+        max_epochs=10,
         train_loop=SimpleNamespace(stop_training=False),
         message_hub=MessageHub.get_instance('stoppable'),
         logger=logging.getLogger('stoppable'),
@@ -32,6 +33,13 @@ def test_early_stopping_never_leaves_out_the_second_stage(epoch, skips, ends):
     hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
     assert hook.skip_to_next_stage == skips
     assert runner.train_loop.stop_training == ends
+
+
+def test_early_stopping_ends_a_run_that_has_no_second_stage():
+    hook, runner = StageEarlyStoppingHook(next_stage=11, patience=1), stoppable_runner(3)
+    for score in (50.0, 50.0):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+    assert runner.train_loop.stop_training and not hook.skip_to_next_stage
 
 
 def test_any_gain_is_an_improvement_and_an_equal_score_is_none():
