@@ -27,12 +27,15 @@ from .image_sources import collect_images
 
 PILLOW = Lock()  # a file's image is read when it is first used: not by two threads at once
 
+PATH = str | os.PathLike
 BYTES = bytes | bytearray | memoryview
-ImageInput = str | Path | BYTES | Image.Image | np.ndarray
+ImageInput = PATH | BYTES | Image.Image | np.ndarray
 
 
-def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[ImageInput], bool]:
-    """The images that are meant, and whether a single one was given.
+def list_inputs(
+    inputs: ImageInput | Iterable[ImageInput],
+) -> tuple[Iterable[ImageInput], bool, bool]:
+    """The images, whether a single one was given, and whether the next one may change the last.
 
     The path of a folder, and a pattern such as ``photos/*.jpg``, stand for the images of
     :func:`collect_images`; any other iterable is returned as it is, so that it can be streamed.
@@ -41,14 +44,14 @@ def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[Ima
         FileNotFoundError: If a folder or a pattern holds no image.
         TypeError: If it is neither an image nor an iterable.
     """
-    if isinstance(inputs, (str, Path)):
-        text = str(inputs)
+    if isinstance(inputs, PATH):
+        text = os.fsdecode(inputs)
         is_pattern = glob.has_magic(text) and '://' not in text and not os.path.exists(text)
         if os.path.isdir(text) or is_pattern:
             images, num_others = collect_images([text])
             if num_others:
                 print_log(f'{text}: {num_others} files are not images and are left out', 'current')
-            return images, False
+            return images, False, False
     elif not isinstance(inputs, ImageInput):
         # a dict would give its keys, a tensor its rows
         others = isinstance(inputs, (Mapping, Tensor)) or hasattr(inputs, 'read')
@@ -57,8 +60,8 @@ def list_inputs(inputs: ImageInput | Iterable[ImageInput]) -> tuple[Iterable[Ima
                 'an image is a path, an address, bytes, a Pillow image or an array; got '
                 f'{type(inputs).__name__}'
             )
-        return inputs, False
-    return [inputs], True
+        return inputs, False, not isinstance(inputs, (list, tuple))  # as frames of a GIF do
+    return [inputs], True, False
 
 
 def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np.ndarray:
@@ -98,7 +101,7 @@ def to_pixels(source: ImageInput, name: str, reduce_to: int | None = None) -> np
     if image.dtype.kind != 'u' or image.dtype.itemsize > 2:
         raise ImageReadError(f'{name}: an array must be uint8 or uint16, got {source.dtype}')
     image = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(image[..., :3], (*image.shape[:2], 3)))
+    return np.array(np.broadcast_to(image[..., :3], (*image.shape[:2], 3)), order='C')  # a copy
 
 
 def _undecoded_file(image: ImageFile.ImageFile) -> bytes | None:
@@ -117,11 +120,27 @@ def _undecoded_file(image: ImageFile.ImageFile) -> bytes | None:
 class InputPipeline(Compose):
     """The transforms of a test pipeline, on a file or on an image instead of loading it."""
 
-    def read(self, name: str, source: ImageInput) -> dict | ImageReadError:
-        """What the transforms yield, or the error that says why the image cannot be read."""
-        is_file = isinstance(source, (str, Path))
+    def take(self, name: str, source: ImageInput) -> PATH | bytes | np.ndarray | ImageReadError:
+        """What :meth:`read` takes for an image whose memory may change: files stay unread."""
+        if isinstance(source, PATH | bytes):
+            return source
         try:
-            item = self(dict(img_path=str(source))) if is_file else self._transform(name, source)
+            if isinstance(source, BYTES):
+                return bytes(source)
+            return to_pixels(source, name, self._reduce_to())
+        except ImageReadError as error:
+            return error
+        except Exception as error:
+            return as_its_own(name, error)
+
+    def read(self, name: str, source: ImageInput | ImageReadError) -> dict | ImageReadError:
+        """What the transforms yield, or the error that says why the image cannot be read."""
+        if isinstance(source, ImageReadError):
+            return source
+        is_file = isinstance(source, PATH)
+        source = os.fsdecode(source) if is_file else source
+        try:
+            item = self(dict(img_path=source)) if is_file else self._transform(name, source)
             shapes(item['inputs']), item['data_samples']  # an error if they are not there
             return item
         except ImageReadError as error:
@@ -135,18 +154,19 @@ class InputPipeline(Compose):
             return as_its_own(name, error)
 
     def _transform(self, name: str, source: ImageInput) -> dict:
-        reduce_to = next(
-            (getattr(t, 'reduce_to', None) for t in self.transforms if _loads(t)), None
-        )
-        image = to_pixels(source, name, reduce_to)
+        image = to_pixels(source, name, self._reduce_to())
         results = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         for transform in self.transforms:
             if not _loads(transform):
                 results = transform(results)
         return results
 
+    def _reduce_to(self) -> int | None:
+        loaders = (transform for transform in self.transforms if _loads(transform))
+        return getattr(next(loaders, None), 'reduce_to', None)
+
     def read_ahead(
-        self, inputs: Iterable[tuple], threads: int, ahead: int
+        self, inputs: Iterable[tuple], threads: int, ahead: int, changing: bool, keep: bool
     ) -> Iterator[tuple[tuple, dict | ImageReadError]]:
         """Each of (name, source, ...), and what :meth:`read` makes of it, in their order.
 
@@ -155,14 +175,20 @@ class InputPipeline(Compose):
             threads (int): That read; 0 for none. The libraries that decode and resize let others
                 compute meanwhile, and an image need not travel between processes.
             ahead (int): How many are read before they are asked for.
+            changing (bool): Whether the next image may change the last one: what is no file is
+                then copied before.
+            keep (bool): Whether such a copy is returned as the source, to be drawn.
         """
+        images = ((one, self.take(*one[:2]) if changing else one[1]) for one in inputs)
+        if keep:
+            images = (((name, image, *rest), image) for (name, _, *rest), image in images)
         if not threads:
-            yield from ((one, self.read(*one[:2])) for one in inputs)
+            yield from ((one, self.read(one[0], image)) for one, image in images)
             return
         waiting: deque = deque()
         with ThreadPool(threads) as pool:  # whose end does not wait for a server
-            for one in inputs:
-                waiting.append((one, pool.apply_async(self.read, one[:2])))
+            for one, image in images:
+                waiting.append((one, pool.apply_async(self.read, (one[0], image))))
                 if len(waiting) > ahead:
                     first, item = waiting.popleft()
                     yield first, item.get()
@@ -199,8 +225,8 @@ def as_its_own(name: str, error: Exception) -> ImageReadError:
 
 def input_name(source: ImageInput, index: int | None) -> str:
     """What an image is called: its path or address, else its place."""
-    if isinstance(source, (str, Path)):
-        return str(source)
+    if isinstance(source, PATH):
+        return os.fsdecode(source)
     return 'the image' if index is None else f'image {index} (from 0)'
 
 

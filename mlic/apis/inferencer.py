@@ -1,5 +1,6 @@
 """Predict the labels of images: B images, C classes, h x w attention cells."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -29,6 +30,7 @@ from mlic.visualization.multi_label_visualizer import draw_sample
 from .batches import BatchPredictor
 from .folding import make_ready
 from .image_inputs import (
+    PATH,
     ImageInput,
     input_name,
     input_pipeline,
@@ -177,9 +179,10 @@ class MultiLabelInferencer:
             TypeError: If ``inputs`` are neither an image nor several.
             ValueError: If ``thr``, ``topk``, ``known`` or a number do not fit.
         """
-        sources, single = list_inputs(inputs)
+        sources, single, changing = list_inputs(inputs)
         options = self._options(thr, topk, batch_size, num_workers, attention)
-        samples = self._samples(self._pairs(sources, known), single, **options)
+        pairs, keep = self._pairs(sources, known), show_dir is not None
+        samples = self._samples(pairs, single, changing, keep, **options)
         results = self._results(samples, show_dir, return_datasamples)
         if single:
             return next(results)
@@ -220,11 +223,12 @@ class MultiLabelInferencer:
         Returns:
             Iterator[tuple]: The input, and its :class:`Prediction` or sample; or an
             :class:`ImageReadError`, one line that names the image: it cannot be read, or the
-            pipeline or the model fails with it.
+            pipeline or the model fails with it. The input is the object that was given: what an
+            iterator has changed since, such as a GIF's frame, holds a later image by then.
         """
-        sources, single = list_inputs(inputs)
+        sources, single, changing = list_inputs(inputs)
         options = self._options(thr, topk, batch_size, num_workers, attention)
-        samples = self._samples(self._pairs(sources, known), single, **options)
+        samples = self._samples(self._pairs(sources, known), single, changing, False, **options)
         return (
             (source, self._result(name, outcome, return_datasamples))
             for name, source, outcome in samples
@@ -232,8 +236,8 @@ class MultiLabelInferencer:
 
     def draw(self, source: ImageInput, sample: DataSample):
         """The picture (Pillow) of one prediction, with heat maps if it has ``attention``."""
-        if not isinstance(source, (str, Path)):
-            source = to_pixels(source, 'the image')
+        is_file = isinstance(source, PATH)
+        source = os.fsdecode(source) if is_file else to_pixels(source, 'the image')
         image = image_to_draw(sample, self.pipeline.transforms, source)
         return draw_sample(image, sample, self.classes)
 
@@ -260,6 +264,8 @@ class MultiLabelInferencer:
         self,
         pairs: Iterator[tuple[ImageInput, Tensor | None]],
         single: bool,
+        changing: bool,
+        keep: bool,
         batch_size: int,
         num_workers: int,
         thr: float | np.ndarray,
@@ -271,7 +277,8 @@ class MultiLabelInferencer:
             (input_name(source, None if single else index), source, row)
             for index, (source, row) in enumerate(pairs)
         )
-        read = self.pipeline.read_ahead(named, num_workers, 2 * batch_size)
+        ahead = 2 * batch_size
+        read = self.pipeline.read_ahead(named, num_workers, ahead, changing, keep)
         while batch := list(islice(read, batch_size)):
             taken, items = zip(*batch)
             names, sources, given = zip(*taken)

@@ -1,5 +1,6 @@
 """An exported model in onnxruntime: B images (3, H, W) to scores of C classes."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +43,10 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self.path = os.path.abspath(path)
         self.session = open_session(path)
-        found = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
+        self.metadata = self.session.get_modelmeta().custom_metadata_map
+        found = read_metadata(self.metadata, path)
         self.classes = found['classes']
         if not isinstance(self.classes, list) or not all(isinstance(x, str) for x in self.classes):
             raise ValueError(f'{path}: its classes must be a list of names')
@@ -70,6 +73,19 @@ class OnnxModel:
             dict(type='PackInputs'),
         ]
         self.config = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in vars(self).items() if key != 'session'}
+
+    def __setstate__(self, state: dict) -> None:
+        """A copy opens the file again: a session cannot be copied.
+
+        Raises:
+            FileNotFoundError, ValueError: If it is not the file that it was.
+        """
+        vars(self).update(state, session=open_session(state['path']))
+        if self.session.get_modelmeta().custom_metadata_map != self.metadata:
+            raise ValueError(f'{self.path} was replaced by another model: open it anew')
 
     def test_step(self, data: Mapping) -> list[DataSample]:
         """Images (B, 3, H, W), uint8, BGR, to B samples with ``pred_score`` (C,).

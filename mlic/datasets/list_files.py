@@ -18,10 +18,28 @@ IMAGE_SUFFIXES = (
 def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
     """Images by their extension, and other files, at any depth, relative to the folder.
 
-    They are in the order of the names, folder by folder, with ``/`` between. Links to folders are
-    followed, unless they are in the folder that they lead to; hidden files and folders are left
-    out. What is no regular file (a pipe, a link to a device) is not an image; a link to nothing is
-    a missing one.
+    They are in the order of :func:`walk_folders`. What is no regular file (a pipe, a link to a
+    device) is not an image; a link to nothing is a missing one.
+
+    Raises:
+        FileNotFoundError, OSError: As :func:`walk_folders`.
+    """
+    images, others = [], []
+    for inside, files in walk_folders(folder):
+        for name in files:
+            path = f'{inside}/{name}' if inside else name
+            full = os.path.join(folder, path)
+            is_image = path.lower().endswith(IMAGE_SUFFIXES)
+            is_image = is_image and (os.path.isfile(full) or not os.path.exists(full))
+            (images if is_image else others).append(path)
+    return images, others
+
+
+def walk_folders(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """A folder, which is ``''``, and those in it at any depth, each with the names of its files.
+
+    They are in the order of the names, with ``/`` between. Links to folders are followed, unless
+    they are in the folder that they lead to; hidden files and folders are left out.
 
     Raises:
         FileNotFoundError: If it is not a folder.
@@ -30,7 +48,6 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'{folder} is not a folder')
     folder = str(Path(folder))  # without a last slash
-    images, others = [], []
     above = {os.path.dirname(folder): frozenset()}  # the real folders that a place is in
     for place, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
         real, parents = os.path.realpath(place), above[os.path.dirname(place)]
@@ -40,13 +57,8 @@ def list_images(folder: str | Path) -> tuple[list[str], list[str]]:
         above[place] = parents | {real}
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         inside = Path(place).relative_to(folder).as_posix()
-        for name in sorted(name for name in files if not name.startswith('.')):
-            full = os.path.join(place, name)
-            path = name if inside == '.' else f'{inside}/{name}'
-            is_image = path.lower().endswith(IMAGE_SUFFIXES)
-            is_image = is_image and (os.path.isfile(full) or not os.path.exists(full))
-            (images if is_image else others).append(path)
-    return images, others
+        names = sorted(name for name in files if not name.startswith('.'))
+        yield '' if inside == '.' else inside, names
 
 
 def _fail(error: OSError) -> None:

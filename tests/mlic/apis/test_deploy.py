@@ -1,12 +1,14 @@
 """Exported and published models: the same scores without what only training needs."""
 
 import contextlib
+import copy
 import csv
 import hashlib
 import io
 import json
 import math
 import os
+import pickle
 import re
 import runpy
 import shlex
@@ -440,6 +442,22 @@ def test_an_exported_file_takes_no_option_that_it_could_not_obey(exported, photo
     fewer = with_metadata(exported, tmp_path / 'fewer.onnx', classes=json.dumps(CLASSES[:4]))
     ((_, outcome),) = MultiLabelInferencer(fewer).stream(photos[:1])
     assert '(1, 5) scores of 4 classes' in str(outcome)
+
+
+@pytest.mark.parametrize('copied', [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_an_inferencer_of_an_exported_file_can_be_copied(
+    copied, exported, photos, tmp_path, monkeypatch
+):
+    shutil.copy(exported, tmp_path / 'model.onnx')
+    monkeypatch.chdir(tmp_path)
+    inferencer = MultiLabelInferencer('model.onnx')
+    monkeypatch.chdir('/')  # as a process that starts elsewhere
+    again = copied(inferencer)
+    assert again(photos) == inferencer(photos)
+    reordered = json.dumps(CLASSES[::-1])
+    with_metadata(exported, tmp_path / 'model.onnx', classes=reordered)
+    with pytest.raises(ValueError, match='model.onnx was replaced by another model: open it anew$'):
+        copied(inferencer)
 
 
 def test_a_size_that_depends_on_the_image_must_be_given(run):

@@ -1,6 +1,7 @@
 """Predicting images: sources, stored configs, scores, pictures, and tools/infer.py."""
 
 import csv
+import glob
 import json
 import os
 import shutil
@@ -380,6 +381,54 @@ def test_sources_become_a_list_without_repetition(tmp_path):
     assert short([tmp_path / 'elsewhere', tmp_path]) == (['elsewhere/3.jpg', *inside[:3]], 2)
     address = 'https://example.org/a/*.jpg'
     assert collect_images([address]).images == [address]
+
+
+def test_a_single_source_and_paths_of_any_kind_are_taken(tmp_path):
+    photo = tmp_path / 'a.jpg'
+    photo.touch()
+    with os.scandir(tmp_path) as entries:
+        (entry,) = entries
+    for sources in (str(tmp_path), tmp_path, [tmp_path], [photo], (entry,), entry, f'{photo}'):
+        assert collect_images(sources) == ([str(photo)], 0)
+
+
+PATTERNS = [
+    '**', '**/*.jpg', '**/c/*', '**/**/*.jpg', 'a/**', 'a/**/c/**/*.jpg', './**/*.jpg',
+    '*/**/?.jpg', 'a**/*.jpg', '**/.hidden/*', '.hidden/**/*', '[a]/**/*.jpg', '[[]x[]]/**/*.jpg',
+    '{folder}/**/*.jpg',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('pattern', PATTERNS)
+def test_a_pattern_finds_what_glob_finds(pattern, tmp_path, monkeypatch):
+    names = ['1.jpg', 'a/2.jpg', 'a/b/3.jpg', 'a/b/c/4.jpg', 'a/c/5.jpg', 'a/c/b/6.jpg', 'a/t.txt']
+    names += ['.hidden/7.jpg', '.hidden/b/8.jpg', 'a/.hidden/9.jpg', '[x]/0.jpg', 'a/c/.h.jpg']
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'a/b/empty.jpg').mkdir()
+    (tmp_path / 'linked').symlink_to(tmp_path / '[x]')
+    monkeypatch.chdir(tmp_path)
+    pattern = pattern.format(folder=tmp_path)
+    expected = {
+        os.path.realpath(x) for x in glob.glob(pattern, recursive=True) if Path(x).is_file()
+    }
+    found = collect_images([pattern]).images
+    assert {os.path.realpath(path) for path in found} == expected != set()
+    assert len(found) == len(expected)
+    assert set(found) <= set(glob.glob(pattern, recursive=True))
+
+
+def test_a_pattern_follows_no_link_to_a_folder_that_it_is_in(tmp_path, monkeypatch):
+    for name in ('a.jpg', 'sub/b.jpg', 'sub/deep/c.jpg'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ('l1', 'l2', 'sub/up', 'sub/deep/up'):  # glob would go 2^40 ways
+        (tmp_path / name).symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    inside = ['a.jpg', 'sub/b.jpg', 'sub/deep/c.jpg']
+    for pattern in ('**/*.jpg', '**', '**/**/*.jpg'):
+        assert collect_images([pattern]).images == inside
 
 
 @pytest.mark.parametrize(

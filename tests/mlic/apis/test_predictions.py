@@ -6,6 +6,7 @@ import importlib
 import io
 import itertools
 import json
+import os
 import shutil
 import threading
 import time
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from mlic.apis import image_inputs
 from mlic.apis.image_inputs import InputPipeline, to_pixels
@@ -96,6 +97,9 @@ def test_each_kind_of_image_has_the_same_scores(photos, inferencer):
     content = Path(photos[1]).read_bytes()
     kinds = [Path(photos[1]), content, Image.open(photos[1]), turned, pixels, with_alpha]
     kinds += [pixels.astype(np.uint16) << 8 | 255, pixels[:, ::-1][:, ::-1]]
+    entries = list(os.scandir(Path(photos[1]).parent))
+    kinds += [entry for entry in entries if entry.path == photos[1]]
+    assert inferencer(kinds[-1]).image == inferencer(kinds[-1:])[0].image == photos[1]
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Photo) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         kinds.append(f'http://127.0.0.1:{server.server_port}/photo.png')
@@ -123,7 +127,11 @@ def test_pillow_images_and_arrays_become_what_their_file_becomes(mode, tmp_path)
     np.testing.assert_array_equal(to_pixels(image, 'it'), expected)
     np.testing.assert_array_equal(to_pixels((tmp_path / 'a.png').read_bytes(), 'it'), expected)
     array = cv2.imread(str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(to_pixels(array, 'it'), expected)
+    found = to_pixels(array, 'it')
+    np.testing.assert_array_equal(found, expected)
+    # a transform may write into it, and torch warns of what is read-only
+    assert found.flags.writeable and found.flags.c_contiguous
+    assert not np.shares_memory(found, array)
 
 
 def encoded(kind, mode='RGB', **options):
@@ -210,9 +218,11 @@ def test_what_is_no_image_is_named_in_one_line(
     name = image if isinstance(image, str) else r'image 2 \(from 0\)'
     with pytest.raises(ImageReadError, match=f'^{name}: .*{message}[^\n]*$'):
         inferencer([photos[0], photos[1], image])
-    outcomes = [outcome for _, outcome in inferencer.stream([image, photos[0]])]
-    assert isinstance(outcomes[0], ImageReadError)
-    assert outcomes[1].names == inferencer(photos[0]).names
+    for inputs in ([image, photos[0]], iter([image, photos[0]])):
+        (given, fault), (_, outcome) = inferencer.stream(inputs, num_workers=1)
+        assert given is image
+        assert isinstance(fault, ImageReadError)
+        assert outcome.names == inferencer(photos[0]).names
 
 
 def test_bytes_are_bytes_of_any_type(photos, inferencer):
@@ -273,7 +283,44 @@ def test_an_iterator_is_streamed(workers, photos, inferencer):
     assert list(inferencer(iter([]))) == inferencer([]) == []
 
 
-def test_the_next_batches_are_read_while_the_model_computes(photos, inferencer, monkeypatch):
+@pytest.mark.parametrize('kind', ['gif', 'tif', 'array', 'bytearray', 'memoryview'])
+@pytest.mark.parametrize('workers', [0, 2])
+def test_frames_that_change_the_last_one_are_predicted_and_drawn_as_they_were(
+    workers, kind, photos, inferencer, tmp_path
+):
+    frames = [Image.open(photo).resize((40, 40)) for photo in photos]
+    file = tmp_path / f'frames.{kind}'
+    if kind in ('gif', 'tif'):
+        frames[0].save(file, save_all=True, append_images=frames[1:])
+
+    def one_object():
+        if file.exists():
+            yield from ImageSequence.Iterator(Image.open(file))
+            return
+        contents = [np.array(frame) if kind == 'array' else frame.tobytes() for frame in frames]
+        if kind != 'array':
+            header = b'P6 40 40 255\n'
+            contents = [header + content for content in contents]
+        buffer = contents[0].copy() if kind == 'array' else bytearray(contents[0])
+        for content in contents:
+            buffer[:] = content
+            yield memoryview(buffer) if kind == 'memoryview' else buffer
+
+    def pictures(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    pixels = [to_pixels(frame, 'it') for frame in one_object()]
+    expected = inferencer(pixels, batch_size=4, show_dir=tmp_path / 'expected')
+    assert len({tuple(one.scores.values()) for one in expected}) == len(photos)
+    options = dict(batch_size=4, num_workers=workers)
+    assert list(inferencer(one_object(), **options)) == expected
+    assert [one for _, one in inferencer.stream(one_object(), **options)] == expected
+    assert list(inferencer(one_object(), show_dir=tmp_path / 'found', **options)) == expected
+    assert pictures(tmp_path / 'found') == pictures(tmp_path / 'expected')
+
+
+@pytest.mark.parametrize('kind', [list, iter])
+def test_the_next_batches_are_read_while_the_model_computes(kind, photos, inferencer, monkeypatch):
     read = threading.Semaphore(0)
     calls = []
 
@@ -292,7 +339,7 @@ def test_the_next_batches_are_read_while_the_model_computes(photos, inferencer, 
     predict = inferencer._predict
     monkeypatch.setattr(inferencer.pipeline, '__class__', Pipeline)
     monkeypatch.setattr(inferencer, '_predict', compute)
-    results = inferencer(photos * 4, batch_size=2, num_workers=2)
+    results = inferencer(kind(photos * 4), batch_size=2, num_workers=2)
     assert [result.image for result in results] == photos * 4
     assert calls == [tuple((photos * 4)[k : k + 2]) for k in range(0, 4 * len(photos), 2)]
 
