@@ -6,11 +6,13 @@ from pathlib import Path
 
 from mlic.names import first_names
 
+from .cells import MARKS_IN_NAMES, marks_between
 from .choices import Choices, Undecided
 from .columns import IMAGE_NAMES
 from .contents import label_name
 from .finder import ImageFinder, clean
 from .flags import BLANK, UNKNOWN, flag, is_class, looks_like_flags, plain_name, says_nothing
+from .labels import normalise
 from .rows import NO_LABEL, read_images
 from .splits import Image
 from .table import Table, read_tables
@@ -72,6 +74,7 @@ def _read(
         image=named[0] if len(named) == 1 else None,
         labels=columns,
         unknown=sorted(BLANK | UNKNOWN) if columns else (),
+        sep=None if columns else _separator(table, class_set),
         unlisted='absent' if columns else 'unknown',
     )
     found, _, lines = read_images(table, finder, choices, skip_missing=True)
@@ -85,6 +88,13 @@ def _read(
     count, told = sum(map(len, known)), sum(map(bool, known))
     lines.append(f'known labels: {count}, of {told} of {len(images)} images')
     return known, lines
+
+
+def _separator(table: Table, classes: set[str]) -> str | None:
+    """'' if a class is called like two others and each cell is one class; None: found out."""
+    columns = [i for i, name in enumerate(table.header) if label_name(name)]
+    cells = {normalise(cell) for i in columns for cell in table.column(i)} - {''}
+    return '' if cells <= classes and marks_between(cells, MARKS_IN_NAMES) else None
 
 
 def _image_columns(table: Table, finder: ImageFinder, classes: Sequence[str]) -> list[str]:

@@ -53,6 +53,17 @@ def test_names_count_from_the_folder_of_the_table_too():
     assert known == [{}, CAT]
 
 
+@pytest.mark.parametrize('column', ['label', 'labels'])
+def test_a_class_may_be_called_like_two_others(column):
+    classes = ['car', 'red', 'red-car', 'black', 'white', 'black and white']
+    rows = zip('abc', ['red', 'car', 'red-car']), zip('abc', ['white', 'black', 'black and white'])
+    for pairs in rows:
+        pairs = [(f'{name}.jpg', label) for name, label in pairs]
+        Path('k.csv').write_text(f'image,{column}\n' + ''.join(f'{a},{b}\n' for a, b in pairs))
+        known = read_known(Path('k.csv'), [name for name, _ in pairs], classes)[0]
+        assert known == [{label: True} for _, label in pairs]
+
+
 def test_an_image_that_is_named_twice_is_told_twice():
     assert read('image,cat\na.jpg,1\n', ['photos/a.jpg', './photos/a.jpg'])[0] == [CAT, CAT]
 
