@@ -214,7 +214,7 @@ def _choose_labels(
             f'{file}: none of the columns {these} looks like labels or like a class; '
             '--label-columns NAME … says which are'
         )
-    return _choose_words(table, words, seen, questions)
+    return _choose_words(table, words, seen, questions, choices.sep is not None)
 
 
 def _counts_classes(table: Table, column: int, classes: list[int]) -> bool:
@@ -258,11 +258,13 @@ def _ask_of_others(
 
 
 def _choose_words(
-    table: Table, rest: list[int], seen: Contents, questions: Questions
+    table: Table, rest: list[int], seen: Contents, questions: Questions, is_text: bool
 ) -> tuple[list[int], bool]:
     """The column of labels among some that are not called so, or all if they hold two values."""
     header, values, unknown = table.header, seen.values, seen.unknown
     whole = [i for i in rest if not holds_fractions(values[i])]
+    if is_text or len(rest) == 1:  # '1,2' may be two labels
+        whole = whole or rest
     words = [i for i in whole if not all(is_number(value) for value in values[i])]
     if len(rest) == 1 and words:
         return rest, False
@@ -293,12 +295,13 @@ def _choose_words(
         raise ValueError(
             f'{table.places[0][0]}: the columns {these} hold numbers such as {number!r}, and a '
             'label is 1 (there) or 0 (not there): round them, or say by --present, --absent and '
-            '--unknown what each means'
+            '--unknown what each means; --label-columns NAME … says that cells are labels'
         )
     column = min(
         words or whole,
         key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
     )
-    question = f'one of the columns {these} may hold the labels, or several do'
+    several = ', or several do' * (len(rest) > 1)
+    question = f'one of the columns {these} may hold the labels{several}'
     questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
     return [column], False

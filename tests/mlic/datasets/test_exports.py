@@ -479,6 +479,12 @@ ASKED = {
         ['--label-columns', 'kind'],
         [['3'], ['12'], ['3'], ['7']],
     ),
+    'numbers of classes with commas between': (
+        'image,kinds\na.jpg,"1,2"\nb.jpg,"1,3"\nc.jpg,3\nd.jpg,2\n',
+        "one of the columns 'kinds' may hold the labels",
+        ['--label-columns', 'kinds'],
+        [['1', '2'], ['1', '3'], ['3'], ['2']],
+    ),
     'an index that names other files': (
         'id,image,labels\n1,2,cat\n2,1,cat;dog\n',
         "the columns 'image', 'id' all name files of photos",
@@ -659,6 +665,14 @@ def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
     assert said in message
     assert added == options
     assert labels_of(*added) == {x: y for x, y in zip(names, expected) if y is not None}
+
+
+def test_where_a_separator_is_given_numbers_with_commas_are_labels():
+    Path('labels.csv').write_text('image,kinds,marks\na.jpg,"1,2","2,3"\nb.jpg,"1,3","2,4"\n')
+    write_photos('a.jpg', 'b.jpg')
+    message, added = refused('--sep', ',')
+    assert "one of the columns 'kinds', 'marks' may hold the labels" in message
+    assert labels_of('--sep', ',', *added) == {'a.jpg': ['1', '2'], 'b.jpg': ['1', '3']}
 
 
 def test_a_label_that_one_column_has_and_another_denies_is_refused():
