@@ -39,7 +39,8 @@ def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
     except Undecided as error:
         typed = sys.argv[1:] if argv is None else argv
         words = [*command_words(tool), *map(str, typed), *error.options]
-        raise ValueError(f'{error}. If {error.assumed}, type: {shlex.join(words)}') from error
+        end = '' if str(error).endswith('?') else '.'
+        raise ValueError(f'{error}{end} If {error.assumed}, type: {shlex.join(words)}') from error
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

@@ -152,7 +152,7 @@ def labels_text(labels: object, others: object = (), key: str = 'gt_label_unknow
 
 
 def with_unknown(info: dict, num_classes: int) -> dict:
-    """An item with ``gt_label_unknown`` in the place of a ``gt_label_absent``.
+    """An item with ``gt_label_unknown`` instead of ``gt_label_absent``.
 
     Of thousands of classes nearly all may be unknown in every image: then only those that are known
     to be absent are stored.
