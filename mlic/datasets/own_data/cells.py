@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 
 from mlic.files import KeyTwice, each_key_once
+from mlic.names import first_names
 
 from .choices import spell
 from .flags import flag
@@ -53,6 +54,13 @@ def marks_between(names: Collection[str], marks: Sequence[str]) -> dict[str, str
         if mark in name and {*map(normalise, name.split(mark))} <= known:
             found.setdefault(mark, name)
     return found
+
+
+def also_cut(names: Collection[str], mark: str) -> str:
+    """The names that a mark cuts into parts that are not all names, for the end of a question."""
+    known = {*names}
+    odd = [x for x in names if mark in x and not {*map(normalise, x.split(mark))} <= known]
+    return f' (it cuts {first_names(odd, 3, repr)}, too)' if odd else ''
 
 
 def read_cells(
@@ -142,7 +150,7 @@ def _find_separator(
 
     def ask(*answers: str) -> CellError:
         cell = between.get(answers[-1]) or next(cell for cell in distinct if answers[-1] in cell)
-        question = ' or '.join(map(in_words, answers))
+        question = ' or '.join(in_words(x) + also_cut(distinct, x) * bool(between) for x in answers)
         fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
         return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
 

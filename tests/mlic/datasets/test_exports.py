@@ -538,6 +538,12 @@ ASKED = {
         for mark in (*'/#:~*_-', '<br>', ' and ')
         for column, count in (('labels', 'several'), ('label', 'one'))
     },
+    'a mark between labels that is in another label, too': (
+        'image,labels\na.jpg,cat_dog\nb.jpg,cat\nc.jpg,ice_cream\nd.jpg,dog\n',
+        "which separates labels: _ (it cuts 'ice_cream', too)?",
+        ['--sep', '_'],
+        [A, B, ['cream', 'ice'], D],
+    ),
     'a name like two others in rows of one label each': (
         'image,label\na.jpg,cat\na.jpg,dog\nb.jpg,cat-dog\n',
         "which separates labels: -? (--sep '-' or --sep '')",
