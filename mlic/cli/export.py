@@ -171,6 +171,7 @@ def check_onnx(path: str, written: int, asked: int | None) -> None:
         )
 
 
+@torch.no_grad()
 def check_scores(path: str, program: torch.export.ExportedProgram) -> None:
     """ValueError if onnxruntime's scores of two images of noise are far from the program's.
 

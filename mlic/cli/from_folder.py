@@ -21,7 +21,7 @@ from pathlib import Path
 
 from mlic.cli.own_data import SEPARATOR_HELP, config_path, finish, parse_options, say_command
 from mlic.datasets.list_files import list_images
-from mlic.datasets.own_data.cells import MARKS, MARKS_IN_NAMES, in_words, marks_between
+from mlic.datasets.own_data.cells import MARKS, MARKS_IN_NAMES, also_cut, in_words, marks_between
 from mlic.datasets.own_data.choices import Undecided, spell, unspell
 from mlic.datasets.own_data.folders import from_folders
 from mlic.datasets.own_data.labels import normalise
@@ -76,7 +76,7 @@ def _cut_names(images: list[Image], folder: Path, sep: str | None) -> None:
     for mark, name in between.items():
         raise Undecided(
             f"{folder}: folders are called {name!r} and like its parts: one label (--sep '') or "
-            f"several (--sep '{spell(mark)}')?",
+            f"several (--sep '{spell(mark)}'){also_cut(names, mark)}?",
             f'{in_words(mark)} separate labels',
             ['--sep', spell(mark)],
         )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.progress import track
 
 from mlic.evaluation.bootstrap import bootstrap_weights, mean_ap, paired_interval
 from mlic.evaluation.matrices import apply_difficult_rule, class_indices
@@ -121,7 +122,7 @@ def summarise(
         ValueError: If the runs were tested on different images or classes.
     """
     reference, weights, samples, summaries = None, None, {}, {}
-    for run in runs:
+    for run in track(runs, 'intervals of runs'):
         pred, *tested = _read(run, classes)
         target, ignore, _ = tested
         if reference is None:

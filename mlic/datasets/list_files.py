@@ -188,14 +188,13 @@ def _is_encodable(name: str) -> bool:
 
 def _below(name: str, folder: str, source: str | Path) -> str:
     """The path of an image that must be in a folder; absolute names may lie there, too."""
-    if os.path.isabs(name):
-        name = os.path.relpath(name, folder)
-    if os.path.normpath(name).split(os.sep)[0] in ('.', '..'):
+    inside = os.path.relpath(name, folder) if os.path.isabs(name) else name
+    if os.path.normpath(inside).split(os.sep)[0] in ('.', '..'):
         raise ValueError(
             f'{source}: the image {short(name)} is not in {folder}: let data_prefix be a '
             'folder that holds all images'
         )
-    return str(Path(folder) / name)
+    return str(Path(folder) / inside)
 
 
 def used_images(

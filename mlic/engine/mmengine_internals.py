@@ -17,7 +17,7 @@ from mmengine.config import DictAction
 from mmengine.hooks import ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
-from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from mmengine.registry import registry
 from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
 from mmengine.runner import runner as runner_module
@@ -169,6 +169,11 @@ def fit_schedule(scheduler: _ParamScheduler, state: dict, old: int, new: int) ->
     kept = {name: state[name] for name in ('base_values', '_last_value')}
     last_step = max(min(step, scheduler.end - 1) - scheduler.begin, -1)
     state.update(scheduler.state_dict(), _global_step=step, last_step=last_step, **kept)
+
+
+def forget_plateau(scheduler: ReduceOnPlateauParamScheduler) -> None:
+    """Let a schedule look for its best score, and count, from here on."""
+    scheduler._reset()
 
 
 def accumulative_counts(wrapper: OptimWrapper) -> int:

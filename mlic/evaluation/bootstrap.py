@@ -4,11 +4,15 @@ Shapes in this module: N images, C classes, R resamples, P positives of a class,
 and a class.
 """
 
+import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-# resamples whose weights are in work at once: 40,000 images x 100 x 4 bytes = 16 MB
+from mlic.cores import usable_cores
+
+# resamples whose weights are in work at once: 40,000 images x 100 x 4 bytes = 16 MB a core
 RESAMPLES_AT_ONCE = 100
 
 
@@ -32,20 +36,28 @@ def weighted_ap(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -
     Args:
         scores (np.ndarray): (N,).
         positive (np.ndarray): (N,) bool.
-        weights (np.ndarray): (N, R), not negative.
+        weights (np.ndarray): (N, R), not negative, of a type that holds the sum of N of them, as
+            :func:`bootstrap_weights` has.
 
     Returns:
         np.ndarray: (R,) float64, NaN where no positive has a weight.
     """
     order = np.argsort(-scores)
-    ranked, weights = scores[order], weights[order]
+    ranked = scores[order]
     hits = np.flatnonzero(positive[order])  # (P,) ranks
+    if not hits.size:
+        return np.full(weights.shape[1], np.nan)
     # of equal scores, all stand above each other: take the sums at the last of them
     last = np.searchsorted(-ranked, -ranked[hits], side='right') - 1
-    above = np.cumsum(weights, axis=0, dtype=np.int64)[last]  # (P, R)
-    own = weights[hits]
+    ends, group = np.unique(last, return_inverse=True)
+    # sums from one of these to the next, then of those: P rows instead of N
+    starts = np.append(0, ends[:-1] + 1)
+    counted = weights.take(order[: ends[-1] + 1], axis=0)
+    parts = np.add.reduceat(counted, starts, axis=0, dtype=counted.dtype)  # which copies nothing
+    above = np.cumsum(parts, axis=0, dtype=np.int64).take(group, axis=0)  # (P, R)
+    own = counted.take(hits, axis=0)
     last_hit = np.searchsorted(hits, last, side='right') - 1
-    positives_above = np.cumsum(own, axis=0, dtype=np.int64)[last_hit]
+    positives_above = np.cumsum(own, axis=0, dtype=np.int64).take(last_hit, axis=0)
     precision = positives_above / np.maximum(above, 1)
     return divide((own * precision).sum(axis=0), own.sum(axis=0))
 
@@ -66,19 +78,22 @@ def mean_ap(
     Returns:
         np.ndarray: (R,) fractions, NaN where no class has a positive.
     """
+    classes = np.flatnonzero(target.any(axis=0))
+
+    def of_class(c: int, chosen: np.ndarray) -> np.ndarray:
+        kept = slice(None) if ignore is None else ~ignore[:, c]
+        ap = weighted_ap(pred[kept, c], target[kept, c], chosen[kept])
+        if ignore is not None and ignore[:, c].any():
+            negative, hidden = (chosen[rows].any(axis=0) for rows in (~target[:, c] & kept, ~kept))
+            ap[hidden & ~negative] = np.nan
+        return ap
+
     parts = []
     for start in range(0, weights.shape[1], RESAMPLES_AT_ONCE):
         chosen = np.ascontiguousarray(weights[:, start : start + RESAMPLES_AT_ONCE])
-        aps = []
-        for c in np.flatnonzero(target.any(axis=0)):
-            kept = slice(None) if ignore is None else ~ignore[:, c]
-            ap = weighted_ap(pred[kept, c], target[kept, c], chosen[kept])
-            if ignore is not None and ignore[:, c].any():
-                negative, hidden = (
-                    chosen[rows].any(axis=0) for rows in (~target[:, c] & kept, ~kept)
-                )
-                ap[hidden & ~negative] = np.nan
-            aps.append(ap)
+        # numpy sums without the interpreter's lock
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            aps = list(pool.map(of_class, classes, itertools.repeat(chosen)))
         aps = np.reshape(aps, (-1, chosen.shape[1]))
         known = np.isfinite(aps)
         mean = np.nansum(aps, axis=0) / np.maximum(known.sum(axis=0), 1)

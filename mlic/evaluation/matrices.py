@@ -103,7 +103,9 @@ def apply_difficult_rule(block: Block, rule: str) -> tuple:
 
 
 def binary(target: np.ndarray) -> np.ndarray:
-    """Labels as bool; ValueError unless they are 0 and 1."""
+    """Labels as bool, themselves if they are; ValueError unless they are 0 and 1."""
+    if target.dtype == bool:
+        return target
     positive = target == 1
     wrong = ~positive & (target != 0)
     if wrong.any():
@@ -152,7 +154,7 @@ def prepare_matrices(
 ) -> tuple:
     """Checked (N, C) arrays of the chosen classes: float32 or float64, bool, bool or None."""
     pred, target = as_scores(pred), as_array(target)
-    ignore = None if ignore is None else as_array(ignore).astype(bool)
+    ignore = None if ignore is None else as_array(ignore).astype(bool, copy=False)
     if pred.ndim != 2 or not pred.size:
         raise ValueError(f'pred must be (N, C) with N and C at least 1, got {pred.shape}')
     for name, array in (('target', target), ('ignore', ignore)):

@@ -318,6 +318,26 @@ def test_eight_processes_on_two_cores_train_and_stop_clean(tmp_path):
     assert [epoch for epoch, *_ in logged_losses(tmp_path / 'run')] == [1, 1]
 
 
+def test_a_rate_that_falls_on_a_plateau_is_not_lowered_for_what_the_first_stage_scored(tmp_path):
+    cfg = tiny_config(tmp_path, begin=3, epochs=6)
+    plateau = dict(type='ReduceOnPlateauLR', monitor='multi-label/mAP', rule='greater', patience=1)
+    cfg.param_scheduler = [dict(plateau, factor=0.5)]
+    cfg.val_evaluator = dict(type='ScriptedMetric', scores=[50.0, 49.0, 10.0, 9.0, 8.0, 7.0])
+    runner = Runner.from_cfg(cfg)
+    rates = []
+
+    class Spy(Hook):
+        priority = 'LOWEST'
+
+        def after_val_epoch(self, runner, metrics=None):
+            rates.extend(runner.optim_wrapper.get_lr()['lr'][:1])
+
+    runner.register_hook(Spy())
+    runner.train()
+    lr = cfg.optim_wrapper.optimizer.lr
+    assert rates == [lr] * 4 + [lr / 2] * 2  # two epochs without a gain in the second stage
+
+
 def test_early_stopping_ends_the_stage_and_each_stage_keeps_its_best(tmp_path):
     cfg = tiny_config(tmp_path, begin=4, epochs=6)
     one_cycle = {**cfg.param_scheduler[0]}

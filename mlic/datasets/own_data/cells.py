@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 
 from mlic.files import KeyTwice, each_key_once
+from mlic.names import first_names
 
 from .choices import spell
 from .flags import flag
@@ -19,6 +20,7 @@ MARKS = ';|,\n；，、'
 MARKS_IN_NAMES = *'/&+\t#:~*_-', '<br>', '<br/>', '<br />', ' and '
 EMPTY = {'set()', 'frozenset()', 'list()', 'tuple()', 'dict()'}  # as Python writes and makes them
 MISSING = '<NA>'  # as pandas writes it
+NOTHING = {'nan', 'NaN', 'None', 'null'}  # in a list
 LONGEST = 10_000  # characters of a Python list; JSON may be longer
 # to its end or the cell's: to look for an end from each quote takes long
 QUOTED = r"""(?s:'(?:[^'\\]|\\.?)*(?:'|\Z)|"(?:[^"\\]|\\.?)*(?:"|\Z))"""
@@ -54,6 +56,13 @@ def marks_between(names: Collection[str], marks: Sequence[str]) -> dict[str, str
     return found
 
 
+def also_cut(names: Collection[str], mark: str) -> str:
+    """The names that a mark cuts into parts that are not all names, for the end of a question."""
+    known = {*names}
+    odd = [x for x in names if mark in x and not {*map(normalise, x.split(mark))} <= known]
+    return f' (it cuts {first_names(odd, 3, repr)}, too)' if odd else ''
+
+
 def read_cells(
     cells: Sequence[str], sep: str | None, many: bool | None = None, blanks: bool = True
 ) -> tuple[list[set[str]], list[set[str]], str]:
@@ -61,7 +70,7 @@ def read_cells(
 
     Lists and objects, of JSON or Python, are read as such; a cell next to them that is neither
     is one label. A column of ``[cat, dog]`` or ``[cat dog]`` is one of lists, too; ``{"cat": 0}``
-    says that a label is not there. ``<NA>`` is a blank cell.
+    says that a label is not there. ``<NA>`` is a blank cell; nan and None in a list are no labels.
 
     Args:
         cells (Sequence[str]): Of the column.
@@ -94,14 +103,15 @@ def read_cells(
         elif sep is None:
             names = [inner.get(cell, cell) for cell in cells]
             sep = _find_separator(names, [*inner.values()], True, blanks)
-        lists |= {cell: _split(text, sep) for cell, text in inner.items()}
+        lists |= {cell: _split(text, sep) - NOTHING for cell, text in inner.items()}
         has_lists, plain = True, []
     if sep is None and has_lists:
         for cell in plain:
             marks = [mark for mark in MARKS if mark in cell]
             if marks:
                 fault = f'some cells are lists and {cell[:80]!r} is none: one label, or several?'
-                raise CellError(fault, cells.index(cell), ['', *marks])
+                answers = ['', *marks] if cell[0] not in '[{' else []  # which is to be mended
+                raise CellError(fault, cells.index(cell), answers)
         sep = ''
     elif sep is None:
         sep = _find_separator(cells, plain, many, blanks)
@@ -140,7 +150,7 @@ def _find_separator(
 
     def ask(*answers: str) -> CellError:
         cell = between.get(answers[-1]) or next(cell for cell in distinct if answers[-1] in cell)
-        question = ' or '.join(map(in_words, answers))
+        question = ' or '.join(in_words(x) + also_cut(distinct, x) * bool(between) for x in answers)
         fault = f'{cell[:80]!r}: does it hold several labels, and which separates labels: '
         return CellError(f'{fault}{question}?', cells.index(cell), [*answers, ''])
 
@@ -226,8 +236,9 @@ def _parse(text: str) -> list | dict | None:
 
 
 def _with_commas(text: str) -> str:
-    """Numpy's ``['a' 'b']`` with a comma; Python alone would read one name, ab."""
+    """Numpy's ``['a' 'b']`` with a comma, nan as None; Python alone would read one name, ab."""
     strings = re.split(f'({QUOTED})', text)
+    strings[::2] = [re.sub(r'\b(nan|NaN|null)\b', 'None', part) for part in strings[::2]]
     for i in range(2, len(strings) - 2, 2):
         if not strings[i]:
             return ''  # ['it''s']: nobody knows
@@ -240,7 +251,7 @@ def _names(content: object, absent: set[str]) -> Iterator[str]:
     """The labels in a list or object; ValueError for what can be no label."""
     if isinstance(content, dict):
         keys = [key for key in content if KEY.fullmatch(str(key))]
-        kinds = (bool,) if keys else (bool, int)
+        kinds = (bool,) if keys else (bool, int, float)
         values = content.values()
         if content and all(isinstance(x, kinds) and x in (0, 1) for x in values):
             absent.update(normalise(str(name)) for name, value in content.items() if not value)
@@ -256,6 +267,8 @@ def _names(content: object, absent: set[str]) -> Iterator[str]:
         content = [content[key] for key in keys]
         content = content[0] if content and isinstance(content[0], list) else content
     for item in content:
+        if item is None or item != item:  # as nan
+            continue
         if isinstance(item, dict):
             yield from _names(item, absent)
         elif isinstance(item, str) or type(item) is int:

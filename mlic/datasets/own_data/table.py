@@ -204,8 +204,10 @@ def _check(table: Table, path: Path, line: int) -> None:
         raise ValueError(f'{path}, line {line}: {fault}')
     for row, cells in enumerate(table.rows):
         if len(cells) != len(header):
+            way = 'a cell that holds the delimiter must be in quotes'
+            if all(len(x) == len(header) + 1 and not x[-1] for x in table.rows):
+                way = 'each row ends with the delimiter: let the header end with it, too'
             raise ValueError(
                 f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)} '
-                f'({first_names(header, 5, repr)}); '
-                'a cell that holds the delimiter must be in quotes'
+                f'({first_names(header, 5, repr)}); {way}'
             )

@@ -16,8 +16,9 @@ from mlic.engine.checkpoints.launches import (
     recorded_best,
 )
 from mlic.engine.checkpoints.search import FoundCheckpoint
-from mlic.engine.mmengine_internals import has_loaded, unwrap
+from mlic.engine.mmengine_internals import forget_plateau, has_loaded, unwrap
 from mlic.engine.runner.class_means import prototype_loader_config
+from mlic.engine.runner.monitored import watching_schedules
 
 from .foreach_ema_hook import ForeachEMAHook
 
@@ -34,7 +35,8 @@ class StageRestartHook(Hook):
 
     At the start of epoch ``begin`` the hook puts the weights that ``start_from`` names into the
     model, lets :meth:`start_stage` prepare it, and starts optimizer state, EMA and the search for
-    the best checkpoint anew. A method's hook overrides :meth:`start_stage`.
+    the best checkpoint anew, and what a ``ReduceOnPlateauLR`` counts. A method's hook overrides
+    :meth:`start_stage`.
 
     From then on the message hub, and so each checkpoint, has ``stage`` = 2.
 
@@ -173,7 +175,7 @@ class StageRestartHook(Hook):
 
     @staticmethod
     def _forget_best_score(runner: Runner) -> None:
-        """The stage keeps a best checkpoint of its own, next to that of the stage before."""
+        """The stage has a best score and checkpoint of its own, next to those of the one before."""
         for name in [key for key in runner.message_hub.runtime_info if key.startswith('best_')]:
             runner.message_hub.pop_info(name)
         for hook in runner.hooks:
@@ -181,6 +183,8 @@ class StageRestartHook(Hook):
                 hook.best_ckpt_path = None
             for key in getattr(hook, 'best_ckpt_path_dict', {}):
                 hook.best_ckpt_path_dict[key] = None
+        for schedule in watching_schedules(runner):
+            forget_plateau(schedule)
 
 
 def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import Runner
 from mmpretrain.evaluation import AveragePrecision
 
@@ -72,8 +73,13 @@ def _monitored(runner: Runner) -> Iterator[tuple[str, str]]:
             yield from (('save_best', key) for key in hook.key_indicators if key != 'auto')
         elif isinstance(hook, EarlyStoppingHook):
             yield f'monitor of {type(hook).__name__}', hook.monitor
+    for scheduler in watching_schedules(runner):
+        yield f'monitor of {type(scheduler).__name__}', scheduler.monitor
+
+
+def watching_schedules(runner: Runner) -> list[ReduceOnPlateauParamScheduler]:
+    """The schedules that a metric of the validations moves."""
     schedulers = runner.param_schedulers or []
     several = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
-    for scheduler in (one for listed in several for one in listed):
-        if getattr(scheduler, 'need_val_args', False):
-            yield f'monitor of {type(scheduler).__name__}', scheduler.monitor
+    every = [scheduler for listed in several for scheduler in listed]
+    return [scheduler for scheduler in every if getattr(scheduler, 'need_val_args', False)]

@@ -36,7 +36,7 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
-from mlic.comparison.tables import remove_older
+from mlic.comparison.tables import remove_older, summarise
 from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
@@ -1193,6 +1193,17 @@ def test_what_an_earlier_comparison_has_drawn_does_not_stay_beside_the_table(mon
     (out / 'images_of_mine').mkdir()
     main([configs[0], *common])
     assert files() == {*tables, 'images_2-999', 'images_2-999/notes.txt', 'images_of_mine'}
+
+
+def test_intervals_say_how_many_runs_they_have(tmp_path, capsys):
+    runs = [Run(name, 0, '', tmp_path / name, 'last') for name in 'ab']
+    for run in runs:
+        run.folder.mkdir()
+        save_predictions(run.predictions, Block(np.eye(4), np.eye(4) > 0), list('abcd'))
+        write_json(run.record, dict(train_seconds=1.0, commit='a'))
+    capsys.readouterr()
+    summarise(runs, num_resamples=3)
+    assert re.fullmatch(r'intervals of runs \S+ 100% .*', capsys.readouterr().out.strip())
 
 
 def test_other_comparisons_and_files_called_like_a_group_stay(tmp_path):

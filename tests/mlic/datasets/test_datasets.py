@@ -226,6 +226,12 @@ def test_coco_refuses_what_is_no_name_of_an_image_in_its_folder(tmp_path, name):
         assert '\n' not in str(error.value)
 
 
+def test_an_absolute_path_out_of_the_folder_is_named_as_it_is_written(tmp_path):
+    kwargs = write_coco(tmp_path, {**coco_content(), **with_names('a.jpg', 'b.jpg', '/data/c.jpg')})
+    with pytest.raises(ValueError, match="the image '/data/c.jpg' is not in "):
+        COCOMultiLabel(**kwargs)
+
+
 def test_coco_finds_images_by_windows_names_and_by_absolute_paths_into_its_folder(tmp_path, log):
     inside = tmp_path / 'train2014' / 'b.jpg'
     content = {**coco_content(), **with_names('train2014\\a.jpg', str(inside), 'x\\c.jpg')}

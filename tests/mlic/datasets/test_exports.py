@@ -209,6 +209,24 @@ READ = {
         'image,labels\na.jpg,frozenset()\nb.jpg,"[""cat""]"\nc.jpg,list()\nd.jpg,dict()\n',
         {'a.jpg': [], 'b.jpg': B, 'c.jpg': [], 'd.jpg': []},
     ),
+    'missing values of pandas in lists': (
+        "image,labels\na.jpg,\"['cat', nan, 'dog']\"\nb.jpg,\"[nan, 'cat']\"\nc.jpg,[nan]\n"
+        'd.jpg,"[""dog"", null, NaN]"\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'missing values in bare lists, and a name that is none': (
+        'image,labels\na.jpg,"[cat, nan]"\nb.jpg,[None]\nc.jpg,"[cat, nancy]"\n',
+        {'a.jpg': ['cat'], 'b.jpg': [], 'c.jpg': ['cat', 'nancy']},
+    ),
+    'names that are the words for missing values': (
+        "image,labels\na.jpg,\"['nan', 'cat']\"\nb.jpg,\"['None']\"\n",
+        {'a.jpg': ['cat', 'nan'], 'b.jpg': ['None']},
+    ),
+    'objects of 0.0 and 1.0': (
+        "image,labels\na.jpg,\"{'cat': 1.0, 'dog': 1.0}\"\n"
+        'b.jpg,"{""cat"": 1.0, ""dog"": 0.0}"\n',
+        {'a.jpg': A, 'b.jpg': B},
+    ),
     'a missing value of pandas': (
         'image,labels\na.jpg,cat;dog\nb.jpg,cat\nc.jpg,<NA>\nd.jpg,dog\n',
         dict(zip(NAMES, WANTED)),
@@ -519,6 +537,12 @@ ASKED = {
         for mark in (*'/#:~*_-', '<br>', ' and ')
         for column, count in (('labels', 'several'), ('label', 'one'))
     },
+    'a mark between labels that is in another label, too': (
+        'image,labels\na.jpg,cat_dog\nb.jpg,cat\nc.jpg,ice_cream\nd.jpg,dog\n',
+        "which separates labels: _ (it cuts 'ice_cream', too)?",
+        ['--sep', '_'],
+        [A, B, ['cream', 'ice'], D],
+    ),
     'a name like two others in rows of one label each': (
         'image,label\na.jpg,cat\na.jpg,dog\nb.jpg,cat-dog\n',
         "which separates labels: -? (--sep '-' or --sep '')",
@@ -710,6 +734,14 @@ REFUSED = {
     'votes, some of which are missing': (
         'image,cat,dog\na.jpg,0.67,nan\nb.jpg,1,0.33\n',
         'round them, or say by --present, --absent and --unknown what each means',
+    ),
+    'a list that is broken among lists': (
+        'image,labels\na.jpg,"[\'cat\', dog]"\nb.jpg,"[\'cat\', \'dog\']"\n',
+        "labels.csv, line 2: some cells are lists and \"['cat', dog]\" is none",
+    ),
+    'a delimiter at the end of each row but the first': (
+        'image,cat,dog\na.jpg,1,0,\nb.jpg,1,1,\n',
+        "'dog'); each row ends with the delimiter: let the header end with it, too",
     ),
     'two splits of an image': (
         'image,label,split\na.jpg,cat,train\na.jpg,dog,val\n',

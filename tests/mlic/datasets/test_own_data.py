@@ -567,6 +567,12 @@ def test_a_folder_called_like_two_others_is_refused_with_the_command_that_decide
         assert found == labels | {both: expected}
 
 
+def test_other_folders_that_a_separator_would_cut_are_named():
+    write_images([f'{name}/1.png' for name in ('cat', 'dog', 'cat_dog', 'ice_cream')])
+    with pytest.raises(SystemExit, match=r"several \(--sep '_'\) \(it cuts 'ice_cream', too\)\?"):
+        from_folder()
+
+
 def test_a_linked_folder_is_followed_once():
     write_images(['cat/3.png', 'cat/4.png', '../elsewhere/1.png', '../elsewhere/2.png'])
     Path('photos/dog').symlink_to('../elsewhere')

@@ -3,6 +3,7 @@
 N images, C classes, R resamples.
 """
 
+import tracemalloc
 from time import perf_counter
 
 import numpy as np
@@ -106,6 +107,19 @@ def test_bootstrap_is_faster_than_resampling():
             average_precision_score(target[drawn, c], pred[drawn, c])
     naive = (perf_counter() - started) * 200 / 4
     assert vectorised < naive / 5  # measured: more than 20 times faster
+
+
+def test_sums_are_kept_of_positives_alone():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.random(4000), np.arange(4000) % 100 == 0
+    weights = bootstrap_weights(4000, 100)
+    tracemalloc.start()
+    try:
+        weighted_ap(scores, positive, weights)
+        # sums of all images would be twice as much as the sorted weights
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * weights.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_means_by_class_weigh_each_pair_as_often_as_its_image_is_drawn():
