@@ -127,7 +127,9 @@ class InputPipeline(Compose):
         try:
             if isinstance(source, BYTES):
                 return bytes(source)
-            return to_pixels(source, name, self._reduce_to())
+            is_file = isinstance(source, ImageFile.ImageFile)
+            content = _undecoded_file(source) if is_file else None  # which threads decode
+            return content or to_pixels(source, name, self._reduce_to())
         except ImageReadError as error:
             return error
         except Exception as error:

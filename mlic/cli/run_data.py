@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from mlic.apis.open_run import OpenRun, open_run
+from mlic.engine.runner.config_errors import UNREGISTERED, describe_fault
 from mlic.engine.runner.data_check import check_data
 from mlic.names import reason_of
 
@@ -44,9 +45,11 @@ def build_dataset(cfg: Config, split: str) -> BaseDataset:
         check_data(cfg, (split,))
         return DATASETS.build(dataset_cfg)
     except (Exception, SystemExit) as error:  # whatever a data set of any kind finds amiss
-        kind = '' if isinstance(error, SystemExit) else f'{type(error).__name__}: '
+        is_of_config = isinstance(error, TypeError) or UNREGISTERED.search(str(error))
+        fault = describe_fault(error) if is_of_config else None
+        kind = '' if fault or isinstance(error, SystemExit) else f'{type(error).__name__}: '
         place = dataset_cfg.get('ann_file') or dataset_cfg.type
-        reason = reason_of(error)
+        reason = fault or reason_of(error)
         if 'need at least one array' in reason:  # numpy, packing the list of images
             kind, reason = '', '0 images'
         raise ValueError(f'{split} ({place}) cannot be read: {kind}{reason}') from error

@@ -1,8 +1,10 @@
 """The checkpoint and the data that tools open."""
 
 import pytest
+from mmengine.config import Config
 
-from mlic.cli.run_data import spread
+from mlic.cli.run_data import build_dataset, spread
+from mlic.registries import set_scope
 from tests.helpers import call_tool
 from tests.tiny_runs import sarl_model, write_run
 
@@ -33,3 +35,19 @@ def test_every_tool_says_which_test_set_cannot_be_read(tmp_path, monkeypatch, to
     run = config, tmp_path / 'best_mAP.pth'
     error = call_tool(f'tools/analysis_tools/{tool}.py', *run, *options)
     assert error.startswith('error: test (list.json) cannot be read: ValueError: list.json: expect')
+
+
+@pytest.mark.parametrize(
+    'dataset, advice',
+    [
+        (dict(type='DigitScenes', num_image=3), "takes no 'num_image'.*_delete_=True"),
+        (dict(type='DigitScene'), "'DigitScene' is not a registered .*similar names: DigitScenes"),
+    ],
+)
+def test_a_fault_in_the_config_of_a_data_set_comes_with_its_remedy(dataset, advice):
+    cfg = Config(dict(test_dataloader=dict(dataset=dataset)))
+    set_scope(cfg)
+    with pytest.raises(
+        ValueError, match=f'test \\({dataset["type"]}\\) cannot be read: .*{advice}'
+    ):
+        build_dataset(cfg, 'test')
