@@ -352,7 +352,7 @@ def test_reading_ends_with_the_one_who_asked(photos, inferencer):
             asked.set()
             answer.wait(60)
 
-    before = threading.active_count()
+    before = {*threading.enumerate()}  # some of which may end meanwhile
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Silent) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f'http://127.0.0.1:{server.server_port}/photo.png'
@@ -365,9 +365,9 @@ def test_reading_ends_with_the_one_who_asked(photos, inferencer):
         answer.set()
         server.shutdown()
     end = time.monotonic() + 60
-    while threading.active_count() > before and time.monotonic() < end:
+    while {*threading.enumerate()} - before and time.monotonic() < end:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert not {*threading.enumerate()} - before
 
 
 def test_one_pillow_image_may_be_given_many_times(photos, inferencer):
