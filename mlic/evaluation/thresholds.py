@@ -268,8 +268,9 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
         strict (bool): Decide by score > t, not >= t.
     """
     ranked, positives = np.sort(scores), np.sort(scores[positive])
-    # from one positive to the next the F1 only falls; the highest score is for no F1 above 0
-    lowest = np.unique(np.append(positives, ranked[-1]))[::-1]  # that is called present
+    # Below a positive the F1 falls until the next one, so only their scores can be the lowest that
+    # is called present; or the highest of all, where each F1 is 0.
+    lowest = np.unique(np.append(positives, ranked[-1]))[::-1]
     below = np.searchsorted(ranked, lowest)  # so many are not
     hits = len(positives) - np.searchsorted(positives, lowest)
     f1 = 2 * hits / (len(ranked) - below + len(positives))
