@@ -27,12 +27,14 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # torch.distributed.run, which would answer Ctrl+C with a traceback after it has ended the processes
 launch='
 import sys
+from tempfile import TemporaryDirectory
 sys.path = [path for path in sys.path if path]  # not the folder where the user happens to be
 try:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.run import main
     try:
-        main()
+        with TemporaryDirectory(prefix="torchrun_") as folder:  # the one of torchrun would stay
+            main(["--log-dir", folder, *sys.argv[1:]])
     except SignalException as error:
         if error.sigval != 2:
             sys.exit(128 + error.sigval)

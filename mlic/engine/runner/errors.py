@@ -10,9 +10,10 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from itertools import pairwise
+from multiprocessing.util import get_temp_dir
 from urllib.error import HTTPError, URLError
 
 import torch
@@ -54,6 +55,8 @@ def one_line_errors() -> Iterator[None]:
     if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
         sys.stdout.reconfigure(errors='backslashreplace')
     sys.unraisablehook = _hear_of_workers
+    with suppress(OSError):  # of workers, too: one that a worker makes stays when that is ended
+        get_temp_dir()
     try:
         yield
         sys.stdout.flush()

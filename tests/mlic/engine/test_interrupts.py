@@ -128,13 +128,15 @@ def test_ctrl_c_while_a_tool_is_imported_ends_in_one_line(tool, tmp_path):
     assert process.returncode == 130 and errors == 'interrupted\n'
 
 
-def test_a_killed_worker_is_named_with_what_to_do():
+def test_a_killed_worker_is_named_with_what_to_do_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv('TMPDIR', str(tmp_path))
     with python(KILL) as process:
         _, errors = process.communicate(timeout=120)
     line = errors.strip().splitlines()[-1]
     assert process.returncode == 1 and 'Traceback' not in errors
     assert line.startswith('error: a worker of a data loader (process ')
     assert 'was killed' in line and 'num_workers' in line
+    assert not os.listdir(tmp_path)
 
 
 def test_an_error_raised_over_that_of_a_worker_does_not_hide_it():

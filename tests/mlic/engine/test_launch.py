@@ -364,9 +364,12 @@ def test_a_port_in_use_is_one_line_at_once(tmp_path):
 def test_processes_meet_at_a_port_of_ones_own_choice_or_at_any_for_0(tmp_path, is_own):
     with socket.create_server(('127.0.0.1', 0)) as server:
         port = str(server.getsockname()[1])
-    process = start(tmp_path, 'none', 2, PORT=port if is_own else '0')
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    process = start(tmp_path, 'none', 2, PORT=port if is_own else '0', TMPDIR=str(temporary))
     output = finish(process)
     assert process.returncode == 0 and '2 ranks agree' in output
+    assert not list(temporary.iterdir())
 
 
 def test_slurm_without_cuda_is_an_error():
