@@ -169,10 +169,16 @@ def test_ranks_end_when_their_launcher_is_killed(tmp_path):
 @pytest.mark.dist
 @pytest.mark.parametrize('kind', [pytest.param('nan', marks=pytest.mark.slow), 'nan_fused'])
 def test_a_loss_that_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path, kind):
-    process = start(tmp_path, kind, 2)
+    """Where they meet at a port of one's own choice, and leave no temporary folder behind."""
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = str(server.getsockname()[1])
+    process = start(tmp_path, kind, 2, PORT=port, TMPDIR=str(temporary))
     output = finish(process)
     assert process.returncode == 0, output[-3000:]
     assert '2 ranks agree' in output
+    assert not list(temporary.iterdir())
     # gloo's threads could abort a process whose interpreter is torn down under them
     assert output.count('an exit handler ran') == 2 and 'torn down' not in output
     (line,) = [line for line in output.splitlines() if 'is skipped' in line]
@@ -360,16 +366,11 @@ def test_a_port_in_use_is_one_line_at_once(tmp_path):
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize('is_own', [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_processes_meet_at_a_port_of_ones_own_choice_or_at_any_for_0(tmp_path, is_own):
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        port = str(server.getsockname()[1])
-    temporary = tmp_path / 'temporary'
-    temporary.mkdir()
-    process = start(tmp_path, 'none', 2, PORT=port if is_own else '0', TMPDIR=str(temporary))
+@pytest.mark.slow
+def test_processes_meet_at_any_port_for_0(tmp_path):
+    process = start(tmp_path, 'none', 2, PORT='0')
     output = finish(process)
     assert process.returncode == 0 and '2 ranks agree' in output
-    assert not list(temporary.iterdir())
 
 
 def test_slurm_without_cuda_is_an_error():
