@@ -23,36 +23,15 @@ from tests.reference import sscl_loss
 # Sums of some hundred terms of order 1: rounding of about 100 units in the last place.
 EXACT = {torch.float64: dict(rtol=1e-9, atol=1e-12), torch.float32: dict(rtol=1e-5, atol=1e-5)}
 SSCL_CASES = (
-    'mid',
-    'no_positive',
-    'single_positive_in_batch',
-    'class_with_one_positive',
-    'all_positive',
-    'batch_one',
-    'one_class',
-    'larger',
-    'coco_like',
-    'collapsed',
-    'negative_similarity_only',
-    'zero_vector_memory',
-    'single_view',
-    'scaled_inputs',
-    'identical_labels',
-    'disjoint_labels',
-)
+    'mid', 'no_positive', 'single_positive_in_batch', 'class_with_one_positive', 'all_positive',
+    'batch_one', 'one_class', 'larger', 'coco_like', 'collapsed', 'negative_similarity_only',
+    'zero_vector_memory', 'single_view', 'scaled_inputs', 'identical_labels', 'disjoint_labels',
+)  # fmt: skip
 PSCL_CASES = (
-    'mid',
-    'single_positive_in_batch',
-    'all_positive',
-    'batch_one',
-    'class_without_and_class_full',
-    'larger',
-    'coco_like',
-    'max_spread_pos_antialigned',
-    'max_spread_pos_aligned',
-    'zero_prototype_and_zero_embedding',
-    'prototype_2d',
-)
+    'mid', 'single_positive_in_batch', 'all_positive', 'batch_one',
+    'class_without_and_class_full', 'larger', 'coco_like', 'max_spread_pos_antialigned',
+    'max_spread_pos_aligned', 'zero_prototype_and_zero_embedding', 'prototype_2d',
+)  # fmt: skip
 
 
 def make_sscl(views=2, seed=0, dtype=torch.float64, shape=(4, 5, 6), labels='random'):
