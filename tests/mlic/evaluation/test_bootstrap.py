@@ -16,7 +16,7 @@ from mlic.evaluation.bootstrap import (
     paired_interval,
     weighted_ap,
 )
-from mlic.evaluation.embedding_measures import average_precision
+from mlic.evaluation.embedding_measures import ap_of_query
 from tests.helpers import memory_below
 
 
@@ -149,5 +149,5 @@ def test_both_average_precisions_are_the_same():
         distance = -pred[:, c].astype(np.float64)
         distance[:5] = np.inf  # no candidates
         expected = weighted_ap(pred[5:, c], target[5:, c], weights[5:])
-        found = average_precision(distance, target[:, c], weights.astype(np.float64))
+        found = ap_of_query(distance, target[:, c], weights.astype(np.float64))
         np.testing.assert_allclose(found, expected, rtol=1e-12)
