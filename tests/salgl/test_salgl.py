@@ -305,11 +305,8 @@ def test_released_counts_are_put_in_another_order_of_the_classes():
 # --- configs ------------------------------------------------------------------------------------
 
 
-def test_size_of_the_published_model():
+def test_size_of_the_published_backbone():
     cfg = Config.fromfile(ROOT / 'configs/salgl/salgl_r101_coco448.py')
-    with torch.device('meta'):
-        neck, head = MODELS.build(cfg.model.neck), MODELS.build(cfg.model.head)
-    assert sum(p.numel() for part in (neck, head) for p in part.parameters()) == 75_448_401
     backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
     backbone.train()
     assert all(p.requires_grad for p in backbone.parameters())

@@ -298,13 +298,6 @@ def test_the_released_scores_depend_on_the_other_images_of_the_batch():
     recording.check(head.scores(backwards)['trans'], 'reversed_batch.out_trans')
 
 
-def test_size_of_the_published_model():
-    with torch.device('meta'):
-        head = TDRGHead(80)
-    found = sum(p.numel() for p in head.parameters())
-    assert found == 68_301_360 - 33_536 - 42_500_160  # without what has no gradient
-
-
 def test_every_parameter_gets_a_gradient():
     head, feats = tiny_head().train(), draw(2)
     target = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
