@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
 from mmpretrain.models.backbones import ResNet
 from torch.testing import assert_close
 
@@ -13,9 +11,7 @@ from mlic.engine.checkpoints.published import convert_published, reorder_classes
 from projects.add_gcn.add_gcn_head import ADDGCNHead
 from projects.add_gcn.add_gcn_neck import ADDGCNNeck
 from projects.add_gcn.published_weights import ADD_GCN, NAMES
-from tests.helpers import ROOT
 from tests.peer_recordings import PeerRecording
-from tests.tiny_runs import logged_losses, tiny_config
 
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 
@@ -224,29 +220,3 @@ def test_released_checkpoints_are_converted_whole():
     system.model_of(found).load_state_dict(found)
     for name, value in found.items():
         assert_close(value, parts.state_dict()[name])
-
-
-def test_sadcl_and_its_stages_work_on_these_embeddings(tmp_path):
-    cfg = tiny_config(tmp_path, begin=2, epochs=2)
-    leaf = Config.fromfile(ROOT / 'configs/sadcl/sadcl-on-add-gcn_efficientnet-lite0_corel5k160.py')
-    assert leaf.custom_hooks[1].type == 'PrototypeHook'
-    assert {key: leaf.model.head[key].type for key in ('loss_sscl', 'loss_pscl')} == dict(
-        loss_sscl='SSCLLoss', loss_pscl='PSCLLoss'
-    )
-    for split in ('train', 'val', 'test'):
-        cfg[f'{split}_dataloader'].dataset.image_size = 32
-    cfg.train_cfg.val_interval = 9
-    cfg.model.neck = dict(leaf.model.neck, in_channels=40, num_classes=10, embed_dims=16)
-    runner = Runner.from_cfg(cfg)
-    before = {name: p.detach().clone() for name, p in runner.model.named_parameters()}
-    runner.train()
-    losses = logged_losses(cfg.work_dir)
-    assert [(epoch, sscl > 0, pscl > 0) for epoch, sscl, pscl in losses] == [
-        *[(1, False, False)] * 2,
-        *[(2, True, True)] * 2,
-    ]
-    assert runner.model.head.prototypes.any(dim=1).all()  # each class has a mean
-    for name, parameter in runner.model.named_parameters():
-        assert torch.isfinite(parameter).all()
-        if name.startswith(('neck.', 'head.')):
-            assert not torch.equal(parameter, before[name]), name
