@@ -220,7 +220,7 @@ def test_what_is_not_given_is_what_was_never_asked():
     assert (head((feature_map,))[0] - together[0]).abs().min() > 1e-6
 
 
-def test_the_state_unknown_is_no_parameter_and_every_parameter_gets_a_gradient():
+def test_the_state_unknown_is_no_parameter_and_the_others_get_a_gradient():
     head = tiny_head()
     assert 'unknown_state' in dict(head.named_buffers())
     before = head.unknown_state.clone()

@@ -247,12 +247,6 @@ def test_a_neck_that_sees_no_labels_does_not_train():
     assert torch.equal(neck.graph.counts, before)
 
 
-def test_other_channels_are_refused():
-    neck = small_neck()[0].eval()
-    with pytest.raises(ValueError, match=r'SALGLNeck\(in_channels=6\) takes a feature map'):
-        neck((torch.zeros(2, 7, 4, 4),))
-
-
 @pytest.mark.parametrize('bad', [False, True])
 def test_counts_of_an_iteration_that_is_not_finite_are_taken_back(bad):
     neck, feature_map, samples = small_neck(graph=dict(num_scenes=3, soft=True))
