@@ -33,16 +33,6 @@ def recorded_model():
     return model, recording
 
 
-def released(entries, recording):
-    """By the names, and in the shapes, of the released code."""
-    names = {name: NAMES.theirs(name) for name in entries}
-    return {
-        theirs: entries[name].reshape(recording[f'sd.{theirs}'].shape)
-        for name, theirs in names.items()
-        if not name.endswith('num_batches_tracked')
-    }
-
-
 def scale(value):
     return value if value > 0 else 0.2 * value
 
@@ -164,9 +154,9 @@ def test_gradients_and_statistics_are_those_of_the_released_code():
     model, recording = recorded_model()
     feature = recording.double('feature').requires_grad_()
     total_loss(model, feature, recording).backward()
-    gradients = {name: p.grad for name, p in model.named_parameters()}
-    recording.check_gradients({**released(gradients, recording), 'in.feature': feature.grad})
-    for name, buffer in released(dict(model.named_buffers()), recording).items():
+    gradients = [(name, p.grad) for name, p in model.named_parameters()]
+    recording.check_gradients({**recording.released(gradients, NAMES), 'in.feature': feature.grad})
+    for name, buffer in recording.released(model.named_buffers(), NAMES).items():
         recording.check(buffer, f'after.{name}')
 
 
@@ -174,7 +164,8 @@ def test_three_steps_are_those_of_the_released_code():
     model, recording = recorded_model()
     feature = recording.double('feature')
     sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    entries = released(model.state_dict(), recording)  # which the steps change in place
+    # which the steps change in place
+    entries = recording.released(model.state_dict().items(), NAMES)
     recording.check_steps(sgd, lambda: total_loss(model, feature, recording), entries, max_norm=10)
     check_outputs(model.eval(), recording, 'steps.eval')
 

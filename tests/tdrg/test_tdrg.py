@@ -23,22 +23,9 @@ EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 SCORES = dict(trans='out_trans', gcn='out_gcn', sac='out_sac', cls='score')
 
 
-def recorded_head(attend='batch'):
-    """The head of the recording with its weights, in float64, and the recording."""
+def recorded_head():
     recording = PeerRecording('tdrg')
-    weights = TDRG.convert(recording.weights())
-    weights = {name.removeprefix('head.'): value for name, value in weights.items()}
-    head = TDRGHead(
-        recording['target'].shape[1],
-        (recording['feature3'].shape[1], recording['feature4'].shape[1]),
-        embed_dims=len(weights['guidance.weight']),
-        graph_dims=len(weights['transform.weight']),
-        num_layers=sum(name.endswith('attn_norm.weight') for name in weights),
-        feedforward_channels=len(weights['encoder.0.ffn.0.weight']),
-        attend=attend,
-    ).double()
-    head.load_state_dict(weights)
-    return head, recording
+    return recording.head_of(TDRG), recording
 
 
 def tiny_head(attend='cells', seed=0):
@@ -60,16 +47,6 @@ def draw(images, fine=(6, 7), coarse=(3, 4), seed=1):
     generator = torch.Generator().manual_seed(seed)
     shapes = (images, 5, *fine), (images, 6, *coarse)
     return tuple(torch.randn(shape, generator=generator).double() for shape in shapes)
-
-
-def released(entries, recording):
-    """By the names, and in the shapes, of the released code."""
-    names = {name: NAMES.theirs(f'head.{name}') for name in entries}
-    return {
-        theirs: entries[name].reshape(recording[f'sd.{theirs}'].shape)
-        for name, theirs in names.items()
-        if not name.endswith('num_batches_tracked')
-    }
 
 
 # --- from the formulas -------------------------------------------------------------------------
@@ -264,10 +241,11 @@ def test_gradients_and_statistics_are_those_of_the_released_code():
     head, recording = recorded_head()
     feats = tuple(feat.requires_grad_() for feat in features(recording))
     sum(head.loss(feats, recording.samples()).values()).backward()
-    gradients = released({name: p.grad for name, p in head.named_parameters()}, recording)
+    gradients = [(name, p.grad) for name, p in head.named_parameters()]
+    gradients = recording.released(gradients, NAMES, 'head.')
     gradients.update({f'in.feature{stage}': feat.grad for stage, feat in zip((3, 4), feats)})
     recording.check_gradients(gradients)
-    for name, buffer in released(dict(head.named_buffers()), recording).items():
+    for name, buffer in recording.released(head.named_buffers(), NAMES, 'head.').items():
         recording.check(buffer, f'after.{name}')
 
 
@@ -275,7 +253,8 @@ def test_three_steps_are_those_of_the_released_code():
     head, recording = recorded_head()
     feats, samples = features(recording), recording.samples()
     sgd = torch.optim.SGD(head.parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4)
-    entries = released(head.state_dict(), recording)  # which the steps change in place
+    # which the steps change in place
+    entries = recording.released(head.state_dict().items(), NAMES, 'head.')
     # the gradients of key biases are rounding
     skip = [name for name in entries if name.endswith('in_proj_bias')]
     recording.check_steps(
