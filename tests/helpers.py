@@ -31,6 +31,16 @@ DOCUMENTS = sorted(
 )
 
 
+class Recorder:
+    """Leaves a folder behind if it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
 @lru_cache
 def recorded(name):
     """What a file of recordings holds; the test is skipped where the folder lacks it."""
