@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,16 @@ DATA = Path(os.environ.get('MLIC_DATA', ROOT / 'data'))
 DOCUMENTS = sorted(
     path for part in ('', 'docs/', 'projects/*/', 'configs/*/') for path in ROOT.glob(f'{part}*.md')
 )
+
+
+class Recorder:
+    """Leaves a folder behind if it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
 
 
 @lru_cache
@@ -107,6 +118,17 @@ def code_of(document, language):
     """The text of each block of code of a language in a document of the repository."""
     text = (ROOT / document).read_text(encoding='utf-8')
     return re.findall(rf'```{language}\n(.*?)```', text, re.DOTALL)
+
+
+@contextmanager
+def memory_below(limit):
+    """Fail where Python and numpy take that many bytes or more at once."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
 
 
 @contextmanager

@@ -55,6 +55,23 @@ class PeerRecording:
             if key.startswith(prefix)
         }
 
+    def head_of(self, method):
+        """The head of the recorded weights, as the converter of the method builds it."""
+        weights = method.convert(self.weights())
+        if 'word_vectors' in self.file:
+            weights['head.vectors.vectors'] = self.double('word_vectors')
+        head = method.model_of(weights).head.double()
+        head.load_state_dict({name.removeprefix('head.'): x for name, x in weights.items()})
+        return head
+
+    def released(self, entries, names, prefix=''):
+        """Entries by the names, and in the shapes, of the released code."""
+        return {
+            (theirs := names.theirs(prefix + name)): value.reshape(self.file[f'sd.{theirs}'].shape)
+            for name, value in entries
+            if not name.endswith('num_batches_tracked')
+        }
+
     def samples(self, key='target'):
         """Data samples of the rows of a target (B, C)."""
         return [DataSample().set_gt_score(row) for row in self.double(key)]

@@ -94,7 +94,7 @@ def pscl(z, prototypes, target, temperature):
     return total / num_pairs if num_pairs else total * 0.0
 
 
-def asymmetric(logits, target, gamma_pos, gamma_neg, clip, eps, stop_gradient):
+def asymmetric(logits, target, gamma_pos, gamma_neg, clip, eps):
     """Elements of the asymmetric loss, (B, C); of a soft target, the mean over what it may be."""
     rows = []
     for b in range(logits.shape[0]):
@@ -106,8 +106,7 @@ def asymmetric(logits, target, gamma_pos, gamma_neg, clip, eps, stop_gradient):
                 absent = (absent + clip).clamp(max=1)
             cases = []
             for right, gamma in ((present, gamma_pos), (absent, gamma_neg)):
-                weight = (1 - right) ** gamma
-                weight = weight.detach() if stop_gradient else weight
+                weight = ((1 - right) ** gamma).detach()
                 cases.append(-torch.log(right.clamp(min=eps)) * weight)
             y = float(target[b, c])
             row.append({0.0: cases[1], 1.0: cases[0]}.get(y, y * cases[0] + (1 - y) * cases[1]))

@@ -332,3 +332,29 @@ def test_parameters_of_equal_settings_share_a_group_of_the_optimizer(path):
     different = {repr(sorted(each.items())) for each in settings_of(ours).values()}
     assert len(ours.param_groups) == len(different) < len(theirs.param_groups)
     assert theirs.param_groups[0]['lr'] == ours.param_groups[0]['lr']  # the one in the log
+
+
+BACKBONE = 42_500_160  # ResNet-101 without its linear layer
+
+
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('add_gcn/add-gcn_r101_coco448', 48_165_344 - BACKBONE),
+        ('c_tran/c-tran_r101_coco576', 75_896_912 - 2048),  # the state unknown is no parameter
+        ('ccd/ccd_r101_coco448', 4_524_032),
+        ('cpcl/cpcl_r101_coco448', 50_828_352 - BACKBONE),
+        ('cpsd/cpsd_r101_coco448', 59_052_033),  # 101.6 M with the backbone, counted by hand
+        ('dsdl/dsdl_r101_coco448', 44_904_512 - BACKBONE),
+        ('mcar/mcar_r101_coco448', 42_664_080 - BACKBONE),
+        ('ml_gcn/ml-gcn_r101_coco448', 44_904_512 - BACKBONE),
+        ('salgl/salgl_r101_coco448', 75_448_401),
+        ('ssgrl/ssgrl_r101_coco576', 49_770_577 - 4_196_352),  # the reset gate's U is not used
+        ('tdrg/tdrg_r101_coco448', 68_301_360 - 33_536 - BACKBONE),  # what has no gradient
+    ],
+)
+def test_neck_and_head_are_as_large_as_the_published_ones(name, expected):
+    model = Config.fromfile(ROOT / f'configs/{name}.py').model
+    with torch.device('meta'):
+        parts = [MODELS.build(model[part]) for part in ('neck', 'head') if model.get(part)]
+    assert sum(p.numel() for part in parts for p in part.parameters()) == expected

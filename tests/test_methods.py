@@ -213,7 +213,11 @@ def test_scores_of_an_image_do_not_depend_on_its_batch(name):
 
 @pytest.mark.parametrize('name', METHODS)
 def test_gradients_reach_all_parameters(name):
-    """One that never gets any would stop several processes."""
+    """One that never gets any would stop several processes.
+
+    The softmax over the cells takes out what is the same in all.
+    """
+    without_effect = ('neck.attention.hidden.bias', 'neck.attention.score.bias')
     model = built(name).train()
     target = (torch.rand(4, 10) < 0.4).float()
     samples = [DataSample().set_gt_score(row) for row in target]
@@ -222,8 +226,10 @@ def test_gradients_reach_all_parameters(name):
     )['data_samples']
     losses = model.loss(torch.randn(4, 3, 64, 64), samples)
     sum(value for key, value in losses.items() if 'loss' in key).backward()
-    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
-    assert [key for key in without if not is_training_only(key, model)] == []
+    gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+    without = [key for key, grad in gradients.items() if grad is None or not grad.any()]
+    without = {key for key in without if not is_training_only(key, model)}
+    assert without <= {*(without_effect if name == 'ssgrl' else ())}
 
 
 @pytest.mark.parametrize('name', METHODS)

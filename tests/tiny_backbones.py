@@ -1,11 +1,16 @@
 """The kinds of backbone in configs/foundation, in a width and depth of milliseconds."""
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
+import mmpretrain
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
+MMPRETRAIN = Path(mmpretrain.__file__).parent / '.mim'
 WIDTH, DEPTH, SIZE = 16, 2, 64
 VIT = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=2, feedforward_channels=2 * WIDTH)
 SMALL = {
@@ -24,6 +29,21 @@ SMALL = {
     # a timm model's name keeps its kind
     'LazyTIMMBackbone': dict(embed_dim=WIDTH, depth=DEPTH, num_heads=2, pretrained=False),
 }
+
+
+def entries(module):
+    """The shapes of a state dict."""
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+def config_of_weights(backbone):
+    """The config that mmpretrain's model index has for the weights a backbone starts from."""
+    start = backbone.init_cfg
+    assert start.prefix == 'backbone'
+    pattern = rf': {re.escape(start.checkpoint)}\s+(?:Weights: \S+\s+)?Config: (\S+)'
+    texts = [path.read_text() for path in MMPRETRAIN.glob('configs/*/metafile.yml')]
+    (config,) = [found for text in texts for found in re.findall(pattern, text)]
+    return Config.fromfile(MMPRETRAIN / config)
 
 
 def shrink(model):

@@ -174,11 +174,11 @@ def add_threshold_argument(
 
 
 def add_own_threshold_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    """``--threshold T|FILE`` of a tool that opens a model, for :func:`choose_threshold`."""
+    """``--threshold T|FILE`` of a tool that opens a model, for :func:`given_or_own`."""
     add_threshold_argument(parser, what, None, "the checkpoint's own, else 0.5")
 
 
-def choose_threshold(
+def given_or_own(
     given: float | ThresholdFile | None, own: ThresholdFile | None
 ) -> float | ThresholdFile:
     """What ``--threshold`` gave, else the model's own, which a line then says, else 0.5."""

@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     threshold = parse_score_threshold(args.threshold)
     run = open_checkpoint(args)
-    threshold = of_classes(arguments.choose_threshold(threshold, run.thresholds), run.classes)
+    threshold = of_classes(arguments.given_or_own(threshold, run.thresholds), run.classes)
     check_data(run.config, ('test',))
     adapt_to_device(run.config)
     precision = usable_precision(args.precision, run.model)

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from mlic.cli import arguments
-from mlic.datasets.list_files import read_lines
+from mlic.datasets.list_files import read_list
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
 from mlic.names import short
@@ -30,7 +30,7 @@ MIN_TRAINING_IMAGES = 50  # of a frequent word
 
 def read_words(path: Path) -> list[str]:
     """The vocabulary, one word a line."""
-    words = ' '.join(read_lines(path)).split()
+    words = ' '.join(read_list(path)).split()
     twice = sorted(word for word, count in Counter(words).items() if count > 1)
     if twice:
         raise ValueError(
@@ -45,7 +45,7 @@ def read_split(path: Path, image_folder: Path, num_words: int) -> dict[str, list
     Word numbers count from 1 in the file and from 0 in the result, sorted and unique.
     """
     split: dict[str, list[int]] = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_list(path), 1):
         where = f'{path}, line {number}'
         values = line.split()
         if len(values) < 2 or not all(value.isdecimal() and len(value) < 10 for value in values):

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         args.checkpoint, args.config, args.device, args.stage, args.allow_import
     )
     print(f'checkpoint: {inferencer.checkpoint}')
-    threshold = arguments.choose_threshold(threshold, inferencer.thresholds)
+    threshold = arguments.given_or_own(threshold, inferencer.thresholds)
     demo = build_demo(inferencer, of_classes(threshold, inferencer.classes))
     print(f'page: {serve(demo, args.host, args.port)} (Ctrl+C ends it)', flush=True)
     demo.block_thread()

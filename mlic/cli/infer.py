@@ -261,7 +261,7 @@ def run(args: argparse.Namespace) -> list[str]:
         if args.topk > len(inferencer.classes):
             raise ValueError(f'--topk {args.topk}: the model has {len(inferencer.classes)} classes')
     else:
-        threshold = arguments.choose_threshold(threshold, inferencer.thresholds)
+        threshold = arguments.given_or_own(threshold, inferencer.thresholds)
         thr = of_classes(threshold, inferencer.classes)
         about = dict(decision=f'score >= {args.threshold or threshold}')
         if isinstance(threshold, ThresholdFile):

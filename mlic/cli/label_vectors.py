@@ -58,7 +58,7 @@ def parse_spelling(text: str) -> tuple[str, str]:
     return name, words
 
 
-def class_names(source: str) -> list[str]:
+def names_from(source: str) -> list[str]:
     """The names in a text file, or those of a config's training set.
 
     Raises:
@@ -91,7 +91,7 @@ def sentence_vectors(texts: list[str]) -> np.ndarray:
 def main(argv: list[str] | None = None) -> None:
     """Write OUT, and say how a config takes it."""
     args = parse_args(argv)
-    names, spelled = class_names(args.classes), dict(args.spell)
+    names, spelled = names_from(args.classes), dict(args.spell)
     if len(spelled) < len(args.spell):
         raise ValueError(f'--spell: one class twice, {", ".join(name for name, _ in args.spell)}')
     strange = sorted(spelled.keys() - set(names))

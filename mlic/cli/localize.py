@@ -28,7 +28,7 @@ from mlic.datasets.pictures import keeps_frame
 from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, Masks
 from mlic.datasets.wrappers import transforms_of
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.bootstrap import bootstrap_weights, divide, means_by_class
+from mlic.evaluation.bootstrap import bootstrap_weights, mean_over_classes, means_by_class
 from mlic.evaluation.localization import MEASURES, measure_map
 from mlic.files import read_json, write_json
 from mlic.models.class_maps import KINDS, class_maps, own_kind
@@ -205,16 +205,10 @@ def with_interval(values: np.ndarray, labels: np.ndarray, weights: np.ndarray) -
     """The mean over classes in percent, with the middle 95 % of resamples; – if all are NaN."""
     if np.isnan(values).all():
         return '–'
-    means = _over_classes(means_by_class(values, labels, weights))  # (R,)
+    means = mean_over_classes(means_by_class(values, labels, weights))  # (R,)
     low, high = 100 * np.nanquantile(means, (0.025, 0.975))
-    mean = 100 * _over_classes(means_by_class(values, labels))
+    mean = 100 * mean_over_classes(means_by_class(values, labels))
     return f'{mean:.1f} ({low:.1f} … {high:.1f})'
-
-
-def _over_classes(values: np.ndarray) -> np.ndarray:
-    """The mean over the classes, (C, …), that are not NaN; NaN if all are."""
-    counted = ~np.isnan(values)
-    return divide(np.nan_to_num(values).sum(axis=0), counted.sum(axis=0))
 
 
 def read_other(path: Path, content: dict) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from mlic.cli import arguments
 from mlic.cli.label_embeddings import open_embeddings
 from mlic.cli.run_data import spread
 from mlic.engine.runner.errors import one_line_errors
-from mlic.evaluation.bootstrap import bootstrap_weights, paired_interval
+from mlic.evaluation.bootstrap import bootstrap_weights, mean_over_classes, paired_interval
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap
 from mlic.files import write_json
 from mlic.installation import find_config
@@ -164,7 +164,7 @@ def summarise(measured: list[list[dict]]) -> list[dict]:
             cells, first = [], None
             for runs in measured:
                 found = [run[kind][name] for run in runs if name in run.get(kind, ())]
-                means = [_mean(values) for values in found]  # (1 + R,)
+                means = [mean_over_classes(values) for values in found]  # (1 + R,)
                 if not found or any(np.isnan(m[0]) or np.isnan(m[1:]).all() for m in means):
                     cells.append(None)
                     continue
@@ -180,12 +180,6 @@ def summarise(measured: list[list[dict]]) -> list[dict]:
                 cells.append(cell)
             rows.append(dict(vectors=kind, measure=name, configs=cells))
     return rows
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """(1 + R,) means over the classes, (C, 1 + R), that have a value; NaN where none has."""
-    known = np.isfinite(values).sum(axis=0)
-    return np.where(known > 0, np.nansum(values, axis=0) / np.maximum(known, 1), np.nan)
 
 
 def describe(rows: list[dict], names: Sequence[str]) -> str:

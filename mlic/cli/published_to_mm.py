@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def class_names(dataset: str) -> list[str]:
+def names_of_data(dataset: str) -> list[str]:
     """The names of a data set's classes.
 
     Raises:
@@ -142,7 +142,7 @@ def read_floats(path: str, shape: tuple[int, int]) -> Tensor:
 def convert(args: argparse.Namespace, weights: Mapping[str, Tensor]) -> tuple[dict, str]:
     """The content of DST, and a line that describes the model."""
     system, weights = convert_published(weights)
-    names = class_names(args.classes) if args.classes else None
+    names = names_of_data(args.classes) if args.classes else None
     theirs = sorted(names) if names and system.alphabetical else names
     weights = add_class_info(weights, system.model_of(weights), args.vectors, args.graph, theirs)
     model = system.model_of(weights)

@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     threshold = parse_score_threshold(args.threshold)
     run = open_checkpoint(args)
     cfg, model, checkpoint = run.config, run.model, run.checkpoint
-    threshold = arguments.choose_threshold(threshold, run.thresholds)
+    threshold = arguments.given_or_own(threshold, run.thresholds)
     dataset = build_dataset(cfg, 'test')
     precision = 'float32'
     if args.pred is None:

@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     threshold = parse_score_threshold(args.threshold)
     run = open_checkpoint(args)
-    threshold = arguments.choose_threshold(threshold, run.thresholds)
+    threshold = arguments.given_or_own(threshold, run.thresholds)
     check_attentive(run.model)
     dataset = build_dataset(run.config, 'test')
     indices = choose_images(len(dataset), args.num, args.indices)

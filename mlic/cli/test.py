@@ -75,7 +75,7 @@ def percent(text: str) -> int:
     return value
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def config_of(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
     cfg = arguments.read_run_config(args)
     args.found = find_checkpoint(args.checkpoint, args.stage)
@@ -196,7 +196,7 @@ def known_file(file: str | Path, share: int) -> Path:
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    cfg = load_config(args)
+    cfg = config_of(args)
     check_data(cfg, ('test',))
     if args.dry_run:
         return

@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def config_of(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
     cfg = arguments.read_run_config(args)
     if args.epochs:
@@ -107,7 +107,7 @@ def print_end(args: argparse.Namespace, work_dir: str) -> None:
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    cfg = load_config(args)
+    cfg = config_of(args)
     check_data(cfg, ('train', 'val'))
     start = cfg.get('load_from') or ''
     if start and '://' not in start and not Path(start).is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from mlic.files import read_lines as lines_of
+from mlic.files import read_lines
 from mlic.names import printable, short
 
 IMAGE_SUFFIXES = (
@@ -72,7 +72,7 @@ def check_exists(path: str | Path, exists: Callable = Path.is_file) -> None:
         raise FileNotFoundError(f'{path} not found; docs/datasets.md shows where it belongs')
 
 
-def check_files(folder: str | Path, names: Sequence[str], source: str) -> None:
+def check_present(folder: str | Path, names: Sequence[str], source: str) -> None:
     """Look for all files in one listing of their folders."""
     check_exists(folder, Path.is_dir)
     present = {file for file, _ in list_folders_of(folder, names)}
@@ -93,7 +93,7 @@ def list_folders_of(folder: str | Path, names: Sequence[str]) -> Iterator[tuple[
                 yield from ((f'{parent}/{x.name}' if parent else x.name, x) for x in entries)
 
 
-def read_lines(path: str | Path) -> list[str]:
+def read_list(path: str | Path) -> list[str]:
     """Lines of a text file, stripped, whatever their endings and with or without a last one.
 
     Raises:
@@ -101,7 +101,7 @@ def read_lines(path: str | Path) -> list[str]:
         ValueError: If it is not UTF-8, has no line, or a blank one before the last.
     """
     check_exists(path)
-    lines = lines_of(path)
+    lines = read_lines(path)
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
@@ -163,7 +163,7 @@ def with_unknown(info: dict, num_classes: int) -> dict:
     return info
 
 
-def image_name(name: object, folder: str, source: str | Path) -> str:
+def name_in_folder(name: object, folder: str, source: str | Path) -> str:
     r"""The name of an image as its folder has it: ``\`` of Windows becomes ``/``.
 
     A name that the folder has with its ``\``, as some unpack an archive, stays as it is.
@@ -223,7 +223,7 @@ def used_images(
     """
     place = img_prefix, source
     used = [
-        {**item, 'img_path': _below(image_name(item['img_path'], *place), *place)}
+        {**item, 'img_path': _below(name_in_folder(item['img_path'], *place), *place)}
         for item in items
         if item['gt_label'] or not labelled_only
     ]

@@ -10,7 +10,7 @@ from mlic.files import read_csv
 from mlic.names import short
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_exists, check_files, read_lines, used_images
+from .list_files import check_exists, check_present, read_list, used_images
 
 NUSWIDE_CONCEPTS = (
     'airport', 'animal', 'beach', 'bear', 'birds', 'boats', 'book', 'bridge', 'buildings', 'cars',
@@ -139,14 +139,14 @@ class NUSWIDE(MultiLabelDataset):
         if self.variant == 'csv':
             names, labels = self._read_csv()
         else:
-            names = read_lines(self.ann_file)
+            names = read_list(self.ann_file)
             matrix = self.variant == 'matrix'
             labels = self._read_matrix(len(names)) if matrix else self._read_official(len(names))
         return dict(names=[name.replace('\\', '/') for name in names], labels=labels)
 
     def _read_label_lines(self, path: Path, num_images: int) -> list[str]:
         """Lines of a label file that goes with the image list."""
-        lines = read_lines(path)
+        lines = read_list(path)
         if len(lines) != num_images:
             raise ValueError(
                 f'{path}: found {len(lines)} lines, expected {num_images}, one for each image of '
@@ -157,7 +157,7 @@ class NUSWIDE(MultiLabelDataset):
     def _read_official(self, num_images: int) -> list[list[int]]:
         """Labels from one file of 0 and 1 per concept."""
         files = self._matrices()
-        check_files(files[0].parent, [path.name for path in files], self.ann_file)
+        check_present(files[0].parent, [path.name for path in files], self.ann_file)
         labels = [[] for _ in range(num_images)]
         for label, path in enumerate(files):
             for row, value in enumerate(self._read_label_lines(path, num_images)):

@@ -8,7 +8,7 @@ from mmpretrain.registry import DATASETS
 from mlic.files import read_json
 from mlic.names import short
 
-from .list_files import check_exists, image_name, label_fault, labels_text, with_unknown
+from .list_files import check_exists, label_fault, labels_text, name_in_folder, with_unknown
 
 
 @DATASETS.register_module(force=True)
@@ -138,7 +138,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
                         f'{self.ann_file}: data_list[{number}] is {short(item)}, expected '
                         f'{{"{key}": "a.jpg", "gt_label": [0, 2]}}'
                     )
-                item[key] = image_name(item[key], prefix, self.ann_file)
+                item[key] = name_in_folder(item[key], prefix, self.ann_file)
         return metainfo, data_list
 
 

@@ -9,7 +9,7 @@ from mlic.files import read_json
 from mlic.names import short
 
 from .label_cache import digest_file, load_labels
-from .list_files import check_exists, read_lines, used_images
+from .list_files import check_exists, read_list, used_images
 
 
 @DATASETS.register_module()
@@ -65,7 +65,7 @@ class VG500(MultiLabelDataset):
         self.split = split
         self.list_file = Path(data_root) / f'{split}_list_500.txt'
         if names_file:
-            names = read_lines(Path(data_root) / names_file)
+            names = read_list(Path(data_root) / names_file)
             expected = len(self.METAINFO['classes'])
             if len(names) != expected:
                 raise ValueError(
@@ -100,7 +100,7 @@ class VG500(MultiLabelDataset):
 
     def _parse(self) -> dict:
         """Names, relative to the image folder, and labels of the images of the list."""
-        names = read_lines(self.list_file)
+        names = read_list(self.list_file)
         labels_of = self._read_labels()
         missing = [name for name in names if name not in labels_of]
         if missing:

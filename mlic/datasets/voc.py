@@ -14,7 +14,7 @@ from mlic.files import read_xml
 from mlic.names import first_names, printable, short
 
 from .label_cache import digest_file, digest_folder, load_labels
-from .list_files import IMAGE_SUFFIXES, check_exists, check_files, list_folders_of, read_lines
+from .list_files import IMAGE_SUFFIXES, check_exists, check_present, list_folders_of, read_list
 from .own_data.labels import spelling_of
 
 
@@ -84,7 +84,7 @@ class VOCMultiLabel(VOC):
         """The names of the list; those alone where it is a class's, with -1, 0 or 1 behind them."""
         if self.ann_prefix is None:
             raise ValueError(f'{self.image_set_path}: data_prefix needs ann_path, for the labels')
-        names = read_lines(self.image_set_path)
+        names = read_list(self.image_set_path)
         flagged = [re.fullmatch(r'(.*\S)\s+(-1|0|1)', name) for name in names]
         if all(flagged) and not (Path(self.ann_prefix) / f'{names[0]}.xml').is_file():
             names = [match[1] for match in flagged]
@@ -93,7 +93,7 @@ class VOCMultiLabel(VOC):
             if f'{name}.xml' not in present:  # some write a.jpg for a, and \\ for /
                 stem, suffix = os.path.splitext(name.replace('\\', '/'))
                 names[place] = stem + suffix * (suffix.lower() not in IMAGE_SUFFIXES)
-        check_files(self.ann_prefix, [f'{name}.xml' for name in names], self.image_set_path)
+        check_present(self.ann_prefix, [f'{name}.xml' for name in names], self.image_set_path)
         return names
 
     def _find_images(self, names: Sequence[str], files: Sequence[str]) -> list[str]:
@@ -127,7 +127,7 @@ class VOCMultiLabel(VOC):
                     f'{self.ann_prefix}: {printable(first)}.xml and {printable(name)}.xml are both '
                     f'of {printable(images[-1])}; which image belongs to each?'
                 )
-        check_files(self.img_prefix, images, self.image_set_path)
+        check_present(self.img_prefix, images, self.image_set_path)
         return images
 
     def _parse(self, names: Sequence[str]) -> dict:

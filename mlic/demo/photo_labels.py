@@ -21,7 +21,7 @@ from mlic.visualization.attention import overlay_attention
 MAX_SIDE = 960  # px, of the pictures in the page
 
 
-class Prediction(NamedTuple):
+class LabelledPhoto(NamedTuple):
     """What the model says about a photo, and the pictures that go with it."""
 
     pred_score: Tensor  # (C,)
@@ -30,7 +30,7 @@ class Prediction(NamedTuple):
     view: np.ndarray  # what the attention lies on: the photo, or the part that the model sees
 
 
-def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
+def predict_photo(inferencer: MultiLabelInferencer, path: str) -> LabelledPhoto:
     """Run the model on one file.
 
     Raises:
@@ -44,12 +44,12 @@ def predict_photo(inferencer: MultiLabelInferencer, path: str) -> Prediction:
     image = read_image(path, reduce_to=MAX_SIDE)
     photo = _shrink(image[..., ::-1])
     if not has_attention:
-        return Prediction(sample.pred_score, None, photo, photo)
+        return LabelledPhoto(sample.pred_score, None, photo, photo)
     view = _shrink(image_to_draw(sample, inferencer.pipeline.transforms, image))
-    return Prediction(sample.pred_score, sample.attention, photo, view)
+    return LabelledPhoto(sample.pred_score, sample.attention, photo, view)
 
 
-def draw_label(prediction: Prediction, label: int) -> np.ndarray:
+def draw_label(prediction: LabelledPhoto, label: int) -> np.ndarray:
     """Where the model looks for a label: (H, W, 3), uint8, RGB."""
     return overlay_attention(prediction.view, prediction.attention[label])
 

@@ -94,10 +94,7 @@ def mean_ap(
         # numpy sums without the interpreter's lock
         with ThreadPoolExecutor(usable_cores()) as pool:
             aps = list(pool.map(of_class, classes, itertools.repeat(chosen)))
-        aps = np.reshape(aps, (-1, chosen.shape[1]))
-        known = np.isfinite(aps)
-        mean = np.nansum(aps, axis=0) / np.maximum(known.sum(axis=0), 1)
-        parts.append(np.where(known.any(axis=0), mean, np.nan))
+        parts.append(mean_over_classes(np.reshape(aps, (-1, chosen.shape[1]))))
     return np.concatenate(parts)
 
 
@@ -126,6 +123,11 @@ def means_by_class(
         total = np.einsum('k...,k...->...', np.nan_to_num(value), weight, dtype=np.float64)
         means.append(divide(total, weight.sum(axis=0, dtype=np.float64)))
     return np.array(means)
+
+
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """The mean of (C, …) over the classes that have a value, NaN where none has."""
+    return divide(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0))
 
 
 def divide(total: np.ndarray, mass: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def class_measures(
     # as of the others that need a pair of the class: none is near if there is none
     values['k-NN'] = np.where(np.isnan(values['intra']), np.nan, votes)
     values['retrieval mAP'] = np.array(
-        [average_precision(far[i], codes == codes[i], weights) for i in rows]
+        [ap_of_query(far[i], codes == codes[i], weights) for i in rows]
     )
     return {name: means_by_class(value, codes, weights) for name, value in values.items()}
 
@@ -103,15 +103,13 @@ def presence_ap(
         distance[images[own][:, None] == images[own]] = np.inf
         queries = np.flatnonzero(present[own])
         weight = weights[own].astype(np.float32)
-        values = [average_precision(distance[i], present[own], weight) for i in queries]
+        values = [ap_of_query(distance[i], present[own], weight) for i in queries]
         codes = np.zeros(len(queries), dtype=np.int64)
         found.append(means_by_class(np.array(values), codes, weight[queries])[0])
     return np.array(found)
 
 
-def average_precision(
-    distance: np.ndarray, relevant: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def ap_of_query(distance: np.ndarray, relevant: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Of one query, where equally near candidates stand above each other.
 
     Args:

@@ -116,13 +116,6 @@ def test_three_steps_are_those_of_the_released_code():
     recording.check(head((feature,), given), 'steps.eval.score')
 
 
-def test_size_of_the_published_head():
-    with torch.device('meta'):
-        head = CTranHead(80, 2048)
-    # and the embedding of the state unknown, which is no parameter
-    assert sum(p.numel() for p in head.parameters()) == 75_896_912 - 2048
-
-
 def test_a_released_checkpoint_is_one_of_ours():
     recording = PeerRecording('c_tran')
     released = {f'module.{name}': value for name, value in recording.weights().items()}
@@ -227,7 +220,7 @@ def test_what_is_not_given_is_what_was_never_asked():
     assert (head((feature_map,))[0] - together[0]).abs().min() > 1e-6
 
 
-def test_the_state_unknown_is_no_parameter_and_every_parameter_gets_a_gradient():
+def test_the_state_unknown_is_no_parameter_and_the_others_get_a_gradient():
     head = tiny_head()
     assert 'unknown_state' in dict(head.named_buffers())
     before = head.unknown_state.clone()

@@ -201,12 +201,6 @@ def test_a_released_checkpoint_says_fusion_and_stage(fusion, stage):
     assert 'backbone.layer4.2.bn3.running_var' in CCD.convert(released)
 
 
-def test_size_of_the_published_head():
-    with torch.device('meta'):
-        head = CCDHead(80, 2048)
-    assert sum(p.numel() for p in head.parameters()) == 4_524_032
-
-
 # ---------------------------------------------------------------- recipe
 
 

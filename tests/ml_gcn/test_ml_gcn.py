@@ -12,19 +12,8 @@ EXACT = dict(rtol=1e-9, atol=1e-12)  # float64
 
 
 def recorded_head():
-    """The head of the recording with its weights, in float64, and the recording."""
     recording = PeerRecording('ml_gcn')
-    weights, vectors = ML_GCN.convert(recording.weights()), recording.double('word_vectors')
-    weights['head.vectors.vectors'] = vectors
-    weights = {name.removeprefix('head.'): value for name, value in weights.items()}
-    head = MLGCNHead(
-        len(vectors),
-        recording['feature'].shape[1],
-        hidden_channels=weights['gc1.weight'].shape[1],
-        vectors=dict(dims=vectors.shape[1], file='given here'),
-    ).double()
-    head.load_state_dict(weights)
-    return head, recording
+    return recording.head_of(ML_GCN), recording
 
 
 def by_loops(head, feature_map, size):
@@ -84,9 +73,3 @@ def test_three_steps_are_those_of_the_released_code():
         max_norm=10,
     )
     recording.check(head((feature,)), 'steps.eval.score')
-
-
-def test_size_of_the_published_head():
-    with torch.device('meta'):
-        head = MLGCNHead(80, 2048, vectors=dict(file='glove'))
-    assert sum(p.numel() for p in head.parameters()) == 44_904_512 - 42_500_160

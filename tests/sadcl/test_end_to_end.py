@@ -220,11 +220,6 @@ AVERAGE, STAGE = dict(type='ForeachEMAHook', horizon=0.1), dict(type='PrototypeH
             ValueError,
             r"^EarlyStoppingHook would .*'StageEarlyStoppingHook', next_stage=2\) instead",
         ),
-        (
-            {'custom_hooks': [AVERAGE, STAGE, dict(type='EMAHook', momentum=0.1)]},
-            ValueError,
-            'custom_hooks have ForeachEMAHook and EMAHook, .*: leave one of them',
-        ),
         (dict(begin=1), RuntimeError, 'add --cfg-options load_from'),  # untrained weights
         (dict(begin=1, resume=True), RuntimeError, 'none are given'),  # there is no checkpoint
     ],

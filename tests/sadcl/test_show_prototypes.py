@@ -1,5 +1,4 @@
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from torch.testing import assert_close
 
 from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes
 from projects.sadcl.models.sadcl_head import SADCLHead
-from tests.helpers import ROOT, run_tool
+from tests.helpers import ROOT, Recorder, run_tool
 from tests.tiny_runs import sarl_model, write_run
 
 TOOL = ROOT / 'tools/analysis_tools/show_prototypes.py'
@@ -231,16 +230,6 @@ def test_a_published_file_is_told_where_its_prototypes_are(work_dir):
     with pytest.raises(SystemExit, match='published files have none; give the checkpoint or'):
         run_tool(TOOL, path / 'published.pth', '--out', path / 'p.png')
     assert not (path / 'p.png').exists()
-
-
-class Recorder:
-    """Leaves a file behind if it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def test_pickled_objects_are_refused_in_one_line(tmp_path):

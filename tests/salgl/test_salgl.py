@@ -247,12 +247,6 @@ def test_a_neck_that_sees_no_labels_does_not_train():
     assert torch.equal(neck.graph.counts, before)
 
 
-def test_other_channels_are_refused():
-    neck = small_neck()[0].eval()
-    with pytest.raises(ValueError, match=r'SALGLNeck\(in_channels=6\) takes a feature map'):
-        neck((torch.zeros(2, 7, 4, 4),))
-
-
 @pytest.mark.parametrize('bad', [False, True])
 def test_counts_of_an_iteration_that_is_not_finite_are_taken_back(bad):
     neck, feature_map, samples = small_neck(graph=dict(num_scenes=3, soft=True))
@@ -305,11 +299,8 @@ def test_released_counts_are_put_in_another_order_of_the_classes():
 # --- configs ------------------------------------------------------------------------------------
 
 
-def test_size_of_the_published_model():
+def test_size_of_the_published_backbone():
     cfg = Config.fromfile(ROOT / 'configs/salgl/salgl_r101_coco448.py')
-    with torch.device('meta'):
-        neck, head = MODELS.build(cfg.model.neck), MODELS.build(cfg.model.head)
-    assert sum(p.numel() for part in (neck, head) for p in part.parameters()) == 75_448_401
     backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
     backbone.train()
     assert all(p.requires_grad for p in backbone.parameters())

@@ -162,19 +162,9 @@ def test_another_width_of_the_nodes_takes_a_projection():
     assert_close(neck((feature_map,))[0], expected, **EXACT)
 
 
-def test_other_channels_are_refused():
-    with pytest.raises(ValueError, match=r'SSGRLNeck\(in_channels=6\) takes a feature map'):
-        small_neck()[0]((torch.zeros(2, 7, 4, 4),))
-
-
-def test_size_of_the_published_model():
+def test_what_of_the_published_backbone_is_trained():
     cfg = Config.fromfile(ROOT / 'configs/ssgrl/ssgrl_r101_coco576.py')
     backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})
-    with torch.device('meta'):
-        neck, head = MODELS.build(cfg.model.neck), MODELS.build(cfg.model.head)
-    added = sum(p.numel() for part in (neck, head) for p in part.parameters())
-    unused = 4_196_352  # of the released code, the reset gate's U
-    assert added == 49_770_577 - unused
     backbone.train()
     trained = {name for name, p in backbone.named_parameters() if p.requires_grad}
     assert trained == {name for name, _ in backbone.named_parameters() if 'layer4' in name}

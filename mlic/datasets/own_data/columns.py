@@ -28,26 +28,10 @@ from .split_columns import choose_split
 from .table import Table, without_header
 
 IMAGE_NAMES = [
-    'image',
-    'img',
-    'filename',
-    'file',
-    'file_name',
-    'fname',
-    'filepath',
-    'file_path',
-    'path',
-    'image_path',
-    'img_path',
-    'image_name',
-    'image_file',
-    'image_index',
-    'image_id',
-    'imageid',
-    'img_name',
-    'id',
-    'url',
-]
+    'image', 'img', 'filename', 'file', 'file_name', 'fname', 'filepath', 'file_path', 'path',
+    'image_path', 'img_path', 'image_name', 'image_file', 'image_index', 'image_id', 'imageid',
+    'img_name', 'id', 'url',
+]  # fmt: skip
 SAMPLE = 1000  # rows by which the column of images is told
 
 

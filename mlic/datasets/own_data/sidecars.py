@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from mlic.datasets.list_files import read_lines
+from mlic.datasets.list_files import read_list
 from mlic.files import read_json, read_text
 from mlic.names import first_names, short
 
@@ -170,7 +170,7 @@ def _box_names(
 def _is_written(path: Path) -> bool:
     """Whether a run wrote this ``classes.txt``: ``train.json`` next to it has its classes."""
     try:
-        return read_json(path.with_name('train.json'))['metainfo']['classes'] == read_lines(path)
+        return read_json(path.with_name('train.json'))['metainfo']['classes'] == read_list(path)
     except (OSError, ValueError, TypeError, LookupError):
         return False
 
@@ -180,7 +180,7 @@ def _names_of(path: Path) -> list[str]:
     if path.suffix.lower() in ('.yaml', '.yml'):
         names = _yaml_names(path)
     else:
-        names = list(map(normalise, read_lines(path)))
+        names = list(map(normalise, read_list(path)))
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f'{path}: {twice[0]!r} occurs twice')

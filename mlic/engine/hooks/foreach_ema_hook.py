@@ -1,7 +1,6 @@
 """The moving average of the weights, in few steps and of what can change."""
 
 import torch
-from mmengine.hooks import EMAHook as BaseEMAHook
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import EMAHook
@@ -73,15 +72,8 @@ class ForeachEMAHook(EMAHook):
         """Make the copy of the model whose parameters are the averages.
 
         Raises:
-            ValueError: If ``statistics`` has another average, or it is not on the model's device,
-                or the run has a second average.
+            ValueError: If ``statistics`` has another average, or it is not on the model's device.
         """
-        averages = [type(hook).__name__ for hook in runner.hooks if isinstance(hook, BaseEMAHook)]
-        if len(averages) > 1:  # each would swap the weights with what the other has put there
-            raise ValueError(
-                f'custom_hooks have {" and ".join(averages)}, and a validation would mix up their '
-                'weights: leave one of them'
-            )
         if self.horizon is not None:
             steps = runner.max_iters / accumulative_counts(runner.optim_wrapper)
             steps = max(self.horizon * steps, 1)  # 0 in a test

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine import dist
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -24,8 +25,15 @@ def check_launch(runner: Runner) -> None:
     Raises:
         LaunchError: If there are more processes than images, the training loader yields no batch,
             one that is too small for the model, or batches that differ between the processes, or
-            these would start from different checkpoints. All ranks raise it.
+            these would start from different checkpoints, or it has two averages of the weights.
+            All ranks raise it.
     """
+    averages = [type(hook).__name__ for hook in runner.hooks if isinstance(hook, EMAHook)]
+    if len(averages) > 1:  # each would swap the weights with what the other has put there
+        raise LaunchError(
+            f'custom_hooks have {" and ".join(averages)}, and a validation would mix up their '
+            'weights: leave one of them'
+        )
     starts = dist.all_gather_object((is_resuming(runner), Path(source_of_weights(runner)).name))
     if len(set(starts)) > 1:
         raise LaunchError(

@@ -37,7 +37,6 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         loss_weight (float): Defaults to 1.0. The published code has 1000, with the mean over
             classes.
         eps (float): Floor of the logarithm's argument. Defaults to 1e-5, the published value.
-        stop_gradient (bool): Take the focal weight as a constant. Defaults to True.
 
     Raises:
         ValueError: If the reduction is another, a focus is negative or the margin not below 1.
@@ -60,7 +59,6 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         mean_over_classes: bool = False,
         loss_weight: float = 1.0,
         eps: float = 1e-5,
-        stop_gradient: bool = True,
     ) -> None:
         check_reduction(reduction)
         if not (gamma_pos >= 0 and gamma_neg >= 0 and 0 <= clip < 1):
@@ -70,7 +68,6 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
             )
         super().__init__(gamma_pos, gamma_neg, clip, reduction, loss_weight, eps=eps)
         self.mean_over_classes = mean_over_classes
-        self.stop_gradient = stop_gradient
 
     def forward(
         self,
@@ -116,5 +113,4 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         loss = -right.clamp(min=self.eps).log()
         if not gamma:
             return loss
-        focus = (1 - right).clamp(min=0)
-        return loss * (focus.detach() if self.stop_gradient else focus).pow(gamma)
+        return loss * (1 - right).clamp(min=0).detach().pow(gamma)

@@ -43,7 +43,7 @@ from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import evaluate_block
 from mlic.image_reader import ImageReadError, read_image
 from mlic.literals import parse_literals
-from tests.helpers import ROOT, call_tool, code_of
+from tests.helpers import ROOT, Recorder, call_tool, code_of
 from tests.photo_run import CLASSES, SIZE
 
 onnx = pytest.importorskip('onnx', reason="needs pip install -e '.[deploy]'")
@@ -263,16 +263,6 @@ def repack(source, target, ending, change):
                 content, changed = change(content), changed + 1
             new.writestr(name, content)
     assert changed == 1
-
-
-class Recorder:
-    """Leaves a folder behind if it is unpickled."""
-
-    def __init__(self, trace):
-        self.trace = str(trace)
-
-    def __reduce__(self):
-        return os.mkdir, (self.trace,)
 
 
 @pytest.mark.parametrize('member', ['pickle', 'expression'])

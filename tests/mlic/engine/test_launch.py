@@ -396,6 +396,14 @@ def test_a_loader_without_batches_is_an_error(tmp_path):
     check_launch(runner)
 
 
+@pytest.mark.parametrize('first', ['EMAHook', 'ForeachEMAHook'])
+def test_a_second_average_is_refused(tmp_path, first):
+    hooks = [dict(type=kind, momentum=0.1) for kind in (first, 'EMAHook')]
+    runner, _ = make_runner(tmp_path, custom_hooks=hooks)
+    with pytest.raises(LaunchError, match=f'have {first} and EMAHook, .*: leave one of them'):
+        check_launch(runner)
+
+
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_more_processes_than_images_is_an_error(tmp_path, split):
     images = dict(dict(train=8, val=8), **{split: 2})

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from mlic.cli.compare_precision import describe_scores
-from mlic.cli.test import load_config, parse_args
+from mlic.cli.test import config_of, parse_args
 from mlic.engine.runner import precision as precisions
 from mlic.engine.runner.class_means import class_means
 from mlic.engine.runner.evaluation_loops import evaluation_loop
@@ -271,7 +271,7 @@ def test_the_command_line_of_test_py_comes_before_the_config(tmp_path, options, 
     checkpoint = tmp_path / 'epoch_1.pth'
     torch.save({}, checkpoint)
     args = parse_args([str(DIGITS), str(checkpoint), *options])
-    assert load_config(args).eval_precision == expected
+    assert config_of(args).eval_precision == expected
 
 
 def test_the_tools_agree_on_what_a_precision_changes(tmp_path, capsys):

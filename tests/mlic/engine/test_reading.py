@@ -27,6 +27,7 @@ from mlic.engine.checkpoints.reading import (
     install_safe_loading,
     read_checkpoint,
 )
+from tests.helpers import Recorder
 
 SMALL = dict(
     type='ImageClassifier',
@@ -38,16 +39,6 @@ SMALL = dict(
 @pytest.fixture(autouse=True)
 def trust_nobody(monkeypatch):
     monkeypatch.delenv(TRUST, raising=False)
-
-
-class Recorder:
-    """Leaves a file behind if it is unpickled."""
-
-    def __init__(self, trace):
-        self.trace = str(trace)
-
-    def __reduce__(self):
-        return os.mkdir, (self.trace,)
 
 
 save_legacy = partial(torch.save, _use_new_zipfile_serialization=False)

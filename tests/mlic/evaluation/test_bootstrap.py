@@ -3,7 +3,6 @@
 N images, C classes, R resamples.
 """
 
-import tracemalloc
 from time import perf_counter
 
 import numpy as np
@@ -17,7 +16,8 @@ from mlic.evaluation.bootstrap import (
     paired_interval,
     weighted_ap,
 )
-from mlic.evaluation.embedding_measures import average_precision
+from mlic.evaluation.embedding_measures import ap_of_query
+from tests.helpers import memory_below
 
 
 def random_scores(num_images=40, num_classes=6, seed=0):
@@ -113,13 +113,9 @@ def test_sums_are_kept_of_positives_alone():
     rng = np.random.default_rng(0)
     scores, positive = rng.random(4000), np.arange(4000) % 100 == 0
     weights = bootstrap_weights(4000, 100)
-    tracemalloc.start()
-    try:
+    # sums of all images would be twice as much as the sorted weights
+    with memory_below(1.5 * weights.nbytes):
         weighted_ap(scores, positive, weights)
-        # sums of all images would be twice as much as the sorted weights
-        assert tracemalloc.get_traced_memory()[1] < 1.5 * weights.nbytes
-    finally:
-        tracemalloc.stop()
 
 
 def test_means_by_class_weigh_each_pair_as_often_as_its_image_is_drawn():
@@ -153,5 +149,5 @@ def test_both_average_precisions_are_the_same():
         distance = -pred[:, c].astype(np.float64)
         distance[:5] = np.inf  # no candidates
         expected = weighted_ap(pred[5:, c], target[5:, c], weights[5:])
-        found = average_precision(distance, target[:, c], weights.astype(np.float64))
+        found = ap_of_query(distance, target[:, c], weights.astype(np.float64))
         np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import time
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ from mlic.evaluation.protocols import (
 )
 from mlic.evaluation.summary import evaluate_block
 from tests import reference_metrics as reference
-from tests.helpers import recorded, run_ranks
+from tests.helpers import memory_below, recorded, run_ranks
 
 FIXTURE_THRESHOLDS = ('0', '0.3', '0.5', '0.8', '0.999')
 FIXTURE_CASES = (
@@ -237,13 +236,6 @@ def test_interpolated_ap_is_the_lowest_over_tie_orders(seed):
     assert_close(float(result[0]), min(areas))
 
 
-def test_interpolated_is_never_below_plain():
-    pred, target = make_case('normal')
-    aps = average_precision(pred, target == 1)
-    assert (aps['interpolated'] >= aps['plain']).all()
-    assert (aps['interpolated'] > aps['plain']).any()
-
-
 # ---- against other codes -----------------------------------------------------------------------
 
 
@@ -294,22 +286,6 @@ def test_difficult_labels_as_in_mmpretrain(difficult, as_positive):
     for name, key in (('CP', 'precision'), ('CR', 'recall'), ('CF1', 'f1-score')):
         value = theirs[f'multi-label/{key}']
         assert_close(ours[f'multi-label/{name}'], value, rtol=1e-5, atol=0)
-
-
-def test_printed_cf1_of_the_paper_is_no_f1_of_the_printed_means():
-    cp, cr, printed = 84.6, 76.0, 79.8  # SADCL, COCO, 448 px
-    assert round(2 * cp * cr / (cp + cr), 1) == 80.1
-    lowest = 2 * (cp - 0.05) * (cr - 0.05) / (cp + cr - 0.1)  # whatever the rounding of CP and CR
-    assert lowest > printed + 0.05
-
-
-@pytest.mark.parametrize('seed', range(10))
-def test_mean_of_class_f1_is_never_above_f1_of_the_means(seed):
-    pred, target = make_case('normal', seed)
-    mean_of_f1 = MLICMetric.calculate(pred, target, 'mmpretrain')
-    f1_of_means = MLICMetric.calculate(pred, target, 'standard')
-    assert mean_of_f1['CP'] == f1_of_means['CP'] and mean_of_f1['CR'] == f1_of_means['CR']
-    assert mean_of_f1['CF1'] < f1_of_means['CF1']
 
 
 @pytest.mark.parametrize('case', FIXTURE_CASES)
@@ -808,12 +784,8 @@ def test_cost_at_the_size_of_coco_and_nus_wide(shape, seconds_ap, seconds_all):
     start = time.process_time()
     evaluate_block(block, names, protocols)
     assert time.process_time() - start < seconds_all
-    tracemalloc.start()
-    try:
+    with memory_below(3 * pred.nbytes):
         evaluate_block(block, names, protocols)
-        assert tracemalloc.get_traced_memory()[1] < 3 * pred.nbytes
-    finally:
-        tracemalloc.stop()
 
 
 # ---- several processes -------------------------------------------------------------------------

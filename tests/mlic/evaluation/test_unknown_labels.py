@@ -19,7 +19,7 @@ from mlic.evaluation.bootstrap import bootstrap_weights, mean_ap
 from mlic.evaluation.matrices import Block, apply_difficult_rule
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions, save_predictions
-from mlic.evaluation.protocols import PROTOCOLS, topk_mask
+from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import best_threshold, fit_thresholds
 from mlic.visualization.cooccurrence import conditional_shares
@@ -130,27 +130,6 @@ def test_an_unknown_label_is_never_difficult_nor_true():
         [[False, False, True]],
         [[False, True, False]],
     )
-
-
-def test_an_unknown_label_takes_no_place_among_the_best():
-    pred = np.array([[0.9, 0.8, 0.7, 0.6]])
-    unknown = np.array([[False, True, False, False]])
-    assert topk_mask(pred, 2, unknown).tolist() == [[True, False, True, False]]
-    block = Block(pred, np.array([[False, False, True, False]]), None, unknown)
-    (metrics,) = evaluate_block(block, list('abcd'), [PROTOCOLS['mmpretrain']], topk=2).metrics
-    assert (metrics['OP_top2'], metrics['OR_top2']) == (50.0, 100.0)
-
-
-@pytest.mark.parametrize('rule', RULES)
-def test_unknown_entries_are_left_out_as_difficult_ones_can_be(rule):
-    block = make_block()
-    merged = block._replace(difficult=block.difficult | block.unknown, unknown=None)
-    protocols = list(PROTOCOLS.values())
-    as_difficult = evaluate_block(merged, NAMES, protocols, difficult='ignore').keyed()
-    as_unknown = evaluate_block(
-        block._replace(difficult=None, unknown=merged.difficult), NAMES, protocols, difficult=rule
-    ).keyed()
-    assert as_unknown == as_difficult
 
 
 def test_a_class_without_known_negatives_or_positives_is_named_and_has_no_ap():

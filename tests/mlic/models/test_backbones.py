@@ -5,9 +5,7 @@ Shapes: B images, C classes, K channels, T tokens.
 
 import re
 import sys
-from pathlib import Path
 
-import mmpretrain
 import pytest
 import torch
 import torchvision
@@ -19,9 +17,8 @@ from torch.testing import assert_close
 
 from projects.sadcl.models.sarl_neck import SARLNeck
 from tests.helpers import ROOT
-from tests.tiny_backbones import SIZE, SMALL, WIDTH
+from tests.tiny_backbones import SIZE, SMALL, WIDTH, config_of_weights, entries
 
-MMPRETRAIN = Path(mmpretrain.__file__).parent / '.mim'
 LEAVES = [
     'sadcl_r50_coco448',
     'sadcl_r101_coco448',
@@ -49,10 +46,6 @@ def without_weights(backbone):
         needs_timm()
         return {**backbone, 'pretrained': False}
     return {key: value for key, value in backbone.items() if key != 'init_cfg'}
-
-
-def entries(module):
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
 # --- a step of each --------------------------------------------------------------------------
@@ -134,12 +127,7 @@ def test_torchvision_has_the_checkpoint_and_its_names(name):
 def test_mmpretrain_publishes_the_checkpoint_of_this_backbone(name, resized):
     """Address, architecture and normalisation are those of mmpretrain's model index."""
     cfg = leaf(name)
-    address, prefix = (cfg.model.backbone.init_cfg[key] for key in ('checkpoint', 'prefix'))
-    assert prefix == 'backbone'
-    pattern = rf': {re.escape(address)}\s+(?:Weights: \S+\s+)?Config: (\S+)'
-    texts = [path.read_text() for path in MMPRETRAIN.glob('configs/*/metafile.yml')]
-    (config,) = [found for text in texts for found in re.findall(pattern, text)]
-    theirs = Config.fromfile(MMPRETRAIN / config)
+    theirs = config_of_weights(cfg.model.backbone)
     given, built = (
         entries(MODELS.build(without_weights(backbone)))
         for backbone in (theirs.model.backbone, cfg.model.backbone)

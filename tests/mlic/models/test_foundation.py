@@ -7,7 +7,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-import mmpretrain
 import pytest
 import torch
 from mmengine.config import Config
@@ -18,9 +17,8 @@ from torch.testing import assert_close
 import projects.sadcl  # noqa: F401
 from mlic.engine.runner.recomputed_parts import recompute_parts
 from tests.helpers import ROOT
-from tests.tiny_backbones import SIZE, shrink
+from tests.tiny_backbones import MMPRETRAIN, SIZE, config_of_weights, entries, shrink
 
-MMPRETRAIN = Path(mmpretrain.__file__).parent / '.mim'
 FOLDER = ROOT / 'configs' / 'foundation'
 LEAVES = sorted(FOLDER.glob('*.py'))
 # one leaf for each backbone
@@ -70,10 +68,6 @@ def test_the_full_backbone_gives_the_maps_that_the_head_takes(name, shapes_only)
     assert feats.shape[2:] == (cfg.size // patch, cfg.size // patch)
 
 
-def entries(module):
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
-
-
 RESIZED = dict.fromkeys(BACKBONES, set()) | {
     'linear_vit-b_coco512': {'pos_embed'},  # 24 x 24 places become 32 x 32
     # 16 x 16 become 37 x 37; mmpretrain's config says patches of 16 px, the weights' name p14
@@ -87,20 +81,14 @@ RESIZED = dict.fromkeys(BACKBONES, set()) | {
 def test_mmpretrain_publishes_these_weights(name, shapes_only):
     """Address, names and shapes are those of mmpretrain's model index, so is the normalisation."""
     cfg = leaf(name)
-    address, prefix = (cfg.model.backbone.init_cfg[key] for key in ('checkpoint', 'prefix'))
-    assert prefix == 'backbone'
-    pattern = rf': {re.escape(address)}\s+(?:Weights: \S+\s+)?Config: (\S+)'
-    texts = [path.read_text() for path in MMPRETRAIN.glob('configs/*/metafile.yml')]
-    (config,) = [found for text in texts for found in re.findall(pattern, text)]
-    theirs = Config.fromfile(MMPRETRAIN / config)
+    theirs = config_of_weights(cfg.model.backbone)
     given, built = (
         entries(MODELS.build(each)) for each in (theirs.model.backbone, cfg.model.backbone)
     )
     assert given.keys() == built.keys()
     assert {key for key in given if given[key] != built[key]} == RESIZED[name]
-    if (
-        'clip' in config
-    ):  # their configs of fine-tuned weights have ImageNet's, those of CLIP its own
+    # their configs of fine-tuned weights have ImageNet's, those of CLIP its own
+    if 'clip' in Path(theirs.filename).parent.name:
         theirs = Config.fromfile(MMPRETRAIN / 'configs/clip/clip_vit-base-p16_zeroshot-cls_in1k.py')
     for key in ('mean', 'std'):
         expected = (theirs.get('data_preprocessor') or theirs.model.data_preprocessor)[key]

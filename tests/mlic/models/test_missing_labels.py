@@ -16,7 +16,7 @@ NAN = float('nan')
 TARGET = torch.tensor(
     [[1.0, 0.0, NAN, NAN], [NAN, 1.0, NAN, 0.3], [NAN, NAN, NAN, NAN]], dtype=torch.float64
 )
-FOCUS = dict(gamma_neg=2.0, gamma_pos=0.0, clip=0.05, eps=1e-5, stop_gradient=True)
+FOCUS = dict(gamma_neg=2.0, gamma_pos=0.0, clip=0.05, eps=1e-5)
 INNER = dict(type='StopGradAsymmetricLoss', loss_weight=0.5, **FOCUS)
 
 

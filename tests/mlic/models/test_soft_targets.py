@@ -55,13 +55,9 @@ def test_a_class_is_present_from_one_half_on():
 # --- losses of scores --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('stop_gradient', [True, False])
 @pytest.mark.parametrize('gamma_neg,gamma_pos,clip', [(0, 0, 0), (4, 0, 0), (4, 1, 0.05)])
-def test_the_asymmetric_loss_is_the_mean_over_what_a_label_may_be(
-    gamma_neg, gamma_pos, clip, stop_gradient
-):
+def test_the_asymmetric_loss_is_the_mean_over_what_a_label_may_be(gamma_neg, gamma_pos, clip):
     settings = dict(gamma_neg=gamma_neg, gamma_pos=gamma_pos, clip=clip, eps=0.01)
-    settings.update(stop_gradient=stop_gradient)
     logits = draw(4, 5)
     expected = reference.asymmetric(logits, SOFT, **settings)
     actual = StopGradAsymmetricLoss(**settings, reduction='none')(logits, SOFT)
@@ -72,7 +68,7 @@ def test_the_asymmetric_loss_is_the_mean_over_what_a_label_may_be(
 
 def test_binary_cross_entropy_is_the_same_mean():
     logits = draw(4, 5)
-    settings = dict(gamma_neg=0, gamma_pos=0, clip=0, eps=1e-30, stop_gradient=True)
+    settings = dict(gamma_neg=0, gamma_pos=0, clip=0, eps=1e-30)
     expected = reference.asymmetric(logits, SOFT, **settings).sum() / 4
     loss = MODELS.build(BCE)(logits, SOFT, avg_factor=4)  # in float32, whatever comes
     assert_close(loss, expected.float(), rtol=1e-6, atol=1e-6)
@@ -127,7 +123,7 @@ def test_smoothed_labels_are_those_of_the_loss_that_smooths():
     feats = make_feats('bce')
     loss = head.loss(feats, samples(HARD.double()))['loss_cls']
     smoothed = torch.where(HARD > 0, 0.8, 0.2).double()
-    settings = dict(gamma_neg=0, gamma_pos=0, clip=0, eps=1e-30, stop_gradient=True)
+    settings = dict(gamma_neg=0, gamma_pos=0, clip=0, eps=1e-30)
     expected = reference.asymmetric(head(feats), smoothed, **settings).sum() / 4
     assert_close(loss, expected.float(), rtol=1e-6, atol=1e-6)
 
@@ -194,7 +190,7 @@ def test_a_batch_that_is_blended_trains_on_the_blended_targets(kind, method):
     losses = model.eval()(**data, mode='loss')
     sum(losses.values()).backward()
     logits = model(data['inputs'], mode='tensor')
-    settings = dict(gamma_neg=0, gamma_pos=0, clip=0, eps=1e-5, stop_gradient=True)
+    settings = dict(gamma_neg=0, gamma_pos=0, clip=0, eps=1e-5)
     expected = reference.asymmetric(logits, target, **settings).sum() / 4
     classified = losses.pop('loss_cls', None) if method == 'sadcl' else losses.pop('loss')
     assert_close(classified, expected * (200 if method == 'sadcl' else 1), rtol=1e-4, atol=1e-4)

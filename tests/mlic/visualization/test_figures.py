@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import sys
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +57,7 @@ from mlic.visualization.page import (
 from mlic.visualization.prototypes import cosine_matrix, draw_prototypes
 from mlic.visualization.sweep import Result, draw_sweep, split_name
 from mlic.visualization.training import arrange_log, draw_training
-from tests.helpers import ROOT, run_tool
+from tests.helpers import ROOT, memory_below, run_tool
 from tests.tiny_runs import sarl_model, write_run
 
 TOOLS = ROOT / 'tools' / 'analysis_tools'
@@ -241,12 +240,8 @@ def test_curve_of_all_entries_takes_little_more_than_a_copy_of_the_scores():
     rng = np.random.default_rng(0)
     scores, positive = rng.random((400, 500), dtype=np.float32), rng.random((400, 500)) < 0.01
     pr_curve('all', scores[:9], positive[:9], thresholds=())
-    tracemalloc.start()
-    try:
+    with memory_below(1.8 * scores.nbytes):
         pr_curve('all', scores, positive, thresholds=[0.5])
-        assert tracemalloc.get_traced_memory()[1] < 1.8 * scores.nbytes
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize('odd', [np.nan, np.inf, -np.inf])

@@ -3,7 +3,6 @@
 import datetime
 import json
 import re
-import tracemalloc
 from urllib.parse import unquote
 
 import numpy as np
@@ -24,7 +23,7 @@ from mlic.visualization.report import (
     select_mistakes,
     threshold_counts,
 )
-from tests.helpers import ROOT, run_tool
+from tests.helpers import ROOT, memory_below, run_tool
 from tests.tiny_runs import plain_model, sarl_model, write_run
 
 TOOL = ROOT / 'tools/analysis_tools/report.py'
@@ -127,12 +126,8 @@ def test_page_and_mistakes_take_little_memory_for_an_entry():
         lambda: prediction_data(pred, target, None, names),
         lambda: select_mistakes(pred, target, None, 12),
     ):
-        tracemalloc.start()
-        try:
+        with memory_below(3.5 * pred.nbytes):
             use()
-            assert tracemalloc.get_traced_memory()[1] < 3.5 * pred.nbytes
-        finally:
-            tracemalloc.stop()
 
 
 def test_no_mistakes_where_everything_is_right():
