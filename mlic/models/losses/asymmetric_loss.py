@@ -116,5 +116,5 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         loss = -right.clamp(min=self.eps).log()
         if not gamma:
             return loss
-        focus = (1 - right).clamp(min=0)
+        focus = 1 - right
         return loss * (focus.detach() if self.stop_gradient else focus).pow(gamma)
