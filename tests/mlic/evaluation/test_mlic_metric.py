@@ -426,6 +426,8 @@ def test_no_positive_at_all():
     for protocol in ('sadcl', 'standard'):
         with pytest.raises(ValueError, match='no positive label among 4 images x 3 classes'):
             MLICMetric.calculate(pred, target, protocol)
+        with pytest.raises(ValueError, match='no positive label'):  # where another has 0
+            evaluate_block(Block(pred, target > 0), list('abc'), ['asl', protocol])
     for protocol in ('asl', 'mmpretrain'):
         assert set(MLICMetric.calculate(pred, target, protocol).values()) == {0.0}
 
