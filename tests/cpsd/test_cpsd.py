@@ -171,3 +171,11 @@ def test_a_vector_that_is_learned_gets_a_gradient():
     model = MODELS.build(every_model(10)['r101tf'])
     model(torch.randn(2, 3, 32, 32)).sum().backward()
     assert model.neck.vectors.vectors.grad.any()
+
+
+def test_autocast_rounds_no_logits():
+    head = R101TFHead(3, 8)
+    embeds = torch.rand(2, 3, 8).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        logits = head((embeds,))
+    assert_close(logits, head((embeds.float(),)), rtol=0, atol=0)

@@ -94,3 +94,10 @@ def test_prior_and_wrong_arguments():
         make_head(num_queries=0)
     with pytest.raises(ValueError, match=r'head\.in_channels'):
         make_head()((torch.randn(2, 5, 3, 3),))
+
+
+def test_autocast_rounds_no_logits():
+    with torch.autocast('cpu', torch.bfloat16):
+        logits = make_head()((torch.rand(2, 6, 3, 3),))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())

@@ -682,6 +682,9 @@ def test_calculate_names_the_classes_left_out(log):
     MLICMetric.calculate(pred, target, 'standard', classes=[0, 5, 1])
     MLICMetric.calculate(pred, target, 'asl')
     assert log == ['left out of mAP: 1 without positives (5)']
+    target[:, 5] = 1
+    MLICMetric.calculate(pred, target, 'asl', ignore=np.eye(*target.shape)[:, ::-1] > 0)
+    assert log[1:] == ['left out of mAP: 1 without known negatives (5)']
 
 
 def test_fewer_images_than_the_dataset_warns(log):
