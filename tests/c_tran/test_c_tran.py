@@ -337,3 +337,15 @@ def test_a_loss_of_its_own_for_unknown_labels_does_not_get_the_given_ones():
     ):
         tiny_head(loss=loss)
     tiny_head(loss=loss, known_labels=0.0)
+
+
+def test_embeddings_are_drawn_up_to_one_over_the_root_of_their_width():
+    head = CTranHead(50, 16, num_layers=1, num_heads=1)
+    for weight in (head.label_embed, head.known_states, head.unknown_state):
+        assert -1 / 4 <= weight.min() < -1 / 8 and 1 / 8 < weight.max() <= 1 / 4
+
+
+@pytest.mark.parametrize('share', [-0.1, 1.1, NAN])
+def test_a_share_of_known_labels_is_from_0_to_1(share):
+    with pytest.raises(ValueError, match=f'a share from 0 to 1, or None, got {share}'):
+        CTranHead(5, 8, known_labels=share)

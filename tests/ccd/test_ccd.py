@@ -177,6 +177,11 @@ def test_logits_do_not_depend_on_the_length_of_an_images_parts():
     assert_close(layer(longer), layer(x), **EXACT)
 
 
+def test_cosine_weights_are_drawn_up_to_one_over_the_root_of_their_number():
+    largest = CosineClassifier(100, 16).weight.abs().max().item()
+    assert 0.99 / 4 < largest <= 1 / 4
+
+
 def test_channels_that_cannot_be_cut_and_an_unknown_fusion_are_refused():
     with pytest.raises(ValueError, match='a width of 10 .* no multiple of num_heads=4'):
         CCDHead(3, 10)

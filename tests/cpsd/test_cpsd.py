@@ -154,3 +154,11 @@ def test_label_embeddings_equal_loops():
         assert_close(neck((feature_map,))[0], expected, **EXACT)
         scores = torch.stack([torch.stack([head.fc.weight[0] @ e for e in x]) for x in expected])
         assert_close(head((expected,)), scores + head.fc.bias, **EXACT)
+
+
+def test_autocast_rounds_no_logits():
+    head = R101TFHead(3, 8)
+    embeds = torch.rand(2, 3, 8).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        logits = head((embeds,))
+    assert_close(logits, head((embeds.float(),)), rtol=0, atol=0)

@@ -228,3 +228,9 @@ def test_a_released_checkpoint_has_as_many_classes_as_there_are_vectors(tmp_path
         assert_close(content['state_dict'][f'head.{name}'], weights[name.upper()])
     with pytest.raises(SystemExit, match='has no word vectors: give --vectors'):
         run_tool(tool, tmp_path / 'coco.pth.tar', tmp_path / 'ours.pth')
+
+
+def test_weights_are_drawn_up_to_one_over_the_root_of_their_columns():
+    head = DSDLHead(3, 16, hidden_channels=25, vectors=dict(dims=40))
+    for weight, bound in ((head.w1, 1 / 5), (head.w2, 1 / 4)):
+        assert 0.98 * bound < weight.abs().max().item() <= bound

@@ -75,3 +75,10 @@ def test_prior_and_wrong_arguments():
     assert_close(make_head(prior_prob=0.1).bias.sigmoid(), torch.full((5,), 0.1))
     with pytest.raises(ValueError, match='num_queries'):
         make_head(num_queries=0)
+
+
+def test_autocast_rounds_no_logits():
+    with torch.autocast('cpu', torch.bfloat16):
+        logits = make_head()((torch.rand(2, 6, 3, 3),))
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())

@@ -67,10 +67,12 @@ def test_loss_without_partners_is_zero_with_a_graph(target):
     assert loss == 0 and not grad.any()
 
 
-def test_half_precision_is_raised():
-    loss = image_supcon_loss(make_z(dtype=torch.float16), TARGET)
-    assert loss.dtype == torch.float32
-    assert_close(loss, image_supcon_loss(make_z(dtype=torch.float16).float(), TARGET))
+@pytest.mark.parametrize('autocast', [False, True])
+def test_half_precision_is_raised(autocast):
+    z = make_z(dtype=torch.float16)
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        loss = image_supcon_loss(z, TARGET)
+    assert_close(loss, image_supcon_loss(z.float(), TARGET))
 
 
 def make_head(**kwargs):

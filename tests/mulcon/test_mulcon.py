@@ -188,6 +188,15 @@ def test_hard_negatives_need_two_views():
         make_head(loss_con=None, denominator_size=10)
 
 
+@pytest.mark.parametrize('autocast', [False, True])
+def test_hard_negatives_of_half_precision_are_raised(autocast):
+    torch.manual_seed(0)
+    z, negatives = torch.randn(2, 3, 4).bfloat16(), torch.randn(5, 4).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        loss = hard_negative_term(z, negatives)
+    assert_close(loss, hard_negative_term(z.float(), negatives.float()))
+
+
 @pytest.mark.parametrize('denominator_size', [0, 8])
 def test_no_label_gives_a_zero_contrast_with_a_graph(denominator_size):
     head = make_head(denominator_size=denominator_size)

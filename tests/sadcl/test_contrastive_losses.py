@@ -118,7 +118,14 @@ def test_pscl_equals_loops(dtype, seed):
 
 
 @pytest.mark.parametrize(
-    'kwargs', [dict(labels='all'), dict(shape=(1, 4, 3)), dict(shape=(6, 2, 3))], ids=str
+    'kwargs',
+    [
+        dict(labels='all'),
+        dict(shape=(1, 4, 3)),
+        dict(shape=(6, 2, 3)),
+        dict(shape=(3, 1, 4), labels='all'),
+    ],
+    ids=str,
 )
 def test_pscl_edge_cases_equal_loops(kwargs):
     pscl_equals_loops(make_pscl(**kwargs), 0.3)
@@ -358,6 +365,8 @@ def test_pscl_errors_name_what_is_wrong():
         pscl_loss(z, prototypes, target[:3])
     with pytest.raises(ValueError, match=r'\(4, 5, 6\), \(4, 5, 6\) and \(4, 5\)'):
         pscl_loss(z, z, target)
+    with pytest.raises(ValueError, match=r'\(4, 5, 6, 1\), \(5, 6, 1\) and \(4, 5\)'):
+        pscl_loss(z[..., None], prototypes[..., None], target)
 
 
 @pytest.mark.parametrize(

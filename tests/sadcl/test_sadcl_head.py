@@ -333,6 +333,8 @@ def test_bank_grows_with_the_batch_and_keeps_what_it_has():
     head.fit_row_buffers(4)
     assert_close(head.memory_bank[:3], label_embeds, rtol=0, atol=0)
     assert_close(head.memory_bank[3], head.prototypes.detach(), rtol=0, atol=0)
+    head.fit_row_buffers(2)
+    assert_close(head.memory_bank, label_embeds[:2], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('stored, slots, expected', [(4, None, 4), (4, 2, 2), (2, 3, 3)])
@@ -371,15 +373,23 @@ def test_averaged_prototypes_equal_loop(momentum):
     head = make_head(torch.float64, prototype_momentum=momentum)
     expected = head.prototypes.clone()
     for seed in range(3):
-        feats, samples = make_batch(dtype=torch.float64, seed=seed)
+        target = TARGET[: 4 - seed]  # class 3 is in no image, others are in one or two
+        feats, samples = make_batch(target, dtype=torch.float64, seed=seed)
         sum(head.loss(feats, samples).values()).backward()
         for c in range(5):
-            embeds = [feats[0][b, c].detach() for b in range(4) if TARGET[b, c]]
-            if embeds:  # class 3 is in no image
+            embeds = [row[c].detach() for row, labels in zip(feats[0], target) if labels[c]]
+            if embeds:
                 expected[c] = momentum * expected[c] + (1 - momentum) * sum(embeds) / len(embeds)
         assert_close(head.prototypes, expected, **EXACT)
     assert 'prototypes' not in dict(head.named_parameters())
     assert_every_parameter_has_a_finite_gradient(head)
+
+
+def test_prototypes_are_averaged_in_their_own_precision():
+    head, ((embeds,), samples) = make_head(prototype_momentum=0.0), make_batch(dtype=torch.bfloat16)
+    with torch.autocast('cpu', torch.bfloat16):
+        head.loss((embeds,), samples)
+    assert_close(head.prototypes[1], embeds[[1, 2], 1].detach().float().mean(dim=0))
 
 
 def test_averaged_prototypes_load_into_trained_ones():

@@ -81,27 +81,26 @@ def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
         # eps as in torch.nn.functional.cosine_similarity
         z = F.normalize(at_least_float32(z), dim=-1, eps=1e-8)
         prototypes = F.normalize(at_least_float32(prototypes), dim=-1, eps=1e-8)
-        return torch.einsum('bcp,cp->bc', z, prototypes.to(z))
+        return torch.einsum('bcp,cp->bc', z, prototypes)
 
 
 def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) -> Tensor:
     """:func:`pscl_loss` of the cosines over the temperature, (B, C)."""
-    with torch.autocast(similarity.device.type, enabled=False):
-        # no exponential of it is above 0, and a class of which nothing is known has a sum, too
-        similarity = similarity.masked_fill(target.isnan(), -1e30)
-        positive = is_present(target)
-        present = positive.any(dim=0)  # (C,)
-        # Absent classes keep all rows here, so that no row is empty; torch.where drops them.
-        log_numerator = torch.where(
-            present,
-            similarity.masked_fill(~positive & present, -torch.inf).logsumexp(dim=0),
-            similarity.detach().amax(dim=0),
-        )
-        per_class = similarity.logsumexp(dim=0) - log_numerator  # (C,)
-        if present_only:
-            per_class = per_class * present
-        num_pairs = positive.sum()
-        return per_class.sum() * (num_pairs > 0) / num_pairs.clamp(min=1)
+    # no exponential of it is above 0, and a class of which nothing is known has a sum, too
+    similarity = similarity.masked_fill(target.isnan(), -1e30)
+    positive = is_present(target)
+    present = positive.any(dim=0)  # (C,)
+    # Absent classes keep all rows here, so that no row is empty; torch.where drops them.
+    log_numerator = torch.where(
+        present,
+        similarity.masked_fill(~positive & present, -torch.inf).logsumexp(dim=0),
+        similarity.detach().amax(dim=0),
+    )
+    per_class = similarity.logsumexp(dim=0) - log_numerator  # (C,)
+    if present_only:
+        per_class = per_class * present
+    num_pairs = positive.sum()
+    return per_class.sum() * (num_pairs > 0) / num_pairs.clamp(min=1)
 
 
 @MODELS.register_module()

@@ -69,6 +69,7 @@ def test_measures_equal_loops_over_copies(seed):
     embeds, images, labels = random_pairs(seed)
     draws = np.random.default_rng(seed).integers(0, 4, (images.max() + 1, 5))
     draws[:, 0] = 1
+    draws[2:, 1], draws[:2, 1] = 0, 1  # most neighbours were not drawn
     weights = draws[images]
     got = class_measures(embeds, images, labels, weights, NEIGHBOURS)
     for r in range(weights.shape[1]):

@@ -257,6 +257,9 @@ def test_threshold_lies_midway_between_the_scores_it_separates():
     # of equal F1 the highest: 2/3 for the first alone and for all
     scores, positive = np.array([0.2, 0.4, 0.6, 0.8]), np.array([1, 0, 0, 1], bool)
     assert_close(best_threshold(scores, positive, False), 0.7)
+    # all are called present: the lowest score itself, or the number below it
+    assert best_threshold(scores, np.ones(4, bool), False) == 0.2
+    assert best_threshold(scores, np.ones(4, bool), True) == np.nextafter(0.2, 0)
 
 
 @pytest.mark.parametrize('strict', [False, True])

@@ -402,6 +402,8 @@ def test_no_positive_at_all():
     for protocol in ('sadcl', 'standard'):
         with pytest.raises(ValueError, match='no positive label among 4 images x 3 classes'):
             MLICMetric.calculate(pred, target, protocol)
+        with pytest.raises(ValueError, match='no positive label'):  # where another has 0
+            evaluate_block(Block(pred, target > 0), list('abc'), ['asl', protocol])
     for protocol in ('asl', 'mmpretrain'):
         assert set(MLICMetric.calculate(pred, target, protocol).values()) == {0.0}
 
@@ -656,6 +658,9 @@ def test_calculate_names_the_classes_left_out(log):
     MLICMetric.calculate(pred, target, 'standard', classes=[0, 5, 1])
     MLICMetric.calculate(pred, target, 'asl')
     assert log == ['left out of mAP: 1 without positives (5)']
+    target[:, 5] = 1
+    MLICMetric.calculate(pred, target, 'asl', ignore=np.eye(*target.shape)[:, ::-1] > 0)
+    assert log[1:] == ['left out of mAP: 1 without known negatives (5)']
 
 
 def test_fewer_images_than_the_dataset_warns(log):

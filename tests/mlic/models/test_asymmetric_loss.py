@@ -179,7 +179,7 @@ def test_different_shapes_raise_with_both():
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(gamma_neg=-1.0), dict(gamma_pos=float('nan')), dict(clip=-0.1), dict(clip=2.0)]
+    'wrong', [dict(gamma_neg=-1.0), dict(gamma_pos=float('nan')), dict(clip=-0.1), dict(clip=1.0)]
 )
 def test_a_focus_below_0_and_a_margin_of_1_are_refused(wrong):
     with pytest.raises(ValueError, match='must not be negative, and clip must be from 0'):

@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
 from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
-from mlic.models.targets import host_copy, is_present, positive_pairs, target_of
+from mlic.models.targets import fill_unknown, host_copy, is_present, positive_pairs, target_of
 
 SETTINGS = dict(mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True, num_classes=4)
 LABELS = [[0, 2], [], [3]]
@@ -84,3 +84,22 @@ def test_a_score_that_somebody_sets_later_is_not_the_hosts():
     target = target_of(samples, 4, torch.float32, torch.device('cpu'))
     assert host_copy(target) is target
     assert positive_pairs(target)[0].tolist() == [0, 0, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'value', 'expected'),
+    [
+        (torch.int64, 0, torch.int64),
+        (torch.int64, torch.nan, torch.float32),
+        (torch.float64, 0, torch.float64),
+        (torch.float64, torch.nan, torch.float64),
+    ],
+)
+def test_a_target_with_a_value_at_its_unknown_entries_is_a_copy(dtype, value, expected):
+    target, samples = torch.ones(2, 3, dtype=dtype), [DataSample(), DataSample()]
+    assert fill_unknown(target, samples, value) is target
+    samples[1].set_metainfo(dict(gt_label_unknown=[0, 2]))
+    filled = fill_unknown(target, samples, value)
+    wanted = torch.tensor([[1, 1, 1], [value, 1, value]], dtype=expected)
+    assert_close(filled, wanted, rtol=0, atol=0, equal_nan=True)
+    assert (target == 1).all()

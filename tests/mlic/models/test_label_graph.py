@@ -58,6 +58,9 @@ def test_matrices_are_those_of_the_released_code(threshold):
     assert_close(weights, expected, rtol=1e-12, atol=1e-12)
     expected = torch.from_numpy(file[f'adj_t{threshold}'])
     assert_close(normalised(weights), expected, rtol=1e-6, atol=1e-7)  # theirs is float32
+    graph = LabelGraph(len(weights), 'reweighted', threshold)
+    graph.learn_classes(info)
+    assert_close(graph(), expected.float(), rtol=1e-6, atol=1e-7)
 
 
 def test_the_conditional_graph_is_that_of_the_released_code():

@@ -53,6 +53,11 @@ def test_the_exact_spelling_comes_first_then_lower_case_then_the_first_line(
     assert read_vectors(path, [name]).tolist() == [[number, number]]
 
 
+def test_vectors_of_one_number_have_no_header(tmp_path):
+    path = write(tmp_path / 'v.txt', 'cat 1', 'dog 2')
+    assert read_vectors(path, ['cat', 'dog']).tolist() == [[1], [2]]
+
+
 def test_several_words_without_a_line_are_the_mean_of_theirs(tmp_path):
     path = write(tmp_path / 'v.txt', 'dining 1 2', 'Table 3 -2', 'the 0 0', 'stop 1 1', 'sign 0 1')
     found = read_vectors(path, ['Dining-Table', 'stop_sign', 'table'])

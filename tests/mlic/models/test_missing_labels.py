@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
@@ -17,6 +18,8 @@ TARGET = torch.tensor(
     [[1.0, 0.0, NAN, NAN], [NAN, 1.0, NAN, 0.3], [NAN, NAN, NAN, NAN]], dtype=torch.float64
 )
 FOCUS = dict(gamma_neg=2.0, gamma_pos=0.0, clip=0.05, eps=1e-5)
+OWN = dict(PriorSmoothLoss=dict(prior=0.2), ExpectedPositiveLoss=dict(expected=1.0))
+KINDS = ['WeakNegativeLoss', 'PriorSmoothLoss', 'ExpectedPositiveLoss']
 INNER = dict(type='StopGradAsymmetricLoss', loss_weight=0.5, **FOCUS)
 
 
@@ -58,6 +61,13 @@ def test_one_positive_label_weighs_as_much_as_all_the_weak_negatives():
     bce = dict(type='CrossEntropyLoss', use_sigmoid=True)
     loss = MODELS.build(dict(type='WeakNegativeLoss', loss=bce))(logits, target)
     assert_close(loss.item(), 2 * math.log(2))
+
+
+@pytest.mark.parametrize('classes, gamma', [(1, 1.0), (2, 1.0), (3, 0.5)])
+def test_weak_negatives_of_an_image_weigh_one_over_the_other_classes(classes, gamma):
+    loss = MODELS.build(dict(type='WeakNegativeLoss', loss=dict(type='StopGradAsymmetricLoss')))
+    logits, target = torch.zeros(1, classes), torch.full((1, classes), NAN)
+    assert_close(loss(logits, target).item(), classes * gamma * math.log(2))
 
 
 @pytest.mark.parametrize('expected_positives, weight', [(1.5, 1.0), (4.0, 0.25), (0.0, 0.0)])
@@ -121,10 +131,30 @@ def test_priors_of_other_classes_are_refused():
 
 
 @pytest.mark.parametrize('reduction', ['sum', 'none'])
-@pytest.mark.parametrize('kind', ['WeakNegativeLoss', 'PriorSmoothLoss', 'ExpectedPositiveLoss'])
+@pytest.mark.parametrize('kind', KINDS)
 def test_an_inner_loss_that_is_no_mean_is_refused_when_it_is_built(kind, reduction):
     """It was ignored, or the loss was another one in a batch without unknown labels."""
-    own = dict(PriorSmoothLoss=dict(prior=0.2), ExpectedPositiveLoss=dict(expected=1.0))
-    settings = dict(type=kind, loss=dict(INNER, reduction=reduction), **own.get(kind, {}))
+    settings = dict(type=kind, loss=dict(INNER, reduction=reduction), **OWN.get(kind, {}))
     with pytest.raises(ValueError, match=f"reduction='{reduction}'.*divides by the number of"):
         MODELS.build(settings)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_half_precision_and_targets_of_whole_numbers_are_raised(kind):
+    logits, target = draw().bfloat16(), TARGET.nan_to_num(0.0).round()
+    loss = MODELS.build(dict(type=kind, loss=INNER, **OWN.get(kind, {})))
+    expected = loss(logits.float(), target.float())
+    assert_close(loss(logits, target.int()), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [dict(type='WeakNegativeLoss'), dict(type='PriorSmoothLoss', prior=0.5, smoothing=0.0)],
+    ids=lambda settings: settings['type'],
+)
+def test_an_inner_loss_of_mmpretrain_is_divided_by_the_images(settings):
+    """Unless it is told their number it divides by the entries."""
+    logits, target = draw().float(), TARGET.nan_to_num(0.0).float()
+    expected = F.binary_cross_entropy_with_logits(logits, target, reduction='sum') / 3
+    inner = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    assert_close(MODELS.build(dict(settings, loss=inner))(logits, target), expected)

@@ -37,11 +37,12 @@ def test_the_terms_of_some_anchors_and_of_the_others_add_up():
     assert_close(sum(parts), supcon_loss(z, LABEL))
 
 
-def test_the_module_weighs_and_raises_half_precision():
+def test_half_precision_is_raised_and_the_module_weighs():
     z = make_features(2, torch.bfloat16)[IMAGE, :, LABEL].transpose(0, 1)
-    loss = SupConLoss(temperature=0.1, loss_weight=3.0)(z, TARGET, IMAGE, LABEL)
-    assert loss.dtype == torch.float32
-    assert_close(loss, 3 * supcon_loss(z.float(), LABEL, 0.1))
+    expected = supcon_loss(z.float(), LABEL, 0.1)
+    assert_close(supcon_loss(z, LABEL, 0.1), expected)
+    module = SupConLoss(temperature=0.1, loss_weight=3.0)
+    assert_close(module(z, TARGET, IMAGE, LABEL), 3 * expected)
 
 
 @pytest.mark.slow
