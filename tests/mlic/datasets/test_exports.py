@@ -708,6 +708,13 @@ def test_a_label_that_one_column_has_and_another_denies_is_refused():
     assert "line 3: 'cat' is absent in b.jpg, but present in line 3" in message
 
 
+def test_rows_of_several_columns_of_labels_are_one_an_image():
+    Path('labels.csv').write_text('image,label_1,label_2\na.jpg,cat,dog\na.jpg,dog,\n')
+    write_photos('a.jpg')
+    message, _ = refused('--label-columns', 'label_1', 'label_2', '--sep', '')
+    assert 'a.jpg is listed twice, in line 2 and in line 3; an image has one row' in message
+
+
 REFUSED = {
     'google without a header': ('gs://b/a.jpg,cat,dog\ngs://b/b.jpg,cat\n', 'the first row must'),
     'two annotators': (
@@ -791,6 +798,14 @@ REFUSED = {
     'cells of several labels, and two rows': (
         'image,labels\na.jpg,cat;dog\na.jpg,cat\nb.jpg,dog\n',
         'a.jpg is listed twice, in line 2 and in line 3; an image has one row: keep one, with',
+    ),
+    'no column but an index': (
+        'image,\na.jpg,0\nb.jpg,1\n',
+        "labels.csv: no column is left for labels, of ['image', ''] (one without a name is taken",
+    ),
+    'words that are called like files': (
+        'image,kind\nx,a\ny,b\n',
+        "none of the 2 images of column 'image'",
     ),
     'a class with a line break': (
         'image,"hot\ndog",cat\na.jpg,1,0\n',
@@ -947,6 +962,19 @@ def test_columns_that_are_named_are_taken():
     assert labels_of('--label-columns', 'x y', '--present', '1') == {'a.jpg': ['x y'], 'b.jpg': []}
     message, _ = refused('--label-columns', 'c')
     assert "no column 'c' among ['a', 'b', 'name', 'part', 'x y']" in message
+
+
+def test_a_class_that_is_called_like_a_measure_is_one_where_its_cells_hold_what_is_present():
+    Path('labels.csv').write_text('image,cat,weight\na.jpg,P,A\nb.jpg,A,P\n')
+    write_photos('a.jpg', 'b.jpg')
+    given = labels_of('--present', 'P', '--absent', 'A')
+    assert given == {'a.jpg': ['cat'], 'b.jpg': ['weight']}
+
+
+def test_zero_and_one_in_a_cell_may_be_two_labels():
+    Path('labels.csv').write_text('image,labels\na.jpg,0 1\nb.jpg,1 0\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--sep', ' ') == {'a.jpg': ['0', '1'], 'b.jpg': ['0', '1']}
 
 
 def test_a_column_that_is_named_twice_is_taken_once(capsys):
