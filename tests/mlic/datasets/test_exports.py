@@ -999,6 +999,12 @@ def test_a_missing_value_of_pandas_among_flags_is_unknown():
     assert [image.unknown for image in images] == [{'dog'}, set()]
 
 
+def test_a_quoted_label_may_stand_after_a_blank():
+    Path('labels.csv').write_text('image,labels\na.jpg,"cat; ""dog; big"""\n')
+    write_photos('a.jpg')
+    assert labels_of('--sep', ';') == {'a.jpg': ['cat', 'dog; big']}
+
+
 def test_a_separator_of_several_characters_leaves_quotes_alone():
     Path('labels.csv').write_text('image,labels\na.jpg,"a ""x"";|cat"\nb.jpg,cat\n')
     write_photos('a.jpg', 'b.jpg')
