@@ -1030,6 +1030,12 @@ def test_a_table_that_begins_with_its_number_of_rows_has_any_line_ends(end):
     assert labels_of() == dict(zip(NAMES, [A, B]))
 
 
+def test_names_of_a_table_that_begins_with_its_number_of_rows_are_cut_at_blanks_alone():
+    Path('labels.csv').write_text('2\ncat,big dog\na.jpg 1 1\nb.jpg 1 -1\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of() == {'a.jpg': ['cat,big', 'dog'], 'b.jpg': ['cat,big']}
+
+
 def test_a_name_in_two_folders_is_not_guessed():
     Path('labels.csv').write_text('image,labels\n1.jpg,cat\n2.jpg,dog\n')
     write_photos('x/1.jpg', 'y/1.jpg', 'x/2.jpg')
