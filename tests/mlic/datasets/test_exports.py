@@ -1077,6 +1077,14 @@ def test_the_numbers_of_celeba_are_splits():
     assert read() == {'a.jpg': (A, 'train'), 'b.jpg': (B, 'val'), 'c.jpg': (C, 'test')}
 
 
+@pytest.mark.parametrize('name', ['ml_use', 'Usage', 'phase', 'set'])
+def test_a_column_that_may_be_of_splits_is_where_it_holds_splits_alone(name):
+    write_photos('a.jpg', 'b.jpg')
+    rows = f'image,labels,note,{name}\na.jpg,cat;dog,val,TRAIN\nb.jpg,cat,val,valid\n'
+    Path('labels.csv').write_text(rows)
+    assert read() == {'a.jpg': (A, 'train'), 'b.jpg': (B, 'val')}
+
+
 def test_splits_are_not_taken_for_labels():
     Path('labels.csv').write_text('filepath,tags\na.jpg,"[""train""]"\nb.jpg,"[""val""]"\n')
     write_photos('a.jpg', 'b.jpg')
