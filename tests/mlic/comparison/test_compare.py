@@ -3,11 +3,13 @@
 N images, C classes, R resamples.
 """
 
+import csv
 import dataclasses
 import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -36,12 +38,13 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
-from mlic.comparison.tables import remove_older, summarise
+from mlic.comparison.tables import remove_older, summarise, write_tables
 from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache, _drafts_of
 from mlic.datasets.label_cache import lock_file
+from mlic.evaluation.bootstrap import bootstrap_weights, mean_ap
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from mlic.files import FileWriteError, write_json
@@ -1204,6 +1207,55 @@ def test_intervals_say_how_many_runs_they_have(tmp_path, capsys):
     capsys.readouterr()
     summarise(runs, num_resamples=3)
     assert re.fullmatch(r'intervals of runs \S+ 100% .*', capsys.readouterr().out.strip())
+
+
+def test_the_table_equals_a_loop_over_runs(tmp_path):
+    generator = np.random.default_rng(0)
+    target = generator.random((12, 3)) < 0.4
+    scores = {key: generator.random((12, 3)) for key in ('a1', 'a2', 'b1', 'b2', 'c2', 'c3', 'd1')}
+    runs = [Run(key[0], int(key[1]), '', tmp_path / key, 'last') for key in scores]
+    for run, pred in zip(runs, scores.values()):
+        run.folder.mkdir()
+        save_predictions(run.predictions, Block(pred, target), list('xyz'))
+        write_json(run.record, dict(train_seconds=60.0 * run.seed, commit=f'{run.name}, 0'))
+    write_tables(*summarise(runs, num_resamples=20), tmp_path)
+
+    weights = bootstrap_weights(12, 20)
+    value, samples = {}, {}
+    for key, pred in scores.items():
+        value[key] = 100 * np.mean(
+            [average_precision_score(target[:, c], pred[:, c]) for c in range(3)]
+        )
+        samples[key] = 100 * mean_ap(pred, target, weights)
+    expected = []
+    for name, seeds, shared in (
+        ('a', '12', ''),
+        ('b', '12', '12'),
+        ('c', '23', '2'),
+        ('d', '1', '1'),
+    ):
+        own = [value[name + seed] for seed in seeds]
+        row = {'config': name, 'seeds': str(len(seeds)), 'standard/mAP': f'{np.mean(own):.2f}'}
+        row['standard/mAP'] += f' ± {statistics.stdev(own):.2f}' if len(own) > 1 else ''
+        row |= {
+            'mAP − a': '–',
+            '95 % interval': '–',
+            'minutes': f'{np.mean([*map(int, seeds)]):.1f}',
+        }
+        if shared:
+            mean = np.mean([value[name + seed] - value['a' + seed] for seed in shared])
+            row['mAP − a'] = f'{mean:+.2f}' + ' (1 seeds)' * (seeds != shared)
+            resampled = sum(samples[name + seed] - samples['a' + seed] for seed in shared)
+            low, high = np.quantile(resampled / len(shared), [0.025, 0.975])
+            row['95 % interval'] = f'{low:+.2f} … {high:+.2f}'
+        expected.append(row | {'commit': f'0 {name}'})
+    with open(tmp_path / 'table.csv', newline='') as file:
+        rows = list(csv.reader(file))
+    found = [dict(zip(rows[0], row)) for row in rows[1:]]
+    assert [{key: row[key] for key in wanted} for row, wanted in zip(found, expected)] == expected
+    lines = (tmp_path / 'table.md').read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert [cells[0], *cells[2:]] == rows and set(''.join(cells[1])) == {'-'}
 
 
 def test_other_comparisons_and_files_called_like_a_group_stay(tmp_path):
