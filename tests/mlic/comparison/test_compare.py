@@ -40,7 +40,7 @@ from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
 from mlic.comparison.tables import remove_older, summarise, write_tables
 from mlic.comparison.training_record import TrainingRecord
-from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
+from mlic.comparison.tuning import OWN, Rate, _best, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache, _drafts_of
 from mlic.datasets.label_cache import lock_file
@@ -692,14 +692,14 @@ class Trainer:
         return failed
 
 
-def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
+def choose(monkeypatch, trainer, folder, *names, lr=1e-2, log=lambda line: None):
     monkeypatch.setattr('mlic.comparison.tuning.run_all', trainer)
     parts = {}
     for name in names:
         cfg = load_recipe(str(write_config(folder, name, folder, lr)))
         replace_data(cfg, Config(data_config(folder)))
         parts[name] = held_out(name, cfg)
-    return choose_rates(parts, folder / 'tuning', 0, [{}], log=lambda line: None)
+    return choose_rates(parts, folder / 'tuning', 0, [{}], log)
 
 
 @pytest.mark.parametrize(
@@ -712,8 +712,8 @@ def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
     ],
 )
 def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, best, rate, tried):
-    trainer = Trainer(best)
-    rates, failed = choose(monkeypatch, trainer, many, 'linear')
+    trainer, lines = Trainer(best), []
+    rates, failed = choose(monkeypatch, trainer, many, 'linear', log=lines.append)
     assert not failed and [r for r, _ in rates['linear'].tried] == tried
     scores = {}
     for path in many.glob('tuning/runs/*/*/predictions.npz'):
@@ -723,6 +723,14 @@ def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, 
     assert sorted(scores.values()) == pytest.approx(sorted(s for _, s in rates['linear'].tried))
     expected = max(rates['linear'].tried, key=lambda pair: pair[1])[0]
     assert rates['linear'].value == expected == rate and rates['linear'].origin == 'tuned'
+    limit = ' (the limit)' if rate in (1e-4, 1.0) else ''
+    assert lines[-1].endswith(f'; learning rate {rate:g}{limit}')
+
+
+def test_of_rates_with_one_score_the_nearest_to_the_configs_own_is_chosen():
+    assert _best({OWN - 1: 5.0, OWN: 5.0, OWN + 1: 5.0, OWN + 2: 4.0}) == OWN
+    assert _best({OWN - 2: 5.0, OWN: 4.0, OWN + 1: 5.0}) == OWN + 1
+    assert _best({OWN - 2: -np.inf, OWN: -np.inf}) == OWN - 2
 
 
 def test_the_configs_own_rate_is_tried_to_its_last_digit(monkeypatch, many):
@@ -788,6 +796,8 @@ def test_a_rate_that_cannot_be_chosen_is_said_in_one_line(tmp_path, many, photos
     with pytest.raises(ValueError, match='3 of 16 are too few to choose by: 50 training images'):
         held_out('linear', few)
     cfg = linear_recipe(tmp_path, many)
+    cfg.param_scheduler = [dict(type='ConstantLR')]
+    assert held_out('linear', cfg).param_scheduler == cfg.param_scheduler
     cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.1)]
     with pytest.raises(ValueError, match='eta_max of OneCycleLR in linear outranks'):
         held_out('linear', cfg)
@@ -1429,6 +1439,7 @@ class Tools:
         if tool in self.fails:
             raise runs_module.RunError(f'mlic {tool}: {self.fails[tool]}')
         if tool == 'test':
+            self.tested = arguments[1]
             run.predictions.write_bytes(b'')
 
 
@@ -1450,6 +1461,17 @@ def test_a_training_that_is_through_is_not_begun_again_and_all_its_time_counts(
         file.unlink()
     assert run_all([run], [{}], log=lambda line: None) == {}
     assert tools.called == ['test', 'train', 'test'] and run.read_record() == (1.0, 'abc')
+
+
+@pytest.mark.parametrize('checkpoint', ['best', 'last'])
+def test_the_checkpoint_that_is_wanted_is_tested(tmp_path, photos, monkeypatch, checkpoint):
+    tools = Tools(monkeypatch)
+    found = SimpleNamespace(path='best.pth')
+    monkeypatch.setattr(runs_module, 'find_checkpoint', lambda folder: found)
+    run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, checkpoint)
+    assert run_all([run], [{}], log=lambda line: None) == {}
+    wanted = 'best.pth' if checkpoint == 'best' else str(run.train_dir / 'epoch_1.pth')
+    assert tools.tested == json.loads(run.record.read_text())['checkpoint'] == wanted
 
 
 def test_a_run_that_another_comparison_has_done_meanwhile_stays_as_it_is(
