@@ -1520,12 +1520,34 @@ def test_a_training_that_goes_on_with_other_code_says_so(tmp_path, photos, monke
     'text',
     ['{"code": [', '[]', '{}',
      '{"code": [1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
+     '{"code": ["a", 1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
      '{"code": [], "commits": [], "seconds": NaN, "last": "", "not_finite": false}'],
 )  # fmt: skip
 def test_a_record_of_a_training_that_is_cut_or_wrong_is_named(tmp_path, text):
     (tmp_path / 'training.json').write_text(text)
     with pytest.raises(ValueError, match='training.json: (not JSON|no record of a training)'):
         TrainingRecord.read(tmp_path)
+
+
+def test_the_code_of_a_package_is_the_names_and_contents_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / 'some_code_of_tests'
+    package.mkdir()
+    names = [package.name, f'{package.name}.a']
+
+    def codes():
+        code_of.cache_clear()
+        return [code_of((name, 'no_such_module')) for name in names]
+
+    for file in ('__init__.py', 'a.py', 'b.py'):
+        (package / file).write_text(f'NAME = {file!r}')
+    before = codes()
+    (package / 'b.py').rename(package / 'c.py')
+    renamed = codes()
+    (package / 'c.py').write_text('')
+    changed = codes()
+    assert len({before[0], renamed[0], changed[0]}) == 3
+    assert before[1] == renamed[1] == changed[1]
 
 
 def test_what_the_system_has_killed_is_said_to_be(tmp_path):
