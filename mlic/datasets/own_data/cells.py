@@ -253,7 +253,7 @@ def _names(content: object, absent: set[str]) -> Iterator[str]:
         keys = [key for key in content if KEY.fullmatch(str(key))]
         kinds = (bool,) if keys else (bool, int, float)
         values = content.values()
-        if content and all(isinstance(x, kinds) and x in (0, 1) for x in values):
+        if all(isinstance(x, kinds) and x in (0, 1) for x in values):
             absent.update(normalise(str(name)) for name, value in content.items() if not value)
             yield from (str(name) for name, value in content.items() if value)
             return

@@ -148,7 +148,7 @@ def find_typos(rare: list[str], frequent: list[str]) -> Iterator[tuple[str, str]
         for char in name:
             counts[row, column[char]] += 1
     lengths = np.array([len(name) for name in frequent])
-    for name in rare if frequent else ():
+    for name in rare:
         chars = Counter(char for char in name if char in column)
         held = np.fromiter(chars.values(), np.uint16, len(chars))
         common = np.minimum(counts[:, [column[char] for char in chars]], held).sum(1)

@@ -130,7 +130,7 @@ def _read_labels(
             # a column called label has one in each cell, unless it is said or its cells say so
             seps = error.separators
             is_one = kind and not is_plural and (repeated or seps[0] not in MARKS_IN_NAMES)
-            seps = [x for x in seps if not x] if is_one and '' in seps else seps
+            seps = [''] if is_one else seps
             assumed = (
                 'a cell is one label' if not seps[0] else f'{in_words(seps[0])} separate labels'
             )

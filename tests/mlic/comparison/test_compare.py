@@ -3,11 +3,13 @@
 N images, C classes, R resamples.
 """
 
+import csv
 import dataclasses
 import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -36,12 +38,13 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
-from mlic.comparison.tables import remove_older, summarise
+from mlic.comparison.tables import remove_older, summarise, write_tables
 from mlic.comparison.training_record import TrainingRecord
-from mlic.comparison.tuning import Rate, choose_rates, held_out, own_rate
+from mlic.comparison.tuning import OWN, Rate, _best, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
 from mlic.datasets.feature_cache import FeatureCache, _drafts_of
 from mlic.datasets.label_cache import lock_file
+from mlic.evaluation.bootstrap import bootstrap_weights, mean_ap
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.predictions import read_predictions, save_predictions
 from mlic.files import FileWriteError, write_json
@@ -689,14 +692,14 @@ class Trainer:
         return failed
 
 
-def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
+def choose(monkeypatch, trainer, folder, *names, lr=1e-2, log=lambda line: None):
     monkeypatch.setattr('mlic.comparison.tuning.run_all', trainer)
     parts = {}
     for name in names:
         cfg = load_recipe(str(write_config(folder, name, folder, lr)))
         replace_data(cfg, Config(data_config(folder)))
         parts[name] = held_out(name, cfg)
-    return choose_rates(parts, folder / 'tuning', 0, [{}], log=lambda line: None)
+    return choose_rates(parts, folder / 'tuning', 0, [{}], log)
 
 
 @pytest.mark.parametrize(
@@ -709,8 +712,8 @@ def choose(monkeypatch, trainer, folder, *names, lr=1e-2):
     ],
 )
 def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, best, rate, tried):
-    trainer = Trainer(best)
-    rates, failed = choose(monkeypatch, trainer, many, 'linear')
+    trainer, lines = Trainer(best), []
+    rates, failed = choose(monkeypatch, trainer, many, 'linear', log=lines.append)
     assert not failed and [r for r, _ in rates['linear'].tried] == tried
     scores = {}
     for path in many.glob('tuning/runs/*/*/predictions.npz'):
@@ -720,6 +723,14 @@ def test_the_chosen_rate_has_the_best_map_on_held_out_images(monkeypatch, many, 
     assert sorted(scores.values()) == pytest.approx(sorted(s for _, s in rates['linear'].tried))
     expected = max(rates['linear'].tried, key=lambda pair: pair[1])[0]
     assert rates['linear'].value == expected == rate and rates['linear'].origin == 'tuned'
+    limit = ' (the limit)' if rate in (1e-4, 1.0) else ''
+    assert lines[-1].endswith(f'; learning rate {rate:g}{limit}')
+
+
+def test_of_rates_with_one_score_the_nearest_to_the_configs_own_is_chosen():
+    assert _best({OWN - 1: 5.0, OWN: 5.0, OWN + 1: 5.0, OWN + 2: 4.0}) == OWN
+    assert _best({OWN - 2: 5.0, OWN: 4.0, OWN + 1: 5.0}) == OWN + 1
+    assert _best({OWN - 2: -np.inf, OWN: -np.inf}) == OWN - 2
 
 
 def test_the_configs_own_rate_is_tried_to_its_last_digit(monkeypatch, many):
@@ -785,6 +796,8 @@ def test_a_rate_that_cannot_be_chosen_is_said_in_one_line(tmp_path, many, photos
     with pytest.raises(ValueError, match='3 of 16 are too few to choose by: 50 training images'):
         held_out('linear', few)
     cfg = linear_recipe(tmp_path, many)
+    cfg.param_scheduler = [dict(type='ConstantLR')]
+    assert held_out('linear', cfg).param_scheduler == cfg.param_scheduler
     cfg.param_scheduler = [dict(type='OneCycleLR', eta_max=0.1)]
     with pytest.raises(ValueError, match='eta_max of OneCycleLR in linear outranks'):
         held_out('linear', cfg)
@@ -1206,6 +1219,55 @@ def test_intervals_say_how_many_runs_they_have(tmp_path, capsys):
     assert re.fullmatch(r'intervals of runs \S+ 100% .*', capsys.readouterr().out.strip())
 
 
+def test_the_table_equals_a_loop_over_runs(tmp_path):
+    generator = np.random.default_rng(0)
+    target = generator.random((12, 3)) < 0.4
+    scores = {key: generator.random((12, 3)) for key in ('a1', 'a2', 'b1', 'b2', 'c2', 'c3', 'd1')}
+    runs = [Run(key[0], int(key[1]), '', tmp_path / key, 'last') for key in scores]
+    for run, pred in zip(runs, scores.values()):
+        run.folder.mkdir()
+        save_predictions(run.predictions, Block(pred, target), list('xyz'))
+        write_json(run.record, dict(train_seconds=60.0 * run.seed, commit=f'{run.name}, 0'))
+    write_tables(*summarise(runs, num_resamples=20), tmp_path)
+
+    weights = bootstrap_weights(12, 20)
+    value, samples = {}, {}
+    for key, pred in scores.items():
+        value[key] = 100 * np.mean(
+            [average_precision_score(target[:, c], pred[:, c]) for c in range(3)]
+        )
+        samples[key] = 100 * mean_ap(pred, target, weights)
+    expected = []
+    for name, seeds, shared in (
+        ('a', '12', ''),
+        ('b', '12', '12'),
+        ('c', '23', '2'),
+        ('d', '1', '1'),
+    ):
+        own = [value[name + seed] for seed in seeds]
+        row = {'config': name, 'seeds': str(len(seeds)), 'standard/mAP': f'{np.mean(own):.2f}'}
+        row['standard/mAP'] += f' ± {statistics.stdev(own):.2f}' if len(own) > 1 else ''
+        row |= {
+            'mAP − a': '–',
+            '95 % interval': '–',
+            'minutes': f'{np.mean([*map(int, seeds)]):.1f}',
+        }
+        if shared:
+            mean = np.mean([value[name + seed] - value['a' + seed] for seed in shared])
+            row['mAP − a'] = f'{mean:+.2f}' + ' (1 seeds)' * (seeds != shared)
+            resampled = sum(samples[name + seed] - samples['a' + seed] for seed in shared)
+            low, high = np.quantile(resampled / len(shared), [0.025, 0.975])
+            row['95 % interval'] = f'{low:+.2f} … {high:+.2f}'
+        expected.append(row | {'commit': f'0 {name}'})
+    with open(tmp_path / 'table.csv', newline='') as file:
+        rows = list(csv.reader(file))
+    found = [dict(zip(rows[0], row)) for row in rows[1:]]
+    assert [{key: row[key] for key in wanted} for row, wanted in zip(found, expected)] == expected
+    lines = (tmp_path / 'table.md').read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert [cells[0], *cells[2:]] == rows and set(''.join(cells[1])) == {'-'}
+
+
 def test_other_comparisons_and_files_called_like_a_group_stay(tmp_path):
     out, names = tmp_path / 'out', ('table.md', 'table.csv', 'results.json')
     for folder in (out / 'images_1-9/runs', out / 'images_10-or-more', tmp_path / 'other'):
@@ -1377,6 +1439,7 @@ class Tools:
         if tool in self.fails:
             raise runs_module.RunError(f'mlic {tool}: {self.fails[tool]}')
         if tool == 'test':
+            self.tested = arguments[1]
             run.predictions.write_bytes(b'')
 
 
@@ -1398,6 +1461,17 @@ def test_a_training_that_is_through_is_not_begun_again_and_all_its_time_counts(
         file.unlink()
     assert run_all([run], [{}], log=lambda line: None) == {}
     assert tools.called == ['test', 'train', 'test'] and run.read_record() == (1.0, 'abc')
+
+
+@pytest.mark.parametrize('checkpoint', ['best', 'last'])
+def test_the_checkpoint_that_is_wanted_is_tested(tmp_path, photos, monkeypatch, checkpoint):
+    tools = Tools(monkeypatch)
+    found = SimpleNamespace(path='best.pth')
+    monkeypatch.setattr(runs_module, 'find_checkpoint', lambda folder: found)
+    run = Run.of('linear', 0, linear_recipe(tmp_path, photos), tmp_path, checkpoint)
+    assert run_all([run], [{}], log=lambda line: None) == {}
+    wanted = 'best.pth' if checkpoint == 'best' else str(run.train_dir / 'epoch_1.pth')
+    assert tools.tested == json.loads(run.record.read_text())['checkpoint'] == wanted
 
 
 def test_a_run_that_another_comparison_has_done_meanwhile_stays_as_it_is(
@@ -1446,12 +1520,34 @@ def test_a_training_that_goes_on_with_other_code_says_so(tmp_path, photos, monke
     'text',
     ['{"code": [', '[]', '{}',
      '{"code": [1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
+     '{"code": ["a", 1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
      '{"code": [], "commits": [], "seconds": NaN, "last": "", "not_finite": false}'],
 )  # fmt: skip
 def test_a_record_of_a_training_that_is_cut_or_wrong_is_named(tmp_path, text):
     (tmp_path / 'training.json').write_text(text)
     with pytest.raises(ValueError, match='training.json: (not JSON|no record of a training)'):
         TrainingRecord.read(tmp_path)
+
+
+def test_the_code_of_a_package_is_the_names_and_contents_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / 'some_code_of_tests'
+    package.mkdir()
+    names = [package.name, f'{package.name}.a']
+
+    def codes():
+        code_of.cache_clear()
+        return [code_of((name, 'no_such_module')) for name in names]
+
+    for file in ('__init__.py', 'a.py', 'b.py'):
+        (package / file).write_text(f'NAME = {file!r}')
+    before = codes()
+    (package / 'b.py').rename(package / 'c.py')
+    renamed = codes()
+    (package / 'c.py').write_text('')
+    changed = codes()
+    assert len({before[0], renamed[0], changed[0]}) == 3
+    assert before[1] == renamed[1] == changed[1]
 
 
 def test_what_the_system_has_killed_is_said_to_be(tmp_path):

@@ -708,6 +708,13 @@ def test_a_label_that_one_column_has_and_another_denies_is_refused():
     assert "line 3: 'cat' is absent in b.jpg, but present in line 3" in message
 
 
+def test_rows_of_several_columns_of_labels_are_one_an_image():
+    Path('labels.csv').write_text('image,label_1,label_2\na.jpg,cat,dog\na.jpg,dog,\n')
+    write_photos('a.jpg')
+    message, _ = refused('--label-columns', 'label_1', 'label_2', '--sep', '')
+    assert 'a.jpg is listed twice, in line 2 and in line 3; an image has one row' in message
+
+
 REFUSED = {
     'google without a header': ('gs://b/a.jpg,cat,dog\ngs://b/b.jpg,cat\n', 'the first row must'),
     'two annotators': (
@@ -791,6 +798,14 @@ REFUSED = {
     'cells of several labels, and two rows': (
         'image,labels\na.jpg,cat;dog\na.jpg,cat\nb.jpg,dog\n',
         'a.jpg is listed twice, in line 2 and in line 3; an image has one row: keep one, with',
+    ),
+    'no column but an index': (
+        'image,\na.jpg,0\nb.jpg,1\n',
+        "labels.csv: no column is left for labels, of ['image', ''] (one without a name is taken",
+    ),
+    'words that are called like files': (
+        'image,kind\nx,a\ny,b\n',
+        "none of the 2 images of column 'image'",
     ),
     'a class with a line break': (
         'image,"hot\ndog",cat\na.jpg,1,0\n',
@@ -949,6 +964,19 @@ def test_columns_that_are_named_are_taken():
     assert "no column 'c' among ['a', 'b', 'name', 'part', 'x y']" in message
 
 
+def test_a_class_that_is_called_like_a_measure_is_one_where_its_cells_hold_what_is_present():
+    Path('labels.csv').write_text('image,cat,weight\na.jpg,P,A\nb.jpg,A,P\n')
+    write_photos('a.jpg', 'b.jpg')
+    given = labels_of('--present', 'P', '--absent', 'A')
+    assert given == {'a.jpg': ['cat'], 'b.jpg': ['weight']}
+
+
+def test_zero_and_one_in_a_cell_may_be_two_labels():
+    Path('labels.csv').write_text('image,labels\na.jpg,0 1\nb.jpg,1 0\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--sep', ' ') == {'a.jpg': ['0', '1'], 'b.jpg': ['0', '1']}
+
+
 def test_a_column_that_is_named_twice_is_taken_once(capsys):
     Path('labels.csv').write_text('image,cat,dog\na.jpg,1,1\nb.jpg,1,0\n')
     write_photos('a.jpg', 'b.jpg')
@@ -969,6 +997,12 @@ def test_a_missing_value_of_pandas_among_flags_is_unknown():
     table = read_tables([Path('labels.csv')])
     images, *_ = read_images(table, Path('photos'), Choices(), skip_missing=False)
     assert [image.unknown for image in images] == [{'dog'}, set()]
+
+
+def test_a_quoted_label_may_stand_after_a_blank():
+    Path('labels.csv').write_text('image,labels\na.jpg,"cat; ""dog; big"""\n')
+    write_photos('a.jpg')
+    assert labels_of('--sep', ';') == {'a.jpg': ['cat', 'dog; big']}
 
 
 def test_a_separator_of_several_characters_leaves_quotes_alone():
@@ -994,6 +1028,12 @@ def test_a_table_that_begins_with_its_number_of_rows_has_any_line_ends(end):
     Path('labels.csv').write_bytes(end.join(['2', 'cat dog', 'a.jpg 1 1', 'b.jpg 1 -1']).encode())
     write_photos('a.jpg', 'b.jpg')
     assert labels_of() == dict(zip(NAMES, [A, B]))
+
+
+def test_names_of_a_table_that_begins_with_its_number_of_rows_are_cut_at_blanks_alone():
+    Path('labels.csv').write_text('2\ncat,big dog\na.jpg 1 1\nb.jpg 1 -1\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of() == {'a.jpg': ['cat,big', 'dog'], 'b.jpg': ['cat,big']}
 
 
 def test_a_name_in_two_folders_is_not_guessed():
@@ -1035,6 +1075,14 @@ def test_the_numbers_of_celeba_are_splits():
         'image_id,cat,dog,partition\na.jpg,1,1,0\nb.jpg,1,-1,1\nc.jpg,-1,-1,2\n'
     )
     assert read() == {'a.jpg': (A, 'train'), 'b.jpg': (B, 'val'), 'c.jpg': (C, 'test')}
+
+
+@pytest.mark.parametrize('name', ['ml_use', 'Usage', 'phase', 'set'])
+def test_a_column_that_may_be_of_splits_is_where_it_holds_splits_alone(name):
+    write_photos('a.jpg', 'b.jpg')
+    rows = f'image,labels,note,{name}\na.jpg,cat;dog,val,TRAIN\nb.jpg,cat,val,valid\n'
+    Path('labels.csv').write_text(rows)
+    assert read() == {'a.jpg': (A, 'train'), 'b.jpg': (B, 'val')}
 
 
 def test_splits_are_not_taken_for_labels():

@@ -34,7 +34,7 @@ class SomeLabels(BaseDataset):
 
 
 def hidden(share, hide_seed=0, **settings):
-    settings = dict(of='SomeLabels', share=share, hide_seed=hide_seed, **settings)
+    settings = dict(of='SomeLabels', share=share, hide_seed=hide_seed) | settings
     return DATASETS.build(dict(type='HideLabels', **settings))
 
 
@@ -126,6 +126,22 @@ def test_the_labels_of_prototypes_are_hidden_too():
     expected = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': ()})
     for index, sample in enumerate(batch['data_samples']):
         assert sample.gt_label_unknown == expected.get_data_info(index)['gt_label_unknown']
+
+
+@DATASETS.register_module()
+class NoClasses(SomeLabels):
+    """A data set that does not name its classes."""
+
+    METAINFO = {}
+
+
+def test_a_data_set_without_classes_is_named(tmp_path):
+    with pytest.raises(ValueError, match='HideLabels needs .* classes, and NoClasses names none'):
+        hidden(0.3, of='NoClasses')
+    part = tmp_path / 'part.txt'
+    part.write_text('a\n')
+    with pytest.raises(ValueError, match="part.txt names 'a', and NoClasses has 0 classes"):
+        DATASETS.build(dict(type='ClassPart', of='NoClasses', part=str(part)))
 
 
 @pytest.mark.parametrize('share', [-0.1, 1.5])

@@ -148,13 +148,15 @@ def test_names_beyond_ascii_are_one_name_in_either_normal_form(capsys):
     assert Path('out/classes.txt').read_text(encoding='utf-8').split() == [composed, 'Ωmega', '海']
 
 
-def test_given_splits_are_kept_and_validation_is_cut_from_training():
+def test_given_splits_are_kept_and_validation_is_cut_from_training(capsys):
     rows = [f'{("dog", "cat")[i % 2]},{"Train" if i < 15 else "testing"}' for i in range(20)]
     names = write_rows(rows, 'image,labels,split')
     from_csv('--out', 'out', '--val', '0.2')
     splits = {name: split for name, (split, _) in labels_of().items()}
     assert {name for name, split in splits.items() if split == 'test'} == set(names[15:])
     assert Counter(splits.values()) == dict(train=12, val=3, test=5)
+    said = 'split: as given; 20% of the training images (seed 0) are for validation'
+    assert said in capsys.readouterr().out
 
 
 def write_tables(names):
@@ -441,6 +443,12 @@ def test_every_split_has_a_label_where_training_can_spare_one(seed):
     splits = stratify(labels, dict(train=0.75, val=0.125, test=0.125), seed)
     for split in ('train', 'val', 'test'):
         assert any(names for names, part in zip(labels, splits) if part == split)
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_the_last_training_image_of_a_class_is_not_spared(seed):
+    splits = stratify([{'cat'}, {'cat'}, *[set()] * 6], dict(train=0.5, val=0.25, test=0.25), seed)
+    assert 'train' in splits[:2]
 
 
 @pytest.mark.parametrize('seed', range(5))

@@ -41,7 +41,9 @@ def candidate_boxes(transform, width, height):
     ]
 
 
-@pytest.mark.parametrize('width, height', [(512, 512), (640, 480), (333, 500), (449, 600)])
+@pytest.mark.parametrize(
+    'width, height', [(512, 512), (640, 480), (333, 500), (450, 600), (451, 600)]
+)
 @pytest.mark.parametrize(
     'scale, scales, max_distort',
     [(448, (1, 0.875, 0.75, 0.66, 0.5), 2), (384, (1, 0.8, 0.6), 1), (64, (1,), 0)],

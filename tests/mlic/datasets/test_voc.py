@@ -193,6 +193,7 @@ def test_voc_takes_no_number_in_a_name_for_the_flag_of_a_class(tmp_path, log):
 @pytest.mark.parametrize(
     'content, message',
     [
+        (b'<annotation><object/></annotation>', 'object 1 has no name'),
         (b'<html><object><name>car</name></object></html>', 'begins with <html>, expected <ann'),
         (b'<?xml version="1.0" encoding="nope"?><annotation/>', 'not complete XML .*encoding'),
         (b'<?xml version="1.0" encoding="gb2312"?><annotation/>', 'not complete XML .*encoding'),

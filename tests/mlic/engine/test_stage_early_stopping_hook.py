@@ -72,3 +72,26 @@ def test_early_stopping_takes_up_its_count():
         hook = StageEarlyStoppingHook(next_stage=1, patience=3)
         hook.before_train(runner)
         assert (hook.wait_count, hook.best_score) == expected
+
+
+def test_a_second_stage_of_one_epoch_is_one():
+    hook, runner = StageEarlyStoppingHook(next_stage=10, patience=1), stoppable_runner(3)
+    for _ in range(2):
+        hook.after_val_epoch(runner, {'multi-label/mAP': 50.0})
+    assert hook.skip_to_next_stage and not runner.train_loop.stop_training
+
+
+@pytest.mark.parametrize('epoch, count', [(3, 2), (4, 0), (5, 2)])
+def test_a_stage_counts_afresh_in_its_first_epoch_alone(epoch, count):
+    hook, runner = StageEarlyStoppingHook(next_stage=5, patience=9), stoppable_runner(1)
+    for score in (50.0, 40.0, 40.0):
+        hook.after_val_epoch(runner, {'multi-label/mAP': score})
+    runner.epoch = epoch
+    hook.before_train_epoch(runner)
+    assert (hook.wait_count, hook.skip_to_next_stage) == (count, False)
+    assert hook.best_score == (50.0 if count else -np.inf)
+
+
+def test_a_metric_of_which_less_is_better_is_refused():
+    with pytest.raises(ValueError, match='loss: only metrics of which more is better'):
+        StageEarlyStoppingHook(next_stage=5, monitor='loss')

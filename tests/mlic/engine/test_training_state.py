@@ -1,11 +1,13 @@
 """Resuming from a checkpoint whose training state is not that of the run."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mlic.engine import CheckpointError, TrainingRunner
+from mlic.engine.checkpoints.training_state import check_optimizer, check_schedules, resuming_from
 from tests import tiny_runs
 from tests.tiny_runs import make_runner
 
@@ -66,3 +68,18 @@ def test_a_training_state_that_does_not_fit_is_one_line_with_the_file(saved, pla
 def test_the_state_that_a_run_has_saved_fits(saved):
     content, resume = saved
     resume(content)
+
+
+def test_whole_numbers_and_buffers_that_are_none_fit():
+    schedule = SimpleNamespace(last_value=1, eta=0.5)
+    check_schedules([schedule], [dict(last_value=0.5, eta=1)], 'run.pth')
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=1)
+    optimizer.state[weight]['momentum_buffer'] = None  # as without momentum
+    check_optimizer(SimpleNamespace(optimizer=optimizer), 'run.pth')
+
+
+@pytest.mark.parametrize('error', [PermissionError(13, 'Permission denied'), MemoryError()])
+def test_what_the_machine_lacks_is_not_said_of_the_checkpoint(error):
+    with pytest.raises(type(error)), resuming_from('run.pth'):
+        raise error
