@@ -113,7 +113,8 @@ def test_an_error_of_the_method_is_one_line(method_folder):
         [*FEW_IMAGES, 'model.neck.in_channels=64'],
     )
     assert status == 1
-    assert errors.splitlines()[-1] == 'error: ClassPool(in_channels=64): set neck.in_channels=112'
+    last = errors.splitlines()[-1]
+    assert last.startswith('error: ClassPool(in_channels=64) takes a feature map') and '112' in last
     assert 'Traceback' not in output + errors
 
 

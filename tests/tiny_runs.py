@@ -310,8 +310,8 @@ class ScaledOptimWrapper(AutocastOptimWrapper):
 class ToyMetric(BaseMetric):
     """Scores as they are told."""
 
-    def __init__(self, scores):
-        super().__init__()
+    def __init__(self, scores, prefix=None):
+        super().__init__(prefix=prefix)
         self.scores = iter(scores)
 
     def process(self, data_batch, data_samples):

@@ -17,7 +17,7 @@ from sklearn.cluster import SpectralClustering
 from mlic.class_info import ClassInfo
 from mlic.cli import arguments
 from mlic.cli.run_data import build_dataset
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
 from mlic.registries import load_config, set_scope
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config)
     set_scope(cfg)
     dataset = build_dataset(cfg, 'train')
-    names = innermost(dataset).CLASSES
+    names = classes_of(dataset)
     if not names or args.parts >= len(names):
         raise ValueError(
             f'--parts {args.parts}: {args.config} has {len(names or ())} classes: take fewer '

@@ -2,19 +2,26 @@
 
 import math
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mlic.apis.open_run import build_model
 from mlic.cli.rehearsal import rehearse
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of
 from mlic.engine.checkpoints.initial_weights import initial_weights, look_for_weights
 from mlic.engine.hooks.class_count_check_hook import check_class_count
 from mlic.engine.hooks.class_info_hook import learn_classes
+from mlic.engine.hooks.label_check_hook import check_labels
 from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.device import adapt_to_device, num_processes
-from mlic.engine.runner.launch_checks import batch_warning, check_even_shares, check_share
+from mlic.engine.runner.launch_checks import (
+    batch_warning,
+    check_even_shares,
+    check_head,
+    check_share,
+)
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 
 FORWARD = 2  # images of the forward pass that the guess at the memory is made from
@@ -23,8 +30,8 @@ FORWARD = 2  # images of the forward pass that the guess at the memory is made f
 def dry_run(cfg: Config) -> None:
     """Build data and model once, in one process, and print "ok" with what was found.
 
-    Two training images go through the model, so that what does not fit together fails here, and the
-    run is prepared up to its first epoch.
+    Two training images go through the model, and two that validate, so that what does not fit
+    together fails here, and the run is prepared up to its first epoch.
 
     Args:
         cfg (Config): Of the run, with the ``launcher`` that would start its processes; changed.
@@ -39,33 +46,37 @@ def dry_run(cfg: Config) -> None:
     weights = [f'{name} {look_for_weights(name)}' for name in initial_weights(cfg)]
     cfg.launcher = 'none'
     adapt_to_device(cfg, log=lambda line: None)
-    images, batches = [], {}
+    images, batches, loaders = [], {}, {}
     for split in ('train', 'val'):
         if cfg.get(f'{split}_dataloader'):
             loader = Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)
+            loaders[split] = loader
             batches[split] = _batches(loader, processes)
             check_share(split, loader, batches[split], processes)
             images.append(f'{len(loader.dataset)} {split}')
             if split == 'train':
                 check_even_shares(loader, processes)
-                train = loader
+    train = loaders['train']
     batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
     warning = batch_warning(cfg, batch_size, processes)
     model = build_model(cfg)
+    check_head(model)
     check_class_count(model, train.dataset)
     learned = learn_classes(model, train.dataset)
-    learned += open_teachers(model, innermost(train.dataset).CLASSES)
+    learned += open_teachers(model, classes_of(train.dataset))
     parameters = list(model.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
-    examples = [train.dataset[i] for i in range(min(FORWARD, len(train.dataset)))]
     held = held_bytes(cfg, model)
-    saved = saved_bytes(cfg, model, train.collate_fn(examples))
-    saved = saved * batch_size // len(examples)
+    saved = saved_bytes(cfg, model, _examples(train))
+    saved = saved * batch_size // min(FORWARD, len(train.dataset))
+    if 'val' in loaders:
+        with torch.no_grad():
+            model.eval().val_step(_examples(loaders['val']))
     rehearse(cfg, model)
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     epochs = cfg.train_cfg.get('max_epochs')
     in_all = epochs and f', {epochs} epochs, {epochs * batches["train"]} in all'
-    classes = getattr(train.dataset, 'metainfo', {}).get('classes') or ()
+    classes = classes_of(train.dataset) or ()
     print(
         'ok',
         f'images: {", ".join(images)}; {len(classes) or "unknown"} classes',
@@ -81,6 +92,14 @@ def dry_run(cfg: Config) -> None:
         *([f'warning: {warning}'] if warning else []),
         sep='\n',
     )
+
+
+def _examples(loader: DataLoader) -> dict:
+    """A batch of a loader's first images; ValueError if their labels are wrong."""
+    few = range(min(FORWARD, len(loader.dataset)))
+    batch = loader.collate_fn([loader.dataset[i] for i in few])
+    check_labels(batch, loader)
+    return batch
 
 
 def _batches(loader: DataLoader, processes: int) -> int:

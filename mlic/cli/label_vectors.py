@@ -18,7 +18,7 @@ import numpy as np
 
 from mlic.cli.arguments import keep_inputs
 from mlic.cli.run_data import build_dataset
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import read_class_file, write_text
 from mlic.installation import find_config
@@ -69,7 +69,7 @@ def names_from(source: str) -> list[str]:
         return read_class_file(source)
     cfg = load_config(find_config(source))
     set_scope(cfg)
-    names = innermost(build_dataset(cfg, 'train')).CLASSES
+    names = classes_of(build_dataset(cfg, 'train'))
     if not names:
         raise ValueError(f'{source}: its training data name no classes (metainfo)')
     return list(names)

@@ -1,6 +1,6 @@
 """Data sets inside wrappers, such as ``ConcatDataset``: their configs, or themselves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from mmengine.config import Config, ConfigDict
 from torch.utils.data import Dataset
@@ -48,6 +48,16 @@ def inner_datasets(dataset: Dataset) -> list[Dataset]:
 def innermost(dataset: Dataset) -> Dataset:
     """The data set inside wrappers; the first of several."""
     return inner_datasets(dataset)[0]
+
+
+def classes_of(dataset: Dataset) -> Sequence[str] | None:
+    """The names of a data set's classes, inside wrappers, too; None where it names none.
+
+    mmpretrain's have them as ``CLASSES``, mmengine's ``BaseDataset`` in its ``metainfo`` alone.
+    """
+    dataset = innermost(dataset)
+    metainfo = getattr(dataset, 'metainfo', None) or {}
+    return getattr(dataset, 'CLASSES', metainfo.get('classes'))
 
 
 def transforms_of(dataset: Dataset) -> list:

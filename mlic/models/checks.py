@@ -4,7 +4,7 @@ import inspect
 import math
 
 from mmpretrain.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 
 def check_counts(**counts: int) -> None:
@@ -30,6 +30,28 @@ def check_heads(width: int, num_heads: int) -> None:
             f'a width of {width} (embed_dims, or the channels that replace it) is no multiple of '
             f'num_heads={num_heads}'
         )
+
+
+def check_losses(losses: dict[str, Tensor], of: nn.Module) -> dict[str, Tensor]:
+    """What ``other_losses`` of a head returned; mmengine would train without some of it.
+
+    Raises:
+        TypeError: If it is no dict.
+        ValueError: If a name does not begin with 'loss_', or is that of the classification loss.
+    """
+    where = f'{type(of).__name__}.other_losses returned'
+    if not isinstance(losses, dict):
+        raise TypeError(
+            f'{where} a {type(losses).__name__}: it must be a dict of losses, such as '
+            'dict(loss_own=...), or {} without any'
+        )
+    for name in losses:
+        if not name.startswith('loss_') or name == 'loss_cls':
+            raise ValueError(
+                f"{where} {name!r}: names must begin with 'loss_', or the model is not trained "
+                "with it, and 'loss_cls' is the classification loss's"
+            )
+    return losses
 
 
 def log_odds(prior_prob: float) -> float:

@@ -89,9 +89,18 @@ def target_of(
         num_classes (int): C.
         dtype (torch.dtype): Of the result, but float32 for half precision, to which 0.4999 is 0.5.
         device (torch.device): Of the result.
+
+    Raises:
+        ValueError: If a sample has neither.
     """
     dtype = raised(dtype)
     if 'gt_score' not in samples[0]:
+        bare = [sample for sample in samples if 'gt_label' not in sample]
+        if bare:
+            raise ValueError(
+                f'{bare[0].get("img_path", "an image")}: no labels. The data set has to give each '
+                'image a gt_label, the indices of its classes, [] without any'
+            )
         rows = [label_to_onehot(sample.gt_label, num_classes) for sample in samples]
     else:
         rows = [sample.gt_score for sample in samples]

@@ -1,7 +1,10 @@
 """What a data sample is given of an image."""
 
 import mmpretrain.datasets
+import numpy as np
 from mmpretrain.registry import TRANSFORMS
+
+from mlic.names import short
 
 
 @TRANSFORMS.register_module(force=True)
@@ -22,7 +25,18 @@ class PackInputs(mmpretrain.datasets.PackInputs):
     """
 
     def transform(self, results: dict) -> dict:
-        """Pack the image and its labels."""
+        """Pack the image and its labels.
+
+        Raises:
+            ValueError: If labels are text.
+        """
+        labels = results.get('gt_label')
+        if labels is not None and np.asarray(labels).dtype.kind in 'SU':
+            raise ValueError(
+                f'{results.get("img_path", "an image")}: gt_label={short(labels)} is text. Labels '
+                "are indices of the data set's classes, such as [0, 2], in the order of its "
+                'metainfo'
+            )
         packed = super().transform(results)
         if 'gt_label_unknown' in results:
             unknown = dict(gt_label_unknown=results['gt_label_unknown'])

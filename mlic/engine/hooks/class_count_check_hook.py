@@ -8,7 +8,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of, innermost
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.checkpoints.matching import check_fit, class_difference
 from mlic.engine.mmengine_internals import (
@@ -58,7 +58,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
         if loop is None:  # nothing runs yet
             return
         dataset = loop.dataloader.dataset
-        classes = getattr(innermost(dataset), 'CLASSES', None)
+        classes = classes_of(dataset)
         source = source_of_weights(runner) or runner.work_dir
         if is_resuming(runner) or not trains:
             check_fit(checkpoint, unwrap(runner.model), classes, source)
@@ -83,7 +83,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
                 'load_from_classes says which classes of a checkpoint to start from, and there is '
                 'none: add --cfg-options load_from=CHECKPOINT'
             )
-        classes = innermost(runner.train_dataloader.dataset).CLASSES
+        classes = classes_of(runner.train_dataloader.dataset)
         check_class_names(classes, runner.val_loop)
         for _, module in parts_of(runner.model):
             for line in module.start_warnings(classes):
@@ -101,9 +101,9 @@ class ClassCountCheckHook(ClassNumCheckHook):
 
     def _check_head(self, runner: Runner, dataset: Dataset) -> None:
         """Compare with the innermost data set."""
-        dataset = innermost(dataset)
-        if dataset.CLASSES is None:
-            runner.logger.warning(f'{type(dataset).__name__} names no classes (metainfo)')
+        if classes_of(dataset) is None:
+            name = type(innermost(dataset)).__name__
+            runner.logger.warning(f'{name} names no classes (metainfo)')
         check_class_count(runner.model, dataset)
 
 
@@ -118,7 +118,7 @@ def check_class_names(classes: Sequence[str] | None, val_loop: BaseLoop | None) 
     twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
     if twice:
         raise ValueError(f'the training data have two classes of one name: {first_names(twice)}')
-    others = val_loop and getattr(innermost(val_loop.dataloader.dataset), 'CLASSES', None)
+    others = val_loop and classes_of(val_loop.dataloader.dataset)
     names = ('validation data', 'training data')
     if difference := class_difference(others, classes, names):
         raise ValueError(f'the validation data have {difference}')
@@ -130,10 +130,10 @@ def check_class_count(model: nn.Module, dataset: Dataset) -> None:
     Raises:
         ValueError: If one differs.
     """
-    dataset = innermost(dataset)
-    if dataset.CLASSES is None:
+    classes = classes_of(dataset)
+    if classes is None:
         return
-    expected = len(dataset.CLASSES)
+    expected = len(classes)
     wrong = {
         f'{name or "model"} ({type(module).__name__})': module.num_classes
         for name, module in model.named_modules()
@@ -142,7 +142,7 @@ def check_class_count(model: nn.Module, dataset: Dataset) -> None:
     }
     if wrong:
         raise ValueError(
-            f'{type(dataset).__name__} has {expected} classes and the model has others: '
+            f'{type(innermost(dataset)).__name__} has {expected} classes and the model has others: '
             + ', '.join(f'{name} num_classes={number}' for name, number in wrong.items())
             + f'. Set them to {expected} in the config, or check that it names the right data'
         )

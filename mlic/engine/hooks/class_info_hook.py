@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mlic.class_info import ClassInfo
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of, innermost
 from mlic.engine.mmengine_internals import has_loaded, is_resuming, unwrap
 
 
@@ -50,7 +50,7 @@ def learn_classes(model: nn.Module, dataset: Dataset) -> list[str]:
         ValueError: If a module asks and the data set names no classes.
     """
     modules = [module for module in model.modules() if hasattr(module, 'learn_classes')]
-    names = getattr(innermost(dataset), 'CLASSES', None)
+    names = classes_of(dataset)
     if modules and names is None:
         raise ValueError(
             f'{type(modules[0]).__name__} needs the names of the classes, and '

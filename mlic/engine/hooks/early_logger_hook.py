@@ -1,12 +1,15 @@
 """A line of the log early in a run."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from unittest.mock import patch
 
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+TIMES = re.compile(r'(^|/)(data_)?time$')  # what an epoch's line has the mean of
 EARLY = dict(train=(1, 10), val=(1,), test=(1,))  # iterations, counted from the start of the run
 
 
@@ -17,6 +20,9 @@ class EarlyLoggerHook(LoggerHook):
     So a run whose iterations are long is seen to live, and how long it will take. Validation and
     test have such a line after their first iteration. These lines are text alone: the rows of
     scalars that figures are drawn from stay ``interval`` iterations apart.
+
+    What validation and test measure is logged as it is: mmengine would average a metric with "loss"
+    in its name, such as a ranking loss, over the last validations.
 
     Args:
         interval (int): Iterations between two lines. Defaults to 10.
@@ -73,6 +79,16 @@ class EarlyLoggerHook(LoggerHook):
         """Log as mmengine does, or early."""
         super().after_test_iter(runner, batch_idx, data_batch, outputs)
         self._log_early(runner, batch_idx, 'test')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Log the metrics, none of them averaged."""
+        with patch.object(runner.log_processor, 'mean_pattern', TIMES):
+            super().after_val_epoch(runner, metrics)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Log the metrics, none of them averaged."""
+        with patch.object(runner.log_processor, 'mean_pattern', TIMES):
+            super().after_test_epoch(runner, metrics)
 
     def _log_early(self, runner: Runner, batch_idx: int, mode: str) -> None:
         is_last = self.end_of_epoch(getattr(runner, f'{mode}_dataloader'), batch_idx)

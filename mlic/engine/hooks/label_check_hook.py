@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of
 
 
 @HOOKS.register_module()
@@ -38,21 +38,25 @@ class LabelCheckHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Look at a batch for training."""
-        _check(data_batch, runner.train_dataloader)
+        check_labels(data_batch, runner.train_dataloader)
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Look at a batch for validation."""
-        _check(data_batch, runner.val_dataloader)
+        check_labels(data_batch, runner.val_dataloader)
 
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Look at a batch for testing."""
-        _check(data_batch, runner.test_dataloader)
+        check_labels(data_batch, runner.test_dataloader)
 
 
-def _check(data_batch: object, loader: DataLoader) -> None:
-    """Raise an error for the first image with wrong labels."""
+def check_labels(data_batch: object, loader: DataLoader) -> None:
+    """Refuse a batch of a loader's that has an image with wrong labels.
+
+    Raises:
+        ValueError: See :class:`LabelCheckHook`.
+    """
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
-    classes = getattr(innermost(loader.dataset), 'CLASSES', None)
+    classes = classes_of(loader.dataset)
     samples = [sample for sample in samples or () if isinstance(sample, DataSample)]
     scored = [sample for sample in samples if 'gt_score' in sample]
     if len({len(sample.gt_score) for sample in scored}) == 1 and _all_hard(

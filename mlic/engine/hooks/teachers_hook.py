@@ -8,7 +8,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.registry import HOOKS, MODELS
 from torch import nn
 
-from mlic.datasets.wrappers import innermost
+from mlic.datasets.wrappers import classes_of
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.mmengine_internals import unwrap
@@ -36,7 +36,7 @@ class TeachersHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Hand them to the model."""
-        classes = innermost(runner.train_dataloader.dataset).CLASSES
+        classes = classes_of(runner.train_dataloader.dataset)
         for line in open_teachers(unwrap(runner.model), classes):
             runner.logger.info(line)
 

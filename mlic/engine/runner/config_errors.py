@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from types import FrameType
 
+from mmengine.model import BaseModel
+from torch import nn
+
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
 # the others that have registered something there
-LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
+LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision'}
 UNEXPECTED = re.compile(
     r"([\w.]+?)(?:\.__init__)?(?:\(\))? got an unexpected keyword argument '(\w+)'"
 )
@@ -21,11 +24,14 @@ MISSING = re.compile(r'(\w+)\.__init__\(\) missing \d+ required [\w -]+: (.+)')
 # what reads a config, or builds from it: modules, and the beginnings of their functions' names
 READERS = {
     'mmengine.config.config': 'fromfile',
+    'mmengine.dataset.base_dataset': '_serialize_data',  # no images
     'mmengine.evaluator.evaluator': 'evaluate',  # two results of one name
+    'mmengine.model.base_model.base_model': 'parse_losses',
     'mmengine.registry.build_functions': 'build_',
     'mmengine.optim.optimizer.default_constructor': '__call__',
     'mmengine.runner.runner': ('build_', 'register_'),
 }
+MODEL_LIBRARIES = ('mmpretrain.models', 'timm.')
 UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
 
 
@@ -36,6 +42,10 @@ def is_of_config(error: Exception, raised_in: str) -> bool:
         built = raised_in.startswith(('mmengine.', 'torch.nn.utils.clip_grad'))
         if UNEXPECTED.search(str(error)) and (built or 'super().__init__(' in line):
             return True
+    if _line_at(error) or _fault_of_model(error):
+        return True
+    if isinstance(error, NameError) and _file_at(error):
+        return True
     kinds = (AssertionError, KeyError, TypeError, ValueError)
     frames = _frames_of_libraries(error)
     if not frames or not isinstance(error, kinds) or not str(error):
@@ -91,10 +101,70 @@ def _unknown_type(entry: object) -> str | None:
     return next(filter(None, map(_unknown_type, entry)), None)
 
 
+def _arguments_of(cls: type) -> set[str]:
+    """What a class takes, and where it passes others on, what its bases take."""
+    taken: set[str] = set()
+    for one in inspect.getmro(cls):
+        parameters = inspect.signature(one.__init__).parameters
+        taken.update(parameters)
+        if '__init__' in vars(one) and not any(
+            parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+        ):
+            break
+    return taken
+
+
+def _is_raised_in(error: Exception, function: str) -> bool:
+    """Whether a library's function of that name is among the innermost frames."""
+    return any(frame.f_code.co_name == function for frame in _frames_of_libraries(error))
+
+
+def _of_data(error: Exception) -> str:
+    """The class of the data set that mmengine was reading."""
+    return type(_frames_of_libraries(error)[-1].f_locals.get('self')).__name__
+
+
+def _line_at(error: Exception) -> str:
+    """Where a config's own line failed, with a colon; '' if none did."""
+    *outer, (frame, line) = traceback.walk_tb(error.__traceback__)
+    if _module(frame) or not outer or outer[-1][0].f_code.co_name != '_file2dict':
+        return ''
+    return f'{frame.f_code.co_filename}, line {line}: '
+
+
+def _fault_of_model(error: Exception) -> str | None:
+    """What does not fit a part of the model that is mmpretrain's or timm's; None if they fit."""
+    if not isinstance(error, (AssertionError, AttributeError, RuntimeError, ValueError)):
+        return None
+    if isinstance(error, AttributeError):
+        if not _is_raised_in(error, 'parse_losses'):
+            return None
+        return "the head's loss() must return a dict of losses, such as dict(loss_cls=...)"
+    frames = _frames_of_libraries(error)
+    libraries = [frame for frame in frames if _module(frame).startswith(MODEL_LIBRARIES)]
+    owners = [frame.f_locals.get('self') for frame in libraries]
+    owners = [one for one in owners if one is not None and not isinstance(one, BaseModel)]
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ''
+    if owners and str(error) and re.search(r'\b(raise|assert)\b', line):
+        return f'{type(owners[0]).__name__}: {error}'
+    inner = [frame.f_locals for frame in frames]
+    for layer, values in ((found.get('self'), found.get('input')) for found in inner):
+        if not owners or not isinstance(layer, (nn.Linear, nn.Conv2d)) or values is None:
+            continue
+        linear = isinstance(layer, nn.Linear)
+        wanted = layer.in_features if linear else layer.in_channels
+        got = values.shape[-1 if linear else 1]
+        if got != wanted:
+            name = type(owners[-1]).__name__
+            return f'{name}(in_channels={wanted}) got features {tuple(values.shape)}: set {got}'
+    return None
+
+
 def _file_at(error: Exception) -> str:
     """The config that mmengine was reading, with a colon; '' for none."""
     for frame in reversed(_frames_of_libraries(error)):
-        if _module(frame) == 'mmengine.config.config' and frame.f_locals.get('filename'):
+        read = frame.f_code.co_name in ('fromfile', '_file2dict')  # others have a copy's name
+        if read and _module(frame) == 'mmengine.config.config':
             return f'{frame.f_locals["filename"]}: '
     return ''
 
@@ -107,11 +177,14 @@ def registered() -> dict[str, object]:
 
 def describe_fault(error: Exception) -> str | None:
     """What to change in the config, in one line; None if the error does not say."""
+    if _line_at(error):
+        return f'{_line_at(error)}{type(error).__name__}: {error}'
+    if _fault_of_model(error):
+        return _fault_of_model(error)
     unexpected = UNEXPECTED.search(str(error))
     if unexpected and isinstance(error, TypeError):
         kind, name = unexpected.groups()
-        classes = inspect.getmro(registered().get(kind, object))  # some pass theirs on
-        taken = {key for cls in classes for key in inspect.signature(cls.__init__).parameters}
+        taken = _arguments_of(registered().get(kind, object))
         close = get_close_matches(name, taken)
         similar = f'; similar: {", ".join(close)}' if close else ''
         return (
@@ -141,6 +214,12 @@ def describe_fault(error: Exception) -> str | None:
         text = str(error.args[0]).partition('\n')[0] if error.args else ''
         where = f", in the config's {short(dict(entries[0]))}" if entries else ''
         return text if ' ' in text else f'{text!r} is not known{where}'
+    if isinstance(error, NameError) and _is_raised_in(error, '_get_base_files'):
+        return f'{_file_at(error)}_base_ is read alone, without the rest of the file, and {error}'
+    if 'import_modules_from_strings()' in str(error):
+        return f"{_file_at(error)}custom_imports must be a dict, such as dict(imports=['package'])"
     if isinstance(error, TypeError) and _file_at(error):
         return f'{_file_at(error)}{error}'
+    if isinstance(error, ValueError) and _is_raised_in(error, '_serialize_data'):
+        return f'{_of_data(error)} has 0 images: check its files, split and filters'
     return None

@@ -250,7 +250,9 @@ def _describe(error: Exception) -> str:
         cause = cause.__context__
     if isinstance(error, ImportError) and isinstance(cause, ModuleNotFoundError):
         if not str(cause.name).startswith('projects'):  # what a method itself imports
-            return str(cause) if cause is error else f'{cause}: is it installed?'
+            if cause is error:
+                return str(cause)
+            return f'{cause}: is it installed, or its folder in PYTHONPATH?'
         return (
             f'{cause.name} cannot be imported: set PYTHONPATH to the folder that has projects/, or '
             'correct custom_imports'

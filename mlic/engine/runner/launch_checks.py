@@ -8,10 +8,11 @@ from mmengine import dist
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
+from mmpretrain.models import ImageClassifier
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mlic.engine.mmengine_internals import is_resuming, source_of_weights
+from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
 
@@ -23,10 +24,10 @@ def check_launch(runner: Runner) -> None:
     """Check a run that is about to train; it builds the loaders that the run then uses.
 
     Raises:
-        LaunchError: If there are more processes than images, the training loader yields no batch,
-            one that is too small for the model, or batches that differ between the processes, or
-            these would start from different checkpoints, or it has two averages of the weights.
-            All ranks raise it.
+        LaunchError: If the head lacks what a run calls, there are two averages of the weights or
+            more processes than images, the training loader yields no batch, one that is too small
+            for the model, or batches that differ between the processes, or these would start from
+            different checkpoints. All ranks raise it.
     """
     averages = [type(hook).__name__ for hook in runner.hooks if isinstance(hook, EMAHook)]
     if len(averages) > 1:  # each would swap the weights with what the other has put there
@@ -40,6 +41,7 @@ def check_launch(runner: Runner) -> None:
             f'the processes would start from different checkpoints, (resume, name) = {starts}: the '
             'work directory must be on a disk that all machines share'
         )
+    check_head(unwrap(runner.model))
     loaders = dict(train=runner.train_dataloader)
     if runner.val_loop is not None:
         loaders['val'] = runner.val_dataloader
@@ -51,6 +53,17 @@ def check_launch(runner: Runner) -> None:
     warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
     if warning and dist.is_main_process():
         runner.logger.warning(warning)
+
+
+def check_head(model: nn.Module) -> None:
+    """Check that a head has what training and validation call; LaunchError if not."""
+    head = getattr(model, 'head', None)
+    missing = [name for name in ('loss', 'predict') if not callable(getattr(head, name, None))]
+    if isinstance(model, ImageClassifier) and head is not None and missing:
+        raise LaunchError(
+            f'head ({type(head).__name__}) has no {missing[0]}(): let it extend '
+            'mlic.models.KnownLabelHead, which has loss() and predict() for a forward() of logits'
+        )
 
 
 def check_share(split: str, loader: DataLoader, num_batches: int, num_processes: int) -> None:

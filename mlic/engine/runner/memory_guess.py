@@ -30,28 +30,48 @@ def held_bytes(cfg: Mapping, model: BaseModel) -> int:
 def saved_bytes(cfg: Mapping, model: BaseModel, data: Mapping) -> int:
     """Bytes that a batch leaves for the backward pass, measured by one forward pass.
 
-    Each storage counts once; parameters do not. With mixed precision, half of it: most of what is
+    The backward pass is tried too, but not through the backbone, which takes the longest. Each
+    storage counts once; parameters do not. With mixed precision, half of it: most of what is
     saved are the inputs of convolutions, matrix products and norms, which then have 2 bytes.
 
     Args:
         cfg (Mapping): Of the run.
         model (BaseModel): Is put into training mode; its buffers change.
         data (Mapping): A batch as the loader collates it.
+
+    Raises:
+        RuntimeError: If what a loss needs was changed after it, as autograd would say.
     """
     held = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved: dict[int, int] = {}
 
-    def pack(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> tuple[Tensor, int]:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in held:
             saved[storage.data_ptr()] = storage.nbytes()
+        return tensor, tensor._version
+
+    def unpack(packed: tuple[Tensor, int]) -> Tensor:  # autograd does not compare with hooks
+        tensor, version = packed
+        if tensor._version != version:
+            raise RuntimeError(
+                f'the backward pass needs a tensor {tuple(tensor.shape)} that was changed in place '
+                'after a loss had read it, such as a memory: let the loss read x.clone()'
+            )
         return tensor
 
     model.train()
     data = model.data_preprocessor(data, True)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         # what holds the graph holds the storages, so that no two have one place
-        losses = model(**data, mode='loss')
-    del losses
+        loss, _ = model.parse_losses(model(**data, mode='loss'))
+    trained = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and 'backbone' not in name.split('.')
+    ]
+    if trained:
+        torch.autograd.grad(loss, trained, allow_unused=True)
+    del loss
     kind = (cfg.get('optim_wrapper') or {}).get('type', '')
     return sum(saved.values()) // (2 if kind in ('AmpOptimWrapper', 'AutocastOptimWrapper') else 1)

@@ -50,6 +50,19 @@ class KnownLabelHead(TrainingParts, MultiLabelClsHead):
         super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
         self.num_classes = num_classes
 
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """The last of what the backbone or neck gives.
+
+        Raises:
+            TypeError: If that is no tuple.
+        """
+        if not isinstance(feats, (tuple, list)):
+            raise TypeError(
+                f'{type(self).__name__} takes a tuple of tensors, and what comes before it, neck '
+                f'or backbone, returned a {type(feats).__name__}: let it return (x,)'
+            )
+        return feats[-1]
+
     def target_of(self, data_samples: list[DataSample], like: Tensor) -> Tensor:
         """The target (B, C) of B samples, see :func:`mlic.models.targets.target_of`.
 

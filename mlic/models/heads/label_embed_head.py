@@ -7,6 +7,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.checks import check_losses
 from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.group_linear import GroupLinear
 from mlic.models.losses.known_labels import loss_of_known
@@ -83,7 +84,7 @@ class LabelEmbedHead(KnownLabelHead):
         cls_score = self.fc(label_embeds)
         target = self.target_of(data_samples, cls_score)
         losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
-        losses.update(self.other_losses(label_embeds, cls_score, target))
+        losses.update(check_losses(self.other_losses(label_embeds, cls_score, target), self))
         return losses
 
     def other_losses(

@@ -7,6 +7,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mlic.models.checks import check_losses
 from mlic.models.heads.known_label_head import KnownLabelHead
 from mlic.models.layers.feature_map import as_feature_map
 from mlic.models.layers.label_vectors import LabelVectors
@@ -95,7 +96,7 @@ class LabelVectorHead(KnownLabelHead):
         cls_score = self(feats)
         target = self.target_of(data_samples, cls_score)
         losses = dict(loss_cls=loss_of_known(self.loss_module, cls_score, target))
-        losses.update(self.other_losses(cls_score, target))
+        losses.update(check_losses(self.other_losses(cls_score, target), self))
         return losses
 
     def other_losses(self, cls_score: Tensor, target: Tensor) -> dict[str, Tensor]:

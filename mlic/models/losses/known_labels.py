@@ -32,6 +32,7 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
         Tensor: A scalar, of which unknown entries get no gradient.
 
     Raises:
+        TypeError: If the loss is called in another way.
         ValueError: If the loss is a sum or one for each entry, or if a target has unknown entries
             and the loss is not one of its entries.
 
@@ -46,7 +47,7 @@ def loss_of_known(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
         return loss(cls_score, target, **kwargs)
     check_mean(loss)
     if not any_unknown(target):
-        return loss(cls_score, target, avg_factor=len(target), **kwargs)
+        return loss_of_batch(loss, cls_score, target, **kwargs)
     unknown = target.isnan()
     per_entry = loss_of_entries(
         loss, cls_score.masked_fill(unknown, 0), target.masked_fill(unknown, 0), **kwargs
@@ -77,9 +78,29 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
+def loss_of_batch(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:
+    """The loss of a target without unknown entries, called as mmpretrain's are.
+
+    Raises:
+        TypeError: If it cannot be.
+    """
+    try:
+        return loss(cls_score, target, avg_factor=len(target), **kwargs)
+    except TypeError as error:
+        name = type(loss).__name__
+        if f'{name}.forward() got an unexpected keyword argument' not in str(error):
+            raise
+        raise TypeError(
+            f'{name}.forward is not called as mmpretrain calls losses: give it the arguments '
+            "(cls_score, target, avg_factor=None, reduction_override=None), of which 'none' asks "
+            'for the loss of each entry (B, C); or set takes_unknown = True, and it gets the first '
+            'two alone'
+        ) from error
+
+
 def loss_of_entries(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:
     """The loss of each entry, (B, C), of a target without unknown ones."""
-    per_entry = loss(cls_score, target, avg_factor=len(target), reduction_override='none', **kwargs)
+    per_entry = loss_of_batch(loss, cls_score, target, reduction_override='none', **kwargs)
     if per_entry.shape != target.shape:
         raise ValueError(
             f'{type(loss).__name__} with reduction_override="none" has the shape '
@@ -97,7 +118,7 @@ def _get_loss(
     loss = self.loss_module
     if any_unknown(target) or getattr(loss, 'takes_unknown', False):
         return dict(loss=loss_of_known(loss, cls_score, target, **kwargs))
-    return dict(loss=loss(cls_score, target, avg_factor=len(target), **kwargs))
+    return dict(loss=loss_of_batch(loss, cls_score, target, **kwargs))
 
 
 # Of every head that extends it, in mmpretrain and elsewhere: what such a head made of NaN would be

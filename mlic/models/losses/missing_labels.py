@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from mlic.dtypes import at_least_float32
 from mlic.models.layers.gather import gather_rows
-from mlic.models.losses.known_labels import check_mean, loss_of_entries, loss_of_known
+from mlic.models.losses.known_labels import (
+    check_mean,
+    loss_of_batch,
+    loss_of_entries,
+    loss_of_known,
+)
 from mlic.models.targets import any_unknown
 
 
@@ -80,7 +85,7 @@ class WeakNegativeLoss(MissingLabelLoss):
     def forward(self, cls_score: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (B, C) and a target (B, C), NaN where it is unknown."""
         if not any_unknown(target):
-            return self.loss(cls_score, target, avg_factor=len(target))
+            return loss_of_batch(self.loss, cls_score, target)
         unknown = target.isnan()
         weight = 1 / max(target.shape[1] - 1, 1) if self.weight is None else self.weight
         per_entry = loss_of_entries(self.loss, cls_score, target.masked_fill(unknown, 0))
@@ -188,4 +193,4 @@ class PriorSmoothLoss(MissingLabelLoss):
             )
         assumed = at_least_float32(target.nan_to_num(nan=0.0))
         smoothed = torch.lerp(assumed, self.prior.to(assumed).expand_as(assumed), self.smoothing)
-        return self.loss(cls_score, smoothed, avg_factor=len(target))
+        return loss_of_batch(self.loss, cls_score, smoothed)

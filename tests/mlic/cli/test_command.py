@@ -14,14 +14,18 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
+from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import HOOKS, MODELS
 
 import mlic_command
 from mlic import __version__
 from mlic.engine.runner.errors import one_line_errors
 from mlic.installation import CONFIGS, find_config
+from mlic.registries import load_config
 from tests.helpers import ROOT, call_tool, run_command, run_tool
 from tests.photo_run import make_config
 
@@ -247,6 +251,53 @@ def test_a_users_own_fault_within_what_mmengine_builds_keeps_its_traceback(users
     for fault, kind in (*faults, (lambda: HOOKS.build(dict(type=Forgetful)), TypeError)):
         with pytest.raises(kind):
             one_line_errors()(fault)()
+
+
+def test_what_a_config_cannot_do_is_told_with_its_file(tmp_path):
+    faults = {
+        "base = 'x.py'\n_base_ = [base]": '_base_ is read alone, without the rest of the file, and',
+        'first = 1\nmodel = dict(neck=second)': ("line 2: NameError: name 'second' is not defined"),
+        "custom_imports = 'package'": 'custom_imports must be a dict, such as dict(imports=',
+    }
+    path = tmp_path / 'fault.py'
+    for text, said in faults.items():
+        path.write_text(text)
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            load_config(path)
+        assert str(ended.value).startswith(f'error: {path}') and said in str(ended.value)
+
+
+def test_similar_arguments_are_those_that_a_class_takes():
+    cfg = dict(type='LabelEmbedHead', num_classes=2, in_channels=3, loss=dict(type='FocalLoss'))
+    with pytest.raises(SystemExit, match="takes no 'loss'; similar: loss_cls. If"):
+        one_line_errors()(MODELS.build)(cfg)
+
+
+def test_what_a_model_made_of_library_parts_lacks_is_one_line():
+    cfg = dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=9)
+    head = MODELS.build(cfg)
+    with pytest.raises(SystemExit, match=r'in_channels=9\) got features \(4, 5\): set 5$'):
+        one_line_errors()(head)((torch.zeros(4, 5),))
+    arch = dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4)
+    backbone = MODELS.build(dict(type='SwinTransformer', arch=arch))
+    said = r'SwinTransformer: The input shape \(4, 4\) is smaller than the window size \(7\)'
+    with pytest.raises(SystemExit, match=said):
+        one_line_errors()(backbone)(torch.zeros(1, 3, 128, 128))
+    for losses, said in (
+        (torch.zeros(()), r"head's loss\(\) must return a dict of losses, such as dict\(loss_cls="),
+        (dict(loss_cls=1.0), 'loss_cls is not a tensor or list of tensors'),
+    ):
+        with pytest.raises(SystemExit, match=said), one_line_errors():
+            ImageClassifier(backbone=dict(type='StoredFeatures')).parse_losses(losses)
+
+
+def test_a_data_set_without_images_is_one_line():
+    class NoImages(BaseDataset):
+        def load_data_list(self):
+            return []
+
+    with pytest.raises(SystemExit, match='^error: NoImages has 0 images: check its files'):
+        one_line_errors()(NoImages)()
 
 
 SLIPS = {

@@ -10,10 +10,12 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
+from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from mlic.apis.open_run import build_model
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
+from mlic.engine.runner.launch_checks import LaunchError, check_head
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import two_stage_config
@@ -152,6 +154,39 @@ def test_what_a_batch_leaves_is_what_the_layers_save(kind, size):
     data = dict(inputs=[torch.rand(5) for _ in range(6)])
     cfg = dict(optim_wrapper=dict(type=kind))
     assert saved_bytes(cfg, TwoLayers(), data) == 6 * (5 + 3) * size
+
+
+class WithMemory(TwoLayers):
+    """Its loss reads a memory, which is changed after that."""
+
+    copies = False
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        hidden = self.first(torch.stack(inputs))  # (B, 3)
+        memory = self.kept[:3]
+        loss = (hidden * (memory.clone() if self.copies else memory)).sum()
+        self.kept[:3] += 1
+        return dict(loss=loss)
+
+
+def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
+    data, model = dict(inputs=[torch.rand(5)]), WithMemory()
+    with pytest.raises(RuntimeError, match=r'tensor \(3,\) that was changed in place'):
+        saved_bytes({}, model, data)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        model(**data)['loss'].backward()
+    model.copies = True
+    assert saved_bytes({}, model, data) == 4 * (5 + 3)
+
+
+def test_a_head_that_cannot_predict_is_refused():
+    model = ImageClassifier(backbone=dict(type='StoredFeatures'), head=dict(type='LinearClsHead',
+                            num_classes=2, in_channels=3))  # fmt: skip
+    check_head(model)
+    model.head = nn.Linear(3, 2)
+    model.head.loss = model.head.forward
+    with pytest.raises(LaunchError, match=r'head \(Linear\) has no predict\(\): let it extend'):
+        check_head(model)
 
 
 @pytest.mark.parametrize(

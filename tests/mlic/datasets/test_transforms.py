@@ -170,3 +170,13 @@ def test_wrong_arguments_are_named():
         MultiScaleCrop(scales=(1, 1.5))
     with pytest.raises(ValueError, match="backend must be 'cv2' or 'pillow', but got 'turbo'"):
         MultiScaleCrop(backend='turbo')
+
+
+def test_labels_that_are_text_are_named_with_their_image():
+    pack = TRANSFORMS.build(dict(type='PackInputs'))
+    image = dict(img=np.zeros((4, 4, 3), np.uint8), img_path='a.jpg')
+    for labels in (['dog', 'bird'], '0', np.array(['dog'])):
+        with pytest.raises(ValueError, match=r'^a\.jpg: gt_label=.* is text\. Labels are indices'):
+            pack(dict(image, gt_label=labels))
+    for labels in ([], [1], 1, np.array([0, 1])):
+        assert 'gt_label' in pack(dict(image, gt_label=labels))['data_samples']

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.dataset import BaseDataset
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
@@ -43,8 +44,14 @@ def data(classes=NAMES):
 
 @pytest.mark.parametrize(
     'dataset',
-    [data(), SimpleNamespace(dataset=data()), SimpleNamespace(datasets=[data(), data()])],
-    ids=['plain', 'repeated', 'concatenated'],
+    [
+        data(),
+        SimpleNamespace(dataset=data()),
+        SimpleNamespace(datasets=[data(), data()]),
+        BaseDataset(metainfo=dict(classes=NAMES), lazy_init=True),
+        SimpleNamespace(),
+    ],
+    ids=['plain', 'repeated', 'concatenated', 'of mmengine', 'without names'],
 )
 def test_equal_numbers_pass_and_the_backbone_is_not_asked(dataset):
     runner = make_runner(make_model(), dataset)

@@ -56,10 +56,13 @@ def test_figures_and_weights_are_those_without_early_lines(tmp_path):
 
 
 def test_the_first_validation_has_a_line_after_its_first_iteration(tmp_path):
-    log, _, _ = run(
+    log, rows, _ = run(
         tmp_path,
         val_dataloader=toy_loader([0.1] * 6),
-        val_evaluator=dict(type='ToyMetric', scores=[1.0, 2.0]),
+        val_evaluator=dict(type='ToyMetric', scores=[1.0, 2.0], prefix='loss'),
         val_cfg=dict(),
     )
     assert lines_of(log, 'val') == ['[1][1/3]', '[1][3/3]', '[2][3/3]']
+    # nor is what it measures averaged, as losses of iterations are
+    assert [row['loss/mAP'] for row in rows if 'loss/mAP' in row] == [1.0, 2.0]
+    assert 'loss/mAP: 2.0000' in log

@@ -630,7 +630,7 @@ def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):
         ),
         (
             'custom_imports = dict(imports=["no_such"])',
-            "No module named 'no_such': is it installed?",
+            "No module named 'no_such': is it installed, or its folder in PYTHONPATH?",
         ),
     ],
 )

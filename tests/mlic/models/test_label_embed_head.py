@@ -51,6 +51,54 @@ def test_losses_of_a_subclass_are_added_and_indices_stand_for_a_multi_hot_target
     assert_close(multi_hot['loss_norm'], embeds.square().mean())
 
 
+def test_losses_that_would_not_be_trained_with_are_refused():
+    samples, embeds = [DataSample().set_gt_score(row) for row in TARGET], (torch.zeros(2, 3, 4),)
+    head = NormHead(num_classes=3, in_channels=4)
+    for returned, said in (
+        (None, 'NormHead.other_losses returned a NoneType: it must be a dict'),
+        (torch.ones(()), 'returned a Tensor: it must be a dict'),
+        (dict(norm=torch.ones(())), "returned 'norm': names must begin with 'loss_'"),
+        (dict(loss=torch.ones(())), "returned 'loss': names"),
+        (dict(loss_cls=torch.ones(())), "returned 'loss_cls': names"),
+    ):
+        head.other_losses = lambda *args, returned=returned: returned
+        with pytest.raises((TypeError, ValueError), match=said):
+            head.loss(embeds, samples)
+
+
+def test_a_neck_that_returns_no_tuple_is_named():
+    head = LabelEmbedHead(num_classes=3, in_channels=4)
+    for returned in (torch.zeros(2, 3, 4), None):
+        said = rf'returned a {type(returned).__name__}: let it return \(x,\)'
+        with pytest.raises(TypeError, match=said):
+            head(returned)
+
+
+class TwoArguments(nn.Module):
+    def forward(self, cls_score, target):
+        return nn.functional.binary_cross_entropy_with_logits(cls_score, target)
+
+
+@pytest.mark.parametrize('kind', ['LabelEmbedHead', 'MultiLabelLinearClsHead'])
+def test_a_loss_of_two_arguments_has_to_take_unknown_labels(kind):
+    head = MODELS.build(dict(type=kind, num_classes=3, in_channels=4))
+    head.loss_module = TwoArguments()
+    feats = (torch.zeros(2, 3, 4) if kind == 'LabelEmbedHead' else torch.zeros(2, 4),)
+    samples = [DataSample().set_gt_score(row) for row in TARGET]
+    with pytest.raises(TypeError, match=r'TwoArguments.forward .* avg_factor=None, .*_unknown = T'):
+        head.loss(feats, samples)
+    head.loss_module.takes_unknown = True
+    (loss,) = head.loss(feats, samples).values()
+    assert_close(loss, TwoArguments()(head(feats), TARGET))
+
+
+def test_an_image_without_labels_is_named():
+    head = LabelEmbedHead(num_classes=3, in_channels=4)
+    samples = [DataSample().set_gt_label([0]), DataSample(metainfo=dict(img_path='b.jpg'))]
+    with pytest.raises(ValueError, match=r'^b\.jpg: no labels'):
+        head.loss((torch.zeros(2, 3, 4),), samples)
+
+
 def test_heads_declare_what_only_training_needs():
     parts = dict(SADCLHead={'projector', 'prototypes', 'memory_bank'}, MulConHead={'projector'})
     for kind, names in parts.items():
