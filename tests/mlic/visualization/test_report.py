@@ -262,6 +262,40 @@ def test_browser_sorts_and_filters_the_classes(open_page):
     assert column(page, 1) == ['cart', 'cat']
 
 
+def test_a_class_is_chosen_by_keyboard_and_the_focus_stays(open_page):
+    page = open_page(page_data(['bus', 'cat', 'dog', 'cart', 'empty'])[0])
+    page.get_by_role('button', name='cat', exact=True).focus()
+    chosen = []
+    for key in ('Enter', 'Tab', 'Space'):
+        page.keyboard.press(key)
+        chosen.append(page.locator('#one-name').inner_text())
+    focused = page.evaluate('document.activeElement.textContent')
+    assert chosen == ['cat', 'cat', focused] and focused != 'cat'
+    assert page.locator('[aria-current] td').first.inner_text() == focused
+
+
+def test_of_many_classes_the_rows_in_sight_are_drawn_and_all_in_print(open_page):
+    data = page_data()[0]
+    for key in ('classes', 'support', 'start', 'predicted', 'hits', 'ap', 'curves'):
+        data[key] = data[key][:1] * 900
+    data['classes'] = [f'class {c:03}' for c in range(900)]
+    page = open_page(data)
+    names = page.locator('#classes tbody td:first-child')
+    assert names.all_inner_texts() == data['classes'][:200]
+    slide(page, 'all', 100)
+    assert names.count() == 200 and column(page, 8) == ['1.00'] * 200
+    names.last.scroll_into_view_if_needed()
+    names.nth(399).wait_for()
+    assert names.count() == 400
+    page.locator('#filter').fill('class 8')
+    assert names.all_inner_texts() == data['classes'][800:]
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.locator('#filter').fill('')
+    assert names.count() == 200
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert names.all_inner_texts() == data['classes']
+
+
 def test_browser_recomputes_what_the_metric_says(open_page):
     data, pred, target, ignore = page_data()
     page = open_page(data)
