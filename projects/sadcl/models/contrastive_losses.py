@@ -81,7 +81,7 @@ def _prototype_cosine(z: Tensor, prototypes: Tensor, target: Tensor) -> Tensor:
         # eps as in torch.nn.functional.cosine_similarity
         z = F.normalize(at_least_float32(z), dim=-1, eps=1e-8)
         prototypes = F.normalize(at_least_float32(prototypes), dim=-1, eps=1e-8)
-        return torch.einsum('bcp,cp->bc', z, prototypes)
+        return torch.einsum('bcp,cp->bc', z, prototypes.to(z))
 
 
 def _prototype_contrast(similarity: Tensor, target: Tensor, present_only: bool) -> Tensor:
