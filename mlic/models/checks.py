@@ -37,7 +37,8 @@ def check_losses(losses: dict[str, Tensor], of: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         TypeError: If it is no dict.
-        ValueError: If a name does not begin with 'loss_', or is that of the classification loss.
+        ValueError: If what has a gradient has no "loss" in its name, or one has the name of the
+            classification loss or of the sum.
     """
     where = f'{type(of).__name__}.other_losses returned'
     if not isinstance(losses, dict):
@@ -45,11 +46,13 @@ def check_losses(losses: dict[str, Tensor], of: nn.Module) -> dict[str, Tensor]:
             f'{where} a {type(losses).__name__}: it must be a dict of losses, such as '
             'dict(loss_own=...), or {} without any'
         )
-    for name in losses:
-        if not name.startswith('loss_') or name == 'loss_cls':
+    for name, value in losses.items():
+        if name in ('loss', 'loss_cls'):
+            raise ValueError(f'{where} {name!r}, which is the name of another: take loss_own')
+        if 'loss' not in name and getattr(value, 'requires_grad', False):
             raise ValueError(
-                f"{where} {name!r}: names must begin with 'loss_', or the model is not trained "
-                "with it, and 'loss_cls' is the classification loss's"
+                f'{where} {name!r}, with which the model would not be trained: name it '
+                f"'loss_{name}', or detach() what is only to be logged"
             )
     return losses
 

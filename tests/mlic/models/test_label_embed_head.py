@@ -57,13 +57,15 @@ def test_losses_that_would_not_be_trained_with_are_refused():
     for returned, said in (
         (None, 'NormHead.other_losses returned a NoneType: it must be a dict'),
         (torch.ones(()), 'returned a Tensor: it must be a dict'),
-        (dict(norm=torch.ones(())), "returned 'norm': names must begin with 'loss_'"),
-        (dict(loss=torch.ones(())), "returned 'loss': names"),
-        (dict(loss_cls=torch.ones(())), "returned 'loss_cls': names"),
+        (dict(norm=torch.ones((), requires_grad=True)), "returned 'norm'.*name it 'loss_norm'"),
+        (dict(loss=torch.ones(())), "returned 'loss', which is the name of another"),
+        (dict(loss_cls=torch.ones(())), "returned 'loss_cls', which is the name of another"),
     ):
         head.other_losses = lambda *args, returned=returned: returned
         with pytest.raises((TypeError, ValueError), match=said):
             head.loss(embeds, samples)
+    head.other_losses = lambda *args: dict(norm=torch.ones(()))
+    assert head.loss(embeds, samples)['norm'] == 1  # a number for the log
 
 
 def test_a_neck_that_returns_no_tuple_is_named():
