@@ -32,6 +32,13 @@ def garbage_once_a_module():
         yield
 
 
+@pytest.fixture(scope='session', autouse=True)
+def configs_as_they_are():
+    """mmengine lays out the text of each config that it writes: up to half a second."""
+    with mock.patch('yapf.yapflib.yapf_api.FormatCode', lambda text, **options: (text, True)):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def default_scope():
     """Names of mmpretrain's registries are found, as in every config of ours."""
