@@ -162,6 +162,9 @@ def test_formulas_that_follow_each_other_are_blocks_of_their_own():
     shown = re.sub(r'<math[^>]* display="(\w+)".*?</math>', r'\1', html)
     block = '<div class="formula">block</div>'
     assert shown.split('\n') == ['<p>As inline:</p>', block, block, '<p>and so on</p>']
+    lines = '```math\na &= b \\\\\nc &= d\n```'
+    html = markdown.markdown(lines, extensions=['fenced_code', hooks['MathMLExtension']()])
+    assert html.count('<mtr>') == 2 and '&<' not in html
 
 
 @pytest.fixture(scope='module')

@@ -241,8 +241,11 @@ def add_difficult_argument(parser: argparse.ArgumentParser) -> None:
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """``--work-dir``, ``--launcher`` and what launchers add; for :func:`read_run_config`."""
     parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=at_least(0), default=0)
+    launchers = ['none', 'pytorch', 'slurm', 'mpi']
+    what = 'what started the processes; none: there is one (none)'
+    parser.add_argument('--launcher', choices=launchers, default='none', help=what)
+    what = 'set by some launchers'
+    parser.add_argument('--local_rank', '--local-rank', type=at_least(0), default=0, help=what)
 
 
 def read_run_config(args: argparse.Namespace) -> Config:

@@ -17,6 +17,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
 from mlic.cli import arguments
+from mlic.datasets.own_data.splits import SPLITS
 from mlic.engine.hooks.seed_hook import seed_generators
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_picture
@@ -34,7 +35,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw images after the pipeline, with labels')
     arguments.add_config_argument(parser)
     arguments.add_out_argument(parser, 'sheet.png', *arguments.PHOTOS)
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument('--split', choices=SPLITS, default='train', help='which data (train)')
     arguments.add_number(parser, '--num', 24, 'images, at random')
     arguments.add_number(parser, '--repeat', 1, 'draws of each image')
     arguments.add_seed(parser, 'of what is drawn')

@@ -66,7 +66,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_config_argument(
         parser, 'configs', nargs='+', metavar='CONFIG', help='the first is compared with'
     )
-    parser.add_argument('--seeds', nargs='+', type=arguments.seed, default=[0], help='(0)')
+    parser.add_argument(
+        '--seeds', nargs='+', type=arguments.seed, default=[0], help='of the runs (0)'
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')
     parser.add_argument(
         '--data', metavar='FILE', help='a config of data that replaces those of all configs'
@@ -119,7 +121,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     """What is put into tables and figures."""
     parser.add_argument(
-        '--protocols', nargs='+', choices=PROTOCOLS, default=['standard'], help='(standard)'
+        '--protocols',
+        nargs='+',
+        choices=PROTOCOLS,
+        default=['standard'],
+        help='of the metrics (standard)',
     )
     parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
     parser.add_argument(

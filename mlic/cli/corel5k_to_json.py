@@ -110,9 +110,12 @@ def json_texts(
 
 @one_line_errors()
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description='Convert the label files of Corel5k to JSON.')
-    parser.add_argument('source', metavar='SRC', type=Path, nargs='?', default='data/corel5k')
-    parser.add_argument('--out', type=Path, default='data/corel5k_json')
+    parser = argparse.ArgumentParser(description='Convert the label files of Corel5k to JSON')
+    what = 'folder of the label files (%(default)s)'
+    source = dict(metavar='SRC', type=Path, nargs='?', default='data/corel5k')
+    parser.add_argument('source', help=what, **source)
+    what = 'folder to write (%(default)s)'
+    parser.add_argument('--out', type=Path, default='data/corel5k_json', help=what)
     arguments.add_number(parser, '--val-fraction', 0.1, 'of train, for val.json', 0, below=1)
     arguments.add_seed(parser, 'of the choice of val.json')
     args = parser.parse_args(argv)

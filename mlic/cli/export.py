@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
     parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
-    parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='(%(default)s)')
+    parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='of the file (onnx)')
     parser.add_argument(
         '--opset', type=arguments.at_least(1), help="ONNX operator set (torch's default)"
     )

@@ -40,26 +40,30 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw saved predictions or a training log')
     commands = parser.add_subparsers(dest='command', required=True)
 
-    def command(name: str, text: str, *sources: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str, *sources: str, what: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         for source in sources:
-            sub.add_argument(source.split('.')[0].lower(), metavar=source, type=Path)
+            sub.add_argument(source.split('.')[0].lower(), metavar=source, type=Path, help=what)
         arguments.add_out_argument(sub, f'{name}.png', *arguments.FIGURES)
         return sub
 
-    pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz')
+    saved = 'of test.py --out'
+    pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz', what=saved)
     pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
     arguments.add_threshold_argument(pr, 'of the dots')
-    compare = command('compare', 'average precision of each class in two runs', 'FIRST', 'SECOND')
+    text = 'average precision of each class in two runs'
+    compare = command('compare', text, 'FIRST', 'SECOND', what=f'.npz {saved}')
     compare.add_argument(
         '--names', nargs=2, help="the runs' names (of files, and folders if needed)"
     )
-    compare.add_argument('--protocol', choices=PROTOCOLS, default='standard')
-    pairs = command('cooccurrence', 'which labels come together, true and predicted', 'PRED.npz')
+    what = 'whose average precision (%(default)s)'
+    compare.add_argument('--protocol', choices=PROTOCOLS, default='standard', help=what)
+    text = 'which labels come together, true and predicted'
+    pairs = command('cooccurrence', text, 'PRED.npz', what=saved)
     arguments.add_threshold_argument(pairs, 'of predictions')
     arguments.add_number(pairs, '--max-classes', 80, 'the most frequent ones')
-    training = command('training', 'losses, validation and learning rate of a run', 'RUN')
-    training.epilog = 'RUN is a work directory or its scalars.json'
+    text = 'losses, validation and learning rate of a run'
+    command('training', text, 'RUN', what='a work directory or its scalars.json')
     return parser.parse_args(argv)
 
 

@@ -34,7 +34,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
     arguments.add_out_argument(parser, 'embeddings.png', *arguments.FIGURES)
-    parser.add_argument('--method', choices=('tsne', 'umap'), default='tsne')
+    parser.add_argument(
+        '--method', choices=('tsne', 'umap'), default='tsne', help='how to map (tsne)'
+    )
     arguments.add_number(parser, '--perplexity', 30.0, 'of t-SNE; neighbours of UMAP')
     arguments.add_number(parser, '--num', 2000, arguments.SPREAD)
     arguments.add_number(parser, '--max-points', 3000, 'labels on the map')

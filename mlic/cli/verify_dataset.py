@@ -251,12 +251,13 @@ def verify(cfg: Config, args: argparse.Namespace) -> Findings:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Check a config's data before training")
     arguments.add_config_argument(parser)
-    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS)
+    what = 'what is checked (all)'
+    parser.add_argument('--splits', nargs='+', choices=SPLITS, default=SPLITS, help=what)
     parser.add_argument(
         '--decode',
         action=argparse.BooleanOptionalAction,
         default=True,
-        help='decode every image, rather than only check that it exists (%(default)s)',
+        help='decode every image (the default), or only check that it exists',
     )
     cores = min(usable_cores(), 16)
     arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)

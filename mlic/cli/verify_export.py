@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--images', help='folder or pattern of images')
     source.add_argument(
-        '--split', choices=['train', 'val', 'test'], default='test', help='(%(default)s)'
+        '--split', choices=['train', 'val', 'test'], default='test', help='which data (%(default)s)'
     )
     arguments.add_stored_threshold_argument(parser)
     arguments.add_number(parser, '--num', 16, 'number of images')

@@ -115,6 +115,8 @@ class MathML(Preprocessor):
         return INLINE.sub(lambda match: self._keep(match[1], 'inline'), text).split('\n')
 
     def _keep(self, formula: str, display: str) -> str:
+        if r'\\' in formula:  # several lines, which as in TeX need an environment
+            formula = rf'\begin{{split}}{formula}\end{{split}}'
         mathml = convert(formula.strip(), display=display)
         if display == 'inline':
             return self.md.htmlStash.store(mathml)

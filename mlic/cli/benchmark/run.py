@@ -24,7 +24,8 @@ GROUPS = ('losses', 'neck', 'step', 'inference', 'metrics', 'data')
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure speed and memory, as ratios in one run')
-    parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS)
+    what = 'what is measured (all)'
+    parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS, help=what)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
     arguments.add_number(parser, '--repeats', 5, 'medians of this many')
     what = 'images of a training step (4; on a GPU 8, 32 and 64)'
