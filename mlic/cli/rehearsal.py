@@ -12,6 +12,7 @@ from mlic.engine.mmengine_internals import (
     mark_as_loaded,
     source_of_weights,
 )
+from mlic.engine.runner.launch_checks import check_averages
 from mlic.engine.runner.tool_runners import TrainingRunner
 
 DONE = ('ClassInfoHook', 'TeachersHook')  # what the model has read by then
@@ -65,6 +66,8 @@ def rehearse(cfg: Config, model: nn.Module) -> None:
         cfg.work_dir = folder
         runner_class = type('Rehearsal', (_Rehearsal,), dict(build_model=lambda self, _: model))
         try:
-            runner_class.from_cfg(cfg).train()
+            runner = runner_class.from_cfg(cfg)
+            check_averages(runner)
+            runner.train()
         except _Reached:
             return

@@ -24,7 +24,6 @@ MISSING = re.compile(r'(\w+)\.__init__\(\) missing \d+ required [\w -]+: (.+)')
 # what reads a config, or builds from it: modules, and the beginnings of their functions' names
 READERS = {
     'mmengine.config.config': 'fromfile',
-    'mmengine.dataset.base_dataset': '_serialize_data',  # no images
     'mmengine.evaluator.evaluator': 'evaluate',  # two results of one name
     'mmengine.model.base_model.base_model': 'parse_losses',
     'mmengine.registry.build_functions': 'build_',
@@ -42,7 +41,7 @@ def is_of_config(error: Exception, raised_in: str) -> bool:
         built = raised_in.startswith(('mmengine.', 'torch.nn.utils.clip_grad'))
         if UNEXPECTED.search(str(error)) and (built or 'super().__init__(' in line):
             return True
-    if _line_at(error) or _fault_of_model(error):
+    if _line_at(error) or _fault_of_model(error) or _without_images(error):
         return True
     if isinstance(error, NameError) and _file_at(error):
         return True
@@ -119,9 +118,12 @@ def _is_raised_in(error: Exception, function: str) -> bool:
     return any(frame.f_code.co_name == function for frame in _frames_of_libraries(error))
 
 
-def _of_data(error: Exception) -> str:
-    """The class of the data set that mmengine was reading."""
-    return type(_frames_of_libraries(error)[-1].f_locals.get('self')).__name__
+def _without_images(error: Exception) -> str | None:
+    """That mmengine was reading a data set of none; None if it was not."""
+    if not isinstance(error, ValueError) or not _is_raised_in(error, '_serialize_data'):
+        return None
+    name = type(_frames_of_libraries(error)[-1].f_locals.get('self')).__name__
+    return f'{name} has 0 images: check its files, split and filters'
 
 
 def _line_at(error: Exception) -> str:
@@ -130,6 +132,16 @@ def _line_at(error: Exception) -> str:
     if _module(frame) or not outer or outer[-1][0].f_code.co_name != '_file2dict':
         return ''
     return f'{frame.f_code.co_filename}, line {line}: '
+
+
+def _is_called_by_own_part(error: Exception) -> bool:
+    """Whether a part of the model that is neither a library's nor ours called what failed."""
+    known = LIBRARIES | sys.stdlib_module_names
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if _module(frame).split('.')[0] not in known]
+    caller = own[-1].f_locals.get('self') if own else None
+    is_part = isinstance(caller, nn.Module) and not isinstance(caller, BaseModel)
+    return is_part and not _module(own[-1]).startswith('mlic.')
 
 
 def _fault_of_model(error: Exception) -> str | None:
@@ -142,10 +154,13 @@ def _fault_of_model(error: Exception) -> str | None:
         return "the head's loss() must return a dict of losses, such as dict(loss_cls=...)"
     frames = _frames_of_libraries(error)
     libraries = [frame for frame in frames if _module(frame).startswith(MODEL_LIBRARIES)]
+    if not libraries or _is_called_by_own_part(error):
+        return None
     owners = [frame.f_locals.get('self') for frame in libraries]
     owners = [one for one in owners if one is not None and not isinstance(one, BaseModel)]
     line = traceback.extract_tb(error.__traceback__)[-1].line or ''
-    if owners and str(error) and re.search(r'\b(raise|assert)\b', line):
+    checks = _module(frames[-1]).startswith((*MODEL_LIBRARIES, 'torch.nn.'))
+    if owners and checks and str(error) and re.search(r'\b(raise|assert)\b', line):
         return f'{type(owners[0]).__name__}: {error}'
     inner = [frame.f_locals for frame in frames]
     for layer, values in ((found.get('self'), found.get('input')) for found in inner):
@@ -154,7 +169,7 @@ def _fault_of_model(error: Exception) -> str | None:
         linear = isinstance(layer, nn.Linear)
         wanted = layer.in_features if linear else layer.in_channels
         got = values.shape[-1 if linear else 1]
-        if got != wanted:
+        if got != wanted and 'in_channels' in _arguments_of(type(owners[-1])):
             name = type(owners[-1]).__name__
             return f'{name}(in_channels={wanted}) got features {tuple(values.shape)}: set {got}'
     return None
@@ -220,6 +235,4 @@ def describe_fault(error: Exception) -> str | None:
         return f"{_file_at(error)}custom_imports must be a dict, such as dict(imports=['package'])"
     if isinstance(error, TypeError) and _file_at(error):
         return f'{_file_at(error)}{error}'
-    if isinstance(error, ValueError) and _is_raised_in(error, '_serialize_data'):
-        return f'{_of_data(error)} has 0 images: check its files, split and filters'
-    return None
+    return _without_images(error)

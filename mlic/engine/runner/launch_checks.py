@@ -29,12 +29,7 @@ def check_launch(runner: Runner) -> None:
             for the model, or batches that differ between the processes, or these would start from
             different checkpoints. All ranks raise it.
     """
-    averages = [type(hook).__name__ for hook in runner.hooks if isinstance(hook, EMAHook)]
-    if len(averages) > 1:  # each would swap the weights with what the other has put there
-        raise LaunchError(
-            f'custom_hooks have {" and ".join(averages)}, and a validation would mix up their '
-            'weights: leave one of them'
-        )
+    check_averages(runner)
     starts = dist.all_gather_object((is_resuming(runner), Path(source_of_weights(runner)).name))
     if len(set(starts)) > 1:
         raise LaunchError(
@@ -53,6 +48,16 @@ def check_launch(runner: Runner) -> None:
     warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
     if warning and dist.is_main_process():
         runner.logger.warning(warning)
+
+
+def check_averages(runner: Runner) -> None:
+    """Check that the weights have one average at most; LaunchError if not."""
+    averages = [type(hook).__name__ for hook in runner.hooks if isinstance(hook, EMAHook)]
+    if len(averages) > 1:  # each would swap the weights with what the other has put there
+        raise LaunchError(
+            f'custom_hooks have {" and ".join(averages)}, and a validation would mix up their '
+            'weights: leave one of them'
+        )
 
 
 def check_head(model: nn.Module) -> None:

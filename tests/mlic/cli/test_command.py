@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+import threading
 import types
 from importlib.metadata import EntryPoint
 
@@ -18,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models import ImageClassifier, MultiLabelLinearClsHead
 from mmpretrain.registry import HOOKS, MODELS
 
 import mlic_command
@@ -251,6 +252,22 @@ def test_a_users_own_fault_within_what_mmengine_builds_keeps_its_traceback(users
     for fault, kind in (*faults, (lambda: HOOKS.build(dict(type=Forgetful)), TypeError)):
         with pytest.raises(kind):
             one_line_errors()(fault)()
+
+
+def test_what_a_users_own_part_makes_of_a_librarys_keeps_its_traceback():
+    class Slices(MultiLabelLinearClsHead):
+        def forward(self, feats):
+            return super().forward((feats[-1][:, :3],))
+
+    class Locks(BaseDataset):
+        def load_data_list(self):
+            return [dict(img_path='a.jpg', lock=threading.Lock())]
+
+    head = Slices(num_classes=2, in_channels=5)
+    with pytest.raises(RuntimeError, match='cannot be multiplied'), one_line_errors():
+        head((torch.zeros(2, 5),))
+    with pytest.raises(TypeError, match='cannot pickle'):
+        one_line_errors()(Locks)()
 
 
 def test_what_a_config_cannot_do_is_told_with_its_file(tmp_path):

@@ -110,6 +110,7 @@ def test_dry_run_refuses_shares_of_images_and_parts_that_do_not_fit(config, monk
             ['custom_hooks.2.next_stage=2'],
             r'Hook\(next_stage=2\) would not .* PrototypeHook\(begin=3\) .* next_stage=3\) instead',
         ),
+        (['default_hooks.average.type=EMAHook'], 'ForeachEMAHook and EMAHook, .*: leave one'),
         (['model.head.num_classes=9'], r'10 classes .* head \(SADCLHead\) num_classes=9'),
         (
             [f'{part}.num_classes=9' for part in ('model.neck', 'model.head', 'data_preprocessor')],
