@@ -35,7 +35,8 @@ def garbage_once_a_module():
 @pytest.fixture(scope='session', autouse=True)
 def configs_as_they_are():
     """mmengine lays out the text of each config that it writes: up to half a second."""
-    with mock.patch('yapf.yapflib.yapf_api.FormatCode', lambda text, **options: (text, True)):
+    as_it_is = lambda text, **options: (f'{text}\n', True)  # noqa: E731
+    with mock.patch('yapf.yapflib.yapf_api.FormatCode', as_it_is):
         yield
 
 

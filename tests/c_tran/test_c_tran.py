@@ -340,9 +340,9 @@ def test_a_loss_of_its_own_for_unknown_labels_does_not_get_the_given_ones():
 
 
 def test_embeddings_are_drawn_up_to_one_over_the_root_of_their_width():
-    head = CTranHead(50, 16, num_layers=1, num_heads=1)
+    head = CTranHead(50, 64, num_layers=1, num_heads=1)
     for weight in (head.label_embed, head.known_states, head.unknown_state):
-        assert -1 / 4 <= weight.min() < -1 / 8 and 1 / 8 < weight.max() <= 1 / 4
+        assert -1 / 8 <= weight.min() < -1 / 16 and 1 / 16 < weight.max() <= 1 / 8
 
 
 @pytest.mark.parametrize('share', [-0.1, 1.1, NAN])

@@ -233,7 +233,7 @@ def test_a_warm_up_gets_to_its_end_in_a_run_of_a_few_iterations(name, length, ep
     assert rates(cfg, length).max() > 0.5
 
 
-@pytest.mark.parametrize('is_list', [True, False])
+@pytest.mark.parametrize('is_list', [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_run_gets_through_a_warm_up_of_one_iteration(tmp_path, is_list):
     cfg = two_stage_config(tmp_path / 'run')
     cfg.pop('experiment_name')

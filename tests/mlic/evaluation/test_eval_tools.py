@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
 import zipfile
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from mlic.files import write_json
 from mlic.visualization.curves import at_threshold, pr_curve
 from mlic.visualization.report import threshold_counts
 from tests import reference_metrics as reference
-from tests.helpers import ROOT, call_tool, memory_below, run_command
+from tests.helpers import call_tool, memory_below
 from tests.tiny_runs import tiny_config
 
 NAMES = [f'word {c}' for c in range(8)]
@@ -581,12 +580,14 @@ def tiny(tmp_path_factory):
     return folder / 'tiny.py', folder / 'run' / 'best_x.pth'
 
 
-def test_each_metric_is_printed_once(tiny, tmp_path):
+def test_each_metric_is_printed_once(tiny, tmp_path, capfd):
     config, checkpoint = tiny
     out = tmp_path / 'metrics.json'
-    # the terminal's handler keeps the stream that it was made with: a process of its own
     arguments = [config, checkpoint, '--out', out, '--work-dir', tmp_path / 'work']
-    printed = run_command(sys.executable, ROOT / 'tools/test.py', *arguments, cwd=tmp_path)
+    # the terminal's handler keeps the stream that it was made with: a logger of its own
+    name = ['--cfg-options', 'experiment_name=printed_once']
+    assert call_tool('tools/test.py', *arguments, *name) is None
+    printed = ''.join(capfd.readouterr())
     for key in ('mAP', 'CF1', 'OF1'):
         value = f'{json.loads(out.read_text())[f"multi-label/{key}"]:.2f}'
         assert len(re.findall(rf'\b{key}\b(?! over)', printed)) == 1, printed

@@ -132,6 +132,18 @@ def test_an_unknown_label_is_never_difficult_nor_true():
     )
 
 
+@pytest.mark.parametrize('rule', RULES)
+def test_unknown_entries_are_left_out_as_difficult_ones_can_be(rule):
+    block = make_block()
+    merged = block._replace(difficult=block.difficult | block.unknown, unknown=None)
+    protocols = list(PROTOCOLS.values())
+    as_difficult = evaluate_block(merged, NAMES, protocols, difficult='ignore').keyed()
+    as_unknown = evaluate_block(
+        block._replace(difficult=None, unknown=merged.difficult), NAMES, protocols, difficult=rule
+    ).keyed()
+    assert as_unknown == as_difficult
+
+
 def test_a_class_without_known_negatives_or_positives_is_named_and_has_no_ap():
     block = make_block()._replace(difficult=None)
     report = evaluate_block(block, NAMES, list(PROTOCOLS.values()))
