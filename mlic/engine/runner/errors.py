@@ -55,8 +55,8 @@ def one_line_errors() -> Iterator[None]:
     if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
         sys.stdout.reconfigure(errors='backslashreplace')
     sys.unraisablehook = _hear_of_workers
-    with suppress(OSError):  # of workers, too: one that a worker makes stays when that is ended
-        get_temp_dir()
+    with suppress(OSError):
+        get_temp_dir()  # loaders' workers share it; one of their own would stay when they are ended
     try:
         yield
         sys.stdout.flush()
