@@ -1,6 +1,7 @@
 """What a config says of GPUs, adapted to the machine that it runs on."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch
@@ -14,7 +15,7 @@ RESNETS = ('ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNeXt', 'SEResNet', 'SEResNeXt
 CHANNELS_LAST = {'cuda': RESNETS, 'cpu': (*RESNETS, 'EfficientNetLite')}
 
 
-def adapt_to_device(cfg: Config, log=print) -> None:
+def adapt_to_device(cfg: Config, log: Callable[[str], None] = print) -> None:
     """Let a config written for GPUs run where there is none; changes ``cfg``.
 
     Loaders without workers keep none between epochs (torch refuses both). With CUDA they pin
@@ -46,36 +47,45 @@ def adapt_to_device(cfg: Config, log=print) -> None:
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none':
         cfg.env_cfg.dist_cfg.setdefault('timeout', HANG_TIMEOUT)
-    is_deterministic = cfg.get('randomness', {}).get('deterministic')
-    if launcher != 'none' and is_deterministic:
-        cfg.setdefault('find_unused_parameters', True)
-    has_cuda = torch.cuda.is_available()
+        if cfg.get('randomness', {}).get('deterministic'):
+            cfg.setdefault('find_unused_parameters', True)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if not loader:
             continue
         if not loader.get('num_workers'):
             loader.persistent_workers = False
-        if has_cuda:
+        if device == 'cuda':
             loader.setdefault('pin_memory', True)
         elif loader.get('pin_memory'):
             loader.pin_memory = False
-    say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
-    optim_wrapper = cfg.get('optim_wrapper') or {}
     backbone = (cfg.get('model') or {}).get('backbone') or {}
-    faster = CHANNELS_LAST['cuda' if has_cuda else 'cpu']
-    cfg.setdefault('channels_last', backbone.get('type') in faster)
-    if has_cuda:
-        optimizer = optim_wrapper.get('optimizer', {})
-        other_ways = optimizer.get('foreach') or optimizer.get('differentiable')
-        if optimizer.get('type') in ('Adam', 'AdamW') and not other_ways:
-            optimizer.setdefault('fused', True)
-        if is_deterministic:
-            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-        if optim_wrapper.get('dtype') == 'bfloat16' and not has_bfloat16():
-            optim_wrapper.dtype = 'float16'
-            say('This GPU has no bfloat16: mixed precision in float16.')
-        return
+    cfg.setdefault('channels_last', backbone.get('type') in CHANNELS_LAST[device])
+    say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
+    if device == 'cuda':
+        _adapt_to_gpu(cfg, say)
+    else:
+        _adapt_to_cpu(cfg, launcher, say)
+
+
+def _adapt_to_gpu(cfg: Config, say: Callable[[str], None]) -> None:
+    """A fused optimizer, deterministic cuBLAS, and a precision that the card has."""
+    optim_wrapper = cfg.get('optim_wrapper') or {}
+    optimizer = optim_wrapper.get('optimizer', {})
+    other_ways = optimizer.get('foreach') or optimizer.get('differentiable')
+    if optimizer.get('type') in ('Adam', 'AdamW') and not other_ways:
+        optimizer.setdefault('fused', True)
+    if cfg.get('randomness', {}).get('deterministic'):
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    if optim_wrapper.get('dtype') == 'bfloat16' and not has_bfloat16():
+        optim_wrapper.dtype = 'float16'
+        say('This GPU has no bfloat16: mixed precision in float16.')
+
+
+def _adapt_to_cpu(cfg: Config, launcher: str, say: Callable[[str], None]) -> None:
+    """Autocast without a loss scaler, and processes that talk through gloo."""
+    optim_wrapper = cfg.get('optim_wrapper') or {}
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
         optim_wrapper.type = 'AutocastOptimWrapper'
         for name in ('loss_scale', 'dtype'):
