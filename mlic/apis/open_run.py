@@ -20,6 +20,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
+from mlic.engine.mmengine_internals import init_weights_quietly
 from mlic.engine.runner.device import CHANNELS_LAST
 from mlic.engine.runner.options import merge_options
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
@@ -143,7 +144,7 @@ def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict) 
     starts = []
     for _ in range(2):
         backbone = MODELS.build(model_cfg.backbone)
-        backbone.init_weights()
+        init_weights_quietly(backbone)
         starts.append({f'backbone.{name}': value for name, value in backbone.state_dict().items()})
     first, second = starts
     if not all(torch.equal(value, second[name]) for name, value in first.items()):

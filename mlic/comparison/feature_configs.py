@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mlic.datasets.feature_cache import FeatureCache
 from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
+from mlic.engine.mmengine_internals import init_weights_quietly
 from mlic.models.backbones.stored_features import PackedMaps
 
 from .recipes import num_views, recipe_text, whole_data
@@ -64,7 +65,7 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)  # random weights, too, are found again
         backbone = MODELS.build(frozen)
-        backbone.init_weights()
+        init_weights_quietly(backbone)
     preprocessor = {k: v for k, v in cfg.data_preprocessor.items() if k not in LABEL_KEYS}
     test_pipeline = pipeline_of(cfg)
     folder = Path(root) / _digest(frozen, _weights_of(backbone), preprocessor, test_pipeline)

@@ -130,6 +130,12 @@ def loading_quietly() -> Iterator[None]:
         yield
 
 
+def init_weights_quietly(module: nn.Module) -> None:
+    """Draw or load a module's first weights; without a file mmengine prints a line for each."""
+    with patch.object(module, '_dump_init_info', lambda: None, create=True):
+        module.init_weights()
+
+
 def file_being_loaded() -> str:
     """What ``mmengine.load`` was called with; its handlers get the content without the name."""
     frame = inspect.currentframe()

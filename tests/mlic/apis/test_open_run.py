@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain import FeatureExtractor, ImageClassificationInferencer
@@ -137,7 +138,7 @@ CONSTANT = "[dict(type='Constant', layer=['Conv2d', 'BatchNorm2d'], val=0.25)]"
 
 
 @pytest.mark.parametrize('start', [CONSTANT, 'None'], ids=['pretrained', 'random'])
-def test_a_checkpoint_of_stored_features_gets_the_pretrained_backbone(run, tmp_path, start):
+def test_a_checkpoint_of_stored_features_gets_the_pretrained_backbone(run, tmp_path, start, capsys):
     content = read_checkpoint(next((run / 'work_dirs/run').glob('best_*.pth')))
     weights = {k: v for k, v in content['state_dict'].items() if not k.startswith('backbone.')}
     content['meta']['cfg'] = "model = dict(backbone=dict(type='StoredFeatures'))"
@@ -149,7 +150,9 @@ def test_a_checkpoint_of_stored_features_gets_the_pretrained_backbone(run, tmp_p
         with pytest.raises(CheckpointError, match=r'lacks weights of the config: backbone\.'):
             open_run(tmp_path / 'best_mAP.pth', config)
         return
+    MMLogger.get_instance('of this test')
     opened = open_run(tmp_path / 'best_mAP.pth', config).model.state_dict()
+    assert len(''.join(capsys.readouterr()).splitlines()) == 1  # not one for each weight
     assert (opened['backbone.conv1.weight'] == 0.25).all()
     assert all(
         torch.equal(opened[name], value) for name, value in weights.items() if name in opened
