@@ -1,6 +1,7 @@
 """What the documents name exists: links, tools, configs, tests and classes; and their site."""
 
 import importlib
+import json
 import os
 import re
 import runpy
@@ -200,6 +201,14 @@ def test_the_site_builds_and_needs_no_network(site):
 
 
 @pytest.mark.slow
+def test_the_search_finds_documents_before_code(site):
+    index = json.loads((site / 'search/search_index.json').read_text(encoding='utf-8'))
+    last = {part['location'].split('#')[0] for part in index['docs'] if part.get('boost')}
+    assert {'api.html', 'source/configs/sadcl/sadcl_r101_coco448.py.html'} <= last
+    assert not {'running.html', 'source/projects/sadcl/README.md.html'} & last
+
+
+@pytest.mark.slow
 def test_links_between_pages_have_titles(site):
     for path in site.glob('*.html'):
         names = re.findall(r'<a href="[^"]*">([\w-]+\.md)</a>', path.read_text(encoding='utf-8'))
@@ -242,6 +251,9 @@ def test_formulas_neither_collide_nor_widen_the_page(site, browser, name, width)
     assert len(boxes) >= 6
     assert all(above['bottom'] < below['top'] for (above, _), (below, _) in pairwise(boxes))
     assert not any(cut for _, cut in boxes)
+    lines = 'all => all.map(code => code.getClientRects().length)'
+    names = page.locator('td code', has_text=re.compile(r'^\w+$')).evaluate_all(lines)
+    assert set(names) <= {1}  # no name in a table is broken
     page.close()
 
 

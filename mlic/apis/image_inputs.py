@@ -21,7 +21,7 @@ from mlic.datasets.pictures import LOADERS
 from mlic.datasets.wrappers import pipeline_of
 from mlic.engine.runner.tta import TTA
 from mlic.image_reader import FORMATS, ImageReadError, decode_image, read_image
-from mlic.names import reason_of
+from mlic.names import counted, reason_of
 
 from .image_sources import collect_images
 
@@ -50,7 +50,8 @@ def list_inputs(
         if os.path.isdir(text) or is_pattern:
             images, num_others = collect_images([text])
             if num_others:
-                print_log(f'{text}: {num_others} files are not images and are left out', 'current')
+                left_out = counted(num_others, 'file')
+                print_log(f'{text}: {left_out} not taken for images', 'current')
             return images, False, False
     elif not isinstance(inputs, ImageInput):
         # a dict would give its keys, a tensor its rows

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mlic.datasets.list_files import list_images, walk_folders
+from mlic.names import counted
 
 ANY_DEPTH = re.compile(r'(?:^|(?<=[/\\]))\*\*(?:[/\\]+|$)')  # the part ** of a pattern
 
@@ -48,7 +49,8 @@ def collect_images(
             found = [os.path.join(source, file) for file in found]
             num_others += len(others)
             if not found:
-                raise FileNotFoundError(f'no image in the folder {source} ({len(others)} files)')
+                holds = counted(len(others), 'file')
+                raise FileNotFoundError(f'no image in the folder {source} ({holds})')
         elif os.path.exists(source):
             found = [source]
         elif glob.has_magic(source):

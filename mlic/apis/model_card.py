@@ -11,7 +11,7 @@ from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.initial_weights import initial_weights
 from mlic.evaluation.summary import Report
 from mlic.installation import is_method_here
-from mlic.names import markdown_text
+from mlic.names import counted, markdown_text
 from mlic.registries import find_registered
 
 from .export import input_size
@@ -141,7 +141,7 @@ def _front(name: str, report: Report | None, source: str, tta: str) -> dict:
     ]
     task = dict(type='image-classification', name='multi-label image classification')
     how = f', test-time augmentation {tta}' * bool(tta)
-    dataset = dict(type=source, name=f'{source}, {report.num_images} images{how}')
+    dataset = dict(type=source, name=f'{source}, {counted(report.num_images, "image")}{how}')
     index = dict(name=name, results=[dict(task=task, dataset=dataset, metrics=metrics)])
     return dict(front, metrics=list(CLASS_MEAN), **{'model-index': [index]})
 

@@ -43,6 +43,7 @@ from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import read_class_file, write_text
+from mlic.names import counted
 from mlic.registries import load_config, set_scope
 from mlic.visualization.sweep import split_name
 
@@ -304,6 +305,6 @@ def main(argv: list[str] | None = None) -> None:
         print('stopped; the same command resumes', file=sys.stderr)
         raise
     if failed:
-        sys.exit(f'{failed} runs failed; the same command tries them again')
+        sys.exit(f'{counted(failed, "run")} failed; the same command tries them again')
     if left_out:
-        sys.exit(f'{left_out} runs are left out of the table')
+        sys.exit(f'{counted(left_out, "run")} left out of the table')

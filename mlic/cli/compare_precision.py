@@ -33,6 +33,7 @@ from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
+from mlic.names import counted
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -117,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         predict_on_host(model)
     blocks, images = predict(models, Runner.build_dataloader(run.config.test_dataloader))
     scores = [block.pred for block in blocks.values()]
-    print(f'{len(images)} images, {len(run.classes)} classes: float32 and {precision}')
+    size = f'{counted(len(images), "image")}, {counted(len(run.classes), "class")}'
+    print(f'{size}: float32 and {precision}')
     print(describe_scores(*scores, threshold, images, run.classes))
     print(describe_metrics(blocks, run.classes))

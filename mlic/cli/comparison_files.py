@@ -13,6 +13,7 @@ from mlic.comparison.tables import (
     write_tables,
 )
 from mlic.comparison.tuning import Rate
+from mlic.names import counted
 
 
 def write_groups(
@@ -41,7 +42,7 @@ def write_groups(
             summary.rate = rates[summary.name]
         write_tables(summaries, names, folder)
         if title:
-            print(f'{len(names)} classes with {title} training images ({folder}):')
+            print(f'{counted(len(names), "class")} with {title} training images ({folder}):')
         print((folder / 'table.md').read_text(encoding='utf-8'))
     return summaries, names
 

@@ -23,6 +23,7 @@ from mlic.engine.runner.launch_checks import (
     check_share,
 )
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
+from mlic.names import counted
 
 FORWARD = 2  # images of the forward pass that the guess at the memory is made from
 
@@ -75,12 +76,12 @@ def dry_run(cfg: Config) -> None:
     rehearse(cfg, model)
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     epochs = cfg.train_cfg.get('max_epochs')
-    in_all = epochs and f', {epochs} epochs, {epochs * batches["train"]} in all'
+    in_all = epochs and f', {counted(epochs, "epoch")}, {epochs * batches["train"]} in all'
     classes = classes_of(train.dataset) or ()
     print(
         'ok',
-        f'images: {", ".join(images)}; {len(classes) or "unknown"} classes',
-        f'batch: {processes} process{"es" * (processes > 1)} x {batch_size} images x '
+        f'images: {", ".join(images)}; {counted(len(classes) or "unknown", "class")}',
+        f'batch: {counted(processes, "process")} x {counted(batch_size, "image")} x '
         f'{accumulated} accumulated = {processes * batch_size * accumulated} a step',
         f'iterations: {batches["train"]} an epoch{in_all or ""}',
         f'parameters: {sum(p.numel() for p in parameters):,}, {trained:,} of them trained',

@@ -27,7 +27,7 @@ from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import atomic_write
 from mlic.models.training_parts import check_exportable
-from mlic.names import reason_of
+from mlic.names import counted, reason_of
 from mlic.packages import require
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def export(args: argparse.Namespace) -> str:
             with atomic_write(args.out) as file:
                 torch.export.save(program, file, extra_files=metadata)
     megabytes = args.out.stat().st_size / 1e6
-    return f'{size[0]} x {size[1]} px, {len(run.classes)} classes, {megabytes:.1f} MB'
+    return f'{size[0]} x {size[1]} px, {counted(len(run.classes), "class")}, {megabytes:.1f} MB'
 
 
 def program_of(scores: ScoreModel, size: tuple[int, int]) -> torch.export.ExportedProgram:

@@ -27,6 +27,7 @@ from mlic.evaluation.protocols import PROTOCOLS, Protocol
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
 from mlic.files import write_json
+from mlic.names import counted
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -111,7 +112,8 @@ def main(argv: list[str] | None = None) -> None:
     if one_sided:
         record['classes_without_known_negatives'] = one_sided
     write_json(args.out, record)
-    print(f'fitted on {args.predictions}: {len(pred)} images, {len(names)} classes,', end=' ')
+    size = f'{counted(len(pred), "image")}, {counted(len(names), "class")}'
+    print(f'fitted on {args.predictions}: {size},', end=' ')
     note = ': these take the global threshold' if empty or one_sided else ''
     print(describe_lacking(empty, one_sided) + note)
     print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')

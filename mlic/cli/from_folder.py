@@ -28,7 +28,7 @@ from mlic.datasets.own_data.labels import normalise
 from mlic.datasets.own_data.sidecars import from_sidecars
 from mlic.datasets.own_data.splits import Image
 from mlic.engine.runner.errors import one_line_errors
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 
 @one_line_errors()
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error('--nested and --sidecar exclude each other')
     files, others = map(sorted, list_images(args.folder))
     if not files:
-        raise ValueError(f'no image in {args.folder}, among {len(others)} files')
+        raise ValueError(f'no image in {args.folder}, among {counted(len(others), "file")}')
     _check_out(args, files)
     files = _present(args.folder, files, args.skip_missing)
     classes = None
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
             )
     else:
         if others:
-            print(f'{len(others)} files are not images: {first_names(others, 3)}')
+            print(f'{counted(len(others), "file")} not taken for images: {first_names(others, 3)}')
         images, said = from_folders(args.folder, files, args.nested)
         if not any(image.labels for image in images):
             raise ValueError(

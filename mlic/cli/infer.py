@@ -40,7 +40,7 @@ from mlic.files import (
 )
 from mlic.image_reader import ImageReadError
 from mlic.models.given_labels import check_takes_given
-from mlic.names import reason_of
+from mlic.names import counted, reason_of
 
 SECONDS = 10  # from one writing of predictions.json to the next, at least
 
@@ -241,8 +241,8 @@ def run(args: argparse.Namespace) -> list[str]:
     check_sources(images, Path(args.out))
     if num_others:
         print(
-            f'{num_others} files in the folders are not images by their extension, or not regular '
-            'files: left out'
+            f'{counted(num_others, "file")} in the folders left out: not an image by the '
+            'extension, or not a regular file'
         )
     arguments.keep_inputs([Path(args.out, 'scores.csv')], args.known, args.threshold)
     threshold = parse_score_threshold(args.threshold)
@@ -284,7 +284,7 @@ def run(args: argparse.Namespace) -> list[str]:
         for source, outcome in track(stream, 'images', total=len(images)):
             results.add(source, outcome)
     labelled = sum(bool(entry['labels']) for entry in results.images)
-    print(f'{len(results.images)} images, {labelled} of them with a label: {args.out}')
+    print(f'{counted(len(results.images), "image")}, {labelled} with a label: {args.out}')
     return results.failed
 
 

@@ -29,7 +29,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.settings import hook_class, hooks_of
 from mlic.files import read_lines, write_text
 from mlic.installation import PACKAGE
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
@@ -94,7 +94,7 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
         print(
             f'  labels           {num_labels}; per image: min {least}, mean {mean:.2f}, max {most}'
         )
-    print(f'  without a label  {counts.labels.count(0)} images')
+    print(f'  without a label  {counted(counts.labels.count(0), "image")}')
     if num_images and not num_labels:
         need = 'nothing can be learnt' if split.name == 'train' else 'no metric is defined'
         findings.add(f'{split.name}: none of its {num_images} images has a label: {need}')
@@ -115,11 +115,11 @@ def describe(split: Split, num_classes: int, findings: Findings) -> None:
     if differing:
         path, both = next(iter(differing.items()))
         findings.add(
-            f'{split.name}: {len(differing)} images are listed again with different labels, '
+            f'{split.name}: {counted(len(differing), "image")} listed again with different labels, '
             f'such as {path}: {" and ".join(sorted(both))}'
         )
     if twice:
-        print(f'  listed again     {twice} images')
+        print(f'  listed again     {counted(twice, "image")}')
     known = fingerprint(split, num_images, num_classes, num_labels)
     if known:
         print(f'  fingerprint      {known}')
@@ -138,7 +138,7 @@ def describe_classes(names: list, counts: Counts) -> bool:
         ('never absent', [name for i, name in enumerate(names) if not negative[i]]),
     ):
         some = first_names(lacking, form=repr)
-        print(f'  {title:16} {len(lacking)} classes{": " if lacking else ""}{some}')
+        print(f'  {title:16} {counted(len(lacking), "class")}{": " if lacking else ""}{some}')
     if gaps:
         named = Counter({str(names[i]): gaps[i] for i in sorted(gaps)})
         text = describe_unknown(named, images, len(names), counts.nothing_known)

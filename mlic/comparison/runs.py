@@ -23,6 +23,7 @@ from mlic.engine.checkpoints.search import find_checkpoint, find_resumable, has_
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.files import read_json, write_json, write_text
 from mlic.installation import PACKAGE
+from mlic.names import counted
 
 from .processes import Processes
 from .recipes import recipe_text
@@ -154,7 +155,7 @@ def run_all(
         dict[Run, str]: Those that failed, each with the reason.
     """
     todo = [run for run in runs if not run.is_done()]
-    log(f'{len(runs)} runs: {len(runs) - len(todo)} done before, {len(todo)} to do')
+    log(f'{counted(len(runs), "run")}: {len(runs) - len(todo)} done before, {len(todo)} to do')
     older = [run for run in runs if run.is_of_other_code()]
     if older:
         log(

@@ -14,6 +14,7 @@ from mlic.evaluation.matrices import apply_difficult_rule, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.files import write_csv, write_json, write_picture, write_text
+from mlic.names import counted
 from mlic.visualization.comparison import draw_comparison
 from mlic.visualization.gains import Gain, draw_gains
 from mlic.visualization.page import picture_of, stack_pages
@@ -190,7 +191,7 @@ def table_rows(summaries: Sequence[Summary]) -> list:
             difference = f'{summary.difference:+.2f}'
             interval = '{:+.2f} … {:+.2f}'.format(*summary.interval)
             if summary.paired < len(summary.seeds):
-                difference += f' ({summary.paired} seeds)'
+                difference += f' ({counted(summary.paired, "seed")})'
         values = [_mean_and_deviation(summary.metrics[key]) for key in keys]
         start = [summary.name, str(summary.rate or '–'), str(len(summary.seeds)), *values]
         other = [summary.against or '–'] if len(bases) > 1 else []

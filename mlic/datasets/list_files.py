@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from mlic.files import read_lines
-from mlic.names import printable, short
+from mlic.names import counted, printable, short
 
 IMAGE_SUFFIXES = (
     '.avif', '.bmp', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm',
@@ -240,8 +240,9 @@ def used_images(
                     + ' known to be absent' * (key == 'gt_label_absent')
                 )
     print_log(
-        f'{source}: {len(items)} images{of}, {sum(not item["gt_label"] for item in items)} without '
-        f'a label {"dropped" if labelled_only else "kept"}, '
+        f'{source}: {counted(len(items), "image")}{of}, '
+        f'{sum(not item["gt_label"] for item in items)} without a label '
+        f'{"dropped" if labelled_only else "kept"}, '
         f'{len(items) - len({item["img_path"] for item in items})} listed again, {len(used)} used',
         'current',
     )

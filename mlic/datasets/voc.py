@@ -11,7 +11,7 @@ from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from mlic.files import read_xml
-from mlic.names import first_names, printable, short
+from mlic.names import counted, first_names, printable, short
 
 from .label_cache import digest_file, digest_folder, load_labels
 from .list_files import IMAGE_SUFFIXES, check_exists, check_present, list_folders_of, read_list
@@ -67,7 +67,7 @@ class VOCMultiLabel(VOC):
         ]
         repeated = len(names) - len(set(names))
         print_log(
-            f'{self.image_set_path}: {len(names)} images of VOC, '
+            f'{self.image_set_path}: {counted(len(names), "image")} of VOC, '
             f'{sum(not gt_label for gt_label in cached["labels"])} without a label kept, '
             f'{repeated} listed again, {cached["left_out"]} objects of other classes left out',
             'current',

@@ -16,6 +16,7 @@ from mlic.apis.inferencer import MultiLabelInferencer, decide
 from mlic.datasets.pictures import image_to_draw
 from mlic.image_reader import ImageReadError, read_image
 from mlic.models.attention_maps import is_attentive
+from mlic.names import counted
 from mlic.visualization.attention import overlay_attention
 
 MAX_SIDE = 960  # px, of the pictures in the page
@@ -90,7 +91,7 @@ def count_labels(labels: list[Label]) -> str:
     if not found:
         best = max(labels, key=lambda label: label.score)
         return f'No label; the best is {best.name} {best.score:.0%}.'
-    return f'{found} of {len(labels)} labels.'
+    return f'{found} of {counted(len(labels), "label")}.'
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

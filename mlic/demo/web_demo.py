@@ -15,6 +15,7 @@ from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.prediction import choose_threshold
 from mlic.image_reader import ImageReadError
 from mlic.models.attention_maps import is_attentive
+from mlic.names import counted
 from mlic.packages import MissingPackageError, require
 
 from .photo_labels import Label, count_labels, draw_label, list_labels, predict_photo
@@ -249,7 +250,7 @@ def _describe_model(inferencer: MultiLabelInferencer) -> str:
             path.parent.name if is_of_a_run else path.stem,
             *(type(part).__name__ for part in parts if part is not None),
             *found.facts(),
-            f'{len(inferencer.classes)} labels',
+            f'{counted(len(inferencer.classes), "label")}',
         ]
     )
 

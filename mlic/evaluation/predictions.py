@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mlic.files import check_regular, write_arrays
+from mlic.names import counted
 
 from .matrices import Block, as_scores, binary, check_finite
 
@@ -38,7 +39,7 @@ def save_predictions(out_file: str, block: Block, names: list, tta: str = '') ->
     if tta:
         arrays['tta'] = np.array(tta)
     write_arrays(out_file, **arrays)
-    print_log(f'scores of {len(pred)} images written to {out_file}', 'current')
+    print_log(f'scores of {counted(len(pred), "image")} written to {out_file}', 'current')
 
 
 def read_predictions(path: str | Path) -> tuple[Block, list]:

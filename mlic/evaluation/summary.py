@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mlic.files import write_csv
+from mlic.names import counted
 
 from .matrices import (
     Block,
@@ -69,7 +70,7 @@ class Report:
 
     def describe(self) -> str:
         """The images, the classes, and how much of the truth is known, in one line."""
-        text = f'{self.num_images} images, {len(self.names)} classes'
+        text = f'{counted(self.num_images, "image")}, {counted(len(self.names), "class")}'
         text += f', {describe_lacking(self.empty, self.one_sided)}'
         if self.known is None:
             return text

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mlic.files import read_csv, read_json
-from mlic.names import first_names, printable, short
+from mlic.names import counted, first_names, printable, short
 
 from .matrices import prepare_matrices, without_negatives
 
@@ -27,14 +27,17 @@ class ThresholdFile(NamedTuple):
         known = set(names)
         unknown = [name for name in self.values if name not in known]
         wrong = [
-            f'no threshold for {len(missing)} classes: {first_names(missing, form=_shown)}'
-        ] * bool(missing)
-        wrong += [f'{len(unknown)} unknown classes: {first_names(unknown, form=_shown)}'] * bool(
-            unknown
-        )
+            f'{what}: {first_names(some, form=_shown)}'
+            for what, some in (
+                (f'no threshold for {counted(len(missing), "class")}', missing),
+                (counted(len(unknown), 'unknown class'), unknown),
+            )
+            if some
+        ]
         if wrong:
             raise ValueError(
-                f'{self.path} has {"; and ".join(wrong)} (the data set has {len(names)} classes)'
+                f'{self.path} has {"; and ".join(wrong)} '
+                f'(the data set has {counted(len(names), "class")})'
             )
         return np.array([self.values[name] for name in names])
 
@@ -44,7 +47,7 @@ class ThresholdFile(NamedTuple):
         if self.fitted_on.get('file'):
             text += f', fitted on {printable(str(self.fitted_on["file"]))}'
         if isinstance(self.fitted_on.get('images'), int):
-            text += f' ({self.fitted_on["images"]} images)'
+            text += f' ({counted(self.fitted_on["images"], "image")})'
         if self.fitted_on.get('tta'):
             text += f', with test-time augmentation {printable(str(self.fitted_on["tta"]))}'
         return text

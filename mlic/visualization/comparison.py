@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from mlic.names import counted
+
 from . import page
 
 MAX_BARS = 40
@@ -68,16 +70,20 @@ def draw_comparison(
     left = page.MARGIN + max(names, page.text_width(HEADING) * HEADING_SIZE / page.FONT_SIZE + 0.1)
     right = max(map(page.text_width, numbers)) + 0.3
     has_strip = len(shown) < len(order)
-    bars = len(shown) * ROW
+    rows = np.arange(len(shown))
+    between = len(shown) / 2  # the row that says what is left out there
+    if has_strip:
+        rows[rows >= between] += 1
+    end = rows[-1] + 1
+    bars = end * ROW
     width = left + BARS_WIDTH + right
     height = TITLE + bars + AXIS + (STRIP_HEIGHT + 0.55 if has_strip else 0)
     figure = page.new_page(width, height)
     _write_heading(figure, first, second, run_names)
     axes = page.add_axes(figure, left, AXIS, BARS_WIDTH, bars)
-    rows = np.arange(len(shown))
     axes.barh(rows, difference[shown], 0.74, color=_colours(difference[shown]))
     axes.set_yticks(rows, labels, **page.TEXT)
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_ylim(end - 0.4, -0.6)
     heads = dict(va='bottom', transform=axes.transAxes, **{**page.TEXT, 'fontsize': HEADING_SIZE})
     axes.text(-0.012, 1, HEADING, ha='right', **heads)
     axes.text(1 + 0.1 / BARS_WIDTH, 1, 'AP', **heads)
@@ -85,9 +91,8 @@ def draw_comparison(
         place = (1 + 0.1 / BARS_WIDTH, row)
         axes.text(*place, number, va='center', transform=axes.get_yaxis_transform(), **page.TEXT)
     if has_strip:
-        between = len(shown) / 2 - 0.5
         axes.axhline(between, color='#9aa4ae', linewidth=0.8, linestyle=(0, (4, 3)))
-        hidden = f'{len(order) - len(shown)} classes between'
+        hidden = f'{counted(len(order) - len(shown), "class")} between'
         place = dict(ha='right', va='center', fontsize=8, color='#6b7280', backgroundcolor='white')
         axes.text(0.99, between, hidden, transform=axes.get_yaxis_transform(), **place)
         strip = page.add_axes(figure, left, AXIS + bars + 0.45, BARS_WIDTH, STRIP_HEIGHT)
@@ -124,7 +129,7 @@ def _write_heading(
         name = page.fit_text(name, width - 2 * page.MARGIN - page.text_width(number))
         write(row, page.MARGIN, number + name)
     better, worse = _count_changes(second - first)
-    left = write(2, page.MARGIN, f'{better} classes better  ', page.BETTER_COLOUR)
+    left = write(2, page.MARGIN, f'{counted(better, "class")} better  ', page.BETTER_COLOUR)
     write(2, left, f'{worse} worse', page.WORSE_COLOUR)
 
 
@@ -137,7 +142,7 @@ def describe_comparison(first: np.ndarray, second: np.ndarray, run_names: Sequen
     """A line: both means, and how many classes are better and worse."""
     better, worse = _count_changes(second - first)
     means = [f'{name} {np.nanmean(ap):.1f}' for name, ap in zip(run_names, (first, second))]
-    return f'mAP: {means[0]} → {means[1]};  {better} classes better, {worse} worse'
+    return f'mAP: {means[0]} → {means[1]};  {counted(better, "class")} better, {worse} worse'
 
 
 def _colours(difference: np.ndarray) -> list[str]:

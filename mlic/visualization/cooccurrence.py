@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from . import page
 from .prototypes import cluster_order, cosine_matrix
 
-PANEL_PIXELS = 440  # about; a class takes a whole number of pixels
+PANEL_PIXELS = 440  # about, of many classes; a class takes a whole number of pixels
+CLASS_PIXELS = 26  # of few classes, so that names stay legible where the figure is shown smaller
 MAX_TICKS = 24
 MAX_NAME = 1.4
 GAP, TITLE, BAR_WIDTH, BAR_LABELS, LEGEND = 0.25, 0.65, 0.16, 0.5, 0.3  # inches
@@ -53,28 +54,33 @@ def draw_cooccurrence(
         order (Sequence[int]): Classes to draw, from top to bottom.
 
     Returns:
-        Figure: About 1700 px wide at 100 dpi.
+        Figure: About 900 px wide at 100 dpi, with many classes 1700.
 
     Raises:
-        ValueError: If sizes differ, or there is no class.
+        ValueError: If sizes differ, there is no class, or the labels say nothing of any pair.
     """
     from matplotlib import colormaps
 
     if truth.shape != predicted.shape or len(truth) != len(class_names) or not len(order):
         sizes = f'{truth.shape}, {predicted.shape}, {len(class_names)} names, {len(order)} drawn'
         raise ValueError(f'two matrices (C, C), C names and an order are needed, got {sizes}')
+    chosen = np.ix_(order, order)
+    matrices = [truth[chosen], predicted[chosen]]
+    if np.isnan(_off_diagonal(matrices[0])).all():
+        none = 'no image has a label, or no other class is known of it'
+        what = 'there is one class' if len(order) == 1 else none
+        raise ValueError(f'{what}: nothing comes together')
     step = -(-len(order) // MAX_TICKS)
     ticks = range(0, len(order), step)
     labels = [page.fit_text(class_names[order[tick]], MAX_NAME) for tick in ticks]
     names = max(map(page.text_width, labels)) + 0.12
-    side = max(1, round(PANEL_PIXELS / len(order))) * len(order) / page.DPI
+    pixels = min(PANEL_PIXELS, CLASS_PIXELS * max(len(order), 8))
+    side = max(1, round(pixels / len(order))) * len(order) / page.DPI
     left, bottom = page.MARGIN + names, page.MARGIN + names + LEGEND
     bar_space = BAR_WIDTH + BAR_LABELS + GAP / 2
     width = left + 3 * side + 2 * GAP + 2 * bar_space + 0.1
     height = bottom + side + TITLE
     figure = page.new_page(width, height)
-    chosen = np.ix_(order, order)
-    matrices = [truth[chosen], predicted[chosen]]
     matrices.append(matrices[1] - matrices[0])
     limit = max(0.05, float(np.nanmax(np.abs(_off_diagonal(matrices[2])), initial=0)))
     scales = [('viridis', 0, 1), ('viridis', 0, 1), ('PuOr_r', -limit, limit)]

@@ -21,7 +21,7 @@ def readable(text: str) -> str:
     fonts = _fonts_of(text)
     for character, font in zip(text, fonts):
         if font is None:
-            _warn(unicodedata.name(character, 'UNNAMED').split()[0], character)
+            _warn(_script(character), character)
     for font in set(fonts) - {None, _default()}:
         _let_matplotlib_use(font)
     return ''.join(
@@ -127,6 +127,12 @@ def _let_matplotlib_use(file: str) -> None:
     rcParams['font.family'] = [*rcParams['font.family'], name]
 
 
+def _script(character: str) -> str:
+    """As Unicode's name of a letter begins with it: CJK, ARABIC."""
+    is_picture = unicodedata.category(character) == 'So'
+    return 'emoji' if is_picture else unicodedata.name(character, 'UNNAMED').split()[0]
+
+
 def _warn(script: str, example: str) -> None:
     """Say once for each script that no font has it."""
     if script not in _warned:
@@ -134,8 +140,8 @@ def _warn(script: str, example: str) -> None:
         print_log(
             f'no font of this system has {script} characters such as {example}: pictures show '
             f'their codes instead, here [{ord(example):04X}]. Install a font that has them: on '
-            'Debian and Ubuntu fonts-noto-cjk for Chinese, Japanese and Korean, fonts-noto-core '
-            'for most others',
+            'Debian and Ubuntu fonts-noto-cjk for Chinese, Japanese and Korean, fonts-symbola '
+            'for emoji, fonts-noto-core for most others',
             'current',
             level=logging.WARNING,
         )

@@ -17,6 +17,7 @@ from mlic.engine.checkpoints.published import (
     resnet_of,
 )
 from mlic.engine.checkpoints.renaming import NameTable, listed
+from mlic.names import counted
 from projects.sadcl.models.sadcl_head import SADCLHead
 from projects.sadcl.models.sarl_neck import SARLNeck
 
@@ -165,7 +166,7 @@ def _matching_parts(state_dict: Mapping[str, Tensor]) -> tuple[nn.ModuleDict, st
     parts = nn.ModuleDict(dict(backbone=backbone, neck=neck, head=head))
     return parts, (
         f'ResNet-{backbone.depth}, {encoder} encoder and {decoder} decoder layers, width {width}, '
-        f'{num_classes} classes, {about}'
+        f'{counted(num_classes, "class")}, {about}'
     )
 
 

@@ -88,8 +88,10 @@ def show(path: PurePosixPath) -> str:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links to files of the repository lead to their pages, and have the page's title as text
-    where the document has the bare name of a page."""
+    where the document has the bare name of a page. The search finds documents before code."""
     here = repository_path(page.file.src_uri)
+    if here.suffix != '.md' or here.name == 'api.md':
+        page.meta['search'] = {'boost': 0.2}
     if here.suffix != '.md':
         return markdown
     pages = linked(markdown, here)

@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 from .labels import normalise
 from .splits import SPLIT_NAMES, Image
@@ -48,7 +48,7 @@ def from_folders(folder: Path, files: list[str], nested: bool) -> tuple[list[Ima
     splits = split_folders(files)
     said = [f'the folders {", ".join(sorted(splits))} are splits'] if splits else []
     pictures = same_pictures(folder, files)
-    said.append(f'{len(files)} files, {len(pictures)} different pictures')
+    said.append(f'{counted(len(files), "file")}, {len(pictures)} different pictures')
     images, shared, names = [], [], defaultdict(list)
     for group in pictures:
         parts: dict[str | None, Image] = {}
@@ -63,7 +63,8 @@ def from_folders(folder: Path, files: list[str], nested: bool) -> tuple[list[Ima
         names[PurePosixPath(group[0]).name].append(group[0])
     if shared:
         said.append(
-            f'warning: {len(shared)} pictures are in several splits: {first_names(shared, 5)}. '
+            f'warning: {counted(len(shared), "picture")} in several splits: '
+            f'{first_names(shared, 5)}. '
             'Leave each in one: a model that has seen an image in training is not tested by it'
         )
     clashes = [paths for paths in names.values() if len(paths) > 1]

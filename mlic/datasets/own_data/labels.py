@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mlic.files import read_text
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 from .splits import SPLITS, Image, count_unknown
 
@@ -172,7 +172,7 @@ def describe_unknown(counts: Counter, num_images: int, num_classes: int, empty: 
     return (
         f'{counts.total()} of {total} labels ({counts.total() / total:.1%}), most: '
         + first_names(most, 5)
-        + f'; nothing is known of {empty} images' * bool(empty)
+        + f'; nothing is known of {counted(empty, "image")}' * bool(empty)
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 from .cells import CONFIDENCES, MARKS_IN_NAMES, CellError, in_words, read_cells
 from .choices import Choices, Questions, Undecided, show, spell
@@ -94,8 +94,8 @@ def _read(
     if missing:
         lines.append(f'{missing} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
-    rest = f'; {unlisted} more in {finder.name} have no row and are left out'
-    lines.append(f'{len(images)} images{rest if unlisted else ""}')
+    rest = f'; {unlisted} more in {finder.name} left out, without a row'
+    lines.append(f'{counted(len(images), "image")}{rest if unlisted else ""}')
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:
         lines += drop_no_label(images)
@@ -238,7 +238,7 @@ def drop_no_label(images: list[Image]) -> list[str]:
         return []
     for image in marked:
         image.labels, image.unknown, image.complete = set(), set(), True
-    return [f'{show(sorted(names))} is taken to mean no label: {len(marked)} images']
+    return [f'{show(sorted(names))} is taken to mean no label: {counted(len(marked), "image")}']
 
 
 def _describe(
@@ -247,7 +247,7 @@ def _describe(
     """What was taken for what."""
     files = list(dict.fromkeys(path for path, _ in table.places))
     header = table.header
-    yield f'{first_names(files, 3)}: {len(table.rows)} rows'
+    yield f'{first_names(files, 3)}: {counted(len(table.rows), "row")}'
     without = f', without {columns.left_out!r} before them' if columns.left_out else ''
     yield f'  images: column {header[columns.image]!r}{without}'
     if columns.has_flags:
@@ -270,8 +270,8 @@ def _describe(
         never = sorted(named - set().union(*said.present))
         if never:
             yield (
-                f'  {len(never)} labels occur in no image, and classes only if --classes FILE '
-                f'has them: {first_names(never, 9, repr)}'
+                f'  {counted(len(never), "label")} in no image, and a class only if --classes FILE '
+                f'has it: {first_names(never, 9, repr)}'
             )
     if columns.split is not None:
         name = header[columns.split]

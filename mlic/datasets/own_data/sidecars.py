@@ -8,7 +8,7 @@ import yaml
 
 from mlic.datasets.list_files import read_list
 from mlic.files import read_json, read_text
-from mlic.names import first_names, short
+from mlic.names import counted, first_names, short
 
 from .cells import CellError, in_words, read_cells
 from .choices import Undecided, spell
@@ -89,8 +89,8 @@ def from_sidecars(
     left = sum(suffix.lower() == '.txt' for suffix in suffixes.values()) - len({*texts.values()})
     said = [
         f'labels in .txt files, {form}',
-        f'{len(texts)} images with their labels next to them; without: {len(missing)} images '
-        f'(left out); {left} .txt files without an image',
+        f'{counted(len(texts), "image")} with labels in a file next to it; without: {len(missing)} '
+        f'(left out); {counted(left, ".txt file")} without an image',
     ]
     return images, names if classes_file else None, said
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mlic.models.training_parts import is_training_only
+from mlic.names import counted
 
 from .reading import CheckpointError
 
@@ -112,7 +113,7 @@ def class_difference(
         )
     gone = [name for name in trained if name not in data]
     new = [name for name in data if name not in trained]
-    return f'{len(trained)} classes, the {names[1]} have {len(data)}' + ''.join(
+    return f'{counted(len(trained), "class")}, the {names[1]} have {len(data)}' + ''.join(
         f'; only in the {where}: {", ".join(map(repr, some[:5]))}'
         for where, some in zip(names, (gone, new))
         if some

@@ -13,6 +13,7 @@ from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
 from mlic.models.training_parts import class_dims, class_pairs
+from mlic.names import counted
 
 from .renaming import NameTable
 
@@ -86,7 +87,7 @@ def by_table(
         built = model(weights)
         rename = table.theirs if published else str
         table.compare(weights, built.state_dict(), f'{name} checkpoint', rename)
-        return f'{name}, {built.head.num_classes} classes'
+        return f'{name}, {counted(built.head.num_classes, "class")}'
 
     def lacks(state_dict: Mapping[str, Tensor]) -> int:
         return table.lacks(bare_names(state_dict))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, is_tensor
 
+from mlic.names import counted
+
 # what may stand in braces in a table: a layer's number, and how the names of an entry may continue
 PLACEHOLDERS = dict(
     n=r'\d+',
@@ -85,7 +87,7 @@ class NameTable:
         }
         unknown = [name for name, renamed in names.items() if renamed is None]
         if unknown:
-            raise ValueError(f'{len(unknown)} unknown keys: {listed(unknown)}')
+            raise ValueError(f'{counted(len(unknown), "unknown key")}: {listed(unknown)}')
         seen = list(names.values())
         twice = [old for old, new in names.items() if seen.count(new) > 1]
         if twice:

@@ -19,7 +19,7 @@ from mlic.engine.mmengine_internals import (
     unwrap,
 )
 from mlic.models.training_parts import mixing_warnings, parts_of
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 
 @HOOKS.register_module()
@@ -142,7 +142,7 @@ def check_class_count(model: nn.Module, dataset: Dataset) -> None:
     }
     if wrong:
         raise ValueError(
-            f'{type(innermost(dataset)).__name__} has {expected} classes and the model has others: '
-            + ', '.join(f'{name} num_classes={number}' for name, number in wrong.items())
-            + f'. Set them to {expected} in the config, or check that it names the right data'
+            f'{type(innermost(dataset)).__name__} has {counted(expected, "class")} and the model '
+            f'has others: {", ".join(f"{name} num_classes={n}" for name, n in wrong.items())}'
+            f'. Set them to {expected} in the config, or check that it names the right data'
         )

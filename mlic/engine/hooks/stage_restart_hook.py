@@ -19,6 +19,7 @@ from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.mmengine_internals import forget_plateau, has_loaded, unwrap
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.monitored import watching_schedules
+from mlic.names import counted
 
 from .foreach_ema_hook import ForeachEMAHook
 
@@ -88,7 +89,8 @@ class StageRestartHook(Hook):
         name = type(self).__name__
         if self.begin > runner.max_epochs:
             raise ValueError(
-                f'{name}(begin={self.begin}) never starts: the run has {runner.max_epochs} epochs'
+                f'{name}(begin={self.begin}) never starts: the run has '
+                f'{counted(runner.max_epochs, "epoch")}'
             )
         for hook in runner.hooks if self.begin > 1 else ():
             if isinstance(hook, EarlyStoppingHook):

@@ -14,7 +14,7 @@ from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.mmengine_internals import unwrap
 from mlic.installation import find_config
 from mlic.models.training_parts import for_prediction
-from mlic.names import first_names
+from mlic.names import counted, first_names
 from mlic.registries import load_config
 
 
@@ -67,7 +67,7 @@ def open_teachers(model: nn.Module, classes: Sequence[str] | None) -> list[str]:
     torch.set_rng_state(random)
     model.learn_from(teachers)
     return [
-        f'Teacher: {setting["checkpoint"]}, {len(numbers)} classes'
+        f'Teacher: {setting["checkpoint"]}, {counted(len(numbers), "class")}'
         for setting, (_, numbers, _) in zip(settings, teachers)
     ]
 

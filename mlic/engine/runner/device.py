@@ -8,6 +8,8 @@ import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
 
+from mlic.names import counted
+
 # seconds that a rank waits for the others; between epochs rank 0 alone writes and averages
 HANG_TIMEOUT = 600
 # backbones that tensor cores, or a CPU, compute faster with the channels last
@@ -105,7 +107,8 @@ def _adapt_to_cpu(cfg: Config, launcher: str, say: Callable[[str], None]) -> Non
     if cfg.pop('sync_bn', None):
         say('No CUDA: batch norm sees the images of its process alone, without sync_bn.')
     if not torch_dist.is_initialized():
-        say(f'No CUDA: {os.environ.get("WORLD_SIZE", "1")} processes on the CPU with gloo.')
+        processes = counted(int(os.environ.get('WORLD_SIZE', '1')), 'process')
+        say(f'No CUDA: {processes} on the CPU with gloo.')
         timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)
         torch_dist.init_process_group('gloo', timeout=timeout)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlic.class_info import ClassInfo
 from mlic.models.training_parts import TrainingParts
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 
 class LabelGraph(TrainingParts, nn.Module):
@@ -74,11 +74,12 @@ class LabelGraph(TrainingParts, nn.Module):
             share = normalised(reweighted(share, self.threshold, self.neighbours))
         self.matrix.copy_(share)
         edges = int((self.matrix != 0).sum()) - len(self.matrix)
-        lines = [f'Label graph ({self.kind}): {edges} edges among {len(self.matrix)} classes']
+        among = counted(len(self.matrix), 'class')
+        lines = [f'Label graph ({self.kind}): {counted(edges, "edge")} among {among}']
         if info.empty:
             lines.append(
-                f'Label graph: {len(info.empty)} classes without a training image have no edges: '
-                f'{first_names(info.empty, 20)}'
+                f'Label graph: {counted(len(info.empty), "class")} without a training image, '
+                f'so without edges: {first_names(info.empty, 20)}'
             )
         return lines
 

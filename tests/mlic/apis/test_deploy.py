@@ -975,9 +975,9 @@ def test_report_and_attention_start_at_the_stored_thresholds(
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda values: values.pop('cat'), 'has no threshold for 1 classes: cat'),
-        (lambda values: values.update(bee=0.5), 'has 1 unknown classes: bee'),
-        (lambda values: values.update({'a\n' * 300: 0.5}), "has 1 unknown classes: 'a"),
+        (lambda values: values.pop('cat'), 'has no threshold for 1 class: cat'),
+        (lambda values: values.update(bee=0.5), 'has 1 unknown class: bee'),
+        (lambda values: values.update({'a\n' * 300: 0.5}), "has 1 unknown class: 'a"),
         (lambda values: values.update(cat=1.5), "threshold of 'cat' must be from 0 to 1, got 1.5"),
         (lambda values: values.update(cat=-0.1), "'cat' must be from 0 to 1, got -0.1"),
         (lambda values: values.update(cat=float('nan')), "'cat' must be a finite number, got nan"),

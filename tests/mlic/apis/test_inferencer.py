@@ -436,7 +436,7 @@ def test_a_pattern_follows_no_link_to_a_folder_that_it_is_in(tmp_path, monkeypat
     [
         ('nothing.jpg', 'nothing.jpg does not exist'),
         ('*.jpg', r'no file fits the pattern .*\*.jpg'),
-        ('', r'no image in the folder .* \(1 files\)'),
+        ('', r'no image in the folder .* \(1 file\)'),
     ],
 )
 def test_sources_without_images_are_refused(source, message, tmp_path):
@@ -600,7 +600,7 @@ def test_tool_writes_all_and_lists_what_failed(run, photos, checkpoint, capsys):
     arguments = [folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
     assert call_tool('tools/infer.py', *arguments, '--threshold', '0.3', '--attention') == 1
     output = capsys.readouterr()
-    assert '1 files in the folders are not images' in output.out
+    assert '1 file in the folders' in output.out
     broken = str(folder / 'broken.jpg')
     assert 'could not be read or drawn: 1' in output.err and broken in output.err
 
@@ -649,7 +649,7 @@ def test_no_file_name_and_no_address_ends_the_tool(run, photos, tmp_path, capsys
     arguments = [*bad, folder, '--checkpoint', run / 'work_dirs/run', '--out', out, '--workers', 0]
     assert call_tool('tools/infer.py', *arguments, '--precision', 'bfloat16') == 1
     output = capsys.readouterr()
-    assert '2 files in the folders are not images' in output.out
+    assert '2 files in the folders' in output.out
     record, rows = read_results(out)
     assert record['finished'] is True and record['precision'] == 'bfloat16'
     assert sorted(entry['image'] for entry in record['images']) == sorted(

@@ -260,7 +260,7 @@ def test_a_folder_and_a_pattern_are_their_images(run, photos, inferencer, tmp_pa
     lines = []
     monkeypatch.setattr(image_inputs, 'print_log', lambda line, _: lines.append(line))
     assert len(inferencer(tmp_path)) == 1
-    assert lines == [f'{tmp_path}: 1 files are not images and are left out']
+    assert lines == [f'{tmp_path}: 1 file not taken for images']
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -457,7 +457,7 @@ def test_thresholds_of_each_kind_decide_alike(known, tmp_path):
         (dict(thr=float('nan')), 'finite'),
         (dict(thr=np.float32('nan')), 'finite'),
         (dict(thr={'dog': 0.5}), 'thr has no threshold for 4 classes: cat, red fox, straße, tree'),
-        (dict(thr=dict.fromkeys([*CLASSES, 'bee'], 0.5)), '1 unknown classes: bee'),
+        (dict(thr=dict.fromkeys([*CLASSES, 'bee'], 0.5)), '1 unknown class: bee'),
         (
             dict(thr=dict.fromkeys(CLASSES, 50)),
             "the threshold of 'cat' must be from 0 to 1, got 50",

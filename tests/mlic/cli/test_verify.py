@@ -61,7 +61,7 @@ def test_sound_data_are_counted_and_pass(capsys):
     printed = capsys.readouterr().out
     assert '  images           4\n  classes          3\n' in printed
     assert '  labels           6; per image: min 0, mean 1.50, max 3\n' in printed
-    assert '  without a label  1 images\n  without images   0 classes\n' in printed
+    assert '  without a label  1 image\n  without images   0 classes\n' in printed
     assert 'fingerprint' not in printed  # of no benchmark
     assert printed.endswith('12 of 12 image files decoded\nOK\n')
 
@@ -77,7 +77,7 @@ def test_known_and_unknown_labels_of_each_class_are_counted(capsys):
     assert verify('--no-decode') is None
     printed = capsys.readouterr().out
     train, others = printed.split('val:')
-    assert "  without images   0 classes\n  never absent     1 classes: 'boat'\n" in train
+    assert "  without images   0 classes\n  never absent     1 class: 'boat'\n" in train
     assert '  unknown          3 of 12 labels (25.0%), most: boat 50%, beach 25%\n' in train
     table = [line.split() for line in train.splitlines()[-4:]]
     assert table == [
@@ -123,7 +123,7 @@ def test_an_image_listed_again_with_other_unknown_labels_is_named(capsys):
     findings = image_checks.Findings()
     verify_dataset.describe(split, 3, findings)
     assert findings.problems == [
-        'train: 1 images are listed again with different labels, such as a: '
+        'train: 1 image listed again with different labels, such as a: '
         '[0], gt_label_unknown [1, 2] and [0], gt_label_unknown [1]'
     ]
 
@@ -294,9 +294,7 @@ def test_two_data_sets_that_label_an_image_differently_are_found(capsys):
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, other])
     cfg.dump('own.py')
     assert verify() is not None
-    assert (
-        'train: 1 images are listed again with different labels, such as' in capsys.readouterr().out
-    )
+    assert 'train: 1 image listed again with different labels, such as' in capsys.readouterr().out
 
 
 def test_a_wrong_folder_misses_every_image(capsys):

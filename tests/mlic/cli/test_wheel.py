@@ -83,7 +83,7 @@ def test_the_installed_command_trains_tests_predicts_and_exports(wheel, tmp_path
     # the data group of the benchmark reads a config, and sadcl adds its own groups
     assert 'losses,' in mlic('benchmark', '--help')
     compared = mlic('compare', DIGITS, '--out', 'compared', '--jobs', 1, '--set', *SHORT)
-    assert '1 runs: 0 done before, 1 to do' in compared
+    assert '1 run: 0 done before, 1 to do' in compared
     tool = site / 'mlic' / '.mim' / 'tools' / 'train.py'  # as mim starts it
     run(sys.executable, tool, DIGITS, '--dry-run', cwd=folder, env=environment)
     code = 'import projects.sadcl, mmpretrain; mmpretrain.get_model("sadcl_r50_coco448")'

@@ -1015,7 +1015,7 @@ def test_classes_by_number_of_images_have_a_table_each(monkeypatch, many, capsys
     configs = [str(write_config(many, name, many)) for name in ('linear', 'linear_late')]
     command = [*configs, '--data', str(data), '--out', str(out)]
     main([*command, '--by-images', '2', '1000', '2000'])
-    assert '1 classes with 0-1 training images' in capsys.readouterr().out
+    assert '1 class with 0-1 training images' in capsys.readouterr().out
     found = {
         path.parent.name: json.loads(path.read_text())[0] for path in out.rglob('results.json')
     }
@@ -1173,7 +1173,7 @@ def test_runs_that_cannot_be_compared_are_left_out_of_the_table_and_named(
     monkeypatch.setattr(trainer, 'breaks_at', 3e-3)
     broken = str(write_config(many, 'linear_d', many, lr=3e-3))
     capsys.readouterr()
-    with pytest.raises(SystemExit, match='1 runs failed'):
+    with pytest.raises(SystemExit, match='1 run failed'):
         main([broken, *command])
     said = capsys.readouterr().out
     places = [said.index(x) for x in ('failed: linear_d', 'left out: linear_a seed 0', '| config')]
@@ -1181,7 +1181,7 @@ def test_runs_that_cannot_be_compared_are_left_out_of_the_table_and_named(
     assert f'left out: linear_c seed 0: {predictions} has other test images' in said
     results = json.loads((many / 'out/results.json').read_text())
     assert [result['name'] for result in results] == ['linear', 'linear_b']
-    with pytest.raises(SystemExit, match='2 runs are left out of the table'):
+    with pytest.raises(SystemExit, match='2 runs left out of the table'):
         main(command)
 
 
@@ -1254,7 +1254,7 @@ def test_the_table_equals_a_loop_over_runs(tmp_path):
         }
         if shared:
             mean = np.mean([value[name + seed] - value['a' + seed] for seed in shared])
-            row['mAP − a'] = f'{mean:+.2f}' + ' (1 seeds)' * (seeds != shared)
+            row['mAP − a'] = f'{mean:+.2f}' + ' (1 seed)' * (seeds != shared)
             resampled = sum(samples[name + seed] - samples['a' + seed] for seed in shared)
             low, high = np.quantile(resampled / len(shared), [0.025, 0.975])
             row['95 % interval'] = f'{low:+.2f} … {high:+.2f}'

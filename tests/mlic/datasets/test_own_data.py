@@ -226,7 +226,7 @@ def test_what_looks_odd_is_said(capsys):
     printed = capsys.readouterr().out
     assert "several spellings? 'Cat', 'cat'" in printed
     assert "are these labels, or was the text split in the wrong place? 'nan'" in printed
-    assert '1 more in photos have no row' in printed
+    assert '1 more in photos left out, without a row' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
 
@@ -512,7 +512,7 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     }
     printed = capsys.readouterr().out
     assert '7 files, 5 different pictures' in printed
-    assert '1 files are not images: cat/notes.md' in printed
+    assert '1 file not taken for images: cat/notes.md' in printed
 
 
 def test_empty_files_are_no_copies_of_each_other(capsys):
@@ -631,7 +631,7 @@ def test_a_picture_in_two_splits_is_one_picture_and_named(capsys):
     }
     lines = capsys.readouterr().out.splitlines()
     assert '9 files, 6 different pictures' in lines
-    shared = 'warning: 1 pictures are in several splits: test/cat/other.png and train/cat/1cat.png.'
+    shared = 'warning: 1 picture in several splits: test/cat/other.png and train/cat/1cat.png.'
     assert sum(line.startswith(shared) for line in lines) == 1
 
 
@@ -660,7 +660,7 @@ def test_labels_beside_the_images(capsys):
         'deep/2.png': ['cat'],
         '3.png': [],
     }
-    assert 'without: 1 images (left out); 1 .txt files without an image' in capsys.readouterr().out
+    assert 'without: 1 (left out); 1 .txt file without an image' in capsys.readouterr().out
 
 
 def write_sidecars(*texts):
@@ -925,7 +925,7 @@ def test_a_folder_without_images_is_an_error():
         from_folder()
     Path('photos').mkdir()
     Path('photos/a.txt').write_text('cat')
-    with pytest.raises(SystemExit, match='no image in photos, among 1 files'):
+    with pytest.raises(SystemExit, match='no image in photos, among 1 file'):
         from_folder()
 
 

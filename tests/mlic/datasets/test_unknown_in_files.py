@@ -125,9 +125,7 @@ def test_open_images_from_its_table_to_the_sample(capsys):
     assert found == {f'{i:04x}.jpg': wanted[i % 4] for i in range(20)}
     printed = capsys.readouterr().out
     assert 'unknown: 10 of 40 labels (25.0%), most: ' in printed
-    assert (
-        "1 labels occur in no image, and classes only if --classes FILE has them: 'boat'" in printed
-    )
+    assert "1 label in no image, and a class only if --classes FILE has it: 'boat'" in printed
     Path('classes.txt').write_text('boat\ncat\ndog\n')
     found = convert('--unlisted', 'unknown', '--classes', 'classes.txt')
     assert found['0000.jpg'] == (['cat'], ['boat']) and found['0003.jpg'] == (['cat', 'dog'], [])

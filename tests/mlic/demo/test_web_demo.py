@@ -358,6 +358,6 @@ def test_browser_offers_thresholds_of_the_labels(open_page, folder):
 @pytest.mark.slow
 def test_browser_of_a_model_of_one_class(open_page, folder):
     page = open_page('single')
-    drop(page, folder / 'photo.png', '1 of 1 labels.')
+    drop(page, folder / 'photo.png', '1 of 1 label.')
     assert shown(page) == ['cat'] and page.locator('#attention img').count() == 1
     slide(page, 'threshold', 80, 'No label; the best is cat 70%.')

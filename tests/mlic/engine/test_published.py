@@ -86,7 +86,7 @@ def test_classes_in_alphabetical_order_come_in_the_data_sets(released, glove, tm
             (),
             ('gc3.weight',),
             (),
-            r'of ML-GCN \(of \d+ systems the nearest\): 1 unknown keys: gc3',
+            r'of ML-GCN \(of \d+ systems the nearest\): 1 unknown key: gc3',
         ),
     ],
 )

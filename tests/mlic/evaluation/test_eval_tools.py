@@ -556,7 +556,7 @@ def test_tools_end_with_one_line(saved, tmp_path):
         (EVAL, [saved[0], '--protocols', 'coco'], 'known: sadcl, standard, asl, mmpretrain'),
         (EVAL, [saved[0], '--protocols', 'asl', 'asl'], 'one or more different names'),
         (EVAL, [saved[0], '--threshold', 'nan'], 'must be a finite number or a file'),
-        (EVAL, [saved[0], '--threshold', tmp_path / 'other.json'], 'unknown classes: unicorn'),
+        (EVAL, [saved[0], '--threshold', tmp_path / 'other.json'], 'unknown class: unicorn'),
         (EVAL, [saved[0], '--classes', tmp_path / 'other.json'], 'are not among the 8'),
         (FIT, [saved[0], *out, '--eval', tmp_path / 'other.npz'], 'the same order'),
         (FIT, [tmp_path, *out], 'not a regular file'),
@@ -657,7 +657,7 @@ def test_a_checkpoint_of_another_model_or_other_labels_is_refused(
     torch.save(content, tmp_path / 'other.pth')
     arguments = [config, tmp_path / 'other.pth', '--work-dir', tmp_path / 'work']
     error = call_tool('tools/test.py', *arguments)
-    message = 'has 1 classes, the data have 10' if names else 'lacks weights of the config: neck.'
+    message = 'has 1 class, the data have 10' if names else 'lacks weights of the config: neck.'
     assert error.startswith('error: ') and message in error and '\n' not in error
     assert 'mAP' not in capsys.readouterr().out
 

@@ -754,7 +754,7 @@ def test_threshold_file(form, tmp_path):
     [
         ('classes', r"\['unicorn'\] are not among the 3 of the dataset"),
         ('indices', r'classes \[0, 3\] are not all within 0\.\.2'),
-        ('threshold', 'no threshold for 2 classes: dog, owl; and 1 unknown classes: unicorn'),
+        ('threshold', 'no threshold for 2 classes: dog, owl; and 1 unknown class: unicorn'),
     ],
 )
 def test_other_classes_fail_before_the_first_batch(argument, message, tmp_path):

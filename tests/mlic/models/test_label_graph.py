@@ -75,7 +75,7 @@ def test_a_class_without_images_has_no_edges_and_is_named(kind):
     rows = [[1, 1, 0], [1, 0, 0], [1, 1, 0]]
     graph = LabelGraph(3, kind)
     lines = graph.learn_classes(info_of(rows))
-    assert 'without a training image have no edges: c' in lines[1]
+    assert '1 class without a training image, so without edges: c' in lines[1]
     assert graph().isfinite().all()
     assert_close(graph()[2], torch.tensor([0.0, 0.0, 1.0]))
     assert_close(graph()[:, 2], torch.tensor([0.0, 0.0, 1.0]))

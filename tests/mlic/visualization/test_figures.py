@@ -297,6 +297,8 @@ def test_comparison_names_its_bars(number):
     assert len(figure.axes) == (2 if number > 40 else 1)
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in axes.get_yticklabels()])
+    boxes = [part.get_window_extent() for part in (*axes.texts, *axes.patches)]
+    assert no_overlap(boxes)
 
 
 @pytest.mark.parametrize('number', [2, 50])
@@ -321,7 +323,7 @@ def test_comparison_says_who_is_compared_and_what_is_left_out(number):
     assert lines[0].startswith('mAP 40.0  a_run') and lines[1].startswith(
         f'mAP 39.8  {other}' * (number > 5)
     )
-    assert lines[2:] == ['1 classes better  ', '2 worse']
+    assert lines[2:] == ['1 class better  ', '2 worse']
     assert [text.get_color() for text in figure.texts[2:]] == [BETTER_COLOUR, WORSE_COLOUR]
     boxes = [text.get_window_extent() for text in figure.texts]
     assert no_overlap(boxes) and max(box.x1 for box in boxes) <= figure.bbox.x1
@@ -379,7 +381,7 @@ def test_order_takes_the_most_frequent_classes():
     assert sorted(cooccurrence_order(target, 9)) == list(range(6))
 
 
-@pytest.mark.parametrize('number', [1, 5, 260])
+@pytest.mark.parametrize('number', [2, 5, 260])
 def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
     pred, target = random_predictions(60, number)
     order = cooccurrence_order(target, number)
@@ -423,6 +425,16 @@ def test_only_classes_that_are_drawn_are_counted(tmp_path, monkeypatch):
     for first, second, *values in rows:
         place = int(first.split()[1]), int(second.split()[1])
         assert values[:2] == [f'{shares[place]:.6g}' for shares in (truth, predicted)]
+
+
+@pytest.mark.parametrize(
+    ('target', 'what'), [(np.ones((3, 1)), 'one class'), (np.zeros((3, 4)), 'no image has a label')]
+)
+def test_labels_that_cannot_come_together_are_not_drawn(target, what):
+    shares = conditional_shares(target > 0)
+    number = len(shares)
+    with pytest.raises(ValueError, match=f'{what}.*nothing comes together'):
+        draw_cooccurrence(shares, np.ones_like(shares), names_of(number), range(number))
 
 
 @pytest.mark.parametrize('has_empty', [False, True])

@@ -76,11 +76,11 @@ def test_no_character_of_a_name_turns_its_score_round(name):
 def test_each_script_without_a_font_is_said_once(system_fonts, monkeypatch):
     said = []
     monkeypatch.setattr(fonts, 'print_log', lambda text, *_, level: said.append((text, level)))
-    for name in ('日本', '猫', 'ไทย', 'cat'):
+    for name in ('日本', '猫', 'ไทย', '🚤', '🦀', 'cat'):
         picture(name)
-    assert len(said) == 2 and {level for _, level in said} == {logging.WARNING}
+    assert len(said) == 3 and {level for _, level in said} == {logging.WARNING}
     assert 'CJK characters such as 日' in said[0][0] and 'fonts-noto-cjk' in said[0][0]
-    assert 'THAI' in said[1][0]
+    assert 'THAI' in said[1][0] and 'emoji characters such as 🚤' in said[2][0]
 
 
 def test_the_font_of_the_system_that_has_a_character_is_used(system_fonts, tmp_path):
