@@ -5,12 +5,15 @@ Importing this package registers its data sets, transforms, models, hooks and me
 
 import contextlib
 import io
+import os
 import warnings
 
 from . import image_reader  # noqa: F401  (first: OpenCV takes its limit when it is loaded)
 from .packages import check_stack, only_models_that_import
 
 check_stack()
+
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # onnxruntime reports as soon as it is imported
 
 # mmcv without compiled ops warns of one that this project does not use, and mmpretrain prints
 # that it has found no OneDL

@@ -10,12 +10,15 @@ Elsewhere it needs the file image_reader.py next to it: images are read as for t
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
-import onnxruntime
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # onnxruntime reports as soon as it is imported
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parent)]  # the reader lies in one of them

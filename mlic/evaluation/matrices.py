@@ -109,9 +109,14 @@ def binary(target: np.ndarray) -> np.ndarray:
     positive = target == 1
     wrong = ~positive & (target != 0)
     if wrong.any():
+        first = target[wrong][0]
+        why = {
+            2: ' (a class listed twice for an image?)',
+            -1: ' (absent is 0; unknown has its mark)',
+        }
         raise ValueError(
             f'{np.count_nonzero(wrong)} of {target.size} labels are neither 0 nor 1, such as'
-            f' {target[wrong][0]} (a class listed twice for an image gives 2)'
+            f' {first}{why.get(first, "")}'
         )
     return positive
 

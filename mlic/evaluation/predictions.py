@@ -104,7 +104,11 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         read_header = getattr(np.lib.format, f'read_array_header_{version[0]}_0')
         shape, _, dtype = read_header(file)
         promised, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
-    if promised != held and not dtype.hasobject:
+    if dtype.hasobject:  # as names are that pandas gives
+        raise ValueError(
+            f'{member.filename} holds Python objects: save names as numpy.array(names, dtype=str)'
+        )
+    if promised != held:
         raise ValueError(f'{member.filename} has {held} bytes for an array of {promised}')
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)

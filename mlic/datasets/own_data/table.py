@@ -25,7 +25,12 @@ NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
     (b'\xfd7zXZ', 'packed by xz', 'unpack it'),
     (b'\xff\xfe', 'UTF-16', 'save it as "CSV UTF-8"'),
     (b'\xfe\xff', 'UTF-16', 'save it as "CSV UTF-8"'),
-    (b'{', 'JSON', PANDAS.format('json(FILE, lines=True)')),
+    (
+        b'{',
+        'JSON',
+        PANDAS.format('json(FILE, lines=True)')
+        + ", if each line is a row; COCO's form needs no table (docs/datasets.md)",
+    ),
     (b'[', 'JSON', PANDAS.format('json(FILE)')),
 )
 

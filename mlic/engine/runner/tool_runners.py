@@ -165,6 +165,14 @@ class TrainingRunner(ConsoleRunner):
         if refusal[0]:
             raise FolderInUseError(refusal[0])
 
+    def train(self) -> nn.Module:
+        """Train; after it, however it ends, another process may have the work directory."""
+        try:
+            return super().train()
+        finally:
+            if getattr(self, '_lock', None):
+                self._lock.close()
+
     def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
         """Build schedules as mmengine does, but see :func:`of_two_iterations`."""
         if isinstance(scheduler, dict) and 'type' in scheduler:  # others are of several optimizers

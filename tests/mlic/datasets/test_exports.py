@@ -733,6 +733,7 @@ REFUSED = {
     'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is not a label'),
     'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
     'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
+    "COCO's form": ('{"images": []}\n', "COCO's form needs no table (docs/datasets.md)"),
     'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
     'probabilities': (
         'image,cat,dog\na.jpg,12%,0.91\nb.jpg,0,0.5\n',

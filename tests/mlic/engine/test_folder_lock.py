@@ -9,6 +9,7 @@ import pytest
 
 from mlic.cli import train
 from mlic.engine.runner.folder_lock import FolderInUseError, lock_folder
+from mlic.engine.runner.tool_runners import ConsoleRunner, TrainingRunner
 from tests.helpers import ROOT, call_tool, locked_elsewhere, run_process
 from tests.tiny_runs import two_stage_config
 
@@ -49,6 +50,20 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr(fcntl, 'lockf', refuse)
     assert lock_folder(tmp_path) is None
+
+
+def test_a_training_that_ended_leaves_its_folder_to_other_processes(tmp_path, monkeypatch):
+    """As in a notebook, whose process and runner stay."""
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ConsoleRunner, 'train', interrupted)
+    runner = object.__new__(TrainingRunner)
+    lock = runner._lock = lock_folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert lock.closed
 
 
 @pytest.mark.slow

@@ -141,7 +141,9 @@ def arrays(**changes):
         (dict(classes=[1, 2]), 'classes must hold 2 names, got int64'),
         (dict(pred=np.array([[0, 1], [0, np.nan], [1, 1]])), '1 of 6 .* image 1 .*class b'),
         (dict(pred=np.array([[0, 1], [0, 1], [-np.inf, 1]])), '1 of 6 .* image 2 .*class a'),
-        (dict(pred=np.array([[None] * 2] * 3)), 'Object arrays cannot be loaded'),
+        (dict(pred=np.array([[None] * 2] * 3)), r'pred\.npy holds Python objects'),
+        (dict(classes=np.array(['a', 'b'], object)), r'classes\.npy holds .* dtype=str'),
+        (dict(target=np.array([[-1, 1]] * 3)), 'neither 0 nor 1, such as -1 .absent is 0;'),
     ],
 )
 def test_what_is_wrong_in_a_prediction_file_is_named(changes, message, tmp_path):
