@@ -75,6 +75,22 @@ def test_a_folder_that_cannot_be_synchronised_takes_files_as_others_do(tmp_path,
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'x', 'b': 'y'}
 
 
+def test_of_several_texts_none_changes_before_all_are_on_the_disk(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in 'abc']
+    files.write_texts(dict.fromkeys(paths, 'former'))
+    done = []
+
+    def second_is_full(descriptor):
+        done.append(descriptor)
+        if len(done) == 2:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', second_is_full)
+    with pytest.raises(files.FileWriteError, match=f'^{paths[1]} was not written .No space left'):
+        files.write_texts(dict.fromkeys(paths, 'new'))
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(paths, 'former')
+
+
 def test_what_cannot_be_written_leaves_the_former_file(tmp_path):
     class Broken(Image.Image):
         def save(self, file, *_, **__):
