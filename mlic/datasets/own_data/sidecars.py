@@ -35,8 +35,8 @@ def from_sidecars(
     Args:
         folder (Path): Of the images.
         files (list[str]): The images in it.
-        others (list[str]): Other files in it; the text of ``a/1.jpg`` is ``a/1.txt``, and that of
-            ``images/1.jpg`` may be ``labels/1.txt``.
+        others (list[str]): Other files in it, sorted; the text of ``a/1.jpg`` is ``a/1.txt``, and
+            that of ``images/1.jpg`` may be ``labels/1.txt``.
         skip_missing (bool): Leave out images without a text.
         sep (str, optional): What is between the labels of a text. None: found out.
         classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
@@ -52,9 +52,9 @@ def from_sidecars(
             ``out``; names the file.
     """
     suffixes = {other: PurePosixPath(other).suffix for other in others}
-    available = {  # of 1.TXT and 1.txt, the latter
+    available = {  # of 1.TXT and 1.txt the latter, which is last in order
         other.removesuffix(suffix) + '.txt': other
-        for other, suffix in sorted(suffixes.items(), key=lambda item: item[1] == '.txt')
+        for other, suffix in suffixes.items()
         if suffix.lower() == '.txt'
     }
     texts, missing = {}, []
