@@ -772,6 +772,7 @@ def test_a_line_that_is_no_box_is_refused_at_once(line):
         ('data.yaml', 'names: [cat, "", dog]', 'has no list "names" of classes'),
         ('data.yaml', '- cat', 'has no list "names" of classes'),
         ('data.yaml', 'names: [cat, bird, cat]', "data.yaml: 'cat' occurs twice"),
+        ('data.yaml', 'names: {0: cat, 0: bird, 1: dog}', "data.yaml: '0' occurs twice in one"),
     ],
 )
 def test_a_file_that_leaves_open_which_box_has_which_name_is_refused(name, text, message):
@@ -938,8 +939,10 @@ def test_images_table_and_results_may_lie_on_several_drives_of_windows(monkeypat
     write_images(['cat/1.jpg', 'cat/2.jpg', 'dog/3.jpg', 'dog/4.jpg'])
     from_folder(*options)
     assert words_of() == {  # of pictures that are the same the first
-        'a.jpg': ['cat'], 'b.jpg': ['cat'],
-        'c.jpg': ['dog'], 'd.jpg': ['dog'],
+        'a.jpg': ['cat'],
+        'b.jpg': ['cat'],
+        'c.jpg': ['dog'],
+        'd.jpg': ['dog'],
     }
 
 
