@@ -195,7 +195,7 @@ def read_csv(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
     Raises:
         FileNotFoundError, ValueError: As :func:`read_text`, or if a line is not in order: an open
-            quote, a NUL byte, a cell of more than 128 KiB.
+            quote, a cell of more than 128 KiB, before Python 3.11 a NUL byte.
     """
     text = io.StringIO(read_text(path), newline='')
     reader = csv.reader(text, strict=True)
@@ -290,11 +290,13 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the rename itself survive a power failure, where folders can be synchronised."""
-    if os.name != 'posix':
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Let the rename itself survive a power failure, where a folder can be synchronised.
+
+    Not on Windows, on some network drives, and in a folder that may not be listed.
+    """
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -44,11 +44,13 @@ def command_words(tool: str) -> list[str]:
     if ASSETS.name == '.mim' or Path(sys.argv[0]).suffix != '.py':
         return ['mlic', Path(tool).stem]
     inside = Path.cwd() == ASSETS or ASSETS in Path.cwd().parents
-    script = os.path.relpath(ASSETS / 'tools' / tool) if inside else ASSETS / 'tools' / tool
+
+    def typed(path: Path) -> str:
+        return os.path.relpath(path) if inside and ASSETS in path.parents else str(path)
+
     found = shutil.which('python')
     same = found and os.path.realpath(found) == os.path.realpath(sys.executable)
-    python = 'python' if same else os.path.relpath(sys.executable) if inside else sys.executable
-    return [python, str(script)]
+    return ['python' if same else typed(Path(sys.executable)), typed(ASSETS / 'tools' / tool)]
 
 
 def methods_hidden_by() -> str | None:

@@ -16,7 +16,6 @@ picture in two of them stays in both, with a warning. Links are followed. Writte
 """
 
 import argparse
-import os
 from pathlib import Path
 
 from mlic.cli.own_data import SEPARATOR_HELP, config_path, finish, parse_options, say_command
@@ -87,9 +86,10 @@ def _cut_names(images: list[Image], folder: Path, sep: str | None) -> None:
 
 def _check_out(args: argparse.Namespace, files: list[str]) -> None:
     """ValueError if some of the images are what is written: a sheet of images of another run."""
-    for place in (args.out, config_path(args).with_suffix('.png')):
-        inside = Path(os.path.relpath(place.resolve(), args.folder.resolve())).as_posix()
-        written = [file for file in files if f'{file}/'.startswith(f'{inside}/')]
+    folder = args.folder.resolve()
+    for place in (args.out.resolve(), config_path(args).with_suffix('.png').resolve()):
+        inside = [place.relative_to(folder).as_posix()] if folder in place.parents else []
+        written = [file for file in files for x in inside if f'{file}/'.startswith(f'{x}/')]
         if written:
             raise ValueError(
                 f'{args.folder / written[0]} is where this tool and browse_dataset.py write, and '

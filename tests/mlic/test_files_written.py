@@ -5,6 +5,7 @@ import csv
 import errno
 import json
 import os
+import stat
 
 import numpy as np
 import pytest
@@ -59,6 +60,35 @@ def test_a_disk_that_is_full_leaves_the_former_file(tmp_path, name, monkeypatch)
     with pytest.raises(files.FileWriteError, match=f'{name} was not written .No space left'):
         WRITERS[name](path)
     assert path.read_bytes() == b'former' and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_synchronised_takes_files_as_others_do(tmp_path, monkeypatch):
+    synchronise = os.fsync
+
+    def only_files(descriptor):  # as on some network drives
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, 'Invalid argument')
+        synchronise(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', only_files)
+    files.write_texts({tmp_path / 'a': 'x', tmp_path / 'b': 'y'})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'x', 'b': 'y'}
+
+
+def test_of_several_texts_none_changes_before_all_are_on_the_disk(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in 'abc']
+    files.write_texts(dict.fromkeys(paths, 'former'))
+    done = []
+
+    def second_is_full(descriptor):
+        done.append(descriptor)
+        if len(done) == 2:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', second_is_full)
+    with pytest.raises(files.FileWriteError, match=f'^{paths[1]} was not written .No space left'):
+        files.write_texts(dict.fromkeys(paths, 'new'))
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(paths, 'former')
 
 
 def test_what_cannot_be_written_leaves_the_former_file(tmp_path):

@@ -119,9 +119,9 @@ class ImageFinder:
     def _folder_of(self, table: Path) -> str:
         """The folder of a table, relative to the images', with a slash, or ''."""
         for place in (os.path.abspath, os.path.realpath):
-            inside = os.path.relpath(os.path.dirname(place(table)), place(self.folder))
-            if not inside.startswith('.'):
-                return f'{Path(inside).as_posix()}/'
+            images, parent = Path(place(self.folder)), Path(place(table)).parent
+            if images in parent.parents:
+                return f'{parent.relative_to(images).as_posix()}/'
         return ''
 
     def _files(self, path: str, near: str, start: str) -> tuple[list[str], bool]:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from mlic.datasets.list_files import read_list
-from mlic.files import read_json, read_text
+from mlic.files import KeyTwice, each_key_once, read_json, read_text
 from mlic.names import counted, first_names, short
 
 from .cells import CellError, in_words, read_cells
@@ -35,8 +35,8 @@ def from_sidecars(
     Args:
         folder (Path): Of the images.
         files (list[str]): The images in it.
-        others (list[str]): Other files in it; the text of ``a/1.jpg`` is ``a/1.txt``, and that of
-            ``images/1.jpg`` may be ``labels/1.txt``.
+        others (list[str]): Other files in it, sorted; the text of ``a/1.jpg`` is ``a/1.txt``, and
+            that of ``images/1.jpg`` may be ``labels/1.txt``.
         skip_missing (bool): Leave out images without a text.
         sep (str, optional): What is between the labels of a text. None: found out.
         classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
@@ -52,9 +52,9 @@ def from_sidecars(
             ``out``; names the file.
     """
     suffixes = {other: PurePosixPath(other).suffix for other in others}
-    available = {  # of 1.TXT and 1.txt, the latter
+    available = {  # of 1.TXT and 1.txt the latter, which is last in order
         other.removesuffix(suffix) + '.txt': other
-        for other, suffix in sorted(suffixes.items(), key=lambda item: item[1] == '.txt')
+        for other, suffix in suffixes.items()
         if suffix.lower() == '.txt'
     }
     texts, missing = {}, []
@@ -187,14 +187,23 @@ def _names_of(path: Path) -> list[str]:
     return names
 
 
+class EachKeyOnce(yaml.BaseLoader):
+    """Values are texts; KeyTwice if a key is there twice, of which one would be lost."""
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        return each_key_once(self.construct_pairs(node, deep))
+
+
 def _yaml_names(path: Path) -> list[str]:
     """The list or mapping ``names`` of a YAML file, as they stand there: ``no`` is a name."""
     try:
-        names = yaml.load(read_text(path), yaml.BaseLoader)['names']
+        names = yaml.load(read_text(path), EachKeyOnce)['names']
         if isinstance(names, dict):
             names = [names[str(i)] for i in range(len(names))]
         if not isinstance(names, list) or not all(isinstance(x, str) and x for x in names):
             raise TypeError
+    except KeyTwice as error:
+        raise ValueError(f'{path}: {error}') from error
     except (yaml.YAMLError, RecursionError, TypeError, LookupError) as error:
         raise ValueError(
             f'{path} has no list "names" of classes, such as names: [cat, dog]'

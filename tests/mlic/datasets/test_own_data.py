@@ -29,6 +29,7 @@ from mlic.datasets.own_data.labels import (
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits, stratify
 from mlic.datasets.own_data.table import read_tables
+from mlic.installation import command_words
 from tests.helpers import ROOT, call_tool, run_tool
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
@@ -771,6 +772,7 @@ def test_a_line_that_is_no_box_is_refused_at_once(line):
         ('data.yaml', 'names: [cat, "", dog]', 'has no list "names" of classes'),
         ('data.yaml', '- cat', 'has no list "names" of classes'),
         ('data.yaml', 'names: [cat, bird, cat]', "data.yaml: 'cat' occurs twice"),
+        ('data.yaml', 'names: {0: cat, 0: bird, 1: dog}', "data.yaml: '0' occurs twice in one"),
     ],
 )
 def test_a_file_that_leaves_open_which_box_has_which_name_is_refused(name, text, message):
@@ -918,6 +920,30 @@ def test_what_an_earlier_run_wrote_is_no_image_to_learn_from():
         with pytest.raises(SystemExit, match=f'{sheet} is where this tool and browse_dataset.py'):
             from_folder('--out', out)
         Path(sheet).unlink()
+
+
+def test_images_table_and_results_may_lie_on_several_drives_of_windows(monkeypatch):
+    def other_drive(path, *_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'from_csv.py')])
+    with monkeypatch.context() as inside:
+        inside.chdir(ROOT)
+        inside.setattr(sys, 'executable', '/elsewhere/python')
+        assert command_words('train.py') == ['/elsewhere/python', 'tools/train.py']
+    write_table(FORMS['semicolon'])
+    monkeypatch.setattr('os.path.relpath', other_drive)
+    options = '--val', '0.5', '--test', '0'
+    from_csv('--out', 'out', *options)
+    assert words_of() == WANTED
+    write_images(['cat/1.jpg', 'cat/2.jpg', 'dog/3.jpg', 'dog/4.jpg'])
+    from_folder(*options)
+    assert words_of() == {  # of pictures that are the same the first
+        'a.jpg': ['cat'],
+        'b.jpg': ['cat'],
+        'c.jpg': ['dog'],
+        'd.jpg': ['dog'],
+    }
 
 
 def test_a_folder_without_images_is_an_error():

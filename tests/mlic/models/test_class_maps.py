@@ -93,7 +93,14 @@ def test_attention_is_the_models_own(feats):
 def test_a_model_is_asked_for_attention_first_then_for_its_cam():
     assert own_kind(sarl()) == 'attention'
     assert own_kind(linear()) == 'cam'
-    assert own_kind(Model(nn.Flatten(), nn.Linear(3, C))) == 'grad-cam'
+    csra = CSRAClsHead(C, K, 1, 0.2, loss=dict(type='CrossEntropyLoss'))
+    for neck, head in (  # whose cells have no such logit
+        (nn.Flatten(), nn.Linear(3, C)),
+        (nn.Flatten(), MultiLabelLinearClsHead(C, K)),
+        (None, MultiLabelLinearClsHead(C, K)),
+        (GlobalAveragePooling(), csra),
+    ):
+        assert own_kind(Model(neck, head)) == 'grad-cam'
 
 
 @pytest.mark.parametrize(
