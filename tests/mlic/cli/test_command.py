@@ -160,6 +160,8 @@ def test_a_config_is_found_by_name_and_a_file_comes_first(tmp_path, monkeypatch)
     (tmp_path / f'{DIGITS}.py').touch()
     assert find_config(f'{DIGITS}.py') == f'{DIGITS}.py'
     assert find_config(ours) == ours
+    data = CONFIGS / '_base_' / 'datasets' / 'digits128.py'
+    assert find_config('digits128', '_base_/datasets') == str(data)
 
 
 def test_a_config_inherits_from_ours_wherever_they_are(tmp_path):
