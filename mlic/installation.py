@@ -13,17 +13,18 @@ ASSETS = PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 CONFIGS = ASSETS / 'configs'
 
 
-def find_config(name: str) -> str:
+def find_config(name: str, folder: str = '*') -> str:
     """A config's path, of a path or of a name such as ``sadcl_efficientnet-lite0_digits128``.
 
-    A file of that path comes first; ``.py`` may be left out of a name.
+    A file of that path comes first; ``.py`` may be left out of a name. ``folder`` is where names
+    are looked up, in ``configs``.
 
     Raises:
         FileNotFoundError: One line, with similar names.
     """
     if Path(name).is_file():
         return name
-    ours = {path.stem: path for path in CONFIGS.glob('*/*.py')}
+    ours = {path.stem: path for path in CONFIGS.glob(f'{folder}/*.py')}
     stem = name.removesuffix('.py')
     if stem in ours:
         return str(ours[stem])

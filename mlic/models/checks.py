@@ -6,6 +6,11 @@ import math
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+POOL_A_MAP = (
+    "set neck=dict(type='GlobalAveragePooling') behind a backbone that gives a feature map "
+    "(out_type='featmap', docs/backbones.md)"
+)
+
 
 def check_counts(**counts: int) -> None:
     """Refuse numbers of layers, heads and the like, by their names, that are below 1.
@@ -84,3 +89,17 @@ def build_contrast(loss: dict, *given: str) -> nn.Module:
             f'takes {", ".join(taken.parameters)}'
         ) from error
     return built
+
+
+def no_feature_map(feat: object) -> str:
+    """What a backbone gives instead of maps (B, K, h, w), and what to set, for a message."""
+    if isinstance(feat, Tensor):
+        pools, gives = feat.dim() == 2, tuple(feat.shape)
+    else:
+        parts = [tuple(getattr(part, 'shape', ())) for part in feat or ()]
+        pools, gives = True, f'a {type(feat).__name__}, {parts}'
+    return (
+        f'takes a feature map, and the backbone {"pools: it " * pools}gives {gives}; set '
+        "out_type='featmap' in model.backbone of a transformer of mmpretrain, "
+        'gap_before_final_norm=False of a ConvNeXt, EdgeNeXt, HorNet or TinyViT (docs/backbones.md)'
+    )

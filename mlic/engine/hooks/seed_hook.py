@@ -120,16 +120,16 @@ class SeedHook(Hook):
         """Let the training images be fetched under their seeds.
 
         Raises:
-            TypeError: If the run does not count epochs, or its loader forms no batches.
+            ValueError: If the run does not count epochs, or its loader forms no batches.
         """
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            raise TypeError(
+            raise ValueError(  # mmengine makes its own of a TypeError in a hook
                 f'SeedHook counts epochs, and {type(runner.train_loop).__name__} has none: set '
                 'train_cfg.by_epoch=True, or remove the hook from default_hooks'
             )
         loader = runner.train_dataloader
         if loader.batch_sampler is None:
-            raise TypeError('SeedHook needs train_dataloader.batch_size or .batch_sampler')
+            raise ValueError('SeedHook needs train_dataloader.batch_size or .batch_sampler')
         self.fetch = SeededFetch(loader.dataset, runner.seed)
         loader.dataset.__getitems__ = self.fetch
         device = next((weight.device.type for weight in runner.model.parameters()), None)

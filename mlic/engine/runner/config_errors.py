@@ -12,6 +12,7 @@ from types import FrameType
 from mmengine.model import BaseModel
 from torch import nn
 
+from mlic.models.checks import POOL_A_MAP, no_feature_map
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
@@ -31,6 +32,8 @@ READERS = {
     'mmengine.runner.runner': ('build_', 'register_'),
 }
 MODEL_LIBRARIES = ('mmpretrain.models', 'timm.')
+HEADS, NECKS = 'mmpretrain.models.heads', 'mmpretrain.models.necks'
+SHAPES = re.compile(r'\b(sizes?|shapes?|channels|dimensions?)\b')  # in what torch says
 UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
 
 
@@ -146,11 +149,10 @@ def _is_called_by_own_part(error: Exception) -> bool:
 
 def _fault_of_model(error: Exception) -> str | None:
     """What does not fit a part of the model that is mmpretrain's or timm's; None if they fit."""
-    if not isinstance(error, (AssertionError, AttributeError, RuntimeError, ValueError)):
+    kinds = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+    if not isinstance(error, kinds):
         return None
-    if isinstance(error, AttributeError):
-        if not _is_raised_in(error, 'parse_losses'):
-            return None
+    if isinstance(error, AttributeError) and _is_raised_in(error, 'parse_losses'):
         return "the head's loss() must return a dict of losses, such as dict(loss_cls=...)"
     frames = _frames_of_libraries(error)
     libraries = [frame for frame in frames if _module(frame).startswith(MODEL_LIBRARIES)]
@@ -158,21 +160,58 @@ def _fault_of_model(error: Exception) -> str | None:
         return None
     owners = [frame.f_locals.get('self') for frame in libraries]
     owners = [one for one in owners if one is not None and not isinstance(one, BaseModel)]
+    if not owners:
+        return None
     line = traceback.extract_tb(error.__traceback__)[-1].line or ''
     checks = _module(frames[-1]).startswith((*MODEL_LIBRARIES, 'torch.nn.'))
-    if owners and checks and str(error) and re.search(r'\b(raise|assert)\b', line):
-        return f'{type(owners[0]).__name__}: {error}'
-    inner = [frame.f_locals for frame in frames]
-    for layer, values in ((found.get('self'), found.get('input')) for found in inner):
-        if not owners or not isinstance(layer, (nn.Linear, nn.Conv2d)) or values is None:
-            continue
-        linear = isinstance(layer, nn.Linear)
+    says = checks and str(error) and re.search(r'\b(raise|assert)\b', line)
+    return _misfit(owners[0], owners[-1], error) or (
+        f'{type(owners[0]).__name__}: {error}' if says else None
+    )
+
+
+def _misfit(part: object, inner: object, error: Exception) -> str | None:
+    """What is wrong with the images or features that a part of the model was given.
+
+    Args:
+        part (object): Backbone, neck, head, or loss.
+        inner (object): The innermost of its own parts in which the error was raised, or itself.
+        error (Exception): Raised by a library.
+    """
+    name, kind = type(part).__name__, type(part).__module__
+    calls = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [call for call in calls if call.get('self') is part]
+    given = next((call['args'][0] for call in own if call.get('args')), own[0].get('feats'))
+    feat = given[-1] if isinstance(given, (list, tuple)) and given else given
+    shape = tuple(getattr(feat, 'shape', ()))
+    called = [call for call in calls if isinstance(call.get('self'), (nn.Linear, nn.Conv2d))]
+    layer, values = next(
+        ((call['self'], call['input']) for call in called if 'input' in call), (None, None)
+    )
+    linear = isinstance(layer, nn.Linear)
+    pools = linear and kind.startswith(HEADS) and (len(shape) > 2 or shape[1:] == (1,))
+    if pools:
+        return f'{name} takes pooled features (B, {layer.in_features}), got {shape}: {POOL_A_MAP}'
+    takes_map = kind.startswith((HEADS, NECKS)) and not (linear and shape)
+    if given is not None and takes_map and len(shape) != 4:
+        instead = '; or set neck=None' * (kind.startswith(NECKS) and len(shape) == 2)
+        return f'{name} {no_feature_map(feat)}{instead}'
+    if layer is not None and 'in_channels' in _arguments_of(type(inner)):
         wanted = layer.in_features if linear else layer.in_channels
         got = values.shape[-1 if linear else 1]
-        if got != wanted and 'in_channels' in _arguments_of(type(owners[-1])):
-            name = type(owners[-1]).__name__
+        if got != wanted:
+            name = type(inner).__name__
             return f'{name}(in_channels={wanted}) got features {tuple(values.shape)}: set {got}'
-    return None
+    of_shapes = type(error) is RuntimeError and SHAPES.search(str(error))
+    if '.backbones.' not in kind or len(shape) != 4:
+        return None
+    if isinstance(error, RuntimeError) and not of_shapes:  # such as CUDA's
+        return None
+    text = str(error).strip().rstrip('.') or type(error).__name__
+    return (
+        f'{name}: {text}; it was given images of {shape[3]} x {shape[2]} px: take another size in '
+        'the pipelines, or set its img_size, where it has one (docs/backbones.md)'
+    )
 
 
 def _file_at(error: Exception) -> str:

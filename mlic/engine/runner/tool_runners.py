@@ -7,6 +7,7 @@ import torch
 from mmengine import dist
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as runner_module
 from torch import nn
@@ -18,6 +19,7 @@ from mlic.engine.checkpoints.training_state import (
 )
 from mlic.engine.hooks.called_parts_hook import CalledPartsHook
 from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
+from mlic.engine.optimizers.paramwise import check_paramwise
 from mlic.models.given_labels import check_takes_given
 
 from .compiled_parts import compile_parts
@@ -172,6 +174,13 @@ class TrainingRunner(ConsoleRunner):
         finally:
             if getattr(self, '_lock', None):
                 self._lock.close()
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """The optimizer as mmengine builds it; see :func:`check_paramwise`."""
+        if isinstance(optim_wrapper, dict):
+            for line in check_paramwise(optim_wrapper, self.model):
+                self.logger.warning(line)
+        return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
         """Build schedules as mmengine does, but see :func:`of_two_iterations`."""

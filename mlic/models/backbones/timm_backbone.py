@@ -3,6 +3,7 @@
 Shapes in this module: B images, K channels, h x w cells, T = h w tokens after P others.
 """
 
+import math
 from types import SimpleNamespace
 
 from mmpretrain.models.backbones.timm_backbone import TIMMBackbone
@@ -10,6 +11,21 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from mlic.packages import require
+
+
+def grid_of(model: nn.Module, number: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a timm model's tokens, for images of a size.
+
+    They are what timm says, or else, as where later stages have larger cells, in the proportions
+    of the images.
+    """
+    patches = getattr(model, 'patch_embed', None)
+    if hasattr(patches, 'dynamic_feat_size'):
+        grid = patches.dynamic_feat_size(size)
+        if math.prod(grid) == number:
+            return grid
+    height = max(round(math.sqrt(number * size[0] / size[1])), 1)
+    return height, number // height
 
 
 @MODELS.register_module()
@@ -80,8 +96,9 @@ class LazyTIMMBackbone(TIMMBackbone):
         """A map of what timm's model gives for images of a size."""
         model = self.timm_model
         if feat.dim() == 3 and hasattr(model, 'num_prefix_tokens'):
-            grid = model.patch_embed.dynamic_feat_size(size)
-            return feat[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+            tokens = feat[:, model.num_prefix_tokens :].mT  # (B, K, T)
+            grid = grid_of(model, tokens.shape[2], size)
+            return tokens.unflatten(2, grid) if math.prod(grid) == tokens.shape[2] else feat
         if getattr(model, 'output_fmt', 'NCHW') == 'NHWC':
             return feat.permute(0, 3, 1, 2)
         return feat

@@ -5,13 +5,15 @@ import math
 from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor, nn
 
+from mlic.models.checks import no_feature_map
+
 
 def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) -> Tensor:
     """A map (B, K, h, w) as it is; a transformer's tokens as such a map.
 
     Args:
         feat (Tensor): (B, K, h, w), or tokens (B, T, K) that stand row by row over a square grid;
-            a class token before them, (B, 1 + T, K), is dropped.
+            a class token before them, (B, 1 + T, K), is dropped. (B, K, T), as of MLP-Mixer, too.
         taker (nn.Module): The neck or head that takes it, with ``in_channels``.
         channels (int, optional): K of this map, if ``in_channels`` lists those of several.
             Defaults to None: ``in_channels``.
@@ -20,16 +22,15 @@ def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) 
         ValueError: If the backbone pools, the channels are others, or tokens fill no square grid.
     """
     channels = channels or taker.in_channels
-    if feat.dim() == 4 and feat.shape[1] == channels:
+    is_tensor = isinstance(feat, Tensor)
+    if is_tensor and feat.dim() == 4 and feat.shape[1] == channels:
         return feat
     name = type(taker).__name__
     owner = f'{name}(in_channels={taker.in_channels})'
-    if feat.dim() == 2:
-        raise ValueError(
-            f'{owner} takes a feature map, and the backbone pools: it gives {tuple(feat.shape)}; '
-            "set out_type='featmap' in model.backbone of a transformer of mmpretrain, "
-            'gap_before_final_norm=False of a ConvNeXt (docs/backbones.md)'
-        )
+    if not is_tensor or feat.dim() == 2:
+        raise ValueError(f'{owner} {no_feature_map(feat)}')
+    if feat.dim() == 3 and channels not in feat.shape[2:] and feat.shape[1] == channels:
+        feat = feat.mT
     if feat.dim() != 3 or feat.shape[2] != channels:
         part = 'head' if isinstance(taker, MultiLabelClsHead) else 'neck'
         raise ValueError(

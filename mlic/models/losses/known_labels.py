@@ -3,10 +3,13 @@
 Shapes in this module: B images, C classes.
 """
 
+import re
+
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mlic.models.checks import POOL_A_MAP
 from mlic.models.targets import any_unknown, target_of
 
 
@@ -87,9 +90,10 @@ def loss_of_batch(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
     try:
         return loss(cls_score, target, avg_factor=len(target), **kwargs)
     except TypeError as error:
-        name = type(loss).__name__
-        if f'{name}.forward() got an unexpected keyword argument' not in str(error):
+        kinds = '|'.join(kind.__name__ for kind in type(loss).__mro__)  # forward may be inherited
+        if not re.match(rf'({kinds})\.forward\(\) got an unexpected keyword argument', str(error)):
             raise
+        name = type(loss).__name__
         raise TypeError(
             f'{name}.forward is not called as mmpretrain calls losses: give it the arguments '
             "(cls_score, target, avg_factor=None, reduction_override=None), of which 'none' asks "
@@ -114,6 +118,11 @@ def _get_loss(
     self, cls_score: Tensor, data_samples: list[DataSample], **kwargs
 ) -> dict[str, Tensor]:
     """mmpretrain's, of the known labels."""
+    if cls_score.dim() != 2:
+        raise ValueError(
+            f'{type(self).__name__} takes pooled features, and scores {tuple(cls_score.shape)} '
+            f'instead of (B, C): {POOL_A_MAP}'
+        )
     target = target_of(data_samples, cls_score.shape[-1], cls_score.dtype, cls_score.device)
     loss = self.loss_module
     if any_unknown(target) or getattr(loss, 'takes_unknown', False):

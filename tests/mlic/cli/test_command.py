@@ -160,6 +160,8 @@ def test_a_config_is_found_by_name_and_a_file_comes_first(tmp_path, monkeypatch)
     (tmp_path / f'{DIGITS}.py').touch()
     assert find_config(f'{DIGITS}.py') == f'{DIGITS}.py'
     assert find_config(ours) == ours
+    data = CONFIGS / '_base_' / 'datasets' / 'digits128.py'
+    assert find_config('digits128', '_base_/datasets') == str(data)
 
 
 def test_a_config_inherits_from_ours_wherever_they_are(tmp_path):
@@ -306,6 +308,50 @@ def test_what_a_model_made_of_library_parts_lacks_is_one_line():
     ):
         with pytest.raises(SystemExit, match=said), one_line_errors():
             ImageClassifier(backbone=dict(type='StoredFeatures')).parse_losses(losses)
+
+
+LINEAR = dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=9)
+CSRA = dict(type='CSRAClsHead', num_classes=2, in_channels=9, num_heads=1, lam=0.1)
+ARCH = dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8)
+MISFITS = {
+    'images': (
+        dict(type='BEiTViT', arch=ARCH),
+        torch.zeros(1, 3, 64, 32),
+        r'BEiTViT: The size of tensor a \(9\) must .*; it was given images of 32 x 64 px: take ',
+    ),
+    'a map': (
+        LINEAR,
+        [torch.zeros(4, 9, 2, 2)],
+        r'pooled features \(B, 9\), got \(4, 9, 2, 2\): set ',
+    ),
+    'tokens': (
+        LINEAR,
+        [torch.zeros(4, 1)],
+        r'pooled features \(B, 9\), got \(4, 1\): set neck=dict\(',
+    ),
+    'a list': (
+        LINEAR,
+        [[torch.zeros(4, 9)]],
+        r'pools: it gives a list, \[\(4, 9\)\]; set out_type=',
+    ),
+    'tokens for CSRA': (
+        CSRA,
+        [torch.zeros(4, 5, 9)],
+        r'CSRA.* backbone gives \(4, 5, 9\); set out_type=',
+    ),
+    'pooled': (
+        dict(type='GlobalAveragePooling'),
+        (torch.zeros(4, 9),),
+        r"the backbone pools: it gives \(4, 9\); set out_type='featmap' .*; or set neck=None",
+    ),
+}
+
+
+@pytest.mark.parametrize('given', MISFITS)
+def test_what_does_not_fit_a_librarys_part_is_one_line(given):
+    part, feats, said = MISFITS[given]
+    with pytest.raises(SystemExit, match=said), one_line_errors():
+        MODELS.build(part)(feats)
 
 
 def test_a_data_set_without_images_is_one_line():

@@ -5,6 +5,7 @@ Shapes: B images, C classes, K channels, T tokens.
 
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
+from mlic.models.backbones.timm_backbone import grid_of
 from projects.sadcl.models.sarl_neck import SARLNeck
 from tests.helpers import ROOT
 from tests.tiny_backbones import SIZE, SMALL, WIDTH, config_of_weights, entries
@@ -223,6 +225,14 @@ def test_tokens_of_a_timm_vit_become_a_map(name, extra):
             assert_close(feats[:, :, row, column], token, rtol=0, atol=0)
 
 
+def test_tokens_whose_grid_timm_does_not_say_lie_as_the_images_do():
+    assert grid_of(nn.Identity(), 24, (64, 96)) == (4, 6)
+    known = nn.Identity()
+    known.patch_embed = SimpleNamespace(dynamic_feat_size=lambda size: (3, 8))
+    assert grid_of(known, 24, (64, 96)) == (3, 8)
+    assert grid_of(known, 6, (64, 96)) == (2, 3)  # of a later stage
+
+
 @pytest.mark.parametrize('features_only', [False, True])
 def test_channels_of_a_timm_swin_become_the_second_dimension(features_only):
     needs_timm()
@@ -340,16 +350,24 @@ def test_a_map_that_does_not_fit_the_neck_is_named(in_channels, shape, message):
         SARLNeck(in_channels, num_classes=5)((torch.zeros(shape),))
 
 
+def test_tokens_may_have_their_channels_first():
+    neck = SARLNeck(WIDTH, num_classes=5, embed_dims=16).eval()
+    tokens = torch.randn(2, 9, WIDTH)
+    assert_close(neck((tokens.mT,)), neck((tokens,)), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     'backbone',
     [
         dict(SMALL['VisionTransformer'], type='VisionTransformer', out_type='cls_token'),
         dict(SMALL['ConvNeXt'], type='ConvNeXt'),
+        dict(SMALL['VisionTransformer'], type='DistilledVisionTransformer'),  # of two tokens
     ],
+    ids=lambda backbone: backbone['type'],
 )
 def test_a_backbone_that_pools_is_told_apart_from_wrong_channels(backbone):
     feats = MODELS.build(backbone)(torch.zeros(2, 3, SIZE, SIZE))
-    with pytest.raises(ValueError, match='the backbone pools: it gives .2, 16') as error:
+    with pytest.raises(ValueError, match=r'the backbone pools: it gives .*\(2, 16\)') as error:
         SARLNeck(WIDTH, num_classes=5, embed_dims=16)(feats)
     for remedy in ("out_type='featmap'", 'gap_before_final_norm=False', 'docs/backbones.md'):
         assert remedy in str(error.value)

@@ -81,17 +81,31 @@ class TwoArguments(nn.Module):
         return nn.functional.binary_cross_entropy_with_logits(cls_score, target)
 
 
+class Inherited(nn.BCEWithLogitsLoss):
+    """Its forward is torch's, of two arguments."""
+
+
+@pytest.mark.parametrize('loss', [TwoArguments, Inherited])
 @pytest.mark.parametrize('kind', ['LabelEmbedHead', 'MultiLabelLinearClsHead'])
-def test_a_loss_of_two_arguments_has_to_take_unknown_labels(kind):
+def test_a_loss_of_two_arguments_has_to_take_unknown_labels(kind, loss):
     head = MODELS.build(dict(type=kind, num_classes=3, in_channels=4))
-    head.loss_module = TwoArguments()
+    head.loss_module = loss()
     feats = (torch.zeros(2, 3, 4) if kind == 'LabelEmbedHead' else torch.zeros(2, 4),)
     samples = [DataSample().set_gt_score(row) for row in TARGET]
-    with pytest.raises(TypeError, match=r'TwoArguments.forward .* avg_factor=None, .*_unknown = T'):
+    with pytest.raises(
+        TypeError, match=loss.__name__ + r'\.forward .* avg_factor=None, .*_unknown = T'
+    ):
         head.loss(feats, samples)
     head.loss_module.takes_unknown = True
     (loss,) = head.loss(feats, samples).values()
     assert_close(loss, TwoArguments()(head(feats), TARGET))
+
+
+def test_scores_of_each_cell_are_refused():
+    head = MODELS.build(dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=4))
+    samples = [DataSample().set_gt_score(row) for row in TARGET]
+    with pytest.raises(ValueError, match=r'pooled features, and scores \(2, 5, 3\) instead of'):
+        head.loss((torch.zeros(2, 5, 4),), samples)
 
 
 def test_an_image_without_labels_is_named():

@@ -1,0 +1,68 @@
+"""Settings of single parameters in ``optim_wrapper.paramwise_cfg``: one that nothing reads."""
+
+import inspect
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+
+from mmpretrain.registry import OPTIMIZERS
+from torch import nn
+
+from mlic.registries import find_registered
+
+# what mmengine's constructor reads, and ours besides
+READ = (
+    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'dwconv_decay_mult'),
+    *('dcn_offset_lr_mult', 'flat_decay_mult', 'bypass_duplicate'),
+)
+CONSTRUCTORS = dict(
+    DefaultOptimWrapperConstructor=READ, SharedGroupsConstructor=(*READ, 'layer_decay_rate')
+)
+
+
+def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
+    """Refuse keys that mmengine's constructor would pass over without a word.
+
+    Args:
+        optim_wrapper (Mapping): Config of the wrapper. Other constructors have other keys.
+        model (nn.Module): Whose parameters are named.
+
+    Returns:
+        list[str]: A line for each of ``custom_keys`` that is in no parameter's name: such as come
+        with a recipe for a backbone that may have them.
+
+    Raises:
+        ValueError: If nothing reads a key.
+    """
+    constructor = optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    settings = optim_wrapper.get('paramwise_cfg')
+    if constructor not in CONSTRUCTORS or not isinstance(settings, Mapping):
+        return []
+    place = 'optim_wrapper.paramwise_cfg'
+    if 'layer_decay_rate' in settings and constructor != 'SharedGroupsConstructor':
+        raise ValueError(
+            f"{place}.layer_decay_rate is read by optim_wrapper.constructor='SharedGroups"
+            f"Constructor' alone, and it is {constructor}"
+        )
+    _check_read(settings, CONSTRUCTORS[constructor], place)
+    names = [name for name, _ in model.named_parameters()]
+    custom = settings.get('custom_keys')
+    optimizer = find_registered(OPTIMIZERS, (optim_wrapper.get('optimizer') or {}).get('type'))
+    lines = []
+    for key, inner in custom.items() if isinstance(custom, Mapping) else ():
+        if optimizer and isinstance(inner, Mapping):
+            taken = ('lr_mult', 'decay_mult', *inspect.signature(optimizer).parameters)
+            # others come into the parameters' group, where a schedule of your own may read them
+            misspelt = [name for name in inner if get_close_matches(name, taken)]
+            _check_read(misspelt, taken, f'{place}.custom_keys.{key}')
+        part = hasattr(model, key.partition('.')[0])  # one of stored features has no parameters
+        if not part and not any(key in name for name in names):
+            lines.append(f'{place}.custom_keys: no parameter has {key!r} in its name')
+    return lines
+
+
+def _check_read(settings: Iterable[str], read: Collection[str], place: str) -> None:
+    for key in settings:
+        if key not in read:
+            close = get_close_matches(key, read, 1)
+            meant = f'; did you mean {close[0]}?' if close else f': {", ".join(read)} are'
+            raise ValueError(f'nothing reads {place}.{key}{meant}')

@@ -1,0 +1,45 @@
+"""Settings of single parameters that nothing reads do not pass for obeyed."""
+
+import pytest
+from torch import nn
+
+import mlic  # noqa: F401
+from mlic.engine.optimizers.paramwise import check_paramwise
+
+MODEL = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), head=nn.Identity()))
+OURS = 'SharedGroupsConstructor'
+
+
+def check(paramwise_cfg, **changes):
+    optimizer = dict(type='AdamW', lr=0.1)
+    return check_paramwise(dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg, **changes), MODEL)
+
+
+@pytest.mark.parametrize(
+    ('paramwise_cfg', 'said'),
+    [
+        (dict(custom_key={}), r'nothing reads optim_wrapper\.paramwise_cfg\.custom_key; did you '),
+        (
+            dict(custom_keys=dict(backbone=dict(lr_mul=1))),
+            r'\.backbone\.lr_mul; did you mean lr_mu',
+        ),
+        (dict(layer_decay_rate=0.5), r"layer_decay_rate is read by .*='SharedGroupsConstructor' a"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused(paramwise_cfg, said):
+    with pytest.raises(ValueError, match=said):
+        check(paramwise_cfg)
+
+
+def test_a_name_that_no_parameter_has_is_told():
+    keys = {'backbone': dict(lr_mult=0.1), 'head': dict(weight_decay=0.0), '.gamma': {}}
+    (line,) = check(dict(custom_keys=keys))
+    assert line.endswith("custom_keys: no parameter has '.gamma' in its name")
+
+
+def test_what_a_constructor_reads_passes():
+    assert check(dict(norm_decay_mult=0.0, layer_decay_rate=0.5), constructor=OURS) == []
+    assert check(dict(of_its_own=1), constructor='LearningRateDecayOptimWrapperConstructor') == []
+    of_a_schedule = dict(backbone=dict(lr_mult=0.1, peak=2.0))
+    assert check(dict(custom_keys=of_a_schedule)) == []
+    assert check(None) == []
