@@ -11,6 +11,7 @@ from mmengine.dataset import base_dataset
 from mmengine.registry import init_default_scope
 
 import mlic  # noqa: F401, before a test imports mmpretrain, whose import it repairs
+from tests.helpers import FORMATTER
 
 
 def pytest_configure(config):
@@ -36,7 +37,7 @@ def garbage_once_a_module():
 def configs_as_they_are():
     """mmengine lays out the text of each config that it writes: up to half a second."""
     as_it_is = lambda text, **options: (f'{text}\n', True)  # noqa: E731
-    with mock.patch('yapf.yapflib.yapf_api.FormatCode', as_it_is):
+    with mock.patch(FORMATTER, as_it_is):
         yield
 
 

@@ -18,6 +18,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from mmengine.config import config as mmengine_config
 
 from mlic.engine.runner.folder_lock import lock_folder
 
@@ -28,6 +29,12 @@ RECORDINGS = Path(os.environ.get('MLIC_RECORDINGS', ROOT / 'tests' / 'recordings
 DATA = Path(os.environ.get('MLIC_DATA', ROOT / 'data'))
 DOCUMENTS = sorted(
     path for part in ('', 'docs/', 'projects/*/', 'configs/*/') for path in ROOT.glob(f'{part}*.md')
+)
+# what lays out the text of a config; the stock mmengine holds it by its name
+FORMATTER = (
+    'mmengine.config.config.FormatCode'
+    if hasattr(mmengine_config, 'FormatCode')
+    else 'yapf.yapflib.yapf_api.FormatCode'
 )
 
 

@@ -36,11 +36,23 @@ def entries(module):
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
+def address_in_index(address):
+    """A published file's address in mmpretrain's model index, which is of one of two editions.
+
+    The configs have that of the onedl-* edition; the stock one's has another host.
+    """
+    hosts = 'https://mmassets.onedl.ai/', 'https://download.openmmlab.com/'
+    index = (MMPRETRAIN / 'configs/resnet/metafile.yml').read_text()
+    (host,) = [host for host in hosts if host in index]
+    return address.replace(hosts[0], host)
+
+
 def config_of_weights(backbone):
     """The config that mmpretrain's model index has for the weights a backbone starts from."""
     start = backbone.init_cfg
     assert start.prefix == 'backbone'
-    pattern = rf': {re.escape(start.checkpoint)}\s+(?:Weights: \S+\s+)?Config: (\S+)'
+    address = re.escape(address_in_index(start.checkpoint))
+    pattern = rf': {address}\s+(?:Weights: \S+\s+)?Config: (\S+)'
     texts = [path.read_text() for path in MMPRETRAIN.glob('configs/*/metafile.yml')]
     (config,) = [found for text in texts for found in re.findall(pattern, text)]
     return Config.fromfile(MMPRETRAIN / config)

@@ -1,6 +1,6 @@
 """What mmengine does not show or have: the one file that names its private members.
 
-A later mmengine that renames one of them is adapted to here. Tried with 0.10.12.
+A later mmengine that renames one of them is adapted to here. Tried with 0.9.1 to 0.10.12.
 """
 
 import functools
@@ -150,6 +150,12 @@ def validation_interval(loop: EpochBasedTrainLoop) -> int:
     """Epochs between two validations, at the epoch where the loop is."""
     loop._decide_current_val_interval()
     return loop.val_interval
+
+
+def validate_last_epoch(loop: EpochBasedTrainLoop) -> None:
+    """Let the last epoch be validated whatever the interval: mmengine does so from 0.10.4 on."""
+    loop.dynamic_milestones.append(loop.max_epochs + 1)  # it compares with the next epoch
+    loop.dynamic_intervals.append(1)
 
 
 def move_to_epoch(runner: Runner, epochs_done: int) -> None:

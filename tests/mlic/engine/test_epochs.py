@@ -4,14 +4,20 @@ import copy
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import PARAM_SCHEDULERS
+from torch.utils.data import DataLoader
 
 from mlic.datasets.own_data.config import config_text
 from mlic.datasets.own_data.splits import Image
+from mlic.engine.hooks.missed_validation_hook import MissedValidationHook
+from mlic.engine.mmengine_internals import validation_interval
 from mlic.engine.runner.epochs import of_two_iterations, set_epochs
 from mlic.engine.runner.settings import schedules_of
 from tests.helpers import ROOT, call_tool
@@ -298,6 +304,19 @@ def test_steps_by_epoch_stay_whole_and_phases_within_an_epoch_count_in_iteration
     assert iterations.end == 50
     # only at the end, as before
     assert cfg.train_cfg == dict(max_epochs=5, val_interval=5)
+
+
+@pytest.mark.parametrize('dynamic, expected', [(None, {2, 4, 5}), ([(4, 3)], {2, 3, 5})])
+def test_the_last_epoch_is_validated_whatever_the_interval(dynamic, expected):
+    """mmengine's loop does so by itself from 0.10.4 on."""
+    settings = dict(max_epochs=5, val_interval=2, dynamic_intervals=dynamic)
+    loop = EpochBasedTrainLoop(Mock(), DataLoader([0]), **settings)
+    MissedValidationHook().before_train(SimpleNamespace(train_loop=loop, epoch=0, message_hub=None))
+    validated = set()
+    for loop._epoch in range(1, 6):
+        if loop.epoch % validation_interval(loop) == 0:
+            validated.add(loop.epoch)
+    assert validated == expected
 
 
 def test_a_config_that_counts_in_iterations_is_refused():

@@ -12,7 +12,7 @@ import pytest
 from mmengine.config import Config
 
 from mlic.engine.runner.errors import one_line_errors
-from tests.helpers import ROOT
+from tests.helpers import FORMATTER, ROOT
 
 WAIT = """
 import sys, time
@@ -68,7 +68,7 @@ def test_ctrl_c_that_a_library_takes_for_an_error_is_one(monkeypatch, capsys):
     def press(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', press)
+    monkeypatch.setattr(FORMATTER, press)
     monkeypatch.delenv('TORCHELASTIC_RUN_ID', raising=False)
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -107,7 +107,7 @@ def test_an_error_that_is_raised_from_itself_ends():
 
 
 def test_a_config_that_cannot_be_formatted_is_one_line(monkeypatch):
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', None)  # which cannot be called
+    monkeypatch.setattr(FORMATTER, None)  # which cannot be called
     with pytest.raises(SystemExit) as ended, one_line_errors():
         Config(dict(a=1, b='long' * 1000)).dump()
     assert str(ended.value).startswith('error: Failed to format the config file')
