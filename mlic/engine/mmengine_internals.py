@@ -21,6 +21,7 @@ from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamSc
 from mmengine.registry import registry
 from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
 from mmengine.runner import runner as runner_module
+from mmengine.utils import ManagerMixin, manager
 from torch import nn
 
 _in_thread = threading.local()
@@ -57,6 +58,29 @@ def _import_unless_guarded(name: str) -> object:
 
 
 registry.get_object_from_string, registry.import_module = _import_unless_guarded, _import_listed
+
+
+def _leaving_no_lock(method: Callable) -> classmethod:
+    """A class method of mmengine's managers, which keep their lock where they raise.
+
+    Other threads that log or build anything would wait for it for ever.
+    """
+
+    @functools.wraps(method)
+    def called(cls: type, *args, **kwargs):
+        held_before = manager._lock._is_owned()
+        try:
+            return method(cls, *args, **kwargs)
+        finally:
+            while manager._lock._is_owned() and not held_before:
+                manager._lock.release()
+
+    return classmethod(called)
+
+
+for _name in ('get_instance', 'get_current_instance'):
+    _method = getattr(ManagerMixin, _name).__func__
+    setattr(ManagerMixin, _name, _leaving_no_lock(_method))
 
 
 def option_value(text: str) -> object:
