@@ -98,7 +98,7 @@ def parse(tool, arguments, monkeypatch):
     """Give the arguments to the tool's own parser; SystemExit if it refuses them."""
     monkeypatch.setenv('LOCAL_RANK', '0')
     # some configs are written by the documents' commands before
-    monkeypatch.setattr('mlic.cli.arguments.find_config', str)
+    monkeypatch.setattr('mlic.cli.arguments.find_config', lambda name, folder: name)
     original = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self, *args, **kwargs):

@@ -83,10 +83,12 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str, *suffixes: s
     parser.add_argument('--out', type=out_file(*suffixes), default=default, help=what)
 
 
-def add_config_argument(parser: argparse.ArgumentParser, name: str = 'config', **kwargs) -> None:
-    """A config, by its path or by the name of one of those here."""
+def add_config_argument(
+    parser: argparse.ArgumentParser, name: str = 'config', folder: str = '*', **kwargs
+) -> None:
+    """A config, by its path or by the name of one of those here, in this folder."""
     kwargs.setdefault('help', 'config file, or the name of one')
-    parser.add_argument(name, type=find_config, **kwargs)
+    parser.add_argument(name, type=lambda path: find_config(path, folder), **kwargs)
 
 
 def add_stored_config_arguments(parser: argparse.ArgumentParser) -> None:

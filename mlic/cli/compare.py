@@ -12,7 +12,6 @@ again, it resumes: what is done is not done again.
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -44,7 +43,6 @@ from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import read_class_file, write_text
-from mlic.installation import find_config
 from mlic.names import counted
 from mlic.registries import load_config, set_scope
 from mlic.visualization.sweep import split_name
@@ -73,9 +71,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--seeds', nargs='+', type=arguments.seed, default=[0], help='of the runs (0)'
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')
-    parser.add_argument(
+    arguments.add_config_argument(
+        parser,
         '--data',
-        type=partial(find_config, folder='_base_/datasets'),
+        '_base_/datasets',
         metavar='FILE',
         help='a config of data, by its path or by its name in configs/_base_/datasets, that '
         'replaces those of all configs',

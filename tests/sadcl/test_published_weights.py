@@ -173,7 +173,7 @@ def test_backbone_without_body():
     ],
 )
 def test_unknown_keys_are_named(name):
-    with pytest.raises(ValueError, match=f'1 unknown keys: {name}'):
+    with pytest.raises(ValueError, match=f'1 unknown key: {name}'):
         convert_state_dict({name: torch.zeros(2), 'query_embed.weight': torch.zeros(2, 2)})
 
 
@@ -392,7 +392,7 @@ def test_a_numpy_scalar_next_to_the_weights_is_plain_data(complete, tmp_path):
         ([1], (), 'must hold a dict, got list'),
         (dict(epoch=1), (), "no 'state_dict' or 'model' in it, but epoch"),
         (dict(state_dict={}), ('--ema',), "no 'state_dict_ema' in it, but state_dict"),
-        (dict(state_dict={'fc.w': torch.zeros(1)}), (), '1 unknown keys: fc.w'),
+        (dict(state_dict={'fc.w': torch.zeros(1)}), (), '1 unknown key: fc.w'),
         (dict(state_dict={'fc.b': torch.zeros(1, 80)}), (), 'missing: backbone.0.body.conv1'),
     ],
     ids=[

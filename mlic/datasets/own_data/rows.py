@@ -94,7 +94,7 @@ def _read(
     if missing:
         lines.append(f'{missing} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
-    rest = f'; {unlisted} more in {finder.name} left out, without a row'
+    rest = f'; without a row: {unlisted} more in {finder.name}, left out'
     lines.append(f'{counted(len(images), "image")}{rest if unlisted else ""}')
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:

@@ -227,7 +227,7 @@ def test_what_looks_odd_is_said(capsys):
     printed = capsys.readouterr().out
     assert "several spellings? 'Cat', 'cat'" in printed
     assert "are these labels, or was the text split in the wrong place? 'nan'" in printed
-    assert '1 more in photos left out, without a row' in printed
+    assert 'without a row: 1 more in photos, left out' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
 
 
@@ -871,7 +871,7 @@ def test_texts_beside_images_may_end_in_capitals(capsys):
         Path('photos', name).write_text('dog' if name == '3.TXT' else 'cat')
     from_folder('--sidecar', '--val', '0', '--test', '0.3')
     assert words_of() == {name: ['cat'] for name in ('1.PNG', '2.png', '3.png', 'images/4.PNG')}
-    assert '; 1 .txt files without an image' in capsys.readouterr().out
+    assert '; 1 .txt file without an image' in capsys.readouterr().out
 
 
 def test_boxes_in_a_folder_of_their_own_keep_the_splits():
