@@ -1,7 +1,7 @@
 """ML-Decoder on Corel5k in the common recipe: 100 queries for 260 words.
 
 tools/train.py configs/ml_decoder/ml-decoder_efficientnet-lite0_corel5k160.py
-Over 74 words, stored features, 3 seeds: docs/experiments.md.
+Over 74 words, stored features, 3 seeds: docs/comparison.md.
 """
 
 _base_ = '../sadcl/baseline_efficientnet-lite0_corel5k160.py'

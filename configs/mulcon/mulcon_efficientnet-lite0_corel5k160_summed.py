@@ -1,7 +1,7 @@
 """MulCon on Corel5k with BCE summed over classes and a contrast of weight 1, as SADCL's there.
 
 tools/train.py configs/mulcon/mulcon_efficientnet-lite0_corel5k160_summed.py
-Over 74 words, stored features, 3 seeds: docs/experiments.md.
+Over 74 words, stored features, 3 seeds: docs/comparison.md.
 """
 
 _base_ = './mulcon_efficientnet-lite0_corel5k160.py'
