@@ -178,7 +178,7 @@ class TrainingRunner(ConsoleRunner):
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """The optimizer as mmengine builds it; see :func:`check_paramwise`."""
         if isinstance(optim_wrapper, dict):
-            for line in check_paramwise(optim_wrapper, self.model):
+            for line in check_paramwise(optim_wrapper, unwrap(self.model)):
                 self.logger.warning(line)
         return super().build_optim_wrapper(optim_wrapper)
 
