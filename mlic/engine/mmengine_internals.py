@@ -7,6 +7,7 @@ import functools
 import inspect
 import re
 import threading
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -178,8 +179,10 @@ def validation_interval(loop: EpochBasedTrainLoop) -> int:
 
 def validate_last_epoch(loop: EpochBasedTrainLoop) -> None:
     """Let the last epoch be validated whatever the interval: mmengine does so from 0.10.4 on."""
-    loop.dynamic_milestones.append(loop.max_epochs + 1)  # it compares with the next epoch
-    loop.dynamic_intervals.append(1)
+    after = loop.max_epochs + 1  # it compares with the next epoch
+    place = bisect(loop.dynamic_milestones, after)  # some may be those of a longer run
+    loop.dynamic_milestones.insert(place, after)
+    loop.dynamic_intervals.insert(place, 1)
 
 
 def move_to_epoch(runner: Runner, epochs_done: int) -> None:

@@ -76,7 +76,7 @@ def _grad_cam(model: nn.Module, feats: tuple[Tensor, ...], labels: Tensor) -> Te
             "transformer's backbone gives one with out_type='featmap'"
         )
     copies = [feat.detach().expand(len(labels), *feat.shape[1:]) for feat in feats]
-    last = copies[-1].requires_grad_()  # (M, K, h, w)
+    last = copies[-1].clone().requires_grad_()  # (M, K, h, w); a head may view it otherwise
     scores = model.head(head_input(model, (*copies[:-1], last)))  # (M, C)
     (gradient,) = torch.autograd.grad(scores.gather(1, labels[:, None]).sum(), last)
     weights = gradient.mean(dim=(2, 3), keepdim=True)

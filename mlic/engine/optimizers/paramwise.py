@@ -44,7 +44,7 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
             f"Constructor' alone, and it is {constructor}"
         )
     _check_read(settings, CONSTRUCTORS[constructor], place)
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     custom = settings.get('custom_keys')
     optimizer = find_registered(OPTIMIZERS, (optim_wrapper.get('optimizer') or {}).get('type'))
     lines = []
@@ -52,12 +52,19 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
         if optimizer and isinstance(inner, Mapping):
             taken = ('lr_mult', 'decay_mult', *inspect.signature(optimizer).parameters)
             # others come into the parameters' group, where a schedule of your own may read them
-            misspelt = [name for name in inner if get_close_matches(name, taken)]
+            misspelt = [name for name in inner if _is_like_one_of(taken, name)]
             _check_read(misspelt, taken, f'{place}.custom_keys.{key}')
-        part = hasattr(model, key.partition('.')[0])  # one of stored features has no parameters
-        if not part and not any(key in name for name in names):
+        part = getattr(model, key.partition('.')[0], model)
+        # one of stored features has no parameters
+        is_empty = part is None or isinstance(part, nn.Module) and not [*part.parameters()]
+        if not is_empty and not any(key in name for name in names):
             lines.append(f'{place}.custom_keys: no parameter has {key!r} in its name')
     return lines
+
+
+def _is_like_one_of(taken: Collection[str], name: str) -> bool:
+    """Whether it may be misspelt: ``lr_mul`` may, and ``min_lr_mult`` has a whole name in it."""
+    return any(f'_{one}_' not in f'_{name}_' for one in get_close_matches(name, taken, 1))
 
 
 def _check_read(settings: Iterable[str], read: Collection[str], place: str) -> None:

@@ -170,6 +170,15 @@ def _fault_of_model(error: Exception) -> str | None:
     )
 
 
+def _is_of_labels_or_machine(error: Exception, function: str) -> bool:
+    """Whether an error that a function of a part raised says nothing of what the part was given."""
+    if re.search('loss|predict', function) or _is_raised_in(error, '_verify_batch_size'):
+        return True  # after forward, or one image is too few for batch norm
+    text = str(error)
+    of_shapes = type(error) is RuntimeError and SHAPES.search(text) and 'stride' not in text
+    return isinstance(error, RuntimeError) and not of_shapes  # such as CUDA's, or of channels_last
+
+
 def _misfit(part: object, inner: object, error: Exception) -> str | None:
     """What is wrong with the images or features that a part of the model was given.
 
@@ -179,14 +188,20 @@ def _misfit(part: object, inner: object, error: Exception) -> str | None:
         error (Exception): Raised by a library.
     """
     name, kind = type(part).__name__, type(part).__module__
-    calls = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [call for call in calls if call.get('self') is part]
-    given = next((call['args'][0] for call in own if call.get('args')), own[0].get('feats'))
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    calls = [frame.f_locals for frame in frames]
+    own = [frame for frame in frames if frame.f_locals.get('self') is part]
+    if _is_of_labels_or_machine(error, own[-1].f_code.co_name):
+        return None
+    args = [frame.f_locals.get('args') for frame in own]
+    passed = next((call[0] for call in args if isinstance(call, tuple) and call), None)
+    given = own[0].f_locals.get('feats') if passed is None else passed
     feat = given[-1] if isinstance(given, (list, tuple)) and given else given
     shape = tuple(getattr(feat, 'shape', ()))
     called = [call for call in calls if isinstance(call.get('self'), (nn.Linear, nn.Conv2d))]
     layer, values = next(
-        ((call['self'], call['input']) for call in called if 'input' in call), (None, None)
+        ((call['self'], call['input']) for call in called if hasattr(call.get('input'), 'shape')),
+        (None, None),
     )
     linear = isinstance(layer, nn.Linear)
     pools = linear and kind.startswith(HEADS) and (len(shape) > 2 or shape[1:] == (1,))
@@ -202,10 +217,9 @@ def _misfit(part: object, inner: object, error: Exception) -> str | None:
         if got != wanted:
             name = type(inner).__name__
             return f'{name}(in_channels={wanted}) got features {tuple(values.shape)}: set {got}'
-    of_shapes = type(error) is RuntimeError and SHAPES.search(str(error))
     if '.backbones.' not in kind or len(shape) != 4:
         return None
-    if isinstance(error, RuntimeError) and not of_shapes:  # such as CUDA's
+    if isinstance(error, (AttributeError, TypeError)):  # which images of no size raise
         return None
     text = str(error).strip().rstrip('.') or type(error).__name__
     return (

@@ -149,6 +149,7 @@ class TrainingRunner(ConsoleRunner):
     """
 
     shows_tables = False
+    _has_trained = False
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the processes, as mmengine does, and lock the work directory on rank 0.
@@ -157,6 +158,9 @@ class TrainingRunner(ConsoleRunner):
             FolderInUseError: If another training writes there. All ranks raise it.
         """
         super().setup_env(env_cfg)
+        self._lock_work_dir()
+
+    def _lock_work_dir(self) -> None:
         refusal = [None]
         if dist.is_main_process():
             try:
@@ -168,17 +172,24 @@ class TrainingRunner(ConsoleRunner):
             raise FolderInUseError(refusal[0])
 
     def train(self) -> nn.Module:
-        """Train; after it, however it ends, another process may have the work directory."""
+        """Train; after it, however it ends, another process may have the work directory.
+
+        Raises:
+            FolderInUseError: If it is called again, and another has it.
+        """
+        if self._has_trained:
+            self._lock_work_dir()
         try:
             return super().train()
         finally:
+            self._has_trained = True
             if getattr(self, '_lock', None):
                 self._lock.close()
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
         """The optimizer as mmengine builds it; see :func:`check_paramwise`."""
         if isinstance(optim_wrapper, dict):
-            for line in check_paramwise(optim_wrapper, self.model):
+            for line in check_paramwise(optim_wrapper, unwrap(self.model)):
                 self.logger.warning(line)
         return super().build_optim_wrapper(optim_wrapper)
 

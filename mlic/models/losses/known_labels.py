@@ -91,7 +91,8 @@ def loss_of_batch(loss: nn.Module, cls_score: Tensor, target: Tensor, **kwargs) 
         return loss(cls_score, target, avg_factor=len(target), **kwargs)
     except TypeError as error:
         kinds = '|'.join(kind.__name__ for kind in type(loss).__mro__)  # forward may be inherited
-        if not re.match(rf'({kinds})\.forward\(\) got an unexpected keyword argument', str(error)):
+        unexpected = rf'(.+\.)?({kinds})\.forward\(\) got an unexpected keyword argument'
+        if not re.match(unexpected, str(error)):
             raise
         name = type(loss).__name__
         raise TypeError(

@@ -21,6 +21,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmpretrain.models import ImageClassifier, MultiLabelLinearClsHead
 from mmpretrain.registry import HOOKS, MODELS
+from mmpretrain.structures import DataSample
 
 import mlic_command
 from mlic import __version__
@@ -352,6 +353,17 @@ def test_what_does_not_fit_a_librarys_part_is_one_line(given):
     part, feats, said = MISFITS[given]
     with pytest.raises(SystemExit, match=said), one_line_errors():
         MODELS.build(part)(feats)
+
+
+def test_wrong_labels_and_one_image_are_not_told_as_features_that_do_not_fit():
+    head = MODELS.build(dict(type='LinearClsHead', num_classes=2, in_channels=9))
+    with pytest.raises(AttributeError, match='gt_label'):
+        one_line_errors()(head.loss)((torch.zeros(4, 9),), [DataSample()])
+    neck = MODELS.build(dict(type='LinearNeck', in_channels=9, out_channels=2, gap_dim=0))
+    with pytest.raises(SystemExit, match=r'^error: LinearNeck: Expected more than 1 value [^;]*$'):
+        one_line_errors()(neck)((torch.zeros(1, 9),))
+    with pytest.raises(TypeError, match='conv2d'):  # not one of what the message is made from
+        one_line_errors()(MODELS.build(dict(type='ResNet', depth=18)))(None)
 
 
 def test_a_data_set_without_images_is_one_line():

@@ -306,7 +306,10 @@ def test_steps_by_epoch_stay_whole_and_phases_within_an_epoch_count_in_iteration
     assert cfg.train_cfg == dict(max_epochs=5, val_interval=5)
 
 
-@pytest.mark.parametrize('dynamic, expected', [(None, {2, 4, 5}), ([(4, 3)], {2, 3, 5})])
+@pytest.mark.parametrize(
+    'dynamic, expected',
+    [(None, {2, 4, 5}), ([(4, 3)], {2, 3, 5}), ([(9, 1)], {2, 4, 5})],  # the last of a longer run
+)
 def test_the_last_epoch_is_validated_whatever_the_interval(dynamic, expected):
     """mmengine's loop does so by itself from 0.10.4 on."""
     settings = dict(max_epochs=5, val_interval=2, dynamic_intervals=dynamic)

@@ -64,6 +64,9 @@ def test_a_training_that_ended_leaves_its_folder_to_other_processes(tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         runner.train()
     assert lock.closed
+    runner._work_dir = str(tmp_path)
+    with locked_elsewhere(tmp_path), pytest.raises(FolderInUseError, match='in use by another'):
+        runner.train()
 
 
 @pytest.mark.slow

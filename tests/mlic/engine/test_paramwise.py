@@ -35,11 +35,23 @@ def test_a_name_that_no_parameter_has_is_told():
     keys = {'backbone': dict(lr_mult=0.1), 'head': dict(weight_decay=0.0), '.gamma': {}}
     (line,) = check(dict(custom_keys=keys))
     assert line.endswith("custom_keys: no parameter has '.gamma' in its name")
+    (line,) = check(dict(custom_keys={'backbone.wieght': dict(lr_mult=0.1)}))
+    assert line.endswith("no parameter has 'backbone.wieght' in its name")
+
+
+def test_the_second_name_of_shared_weights_is_one():
+    tied = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), head=nn.Linear(2, 2)))
+    tied['head'].weight = tied['backbone'].weight
+    settings = dict(custom_keys={'d.weight': dict(lr_mult=0.1)})
+    wrapper = dict(optimizer=dict(type='AdamW', lr=0.1), paramwise_cfg=settings)
+    assert check_paramwise(wrapper, tied) == []
 
 
 def test_what_a_constructor_reads_passes():
     assert check(dict(norm_decay_mult=0.0, layer_decay_rate=0.5), constructor=OURS) == []
     assert check(dict(of_its_own=1), constructor='LearningRateDecayOptimWrapperConstructor') == []
-    of_a_schedule = dict(backbone=dict(lr_mult=0.1, peak=2.0))
+    of_a_schedule = dict(
+        backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=0.01, weight_decay_end=0.1)
+    )
     assert check(dict(custom_keys=of_a_schedule)) == []
     assert check(None) == []

@@ -85,6 +85,17 @@ def test_grad_cam_weighs_channels_by_the_mean_gradient_of_its_class_alone(feats)
     assert all(parameter.grad is not None for parameter in model.neck.parameters())
 
 
+def test_grad_cam_of_a_neck_that_views_images_and_channels_together(feats):
+    class Views(nn.Module):
+        def forward(self, feats):
+            cells = feats[-1].view(-1, 12)
+            return (cells.mean(1).view(-1, K),)
+
+    model = Model(Views(), MultiLabelLinearClsHead(C, K))
+    pooled = Model(GlobalAveragePooling(), model.head)
+    assert_close(model.cells(feats, 'grad-cam'), pooled.cells(feats, 'grad-cam'))
+
+
 def test_attention_is_the_models_own(feats):
     model = sarl()
     assert_close(model.cells(feats, 'attention'), model.neck.attention_maps(feats)[0, LABELS])

@@ -85,7 +85,13 @@ class Inherited(nn.BCEWithLogitsLoss):
     """Its forward is torch's, of two arguments."""
 
 
-@pytest.mark.parametrize('loss', [TwoArguments, Inherited])
+class Outer:
+    class Nested(TwoArguments):
+        def forward(self, cls_score, target):
+            return super().forward(cls_score, target)
+
+
+@pytest.mark.parametrize('loss', [TwoArguments, Inherited, Outer.Nested])
 @pytest.mark.parametrize('kind', ['LabelEmbedHead', 'MultiLabelLinearClsHead'])
 def test_a_loss_of_two_arguments_has_to_take_unknown_labels(kind, loss):
     head = MODELS.build(dict(type=kind, num_classes=3, in_channels=4))
