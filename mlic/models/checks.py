@@ -96,7 +96,8 @@ def no_feature_map(feat: object) -> str:
     if isinstance(feat, Tensor):
         pools, gives = feat.dim() == 2, tuple(feat.shape)
     else:
-        parts = [tuple(getattr(part, 'shape', ())) for part in feat or ()]
+        several = feat if isinstance(feat, (list, tuple)) else ()
+        parts = [tuple(getattr(part, 'shape', ())) for part in several]
         pools, gives = True, f'a {type(feat).__name__}, {parts}'
     return (
         f'takes a feature map, and the backbone {"pools: it " * pools}gives {gives}; set '

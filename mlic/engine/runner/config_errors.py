@@ -165,6 +165,7 @@ def _fault_of_model(error: Exception) -> str | None:
     line = traceback.extract_tb(error.__traceback__)[-1].line or ''
     checks = _module(frames[-1]).startswith((*MODEL_LIBRARIES, 'torch.nn.'))
     says = checks and str(error) and re.search(r'\b(raise|assert)\b', line)
+    says = says and not isinstance(error, AttributeError)  # nn.Module's, of a class's own mistake
     return _misfit(owners[0], owners[-1], error) or (
         f'{type(owners[0]).__name__}: {error}' if says else None
     )

@@ -19,7 +19,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
-from mmpretrain.models import ImageClassifier, MultiLabelLinearClsHead
+from mmpretrain.models import ImageClassifier, MultiLabelLinearClsHead, ResNet
 from mmpretrain.registry import HOOKS, MODELS
 from mmpretrain.structures import DataSample
 
@@ -362,8 +362,19 @@ def test_wrong_labels_and_one_image_are_not_told_as_features_that_do_not_fit():
     neck = MODELS.build(dict(type='LinearNeck', in_channels=9, out_channels=2, gap_dim=0))
     with pytest.raises(SystemExit, match=r'^error: LinearNeck: Expected more than 1 value [^;]*$'):
         one_line_errors()(neck)((torch.zeros(1, 9),))
+    with pytest.raises(SystemExit, match=r'pools: it gives a int, \[\]'):
+        one_line_errors()(head)(3)
     with pytest.raises(TypeError, match='conv2d'):  # not one of what the message is made from
         one_line_errors()(MODELS.build(dict(type='ResNet', depth=18)))(None)
+
+
+def test_what_a_class_of_ones_own_forgets_keeps_its_traceback():
+    class NoStem(ResNet):
+        def _make_stem_layer(self, *args):
+            pass
+
+    with pytest.raises(AttributeError, match='conv1'):
+        one_line_errors()(NoStem(18))(torch.zeros(1, 3, 64, 64))
 
 
 def test_a_data_set_without_images_is_one_line():
