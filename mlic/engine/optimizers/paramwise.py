@@ -64,7 +64,7 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
 
 def _is_like_one_of(taken: Collection[str], name: str) -> bool:
     """Whether it may be misspelt: ``lr_mul`` may, and ``min_lr_mult`` has a whole name in it."""
-    return any(f'_{one}_' not in f'_{name}_' for one in get_close_matches(name, taken, 1))
+    return any(f'_{one}_' not in f'_{name}_' for one in get_close_matches(name, taken, 1, 0.8))
 
 
 def _check_read(settings: Iterable[str], read: Collection[str], place: str) -> None:
