@@ -120,13 +120,15 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
     for split in splits:
         lacking = [name for name in classes if not counts[split][name]]
         if lacking:
-            yield f'{len(lacking)} have none in {split}: {first_names(lacking, 8)}'
+            have = 'has' if len(lacking) == 1 else 'have'
+            yield f'{len(lacking)} {have} none in {split}: {first_names(lacking, 8)}'
         all_there = [
             name for name in classes if counts[split][name] + unknown[split][name] == sizes[split]
         ]
         if all_there:
+            have = 'has' if len(all_there) == 1 else 'have'
             yield (
-                f'{len(all_there)} have no known negative in {split}: {first_names(all_there, 8)}'
+                f'{len(all_there)} {have} no known negative in {split}: {first_names(all_there, 8)}'
             )
         one_sided = {name for name in all_there if unknown[split][name]}
         if split != 'train' and counts[split] and counts[split].keys() <= one_sided:
@@ -136,8 +138,9 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
             )
         few = [name for name in classes if 0 < counts[split][name] < FEW]
         if few and split != 'train':
-            fault = 'their AP depends on a handful of images'
-            yield f'{len(few)} have fewer than {FEW} in {split}: {fault}'
+            have, their = ('has', 'its') if len(few) == 1 else ('have', 'their')
+            fault = f'{their} AP depends on a handful of images'
+            yield f'{len(few)} {have} fewer than {FEW} in {split}: {fault}'
 
 
 def find_typos(rare: list[str], frequent: list[str]) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlic.names import counted
+
 SPLITS = ('train', 'val', 'test')
 SPLIT_NAMES = {  # by which columns and folders call them
     **dict.fromkeys(('train', 'training', 'trainval'), 'train'),
@@ -150,10 +152,10 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
             counts = Counter(label for image in free for label in image.labels)
             rare = sum(count * share < 1 for count in counts.values())
             raise ValueError(
-                f'{len(free)} images are too few for {share:.0%} in {split}: it would be '
-                f'{len(free) * share:.3g} images, every class is shared out alike, and {rare} of '
-                f'{len(counts)} classes have fewer than {math.ceil(1 / share)} images. Give a '
-                f'larger --{split}, 0 to go without, or a column of splits'
+                f'{counted(len(free), "image")}: too few for {share:.0%} in {split}, which would '
+                f'be {len(free) * share:.3g} images: every class is shared out alike; classes with '
+                f'fewer than {math.ceil(1 / share)} images: {rare} of {len(counts)}. Give a larger '
+                f'--{split}, 0 to go without, or a column of splits'
             )
     return words
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES
 from mlic.files import read_bytes, read_text
-from mlic.names import first_names, printable
+from mlic.names import counted, first_names, printable
 
 from .labels import normalise
 
@@ -98,11 +98,11 @@ def read_table(path: Path) -> Table:
     """
     text = _text_of(path)
     said = re.match(r'"?sep=([^\w\s"]|\t)"?[,;\t ]*(?:\r\n?|\n)', text, re.IGNORECASE)
-    counted = re.match(r'\s*(\d+)[ \t]*(?:\r\n?|\n)', text)
-    start = (said or counted).end() if said or counted else 0
+    promised = re.match(r'\s*(\d+)[ \t]*(?:\r\n?|\n)', text)
+    start = (said or promised).end() if said or promised else 0
     skipped, text = len(text[:start].splitlines()), text[start:]
     try:
-        delimiter, lines = _cut_at_blanks(text) if counted else _cut(text, said and said[1])
+        delimiter, lines = _cut_at_blanks(text) if promised else _cut(text, said and said[1])
     except csv.Error as error:
         line, fault = error.args
         raise ValueError(f'{path}, line {line + skipped}: {fault}') from error
@@ -111,9 +111,9 @@ def read_table(path: Path) -> Table:
     places = [(path, line + skipped) for line, _ in lines[1:]]
     table = Table(lines[0][1], [cells for _, cells in lines[1:]], places, delimiter)
     _check(table, path, lines[0][0] + skipped)
-    if counted and counted[1].lstrip('0') != str(len(table.rows)):  # int() has a limit of digits
-        count = printable(counted[1])
-        raise ValueError(f'{path}: {len(table.rows)} rows, but its first line says {count}')
+    if promised and promised[1].lstrip('0') != str(len(table.rows)):  # int() has a limit of digits
+        rows, count = counted(len(table.rows), 'row'), printable(promised[1])
+        raise ValueError(f'{path}: {rows}, but its first line says {count}')
     used = [i for i, name in enumerate(table.header) if name or any(table.column(i))]
     if len(used) < len(table.header):
         table.header = [table.header[i] for i in used]
@@ -202,7 +202,8 @@ def _check(table: Table, path: Path, line: int) -> None:
     if images:
         raise without_header(f'{path}, line {line}', table, images[0])
     if len(header) < 2 or not table.rows:
-        raise ValueError(f'{path}: found columns {header} and {len(table.rows)} rows below')
+        rows = counted(len(table.rows), 'row')
+        raise ValueError(f'{path}: found columns {header} and {rows} below')
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
         fault = f'the column {twice[0]!r} occurs twice (the first row names the columns)'

@@ -731,7 +731,7 @@ REFUSED = {
         "labels.csv, line 2: '{\"text\": \"cat\"}': an object with ['text']",
     ),
     'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is not a label'),
-    'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 rows, but its first line says 3'),
+    'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 row, but its first line says 3'),
     'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
     "COCO's form": ('{"images": []}\n', "COCO's form needs no table (docs/datasets.md)"),
     'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
@@ -929,7 +929,7 @@ def test_a_number_of_rows_that_is_not_theirs_is_refused(count):
     Path('labels.csv').write_text(f'{count}\nimage labels\na.jpg cat\n')
     write_photos('a.jpg')
     message, _ = refused()
-    assert 'labels.csv: 1 rows, but its first line says' in message and len(message) < 500
+    assert 'labels.csv: 1 row, but its first line says' in message and len(message) < 500
 
 
 def test_nothing_in_a_cell_is_executed():

@@ -313,8 +313,8 @@ def test_a_share_without_an_image_says_why():
     with pytest.raises(SystemExit) as error:
         from_csv('--out', 'out')
     assert (
-        '20 images are too few for 10% in val: it would be 2 images, every class is shared out '
-        'alike, and 20 of 20 classes have fewer than 10 images. Give a larger --val'
+        '20 images: too few for 10% in val, which would be 2 images: every class is shared out '
+        'alike; classes with fewer than 10 images: 20 of 20. Give a larger --val'
     ) in error.value.code
 
 
@@ -358,7 +358,7 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
     from_csv('--out', 'out', '--val', '0.1', '--test', '0.2')
     printed = capsys.readouterr().out
     assert '2 have fewer than 5 in val' in printed  # 4 images in all
-    assert '1 have fewer than 5 in test' in printed  # 8 with cat, 4 with dog
+    assert '1 has fewer than 5 in test: its AP' in printed  # 8 with cat, 4 with dog
     config = Config.fromfile('out/out.py')
     assert config.default_hooks.logger.interval == 3  # of 14 batches an epoch
     assert config.default_hooks.checkpoint.save_best
@@ -384,7 +384,7 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\na.jpg,\nb.jpg,\n', '', 'none of the 2 images has a label'),
         ('image,labels\na.jpg,"cat\nb.jpg,dog\n', '', 'line 3: unexpected end of data'),
         (b'image,labels\na.jpg,caf\xe9\n', '', 'labels.csv, line 2: not UTF-8; save the'),
-        ('image,labels\na.jpg,cat\n', '', '1 images are too few for 10% in val'),
+        ('image,labels\na.jpg,cat\n', '', '1 image: too few for 10% in val'),
         ('image,labels\na.jpg,cat\n', '--val 0 --test 0', 'all images are for training'),
         ('image,labels\na.jpg,cat\n', '--classes few.txt', "labels are not in few.txt, such as 'c"),
     ],

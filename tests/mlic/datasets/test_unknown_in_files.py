@@ -318,7 +318,7 @@ def test_splits_and_a_class_without_a_negative_go_by_what_is_known(capsys):
         splits.append([item['img_path'] for item in content['data_list']])
     assert splits[0] == splits[1]
     printed = capsys.readouterr().out
-    assert '1 have no known negative in train: cat\n' in printed
+    assert '1 has no known negative in train: cat\n' in printed
     assert printed.count('no known negative in train') == 1
 
 
