@@ -11,7 +11,7 @@ def first_names(names: Iterable, most: int = 10, form: Callable = str) -> str:
     return ', '.join(names[:most] + ['…'] * (len(names) > most))
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int | str, thing: str) -> str:
     """A number and what is counted, given in the singular: '1 image', '2 images', '2 classes'."""
     return f'{number} {thing}' + ('es' if thing.endswith('s') else 's') * (number != 1)
 
