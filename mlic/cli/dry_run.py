@@ -23,6 +23,7 @@ from mlic.engine.runner.launch_checks import (
     check_share,
 )
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
+from mlic.engine.runner.options import misspelt_names
 from mlic.names import counted
 
 FORWARD = 2  # images of the forward pass that the guess at the memory is made from
@@ -60,6 +61,7 @@ def dry_run(cfg: Config) -> None:
     train = loaders['train']
     batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
     warning = batch_warning(cfg, batch_size, processes)
+    warnings = [*([warning] if warning else []), *misspelt_names(cfg)]
     model = build_model(cfg)
     check_head(model)
     check_class_count(model, train.dataset)
@@ -90,7 +92,7 @@ def dry_run(cfg: Config) -> None:
         f'memory of a process (a guess): {_size(held + saved)}, which is {_size(held)} '
         f'for weights, gradients, optimizer and average and {_size(saved)} for what '
         f'{batch_size} images leave for the backward pass; work space and CUDA come on top',
-        *([f'warning: {warning}'] if warning else []),
+        *(f'warning: {line}' for line in warnings),
         sep='\n',
     )
 

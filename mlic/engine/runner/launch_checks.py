@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
+from .options import misspelt_names
+
 
 class LaunchError(ValueError):
     """A run that could not train as it was started; the message is one line."""
@@ -46,8 +48,9 @@ def check_launch(runner: Runner) -> None:
     check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
     warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
-    if warning and dist.is_main_process():
-        runner.logger.warning(warning)
+    if dist.is_main_process():
+        for line in [*([warning] if warning else []), *misspelt_names(runner.cfg)]:
+            runner.logger.warning(line)
 
 
 def check_averages(runner: Runner) -> None:

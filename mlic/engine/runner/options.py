@@ -44,6 +44,19 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
         raise ValueError(f'{" ".join(options)}: {" ".join(map(str, error.args))}') from error
 
 
+def misspelt_names(cfg: Mapping) -> list[str]:
+    """A line for each value of a config that nothing reads, and whose name is nearly one read.
+
+    Other names, such as ``train_pipeline``, are a config's own.
+    """
+    likely = {key: get_close_matches(key, READ, 1, 0.85) for key in cfg if key not in READ}
+    return [
+        f'nothing reads {key} of the config; did you mean {close[0]}?'
+        for key, close in likely.items()
+        if close
+    ]
+
+
 def _why_unread(cfg: Config, top: str, rest: str) -> str:
     """Why setting ``top`` changes nothing, and what to set instead."""
     values = cfg.to_dict()

@@ -1,6 +1,7 @@
 """--cfg-options and --set: entries that nothing reads are refused."""
 
 import argparse
+import ast
 import inspect
 import re
 
@@ -9,8 +10,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mlic.cli.arguments import add_cfg_options
-from mlic.engine.runner.options import READ, merge_options
-from mlic.installation import find_config
+from mlic.engine.runner.options import READ, merge_options, misspelt_names
+from mlic.installation import CONFIGS, find_config
 from tests.helpers import ROOT, run_tool
 
 DIGITS = 'sadcl_efficientnet-lite0_digits128'
@@ -38,6 +39,23 @@ def test_an_option_that_nothing_reads_is_refused_with_the_name_that_was_meant(ke
     with pytest.raises(ValueError) as error:
         merged(DIGITS, **{key: 3})
     assert str(error.value) == f'nothing reads {key}; did you mean {meant}?'
+
+
+@pytest.mark.parametrize(
+    'name, meant',
+    [('optim_wraper', 'optim_wrapper'), ('param_schedulers', 'param_scheduler')],
+)
+def test_a_name_in_a_config_that_is_nearly_one_read_is_told(name, meant):
+    (line,) = misspelt_names({name: {}, 'train_pipeline': [], 'model': {}, 'slower': {}})
+    assert line == f'nothing reads {name} of the config; did you mean {meant}?'
+
+
+def test_names_of_the_configs_here_are_not_taken_for_misspelt():
+    for path in CONFIGS.glob('*/**/*.py'):
+        names = ast.parse(path.read_text(encoding='utf-8')).body
+        assigned = [node.targets[0] for node in names if isinstance(node, ast.Assign)]
+        names = [target.id for target in assigned if isinstance(target, ast.Name)]
+        assert misspelt_names(dict.fromkeys(names)) == [], path
 
 
 def test_an_option_like_no_other_is_refused_without_a_guess():
