@@ -88,8 +88,10 @@ def _check_out(args: argparse.Namespace, files: list[str]) -> None:
     """ValueError if some of the images are what is written: a sheet of images of another run."""
     folder = args.folder.resolve()
     for place in (args.out.resolve(), config_path(args).with_suffix('.png').resolve()):
-        inside = [place.relative_to(folder).as_posix()] if folder in place.parents else []
-        written = [file for file in files for x in inside if f'{file}/'.startswith(f'{x}/')]
+        if folder not in place.parents:
+            continue
+        inside = f'{place.relative_to(folder).as_posix()}/'
+        written = [file for file in files if f'{file}/'.startswith(inside)]
         if written:
             raise ValueError(
                 f'{args.folder / written[0]} is where this tool and browse_dataset.py write, and '

@@ -211,8 +211,8 @@ AVERAGE, STAGE = dict(type='ForeachEMAHook', horizon=0.1), dict(type='PrototypeH
         ),
         (
             {'model.head.loss_sscl': None, 'model.head.loss_pscl': None},
-            TypeError,
-            'remove the hook',
+            ValueError,
+            '^PrototypeHook needs .*remove the hook',
         ),
         (dict(begin=5), ValueError, 'begin=5.*2 epochs'),  # it never starts
         (

@@ -99,11 +99,11 @@ class FiniteLossHook(Hook):
         """Put the checks around the optimizer wrapper's update and step.
 
         Raises:
-            TypeError: If there is not one ``OptimWrapper``.
+            ValueError: If there is not one ``OptimWrapper``.
         """
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):
-            raise TypeError(
+            raise ValueError(  # mmengine makes its own of a TypeError in a hook
                 f'FiniteLossHook needs one OptimWrapper, got {type(wrapper).__name__}: remove the '
                 'hook from custom_hooks'
             )

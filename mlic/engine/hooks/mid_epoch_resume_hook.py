@@ -89,7 +89,7 @@ class MidEpochResumeHook(Hook):
         """Skip what the epoch has done, where it has begun before.
 
         Raises:
-            TypeError: If the loader has a batch sampler of unknown habits.
+            ValueError: If the loader has a batch sampler of unknown habits.
         """
         loader, loop = runner.train_dataloader, runner.train_loop
         done = runner.iter - runner.epoch * len(loader)
@@ -97,7 +97,7 @@ class MidEpochResumeHook(Hook):
             return
         batch_sampler = loader.batch_sampler
         if type(batch_sampler) is not BatchSampler:
-            raise TypeError(
+            raise ValueError(  # mmengine makes its own of a TypeError in a hook
                 f'cannot resume within an epoch: {type(batch_sampler).__name__} may not be '
                 'skipped batch by batch. Resume from a checkpoint of the end of an epoch'
             )

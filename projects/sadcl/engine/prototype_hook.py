@@ -59,15 +59,14 @@ class PrototypeHook(StageRestartHook):
         """Check that the stage can start, and switch the losses off until it does.
 
         Raises:
-            TypeError: If the head has no contrastive losses.
-            ValueError: If the stage would fail when it starts: a batch larger than the memory bank,
-                batches of different size on different processes, a training set without a
-                pipeline, no multi-hot labels.
+            ValueError: If the stage would fail when it starts: a head without contrastive losses, a
+                batch larger than the memory bank, batches of different size on different processes,
+                a training set without a pipeline, no multi-hot labels.
         """
         model = unwrap(runner.model)
         head = model.head
         if getattr(head, 'projector', None) is None:
-            raise TypeError(
+            raise ValueError(  # mmengine makes its own of a TypeError in a hook
                 'PrototypeHook needs an SADCLHead with loss_sscl or loss_pscl, '
                 f'got {type(head).__name__} without them: remove the hook from custom_hooks'
             )

@@ -297,7 +297,7 @@ def test_several_optimizers_are_refused(tmp_path):
     runner, _ = make_runner(tmp_path)
     hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'FiniteLossHook')
     runner.optim_wrapper = dict()
-    with pytest.raises(TypeError, match='one OptimWrapper, got dict'):
+    with pytest.raises(ValueError, match='one OptimWrapper, got dict'):
         hook.before_train(runner)
 
 
