@@ -13,7 +13,7 @@ from mlic.names import counted
 SPLITS = ('train', 'val', 'test')
 SPLIT_NAMES = {  # by which columns and folders call them
     **dict.fromkeys(('train', 'training', 'trainval'), 'train'),
-    **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
+    **dict.fromkeys(('val', 'valid', 'validate', 'validation', 'dev'), 'val'),
     **dict.fromkeys(('test', 'testing'), 'test'),
 }
 

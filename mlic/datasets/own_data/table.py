@@ -12,8 +12,10 @@ from mlic.files import read_bytes, read_text
 from mlic.names import counted, first_names, printable
 
 from .labels import normalise
+from .splits import SPLIT_NAMES
 
 DELIMITERS = ',;\t|'
+BLANKS = r'\s+'  # as pandas takes them
 IMAGE_COLUMN = 'image'  # of a table that does not name it
 PANDAS = 'with pandas: pandas.read_{}.to_csv("labels.csv", index=False)'
 NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
@@ -89,9 +91,10 @@ def read_table(path: Path) -> Table:
     """Split a file into cells.
 
     The delimiter is that of a first line ``sep=;``, or the mark that cuts the header into most
-    cells and every row into as many; blanks, where there is no mark. A first line that is the
-    number of rows (CelebA's) is dropped; a header that lacks the name of its first column gets
-    ``image``; columns without a name and without a content are dropped.
+    cells and every row into as many, a tab before all others; blanks, where there is no mark. A
+    first line that is the number of rows (CelebA's) is dropped; a header that lacks the name of its
+    first column gets ``image``; columns without a name and without a content are dropped, and only
+    the first may have a content without a name, as the index of pandas.
 
     Raises:
         ValueError: If it is not a table with a header; names the line.
@@ -115,6 +118,14 @@ def read_table(path: Path) -> Table:
         rows, count = counted(len(table.rows), 'row'), printable(promised[1])
         raise ValueError(f'{path}: {rows}, but its first line says {count}')
     used = [i for i, name in enumerate(table.header) if name or any(table.column(i))]
+    for i in used:
+        if i and not table.header[i]:
+            row, cell = next(x for x in enumerate(table.column(i)) if x[1])
+            raise ValueError(
+                f'{path}, line {lines[0][0] + skipped}: column {i + 1} has no name, but holds '
+                f'{cell[:40]!r} ({table.line(row)}); the first row names the columns: name it, '
+                f'such as label_{i}, or delete it'
+            )
     if len(used) < len(table.header):
         table.header = [table.header[i] for i in used]
         table.rows = [[cells[i] for i in used] for cells in table.rows]
@@ -141,6 +152,7 @@ def _cut(text: str, delimiter: str | None) -> tuple[str, list[tuple[int, list[st
     """
     first = next((line for line in text.splitlines() if line.strip()), '')
     marks = sorted(filter(first.count, DELIMITERS), key=first.count, reverse=True)
+    marks.sort(key=lambda mark: mark != '\t' or mark not in first.strip())  # cells have no tabs
     marks = [delimiter] if delimiter else marks
     if not marks:
         return _cut_at_blanks(text)
@@ -171,7 +183,7 @@ def _cut_at_blanks(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
     rows = [(line, normalise(row).split()) for line, row in lines if row.strip()]
     if len(rows) > 1 and len(rows[1][1]) == len(rows[0][1]) + 1 and not _images(rows[0][1]):
         rows[0][1].insert(0, IMAGE_COLUMN)
-    return r'\s+', rows
+    return BLANKS, rows
 
 
 def _images(cells: list[str]) -> list[int]:
@@ -182,13 +194,16 @@ def _images(cells: list[str]) -> list[int]:
 def without_header(where: str, table: Table, image: int) -> ValueError:
     """What to say of a table whose header has the name of an image in that column."""
     header, delimiter = table.header, table.delimiter
+    known = {i: 'split' for i, cell in enumerate(header) if cell.lower() in SPLIT_NAMES}
+    known = dict(sorted({**known, image: IMAGE_COLUMN}.items()))
+    such = ','.join([*known.values(), 'labels'])
     fault = f'{where}: {header} looks like an image and its labels; the first row must name the '
-    fault += 'columns, such as image,labels; '
+    fault += f'columns, such as {such}; '
     if any(len(cells) != len(header) for cells in table.rows):  # of which pandas makes an index
-        row = f'{header[image]},cat;dog'
+        row = ','.join([*(header[i] for i in known), 'cat;dog'])
         return ValueError(f'{fault}rows differ in length: write each in this way: {row}')
     names = [f'column {i + 1}' if len(header) > 2 else 'labels' for i in range(len(header))]
-    names[image] = IMAGE_COLUMN
+    names = [known.get(i, name) for i, name in enumerate(names)]
     cut = '' if delimiter == ',' else f', sep={json.dumps(delimiter)}'
     return ValueError(
         fault + PANDAS.format(f'csv(FILE, names={json.dumps(names)}{cut}, dtype=str)')
@@ -210,10 +225,12 @@ def _check(table: Table, path: Path, line: int) -> None:
         raise ValueError(f'{path}, line {line}: {fault}')
     for row, cells in enumerate(table.rows):
         if len(cells) != len(header):
-            way = 'a cell that holds the delimiter must be in quotes'
+            way = 'a cell that holds the delimiter must be in double quotes'
+            if table.delimiter == BLANKS:
+                way = 'blanks are between the cells: the first row must name every column'
             if all(len(x) == len(header) + 1 and not x[-1] for x in table.rows):
                 way = 'each row ends with the delimiter: let the header end with it, too'
             raise ValueError(
-                f'{table.where(row)}: {len(cells)} cells, but the header has {len(header)} '
-                f'({first_names(header, 5, repr)}); {way}'
+                f'{table.where(row)}: {counted(len(cells), "cell")}, but the header has '
+                f'{len(header)} ({first_names(header, 5, repr)}); {way}'
             )
