@@ -1,5 +1,6 @@
 """Which column of a table is what: told by the header, and checked by the contents."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ IMAGE_NAMES = [
     'image_path', 'img_path', 'image_name', 'image_file', 'image_index', 'image_id', 'imageid',
     'img_name', 'id', 'url',
 ]  # fmt: skip
+NUMBERED = {'id', 'image_id', 'imageid', 'url'}  # where another column may name the files
 SAMPLE = 1000  # rows by which the column of images is told
 
 
@@ -77,7 +79,9 @@ def choose_columns(
     image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
     split = choose_split(table, choices, {*ignored, *named, image}, questions)
     rest = [i for i in range(len(table.header)) if i not in {*ignored, image, split}]
-    labels, has_flags = _choose_labels(table, named, rest, choices, questions)
+    paths = [file.path for file in found if file]
+    repeated = len({*paths}) < len(paths)
+    labels, has_flags = _choose_labels(table, named, rest, choices, repeated, questions)
     return Columns(image, split, labels, has_flags, found, left_out)
 
 
@@ -121,7 +125,9 @@ def _choose_image(
     )
     column = best[0]
     if counts is any_ and called and called[0] not in best:
-        return (called[0], *find(called[0]))  # what other columns name by chance
+        by_chance = _counts_rows(table, best[0]) or not all(sample[best[0]])
+        if by_chance or any_[called[0]] or names[called[0]] not in NUMBERED:
+            return (called[0], *find(called[0]))
     found, left_out = find(column)
     if any(_differ(found, find(i)[0]) for i in best[1:]):
         these = show([table.header[i] for i in best])
@@ -149,8 +155,9 @@ def _differ(first: list[Found | None], second: list[Found | None]) -> bool:
 
 
 def _choose_labels(
-    table: Table, named: list[int], rest: list[int], choices: Choices, questions: Questions
-) -> tuple[list[int], bool]:
+    table: Table, named: list[int], rest: list[int], choices: Choices, repeated: bool,
+    questions: Questions,
+) -> tuple[list[int], bool]:  # fmt: skip
     """The columns of labels, and whether they are one for each label."""
     header, file = table.header, table.places[0][0]
     seen = contents_of(table, named or rest, choices)
@@ -161,7 +168,7 @@ def _choose_labels(
         are_flags = are_flags and seen.texts != named  # a column 'labels' with yes names labels
         return named, bool(decided or choices.sep is None and are_flags)
     if seen.texts and not decided:
-        return _choose_texts(header, seen.texts, questions), False
+        return _choose_texts(header, seen, questions), False
     said = {flag(value) for value in [*choices.present, *choices.absent]} | seen.unknown
     if flags or decided:
         rest = [
@@ -180,8 +187,10 @@ def _choose_labels(
         for i in classes
         if values[i] <= PRESENT | ABSENT or not _counts_classes(table, i, classes)
     ]
-    if classes and choices.sep is None:
-        _ask_of_others(table, [i for i in rest if i not in classes], classes, questions)
+    others = [i for i in rest if i not in classes]
+    is_of_label = repeated and len(classes) == 1 and others  # it may say whether a label is there
+    if classes and choices.sep is None and not is_of_label:
+        _ask_of_others(table, others, classes, questions)
         return classes, True
     called = [i for i in rest if i in seen.called]
     if called:
@@ -210,12 +219,14 @@ def _counts_classes(table: Table, column: int, classes: list[int]) -> bool:
     )
 
 
-def _choose_texts(header: list[str], texts: list[int], questions: Questions) -> list[int]:
+def _choose_texts(header: list[str], seen: Contents, questions: Questions) -> list[int]:
     """Those of some columns whose cells are the labels."""
+    texts = seen.texts
     if len(texts) > 1:
         question = f'the columns {show([header[i] for i in texts])} could all hold the labels'
         numbered = [i for i in texts if label_name(header[i])[1]]
-        texts = texts[:1] if len(numbered) < len(texts) else texts
+        if len(numbered) < len(texts) - 1:  # as in label, label_2, label_3
+            texts = [min(texts, key=lambda i: all(map(is_number, seen.values[i])))]
         names = [header[i] for i in texts]
         assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
         questions.ask(question, assumed, '--label-columns', *names)
@@ -282,8 +293,15 @@ def _choose_words(
             '--unknown what each means; --label-columns NAME … says that cells are labels'
         )
     column = min(
-        words or whole,
-        key=lambda i: (len(values[i]) == 1, _mostly_blank(table, i), len(values[i])),
+        whole,
+        key=lambda i: (
+            len(values[i]) == 1,
+            not any(re.match(r'\[.*[^\W\d]', value) for value in values[i]),  # a list of names
+            len(values[i]) * 4 > len(table.rows) * 3,
+            i not in words,
+            _mostly_blank(table, i),
+            len(values[i]),
+        ),
     )
     several = ', or several do' * (len(rest) > 1)
     question = f'one of the columns {these} may hold the labels{several}'

@@ -11,12 +11,12 @@ from .table import Table
 
 # what describes an image or a patient, and is not a class
 ABOUT_IMAGE = re.compile(
-    r'(un)?named.*|index|(.*_)?id|age|sex|gender|weight|width|height|frontal/lateral|ap/pa'
+    r'(un)?named.*|index|(.*_)?id|age|sex|gender|weight|width|height|annotator|frontal/lateral|ap/pa'
 )
 # a column of 0 and 1 that is called so is hardly a class
 NO_CLASS = re.compile(
     ABOUT_IMAGE.pattern + r'|k?fold|target|confidence'
-    r'|score|(is_)?(valid|test|train|val|validation|verified|occluded|truncated|crowd|iscrowd|difficult)'
+    r'|score|(is_?)?(valid|test|train|val|validation|verified|occluded|truncated|crowd|iscrowd|difficult)'
     r'|(data_?)?(split|set|subset|partition)|phase|usage|ml_use'
 )
 PRESENT, ABSENT = {'1', 'true'}, {'0', 'false'}
@@ -83,6 +83,14 @@ def looks_like_flags(values: set[str], unknown: set[str]) -> bool:
 def is_class(name: str, values: set[str], is_called_label: bool) -> bool:
     """Whether a column of such cells may be a class by its name and has a value at all."""
     return not (is_called_label or NO_CLASS.fullmatch(plain_name(name)) or says_nothing(values))
+
+
+def says_yes_and_no(name: str, values: set[str]) -> bool:
+    """Whether a column has both, and nothing else but gaps, and is called like no other matter."""
+    yes = values & (PRESENT | YES)
+    no = values & ({'-1'} | ABSENT | NO - BLANK)
+    gaps = values <= yes | no | BLANK | UNKNOWN
+    return bool(yes and no) and gaps and not NO_CLASS.fullmatch(plain_name(name))
 
 
 def read_flags(

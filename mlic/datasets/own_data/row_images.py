@@ -57,6 +57,13 @@ def _check_missing(
             f'{finder.name}, which has {len(files)} image files{such}; first: '
             f'{column[0]!r} ({table.line(0)})'
         )
+    blank = [row for row in missing if not column[row]]
+    if blank and not skip_missing:
+        raise ValueError(
+            f'{len(blank)} of {len(table.rows)} rows name no image, the first in '
+            f'{table.line(blank[0])}: where a spreadsheet merged cells, write the name into each '
+            'row. --skip-missing continues without these rows'
+        )
     if missing and not skip_missing:
         names = [f'{column[row]!r} ({table.line(row)})' for row in missing]
         raise ValueError(

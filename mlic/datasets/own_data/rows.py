@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from .choices import Choices, Questions, Undecided, show, spell
 from .columns import Columns, choose_columns
 from .contents import label_name
 from .finder import ImageFinder
-from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags
+from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags, says_yes_and_no
 from .row_images import group_rows
 from .split_columns import read_splits, split_meanings
 from .splits import SPLIT_NAMES, Image
@@ -73,6 +74,8 @@ def _read(
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)
+    if repeated and confidence is None and not columns.has_flags:
+        _ask_of_flags(table, columns, choices, questions)
     _check_contradictions(table, rows_of, said)
     _check_options(table, columns, choices, confidence)
     if repeated:
@@ -178,6 +181,20 @@ def _read_confidence(
     return None
 
 
+def _ask_of_flags(table: Table, columns: Columns, choices: Choices, questions: Questions) -> None:
+    """Ask of columns of yes and no next to a label: they may say whether it is there."""
+    taken = {columns.image, columns.split, *columns.labels}
+    for i, name in enumerate(table.header):
+        values = {flag(cell) for cell in table.values(i)}
+        if i not in taken and name not in choices.ignored and says_yes_and_no(name, values):
+            questions.ask(
+                f'the column {name!r} holds {show(sorted(values))} next to a label: if it says '
+                f'whether the label is there, call it {CONFIDENCES[0]}, with 1 and 0 in it',
+                f'{name!r} says something else',
+                *('--ignore-columns', name),
+            )
+
+
 def _check_contradictions(table: Table, rows_of: dict[str, list[int]], said: Said) -> None:
     """ValueError if an image has a label in one place, and in another it is absent or unknown."""
     kinds = ('present', said.present), ('absent', said.absent), ('unknown', said.unknown)
@@ -255,6 +272,10 @@ def _describe(
     else:
         names = [header[i] for i in columns.labels]
         yield f'  labels: in the column {show(names)}, {said.form}'
+        values = [table.values(i) - {''} for i in columns.labels if not label_name(header[i])]
+        shared = sorted(x for x, count in Counter(itertools.chain(*values)).items() if count > 1)
+        if shared:
+            yield f'  warning: {first_names(shared, 5, repr)} in several of them: one class each'
         if confidence is not None:
             yield f'  rows with 0 in {header[confidence]!r} say that the label is not there'
             if choices.unknown:

@@ -280,6 +280,29 @@ READ = {
         'image,labels\na.jpg,t-shirt\nb.jpg,ice_cream\nc.jpg,shirt\nd.jpg,black and white\n',
         dict(zip(NAMES, [['t-shirt'], ['ice_cream'], ['shirt'], ['black and white']])),
     ),
+    'lists of numpy in two lines, a remark, and splits': (
+        'image,labels,split,s1_name\n'
+        "a.jpg,\"['low, wet land' 'cat'\n 'dog']\",train,x\nb.jpg,['cat'],validate,y\n",
+        {'a.jpg': ['cat', 'dog', 'low, wet land'], 'b.jpg': B},
+    ),
+    'boxes of several readers, or without': (
+        'image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\nc,No finding,14,R11,,,,\n'
+        'c,No finding,14,R7,,,,\na,cat,3,R10,691.0,1375.0,1653.0,1831.0\n'
+        'a,dog,0,R10,1264.0,743.0,1611.0,1019.0\na,cat,3,R9,690.0,1370.0,1650.0,1830.0\n',
+        {'c.jpg': C, 'a.jpg': A},
+    ),
+    'concepts in a column of no known name, tabs between': (
+        'ID\tCUIs\na\tC04;C09\nb\tC04\nd\tC09;C13\n',
+        {'a.jpg': ['C04', 'C09'], 'b.jpg': ['C04'], 'd.jpg': ['C09', 'C13']},
+    ),
+    'tabs between columns, and commas in their names': (
+        'image\tcat, big, grey\tdog, small\na.jpg\t1\t1\nb.jpg\t1\t0\n',
+        {'a.jpg': ['cat, big, grey', 'dog, small'], 'b.jpg': ['cat, big, grey']},
+    ),
+    'one class of those with columns is in no image': (
+        'image,cat,dog,UNK\na,1.0,1.0,0.0\nb,1.0,0.0,0.0\n',
+        {'a.jpg': A, 'b.jpg': B},
+    ),
     'words of no known column, and a fold': (
         'image,fold,y\na.jpg,0,cat\nb.jpg,1,dog\n',
         {'a.jpg': ['cat'], 'b.jpg': ['dog']},
@@ -670,6 +693,76 @@ ASKED = {
         ['--split-column', 'split'],
         WANTED[:2],
     ),
+    'left and right of a patient, whose labels are of both': (
+        'ID,Age,Sex,Left,Right,Left words,N,D\n10,69,Female,a.jpg,b.jpg,cataract,0,1\n'
+        '11,57,Male,c.jpg,d.jpg,normal fundus,1,0\n',
+        "the columns 'Left', 'Right' all name files of photos, not the same ones",
+        ['--image-column', 'Left', '--ignore-columns', 'Right', 'Left words'],
+        [['D'], None, ['N']],
+    ),
+    'numbers of classes with blanks between': (
+        'Id,Target\na,16 0\nb,7 1 2 0\nc,5\nd,1\n',
+        "'16 0': does it hold several labels, and which separates labels: blanks?",
+        ['--sep', ' '],
+        [['0', '16'], ['0', '1', '2', '7'], ['5'], ['1']],
+    ),
+    'a list of genres, and a column for each': (
+        'Id,Genre,cat,dog,N/A\na,"[\'cat\', \'dog\']",1,1,0\nb,[\'cat\'],1,0,0\n'
+        'd,"[\'dog\', \'N/A\']",0,1,1\n',
+        "the columns 'Genre' (\"['cat', 'dog']\", …) do not look like classes",
+        ['--ignore-columns', 'Genre'],
+        [A, B, None, ['N/A', 'dog']],
+    ),
+    'lists under a name of its own, among words': (
+        'image,side,kind,seen,height\na.jpg,L,C,"[\'cat\', \'dog\']",3\nb.jpg,R,C,[\'cat\'],4\n',
+        "one of the columns 'side', 'kind', 'seen', 'height' may hold the labels",
+        ['--label-columns', 'seen'],
+        WANTED[:2],
+    ),
+    'runs of pixels, which differ in all rows': (
+        'ImageId,ClassId,EncodedPixels\na.jpg,1,29 12 29\na.jpg,3,1 2 3\nb.jpg,3,18 28 82\n',
+        "one of the columns 'ClassId', 'EncodedPixels' may hold the labels",
+        ['--label-columns', 'ClassId', '--sep', ''],
+        [['1', '3'], ['3']],
+    ),
+    'numbers of classes, and their names': (
+        'image,class,label\na.jpg,3,cat\nb.jpg,4,dog\n',
+        "the columns 'class', 'label' could all hold the labels",
+        ['--label-columns', 'label'],
+        [['cat'], ['dog']],
+    ),
+    'a first column of labels without a number': (
+        'image,labels,label_2\na.jpg,cat,dog\nb.jpg,cat,\n',
+        "'labels', 'label_2' could all hold the labels",
+        ['--label-columns', 'labels', 'label_2'],
+        WANTED[:2],
+    ),
+    'choices of label studio under a name of their own': (
+        'animal,annotation_id,annotator,created_at,id,image,lead_time\n'
+        '"{""choices"":[""cat"",""dog""]}",1,1,2024-01-01T10:00Z,1,/data/upload/1/0a1b2c3d-a.jpg,3.5\n'
+        'cat,2,1,2024-01-01T10:01Z,2,/data/upload/1/1a1b2c3d-b.jpg,2.5\n',
+        "one of the columns 'animal', 'created_at', 'lead_time' may hold the labels",
+        ['--label-columns', 'animal'],
+        WANTED[:2],
+    ),
+    'an id of the row, and a hash that names the file': (
+        'id,sha,tags\n17,a,cat dog\n18,b,cat\n19,d,dog\n',
+        "only the column 'sha' names files of photos, without their suffix",
+        ['--image-column', 'sha'],
+        [A, B, None, D],
+    ),
+    'flags of rows that may say whether the label is there': (
+        'image,label,is_present\na.jpg,cat,1\na.jpg,dog,0\nb.jpg,cat,1\n',
+        "holds '0', '1' next to a label: if it says whether the label is there, call it confidence",
+        ['--ignore-columns', 'is_present'],
+        WANTED[:2],
+    ),
+    'answers to a question for each row': (
+        'image,attribute,certainty,answer\na.jpg,cat,3,yes\na.jpg,dog,4,no\nb.jpg,cat,3,yes\n',
+        "the column 'answer' holds 'no', 'yes' next to a label",
+        ['--label-columns', 'attribute', '--ignore-columns', 'answer', '--sep', ''],
+        WANTED[:2],
+    ),
     'numbers without suffix': (
         'number,labels\n1,cat;dog\n2,cat\n',
         "only the column 'number' names files of photos, without their suffix",
@@ -801,8 +894,8 @@ REFUSED = {
         'a.jpg is listed twice, in line 2 and in line 3; an image has one row: keep one, with',
     ),
     'no column but an index': (
-        'image,\na.jpg,0\nb.jpg,1\n',
-        "labels.csv: no column is left for labels, of ['image', ''] (one without a name is taken",
+        ',image\n0,a.jpg\n1,b.jpg\n',
+        "labels.csv: no column is left for labels, of ['', 'image'] (one without a name is taken",
     ),
     'words that are called like files': (
         'image,kind\nx,a\ny,b\n',
@@ -838,6 +931,43 @@ REFUSED = {
         "the column '1' occurs twice (the first row names the columns)",
     ),
     'a number before the image': ('1,a.jpg\n', 'names=["labels", "image"], dtype=str)'),
+    'labels in columns without a name': (
+        'image,labels,,\na.jpg,cat,dog,owl\nb.jpg,cat,,\n',
+        "line 1: column 3 has no name, but holds 'dog' (line 2); the first row names the columns",
+    ),
+    'a title above the header': (
+        'Labels of May,,\nimage,labels,\na.jpg,"cat, dog",\n',
+        "line 1: column 2 has no name, but holds 'labels' (line 2)",
+    ),
+    'a title of one cell above the header': (
+        'Table 1\nimage,labels\na.jpg,cat;dog\n',
+        "line 2: 1 cell, but the header has 2 ('Table', '1'); blanks are between the cells",
+    ),
+    'a name for all columns of flags': (
+        '2\nimage_name labels\na.jpg -1 1 -1\nb.jpg 1 -1 -1\n',
+        'the first row must name every column',
+    ),
+    'single quotes': (
+        "image,labels\na.jpg,'cat,dog'\nb.jpg,'cat'\n",
+        'a cell that holds the delimiter must be in double quotes',
+    ),
+    'merged cells': (
+        'image,label\na.jpg,cat\n,dog\nb.jpg,cat\n',
+        '1 of 3 rows name no image, the first in line 3: where a spreadsheet merged cells',
+    ),
+    'splits before images, and no header': (
+        'TRAINING,gs://x/a.jpg,cat,dog\nTEST,gs://x/b.jpg,cat\n',
+        'such as split,image,labels; rows differ in length: write each in this way: '
+        'TRAINING,gs://x/a.jpg,cat;dog',
+    ),
+    'splits before images, as many cells in each row, and no header': (
+        'TRAINING,gs://x/a.jpg,cat\nTEST,gs://x/b.jpg,cat\n',
+        'names=["split", "image", "column 3"], dtype=str)',
+    ),
+    'flags with commas behind a tab, and no header': (
+        'a.jpg\t0,0,1\nb.jpg\t1,0,1\n',
+        'names=["image", "labels"], sep="\\t", dtype=str)',
+    ),
     'a remark above the header': ('# by me\nimage,labels\na.jpg,cat\n', "'#', 'by', 'me'"),
     'an object that says both': (
         'image,labels\na.jpg,"[{""cat"": 1}, {""cat"": 0}]"\n',
