@@ -6,9 +6,9 @@
   is called) in ``photos/dog`` too has both. A picture right under ``photos`` has no label.
   With ``--sep ,`` it may be in ``photos/cat,dog``, too.
 - ``--nested``: ``photos/cat/indoors/1.jpg`` has the labels ``cat`` and ``indoors``.
-- ``--sidecar``: the labels of ``1.jpg`` are in ``1.txt`` next to it, one a line or with commas
-  between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or ``data.yaml`` names.
-  OUT is then a folder where these are not looked for.
+- ``--sidecar``: the labels of ``1.jpg`` are in ``1.txt`` or ``1.jpg.txt`` next to it, one a line or
+  with commas between, or as YOLO boxes, whose classes ``classes.txt``, ``obj.names`` or
+  ``data.yaml`` names. OUT is then a folder where these are not looked for.
 
 Folders called ``train``, ``val`` or ``test`` at the top are splits, if there are no others; a
 picture in two of them stays in both, with a warning. Links are followed. Written to OUT: what

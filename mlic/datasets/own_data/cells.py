@@ -33,11 +33,12 @@ IN_VECTORS = {'0', '1', '-1', 'true', 'false', 'nan', 'none', 'null'}
 
 
 class CellError(ValueError):
-    """A cell whose labels cannot be told, its row, and the answers that ``--sep`` could give."""
+    """A cell whose labels cannot be told, its row, what ``--sep`` could say, and this as typed."""
 
     def __init__(self, message: str, row: int, separators: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.row, self.separators = row, list(separators)
+        self.answers = ' or '.join(f"--sep '{spell(x)}'" for x in separators)
 
 
 def in_words(separator: str) -> str:
@@ -78,7 +79,7 @@ def read_cells(
             None: found out.
         many (bool, optional): Whether a cell is expected to hold several labels (True), one
             (False), or either (None).
-        blanks (bool): Whether blanks may separate labels. Defaults to True.
+        blanks (bool): Whether blanks may be taken for a separator without asking. Defaults to True.
 
     Raises:
         CellError: If they can be read in more than one way, or in none.
@@ -161,8 +162,6 @@ def _find_separator(
     if many is False:
         return ''
     mark = found[0] if found else ' '
-    if not found and not blanks:
-        return ''
     # marks within a label make new words, marks between labels make words that come again
     split = [[part.strip() for part in cell.split(mark)] for cell in distinct]
     words = {word for parts in split for word in parts}
@@ -171,7 +170,7 @@ def _find_separator(
     if mark == ' ':
         if all(len(parts) == 1 for parts in split) or not again:
             return ''
-        if many and fewer:
+        if many and fewer and blanks:
             return ' '
         raise ask(' ')
     if mark in ',，、' and (not again or many is None and not fewer):

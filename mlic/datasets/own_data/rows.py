@@ -129,7 +129,6 @@ def _read_labels(
             message = f'{table.line(error.row)}: {error}'
             if not error.separators:
                 raise ValueError(f'{table.places[0][0]}, {message}') from error
-            answers = ' or '.join(f"--sep '{spell(x)}'" for x in error.separators)
             # a column called label has one in each cell, unless it is said or its cells say so
             seps = error.separators
             is_one = kind and not is_plural and (repeated or seps[0] not in MARKS_IN_NAMES)
@@ -137,7 +136,7 @@ def _read_labels(
             assumed = (
                 'a cell is one label' if not seps[0] else f'{in_words(seps[0])} separate labels'
             )
-            questions.ask(f'{message} ({answers})', assumed, '--sep', spell(seps[0]))
+            questions.ask(f'{message} ({error.answers})', assumed, '--sep', spell(seps[0]))
             return Said(labels, absent, unknown, '')
         forms.append(form)
         for row, (names, more) in enumerate(zip(found, lacking)):

@@ -35,8 +35,8 @@ def from_sidecars(
     Args:
         folder (Path): Of the images.
         files (list[str]): The images in it.
-        others (list[str]): Other files in it, sorted; the text of ``a/1.jpg`` is ``a/1.txt``, and
-            that of ``images/1.jpg`` may be ``labels/1.txt``.
+        others (list[str]): Other files in it, sorted; the text of ``a/1.jpg`` is ``a/1.txt``, or
+            ``a/1.jpg.txt``, and that of ``images/1.jpg`` may be ``labels/1.txt``.
         skip_missing (bool): Leave out images without a text.
         sep (str, optional): What is between the labels of a text. None: found out.
         classes_file (Path, optional): With the names of boxes. None: looked for in the folder.
@@ -61,7 +61,7 @@ def from_sidecars(
     for file in files:
         same = str(PurePosixPath(file).with_suffix('.txt'))
         apart = re.sub(r'(^|.*/)images/', r'\1labels/', same)
-        text = available.get(same) or available.get(apart)
+        text = available.get(same) or available.get(f'{file}.txt') or available.get(apart)
         if text is None:
             missing.append(file)
         else:
@@ -112,7 +112,7 @@ def _read_labels(
             raise ValueError(fault) from error
         sep = error.separators[0]
         assumed = f'{in_words(sep)} separate labels' if sep else 'a line is one label'
-        raise Undecided(fault, assumed, ['--sep', spell(sep)]) from error
+        raise Undecided(f'{fault} ({error.answers})', assumed, ['--sep', spell(sep)]) from error
     return dict(zip(contents, labels)), dict(zip(contents, absent)), form
 
 

@@ -1095,6 +1095,15 @@ def test_columns_that_are_named_are_taken():
     assert "no column 'c' among ['a', 'b', 'name', 'part', 'x y']" in message
 
 
+def test_a_value_of_several_columns_is_one_class_and_that_is_said(capsys):
+    Path('labels.csv').write_text('image,sex,hair,tag_1,tag_2\na.jpg,1,2,x,y\nb.jpg,2,2,y,\n')
+    write_photos('a.jpg', 'b.jpg')
+    assert labels_of('--label-columns', 'sex', 'hair') == {'a.jpg': ['1', '2'], 'b.jpg': ['2']}
+    assert "warning: '2' in several of them: one class each" in capsys.readouterr().out
+    read('--label-columns', 'sex', 'tag_1', 'tag_2')
+    assert 'warning' not in capsys.readouterr().out
+
+
 def test_a_class_that_is_called_like_a_measure_is_one_where_its_cells_hold_what_is_present():
     Path('labels.csv').write_text('image,cat,weight\na.jpg,P,A\nb.jpg,A,P\n')
     write_photos('a.jpg', 'b.jpg')

@@ -701,6 +701,21 @@ def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_deci
     assert words_of() == {'0.png': ['cat', 'dog'], '1.png': ['cat'], '2.png': ['dog'], '3.png': []}
 
 
+def test_tags_with_blanks_between_are_not_taken_for_one_label():
+    write_images(['0.png', '1.png', '2.png'])
+    for i, text in enumerate(['1girl long_hair', '1girl solo', 'solo']):
+        Path(f'photos/{i}.png.txt').write_text(text)
+    with pytest.raises(SystemExit, match=r"blanks\? \(--sep ' ' or --sep ''\)") as error:
+        from_folder('--sidecar', '--val', '0')
+    assert shlex.split(error.value.code.partition('type: ')[2])[-2:] == ['--sep', ' ']
+    from_folder('--sidecar', '--val', '0', '--test', '0.4', '--sep', ' ')
+    assert words_of() == {
+        '0.png': ['1girl', 'long_hair'],
+        '1.png': ['1girl', 'solo'],
+        '2.png': ['solo'],
+    }
+
+
 BOXES = ['0 .5 0.5 0.2 1.0\n2 0.5 0.5 0.2 0.3\n', '2 0.5 0.5 2e-1 0.3', '', '1 0 0 1 1 0 1\n']
 BOX_LABELS = {'0.png': ['cat', 'dog'], '1.png': ['dog'], '2.png': [], '3.png': ['bird']}
 
