@@ -15,10 +15,11 @@ import cv2
 from mmengine.utils import ProgressBar
 
 from mlic.image_reader import ImageReadError, read_image
-from mlic.names import first_names
+from mlic.names import counted, first_names
 
 SHOWN = 10  # broken images or names on the screen
 CHOSEN_BY = 'the best checkpoint is chosen on the images it is tested on, which flatters it'
+DARK = 15  # what 12 bits in a file of 16 become
 CHUNK = 32  # images that a process is handed at a time
 
 
@@ -53,21 +54,21 @@ class Findings:
         self.problems.append(problem)
 
 
-def inspect(path: str, decode: bool) -> tuple[str | None, str | None]:
-    """(fault, digest of the bytes) of an image file; no digest without decoding."""
+def inspect(path: str, decode: bool) -> tuple[str | None, str | None, bool]:
+    """(fault, digest of the bytes, nearly black?) of an image file; told if it is decoded."""
     if '://' not in path and not os.path.isfile(path):
         found = os.path.exists(path)
-        return f'{path}: {"not a regular file" if found else "image not found"}', None
+        return f'{path}: {"not a regular file" if found else "image not found"}', None, False
     if not decode:
-        return None, None
+        return None, None, False
     try:
-        read_image(path)
+        is_dark = read_image(path).max() <= DARK
         digest = None
         if '://' not in path:
             digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
     except (ImageReadError, OSError) as error:
-        return str(error), None
-    return None, digest
+        return str(error), None, False
+    return None, digest, bool(is_dark)
 
 
 def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple]:
@@ -101,9 +102,15 @@ def check_files(splits: list[Split], decode: bool, workers: int, findings: Findi
             'a process that decodes images died: out of memory, or an image that crashes the '
             'decoder; --workers 0 decodes in this process'
         ) from error
-    good = sum(fault is None for fault, _ in outcomes.values())
+    good = sum(fault is None for fault, _, _ in outcomes.values())
     print(f'{good} of {len(paths)} image files {"decoded" if decode else "found"}')
-    findings.broken = [fault for fault, _ in outcomes.values() if fault]
+    dark = [path for path, (_, _, is_dark) in outcomes.items() if is_dark]
+    if dark:
+        print(
+            f'  warning: nearly black, at most {DARK} of 255: {counted(len(dark), "image")}, such '
+            f'as {dark[0]}; of 16 bits the upper 8 count: scale 12 bits by 16 before'
+        )
+    findings.broken = [fault for fault, _, _ in outcomes.values() if fault]
     for split in splits:
         faults = [outcomes[path][0] for path in split.paths if outcomes[path][0]]
         if faults:
@@ -114,7 +121,7 @@ def check_files(splits: list[Split], decode: bool, workers: int, findings: Findi
             )
             for fault in faults[:SHOWN]:
                 print(f'    {fault}')
-    digests = {path: digest for path, (_, digest) in outcomes.items() if digest}
+    digests = {path: digest for path, (_, digest, _) in outcomes.items() if digest}
     for first, second in combinations(splits, 2):
         check_leak(first, second, digests, findings)
 

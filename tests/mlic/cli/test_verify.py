@@ -40,7 +40,7 @@ def write_own(splits=None, classes=CLASSES):
     for number, split in enumerate(('train', 'val', 'test')):
         names = [f'{split}{i}.png' for i in range(4)]
         for i, name in enumerate(names):
-            write_image(f'photos/{name}', 10 * number + i)
+            write_image(f'photos/{name}', 100 + 10 * number + i)
         labels = ([0], [1, 2], [], [0, 1, 2])
         data_list = [dict(img_path=n, gt_label=x) for n, x in zip(names, labels)]
         contents[split] = dict(metainfo=dict(classes=list(classes)), data_list=data_list)
@@ -498,12 +498,22 @@ def test_browse_refuses_what_it_cannot_draw():
     assert 'must end in PackInputs' in call_tool(BROWSE, 'own.py', '--split', 'train')
 
 
+def test_images_of_12_bits_in_files_of_16_are_named_as_they_would_be_nearly_black(capsys):
+    for name, scale in (('dark.png', 1), ('scaled.png', 16)):
+        cv2.imwrite(name, np.full((8, 8), 4095 * scale, np.uint16))
+    split = image_checks.Split('train', 'X', CLASSES, Images([[], []]), ['dark.png', 'scaled.png'])
+    findings = image_checks.Findings()
+    image_checks.check_files([split], True, 0, findings)
+    assert 'nearly black, at most 15 of 255: 1 image, such as dark.png' in capsys.readouterr().out
+    assert not findings.problems
+
+
 @pytest.mark.parametrize('decode', [False, True])
 def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path, decode):
     os.mkfifo(tmp_path / 'pipe.jpg')
     (tmp_path / 'zero.jpg').symlink_to('/dev/zero')
     for name in ('pipe.jpg', 'zero.jpg'):
         path = str(tmp_path / name)
-        assert image_checks.inspect(path, decode) == (f'{path}: not a regular file', None)
+        assert image_checks.inspect(path, decode) == (f'{path}: not a regular file', None, False)
     path = str(tmp_path / 'none.jpg')
-    assert image_checks.inspect(path, decode) == (f'{path}: image not found', None)
+    assert image_checks.inspect(path, decode) == (f'{path}: image not found', None, False)
