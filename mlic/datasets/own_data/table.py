@@ -137,6 +137,12 @@ def _text_of(path: Path) -> str:
     start = read_bytes(path)[:64].removeprefix(b'\xef\xbb\xbf').lstrip()
     for signature, kind, way in NOT_TABLES:
         if start.startswith(signature):
+            if path.suffix.lower() != '.csv':  # of several tables each becomes one of its own
+                source, csv_file = (
+                    json.dumps(str(name), ensure_ascii=False)
+                    for name in (path, path.with_suffix('.csv'))
+                )
+                way = way.replace('FILE', source).replace('"labels.csv"', csv_file)
             raise ValueError(f'{path} is {kind}, not a table as text; {way}')
     text = read_text(path)
     if '\0' in text:

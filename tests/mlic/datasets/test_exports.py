@@ -1025,6 +1025,14 @@ def test_a_file_that_is_no_text_table_says_what_it_is(content, said):
     assert said in message
 
 
+def test_the_command_for_a_table_of_json_lines_writes_next_to_it():
+    Path('photos/val').mkdir(parents=True)
+    table = Path('photos/val/metadata.jsonl')
+    table.write_text('{"file_name": "a.jpg", "labels": ["cat"]}\n')
+    said = 'read_json("photos/val/metadata.jsonl", lines=True).to_csv("photos/val/metadata.csv", '
+    assert said in refused(tables=[table])[0]
+
+
 @pytest.mark.parametrize(
     'cell', ['[' * 120_000, '[' * 9_000, '[' + '-' * 9_000 + '1]', "['" + "\\'" * 4_000, '(' * 300]
 )
