@@ -22,13 +22,13 @@ NO_CLASS = re.compile(
 PRESENT, ABSENT = {'1', 'true'}, {'0', 'false'}
 FORMS = {'0', '1'}, {'false', 'true'}, {'-1', '1'}
 YES = {
-    'yes', 'y', 'x', 't', 'present', 'positive', '+', '✓', '✔', '√', 'ja', 'oui', 'si', 'sí',
+    'yes', 'y', 'x', 't', 'present', 'positive', 'pos', '+', '✓', '✔', '√', 'ja', 'oui', 'si', 'sí',
     'sim', '是', 'wahr', 'vrai', 'vero', 'verdadero', 'verdadeiro', 'waar',
 }  # fmt: skip
 BLANK = {'', 'nan', 'none', 'null', 'na', 'n/a', '<na>'}  # no entry: not there, or nobody looked
 NO = {
-    'no', 'n', 'f', 'absent', 'negative', '-', 'nein', 'non', 'não', 'nao', 'nee', '否', 'falsch',
-    'faux', 'falso', 'onwaar', *BLANK,
+    'no', 'n', 'f', 'absent', 'negative', 'neg', '-', 'nein', 'non', 'não', 'nao', 'nee', '否',
+    'falsch', 'faux', 'falso', 'onwaar', *BLANK,
 }  # fmt: skip
 SCALED = re.compile(r'([+-]?\d{1,20}(?:[.,]\d{0,20})?)(?:(e[+-]?\d\d?)| ?%)', re.IGNORECASE)
 UNKNOWN = {'?', 'u', 'unknown', 'uncertain'}  # nobody looked, or nobody could tell

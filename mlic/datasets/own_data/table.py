@@ -18,8 +18,13 @@ DELIMITERS = ',;\t|'
 BLANKS = r'\s+'  # as pandas takes them
 IMAGE_COLUMN = 'image'  # of a table that does not name it
 PANDAS = 'with pandas: pandas.read_{}.to_csv("labels.csv", index=False)'
+MATRIX = (
+    'with pandas, of its matrix of 0 and 1: pandas.DataFrame(matrix, files, classes)'
+    '.to_csv("labels.csv", index_label="image")'
+)
+XML = 'XML', "Pascal VOC's form needs no table (docs/datasets.md); others may be exported as COCO's"
 NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
-    (b'PK\x03\x04', 'an Excel workbook', 'save it as "CSV UTF-8"'),
+    (b'PK\x03\x04', 'an Excel workbook or another archive', 'save it as "CSV UTF-8"'),
     (b'\xd0\xcf\x11\xe0', 'an Excel workbook', 'save it as "CSV UTF-8"'),
     (b'PAR1', 'a Parquet file', PANDAS.format('parquet(FILE)')),
     (b'\x1f\x8b', 'packed by gzip', 'unpack it'),
@@ -34,6 +39,14 @@ NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
         + ", if each line is a row; COCO's form needs no table (docs/datasets.md)",
     ),
     (b'[', 'JSON', PANDAS.format('json(FILE)')),
+    (b'<?xml', *XML),
+    (b'<annotation', *XML),
+    (b'<!', 'a web page', 'download the file itself'),
+    (b'<html', 'a web page', 'download the file itself'),
+    (b'version https://git-lfs', 'a pointer of Git LFS', 'fetch the file itself: git lfs pull'),
+    (b'MATLAB', 'a MATLAB file', MATRIX),
+    (b'\x89HDF', 'an HDF5 file', MATRIX),
+    (b'\x93NUMPY', 'a matrix of numpy', MATRIX),
 )
 
 

@@ -391,7 +391,8 @@ ASKED = {
         for yes, no in (
             ('WAHR', 'FALSCH'), ('VRAI', 'FAUX'), ('VERO', 'FALSO'), ('VERDADERO', 'FALSO'),
             ('VERDADEIRO', 'FALSO'), ('WAAR', 'ONWAAR'), ('ja', 'nein'), ('oui', 'non'),
-            ('sí', 'no'), ('si', 'no'), ('sim', 'não'), ('sim', 'nao'), ('ja', 'nee'),
+            ('sí', 'no'), ('si', 'no'), ('pos', 'neg'), ('sim', 'não'), ('sim', 'nao'),
+            ('ja', 'nee'),
         )
     },
     'two forms of yes': (
@@ -1015,6 +1016,14 @@ def test_what_makes_no_sense_is_one_line(name):
         ),
         (bz2.compress(b'image,labels\n'), 'is packed by bzip2, not a table as text; unpack it'),
         (lzma.compress(b'image,labels\n'), 'is packed by xz, not a table as text; unpack it'),
+        (
+            b'<?xml version="1.0"?>\n<annotations>\n',
+            "is XML, not a table as text; Pascal VOC's form",
+        ),
+        (b'<!DOCTYPE html>\n<html>\n', 'is a web page, not a table as text; download the file'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n', 'git lfs pull'),
+        (b'MATLAB 5.0 MAT-file\0\1IM', 'pandas.DataFrame(matrix, files, classes)'),
+        (b'\x93NUMPY\1\0', 'is a matrix of numpy, not a table as text'),
         (b'PAR1rest', 'is a Parquet file, not a table as text; with pandas: pandas.read_parquet'),
     ],
 )
