@@ -84,7 +84,8 @@ def _read(
         for index in sources[image.path]:
             known[index] = _known_of(image, columns or classes, not columns)
     # of training, which the reader is for
-    lines = [line for line in lines if not line.endswith('left out') and '--classes' not in line]
+    of_training = 'left out', '--classes', 'different splits'
+    lines = [line for line in lines if not any(word in line for word in of_training)]
     count, told = sum(map(len, known)), sum(map(bool, known))
     lines.append(f'known labels: {count}, of {told} of {len(images)} images')
     return known, lines

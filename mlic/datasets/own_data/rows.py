@@ -16,7 +16,7 @@ from .contents import label_name
 from .finder import ImageFinder
 from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags, says_yes_and_no
 from .row_images import group_rows
-from .split_columns import read_splits, split_meanings
+from .split_columns import read_splits, say_groups, split_meanings
 from .splits import SPLIT_NAMES, Image
 from .table import Table
 
@@ -99,6 +99,9 @@ def _read(
     unlisted = len(finder.files) - len(images)
     rest = f'; without a row: {unlisted} more in {finder.name}, left out'
     lines.append(f'{counted(len(images), "image")}{rest if unlisted else ""}')
+    if images and images[0].split is None:
+        used = {columns.image, *columns.labels}
+        lines += say_groups(table, [rows[0] for rows in rows_of.values()], used)
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:
         lines += drop_no_label(images)

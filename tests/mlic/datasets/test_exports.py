@@ -1226,6 +1226,21 @@ def test_what_was_taken_for_what_is_printed(capsys):
     ]
 
 
+@pytest.mark.parametrize('name', ['Patient ID', 'subject_id', 'lesion_id', 'seq_no', 'video'])
+def test_images_of_one_patient_that_may_be_in_different_splits_are_named(capsys, name):
+    write_photos('a.jpg', 'b.jpg', 'c.jpg')
+    table = Path('labels.csv')
+    said = f'warning: images with the same {name!r} may be in different splits'
+    for rows, split, is_said in (
+        (['a,cat,7', 'b,dog,7', 'c,cat,8'], '', True),
+        (['a,cat,7', 'b,dog,9', 'c,cat,8'], '', False),
+        (['a,cat,7,train', 'b,dog,7,train', 'c,cat,8,val'], ',split', False),
+    ):
+        table.write_text('\n'.join([f'image,label,{name}{split}', *rows]))
+        read()
+        assert (said in capsys.readouterr().out) == is_said
+
+
 def test_the_numbers_of_celeba_are_splits():
     write_photos('a.jpg', 'b.jpg', 'c.jpg')
     Path('labels.csv').write_text(

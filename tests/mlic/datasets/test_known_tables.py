@@ -107,14 +107,15 @@ def test_addresses_may_differ_in_their_query_alone():
 
 
 def test_lines_say_what_was_taken_for_what():
-    lines = read('image,cat,dog,age\na.jpg,1,0,35\nother.jpg,1,1,9\n')[1]
+    rows = 'a.jpg,1,0,35', 'b.jpg,1,0,35', 'other.jpg,1,1,9'
+    lines = read('\n'.join(['image,cat,dog,patient', *rows]))[1]  # nothing of splits
     assert lines == [
-        'k.csv: 2 rows',
+        'k.csv: 3 rows',
         "  images: column 'image'",
         "  labels: a column for each of 2 classes, cat, dog ('1' is present, '0' absent)",
-        '  columns not used: age',
-        '1 of 2 rows skipped, their image is missing',
-        'known labels: 2, of 1 of 4 images',
+        '  columns not used: patient',
+        '1 of 3 rows skipped, their image is missing',
+        'known labels: 4, of 2 of 4 images',
     ]
 
 
