@@ -22,6 +22,7 @@ from .flags import (
     is_fraction,
     is_number,
     looks_like_flags,
+    name_stem,
     plain_name,
     says_nothing,
 )
@@ -303,7 +304,11 @@ def _choose_words(
             len(values[i]),
         ),
     )
+    chosen = [i for i in words if name_stem(header[i]) == name_stem(header[column])]  # type1, type2
+    chosen = chosen if column in chosen else [column]
     several = ', or several do' * (len(rest) > 1)
     question = f'one of the columns {these} may hold the labels{several}'
-    questions.ask(question, f'{header[column]!r} does', '--label-columns', header[column])
-    return [column], False
+    names = [header[i] for i in chosen]
+    assumed = f'{show(names)} {"does" if len(names) == 1 else "do"}'
+    questions.ask(question, assumed, '--label-columns', *names)
+    return chosen, False

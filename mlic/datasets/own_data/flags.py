@@ -39,6 +39,11 @@ def plain_name(name: str) -> str:
     return re.sub(r'[ \-]+', '_', name.lower())
 
 
+def name_stem(name: str) -> str:
+    """A name in the header without the number at its end."""
+    return re.sub(r'_?\d+$', '', plain_name(name))
+
+
 def flag(cell: str) -> str:
     """A value of a yes-or-no column in one spelling: 1.0, 1e+00 and 100% are 1, TRUE is true."""
     plain, scaled = cell, re.fullmatch(SCALED, cell)

@@ -14,7 +14,15 @@ from .choices import Choices, Questions, Undecided, show, spell
 from .columns import Columns, choose_columns
 from .contents import label_name
 from .finder import ImageFinder
-from .flags import BLANK, UNKNOWN, flag, plain_name, read_flags, says_yes_and_no
+from .flags import (
+    BLANK,
+    UNKNOWN,
+    flag,
+    name_stem,
+    plain_name,
+    read_flags,
+    says_yes_and_no,
+)
 from .row_images import group_rows
 from .split_columns import read_splits, say_groups, split_meanings
 from .splits import SPLIT_NAMES, Image
@@ -274,8 +282,12 @@ def _describe(
     else:
         names = [header[i] for i in columns.labels]
         yield f'  labels: in the column {show(names)}, {said.form}'
-        values = [table.values(i) - {''} for i in columns.labels if not label_name(header[i])]
-        shared = sorted(x for x, count in Counter(itertools.chain(*values)).items() if count > 1)
+        values: dict[str, set[str]] = {}
+        for i in columns.labels:
+            if not label_name(header[i]):
+                values.setdefault(name_stem(header[i]), set()).update(table.column(i))
+        counts = Counter(itertools.chain(*values.values()))
+        shared = sorted(cell for cell, count in counts.items() if cell and count > 1)
         if shared:
             yield f'  warning: {first_names(shared, 5, repr)} in several of them: one class each'
         if confidence is not None:

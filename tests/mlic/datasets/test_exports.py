@@ -726,6 +726,12 @@ ASKED = {
         ['--label-columns', 'ClassId', '--sep', ''],
         [['1', '3'], ['3']],
     ),
+    'numbered columns of words under a name of their own': (
+        'image,title,type1,type2\na.jpg,one,cat,dog\nb.jpg,two,cat,\nd.jpg,three,dog,\n',
+        "one of the columns 'title', 'type1', 'type2' may hold the labels",
+        ['--label-columns', 'type1', 'type2'],
+        [A, B, None, D],
+    ),
     'numbers of classes, and their names': (
         'image,class,label\na.jpg,3,cat\nb.jpg,4,dog\n',
         "the columns 'class', 'label' could all hold the labels",
@@ -1113,11 +1119,11 @@ def test_columns_that_are_named_are_taken():
 
 
 def test_a_value_of_several_columns_is_one_class_and_that_is_said(capsys):
-    Path('labels.csv').write_text('image,sex,hair,tag_1,tag_2\na.jpg,1,2,x,y\nb.jpg,2,2,y,\n')
+    Path('labels.csv').write_text('image,sex,hair,type1,type2\na.jpg,1,2,x,y\nb.jpg,2,2,y,\n')
     write_photos('a.jpg', 'b.jpg')
     assert labels_of('--label-columns', 'sex', 'hair') == {'a.jpg': ['1', '2'], 'b.jpg': ['2']}
     assert "warning: '2' in several of them: one class each" in capsys.readouterr().out
-    read('--label-columns', 'sex', 'tag_1', 'tag_2')
+    read('--label-columns', 'sex', 'type1', 'type2')
     assert 'warning' not in capsys.readouterr().out
 
 
