@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--ignore-columns', **columns, help='columns that are not labels')
     parser.add_argument('--split-column', metavar='NAME', help='column of train, val and test')
+    parser.add_argument(
+        '--group-column', metavar='NAME', help='images with the same value here share a split'
+    )
     values = dict(nargs='+', metavar='VALUE', default=())
     parser.add_argument('--present', **values, help='what says that a class is there (1 True)')
     parser.add_argument(
@@ -58,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         labels=args.label_columns,
         ignored=args.ignore_columns,
         split=args.split_column,
+        group=args.group_column,
         present=args.present,
         absent=args.absent,
         unknown=args.unknown,

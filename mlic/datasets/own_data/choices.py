@@ -9,6 +9,7 @@ OPTIONS = {  # and what they are called here
     '--label-columns': 'labels',
     '--ignore-columns': 'ignored',
     '--split-column': 'split',
+    '--group-column': 'group',
     '--present': 'present',
     '--absent': 'absent',
     '--unknown': 'unknown',
@@ -24,6 +25,7 @@ class Choices:
     labels: Sequence[str] = ()
     ignored: Sequence[str] = ()
     split: str | None = None
+    group: str | None = None
     present: Sequence[str] = ()
     absent: Sequence[str] = ()
     unknown: Sequence[str] = ()

@@ -44,6 +44,7 @@ class Columns:
 
     image: int
     split: int | None
+    group: int | None
     labels: list[int]
     has_flags: bool
     found: list[Found | None]
@@ -76,6 +77,8 @@ def choose_columns(
         ValueError: If there is nothing to choose among.
     """
     ignored = {table.find(name) for name in choices.ignored}
+    group = None if choices.group is None else table.find(choices.group)
+    ignored.add(group)
     named = [table.find(name) for name in dict.fromkeys(choices.labels)]
     image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
     split = choose_split(table, choices, {*ignored, *named, image}, questions)
@@ -83,7 +86,7 @@ def choose_columns(
     paths = [file.path for file in found if file]
     repeated = len({*paths}) < len(paths)
     labels, has_flags = _choose_labels(table, named, rest, choices, repeated, questions)
-    return Columns(image, split, labels, has_flags, found, left_out)
+    return Columns(image, split, group, labels, has_flags, found, left_out)
 
 
 def _choose_image(

@@ -23,8 +23,9 @@ from .flags import (
     read_flags,
     says_yes_and_no,
 )
+from .groups import read_groups
 from .row_images import group_rows
-from .split_columns import read_splits, say_groups, split_meanings
+from .split_columns import read_splits, split_meanings
 from .splits import SPLIT_NAMES, Image
 from .table import Table
 
@@ -107,9 +108,7 @@ def _read(
     unlisted = len(finder.files) - len(images)
     rest = f'; without a row: {unlisted} more in {finder.name}, left out'
     lines.append(f'{counted(len(images), "image")}{rest if unlisted else ""}')
-    if images and images[0].split is None:
-        used = {columns.image, *columns.labels}
-        lines += say_groups(table, [rows[0] for rows in rows_of.values()], used)
+    lines += read_groups(table, columns, rows_of, images)
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:
         lines += drop_no_label(images)
@@ -313,7 +312,7 @@ def _describe(
         cells = {flag(cell) for cell in table.values(columns.split)}
         meanings = [f'{x} is {y}' for x, y in split_meanings(name, cells).items() if x in cells]
         yield f'  split: column {name!r} ({", ".join(meanings)})'
-    used = {columns.image, columns.split, confidence, *columns.labels}
-    unused = [header[i] or '(no name)' for i in range(len(header)) if i not in used]
+    used = {columns.image, columns.split, columns.group, confidence, *columns.labels}
+    unused = [name or '(no name)' for i, name in enumerate(header) if i not in used]
     if unused:
         yield f'  columns not used: {", ".join(unused)}'

@@ -1,7 +1,5 @@
 """Which column of a table, or which tables, say what images are for training."""
 
-import re
-
 from mlic.names import first_names
 
 from .choices import Choices, Questions, show
@@ -16,11 +14,6 @@ MARKED_SPLITS = {  # columns of yes and no
     'is_test': ('train', 'test'),
     'is_train': ('test', 'train'),
 }
-# what several images may be of; only in one split do they test anything
-GROUP = re.compile(
-    r'(.*_)?(patient|subject|person|lesion|study|case|exam|video|clip|seq|sequence|scene|session)'
-    r'(_?(id|uid|no|nr|number|name|index))?'
-)
 NUMBERED_SPLITS = {'0': 'train', '1': 'val', '2': 'test'}  # CelebA's column partition
 
 
@@ -97,18 +90,3 @@ def read_splits(table: Table, column: int | None) -> list[str | None]:
         split = table.rows[row][column]
         raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
     return [meanings[cell] for cell in cells]
-
-
-def say_groups(table: Table, rows: list[int], used: set[int]) -> list[str]:
-    """A line for the columns that say which images belong together, of a row for each image."""
-    found = []
-    for i, name in enumerate(table.header):
-        if i not in used and GROUP.fullmatch(plain_name(name)):
-            cells = [table.rows[row][i] for row in rows if table.rows[row][i]]
-            if len({*cells}) < len(cells):
-                found.append(name)
-    return [
-        f'warning: images with the same {show([name])} may be in different splits, and a model be '
-        'tested on what it has seen: a column split (train, val, test) can keep them together'
-        for name in found[:1]
-    ]

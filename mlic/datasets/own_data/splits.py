@@ -1,10 +1,12 @@
 """Which of a user's own images are for training, validation and testing."""
 
 import heapq
+import itertools
 import math
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +25,9 @@ class Image:
     """An image and its labels.
 
     ``path`` is relative to the image folder, ``where`` says where it was listed, ``split`` is None
-    where it is still to be chosen. ``unknown`` and ``absent`` are the classes of which this is
-    said; all others are absent, or unknown where the image is not ``complete``.
+    where it is still to be chosen, and images of one ``group``, such as a patient, get the same.
+    ``unknown`` and ``absent`` are the classes of which this is said; all others are absent, or
+    unknown where the image is not ``complete``.
     """
 
     path: str
@@ -34,6 +37,7 @@ class Image:
     unknown: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
     complete: bool = True
+    group: str | None = None
 
     def known(self) -> set[str] | None:
         """The classes of which something is known; None: all but ``unknown``."""
@@ -63,31 +67,50 @@ def count_unknown(images: list[Image], classes: list[str]) -> tuple[Counter, int
     return Counter({name: count for name, count in totals.items() if count}), empty
 
 
-def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> list[str]:
+def stratify(
+    labels: list[set[str]],
+    shares: dict[str, float],
+    seed: int,
+    groups: list[str | None] | None = None,
+) -> list[str]:
     """A split for each image, such that every class is shared out like the images.
 
     Iterative stratification (Sechidis, Tsoumakas, Vlahavas, ECML 2011): the rarest class first,
-    each of its images to the split that lacks most of that class. What differs: at the end a class
-    without a training image gets one, and a split without a label gets an image that training can
-    spare, if there is one.
+    each of its images to the split that lacks most of that class. What differs: images of a group
+    go together; at the end a class without a training image gets one, and a split without a label
+    gets an image that training can spare, if there is one.
 
     Args:
         labels (list[set[str]]): Of each image.
         shares (dict[str, float]): Of each split, summing to 1, 'train' among them.
         seed (int): Of the order of the images and of ties.
+        groups (list[str | None], optional): Of each image; None is in no group. Defaults to None:
+            no image is.
     """
+    parts: dict[object, list[int]] = {}  # what stays together
+    for index, group in enumerate(groups or [None] * len(labels)):
+        parts.setdefault(index if group is None else group, []).append(index)
+    placed = _place_parts([[labels[i] for i in part] for part in parts.values()], shares, seed)
+    splits = {i: split for part, split in zip(parts.values(), placed) for i in part}
+    return [splits[index] for index in range(len(labels))]
+
+
+def _place_parts(parts: list[list[set[str]]], shares: dict[str, float], seed: int) -> list[str]:
+    """:func:`stratify` of parts, each the labels of its images."""
+    labels = [Counter(itertools.chain(*part)) for part in parts]
+    images = sum(map(len, parts))
     shares = {split: share for split, share in shares.items() if share > 0}
     generator = random.Random(seed)
     order = generator.sample(range(len(labels)), len(labels))
-    images_of: dict[str, list[int]] = {}
+    parts_of: dict[str, list[int]] = {}
     for index in order:
         for label in sorted(labels[index]):
-            images_of.setdefault(label, []).append(index)
+            parts_of.setdefault(label, []).append(index)
+    left = _total(labels)
     lacking = {split: Counter() for split in shares}
     for split, share in shares.items():
-        lacking[split].update({label: share * len(images) for label, images in images_of.items()})
-        lacking[split][None] = share * len(labels)  # of all images
-    left = Counter({label: len(images) for label, images in images_of.items()})
+        lacking[split].update({label: share * count for label, count in left.items()})
+        lacking[split][None] = share * images  # of all images
     queue = [(count, name) for name, count in left.items()]
     heapq.heapify(queue)
     chosen: dict[int, str] = {}
@@ -95,7 +118,8 @@ def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> lis
     def place(index: int, label: str | None) -> None:
         split = max(shares, key=lambda s: (lacking[s][label], lacking[s][None], generator.random()))
         chosen[index] = split
-        lacking[split].subtract([*labels[index], None])
+        lacking[split].subtract(labels[index])
+        lacking[split][None] -= len(parts[index])
         left.subtract(labels[index])
         for name in labels[index]:
             heapq.heappush(queue, (left[name], name))
@@ -103,27 +127,35 @@ def stratify(labels: list[set[str]], shares: dict[str, float], seed: int) -> lis
     while queue:
         count, rarest = heapq.heappop(queue)
         if count == left[rarest]:  # else it has another entry
-            for index in images_of[rarest]:
+            for index in parts_of[rarest]:
                 if index not in chosen:
                     place(index, rarest)
     for index in order:
         if index not in chosen:
             place(index, None)
-    for images in images_of.values():
-        if all(chosen[index] != 'train' for index in images):
-            chosen[images[0]] = 'train'
+    for members in parts_of.values():
+        if all(chosen[index] != 'train' for index in members):
+            chosen[members[0]] = 'train'
     for split, share in shares.items():
         members = [index for index in order if chosen[index] == split]
-        if share * len(labels) < 0.5 or any(labels[index] for index in members):
+        if share * images < 0.5 or any(labels[index] for index in members):
             continue
         training = [index for index in order if chosen[index] == 'train']
-        counts = Counter(label for index in training for label in labels[index])
+        counts = _total(labels[index] for index in training)
         for index in training:
-            if labels[index] and all(counts[label] > 1 for label in labels[index]):
+            if labels[index] and all(counts[name] > n for name, n in labels[index].items()):
                 chosen[index] = split
                 chosen.update(dict.fromkeys(members[:1], 'train'))
                 break
-    return [chosen[index] for index in range(len(labels))]
+    return [chosen[index] for index in range(len(parts))]
+
+
+def _total(counts: Iterable[Counter]) -> Counter:
+    """Their sum, of many."""
+    total = Counter()
+    for count in counts:
+        total.update(count)
+    return total
 
 
 def choose_splits(images: list[Image], val: float, test: float, seed: int) -> str:
@@ -145,7 +177,8 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
         free = [image for image in images if image.split == 'train']
         shares = dict(train=1 - val, val=val)
         words += f'; {val:.0%} of the training images (seed {seed}) are for validation'
-    for image, split in zip(free, stratify([image.labels for image in free], shares, seed)):
+    labels, groups = [image.labels for image in free], [image.group for image in free]
+    for image, split in zip(free, stratify(labels, shares, seed, groups)):
         image.split = split
     for split, share in shares.items():
         if share > 0 and not any(image.split == split for image in free):

@@ -1233,18 +1233,32 @@ def test_what_was_taken_for_what_is_printed(capsys):
 
 
 @pytest.mark.parametrize('name', ['Patient ID', 'subject_id', 'lesion_id', 'seq_no', 'video'])
-def test_images_of_one_patient_that_may_be_in_different_splits_are_named(capsys, name):
+def test_images_of_one_patient_that_are_or_may_be_in_different_splits_are_named(capsys, name):
     write_photos('a.jpg', 'b.jpg', 'c.jpg')
-    table = Path('labels.csv')
-    said = f'warning: images with the same {name!r} may be in different splits'
-    for rows, split, is_said in (
-        (['a,cat,7', 'b,dog,7', 'c,cat,8'], '', True),
-        (['a,cat,7', 'b,dog,9', 'c,cat,8'], '', False),
-        (['a,cat,7,train', 'b,dog,7,train', 'c,cat,8,val'], ',split', False),
+    may = f'{name!r} may come into different splits'
+    are = f"{name!r} are in different splits (1 of 2, such as '7')"
+    for rows, split, said in (
+        (['a,cat,7', 'b,dog,7', 'c,cat,8'], '', may),
+        (['a,cat,7', 'b,dog,9', 'c,cat,'], '', None),
+        (['a,cat,', 'b,dog,', 'c,cat,8'], '', None),
+        (['a,cat,7,train', 'b,dog,7,train', 'c,cat,8,val'], ',split', None),
+        (['a,cat,7,train', 'b,dog,7,test', 'c,cat,8,val'], ',split', are),
     ):
-        table.write_text('\n'.join([f'image,label,{name}{split}', *rows]))
+        Path('labels.csv').write_text('\n'.join([f'image,label,{name}{split}', *rows]))
         read()
-        assert (said in capsys.readouterr().out) == is_said
+        warnings = [x for x in capsys.readouterr().out.splitlines() if x.startswith('warning')]
+        assert len(warnings) == (said is not None) and (said or '') in ''.join(warnings)
+        read('--group-column', name)  # said is then only what the given splits do
+        printed = capsys.readouterr().out
+        assert (are in printed) == (said == are) and may not in printed
+        assert 'columns not used' not in printed
+
+
+def test_an_image_of_two_patients_is_refused():
+    write_photos('a.jpg', 'b.jpg')
+    Path('labels.csv').write_text('image,label,who\na,cat,7\nb,cat,8\na,dog,8\n')
+    with pytest.raises(SystemExit, match=r"line 2: a.jpg has two values in 'who', '7' and '8'"):
+        read('--group-column', 'who')
 
 
 def test_the_numbers_of_celeba_are_splits():

@@ -438,6 +438,47 @@ def test_stratification_shares_every_class_out(seed):
             assert abs(got - share * total) <= max(3, 0.15 * total), (split, label)
 
 
+@pytest.mark.parametrize('seed', range(5))
+def test_images_of_a_group_get_one_split_and_classes_are_still_shared_out(seed):
+    labels = random_labels(seed)
+    generator = random.Random(seed)
+    groups = [generator.choice([None, *map(str, range(80))]) for _ in labels]
+    shares = dict(train=0.7, val=0.1, test=0.2)
+    splits = stratify(labels, shares, seed, groups)
+    assert splits == stratify(labels, shares, seed, groups)
+    pairs = {pair for pair in zip(groups, splits) if pair[0] is not None}
+    assert len(pairs) == len({group for group, _ in pairs})
+    largest = max(Counter(filter(None, groups)).values())
+    for split, share in shares.items():
+        assert abs(splits.count(split) - share * len(labels)) <= 2 * largest
+        for label in set().union(*labels):
+            total = sum(label in names for names in labels)
+            got = sum(label in names for names, s in zip(labels, splits) if s == split)
+            assert abs(got - share * total) <= max(largest, 0.15 * total), (split, label)
+
+
+@pytest.mark.parametrize('given', ['', ',train'])
+def test_pictures_of_one_patient_are_written_to_one_split(given, capsys):
+    rows = [f'{["cat", "dog"][i % 2]},{i // 3}{given}' for i in range(30)]
+    names = write_rows(rows, 'image,labels,patient' + ',split' * bool(given))
+    from_csv('--out', 'out', '--group-column', 'patient', '--val', '0.2')
+    split_of = {name: split for name, (split, _) in labels_of().items()}
+    sizes = Counter(split_of.values())
+    assert sizes['val'] == 6 and sizes['test'] == (0 if given else 6)
+    for first in range(0, 30, 3):
+        assert len({split_of[name] for name in names[first : first + 3]}) == 1
+    assert "images with the same 'patient', 10 in all" in capsys.readouterr().out
+
+
+def test_a_split_without_a_label_gets_a_group_that_training_can_spare():
+    labels = [{'cat'}, {'cat'}, {'cat'}, {'cat'}, set(), set()]
+    groups = ['a', 'a', 'b', 'b', 'c', 'c']
+    for seed in range(20):
+        splits = stratify(labels, dict(train=0.67, test=0.33), seed, groups)
+        assert splits[0] == splits[1] != splits[2] == splits[3], splits
+        assert splits[4] == splits[5] == 'train'
+
+
 @pytest.mark.parametrize('seed', range(20))
 def test_every_split_has_a_label_where_training_can_spare_one(seed):
     labels = [{'cat'}, {'cat'}, {'cat'}, {'cat', 'dog'}, {'dog'}, set(), set(), set()]

@@ -1,0 +1,79 @@
+"""Which images are of one thing, such as a patient: only in one split do they test anything."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+
+from mlic.names import counted
+
+from .columns import Columns
+from .flags import plain_name
+from .splits import Image
+from .table import Table
+
+CALLED = re.compile(  # what several images may be of
+    r'(.*_)?(patient|subject|person|lesion|study|case|exam|video|clip|seq|sequence|scene|session)'
+    r'(_?(id|uid|no|nr|number|name|index))?'
+)
+
+
+def read_groups(
+    table: Table, columns: Columns, rows_of: dict[str, list[int]], images: list[Image]
+) -> list[str]:
+    """Fill in what images are of; returns what was done, or what a column says that nobody chose.
+
+    Args:
+        table (Table): With a row or several for each image.
+        columns (Columns): What its columns are.
+        rows_of (dict[str, list[int]]): Of each image, in the order of ``images``.
+        images (list[Image]): Their ``group`` is filled in.
+
+    Raises:
+        ValueError: If an image is in two groups; names the line.
+    """
+    if columns.group is None:
+        for i, name in enumerate(table.header):
+            if i not in {columns.image, columns.split, *columns.labels}:
+                groups = [table.rows[rows[0]][i] for rows in rows_of.values()]
+                if CALLED.fullmatch(plain_name(name)) and _repeats(groups):
+                    return [*_warnings(name, groups, images)]
+        return []
+    name, groups = table.header[columns.group], []
+    for path, rows in rows_of.items():
+        group, *others = dict.fromkeys(table.rows[row][columns.group] for row in rows)
+        if others:
+            raise ValueError(
+                f'{table.where(rows[0])}: {path} has two values in {name!r}, {group!r} and '
+                f'{others[0]!r}'
+            )
+        groups.append(group)
+    for image, group in zip(images, groups):
+        image.group = group or None
+    alone = groups.count('')
+    rest = f'; {counted(alone, "image")} without one' if alone else ''
+    said = f'  kept in one split: images with the same {name!r}, {len({*groups} - {""})} in all'
+    return [said + rest, *_warnings(name, groups, images)]
+
+
+def _repeats(groups: list[str]) -> bool:
+    """Whether several images are of one."""
+    filled = [*filter(None, groups)]
+    return len({*filled}) < len(filled)
+
+
+def _warnings(name: str, groups: list[str], images: list[Image]) -> Iterator[str]:
+    """What to say where images of one are in different splits, or may be."""
+    seen = 'and a model would be tested on what it has seen'
+    if images[0].split is None:
+        if not any(image.group for image in images):
+            yield (
+                f'warning: images with the same {name!r} may come into different splits, {seen}: '
+                f'--group-column {shlex.quote(name)} keeps them together'
+            )
+        return
+    pairs = {(group, image.split) for group, image in zip(groups, images) if group}
+    torn = sorted(group for group, n in Counter(group for group, _ in pairs).items() if n > 1)
+    if torn:
+        such = f'{len(torn)} of {len({*groups} - {""})}, such as {torn[0]!r}'
+        yield f'warning: images with the same {name!r} are in different splits ({such}), {seen}'
