@@ -724,7 +724,7 @@ def test_names_on_a_map_cover_no_star_and_those_without_room_are_counted():
     axes.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in axes.texts]
     shown = [text.get_text() for text in axes.texts]
-    assert {'cat', 'dog'} <= set(shown) and any(name.endswith('…') for name in shown)
+    assert {'cat', 'dog'} <= set(shown) and any('…' in name for name in shown)
     assert no_overlap(boxes)
     for x, y in axes.transData.transform(stars):
         assert not any(box.x0 < x < box.x1 and box.y0 < y < box.y1 for box in boxes)
