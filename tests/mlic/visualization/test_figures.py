@@ -988,7 +988,7 @@ def test_lines_of_a_sweep_differ_and_its_marks_are_explained():
     named = [line for line in axes.lines if line.get_label()[0] != '_']
     assert len({line.get_color() for line in named[5:]}) == 16
     assert len({(str(line._dash_pattern), line.get_linewidth()) for line in named[:5]}) == 5
-    assert axes.get_xlabel() == 'at\nsmall dots: seeds'
+    assert axes.get_xlabel() == 'at'  # one seed is under its mean
     assert (
         draw_sweep(swept(), 'hidden')
         .axes[0]
