@@ -260,3 +260,25 @@ def test_formulas_neither_collide_nor_widen_the_page(site, browser, name, width)
 def test_the_picture_of_the_methods_is_what_its_script_draws():
     script = runpy.run_path(str(ROOT / 'tools/docs_site/draw_methods.py'))
     assert script['TARGET'].read_text(encoding='utf-8') == script['draw']()
+
+
+def test_the_pictures_of_tables_have_the_numbers_of_their_pages():
+    script = runpy.run_path(str(ROOT / 'tools/docs_site/draw_tables.py'))
+    results = script['hidden_labels']()
+    assert [one.name.partition('112')[2] for one in results[:3]] == [
+        '',
+        '_hidden10',
+        '_hidden10-negative',
+    ]
+    assert results[0][1:] == ([67.95], None, None)
+    assert results[1][1:] == ([67.27], -0.67, [-1.17, -0.25]) and len(results) == 9
+    panels = [
+        [(gain.number, *gain.seeds) for gain in gains]
+        for gains in script['contrast_gains']().values()
+    ]
+    assert panels == [
+        [(5, 1.43), (10, 0.54), (25, 0.76), (50, 0.71), (100, 0.04)],
+        [(0, 0.04), (15, 0.72), (30, 0.85)],
+        [(16, 0.28), (32, 0.04), (64, 0.32), (256, 0.46)],
+        [(0, 0.04), (30, 0.69), (60, -0.63)],
+    ]

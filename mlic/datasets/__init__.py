@@ -3,10 +3,9 @@
 from . import transforms
 from .class_part import ClassPart
 from .coco import COCOMultiLabel
-from .degraded_data import DegradedData
+from .degraded_data import DegradedData, HideLabels
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
-from .hide_labels import HideLabels
 from .nus_wide import NUSWIDE
 from .own_json import MultiLabelDataset
 from .transforms import *  # noqa: F403

@@ -3,11 +3,11 @@
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .hide_labels import HideLabels
+from .relabelled import Relabelled
 
 
 @DATASETS.register_module()
-class DegradedData(HideLabels):
+class DegradedData(Relabelled):
     """Another data set with fewer images, of whose labels some are wrong and some unknown.
 
     What is drawn depends on ``draw_seed`` and an image's place in the data set alone: methods,
@@ -24,7 +24,8 @@ class DegradedData(HideLabels):
       none that it has: fewer of its labels are wrong, and more of a rare class's, which gains
       images. Of 0.3: 10 % in a tag of 78 % of the images, up to 53 % in tags of a few; 22 to 40 %
       where no class has more than 22 % of them. An image with hardly another class keeps some.
-    - ``hidden``: the ``share`` of :class:`HideLabels`, of the labels that then result.
+    - ``hidden``: each (image, class) entry of what then results is hidden with that probability, a
+      positive label as a negative one: it goes from ``gt_label`` to ``gt_label_unknown``.
 
     Args:
         of (str): Type of the data set.
@@ -55,9 +56,14 @@ class DegradedData(HideLabels):
         pipeline=(),
         **source,
     ) -> None:
-        super().__init__(of, hidden, draw_seed, pipeline, **source)
-        if not 0 <= replaced <= 1:
-            raise ValueError(f'replaced must lie between 0 and 1, got {replaced}')
+        for name, share in (('replaced', replaced), ('hidden', hidden)):
+            if not 0 <= share <= 1:
+                raise ValueError(f'{name} must lie between 0 and 1, got {share}')
+        super().__init__(of, pipeline, **source)
+        if self.CLASSES is None:
+            kind = type(self).__name__
+            raise ValueError(f'{kind} needs a data set with classes, and {of} names none')
+        self.num_classes = len(self.CLASSES)
         total = len(self.source)
         count = round(images * total)
         if not 0 < count <= total:
@@ -67,7 +73,7 @@ class DegradedData(HideLabels):
             )
         order = np.random.default_rng([draw_seed, total]).permutation(total)
         self.kept = sorted(order[:count].tolist())
-        self.replaced = replaced
+        self.replaced, self.hidden, self.draw_seed = replaced, hidden, draw_seed
         infos = map(self.source.get_data_info, range(total)) if replaced else ()
         labels = [label for info in infos for label in info['gt_label']]
         self.frequency = np.bincount(labels, minlength=self.num_classes)
@@ -84,8 +90,17 @@ class DegradedData(HideLabels):
         return super().__getitem__(self.kept[idx])
 
     def _hide(self, info: dict, idx: int) -> dict:
-        """Exchange labels of an image, then hide some."""
-        rng = np.random.default_rng([self.hide_seed, idx, 1])
+        """Exchange labels of an image, then move the hidden ones to those that are unknown."""
+        labels = self._exchange(info, idx) if self.replaced else info['gt_label']
+        draws = np.random.default_rng([self.draw_seed, idx]).random(self.num_classes)
+        hidden = np.flatnonzero(draws < self.hidden).tolist()
+        unknown = sorted({*hidden, *info.get('gt_label_unknown', ())})
+        labels = [label for label in labels if label not in hidden]
+        return {**info, 'gt_label': labels, 'gt_label_unknown': unknown}
+
+    def _exchange(self, info: dict, idx: int) -> list[int]:
+        """The labels of an image, some of them wrong."""
+        rng = np.random.default_rng([self.draw_seed, idx, 1])
         draws, waits = rng.random(self.num_classes), rng.exponential(size=self.num_classes)
         labels = sorted(info['gt_label'], key=draws.__getitem__)
         taken = {*labels, *info.get('gt_label_unknown', ())}
@@ -93,11 +108,41 @@ class DegradedData(HideLabels):
         order = np.argsort(waits / np.maximum(self.frequency, 1e-9)).tolist()
         others = [c for c in order if self.frequency[c] and c not in taken]
         count = min(int((draws[labels] < self.replaced).sum()), len(others))
-        labels = sorted([*labels[count:], *others[:count]])
-        return super()._hide({**info, 'gt_label': labels}, idx)
+        return sorted([*labels[count:], *others[:count]])
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}({len(self)} images, replaced={self.replaced}, '
-            f'hidden={self.share}, draw_seed={self.hide_seed}, {self.source})'
+            f'hidden={self.hidden}, draw_seed={self.draw_seed}, {self.source})'
         )
+
+
+@DATASETS.register_module()
+class HideLabels(DegradedData):
+    """A data set, a share of whose labels nobody has looked at: :class:`DegradedData`'s ``hidden``.
+
+    In a config it takes two keys more than the data set itself: ``dataset=dict(type='HideLabels',
+    of='MultiLabelDataset', share=0.3)``, merged into the base's.
+
+    Args:
+        of (str): Type of the data set.
+        share (float): Probability of an entry to be hidden, from 0 to 1.
+        hide_seed (int): Of the choice. Defaults to 0.
+        pipeline (Sequence): Transforms. Defaults to ().
+        **source: More arguments of the data set.
+
+    Raises:
+        ValueError: If the share is not a probability, or the data set names no classes.
+
+    Example:
+        >>> from mlic.datasets import HideLabels
+        >>> scenes = HideLabels('DigitScenes', share=0.3, num_images=4)
+        >>> info = scenes.get_data_info(0)
+        >>> info['gt_label'], info['gt_label_unknown']
+        ([0, 4, 7, 9], [1, 2, 3])
+    """
+
+    def __init__(self, of: str, share: float, hide_seed: int = 0, pipeline=(), **source) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f'share must lie between 0 and 1, got {share}')
+        super().__init__(of, hidden=share, draw_seed=hide_seed, pipeline=pipeline, **source)

@@ -58,6 +58,7 @@ h1 { margin: 0; font-weight: 400; }
 #labels .bar { grid-column: 2 / 4; height: 4px; background: var(--border-color-primary); }
 #labels i { display: block; height: 100%; background: var(--body-text-color); opacity: .5; }
 #labels .found i { background: var(--color-accent); opacity: 1; }
+#attention [data-testid=block-label] { padding-right: 36px; }  /* the button's place */
 .image-container button, .image-frame { width: 100%; }
 .image-frame img { width: 100%; max-height: 32rem; object-fit: contain; }
 """

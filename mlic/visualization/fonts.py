@@ -15,19 +15,25 @@ _warned: set[str] = set()  # scripts
 def readable(text: str) -> str:
     """The text as pictures can show it: each character that no font has is its code, as [65E5].
 
-    A warning says once for each script how to install a font. From here on, matplotlib's figures
-    find the others in the fonts of the system as well.
+    What is invisible by itself, such as the joiner of two emoji, is left out behind such a one. A
+    warning says once for each script how to install a font. From here on, matplotlib's figures find
+    the others in the fonts of the system as well.
     """
     fonts = _fonts_of(text)
     for character, font in zip(text, fonts):
-        if font is None:
+        if font is None and not _is_invisible(character):
             _warn(_script(character), character)
     for font in set(fonts) - {None, _default()}:
         _let_matplotlib_use(font)
     return ''.join(
-        f'[{ord(character):04X}]' if font is None else character
+        character if font else '' if _is_invisible(character) else f'[{ord(character):04X}]'
         for character, font in zip(text, fonts)
     )
+
+
+def _is_invisible(character: str) -> bool:
+    """A joiner, or what chooses between the looks of the character before."""
+    return unicodedata.category(character) == 'Cf' or '\ufe00' <= character <= '\ufe0f'
 
 
 def text_length(text: str, size: int) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .fonts import readable
+from .fonts import ATTACHED, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,13 +66,20 @@ def text_width(text: str) -> float:
 def fit_text(
     name: str, width: float, ending: str = '', measure: Callable[[str], float] = text_width
 ) -> str:
-    """The name and its ending in one line, the name cut at its end if they are wider than that."""
-    text = readable(one_line(name[:LONGEST]))  # a name from a file may have a million characters
+    """The name and its ending in one line, the name without its middle if they are wider than that.
+
+    Names that begin alike, as 'dress: long sleeves' and 'dress: long skirt', stay apart.
+    """
+    half = LONGEST // 2  # a name from a file may have a million characters
+    text = readable(one_line(name if len(name) <= LONGEST else name[:half] + name[-half:]))
     if max(len(name), len(text)) > LONGEST or measure(text + ending) > width:
-        text = text[:LONGEST]
-        while text and measure(f'{text}…{ending}') > width:
-            text = text[:-1]
-        text = f'{text.rstrip()}…'
+        half = min(LONGEST, len(text)) // 2
+        start, end = text[:half], text[-half:]
+        while start + end and measure(f'{start}…{end}{ending}') > width:
+            start, end = (start[:-1], end) if len(start) > len(end) else (start, end[1:])
+        while end and unicodedata.category(end[0]) in ATTACHED:  # to what is cut away
+            end = end[1:]
+        text = f'{start.rstrip()}…{end.lstrip()}'
     return (left_to_right(text) if ending else text) + ending
 
 

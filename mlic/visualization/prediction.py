@@ -47,8 +47,8 @@ class Chip(NamedTuple):
 
     def text(self, width: float) -> str:
         """What is written on it, the name cut so that the whole is no wider than that."""
-        name = LOOKS[self.look][2] + self.name
-        return fit_text(name, width, f' {self.score:.2f}', _length)
+        before = LOOKS[self.look][2]
+        return before + fit_text(self.name, width - _length(before), f' {self.score:.2f}', _length)
 
 
 def draw_prediction(

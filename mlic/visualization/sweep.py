@@ -91,8 +91,10 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
                 axes.vlines(place, *ends, color=colour, linewidth=1.4)
     axes.set_xticks(numbers, [f'{number:g}' for number in numbers])
     bars = any(result.interval is not None for points in lines.values() for _, result in points)
-    note = 'small dots: seeds' + '; bars: 95 % interval of the gain on the first config' * bars
-    axes.set_xlabel(f'{page.fit_text(word, SIDE)}\n{note}', **page.TEXT)
+    dots = any(len(result.scores) > 1 for points in lines.values() for _, result in points)
+    notes = ['small dots: seeds'] * dots
+    notes += ['bars: 95 % interval of the gain on the first config'] * bars
+    axes.set_xlabel(f'{page.fit_text(word, SIDE)}\n{"; ".join(notes)}'.rstrip(), **page.TEXT)
     axes.set_title('mAP, in percent', loc='left', pad=5, **page.TEXT)
     axes.grid(axis='y', color='#e3e7eb', linewidth=0.6)
     axes.tick_params(**page.TICKS)

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from mlic.files import write_text
 
 TARGET = Path(__file__).parents[2] / 'docs/images/methods.svg'
-WIDTH, HEIGHT = 1180, 600
+WIDTH, HEIGHT = 480, 1076  # narrow, so that a phone shows letters that can be read
 INK, PALE, LINE = '#1f2933', '#5f6c7b', '#9aa5b1'
 # of a box: its ground and its edge
 SHARED, LABELS, NECKS, MAPS, POOLED, CONTRAST = (
@@ -31,7 +31,7 @@ HEAD = (
 )
 
 
-def text(x: float, y: float, words: str, size: int = 14, **style) -> str:
+def text(x: float, y: float, words: str, size: int = 15, **style) -> str:
     """One line of text."""
     style = {'fill': INK, 'text_anchor': 'start', **style}
     attributes = ' '.join(f'{k.replace("_", "-")}="{v}"' for k, v in style.items())
@@ -41,14 +41,14 @@ def text(x: float, y: float, words: str, size: int = 14, **style) -> str:
 def box(place: tuple, colour: tuple, title: str, *lines: str) -> str:
     """A box (x, y, width, height) with a title and lines below it, in the middle of its width."""
     (x, y, w, h), (ground, edge) = place, colour
-    middle, top = x + w / 2, y + h / 2 - 9.5 * len(lines) + 5
+    middle, top = x + w / 2, y + h / 2 - 10.5 * len(lines) + 5
     parts = [
         f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" fill="{ground}" '
         f'stroke="{edge}" stroke-width="1.5"/>',
-        text(middle, top, title, 15, text_anchor='middle', font_weight='600'),
+        text(middle, top, title, 16, text_anchor='middle', font_weight='600'),
     ]
     parts += [
-        text(middle, top + 19 * number, line, 13, text_anchor='middle', fill=PALE)
+        text(middle, top + 21 * number, line, text_anchor='middle', fill=PALE)
         for number, line in enumerate(lines, 1)
     ]
     return '\n'.join(parts)
@@ -67,86 +67,76 @@ def arrow(*points: tuple[float, float], dashed: bool = False) -> str:
 def draw() -> str:
     """The picture, as SVG."""
     parts = [
-        # what the labels' names and counts give
-        text(20, 50, 'What else a', 14, fill=PALE),
-        text(20, 70, 'method may take:', 14, fill=PALE),
+        # the way of an image
+        box((10, 10, 150, 84), SHARED, 'Images', '(B, 3, H, W)', 'one protocol'),
+        box((220, 10, 250, 84), SHARED, 'Backbone', 'ResNet, ViT, Swin,', 'ConvNeXt …'),
+        arrow((160, 52), (218, 52)),
+        text(240, 112, '(B, K, h, w)', fill=PALE, text_anchor='end'),
+        # three ways from the map to the scores
+        arrow((250, 94), (250, 118), (25, 118), (25, 364), (53, 364)),
+        *(arrow((25, y), (53, y)) for y in (171, 262)),
         box(
-            (185, 16, 300, 78),
+            (55, 312, 370, 104),
+            NECKS,
+            'An embedding of each class (B, C, D)',
+            'SARL, Query2Label, MulCon, ADD-GCN,',
+            'SSGRL, SALGL, R101TF; scores by a',
+            'linear map of its own for each class',
+        ),
+        box((55, 232, 370, 60), MAPS, 'Scores from the map', 'ML-Decoder, CSRA, C-Tran, TDRG'),
+        box(
+            (55, 130, 370, 82),
+            POOLED,
+            'Classifiers of the pooled map',
+            'linear, ML-GCN, DSDL,',
+            'CPCL, CCD',
+        ),
+        # what is learned besides
+        arrow((240, 416), (240, 442), dashed=True),
+        box(
+            (55, 444, 370, 82),
+            CONTRAST,
+            'Contrast between embeddings',
+            'SADCL: samples, prototypes',
+            'MulCon: two views',
+        ),
+        # scores, losses, metric
+        arrow((425, 171), (455, 171), (455, 542), (240, 542), (240, 558)),
+        *(arrow((425, y), (454, y)) for y in (262, 364)),
+        box(
+            (55, 560, 370, 82),
+            SHARED,
+            'Scores (B, C)',
+            'losses of known labels;',
+            'metrics by protocol',
+        ),
+        # what the labels' names and counts give
+        text(10, 676, 'What else a method may take:', fill=PALE),
+        box(
+            (10, 690, 460, 82),
             LABELS,
             'LabelGraph',
             'which classes occur together:',
             'ML-GCN, SSGRL, CPCL; SALGL, by scene',
         ),
         box(
-            (505, 16, 300, 78),
+            (10, 784, 460, 82),
             LABELS,
             'LabelVectors',
             'of the words in their names, or learned:',
             'ML-GCN, SSGRL, DSDL, CPCL, SALGL',
         ),
         box(
-            (825, 16, 335, 78),
-            LABELS,
-            'Known labels of the image',
-            'where a user has some:',
-            'C-Tran',
+            (10, 878, 460, 60), LABELS, 'Known labels of the image', 'where a user has some: C-Tran'
         ),
-        # the way of an image
-        box((20, 250, 130, 90), SHARED, 'Images', '(B, 3, H, W)', 'one protocol'),
-        box((185, 250, 150, 90), SHARED, 'Backbone', 'ResNet, ViT,', 'Swin, ConvNeXt …'),
-        arrow((150, 295), (183, 295)),
-        text(340, 287, '(B, K, h, w)', 12, fill=PALE),
-        # three ways from the map to the scores
         box(
-            (440, 140, 280, 86),
-            NECKS,
-            'An embedding of each class',
-            'SARL, Query2Label, MulCon,',
-            'ADD-GCN, SSGRL, SALGL, R101TF',
-        ),
-        box((440, 252, 280, 86), MAPS, 'Scores from the map', 'ML-Decoder, CSRA, C-Tran,', 'TDRG'),
-        box(
-            (440, 364, 280, 86),
-            POOLED,
-            'Classifiers of the pooled map',
-            'linear, ML-GCN, DSDL,',
-            'CPCL, CCD',
-        ),
-        arrow((335, 295), (438, 295)),
-        arrow((410, 295), (410, 183), (438, 183)),
-        arrow((410, 295), (410, 407), (438, 407)),
-        text(730, 175, '(B, C, D)', 12, fill=PALE),
-        box((800, 140, 130, 86), SHARED, 'Linear map', 'one for', 'each class'),
-        arrow((720, 183), (798, 183)),
-        # scores, losses, metric
-        box(
-            (985, 250, 175, 90),
-            SHARED,
-            'Scores (B, C)',
-            'losses of known labels;',
-            'metrics by protocol',
-        ),
-        arrow((930, 183), (1072, 183), (1072, 248)),
-        arrow((720, 295), (983, 295)),
-        arrow((720, 407), (1072, 407), (1072, 342)),
-        # what is learned besides
-        box(
-            (440, 496, 280, 84),
-            CONTRAST,
-            'Contrast between embeddings',
-            'SADCL: samples, prototypes',
-            'MulCon: two views',
-        ),
-        arrow((760, 183), (760, 538), (722, 538), dashed=True),
-        box(
-            (800, 496, 360, 84),
+            (10, 950, 460, 82),
             SHARED,
             'Around any of them',
             'MCAR looks again at what it found;',
             "CPSD learns from teachers' scores",
         ),
-        text(20, 535, 'C classes, D width of an', 14, fill=PALE),
-        text(20, 555, 'embedding of a class.', 14, fill=PALE),
+        text(10, 1062, 'C classes, D width of an embedding of a class.', fill=PALE),
     ]
     return '\n'.join([HEAD, *parts, '</svg>\n'])
 

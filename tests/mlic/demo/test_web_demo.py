@@ -293,6 +293,13 @@ def test_browser_shows_labels_and_attention(open_page, folder, monkeypatch):
     assert shown(page, '') == [EVIL, 'cat', 'straße', 'tree', 'red fox']
     scores = ['90%', '70%', '55%', '30%', '10%']
     assert page.locator('#labels .score').all_inner_texts() == scores
+    # a long label over the picture ends before the button there
+    frame, button = page.locator('#attention'), page.locator('#attention [title=Fullscreen]')
+    room = frame.locator('label').evaluate(
+        'node => parseFloat(getComputedStyle(node).paddingRight)'
+    )
+    frame, button = frame.bounding_box(), button.bounding_box()
+    assert button['x'] >= frame['x'] + frame['width'] - room
     first = page.locator('#attention img').get_attribute('src')
     slide(page, 'threshold', 80, '1 of 5 labels.')
     assert shown(page) == [EVIL]

@@ -62,6 +62,7 @@ def picture(name):
 
 def test_a_character_without_a_font_is_shown_as_its_code(system_fonts, caplog):
     assert fonts.readable('a 日本') == 'a [65E5][672C]'
+    assert fonts.readable('🦀\ufe0f\u200d日') == '[1F980][65E5]'
     assert np.array_equal(picture('日本'), picture('[65E5][672C]'))
     assert not np.array_equal(picture('日本'), picture('猫犬'))
 

@@ -587,6 +587,8 @@ def test_every_column_can_be_reached_on_a_phone(open_page):
         assert box['width'] > 0 and box['x'] >= 0 and box['x'] + box['width'] <= 390
     name = page.locator('#classes tbody tr:first-child td').first
     assert name.is_visible() and name.bounding_box()['x'] >= 0
+    # whole: names that begin alike are told apart
+    assert name.locator('button').evaluate('node => node.scrollWidth <= node.clientWidth')
     assert page.evaluate('document.documentElement.scrollWidth') == 390
 
 

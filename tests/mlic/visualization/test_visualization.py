@@ -208,7 +208,15 @@ def test_a_name_of_a_million_characters_is_cut_before_it_is_measured():
         measured.append(len(text))
         return 8.0 * len(text)
 
-    assert fit_text('x' * 10**6, 80, ' 0.5', measure) == 'xxxxx… 0.5'
-    assert fit_text('x' * 10**6, 10**9, ' 0.5', measure).endswith('… 0.5')
+    assert fit_text('x' * 10**6, 80, ' 0.5', measure) == 'xxx…xx 0.5'
+    assert fit_text('x' * 10**6, 10**9, ' 0.5', measure).count('x') == 500
     assert fit_text('cat', 80, ' 0.5', measure) == 'cat 0.5'
     assert len(measured) < 1000 and max(measured) < 1000
+
+
+def test_long_names_that_begin_alike_are_cut_to_different_texts():
+    names = [f'upper body clothing: dress with {end}' for end in ('long sleeves', 'a long skirt')]
+    shown = [fit_text(name, 160, ' 0.5', lambda text: 8.0 * len(text)) for name in names]
+    assert shown == ['upper bo…sleeves 0.5', 'upper bo…g skirt 0.5']
+    assert fit_text('xe' * 9 + 'e\u0301', 3, measure=len) == 'x…'
+    assert fit_text('x', 0.5, measure=len) == '…'

@@ -146,7 +146,7 @@ def test_a_data_set_without_classes_is_named(tmp_path):
 
 @pytest.mark.parametrize('share', [-0.1, 1.5])
 def test_a_share_out_of_range_is_named(share):
-    with pytest.raises(ValueError, match=f'between 0 and 1, got {share}'):
+    with pytest.raises(ValueError, match=f'share must lie between 0 and 1, got {share}'):
         hidden(share)
 
 
@@ -294,8 +294,8 @@ def test_prototypes_and_training_read_the_same_labels():
     [
         (dict(images=0.0), 'leaves an image, got 0.0 of 200'),
         (dict(images=1.5), 'leaves an image, got 1.5 of 200'),
-        (dict(replaced=-0.1), 'between 0 and 1, got -0.1'),
-        (dict(hidden=2), 'between 0 and 1, got 2'),
+        (dict(replaced=-0.1), 'replaced must lie between 0 and 1, got -0.1'),
+        (dict(hidden=2), 'hidden must lie between 0 and 1, got 2'),
     ],
 )
 def test_a_share_of_a_degraded_set_out_of_range_is_named(settings, words):
