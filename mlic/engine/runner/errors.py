@@ -273,5 +273,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'{error.filename} does not exist'
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
-        return f'{error.strerror}: a file could not be written. Free some, or write elsewhere'
+        where = 'Free some, also for temporary files (TMPDIR), or write elsewhere'
+        return f'{error.strerror}: a file could not be written. {where}'
     return describe_fault(error) or str(error).strip()
