@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import uuid
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTIAL = '.partial'
+LONGEST = 50  # characters of a name, of at most 4 bytes each: systems allow 255
 ESCAPED = 'backslashreplace'  # what becomes of half characters, see write_text
 
 
@@ -33,9 +35,10 @@ class FileWriteError(OSError):
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends without an error.
 
-    It is written to ``path`` + '.partial' in the same folder, flushed to the disk and renamed.
-    Whatever happens, ``path`` holds either its former content or all of the new one. A link stays,
-    and the file that it leads to is replaced; a device or pipe is written into.
+    It is written under a name of its own, which ends in '.partial', in the same folder, flushed to
+    the disk and renamed. Whatever happens, ``path`` holds either its former content or all of the
+    new one, of the last of several processes that write it at once. A link stays, and the file
+    that it leads to is replaced; a device or pipe is written into.
 
     Raises:
         FileWriteError: If the system refuses (disk full, no permission); what was at ``path`` is
@@ -44,7 +47,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     is_device = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
     target = path if is_device else Path(os.path.realpath(path))
-    partial = path if is_device else target.with_name(target.name + PARTIAL)
+    own = f'{target.name[:LONGEST]}.{uuid.uuid4().hex[:8]}{PARTIAL}'
+    partial = path if is_device else target.with_name(own)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open('wb') as file:

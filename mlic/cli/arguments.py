@@ -39,8 +39,8 @@ def at_least(least: float, kind: type = int, below: float = math.inf) -> Callabl
 seed = at_least(0, below=2**32)  # what numpy and torch take
 
 
-def out_file(*suffixes: str) -> Callable[[str], Path]:
-    """The ``type`` of an option that names a file to write, of one of these kinds."""
+def file_of_kind(*suffixes: str) -> Callable[[str], Path]:
+    """The ``type`` of an option that names a file of one of these kinds."""
 
     def path(text: str) -> Path:
         if Path(text).suffix not in suffixes:
@@ -48,6 +48,21 @@ def out_file(*suffixes: str) -> Callable[[str], Path]:
                 f'takes a file that ends in {", ".join(suffixes)}: {text}'
             )
         return Path(text)
+
+    return path
+
+
+def out_file(*suffixes: str) -> Callable[[str], Path]:
+    """The same of a file to write; a read-only folder is refused before anything is computed."""
+    of_kind = file_of_kind(*suffixes)
+
+    def path(text: str) -> Path:
+        places = [Path(os.path.realpath(text)), *Path(os.path.realpath(text)).parents]
+        # a regular file is replaced; a device or pipe is written into
+        place = next(x for x in places if os.path.exists(x) and not os.path.isfile(x))
+        if not os.access(place, os.W_OK):
+            raise argparse.ArgumentTypeError(f'{text}: nothing can be written to {place}')
+        return of_kind(text)
 
     return path
 
@@ -194,7 +209,7 @@ def add_stored_threshold_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threshold',
         metavar='FILE',
-        type=out_file('.json', '.csv'),
+        type=file_of_kind('.json', '.csv'),
         help="each class's threshold, of fit_thresholds.py, in the file (the checkpoint's own)",
     )
 

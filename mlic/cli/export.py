@@ -122,20 +122,26 @@ def write_onnx(
     """Translate to ONNX; one file, unless it would be too large for the format.
 
     Raises:
-        ValueError: If torch cannot write it in this operator set, or what it wrote gives other
-            scores; nothing is written then.
+        ValueError: If torch cannot translate it, or write it in this operator set, or what it
+            wrote gives other scores; nothing is written then.
     """
     logging.getLogger('onnxscript').setLevel(logging.ERROR)  # it names each folded constant
     state = program.state_dict.values()
     num_bytes = sum(value.numel() * value.element_size() for value in state)
-    onnx_program = torch.onnx.export(
-        program,
-        dynamo=True,
-        input_names=['images'],
-        output_names=['scores'],
-        opset_version=opset,
-        verbose=False,
-    )
+    try:
+        onnx_program = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=['images'],
+            output_names=['scores'],
+            opset_version=opset,
+            verbose=False,
+        )
+    except RuntimeError as error:  # its text has the whole graph
+        reason = str(error.__cause__ or error).partition('\n')[0][:200]
+        raise ValueError(
+            f'torch {torch.__version__} cannot translate the model to ONNX: {reason}'
+        ) from error
     for node in onnx_program.model.graph.all_nodes():
         node.metadata_props.clear()  # where it stands in the Python files of this machine
     if half:

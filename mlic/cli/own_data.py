@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,6 +19,7 @@ from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
 from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
 from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits
+from mlic.engine.runner.folder_lock import lock_folder
 from mlic.files import ESCAPED, read_bytes, write_texts
 from mlic.installation import command_words
 
@@ -108,15 +109,16 @@ def finish(
     text = config_text(config, args.out, folder, splits, classes, args.epochs, tool)
     texts = label_texts(args.out, splits, classes) | {config: text}
     gone = [args.out / f'{split}.json' for split in SPLITS if not splits[split]]
-    before = {path: read_bytes(path) for path in (*texts, *gone) if path.exists()}
-    kept = {
-        path: _place_aside(path)
-        for path, content in before.items()
-        if path in gone or content != texts[path].encode('utf-8', ESCAPED)
-    }
-    write_texts(texts | {place: before[path] for path, place in kept.items()})
-    for path in gone:
-        path.unlink(missing_ok=True)
+    with lock_folder(args.out) or nullcontext():  # another may see what is there, and replace it
+        before = {path: read_bytes(path) for path in (*texts, *gone) if path.exists()}
+        kept = {
+            path: _place_aside(path)
+            for path, content in before.items()
+            if path in gone or content != texts[path].encode('utf-8', ESCAPED)
+        }
+        write_texts(texts | {place: before[path] for path, place in kept.items()})
+        for path in gone:
+            path.unlink(missing_ok=True)
     for path, place in kept.items():
         if path in gone:
             print(f'{path} existed, and its split has no images: it is kept as {place}')

@@ -47,7 +47,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
     parser.add_argument(
-        'model', type=arguments.out_file('.onnx', '.pt2'), help='.onnx or .pt2 file of export.py'
+        'model',
+        type=arguments.file_of_kind('.onnx', '.pt2'),
+        help='.onnx or .pt2 file of export.py',
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--images', help='folder or pattern of images')

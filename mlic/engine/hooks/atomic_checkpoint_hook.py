@@ -107,8 +107,9 @@ class AtomicCheckpointHook(CheckpointHook):
             hub.update_info(KEPT, list(self.keep_ckpt_ids))
         if is_main_process():
             self.file_backend.remove_waiting(self._in_use())
-            left = [*Path(self.out_dir).glob(f'*.pth{PARTIAL}')]
-            for name in (LAST + PARTIAL, LAST_LAUNCH + PARTIAL, *([] if source else [LAST])):
+            left = [*Path(self.out_dir).glob(f'*.pth*{PARTIAL}')]
+            partial = f'{LAST}*{PARTIAL}', f'{LAST_LAUNCH}*{PARTIAL}'
+            for name in (*partial, *([] if source else [LAST])):
                 left += Path(self._work_dir).glob(name)
             for file in left:
                 file.unlink()

@@ -52,6 +52,9 @@ def one_line_errors() -> Iterator[None]:
     Raises:
         SystemExit: With the message, and the rank where there are several.
     """
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:  # closed by what started this, such as a daemon
+            setattr(sys, name, open(os.devnull, 'w'))  # noqa: SIM115, to the end of the process
     if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
         sys.stdout.reconfigure(errors='backslashreplace')
     sys.unraisablehook = _hear_of_workers
@@ -270,5 +273,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'{error.filename} does not exist'
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
-        return f'{error.strerror}: a file could not be written. Free some, or write elsewhere'
+        where = 'Free some, also for temporary files (TMPDIR), or write elsewhere'
+        return f'{error.strerror}: a file could not be written. {where}'
     return describe_fault(error) or str(error).strip()

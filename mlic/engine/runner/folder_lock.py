@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TextIO
 
+from mlic.files import FileWriteError
+
 
 class FolderInUseError(RuntimeError):
     """A folder that another process has locked; the message is one line and names it."""
@@ -23,14 +25,20 @@ def lock_folder(folder: str | Path) -> TextIO | None:
             disk knows no locks.
 
     Raises:
+        FileWriteError: If the folder cannot be made, or is read-only.
         FolderInUseError: If another process, on any machine that shares the disk, has the lock.
     """
     if os.name != 'posix':
         return None
     import fcntl
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    file = Path(folder, '.lock').open('a')  # noqa: SIM115, open as long as the process lives
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        file = Path(folder, '.lock').open('a')  # noqa: SIM115, open as long as the process lives
+    except FileExistsError as error:
+        raise FileWriteError(f'{folder} is not a folder') from error
+    except OSError as error:
+        raise FileWriteError(f'nothing can be written to {folder} ({error.strerror})') from error
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:  # the two that say it is locked

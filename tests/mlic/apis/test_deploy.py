@@ -139,6 +139,24 @@ def test_a_model_that_torch_cannot_follow_is_one_line_with_the_place():
     assert str(end.value).endswith(place)
 
 
+def test_a_model_that_torch_cannot_translate_is_one_line(tmp_path, monkeypatch):
+    """torch 2.6 cannot translate batch norm."""
+
+    def translate(*args, **kwargs):
+        try:
+            raise RuntimeError('Error when translating node %batch_norm\nthe whole graph')
+        except RuntimeError as error:
+            raise RuntimeError('Failed to convert\nNext steps') from error
+
+    monkeypatch.setattr(torch.onnx, 'export', translate)
+    program = mock.Mock(state_dict={})
+    with pytest.raises(
+        ValueError, match=r'^torch \S+ cannot translate .*: Error when .* %batch_norm$'
+    ):
+        export.write_onnx(program, {}, tmp_path / 'm.onnx', None)
+    assert not any(tmp_path.iterdir())
+
+
 def test_onnx_agrees_for_any_batch_and_takes_uint8_only(exported, model, batch):
     session = onnxruntime.InferenceSession(str(exported))
     (given,) = session.get_inputs()

@@ -2,7 +2,9 @@
 
 import argparse
 import ast
+import os
 import runpy
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,23 @@ def test_a_number_out_of_bounds_is_a_usage_error(capsys, tool, options, message)
     options = [config if option == 'C' else option for option in options]
     assert call_tool(f'tools/{tool}', *options) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    read_only, other = tmp_path / 'read-only', tmp_path / 'other'
+    for folder in (read_only, other):
+        folder.mkdir()
+    former, pipe, link = (read_only / name for name in ('a.json', 'pipe.json', 'link.json'))
+    former.touch()
+    os.mkfifo(pipe)
+    link.symlink_to(other / 'b.json')
+    monkeypatch.setattr(os, 'access', lambda place, mode: Path(place) != read_only)
+    file = arguments.out_file('.json')
+    for path in (former, read_only / 'new/deep/a.json'):
+        with pytest.raises(argparse.ArgumentTypeError, match=f'{path}: .* written to {read_only}$'):
+            file(str(path))
+    for path in (pipe, link, other / 'new/a.json'):
+        assert file(str(path)) == path
 
 
 @pytest.mark.parametrize('text', ['nan', '1.1', '-0.1'])

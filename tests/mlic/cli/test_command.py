@@ -473,6 +473,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys
     assert (tmp_path / 'classes.csv').read_text().startswith('protocol,class,')
 
 
+def test_streams_that_are_closed_from_the_start_are_no_error(monkeypatch):
+    """As a daemon's may be, or after ``>&- 2>&-``."""
+    for name in ('stdout', 'stderr'):
+        monkeypatch.setattr(sys, name, None)
+    with one_line_errors():
+        sys.stdout.write('a line\n')
+        assert not sys.stderr.isatty()
+
+
 @pytest.mark.parametrize('has_poll', [True, False])
 @pytest.mark.parametrize('open_stream', [buffered, unbuffered, without_file])
 def test_another_pipe_that_breaks_is_an_error(monkeypatch, open_stream, has_poll):

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import random
 import re
 import shlex
@@ -30,7 +31,7 @@ from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits, stratify
 from mlic.datasets.own_data.table import read_tables
 from mlic.installation import command_words
-from tests.helpers import ROOT, call_tool, run_tool
+from tests.helpers import ROOT, call_tool, locked_elsewhere, run_tool
 
 TOOLS = ROOT / 'tools' / 'dataset_tools'
 pytestmark = pytest.mark.usefixtures('empty_folder')
@@ -340,6 +341,14 @@ def test_all_files_are_written_or_none(monkeypatch):
         with pytest.raises(SystemExit, match=r'was not written \(No space left on device\)'):
             from_csv('--out', 'out')
     assert {path: path.read_bytes() for path in Path('out').iterdir()} == before
+
+
+def test_a_second_process_does_not_write_between_the_files_of_the_first():
+    write_rows(['cat', 'dog'] * 10)
+    with locked_elsewhere('out'):
+        with pytest.raises(SystemExit, match='^error: out is in use by another process'):
+            from_csv('--out', 'out')
+        assert os.listdir('out') == ['.lock']
 
 
 def test_checkpoints_of_an_earlier_training_are_named(capsys):

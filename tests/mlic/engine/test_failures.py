@@ -316,6 +316,16 @@ def test_atomic_write_is_all_or_nothing(tmp_path):
     assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
 
 
+def test_of_two_that_write_one_file_at_once_each_writes_all_of_it(tmp_path):
+    path = tmp_path / ('日' * 85)  # as long as a name may be
+    with atomic_write(path) as first:
+        first.write(b'first')
+        with atomic_write(path) as second:
+            second.write(b'longer than the first')
+        assert path.read_bytes() == b'longer than the first'
+    assert path.read_bytes() == b'first' and list(tmp_path.iterdir()) == [path]
+
+
 def test_weights_of_a_gpu_are_saved_as_the_cpus(tmp_path):
     hook = atomic_checkpoint.AtomicCheckpointHook()
     with FakeTensorMode():

@@ -10,6 +10,7 @@ import pytest
 from mlic.cli import train
 from mlic.engine.runner.folder_lock import FolderInUseError, lock_folder
 from mlic.engine.runner.tool_runners import ConsoleRunner, TrainingRunner
+from mlic.files import FileWriteError
 from tests.helpers import ROOT, call_tool, locked_elsewhere, run_process
 from tests.tiny_runs import two_stage_config
 
@@ -50,6 +51,15 @@ def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr(fcntl, 'lockf', refuse)
     assert lock_folder(tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_written_into_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileWriteError, match=f'^{tmp_path}/file is not a folder$'):
+        lock_folder(tmp_path / 'file')
+    long = tmp_path / ('x' * 300)
+    with pytest.raises(FileWriteError, match=f'^nothing can be written to {long} .File name too'):
+        lock_folder(long)
 
 
 def test_a_training_that_ended_leaves_its_folder_to_other_processes(tmp_path, monkeypatch):
