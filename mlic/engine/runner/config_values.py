@@ -47,7 +47,8 @@ TAKEN = {
 }
 # what is often taken, too: a list of parts, or a name or the thing itself
 TOO = {'a dict': {'a list'}, 'text': {'a dict', 'a number'}}
-BUILT = ('mmengine.', 'torch.nn.', 'torch.utils.data.')  # classes of what a dict is made into
+# classes of what a dict is made into
+BUILT = ('mmengine.', 'torch.nn.', 'torch.optim.', 'torch.utils.data.')
 RUN = 'a run'
 # what dicts without a type are given to, by their places
 GIVEN_TO = {

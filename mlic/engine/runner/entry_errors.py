@@ -1,6 +1,5 @@
 """Which entry of a config made a library fail, where its error does not say so."""
 
-import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from types import FrameType
@@ -9,7 +8,7 @@ from mmengine.config import Config
 
 from mlic.names import first_names, reason_of, short
 
-from .config_values import GIVEN_TO, items_of, misfits
+from .config_values import items_of, misfits
 from .options import READ
 
 # what values of another kind raise
@@ -29,6 +28,9 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
             keeps its traceback.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if frames[-1].f_code.co_name == 'call_hook' and error.__context__:  # which raises anew
+        error = error.__context__
+        frames += [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     configs = (frame.f_locals.get('cfg') for frame in frames)
     cfg = next((one.to_dict() for one in configs if isinstance(one, Config)), None)
     if cfg is None or isinstance(error, OF_MACHINE):
@@ -41,7 +43,7 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
     reason = reason_of(error)
     says = f'{type(error).__name__}: {reason}'
     line = traceback.extract_tb(error.__traceback__)[-1].line or ''
-    is_said = bool(str(error) and re.search(r'\b(raise|assert)\b', line))
+    is_said = str(error) and (isinstance(error, AssertionError) or line.startswith('raise'))
     is_of_values = isinstance(error, OF_VALUES) or type(error).__module__ == 'cv2'
     if is_of_values:
         involved = {base.__name__ for one in classes for base in one.__mro__}
@@ -61,8 +63,7 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
             if 'type' not in entry:
                 return f'{shown} has no type'
             return f'{reason} (in {shown})' if is_said else f'{shown} cannot be built: {says}'
-        named = ((place, _type_of(one, place)) for place, one in _entries(cfg))
-        places = [place for place, name in named if name == kind]
+        places = [place for place, one in _entries(cfg) if _type_of(one) == kind]
         if places and is_of_use and kind not in map(_type_of, entries) and is_of_values:
             shown = f'{first_names(places, 2)} ({kind})'
             return f'{reason} (in {shown})' if is_said else f'{shown}: {says}'
@@ -77,9 +78,9 @@ def _package(frame: FrameType) -> str:
     return _module(frame).partition('.')[0]
 
 
-def _type_of(entry: Mapping, place: str = '') -> str:
+def _type_of(entry: Mapping) -> str:
     """The name of an entry's class, without its scope."""
-    kind = entry.get('type', GIVEN_TO.get(place))
+    kind = entry.get('type')
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
 
 

@@ -1,10 +1,13 @@
 """Values of another kind in a config are refused, and entries that fail are named."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
-from mmpretrain.registry import MODELS, TRANSFORMS
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS
 from torch import nn
 
 from mlic.engine.runner.config_values import check_values
@@ -36,6 +39,7 @@ WRONG = {
     'optim_wrapper.optimizer.lr': ('1e-4x', 'AdamW takes a number'),
     'optim_wrapper.optimizer.betas': ([0.9, '0.99'], 'AdamW takes a number'),
     'optim_wrapper.clip_grad.max_norm': ('1', 'clip_grad_norm_ takes a number'),
+    'optim_wrapper.optimizer': ('AdamW', 'AmpOptimWrapper takes a dict'),
     'model.backbone': ('ResNet', 'ImageClassifier takes a dict'),
     'model.head': (3, 'ImageClassifier takes a dict'),
     'model.head.thr': ('0.5', 'MultiLabelLinearClsHead takes a number'),
@@ -139,3 +143,14 @@ def test_images_that_differ_in_size_are_told_without_a_traceback():
     said = ended(join, {})
     assert said.startswith('error: the images of a batch differ in size, or the pipeline does not ')
     assert said.endswith('got [3, 4, 4] at entry 0 and [3, 4, 5] at entry 1')
+
+
+def test_an_entry_of_a_hook_that_fails_is_named():
+    def average(cfg):
+        hooks = [HOOKS.build(cfg.custom_hooks[0])]
+        Runner.call_hook(SimpleNamespace(_hooks=hooks, model=nn.Linear(1, 1)), 'before_run')
+
+    said = ended(average, [dict(type='EMAHook', momentum='0.1')], 'custom_hooks')
+    assert said.startswith(
+        "error: {'momentum': '0.1', 'type': 'ExponentialMovingAverage'} cannot be built: TypeError"
+    )
