@@ -20,6 +20,7 @@ READ = (
 CONSTRUCTORS = dict(
     DefaultOptimWrapperConstructor=READ, SharedGroupsConstructor=(*READ, 'layer_decay_rate')
 )
+FACTORS = ('lr_mult', 'decay_mult', 'layer_decay_rate', *(x for x in READ if x.endswith('_mult')))
 CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 
 
@@ -80,8 +81,7 @@ def _is_like_one_of(taken: Collection[str], name: str) -> bool:
 
 def _check_numbers(settings: Mapping, place: str) -> None:
     for key, value in settings.items():
-        factor = str(key).endswith(('_mult', 'layer_decay_rate'))
-        if factor and not isinstance(value, (int, float)):
+        if key in FACTORS and not isinstance(value, (int, float)):
             raise ValueError(f'{place}.{key} must be a number, got {value!r}')
 
 

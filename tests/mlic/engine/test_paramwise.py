@@ -73,7 +73,7 @@ def test_what_a_constructor_reads_passes():
     assert check(dict(norm_decay_mult=0.0, layer_decay_rate=0.5), constructor=OURS) == []
     assert check(dict(of_its_own=1), constructor='LearningRateDecayOptimWrapperConstructor') == []
     of_a_schedule = dict(
-        backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=0.01, weight_decay_end=0.1)
+        backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=[0.01], weight_decay_end=0.1)
     )
     assert check(dict(custom_keys=of_a_schedule)) == []
     assert check(None) == []
