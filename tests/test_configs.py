@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS, HOOKS, MODELS, OPTIMIZERS, PARAM_SCHED
 from mmpretrain.structures import DataSample
 
 from mlic.comparison.tuning import own_rate
+from mlic.engine.runner.config_values import misfits
 from tests.helpers import ROOT
 from tests.tiny_backbones import shrink
 
@@ -71,6 +72,7 @@ def build_the_rest(cfg, optimizer):
 @pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
 def test_config_builds_and_its_parts_fit(path):
     cfg = Config.fromfile(path)
+    assert not list(misfits(cfg.to_dict()))
     model = build(cfg).eval()
     size = image_size(cfg)
     assert str(size) in path.stem
@@ -248,6 +250,7 @@ def check_gradients(model, loss, name):
 @pytest.mark.parametrize('path', OTHERS, ids=lambda path: path.stem)
 def test_config_of_a_compared_method_builds_and_trains(path):
     cfg = Config.fromfile(path)
+    assert not list(misfits(cfg.to_dict()))
     cfg.model.setdefault('neck', None)
     num_classes = cfg.data_preprocessor.num_classes
     model = narrow(cfg)

@@ -17,6 +17,7 @@ from mlic.engine.hooks.label_check_hook import check_labels
 from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.device import adapt_to_device, num_processes
 from mlic.engine.runner.launch_checks import (
+    LaunchError,
     batch_warning,
     check_even_shares,
     check_head,
@@ -44,6 +45,8 @@ def dry_run(cfg: Config) -> None:
             vectors or a teacher is not there.
         ValueError: If a class has no vector in it; and whatever else the run would end with.
     """
+    if not cfg.get('train_dataloader'):
+        raise LaunchError('train_dataloader is None, and there is nothing to train on')
     processes = num_processes(cfg.launcher)
     weights = [f'{name} {look_for_weights(name)}' for name in initial_weights(cfg)]
     cfg.launcher = 'none'

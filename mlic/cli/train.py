@@ -18,6 +18,7 @@ from mlic.engine.checkpoints.search import (
     find_resumable,
     has_saved,
 )
+from mlic.engine.runner.config_values import check_values
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.epochs import set_epochs
@@ -65,6 +66,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def config_of(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
     cfg = arguments.read_run_config(args)
+    check_values(cfg)
     if args.epochs:
         set_epochs(cfg, args.epochs)
     if args.no_validate:

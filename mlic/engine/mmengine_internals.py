@@ -8,7 +8,7 @@ import inspect
 import re
 import threading
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from unittest.mock import patch
@@ -20,10 +20,12 @@ from mmengine.logging import MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from mmengine.registry import registry
-from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, Runner, checkpoint
 from mmengine.runner import runner as runner_module
 from mmengine.utils import ManagerMixin, manager
 from torch import nn
+
+from mlic.names import first_names
 
 _in_thread = threading.local()
 _import_by_name, _import_module = registry.get_object_from_string, registry.import_module
@@ -153,6 +155,30 @@ def loading_quietly() -> Iterator[None]:
     quiet = functools.partial(runner_module._load_checkpoint, logger='silent')
     with patch.object(runner_module, '_load_checkpoint', quiet):
         yield
+
+
+def _loading_something(load: Callable) -> Callable:
+    """mmengine's way to put weights into a model, which only logs that no name fits."""
+
+    @functools.wraps(load)
+    def loaded(module: nn.Module, state_dict: Mapping, *args, **kwargs) -> None:
+        before = [value._version for value in module.state_dict().values()]
+        load(module, state_dict, *args, **kwargs)
+        own = module.state_dict()
+        if before and state_dict and before == [value._version for value in own.values()]:
+            frame, source = inspect.currentframe(), None
+            while frame is not None and not source:
+                by_init = getattr(frame.f_locals.get('self'), 'checkpoint', None)
+                source, frame = frame.f_locals.get('filename') or by_init, frame.f_back
+            raise ValueError(
+                f'{source or "a checkpoint"} has no weight of {type(module).__name__}: it has '
+                f'{first_names(state_dict, 3)}, and the model {first_names(own, 3)}'
+            )
+
+    return loaded
+
+
+checkpoint.load_state_dict = _loading_something(checkpoint.load_state_dict)
 
 
 def init_weights_quietly(module: nn.Module) -> None:

@@ -119,7 +119,10 @@ def load_from_local(filename: str, map_location: object = None) -> dict:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint not found: {path} is not a file')
-    return _without_config(read_checkpoint(path, map_location=map_location))
+    content = read_checkpoint(path, map_location=map_location)
+    if 'state_dict' not in content and isinstance(content.get('model'), Mapping):
+        content = {'state_dict': content['model']}  # as others publish them
+    return _without_config(content)
 
 
 load_from_local.__wrapped__ = None  # it needs no further wrapping

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from mmengine import dist
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
@@ -102,7 +102,7 @@ class FiniteLossHook(Hook):
             ValueError: If there is not one ``OptimWrapper``.
         """
         wrapper = runner.optim_wrapper
-        if not isinstance(wrapper, OptimWrapper):
+        if not isinstance(wrapper, OptimWrapper) or isinstance(wrapper, OptimWrapperDict):
             raise ValueError(  # mmengine makes its own of a TypeError in a hook
                 f'FiniteLossHook needs one OptimWrapper, got {type(wrapper).__name__}: remove the '
                 'hook from custom_hooks'

@@ -1,12 +1,15 @@
-"""Settings of single parameters in ``optim_wrapper.paramwise_cfg``: one that nothing reads."""
+"""Settings of the optimizer that mmengine would pass over, or refuse after an iteration."""
 
 import inspect
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
+import torch
 from mmpretrain.registry import OPTIMIZERS
 from torch import nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from mlic.names import short
 from mlic.registries import find_registered
 
 # what mmengine's constructor reads, and ours besides
@@ -17,6 +20,8 @@ READ = (
 CONSTRUCTORS = dict(
     DefaultOptimWrapperConstructor=READ, SharedGroupsConstructor=(*READ, 'layer_decay_rate')
 )
+FACTORS = ('lr_mult', 'decay_mult', 'layer_decay_rate', *(x for x in READ if x.endswith('_mult')))
+CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 
 
 def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
@@ -31,7 +36,7 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
         with a recipe for a backbone that may have them.
 
     Raises:
-        ValueError: If nothing reads a key.
+        ValueError: If nothing reads a key, or a factor is no number.
     """
     constructor = optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
     settings = optim_wrapper.get('paramwise_cfg')
@@ -44,12 +49,19 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
             f"Constructor' alone, and it is {constructor}"
         )
     _check_read(settings, CONSTRUCTORS[constructor], place)
+    _check_numbers(settings, place)
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     custom = settings.get('custom_keys')
     optimizer = find_registered(OPTIMIZERS, (optim_wrapper.get('optimizer') or {}).get('type'))
     lines = []
     for key, inner in custom.items() if isinstance(custom, Mapping) else ():
-        if optimizer and isinstance(inner, Mapping):
+        if not isinstance(inner, Mapping):
+            raise ValueError(
+                f'{place}.custom_keys.{key} must be a dict, such as dict(lr_mult=0.1), got '
+                f'{short(inner)}'
+            )
+        _check_numbers(inner, f'{place}.custom_keys.{key}')
+        if optimizer:
             taken = ('lr_mult', 'decay_mult', *inspect.signature(optimizer).parameters)
             # others come into the parameters' group, where a schedule of your own may read them
             misspelt = [name for name in inner if _is_like_one_of(taken, name)]
@@ -67,9 +79,35 @@ def _is_like_one_of(taken: Collection[str], name: str) -> bool:
     return any(f'_{one}_' not in f'_{name}_' for one in get_close_matches(name, taken, 1, 0.8))
 
 
+def _check_numbers(settings: Mapping, place: str) -> None:
+    for key, value in settings.items():
+        if key in FACTORS and not isinstance(value, (int, float)):
+            raise ValueError(f'{place}.{key} must be a number, got {value!r}')
+
+
 def _check_read(settings: Iterable[str], read: Collection[str], place: str) -> None:
     for key in settings:
         if key not in read:
             close = get_close_matches(key, read, 1)
             meant = f'; did you mean {close[0]}?' if close else f': {", ".join(read)} are'
             raise ValueError(f'nothing reads {place}.{key}{meant}')
+
+
+def check_clipping(optim_wrapper: Mapping) -> None:
+    """Clip a gradient as a config says, which a run does only after its first iteration.
+
+    Raises:
+        ValueError: If its settings are none of torch's.
+    """
+    settings = optim_wrapper.get('clip_grad')
+    if not isinstance(settings, Mapping):
+        return
+    settings = dict(settings)
+    clip = CLIPPING.get(settings.pop('type', 'norm'))
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    try:
+        if clip and settings:  # mmengine refuses others
+            clip([parameter], **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'optim_wrapper.clip_grad={short(settings)}: {error}') from error

@@ -5,7 +5,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import FrameType
 
@@ -29,7 +29,7 @@ READERS = {
     'mmengine.model.base_model.base_model': 'parse_losses',
     'mmengine.registry.build_functions': 'build_',
     'mmengine.optim.optimizer.default_constructor': '__call__',
-    'mmengine.runner.runner': ('build_', 'register_'),
+    'mmengine.runner.runner': ('__init__', 'build_', 'register_', 'setup_env'),
 }
 MODEL_LIBRARIES = ('mmpretrain.models', 'timm.')
 HEADS, NECKS = 'mmpretrain.models.heads', 'mmpretrain.models.necks'
@@ -42,13 +42,15 @@ def is_of_config(error: Exception, raised_in: str) -> bool:
     line = traceback.extract_tb(error.__traceback__)[-1].line or ''
     if isinstance(error, TypeError):
         built = raised_in.startswith(('mmengine.', 'torch.nn.utils.clip_grad'))
-        if UNEXPECTED.search(str(error)) and (built or 'super().__init__(' in line):
+        unexpected = UNEXPECTED.search(str(error))
+        built = built or bool(unexpected) and inspect.isfunction(registered().get(unexpected[1]))
+        if unexpected and (built or 'super().__init__(' in line):
             return True
-    if _line_at(error) or _fault_of_model(error) or _without_images(error):
+    if _line_at(error) or _fault_of_model(error) or _fault_of_data(error):
         return True
     if isinstance(error, NameError) and _file_at(error):
         return True
-    kinds = (AssertionError, KeyError, TypeError, ValueError)
+    kinds = (AssertionError, KeyError, RuntimeError, TypeError, ValueError)
     frames = _frames_of_libraries(error)
     if not frames or not isinstance(error, kinds) or not str(error):
         return False
@@ -103,8 +105,10 @@ def _unknown_type(entry: object) -> str | None:
     return next(filter(None, map(_unknown_type, entry)), None)
 
 
-def _arguments_of(cls: type) -> set[str]:
-    """What a class takes, and where it passes others on, what its bases take."""
+def _arguments_of(cls: Callable) -> set[str]:
+    """What a function takes, or a class, and where it passes others on, what its bases take."""
+    if inspect.isfunction(cls):
+        return {*inspect.signature(cls).parameters}
     taken: set[str] = set()
     for one in inspect.getmro(cls):
         parameters = inspect.signature(one.__init__).parameters
@@ -121,8 +125,18 @@ def _is_raised_in(error: Exception, function: str) -> bool:
     return any(frame.f_code.co_name == function for frame in _frames_of_libraries(error))
 
 
-def _without_images(error: Exception) -> str | None:
-    """That mmengine was reading a data set of none; None if it was not."""
+def _fault_of_data(error: Exception) -> str | None:
+    """That mmengine was reading a data set of no images, or joins some that differ; else None."""
+    text = str(error)
+    if (
+        isinstance(error, RuntimeError)
+        and 'equal size' in text
+        and ('default_collate' in text or _is_raised_in(error, 'default_collate'))
+    ):
+        return (
+            'the images of a batch differ in size, or the pipeline does not end with '
+            f"dict(type='PackInputs'): {text.strip().splitlines()[-1]}"
+        )
     if not isinstance(error, ValueError) or not _is_raised_in(error, '_serialize_data'):
         return None
     name = type(_frames_of_libraries(error)[-1].f_locals.get('self')).__name__
@@ -272,7 +286,15 @@ def describe_fault(error: Exception) -> str | None:
     unknown = UNREGISTERED.search(str(error))
     entries = _entries_at(error) if isinstance(error, (KeyError, TypeError)) else []
     name, kind = unknown.groups() if unknown else (_unknown_type(entries), 'class')
+    if str(error) == 'None is not a callable object':  # what mmengine has found for an optimizer
+        found = _frames_of_libraries(error)[-1].f_locals.get('optimizer_cfg')
+        name, kind = (found or {}).get('type'), 'optimizer'
     if name:
+        kinds = {one.name for one in REGISTRIES.values() if find_registered(one, name)}
+        if kind in kinds:
+            return f'what is written before {name!r} has no {kind}: leave it out, or import it'
+        if kinds:
+            return f'{name!r} is registered as {min(kinds)}, and not as {kind}'
         close = get_close_matches(name, registered())
         similar = f'; similar names: {", ".join(close)}' if close else ''
         return (
@@ -281,7 +303,13 @@ def describe_fault(error: Exception) -> str | None:
         )
     if isinstance(error, KeyError):  # whose text is in quotes
         text = str(error.args[0]).partition('\n')[0] if error.args else ''
-        where = f", in the config's {short(dict(entries[0]))}" if entries else ''
+        if text == 'inputs':
+            return "the data have no 'inputs': let the pipeline end with dict(type='PackInputs')"
+        if 'must contain the key "type"' in text:
+            return None
+        if not entries or 'type' not in entries[0]:
+            return text if ' ' in text else None
+        where = f", in the config's {short(dict(entries[0]))}"
         return text if ' ' in text else f'{text!r} is not known{where}'
     if isinstance(error, NameError) and _is_raised_in(error, '_get_base_files'):
         return f'{_file_at(error)}_base_ is read alone, without the rest of the file, and {error}'
@@ -289,4 +317,4 @@ def describe_fault(error: Exception) -> str | None:
         return f"{_file_at(error)}custom_imports must be a dict, such as dict(imports=['package'])"
     if isinstance(error, TypeError) and _file_at(error):
         return f'{_file_at(error)}{error}'
-    return _without_images(error)
+    return _fault_of_data(error)

@@ -1,11 +1,13 @@
 """Are the files of a data set there?"""
 
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mlic.datasets.wrappers import inner_configs
+from mlic.names import short
 
 DATASETS_DOCUMENT = 'docs/datasets.md'
 
@@ -24,6 +26,11 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if loader is None:
             continue
+        if not isinstance(loader, Mapping) or not isinstance(loader.get('dataset'), Mapping):
+            raise SystemExit(
+                f'{split}_dataloader needs a dataset, such as dict(dataset=dict(type=...)): it is '
+                f'{short(loader)}'
+            )
         for path in chain(*map(_paths, inner_configs(loader.dataset))):
             if not path.exists():
                 start = '' if path.is_absolute() else f' in {Path.cwd()}, where the command runs'

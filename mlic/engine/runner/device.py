@@ -1,12 +1,13 @@
 """What a config says of GPUs, adapted to the machine that it runs on."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
 
 from mlic.names import counted
 
@@ -62,8 +63,9 @@ def adapt_to_device(cfg: Config, log: Callable[[str], None] = print) -> None:
             loader.setdefault('pin_memory', True)
         elif loader.get('pin_memory'):
             loader.pin_memory = False
-    backbone = (cfg.get('model') or {}).get('backbone') or {}
-    cfg.setdefault('channels_last', backbone.get('type') in CHANNELS_LAST[device])
+    backbone = (cfg.get('model') or {}).get('backbone')
+    kind = backbone.get('type') if isinstance(backbone, Mapping) else None
+    cfg.setdefault('channels_last', kind in CHANNELS_LAST[device])
     say = log if os.environ.get('RANK', '0') == '0' else lambda line: None
     if device == 'cuda':
         _adapt_to_gpu(cfg, say)
@@ -89,6 +91,7 @@ def _adapt_to_cpu(cfg: Config, launcher: str, say: Callable[[str], None]) -> Non
     """Autocast without a loss scaler, and processes that talk through gloo."""
     optim_wrapper = cfg.get('optim_wrapper') or {}
     if optim_wrapper.get('type') == 'AmpOptimWrapper':
+        _check_mixed(optim_wrapper)
         optim_wrapper.type = 'AutocastOptimWrapper'
         for name in ('loss_scale', 'dtype'):
             optim_wrapper.pop(name, None)
@@ -111,6 +114,21 @@ def _adapt_to_cpu(cfg: Config, launcher: str, say: Callable[[str], None]) -> Non
         say(f'No CUDA: {processes} on the CPU with gloo.')
         timeout = timedelta(seconds=cfg.env_cfg.dist_cfg.timeout)
         torch_dist.init_process_group('gloo', timeout=timeout)
+
+
+def _check_mixed(optim_wrapper: Mapping) -> None:
+    """Refuse what AmpOptimWrapper, which the CPU does not build, would refuse on a GPU."""
+    dtype, scale = optim_wrapper.get('dtype'), optim_wrapper.get('loss_scale', 'dynamic')
+    names = AmpOptimWrapper.valid_dtypes
+    if isinstance(dtype, (str, int, float)) and dtype not in names:
+        raise ValueError(
+            f'optim_wrapper.dtype={dtype!r}: AmpOptimWrapper takes one of {", ".join(names)}'
+        )
+    if scale != 'dynamic' and not isinstance(scale, (float, Mapping)):
+        raise ValueError(
+            f"optim_wrapper.loss_scale={scale!r}: AmpOptimWrapper takes 'dynamic', a float such as "
+            '512.0, or a dict for its GradScaler'
+        )
 
 
 def has_bfloat16() -> bool:

@@ -22,8 +22,10 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from mlic.engine.checkpoints.initial_weights import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
+from mlic.names import reason_of
 
 from .config_errors import LIBRARIES, UNREGISTERED, describe_fault, is_of_config, registered
+from .entry_errors import describe_entry
 
 # what torch says of a loader's worker that has ended, and of memory that workers cannot share
 WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by signal|exited)')
@@ -42,9 +44,9 @@ def one_line_errors() -> Iterator[None]:
     made for people: errors that were raised in ``mlic``, ``projects`` or another package that has
     registered something with mmpretrain, such as a user's own method, by a line that raises or
     asserts; errors of the system about files; modules that cannot be imported; a config's syntax,
-    an argument in it that there is not or that is missing, and what mmengine cannot build from it;
-    a loader's workers that were killed. What else goes wrong keeps its traceback. A reader that has
-    read enough, such as head, ends a tool without a message.
+    an argument in it that there is not or that is missing, and what mmengine cannot build from it,
+    or what a library does not take there; a loader's workers that were killed. What else goes wrong
+    keeps its traceback. A reader that has read enough, such as head, ends a tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
     went wrong, the process group is left in order.
@@ -86,9 +88,13 @@ def one_line_errors() -> Iterator[None]:
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             sys.exit(_one_line(workers))
-        if not (is_of_config(error, raised_in) or _is_for_people(error, raised_in)):
+        is_told = _is_for_people(error, raised_in)
+        words = str(error).strip() if is_told else describe_entry(error, _packages())
+        if words is None and is_of_config(error, raised_in):
+            words = reason_of(error)
+        if words is None:
             raise
-        sys.exit(_one_line(_describe(error) or type(error).__name__))
+        sys.exit(_one_line(_describe(error, words) or type(error).__name__))
     if torch_dist.is_available() and torch_dist.is_initialized():
         _leave_process_group()
 
@@ -220,12 +226,17 @@ def _leave_process_group() -> None:
         os._exit(0)
 
 
+def _packages() -> set[str]:
+    """Ours, and the others that have registered something and are no libraries."""
+    modules = (cls.__module__ for cls in registered().values())
+    return {'mlic', 'projects', *(name.split('.')[0] for name in modules)} - LIBRARIES
+
+
 def _is_for_people(error: Exception, raised_in: str) -> bool:
     """Whether the message alone says what to do."""
     if isinstance(error, (ImportError, OSError, SyntaxError)) or UNREGISTERED.search(str(error)):
         return True
-    modules = (cls.__module__ for cls in registered().values())
-    packages = {'mlic', 'projects', *(name.split('.')[0] for name in modules)} - LIBRARIES
+    packages = _packages()
     if type(error).__module__.split('.')[0] in packages:
         return True
     kinds = (AssertionError, RuntimeError, TypeError, ValueError)
@@ -244,8 +255,8 @@ def _one_line(text: str) -> str:
     return f'error{where}: {" ".join(text.split())}'
 
 
-def _describe(error: Exception) -> str:
-    """The message; of a file that is not there or not reached, what it is and what to do."""
+def _describe(error: Exception, words: str) -> str:
+    """What is wrong and what to do, such as with a file that is not there; else those words."""
     if isinstance(error, ImportError) and 'projects' in str(error) and methods_hidden_by():
         return f'{methods_hidden_by()} hides the methods of mlic: take its folder off the path'
     cause = error
@@ -275,4 +286,4 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
         where = 'Free some, also for temporary files (TMPDIR), or write elsewhere'
         return f'{error.strerror}: a file could not be written. {where}'
-    return describe_fault(error) or str(error).strip()
+    return describe_fault(error) or words

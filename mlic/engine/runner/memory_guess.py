@@ -19,7 +19,8 @@ def held_bytes(cfg: Mapping, model: BaseModel) -> int:
     weights = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     buffers = sum(b.numel() * b.element_size() for b in model.buffers())
-    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    optimizer = optimizer if isinstance(optimizer, Mapping) else {}  # refused when it is built
     states = STATES.get(optimizer.get('type'), 2)
     if optimizer.get('type') == 'SGD' and not optimizer.get('momentum'):
         states = 0

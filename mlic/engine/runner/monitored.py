@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import Runner
-from mmpretrain.evaluation import AveragePrecision
+from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
 
 from mlic.evaluation.mlic_metric import MLICMetric
-from mlic.names import first_names
+from mlic.names import first_names, short
 
 
 def check_names(metrics: Sequence[BaseMetric]) -> None:
@@ -24,8 +25,13 @@ def check_names(metrics: Sequence[BaseMetric]) -> None:
     """
     givers: dict[str, str] = {}
     for metric in metrics:
+        if not hasattr(metric, 'evaluate'):
+            raise ValueError(
+                "an evaluator is made of metrics, such as dict(type='MLICMetric'), and has "
+                f'{short(metric)}'
+            )
         kind = type(metric).__name__
-        for name in _names_given(metric):
+        for name in _names_given(metric) or ():
             if name in givers:
                 raise ValueError(
                     f'the metrics {givers[name]} and {kind} of one evaluation both give {name}: '
@@ -34,12 +40,18 @@ def check_names(metrics: Sequence[BaseMetric]) -> None:
             givers[name] = kind
 
 
-def _names_given(metric: BaseMetric) -> list[str]:
-    """The names of its results, where they are known before."""
+def _names_given(metric: BaseMetric) -> list[str] | None:
+    """The names of its results; None for one of your own, which says them only then.
+
+    mmpretrain's say them of two images, and refuse settings that they do not know.
+    """
     if type(metric) is MLICMetric:
         return metric.metric_names()
-    is_mean = isinstance(metric, AveragePrecision) and metric.average is not None
-    return [f'{metric.prefix}/mAP'] if is_mean else []
+    if type(metric) not in (AveragePrecision, MultiLabelMetric):
+        return None
+    score = torch.linspace(0, 1, 2 + (getattr(metric, 'topk', None) or 0))
+    results = metric.compute_metrics([dict(pred_score=score, gt_score=score.round())] * 2)
+    return [f'{metric.prefix}/{name}' if metric.prefix else name for name in results]
 
 
 def check_monitored(runner: Runner, metrics: Collection[str] | None = None) -> None:
@@ -48,16 +60,18 @@ def check_monitored(runner: Runner, metrics: Collection[str] | None = None) -> N
     Args:
         runner (Runner): With its loops, hooks and schedules.
         metrics (Collection[str], optional): What a validation has given. Defaults to None: what it
-            will give, where all metrics are ``MLICMetric``; others say so only then.
+            will give, where all metrics are ``MLICMetric`` or mmpretrain's for several labels;
+            others say so only then.
 
     Raises:
         ValueError: One line with the metrics that there are.
     """
     if metrics is None:
         evaluated = getattr(getattr(runner.val_loop, 'evaluator', None), 'metrics', ())
-        if not evaluated or not all(type(metric) is MLICMetric for metric in evaluated):
+        given = [_names_given(metric) for metric in evaluated]
+        if not given or None in given:
             return
-        metrics = [name for metric in evaluated for name in metric.metric_names()]
+        metrics = [name for names in given for name in names]
     for place, key in _monitored(runner):
         if key not in metrics:
             raise ValueError(

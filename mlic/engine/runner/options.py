@@ -17,6 +17,11 @@ READ = frozenset(
         *('load_from_classes', 'tuned_on'),
     }
 )
+# what mmengine reads of dicts that it passes to no function, and so takes anything else in silence
+READ_INSIDE = dict(
+    auto_scale_lr=('base_batch_size', 'enable'),
+    env_cfg=('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
+)
 MOST_NAMED = 4
 
 
@@ -47,14 +52,24 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
 def misspelt_names(cfg: Mapping) -> list[str]:
     """A line for each value of a config that nothing reads, and whose name is nearly one read.
 
-    Other names, such as ``train_pipeline``, are a config's own.
+    Other names, such as ``train_pipeline``, are a config's own. So are those of hooks, which are
+    told if they are nearly one that is there before, in the config that is inherited.
     """
     likely = {key: get_close_matches(key, READ, 1, 0.85) for key in cfg if key not in READ}
-    return [
+    lines = [
         f'nothing reads {key} of the config; did you mean {close[0]}?'
         for key, close in likely.items()
         if close
     ]
+    for name, read in READ_INSIDE.items():
+        unread = [key for key in cfg.get(name) or () if key not in read]
+        lines += [f'nothing reads {name}.{key}: {", ".join(read)} are' for key in unread]
+    hooks = list(cfg.get('default_hooks') or ())
+    for index, name in enumerate(hooks):
+        close = get_close_matches(name, hooks[:index], 1, 0.85)
+        if close:
+            lines.append(f'default_hooks has {close[0]} and {name}: did you mean one of them?')
+    return lines
 
 
 def _why_unread(cfg: Config, top: str, rest: str) -> str:

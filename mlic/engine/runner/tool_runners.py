@@ -19,7 +19,7 @@ from mlic.engine.checkpoints.training_state import (
 )
 from mlic.engine.hooks.called_parts_hook import CalledPartsHook
 from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
-from mlic.engine.optimizers.paramwise import check_paramwise
+from mlic.engine.optimizers.paramwise import check_clipping, check_paramwise
 from mlic.models.given_labels import check_takes_given
 
 from .compiled_parts import compile_parts
@@ -187,8 +187,13 @@ class TrainingRunner(ConsoleRunner):
                 self._lock.close()
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
-        """The optimizer as mmengine builds it; see :func:`check_paramwise`."""
+        """The optimizer as mmengine builds it; see :func:`check_paramwise`.
+
+        Raises:
+            ValueError: If clipping would fail, which is called after the first backward pass.
+        """
         if isinstance(optim_wrapper, dict):
+            check_clipping(optim_wrapper)
             for line in check_paramwise(optim_wrapper, unwrap(self.model)):
                 self.logger.warning(line)
         return super().build_optim_wrapper(optim_wrapper)

@@ -184,6 +184,9 @@ def test_a_head_that_cannot_predict_is_refused():
     model = ImageClassifier(backbone=dict(type='StoredFeatures'), head=dict(type='LinearClsHead',
                             num_classes=2, in_channels=3))  # fmt: skip
     check_head(model)
+    model.head = None
+    with pytest.raises(LaunchError, match='^model has no head'):
+        check_head(model)
     model.head = nn.Linear(3, 2)
     model.head.loss = model.head.forward
     with pytest.raises(LaunchError, match=r'head \(Linear\) has no predict\(\): let it extend'):

@@ -28,6 +28,12 @@ def test_a_missing_relative_path_is_said_to_start_where_the_command_runs(tmp_pat
     assert start in str(stop.value)
 
 
+@pytest.mark.parametrize('loader', [dict(batch_size=2), dict(dataset='CIFAR10'), [1]], ids=str)
+def test_a_loader_without_a_data_set_is_one_line(loader):
+    with pytest.raises(SystemExit, match='^train_dataloader needs a dataset, such as'):
+        check_data(Config(dict(train_dataloader=loader)), ('train',))
+
+
 def test_data_that_is_there_passes(tmp_path):
     (tmp_path / 'images').mkdir()
     (tmp_path / 'train.json').write_text('{}')

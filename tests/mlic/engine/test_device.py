@@ -28,6 +28,18 @@ def test_mixed_precision_falls_back_to_the_cpu_with_one_notice(monkeypatch):
     assert len(lines) == 1 and 'bfloat16' in lines[0]
 
 
+@pytest.mark.parametrize(
+    'setting', [dict(dtype='bf16'), dict(loss_scale='512'), dict(loss_scale=512)], ids=str
+)
+def test_mixed_precision_that_a_gpu_would_refuse_is_refused_without_one(monkeypatch, setting):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg = gpu_config()
+    cfg.optim_wrapper.update(setting)
+    ((name, value),) = setting.items()
+    with pytest.raises(ValueError, match=f'^optim_wrapper.{name}={value!r}: AmpOptimWrapper takes'):
+        adapt_to_device(cfg, print)
+
+
 def test_loaders_without_workers_keep_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     loaders = {

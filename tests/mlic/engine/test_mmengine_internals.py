@@ -1,10 +1,14 @@
 """What mmengine leaves behind does not stop what comes next."""
 
+import re
 import threading
 
 import pytest
+import torch
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 from mmengine.visualization import Visualizer
+from torch import nn
 
 import mlic  # noqa: F401
 
@@ -19,3 +23,22 @@ def test_a_failure_of_a_manager_does_not_stop_other_threads(monkeypatch):
     logs.start()
     logs.join(timeout=9)
     assert not logs.is_alive()
+
+
+@pytest.mark.parametrize('prefix', [None, 'part'])
+def test_first_weights_of_which_none_fits_are_refused(tmp_path, prefix):
+    path = tmp_path / 'published.pth'
+    weights = {f'part.{name}': torch.ones(2) for name in ('a', 'b')}
+    torch.save(weights, path)
+    init = PretrainedInit(str(path), prefix=prefix)
+    said = f'{path} has no weight of Linear: it has {"a, b" if prefix else "part.a, part.b"}, and '
+    with pytest.raises(ValueError, match=re.escape(said) + 'the model weight, bias$'):
+        init(nn.Linear(2, 2))
+    init(nn.Identity())  # which has none to load
+
+
+def test_first_weights_that_others_publish_as_the_model_are_loaded(tmp_path):
+    source, model = nn.Linear(2, 2), nn.Linear(2, 2)
+    torch.save(dict(model=source.state_dict(), epoch=3), tmp_path / 'published.pth')
+    PretrainedInit(str(tmp_path / 'published.pth'))(model)
+    torch.testing.assert_close(model.state_dict(), source.state_dict())

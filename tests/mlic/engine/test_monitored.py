@@ -1,13 +1,17 @@
 """A run watches metrics that its validations give, each once, or does not start."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import CheckpointHook
+from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
 from mmpretrain.registry import METRICS
 
 from mlic.cli.train import main
 from mlic.engine.checkpoints.search import has_saved
+from mlic.engine.runner.monitored import check_monitored, check_names
 from tests.helpers import call_tool
 from tests.photo_run import make_config
 
@@ -130,3 +134,30 @@ def test_the_same_name_of_metrics_of_ones_own_is_one_line_after_the_validation(t
     own = dict(type='CountOfImages')
     with pytest.raises(SystemExit, match='^error: There are multiple .* name images/maxcount.*$'):
         train({'val_evaluator': [own, own]})
+
+
+@pytest.mark.parametrize(
+    'settings, names',
+    [
+        ({}, ['multi-label/precision', 'multi-label/recall', 'multi-label/f1-score']),
+        (dict(topk=3, items=['recall'], average='micro'), ['multi-label/recall_top3_micro']),
+        (dict(thr=0.2, items=['recall'], prefix='a'), ['a/recall_thr-0.20']),
+    ],
+)
+def test_what_metrics_of_mmpretrain_give_is_known_before(settings, names):
+    mean = AveragePrecision()
+    loop = SimpleNamespace(evaluator=Evaluator([MultiLabelMetric(**settings), mean]))
+    best = SimpleNamespace(val_loop=loop, hooks=[], param_schedulers=[])
+    for name in (*names, 'multi-label/mAP'):
+        best.hooks = [CheckpointHook(save_best=name, rule='greater')]
+        check_monitored(best)
+    best.hooks = [CheckpointHook(save_best='multi-label/map', rule='greater')]
+    with pytest.raises(ValueError, match=f"save_best='multi-label/map' is none .*: {names[0]}"):
+        check_monitored(best)
+
+
+def test_what_is_no_metric_is_refused():
+    with pytest.raises(
+        ValueError, match=r"made of metrics, such as dict\(.*, and has 'MLICMetric'"
+    ):
+        check_names(['MLICMetric'])

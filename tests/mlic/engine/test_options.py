@@ -50,6 +50,28 @@ def test_a_name_in_a_config_that_is_nearly_one_read_is_told(name, meant):
     assert line == f'nothing reads {name} of the config; did you mean {meant}?'
 
 
+@pytest.mark.parametrize(
+    'cfg, line',
+    [
+        (
+            dict(env_cfg=dict(cudn_benchmark=True, dist_cfg={})),
+            'nothing reads env_cfg.cudn_benchmark: cudnn_benchmark, mp_cfg, dist_cfg, '
+            'resource_limit are',
+        ),
+        (
+            dict(auto_scale_lr=dict(base_batch_size=8, enabled=True)),
+            'nothing reads auto_scale_lr.enabled: base_batch_size, enable are',
+        ),
+        (
+            dict(default_hooks=dict(checkpoint={}, timer=None, checkpont={})),
+            'default_hooks has checkpoint and checkpont: did you mean one of them?',
+        ),
+    ],
+)
+def test_a_misspelt_name_inside_is_told(cfg, line):
+    assert misspelt_names(cfg) == [line]
+
+
 def test_names_of_the_configs_here_are_not_taken_for_misspelt():
     for path in CONFIGS.glob('*/**/*.py'):
         names = ast.parse(path.read_text(encoding='utf-8')).body

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 import mlic  # noqa: F401
-from mlic.engine.optimizers.paramwise import check_paramwise
+from mlic.engine.optimizers.paramwise import check_clipping, check_paramwise
 
 MODEL = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), head=nn.Identity()))
 OURS = 'SharedGroupsConstructor'
@@ -23,12 +23,34 @@ def check(paramwise_cfg, **changes):
             dict(custom_keys=dict(backbone=dict(lr_mul=1))),
             r'\.backbone\.lr_mul; did you mean lr_mu',
         ),
+        (dict(norm_decay_mult='0.0'), r"norm_decay_mult must be a number, got '0.0'"),
+        (dict(custom_keys=dict(head='0.1')), r"\.head must be a dict, such as .*, got '0.1'"),
+        (dict(custom_keys=dict(head=dict(lr_mult=None))), r'head\.lr_mult must be a number'),
         (dict(layer_decay_rate=0.5), r"layer_decay_rate is read by .*='SharedGroupsConstructor' a"),
     ],
 )
 def test_a_key_that_nothing_reads_is_refused(paramwise_cfg, said):
     with pytest.raises(ValueError, match=said):
         check(paramwise_cfg)
+
+
+@pytest.mark.parametrize(
+    ('clip_grad', 'said'),
+    [
+        (dict(max_nrm=1), r"^optim_wrapper\.clip_grad={'max_nrm': 1}: .* argument 'max_nrm'"),
+        (dict(norm_type=2), "missing .* 'max_norm'"),
+        (dict(max_norm='one'), 'could not convert'),
+        (dict(type='value', max_norm=1), "unexpected keyword argument 'max_norm'"),
+    ],
+)
+def test_clipping_that_would_fail_after_an_iteration_is_refused(clip_grad, said):
+    with pytest.raises(ValueError, match=said):
+        check_clipping(dict(clip_grad=clip_grad))
+
+
+def test_clipping_passes():
+    for clip_grad in (None, dict(max_norm=1), dict(type='value', clip_value=1.0)):
+        check_clipping(dict(clip_grad=clip_grad))
 
 
 def test_a_name_that_no_parameter_has_is_told():
@@ -51,7 +73,7 @@ def test_what_a_constructor_reads_passes():
     assert check(dict(norm_decay_mult=0.0, layer_decay_rate=0.5), constructor=OURS) == []
     assert check(dict(of_its_own=1), constructor='LearningRateDecayOptimWrapperConstructor') == []
     of_a_schedule = dict(
-        backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=0.01, weight_decay_end=0.1)
+        backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=[0.01], weight_decay_end=0.1)
     )
     assert check(dict(custom_keys=of_a_schedule)) == []
     assert check(None) == []

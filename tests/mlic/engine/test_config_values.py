@@ -1,0 +1,156 @@
+"""Values of another kind in a config are refused, and entries that fail are named."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS
+from torch import nn
+
+from mlic.engine.runner.config_values import check_values
+from mlic.engine.runner.errors import one_line_errors
+from mlic.registries import set_scope
+
+RIGHT = dict(
+    model=dict(
+        type='ImageClassifier',
+        init_cfg=[dict(type='Constant')],  # annotated as a dict
+        backbone=dict(type='VisionTransformer', img_size=224, out_type='featmap', with_cls_token=1),
+        neck=[dict(type='GlobalAveragePooling')],
+        head=dict(type='MultiLabelLinearClsHead', num_classes=2, in_channels=3, thr=None),
+    ),
+    train_dataloader=dict(batch_size=2, sampler=None, dataset=dict(type='CIFAR10', pipeline=())),
+    optim_wrapper=dict(
+        type='AmpOptimWrapper',
+        loss_scale=512.0,  # annotated as text
+        optimizer=dict(type='AdamW', lr=1, betas=[0.9, 0.99], foreach=None),
+        clip_grad=dict(max_norm=1),
+    ),
+    param_scheduler=dict(type='LinearLR', end=0.5, convert_to_iter_based=True),
+    default_hooks=dict(timer=None, checkpoint=dict(type='CheckpointHook', save_best=['a', 'b'])),
+    train_pipeline=[dict(type='Resize', scale='of no use')],
+    resume='auto',
+    log_level=20,
+)
+WRONG = {
+    'optim_wrapper.optimizer.lr': ('1e-4x', 'AdamW takes a number'),
+    'optim_wrapper.optimizer.betas': ([0.9, '0.99'], 'AdamW takes a number'),
+    'optim_wrapper.clip_grad.max_norm': ('1', 'clip_grad_norm_ takes a number'),
+    'optim_wrapper.optimizer': ('AdamW', 'AmpOptimWrapper takes a dict'),
+    'model.backbone': ('ResNet', 'ImageClassifier takes a dict'),
+    'model.head': (3, 'ImageClassifier takes a dict'),
+    'model.head.thr': ('0.5', 'MultiLabelLinearClsHead takes a number'),
+    'train_dataloader.num_workers': ('2', 'DataLoader takes a number'),
+    'train_dataloader.sampler': ('DefaultSampler', 'DataLoader takes a dict'),
+    'param_scheduler.by_epoch': ('False', 'LinearLR takes True or False'),
+    'default_hooks.checkpoint': ('CheckpointHook', 'a run takes a dict'),
+    'env_cfg.mp_cfg.opencv_num_threads': ('0', 'set_multi_processing takes a number'),
+    'train_cfg': (4, 'a run takes a dict'),
+    'val_evaluator': ('MLICMetric', 'a run takes a dict or a list'),
+}
+
+
+def with_entry(place, value):
+    cfg = Config(RIGHT)
+    cfg.merge_from_dict({place: value})
+    set_scope(cfg)
+    return cfg
+
+
+def test_what_is_taken_passes_though_an_annotation_says_otherwise():
+    check_values(with_entry('work_dir', 'a'))
+
+
+@pytest.mark.parametrize('place', WRONG)
+def test_a_value_of_another_kind_is_refused_with_its_place(place):
+    value, taken = WRONG[place]
+    inside = '.1' if isinstance(value, list) else ''
+    shown = repr(value[1] if inside else value)
+    with pytest.raises(ValueError) as error:
+        check_values(with_entry(place, value))
+    assert str(error.value) == f'{place}{inside}={shown}: {taken} there'
+
+
+@MODELS.register_module()
+class OddlyAnnotated(nn.Module):
+    """Of a stranger, whose annotations are wrong, and no types."""
+
+    def __init__(self, size: int, more: (int, str) = None, others: [int] = (), rate=0.1):
+        super().__init__()
+        self.size = size / 2
+
+
+def test_annotations_of_others_are_not_read():
+    entry = dict(_delete_=True, type='OddlyAnnotated', size='base', more='x', others='y')
+    check_values(with_entry('model', entry))
+
+
+def ended(build, entry, place='model.backbone'):
+    """What a tool says whose config has an entry that it builds, or uses."""
+    cfg = with_entry(place, entry)
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        build(cfg)
+    return end.value.code
+
+
+def test_an_entry_that_a_library_cannot_build_is_named():
+    def build(cfg):
+        MODELS.build(cfg.model.backbone)
+
+    depth = dict(_delete_=True, type='ResNet', depth=[18])
+    assert ended(build, depth) == (
+        "error: model.backbone={'depth': [18], 'type': 'ResNet'} cannot be built: TypeError: "
+        "unhashable type: 'list'"
+    )
+    size = dict(_delete_=True, type='TinyViT', arch='5m', img_size=128)
+    assert ended(build, size).startswith(
+        'error: model.backbone.img_size=128: TinyViT takes a list there (TypeError: '
+    )
+    assert ended(build, dict(_delete_=True, depth=18)) == (
+        "error: model.backbone={'depth': 18} has no type"
+    )
+    assert ended(build, dict(_delete_=True, type='RandomFlip')) == (
+        "error: 'RandomFlip' is registered as transform, and not as model"
+    )
+    assert ended(build, dict(_delete_=True, type='mmdet.ResNet', depth=18)) == (
+        "error: what is written before 'ResNet' has no model: leave it out, or import it"
+    )
+
+
+def test_an_entry_that_fails_on_the_first_image_is_named():
+    def use(cfg):
+        TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[0])({})
+
+    pipeline = [dict(type='RandomFlip', prob=1.0)]
+    assert ended(use, pipeline, 'train_dataloader.dataset.pipeline') == (
+        "error: train_dataloader.dataset.pipeline.0 (RandomFlip): KeyError: 'img'"
+    )
+
+
+def test_an_own_class_keeps_the_traceback_of_its_mistake():
+    cfg = with_entry('model', dict(_delete_=True, type='OddlyAnnotated', size='base'))
+    with pytest.raises(TypeError, match='unsupported operand'), one_line_errors():
+        MODELS.build(cfg.model)
+
+
+def test_images_that_differ_in_size_are_told_without_a_traceback():
+    def join(cfg):
+        default_collate([torch.zeros(3, 4, size) for size in (4, 5)])
+
+    said = ended(join, {})
+    assert said.startswith('error: the images of a batch differ in size, or the pipeline does not ')
+    assert said.endswith('got [3, 4, 4] at entry 0 and [3, 4, 5] at entry 1')
+
+
+def test_an_entry_of_a_hook_that_fails_is_named():
+    def average(cfg):
+        hooks = [HOOKS.build(cfg.custom_hooks[0])]
+        Runner.call_hook(SimpleNamespace(_hooks=hooks, model=nn.Linear(1, 1)), 'before_run')
+
+    said = ended(average, [dict(type='EMAHook', momentum='0.1')], 'custom_hooks')
+    assert said.startswith(
+        "error: {'momentum': '0.1', 'type': 'ExponentialMovingAverage'} cannot be built: TypeError"
+    )
