@@ -985,11 +985,27 @@ def test_a_column_that_is_named_twice_is_taken_once(capsys):
     assert 'a column for each of 2 classes, cat, dog' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('sep', 'first'), [(' ', ['cat', 'dog']), ('', ['cat dog'])])
-def test_the_brackets_of_bare_lists_are_no_part_of_labels_whose_separator_is_named(sep, first):
-    Path('labels.csv').write_text('image,labels\na.jpg,[cat dog]\nb.jpg,[cat]\n')
+@pytest.mark.parametrize(
+    ('cell', 'options', 'labels'),
+    [
+        ('[cat dog]', ['--sep', ' '], ['cat', 'dog']),
+        ('[cat dog]', ['--sep', ''], ['cat dog']),
+        ('[big, red; dog]', ['--sep', ';'], ['big, red', 'dog']),
+        ('[dog, cow]', [], ['cow', 'dog']),  # no word comes again, as in lists it need not
+    ],
+)
+def test_the_brackets_of_bare_lists_are_no_part_of_labels(cell, options, labels):
+    Path('labels.csv').write_text(f'image,labels\na.jpg,"{cell}"\nb.jpg,[cat]\n')
     write_photos('a.jpg', 'b.jpg')
-    assert labels_of('--sep', sep) == {'a.jpg': first, 'b.jpg': ['cat']}
+    assert labels_of(*options) == {'a.jpg': labels, 'b.jpg': ['cat']}
+
+
+def test_a_cell_that_makes_no_sense_is_named_with_its_own_table():
+    Path('train.csv').write_text('image,labels\na.jpg,"[""cat""]"\n')
+    Path('val.csv').write_text('image,labels\nb.jpg,"[[""cat""]]"\n')
+    write_photos('a.jpg', 'b.jpg')
+    message, _ = refused(tables=('train.csv', 'val.csv'))
+    assert message.startswith('error: val.csv, line 2: ')
 
 
 def test_a_missing_value_of_pandas_among_flags_is_unknown():
