@@ -670,6 +670,18 @@ ASKED = {
         ['--split-column', 'split'],
         WANTED[:2],
     ),
+    'words in a column of what is for validation': (
+        'image,labels,is_valid\na.jpg,cat;dog,yes\nb.jpg,cat,no\n',
+        "line 2: split 'yes' is not one of 0, 1, false, true",
+        ['--ignore-columns', 'is_valid'],
+        WANTED[:2],
+    ),
+    'two of the three numbers of a partition': (
+        'image,labels,partition\na.jpg,cat;dog,0\nb.jpg,cat,1\n',
+        "line 2: split '0' is not one of train, training, trainval",
+        ['--ignore-columns', 'partition'],
+        WANTED[:2],
+    ),
     'numbers without suffix': (
         'number,labels\n1,cat;dog\n2,cat\n',
         "only the column 'number' names files of photos, without their suffix",
@@ -1247,7 +1259,7 @@ def test_a_column_of_labels_is_read_alike_whether_it_is_named_or_found():
 
 def test_a_column_of_labels_is_the_same_with_the_separator_named():
     write_photos('a.jpg')
-    header = ('split', 'id', 'image', 'is_valid', 'Age')
+    header = ('split', 'id', 'image', 'verified', 'Age')
     rows = [('0', '0', 'a', '0', '0'), ('0', '0', 'a', 'cat', '0')]
     write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
     assert read_any([]) == ['--ignore-columns', 'split', '--sep', '']
@@ -1256,7 +1268,7 @@ def test_a_column_of_labels_is_the_same_with_the_separator_named():
 
 def test_what_an_answer_leaves_open_is_asked_with_it():
     write_photos('a.jpg')
-    header = ('image', 'Confidence', 'split', 'is_valid', 'id')
+    header = ('image', 'Confidence', 'split', 'verified', 'id')
     rows = [('0', '0', '0', '0', '0'), ('0', 'True', '0', 'cat', 'cat'), ('a.jpg', *'0000')]
     write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
     ignored = ['--ignore-columns', 'split', 'Confidence']
@@ -1266,7 +1278,7 @@ def test_what_an_answer_leaves_open_is_asked_with_it():
 
 def test_a_value_that_looks_like_an_option_can_be_typed():
     write_photos('a.jpg')
-    write_csv([('image', 'is_valid', 'id'), ('a.jpg', '', '-:')], ',', csv.QUOTE_MINIMAL)
+    write_csv([('image', 'verified', 'id'), ('a.jpg', '', '-:')], ',', csv.QUOTE_MINIMAL)
     assert read_any([]) == ['--present=-:', '--absent', '']
     assert read_any(read_any([])) is None
 
