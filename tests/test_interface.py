@@ -88,8 +88,8 @@ NEW_OPTIONS = {
     'compute_prototypes.py': {'--precision'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
-        *('--absent', '--ignore-columns', '--image-column', '--label-columns', '--present'),
-        *('--split-column', '--unknown', '--unlisted'),
+        *('--absent', '--group-column', '--ignore-columns', '--image-column', '--label-columns'),
+        *('--present', '--split-column', '--unknown', '--unlisted'),
     },
     'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
     'deploy/export.py': {'--half'},

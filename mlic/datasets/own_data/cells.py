@@ -113,7 +113,6 @@ def read_cells(
                 fault = f'some cells are lists and {cell[:80]!r} is none: one label, or several?'
                 answers = ['', *marks] if cell[0] not in '[{' else []  # which is to be mended
                 raise CellError(fault, cells.index(cell), answers)
-        sep = ''
     elif sep is None:
         sep = _find_separator(cells, plain, many, blanks)
     try:
@@ -178,7 +177,7 @@ def _find_separator(
     return mark
 
 
-def _split(cell: str, separator: str) -> set[str]:
+def _split(cell: str, separator: str | None) -> set[str]:
     """The labels of a plain cell; one that holds the separator may stand in double quotes."""
     if not separator:
         parts = [cell]

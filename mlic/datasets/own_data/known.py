@@ -14,6 +14,7 @@ from .finder import ImageFinder, clean
 from .flags import BLANK, UNKNOWN, flag, is_class, looks_like_flags, plain_name, says_nothing
 from .labels import normalise
 from .rows import NO_LABEL, read_images
+from .split_columns import MARKED_SPLITS, SPLIT_COLUMNS
 from .splits import Image
 from .table import Table, read_tables
 
@@ -70,9 +71,11 @@ def _read(
     class_set = {*classes}
     columns = [name for name in table.header if name in class_set and name not in named]
     _check_columns(table, columns, classes)
+    splits = {*SPLIT_COLUMNS, *MARKED_SPLITS}  # of training
     choices = Choices(
         image=named[0] if len(named) == 1 else None,
         labels=columns,
+        ignored=[x for x in table.header if plain_name(x) in splits and x not in class_set],
         unknown=sorted(BLANK | UNKNOWN) if columns else (),
         sep=None if columns else _separator(table, class_set),
         unlisted='absent' if columns else 'unknown',

@@ -138,7 +138,7 @@ def _read_labels(
         except CellError as error:
             message = f'{table.line(error.row)}: {error}'
             if not error.separators:
-                raise ValueError(f'{table.places[0][0]}, {message}') from error
+                raise ValueError(f'{table.where(error.row)}: {error}') from error
             # a column called label has one in each cell, unless it is said or its cells say so
             seps = error.separators
             is_one = kind and not is_plural and (repeated or seps[0] not in MARKS_IN_NAMES)

@@ -7,8 +7,8 @@ from .flags import ABSENT, PRESENT, flag, plain_name
 from .splits import SPLIT_NAMES, find_split_names
 from .table import Table
 
-SPLIT_COLUMNS = 'split', 'subset'
-PERHAPS_SPLITS = 'set', 'partition', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
+SPLIT_COLUMNS = 'split', 'subset', 'partition'
+PERHAPS_SPLITS = 'set', 'phase', 'usage', 'dataset', 'ml_use', 'data_split', 'fold'
 MARKED_SPLITS = {  # columns of yes and no
     **dict.fromkeys(('is_valid', 'is_val', 'is_validation'), ('train', 'val')),
     'is_test': ('train', 'test'),
@@ -20,8 +20,8 @@ NUMBERED_SPLITS = {'0': 'train', '1': 'val', '2': 'test'}  # CelebA's column par
 def split_meanings(name: str, cells: set[str]) -> dict[str, str]:
     """The split that each value of a column of splits means; values as of :func:`flag`."""
     marked = MARKED_SPLITS.get(plain_name(name))
-    if marked and cells <= PRESENT | ABSENT:
-        return {cell: marked[cell in PRESENT] for cell in sorted(cells)}
+    if marked and not cells <= {*SPLIT_NAMES}:
+        return {cell: marked[cell in PRESENT] for cell in sorted(PRESENT | ABSENT)}
     return NUMBERED_SPLITS if cells == {*NUMBERED_SPLITS} else SPLIT_NAMES
 
 
@@ -38,13 +38,9 @@ def choose_split(
             continue
         cells = {flag(cell) for cell in table.values(i)}
         if (
-            name in SPLIT_COLUMNS
+            name in {*SPLIT_COLUMNS, *MARKED_SPLITS}
             or name in PERHAPS_SPLITS
             and cells <= {*SPLIT_NAMES}
-            or name == 'partition'
-            and cells == {*NUMBERED_SPLITS}
-            or name in MARKED_SPLITS
-            and cells <= PRESENT | ABSENT
         ):
             found.append(i)
     if len(found) > 1:
@@ -58,7 +54,7 @@ def choose_split(
         row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
         if row is not None:
             question = f'{table.line(row)}: split {table.rows[row][i]!r} is not one of '
-            question += ', '.join(SPLIT_NAMES)
+            question += ', '.join(meanings)
             questions.ask(question, f'{name!r} does not matter', '--ignore-columns', name)
     return found[0] if found else None
 
@@ -86,7 +82,7 @@ def read_splits(table: Table, column: int | None) -> list[str | None]:
     meanings = split_meanings(name, {*cells})
     row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
     if row is not None:
-        known = first_names(SPLIT_NAMES)
+        known = first_names(meanings)
         split = table.rows[row][column]
         raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
     return [meanings[cell] for cell in cells]

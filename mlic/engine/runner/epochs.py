@@ -59,6 +59,13 @@ def set_epochs(cfg: Config, epochs: int) -> None:
         beyond = max(place - old, 0) * (epochs - moved[-2]) / (old - borders[-2])
         return _exact(float(np.interp(place, borders, moved)) + beyond)
 
+    def first(epoch: int) -> int:
+        """Where an epoch that something begins with, counted from 1, is now."""
+        return math.floor(move(epoch - 1)) + 1
+
+    def fewer(interval: int) -> int:
+        return max(1, min(interval, round(interval * epochs / old)))
+
     for holder, key in starts:
         holder[key] = move(holder[key] - 1) + 1
     for schedule in schedules_of(cfg):
@@ -72,12 +79,15 @@ def set_epochs(cfg: Config, epochs: int) -> None:
                 momentum = hook.get('momentum', 0.0002)  # mmengine's
                 hook['momentum'] = min(momentum * old / epochs, max(momentum, LARGEST_MOMENTUM))
             if hook.get('begin_epoch'):
-                hook['begin_epoch'] = round(move(hook['begin_epoch']))
+                hook['begin_epoch'] = first(hook['begin_epoch'])
             for key in {'begin_iter', 'gamma'} & hook.keys():  # gamma is a length, too
                 hook[key] = hook[key] and max(1, round(hook[key] * epochs / old))
     interval = cfg.train_cfg.get('val_interval', 1)
-    fewer = max(1, min(interval, round(interval * epochs / old)))
-    cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs if interval >= old else fewer)
+    last = interval >= old
+    cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs if last else fewer(interval))
+    if cfg.train_cfg.get('dynamic_intervals'):
+        changes = cfg.train_cfg.dynamic_intervals
+        cfg.train_cfg.dynamic_intervals = [(first(epoch), fewer(every)) for epoch, every in changes]
     if cfg.train_cfg.get('val_begin', 1) > 1:
         cfg.train_cfg.val_begin = max(1, round(move(cfg.train_cfg.val_begin)))
 

@@ -770,6 +770,18 @@ ASKED = {
         ['--label-columns', 'attribute', '--ignore-columns', 'answer', '--sep', ''],
         WANTED[:2],
     ),
+    'words in a column of what is for validation': (
+        'image,labels,is_valid\na.jpg,cat;dog,yes\nb.jpg,cat,no\n',
+        "line 2: split 'yes' is not one of 0, 1, false, true",
+        ['--ignore-columns', 'is_valid'],
+        WANTED[:2],
+    ),
+    'two of the three numbers of a partition': (
+        'image,labels,partition\na.jpg,cat;dog,0\nb.jpg,cat,1\n',
+        "line 2: split '0' is not one of train, training, trainval",
+        ['--ignore-columns', 'partition'],
+        WANTED[:2],
+    ),
     'numbers without suffix': (
         'number,labels\n1,cat;dog\n2,cat\n',
         "only the column 'number' names files of photos, without their suffix",
@@ -1147,11 +1159,27 @@ def test_a_column_that_is_named_twice_is_taken_once(capsys):
     assert 'a column for each of 2 classes, cat, dog' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('sep', 'first'), [(' ', ['cat', 'dog']), ('', ['cat dog'])])
-def test_the_brackets_of_bare_lists_are_no_part_of_labels_whose_separator_is_named(sep, first):
-    Path('labels.csv').write_text('image,labels\na.jpg,[cat dog]\nb.jpg,[cat]\n')
+@pytest.mark.parametrize(
+    ('cell', 'options', 'labels'),
+    [
+        ('[cat dog]', ['--sep', ' '], ['cat', 'dog']),
+        ('[cat dog]', ['--sep', ''], ['cat dog']),
+        ('[big, red; dog]', ['--sep', ';'], ['big, red', 'dog']),
+        ('[dog, cow]', [], ['cow', 'dog']),  # no word comes again, as in lists it need not
+    ],
+)
+def test_the_brackets_of_bare_lists_are_no_part_of_labels(cell, options, labels):
+    Path('labels.csv').write_text(f'image,labels\na.jpg,"{cell}"\nb.jpg,[cat]\n')
     write_photos('a.jpg', 'b.jpg')
-    assert labels_of('--sep', sep) == {'a.jpg': first, 'b.jpg': ['cat']}
+    assert labels_of(*options) == {'a.jpg': labels, 'b.jpg': ['cat']}
+
+
+def test_a_cell_that_makes_no_sense_is_named_with_its_own_table():
+    Path('train.csv').write_text('image,labels\na.jpg,"[""cat""]"\n')
+    Path('val.csv').write_text('image,labels\nb.jpg,"[[""cat""]]"\n')
+    write_photos('a.jpg', 'b.jpg')
+    message, _ = refused(tables=('train.csv', 'val.csv'))
+    assert message.startswith('error: val.csv, line 2: ')
 
 
 def test_a_missing_value_of_pandas_among_flags_is_unknown():
@@ -1422,7 +1450,7 @@ def test_a_column_of_labels_is_read_alike_whether_it_is_named_or_found():
 
 def test_a_column_of_labels_is_the_same_with_the_separator_named():
     write_photos('a.jpg')
-    header = ('split', 'id', 'image', 'is_valid', 'Age')
+    header = ('split', 'id', 'image', 'verified', 'Age')
     rows = [('0', '0', 'a', '0', '0'), ('0', '0', 'a', 'cat', '0')]
     write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
     assert read_any([]) == ['--ignore-columns', 'split', '--sep', '']
@@ -1431,7 +1459,7 @@ def test_a_column_of_labels_is_the_same_with_the_separator_named():
 
 def test_what_an_answer_leaves_open_is_asked_with_it():
     write_photos('a.jpg')
-    header = ('image', 'Confidence', 'split', 'is_valid', 'id')
+    header = ('image', 'Confidence', 'split', 'verified', 'id')
     rows = [('0', '0', '0', '0', '0'), ('0', 'True', '0', 'cat', 'cat'), ('a.jpg', *'0000')]
     write_csv([header, *rows], ',', csv.QUOTE_MINIMAL)
     ignored = ['--ignore-columns', 'split', 'Confidence']
@@ -1441,7 +1469,7 @@ def test_what_an_answer_leaves_open_is_asked_with_it():
 
 def test_a_value_that_looks_like_an_option_can_be_typed():
     write_photos('a.jpg')
-    write_csv([('image', 'is_valid', 'id'), ('a.jpg', '', '-:')], ',', csv.QUOTE_MINIMAL)
+    write_csv([('image', 'verified', 'id'), ('a.jpg', '', '-:')], ',', csv.QUOTE_MINIMAL)
     assert read_any([]) == ['--present=-:', '--absent', '']
     assert read_any(read_any([])) is None
 

@@ -39,6 +39,9 @@ def read(text, images=IMAGES, path='k.csv'):
         ('image,labels\na.jpg,"{""cat"": 1, ""dog"": 0}"\n', [CAT | NOT_DOG, {}, {}, {}]),
         ('image,label,confidence\na.jpg,cat,1\na.jpg,dog,0\n', [CAT | NOT_DOG, {}, {}, {}]),
         ('image,labels,blurred\na.jpg,cat,1\n', [CAT, {}, {}, {}]),
+        # whatever the splits of training are
+        ('image,labels,split\na.jpg,cat,\nb.jpg,dog,test\n', [CAT, DOG, {}, {}]),
+        ('image,cat,is_valid\na.jpg,1,no\n', [CAT, {}, {}, {}]),
         # but for one that says that there is none
         ('image,labels\na.jpg,cat;dog\nb.jpg,No Finding\n',
          [CAT | DOG, {**NOT_CAT, **NOT_DOG, 'red fox': False, 'No Finding': True}, {}, {}]),

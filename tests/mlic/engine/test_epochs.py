@@ -260,6 +260,26 @@ def test_averages_begin_with_the_same_part_of_the_run():
     assert cfg.custom_hooks == [dict(type='EMAHook', momentum=0.002, begin_iter=250)]
 
 
+@pytest.mark.parametrize('begin, moved', [(3, 1), (31, 4), (60, 6)])
+def test_averages_begin_in_the_epoch_that_a_stage_would_begin_with(begin, moved):
+    cfg = run_of(60, type='EMAHook', begin_epoch=begin)
+    set_epochs(cfg, 6)
+    assert cfg.custom_hooks[0].begin_epoch == moved
+
+
+@pytest.mark.parametrize(
+    'epochs, interval, begin, changes', [(12, 2, 4, [(11, 1)]), (120, 10, 40, [(101, 5)])]
+)
+def test_validation_comes_as_often_and_from_the_same_part_of_the_run(
+    epochs, interval, begin, changes
+):
+    before = dict(val_interval=10, val_begin=20, dynamic_intervals=[(51, 5)])
+    cfg = Config(dict(train_cfg=dict(max_epochs=60, **before)))
+    set_epochs(cfg, epochs)
+    after = dict(val_interval=interval, val_begin=begin, dynamic_intervals=changes)
+    assert cfg.train_cfg == dict(max_epochs=epochs, **after)
+
+
 def test_a_schedule_beyond_the_run_keeps_what_the_last_stage_has_of_it():
     schedule = dict(type='CosineAnnealingLR', begin=6, end=36, convert_to_iter_based=True)
     cfg = run_of(26, schedule, type='StageEarlyStoppingHook', next_stage=7)
