@@ -57,23 +57,21 @@ def read_groups(
 
 
 def _repeats(groups: list[str]) -> bool:
-    """Whether several images are of one."""
+    """Whether several images are of one, and not all."""
     filled = [*filter(None, groups)]
-    return len({*filled}) < len(filled)
+    return len({*filled}) < len(filled) and len({*groups}) > 1
 
 
 def _warnings(name: str, groups: list[str], images: list[Image]) -> Iterator[str]:
     """What to say where images of one are in different splits, or may be."""
     seen = 'and a model would be tested on what it has seen'
-    if images[0].split is None:
-        if not any(image.group for image in images):
-            yield (
-                f'warning: images with the same {name!r} may come into different splits, {seen}: '
-                f'--group-column {shlex.quote(name)} keeps them together'
-            )
-        return
     pairs = {(group, image.split) for group, image in zip(groups, images) if group}
     torn = sorted(group for group, n in Counter(group for group, _ in pairs).items() if n > 1)
     if torn:
         such = f'{len(torn)} of {len({*groups} - {""})}, such as {torn[0]!r}'
         yield f'warning: images with the same {name!r} are in different splits ({such}), {seen}'
+    elif 'val' not in {image.split for image in images} and not any(x.group for x in images):
+        yield (  # validation images are still to be chosen
+            f'warning: images with the same {name!r} may come into different splits, {seen}: '
+            f'--group-column {shlex.quote(name)} keeps them together'
+        )

@@ -160,7 +160,7 @@ def _read_confidence(
 ) -> int | None:
     """Move labels that are absent or unknown where their row says so; the column that does."""
     unknown = {flag(value) for value in choices.unknown}
-    taken = {columns.image, columns.split, *columns.labels}
+    taken = {columns.image, columns.split, columns.group, *columns.labels}
     for i, name in enumerate(table.header):
         if (
             not columns.has_flags
@@ -192,7 +192,7 @@ def _read_confidence(
 
 def _ask_of_flags(table: Table, columns: Columns, choices: Choices, questions: Questions) -> None:
     """Ask of columns of yes and no next to a label: they may say whether it is there."""
-    taken = {columns.image, columns.split, *columns.labels}
+    taken = {columns.image, columns.split, columns.group, *columns.labels}
     for i, name in enumerate(table.header):
         values = {flag(cell) for cell in table.values(i)}
         if i not in taken and name not in choices.ignored and says_yes_and_no(name, values):
@@ -232,7 +232,7 @@ def _check_options(
     if choices.unknown and not columns.has_flags and confidence is None:
         raise ValueError(
             f'{table.places[0][0]} has lists of labels: --unknown is for cells of a column for '
-            f'each class, or of a column {" or ".join(CONFIDENCES)} next to a label;  --unlisted '
+            f'each class, or of a column {" or ".join(CONFIDENCES)} next to a label; --unlisted '
             'unknown says that nobody looked for the classes an image does not list'
         )
 

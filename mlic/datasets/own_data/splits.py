@@ -182,6 +182,13 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
         image.split = split
     for split, share in shares.items():
         if share > 0 and not any(image.split == split for image in free):
+            names = {image.group for image in free} - {None}
+            if names:
+                raise ValueError(
+                    f'{counted(len(free), "image")} of {counted(len(names), "group")}: too few '
+                    f'groups for {share:.0%} in {split}, as all images of one share a split. Give '
+                    f'a larger --{split}, 0 to go without, or no --group-column'
+                )
             counts = Counter(label for image in free for label in image.labels)
             rare = sum(count * share < 1 for count in counts.values())
             raise ValueError(

@@ -44,7 +44,8 @@ NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
     (b'<!', 'a web page', 'download the file itself'),
     (b'<html', 'a web page', 'download the file itself'),
     (b'version https://git-lfs', 'a pointer of Git LFS', 'fetch the file itself: git lfs pull'),
-    (b'MATLAB', 'a MATLAB file', MATRIX),
+    (b'MATLAB 5', 'a MATLAB file', MATRIX),
+    (b'MATLAB 7', 'a MATLAB file', MATRIX),
     (b'\x89HDF', 'an HDF5 file', MATRIX),
     (b'\x93NUMPY', 'a matrix of numpy', MATRIX),
 )
@@ -171,7 +172,9 @@ def _cut(text: str, delimiter: str | None) -> tuple[str, list[tuple[int, list[st
     """
     first = next((line for line in text.splitlines() if line.strip()), '')
     marks = sorted(filter(first.count, DELIMITERS), key=first.count, reverse=True)
-    marks.sort(key=lambda mark: mark != '\t' or mark not in first.strip())  # cells have no tabs
+    # cells have no tabs, but rows may be aligned by some next to another mark
+    bare = re.sub(r'\s*([,;|])\s*', r'\1', first.strip())
+    marks.sort(key=lambda mark: mark != '\t' or mark not in bare)
     marks = [delimiter] if delimiter else marks
     if not marks:
         return _cut_at_blanks(text)

@@ -1269,6 +1269,8 @@ def test_images_of_one_patient_that_are_or_may_be_in_different_splits_are_named(
         (['a,cat,7', 'b,dog,7', 'c,cat,8'], '', may),
         (['a,cat,7', 'b,dog,9', 'c,cat,'], '', None),
         (['a,cat,', 'b,dog,', 'c,cat,8'], '', None),
+        (['a,cat,7', 'b,dog,7', 'c,cat,7'], '', None),
+        (['a,cat,7,train', 'b,dog,7,train', 'c,cat,8,test'], ',split', may),
         (['a,cat,7,train', 'b,dog,7,train', 'c,cat,8,val'], ',split', None),
         (['a,cat,7,train', 'b,dog,7,test', 'c,cat,8,val'], ',split', are),
     ):
@@ -1287,6 +1289,27 @@ def test_an_image_of_two_patients_is_refused():
     Path('labels.csv').write_text('image,label,who\na,cat,7\nb,cat,8\na,dog,8\n')
     with pytest.raises(SystemExit, match=r"line 2: a.jpg has two values in 'who', '7' and '8'"):
         read('--group-column', 'who')
+
+
+def test_a_group_of_yes_or_no_is_not_asked_about_next_to_rows_of_labels():
+    write_photos('a.jpg', 'b.jpg')
+    Path('labels.csv').write_text('image,label,visit\na,cat,0\na,dog,0\nb,cat,1\n')
+    assert refused()[1] == ['--ignore-columns', 'visit']
+    assert labels_of('--group-column', 'visit') == {'a.jpg': A, 'b.jpg': B}
+
+
+@pytest.mark.parametrize('mark', [',\t', '\t,', ' ,\t', ',', '\t'])
+def test_tabs_may_align_the_cells_of_rows(mark):
+    write_photos('a.jpg', 'b.jpg', '0.jpg', '1.jpg')
+    rows = ['image', 'cat', 'dog'], ['a.jpg', '1', '1'], ['b.jpg', '1', '0']
+    Path('labels.csv').write_text('\n'.join(map(mark.join, rows)))
+    assert labels_of() == {'a.jpg': A, 'b.jpg': B}
+
+
+def test_a_class_may_be_called_like_a_program():
+    write_photos('a.jpg', 'b.jpg')
+    Path('labels.csv').write_text('MATLAB,image\n1,a.jpg\n0,b.jpg\n')
+    assert labels_of() == {'a.jpg': ['MATLAB'], 'b.jpg': []}
 
 
 def test_the_numbers_of_celeba_are_splits():

@@ -479,6 +479,12 @@ def test_pictures_of_one_patient_are_written_to_one_split(given, capsys):
     assert "images with the same 'patient', 10 in all" in capsys.readouterr().out
 
 
+def test_groups_too_few_to_split_are_said_to_be():
+    images = [Image(f'{i}.jpg', {'cat'}, '', group=str(i % 2)) for i in range(40)]
+    with pytest.raises(ValueError, match='40 images of 2 groups: too few groups for 10% in val'):
+        choose_splits(images, 0.1, 0.2, 0)
+
+
 def test_a_split_without_a_label_gets_a_group_that_training_can_spare():
     labels = [{'cat'}, {'cat'}, {'cat'}, {'cat'}, set(), set()]
     groups = ['a', 'a', 'b', 'b', 'c', 'c']
