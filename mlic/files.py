@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTIAL = '.partial'
-LONGEST = 50  # characters of a name, of at most 4 bytes each: systems allow 255
+LONGEST = 50  # characters of a name's end, of at most 4 bytes each: systems allow 255
 ESCAPED = 'backslashreplace'  # what becomes of half characters, see write_text
 
 
@@ -47,7 +47,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     is_device = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
     target = path if is_device else Path(os.path.realpath(path))
-    own = f'{target.name[:LONGEST]}.{uuid.uuid4().hex[:8]}{PARTIAL}'
+    own = f'{target.name[-LONGEST:]}.{uuid.uuid4().hex[:8]}{PARTIAL}'
     partial = path if is_device else target.with_name(own)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -157,22 +157,31 @@ def loading_quietly() -> Iterator[None]:
         yield
 
 
+def _tensors(module: nn.Module) -> list[tuple[int, int]]:
+    """What changes with each write to a weight: of all, as hooks may take some off a state."""
+    try:
+        return [(id(x), x._version) for x in (*module.parameters(), *module.buffers())]
+    except RuntimeError:  # torch counts none of what is made in its inference mode
+        return []
+
+
 def _loading_something(load: Callable) -> Callable:
     """mmengine's way to put weights into a model, which only logs that no name fits."""
 
     @functools.wraps(load)
     def loaded(module: nn.Module, state_dict: Mapping, *args, **kwargs) -> None:
-        before = [value._version for value in module.state_dict().values()]
+        before = _tensors(module)
         load(module, state_dict, *args, **kwargs)
-        own = module.state_dict()
-        if before and state_dict and before == [value._version for value in own.values()]:
+        if before and state_dict and before == _tensors(module):
             frame, source = inspect.currentframe(), None
             while frame is not None and not source:
                 by_init = getattr(frame.f_locals.get('self'), 'checkpoint', None)
                 source, frame = frame.f_locals.get('filename') or by_init, frame.f_back
+            own = module.state_dict()
+            of_shape = ' of the same shape' if own.keys() & state_dict.keys() else ''
             raise ValueError(
-                f'{source or "a checkpoint"} has no weight of {type(module).__name__}: it has '
-                f'{first_names(state_dict, 3)}, and the model {first_names(own, 3)}'
+                f'{source or "a checkpoint"} has no weight of {type(module).__name__}{of_shape}: '
+                f'it has {first_names(state_dict, 3)}, and the model {first_names(own, 3)}'
             )
 
     return loaded

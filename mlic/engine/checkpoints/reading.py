@@ -119,10 +119,7 @@ def load_from_local(filename: str, map_location: object = None) -> dict:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint not found: {path} is not a file')
-    content = read_checkpoint(path, map_location=map_location)
-    if 'state_dict' not in content and isinstance(content.get('model'), Mapping):
-        content = {'state_dict': content['model']}  # as others publish them
-    return _without_config(content)
+    return _for_mmengine(read_checkpoint(path, map_location=map_location))
 
 
 load_from_local.__wrapped__ = None  # it needs no further wrapping
@@ -137,7 +134,9 @@ def _make_safe(loader: Callable) -> Callable:
             raise CheckpointError(f'{filename}: download it, and give the file')
         look_for_weights(filename)  # all processes, before one of them waits for another's download
         if is_trusted():
-            return loader(filename, map_location)
+            content = loader(filename, map_location)
+            _check_parts(content, filename)
+            return _for_mmengine(content)
         with _LOCK:
             before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
             os.environ[FORCE] = '1'
@@ -149,13 +148,18 @@ def _make_safe(loader: Callable) -> Callable:
                 given = {name: value for name, value in before.items() if value is not None}
                 os.environ.update(given)
         _check_parts(content, filename)
-        return _without_config(content)
+        return _for_mmengine(content)
 
     return load
 
 
-def _without_config(content: Mapping) -> Mapping:
-    """Without the old place of a run's config: mmengine executes it as Python when it resumes."""
+def _for_mmengine(content: Mapping) -> Mapping:
+    """With weights that others publish as ``model`` where mmengine looks for them.
+
+    And without the old place of a run's config: mmengine executes it as Python when it resumes.
+    """
+    if 'state_dict' not in content and isinstance(content.get('model'), Mapping):
+        return {'state_dict': content['model']}
     if content.get('meta') and not is_trusted():
         content['meta'].pop('config', None)
     return content

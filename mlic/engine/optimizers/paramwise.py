@@ -3,9 +3,10 @@
 import inspect
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 
 import torch
-from mmpretrain.registry import OPTIMIZERS
+from mmpretrain.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -49,7 +50,9 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
             f"Constructor' alone, and it is {constructor}"
         )
     _check_read(settings, CONSTRUCTORS[constructor], place)
-    _check_numbers(settings, place)
+    # None is mmengine's default
+    given = {key: x for key, x in settings.items() if x is not None or key not in READ}
+    _check_numbers(given, place)
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     custom = settings.get('custom_keys')
     optimizer = find_registered(OPTIMIZERS, (optim_wrapper.get('optimizer') or {}).get('type'))
@@ -81,7 +84,7 @@ def _is_like_one_of(taken: Collection[str], name: str) -> bool:
 
 def _check_numbers(settings: Mapping, place: str) -> None:
     for key, value in settings.items():
-        if key in FACTORS and not isinstance(value, (int, float)):
+        if key in FACTORS and not isinstance(value, Real):
             raise ValueError(f'{place}.{key} must be a number, got {value!r}')
 
 
@@ -99,8 +102,10 @@ def check_clipping(optim_wrapper: Mapping) -> None:
     Raises:
         ValueError: If its settings are none of torch's.
     """
-    settings = optim_wrapper.get('clip_grad')
-    if not isinstance(settings, Mapping):
+    settings, kind = optim_wrapper.get('clip_grad'), optim_wrapper.get('type', 'OptimWrapper')
+    wrapper = find_registered(OPTIM_WRAPPERS, kind) or kind
+    of_torch = getattr(wrapper, '__module__', '').startswith(('mmengine.', 'mlic.'))
+    if not isinstance(settings, Mapping) or not of_torch:  # one of your own may clip otherwise
         return
     settings = dict(settings)
     clip = CLIPPING.get(settings.pop('type', 'norm'))

@@ -15,7 +15,6 @@ from mmengine.dist import init_dist
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 from mlic.names import short
@@ -55,7 +54,6 @@ GIVEN_TO = {
     '': Runner,
     'env_cfg.mp_cfg': set_multi_processing,
     'env_cfg.dist_cfg': init_dist,
-    'optim_wrapper.clip_grad': clip_grad_norm_,
     'randomness': set_random_seed,
     'train_cfg': EpochBasedTrainLoop,
     **{f'{split}_dataloader': DataLoader for split in ('train', 'val', 'test')},
@@ -138,14 +136,19 @@ def _given_to(entry: Mapping, place: str) -> list[Callable]:
     return list(dict.fromkeys(filter(None, found)))
 
 
+def _package(called: Callable) -> str:
+    return (getattr(called, '__module__', None) or '').partition('.')[0]
+
+
 @cache
 def _arguments(called: Callable) -> dict[str, Argument]:
     """The arguments of a function, or of a class and the bases that it passes others on to."""
     arguments: dict[str, Argument] = {}
     bases = [vars(one).get('__init__') for one in getattr(called, '__mro__', ())] or [called]
     is_trusted = True
+    is_own = _package(called) not in TRUSTED  # and may do something else with what it inherits
     for function in filter(inspect.isfunction, bases):
-        is_trusted &= function.__module__.partition('.')[0] in TRUSTED
+        is_trusted &= _package(function) in TRUSTED
         hints = LOADER_HINTS if called is DataLoader else {}
         with suppress(NameError, TypeError):  # names that only a type checker imports
             hints = hints or (get_type_hints(function) if is_trusted else {})
@@ -153,7 +156,9 @@ def _arguments(called: Callable) -> dict[str, Argument]:
         for one in parameters:
             hint = hints.get(one.name)
             argument = Argument(
-                hint, is_trusted, frozenset({'None'} if one.default is None else ())
+                hint,
+                is_trusted and not is_own,
+                frozenset({'None'} if one.default is None else ()),
             )
             if hint is None and isinstance(one.default, (int, float)):
                 argument = Argument(float, False, frozenset({'None', 'a list'}))

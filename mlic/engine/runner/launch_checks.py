@@ -67,9 +67,10 @@ def check_head(model: nn.Module) -> None:
     """Check that a head has what training and validation call; LaunchError if not."""
     head = getattr(model, 'head', None)
     missing = [name for name in ('loss', 'predict') if not callable(getattr(head, name, None))]
-    if isinstance(model, ImageClassifier) and head is None:
+    is_used = isinstance(model, ImageClassifier) and type(model).loss is ImageClassifier.loss
+    if is_used and head is None:
         raise LaunchError('model has no head, which training needs: give it model.head')
-    if isinstance(model, ImageClassifier) and missing:
+    if isinstance(model, ImageClassifier) and head is not None and missing:
         raise LaunchError(
             f'head ({type(head).__name__}) has no {missing[0]}(): let it extend '
             'mlic.models.KnownLabelHead, which has loss() and predict() for a forward() of logits'

@@ -187,6 +187,8 @@ def test_a_head_that_cannot_predict_is_refused():
     model.head = None
     with pytest.raises(LaunchError, match='^model has no head'):
         check_head(model)
+    own = type('WithItsOwnLoss', (ImageClassifier,), dict(loss=lambda self, *args: {}))
+    check_head(own(backbone=dict(type='StoredFeatures')))
     model.head = nn.Linear(3, 2)
     model.head.loss = model.head.forward
     with pytest.raises(LaunchError, match=r'head \(Linear\) has no predict\(\): let it extend'):

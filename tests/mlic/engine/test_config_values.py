@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS
 from torch import nn
@@ -13,6 +14,12 @@ from torch import nn
 from mlic.engine.runner.config_values import check_values
 from mlic.engine.runner.errors import one_line_errors
 from mlic.registries import set_scope
+
+
+@HOOKS.register_module()
+class EveryOtherHook(CheckpointHook):
+    """Which takes what its base does not, without an ``__init__`` of its own."""
+
 
 RIGHT = dict(
     model=dict(
@@ -31,6 +38,7 @@ RIGHT = dict(
     ),
     param_scheduler=dict(type='LinearLR', end=0.5, convert_to_iter_based=True),
     default_hooks=dict(timer=None, checkpoint=dict(type='CheckpointHook', save_best=['a', 'b'])),
+    custom_hooks=[dict(type='EveryOtherHook', interval='auto')],
     train_pipeline=[dict(type='Resize', scale='of no use')],
     resume='auto',
     log_level=20,
@@ -38,7 +46,6 @@ RIGHT = dict(
 WRONG = {
     'optim_wrapper.optimizer.lr': ('1e-4x', 'AdamW takes a number'),
     'optim_wrapper.optimizer.betas': ([0.9, '0.99'], 'AdamW takes a number'),
-    'optim_wrapper.clip_grad.max_norm': ('1', 'clip_grad_norm_ takes a number'),
     'optim_wrapper.optimizer': ('AdamW', 'AmpOptimWrapper takes a dict'),
     'model.backbone': ('ResNet', 'ImageClassifier takes a dict'),
     'model.head': (3, 'ImageClassifier takes a dict'),

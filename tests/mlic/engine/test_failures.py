@@ -316,6 +316,12 @@ def test_atomic_write_is_all_or_nothing(tmp_path):
     assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
 
 
+def test_what_a_killed_process_left_of_a_file_tells_its_kind(tmp_path):
+    with atomic_write(tmp_path / f'best_{"name" * 20}_epoch_5.pth'):
+        (left,) = tmp_path.glob('*.pth*.partial')  # which the next run takes away
+    assert not left.exists()
+
+
 def test_of_two_that_write_one_file_at_once_each_writes_all_of_it(tmp_path):
     path = tmp_path / ('日' * 85)  # as long as a name may be
     with atomic_write(path) as first:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import PretrainedInit
+from mmengine.runner.checkpoint import load_state_dict
 from mmengine.visualization import Visualizer
 from torch import nn
 
@@ -35,6 +36,37 @@ def test_first_weights_of_which_none_fits_are_refused(tmp_path, prefix):
     with pytest.raises(ValueError, match=re.escape(said) + 'the model weight, bias$'):
         init(nn.Linear(2, 2))
     init(nn.Identity())  # which has none to load
+
+
+def test_first_weights_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=' has no weight of Linear of the same shape: it'):
+        load_state_dict(nn.Linear(3, 3), nn.Linear(2, 2).state_dict())
+
+
+class WithExtraState(nn.Linear):
+    def get_extra_state(self):
+        return dict(scale=1)
+
+    def set_extra_state(self, state):
+        pass
+
+
+class SavesNoWeight(nn.Linear):
+    """As a model does that saves its adapters alone."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self._register_state_dict_hook(lambda module, state, *_: state.pop('weight') and None)
+
+
+@pytest.mark.parametrize('kind', [WithExtraState, SavesNoWeight])
+@pytest.mark.parametrize('for_inference', [False, True])
+def test_first_weights_that_fit_are_loaded(kind, for_inference):
+    weight = torch.ones(2, 2)
+    with torch.inference_mode(for_inference):
+        model = kind(2, 2)
+        load_state_dict(model, dict(weight=weight))
+        torch.testing.assert_close(model.weight.data, weight)
 
 
 def test_first_weights_that_others_publish_as_the_model_are_loaded(tmp_path):

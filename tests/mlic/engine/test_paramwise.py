@@ -1,5 +1,6 @@
 """Settings of single parameters that nothing reads do not pass for obeyed."""
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -49,8 +50,10 @@ def test_clipping_that_would_fail_after_an_iteration_is_refused(clip_grad, said)
 
 
 def test_clipping_passes():
-    for clip_grad in (None, dict(max_norm=1), dict(type='value', clip_value=1.0)):
+    infinite = dict(max_norm=1, norm_type='inf')
+    for clip_grad in (None, dict(max_norm=1), dict(type='value', clip_value=1.0), infinite):
         check_clipping(dict(clip_grad=clip_grad))
+    check_clipping(dict(type='OwnWrapper', clip_grad=dict(share=0.1)))
 
 
 def test_a_name_that_no_parameter_has_is_told():
@@ -76,4 +79,5 @@ def test_what_a_constructor_reads_passes():
         backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=[0.01], weight_decay_end=0.1)
     )
     assert check(dict(custom_keys=of_a_schedule)) == []
+    assert check(dict(norm_decay_mult=None, bias_lr_mult=np.float32(2))) == []
     assert check(None) == []

@@ -187,6 +187,14 @@ def test_config_text_of_a_checkpoint_is_not_executed_on_resume(tmp_path):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize('trust', ['0', '1'])
+@pytest.mark.parametrize('way', [through_http, through_zoo, through_object_store])
+def test_weights_that_others_publish_are_read_from_anywhere(tmp_path, monkeypatch, way, trust):
+    monkeypatch.setenv(TRUST, trust)
+    torch.save(dict(model=nn.Linear(1, 1).state_dict(), epoch=1), tmp_path / 'published.pth')
+    way(tmp_path / 'published.pth', tmp_path)  # refused where no weight fits
+
+
 def test_what_our_runs_save_is_read(tmp_path):
     buffer = HistoryBuffer()
     for value in (np.float64(1.5), 3, 4.5):
