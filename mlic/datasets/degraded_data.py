@@ -1,5 +1,7 @@
 """A training set made worse: to try a method on fewer images, on wrong or on unknown labels."""
 
+from functools import cached_property
+
 import numpy as np
 from mmpretrain.registry import DATASETS
 
@@ -64,19 +66,27 @@ class DegradedData(Relabelled):
             kind = type(self).__name__
             raise ValueError(f'{kind} needs a data set with classes, and {of} names none')
         self.num_classes = len(self.CLASSES)
-        total = len(self.source)
-        count = round(images * total)
-        if not 0 < count <= total:
+        self.images, self.draw_seed = images, draw_seed
+        self.replaced, self.hidden = replaced, hidden
+        if images != 1 and not 0 < round(images * len(self.source)) <= len(self.source):
             raise ValueError(
                 f'images must be a share above 0 and up to 1 that leaves an image, got {images} of '
-                f'{total}'
+                f'{len(self.source)}'
             )
-        order = np.random.default_rng([draw_seed, total]).permutation(total)
-        self.kept = sorted(order[:count].tolist())
-        self.replaced, self.hidden, self.draw_seed = replaced, hidden, draw_seed
-        infos = map(self.source.get_data_info, range(total)) if replaced else ()
+
+    @cached_property
+    def kept(self) -> list[int]:
+        """Which images are left."""
+        total = len(self.source)
+        order = np.random.default_rng([self.draw_seed, total]).permutation(total)
+        return sorted(order[: round(self.images * total)].tolist())
+
+    @cached_property
+    def frequency(self) -> np.ndarray:
+        """In how many images each class is."""
+        infos = map(self.source.get_data_info, range(len(self.source)))
         labels = [label for info in infos for label in info['gt_label']]
-        self.frequency = np.bincount(labels, minlength=self.num_classes)
+        return np.bincount(labels, minlength=self.num_classes)
 
     def __len__(self) -> int:
         return len(self.kept)

@@ -56,7 +56,7 @@ def one_line_errors() -> Iterator[None]:
     """
     for name in ('stdout', 'stderr'):
         if getattr(sys, name) is None:  # closed by what started this, such as a daemon
-            setattr(sys, name, open(os.devnull, 'w'))  # noqa: SIM115, to the end of the process
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), 'w'))
     if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
         sys.stdout.reconfigure(errors='backslashreplace')
     sys.unraisablehook = _hear_of_workers
