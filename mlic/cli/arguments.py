@@ -40,10 +40,10 @@ seed = at_least(0, below=2**32)  # what numpy and torch take
 
 
 def file_of_kind(*suffixes: str) -> Callable[[str], Path]:
-    """The ``type`` of an option that names a file of one of these kinds."""
+    """The ``type`` of an option that names a file of one of these kinds, or of any."""
 
     def path(text: str) -> Path:
-        if Path(text).suffix not in suffixes:
+        if suffixes and Path(text).suffix not in suffixes:
             raise argparse.ArgumentTypeError(
                 f'takes a file that ends in {", ".join(suffixes)}: {text}'
             )
@@ -57,9 +57,10 @@ def out_file(*suffixes: str) -> Callable[[str], Path]:
     of_kind = file_of_kind(*suffixes)
 
     def path(text: str) -> Path:
-        places = [Path(os.path.realpath(text)), *Path(os.path.realpath(text)).parents]
+        file = Path(os.path.realpath(text))
         # a regular file is replaced; a device or pipe is written into
-        place = next(x for x in places if os.path.exists(x) and not os.path.isfile(x))
+        places = (x for x in (file, *file.parents) if os.path.exists(x) and not os.path.isfile(x))
+        place = next(places)
         if not os.access(place, os.W_OK):
             raise argparse.ArgumentTypeError(f'{text}: nothing can be written to {place}')
         return of_kind(text)

@@ -42,7 +42,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Export a model for other programs')
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
-    parser.add_argument('--out', required=True, type=Path, help='file to write: .onnx or .pt2')
+    parser.add_argument(
+        '--out', required=True, type=arguments.out_file(), help='file to write: .onnx or .pt2'
+    )
     parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='of the file (onnx)')
     parser.add_argument(
         '--opset', type=arguments.at_least(1), help="ONNX operator set (torch's default)"

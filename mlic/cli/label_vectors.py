@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlic.cli.arguments import keep_inputs
+from mlic.cli.arguments import keep_inputs, out_file
 from mlic.cli.run_data import build_dataset
 from mlic.datasets.wrappers import classes_of
 from mlic.engine.runner.errors import one_line_errors
@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         'classes', help='config, whose training data name them, or a .txt with one a line'
     )
-    parser.add_argument('--out', type=Path, required=True, help='file to write')
+    parser.add_argument('--out', type=out_file(), required=True, help='file to write')
     parser.add_argument(
         '--glove', type=Path, metavar='FILE', help='word vectors to take them from (a model)'
     )

@@ -21,7 +21,7 @@ import torch
 from mmpretrain.registry import DATASETS
 from torch import Tensor, nn
 
-from mlic.cli.arguments import keep_inputs
+from mlic.cli.arguments import keep_inputs, out_file
 from mlic.engine.checkpoints.published import SYSTEMS, convert_published, reorder_classes
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.checkpoints.renaming import select_weights
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description='Turn a checkpoint of released code into one of this project, or back'
     )
     parser.add_argument('source', metavar='SRC', type=Path, help='checkpoint to read')
-    parser.add_argument('target', metavar='DST', type=Path, help='checkpoint to write')
+    parser.add_argument('target', metavar='DST', type=out_file(), help='checkpoint to write')
     parser.add_argument('--ema', action='store_true', help="take SRC's averaged weights")
     parser.add_argument(
         '--reverse',

@@ -73,6 +73,9 @@ class DegradedData(Relabelled):
                 f'images must be a share above 0 and up to 1 that leaves an image, got {images} of '
                 f'{len(self.source)}'
             )
+        infos = map(self.source.get_data_info, range(len(self.source))) if replaced else ()
+        labels = [label for info in infos for label in info['gt_label']]
+        self.frequency = np.bincount(labels, minlength=self.num_classes)
 
     @cached_property
     def kept(self) -> list[int]:
@@ -80,13 +83,6 @@ class DegradedData(Relabelled):
         total = len(self.source)
         order = np.random.default_rng([self.draw_seed, total]).permutation(total)
         return sorted(order[: round(self.images * total)].tolist())
-
-    @cached_property
-    def frequency(self) -> np.ndarray:
-        """In how many images each class is."""
-        infos = map(self.source.get_data_info, range(len(self.source)))
-        labels = [label for info in infos for label in info['gt_label']]
-        return np.bincount(labels, minlength=self.num_classes)
 
     def __len__(self) -> int:
         return len(self.kept)

@@ -9,7 +9,6 @@ OPTIONS = {  # and what they are called here
     '--label-columns': 'labels',
     '--ignore-columns': 'ignored',
     '--split-column': 'split',
-    '--group-column': 'group',
     '--present': 'present',
     '--absent': 'absent',
     '--unknown': 'unknown',

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlic.names import counted
 
@@ -19,7 +19,11 @@ CALLED = re.compile(  # what several images may be of
 
 
 def read_groups(
-    table: Table, columns: Columns, rows_of: dict[str, list[int]], images: list[Image]
+    table: Table,
+    columns: Columns,
+    rows_of: dict[str, list[int]],
+    images: list[Image],
+    ignored: Sequence[str],
 ) -> list[str]:
     """Fill in what images are of; returns what was done, or what a column says that nobody chose.
 
@@ -28,13 +32,14 @@ def read_groups(
         columns (Columns): What its columns are.
         rows_of (dict[str, list[int]]): Of each image, in the order of ``images``.
         images (list[Image]): Their ``group`` is filled in.
+        ignored (Sequence[str]): Names of columns of which nothing is said.
 
     Raises:
         ValueError: If an image is in two groups; names the line.
     """
     if columns.group is None:
         for i, name in enumerate(table.header):
-            if i not in {columns.image, columns.split, *columns.labels}:
+            if i not in {columns.image, columns.split, *columns.labels} and name not in ignored:
                 groups = [table.rows[rows[0]][i] for rows in rows_of.values()]
                 if CALLED.fullmatch(plain_name(name)) and _repeats(groups):
                     return [*_warnings(name, groups, images)]

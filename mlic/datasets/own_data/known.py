@@ -1,5 +1,6 @@
 """Tables of what is known of images that are to be predicted."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -87,8 +88,7 @@ def _read(
         for index in sources[image.path]:
             known[index] = _known_of(image, columns or classes, not columns)
     # of training, which the reader is for
-    of_training = 'left out', '--classes', 'different splits'
-    lines = [line for line in lines if not any(word in line for word in of_training)]
+    lines = [x for x in lines if not re.search(r'left out$|--classes|different splits', x)]
     count, told = sum(map(len, known)), sum(map(bool, known))
     lines.append(f'known labels: {count}, of {told} of {len(images)} images')
     return known, lines

@@ -108,7 +108,7 @@ def _read(
     unlisted = len(finder.files) - len(images)
     rest = f'; without a row: {unlisted} more in {finder.name}, left out'
     lines.append(f'{counted(len(images), "image")}{rest if unlisted else ""}')
-    lines += read_groups(table, columns, rows_of, images)
+    lines += read_groups(table, columns, rows_of, images, choices.ignored)
     classes = [table.header[i] for i in columns.labels] if columns.has_flags else None
     if not classes:
         lines += drop_no_label(images)

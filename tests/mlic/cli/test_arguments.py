@@ -3,6 +3,7 @@
 import argparse
 import ast
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path, mon
             file(str(path))
     for path in (pipe, link, other / 'new/a.json'):
         assert file(str(path)) == path
+
+
+def test_a_file_to_write_is_checked_while_the_options_are_read():
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith('.add_argument'):
+                key = {key.arg: ast.unparse(key.value) for key in node.keywords}
+                if re.search('(file|checkpoint) to write', key.get('help', '')):
+                    found.append(key['type'].partition('(')[0].rpartition('.')[2])
+    assert len(found) > 3 and {*found} == {'out_file'}
 
 
 @pytest.mark.parametrize('text', ['nan', '1.1', '-0.1'])

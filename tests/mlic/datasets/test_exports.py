@@ -1282,6 +1282,8 @@ def test_images_of_one_patient_that_are_or_may_be_in_different_splits_are_named(
         printed = capsys.readouterr().out
         assert (are in printed) == (said == are) and may not in printed
         assert 'columns not used' not in printed
+        read('--ignore-columns', name)
+        assert 'warning' not in capsys.readouterr().out
 
 
 def test_an_image_of_two_patients_is_refused():
