@@ -4,6 +4,7 @@ What is taken is what annotations say; where there is none, a number's default s
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -64,6 +65,12 @@ LOADER_HINTS = dict(
     batch_size=int | None,
     num_workers=int,
 )
+# the least that some numbers of a run may be
+LEAST = {
+    'optim_wrapper.accumulative_counts': 1,
+    'randomness.seed': 0,
+    'train_cfg.val_interval': 1,
+}
 
 
 class Argument(NamedTuple):
@@ -97,12 +104,28 @@ class Misfit(NamedTuple):
 def check_values(cfg: Config) -> None:
     """Refuse text where a library's class, or one of ours, takes numbers or a dict.
 
+    Numbers of a run that would only fail in training are refused, too.
+
     Raises:
         ValueError: One line for the first.
     """
     for misfit in misfits(cfg.to_dict()):
         if misfit.is_certain:
             raise ValueError(misfit.line)
+    for place, least in LEAST.items():
+        name, _, key = place.partition('.')
+        entry = cfg.get(name) or {}
+        value = entry.get(key, least)
+        if not all(_package(one) in TRUSTED for one in _given_to(entry, name)):
+            continue  # others may give it a meaning of their own
+        too_small = isinstance(value, (int, float)) and value < least
+        if too_small or (value is None and key != 'seed'):
+            raise ValueError(f'{place}={value}: a run needs a number of at least {least} there')
+    level = cfg.get('log_level', 'INFO')
+    if not isinstance(level, int) and not isinstance(logging.getLevelName(level), int):
+        raise ValueError(
+            f"log_level={level!r}: 'DEBUG', 'INFO', 'WARNING' or 'ERROR' is needed there"
+        )
 
 
 def misfits(value: object, place: str = '') -> Iterator[Misfit]:

@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
-from mmpretrain.registry import HOOKS, MODELS, TRANSFORMS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.registry import HOOKS, LOOPS, MODELS, TRANSFORMS
 from torch import nn
 
 from mlic.engine.runner.config_values import check_values
@@ -42,6 +42,7 @@ RIGHT = dict(
     train_pipeline=[dict(type='Resize', scale='of no use')],
     resume='auto',
     log_level=20,
+    randomness=dict(seed=None),
 )
 WRONG = {
     'optim_wrapper.optimizer.lr': ('1e-4x', 'AdamW takes a number'),
@@ -57,6 +58,10 @@ WRONG = {
     'env_cfg.mp_cfg.opencv_num_threads': ('0', 'set_multi_processing takes a number'),
     'train_cfg': (4, 'a run takes a dict'),
     'val_evaluator': ('MLICMetric', 'a run takes a dict or a list'),
+    'train_cfg.val_interval': (0, 'a run needs a number of at least 1'),
+    'optim_wrapper.accumulative_counts': (None, 'a run needs a number of at least 1'),
+    'randomness.seed': (-1, 'a run needs a number of at least 0'),
+    'log_level': ('info', "'DEBUG', 'INFO', 'WARNING' or 'ERROR' is needed"),
 }
 
 
@@ -88,6 +93,15 @@ class OddlyAnnotated(nn.Module):
     def __init__(self, size: int, more: (int, str) = None, others: [int] = (), rate=0.1):
         super().__init__()
         self.size = size / 2
+
+
+@LOOPS.register_module()
+class OwnLoop(EpochBasedTrainLoop):
+    """For which 0 means never."""
+
+
+def test_loops_of_others_have_numbers_of_their_own():
+    check_values(with_entry('train_cfg', dict(type='OwnLoop', max_epochs=1, val_interval=0)))
 
 
 def test_annotations_of_others_are_not_read():
