@@ -141,7 +141,7 @@ def _package(called: Callable) -> str:
 
 
 @cache
-def _arguments(called: Callable) -> dict[str, Argument]:
+def arguments_of(called: Callable) -> dict[str, Argument]:
     """The arguments of a function, or of a class and the bases that it passes others on to."""
     arguments: dict[str, Argument] = {}
     bases = [vars(one).get('__init__') for one in getattr(called, '__mro__', ())] or [called]
@@ -173,7 +173,7 @@ def _arguments(called: Callable) -> dict[str, Argument]:
 def _of_arguments(entry: Mapping, place: str, called: Callable) -> Iterator[tuple[str, Misfit]]:
     """The misfits among an entry's values, by their places."""
     name = RUN if called is Runner else getattr(called, '__name__', 'what is built')
-    arguments = _arguments(called)
+    arguments = arguments_of(called)
     for key, value in entry.items():
         if key in arguments:
             yield from _of_value(value, f'{place}.{key}'.lstrip('.'), name, arguments[key])

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mlic.names import first_names, reason_of, short
 
+from .config_errors import module_of
 from .config_values import items_of, misfits
 from .options import READ
 
@@ -37,7 +38,7 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
         return None
     others = [i for i, frame in enumerate(frames) if _package(frame) in {*strangers} - OURS]
     frames = frames[others[-1] + 1 :] if others else frames
-    builds = [frame.f_locals.get('cfg') for frame in frames if _module(frame) == BUILDS]
+    builds = [frame.f_locals.get('cfg') for frame in frames if module_of(frame) == BUILDS]
     entries = [entry for entry in builds if isinstance(entry, Mapping)]
     classes = [type(frame.f_locals['self']) for frame in frames if 'self' in frame.f_locals]
     reason = reason_of(error)
@@ -52,12 +53,14 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
         for misfit in misfits(cfg):
             if misfit.given_to in involved:
                 return f'{misfit.line} ({says})'
-    trains = any(frame.f_code.co_name in LOOP and 'mmengine' in _module(frame) for frame in frames)
+    trains = any(
+        frame.f_code.co_name in LOOP and 'mmengine' in module_of(frame) for frame in frames
+    )
     # with other images, or after a while, it is hardly the config's
     is_of_use = not trains and frames and _package(frames[-1]) not in OURS
     for frame in reversed(frames):
         entry, kind = frame.f_locals.get('cfg'), type(frame.f_locals.get('self')).__name__
-        if _module(frame) == BUILDS and isinstance(entry, Mapping):
+        if module_of(frame) == BUILDS and isinstance(entry, Mapping):
             places = [place for place, found in _entries(cfg) if _is_part_of(entry, found)]
             shown = f'{"".join(places[:1])}={short(dict(entry))}'.lstrip('=')
             if 'type' not in entry:
@@ -70,12 +73,8 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
     return None
 
 
-def _module(frame: FrameType) -> str:
-    return frame.f_globals.get('__name__', '')
-
-
 def _package(frame: FrameType) -> str:
-    return _module(frame).partition('.')[0]
+    return module_of(frame).partition('.')[0]
 
 
 def _type_of(entry: Mapping) -> str:
