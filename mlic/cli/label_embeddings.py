@@ -16,11 +16,6 @@ def open_embeddings(
 ) -> tuple[OpenRun, Dataset]:
     """Open a run and its test set; lines name the checkpoint, and parts that are not trained yet.
 
-    Args:
-        args (argparse.Namespace): With ``stage`` and ``cfg_options``.
-        config (str | Path): Its file.
-        checkpoint (str): File or work directory.
-
     Raises:
         ValueError: If the model has no label embeddings.
     """

@@ -284,10 +284,6 @@ def _is_whole(value: object) -> bool:
 def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
     """The superclass of each class, from COCO's annotation file (``supercategory``).
 
-    Args:
-        path (str | Path): JSON with ``categories``.
-        class_names (Sequence[str]): C names.
-
     Returns:
         list[str]: C names of superclasses.
 

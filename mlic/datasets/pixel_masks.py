@@ -93,10 +93,6 @@ class COCOMasks:
     those whose centre is inside, which may differ from pycocotools' at the edge. Compressed run
     lengths (a text) are refused.
 
-    Args:
-        ann_file (str | Path): ``instances_*.json``.
-        classes (Sequence[str]): C names, of the model.
-
     Raises:
         FileNotFoundError: If the file is missing.
         ValueError: If it is not of this form, or none of its categories is a class.

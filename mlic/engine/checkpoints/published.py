@@ -115,9 +115,6 @@ def convert_published(
 
     It is of the system that knows all the keys; of several, of the one that lacks the fewest.
 
-    Args:
-        state_dict (Mapping[str, Tensor]): As released.
-
     Raises:
         ValueError: If no system knows all the keys; says what the nearest does not know.
     """
@@ -137,13 +134,7 @@ def convert_published(
 def reorder_classes(
     weights: Mapping[str, Tensor], model: nn.Module, order: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Weights whose class c is the one that was at ``order[c]``.
-
-    Args:
-        weights (Mapping[str, Tensor]): Of the model.
-        model (nn.Module): Whose modules say what belongs to a class.
-        order (Sequence[int]): C places.
-    """
+    """Weights whose class c is the one that was at ``order[c]``."""
     index = torch.as_tensor(order)
     dims = class_dims(model, len(index))
     dims.update(dict.fromkeys(class_pairs(model), (-2, -1)))

@@ -28,10 +28,6 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     of the run, and validation comes as often, with one at the end. The patience of
     ``StageEarlyStoppingHook`` and ``ReduceOnPlateauLR`` stays: a part of it would be no patience.
 
-    Args:
-        cfg (Config): With ``train_cfg.max_epochs``.
-        epochs (int): At least 1.
-
     Raises:
         ValueError: If the config does not count in epochs, or there are fewer than stages, or
             than periods of a schedule.
@@ -97,10 +93,6 @@ def of_two_iterations(schedule: dict, epoch_length: int) -> dict:
 
     mmengine refuses an end within the first, and after a single one a warm-up stays for the whole
     run at the rate that it begins with.
-
-    Args:
-        schedule (dict): Config of a schedule; stays as it is.
-        epoch_length (int): Iterations of an epoch.
 
     Returns:
         dict: The schedule, or a copy with another ``end``.

@@ -31,10 +31,6 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
     A config file may name values of its own, and use them; of the options each has to be read
     after that.
 
-    Args:
-        cfg (Config): As its file says.
-        options (Mapping, optional): Dotted keys to values, as of ``--cfg-options``.
-
     Raises:
         ValueError: If nothing reads an option, or its key leads nowhere.
     """

@@ -104,8 +104,7 @@ class TTA:
     def check_model(self, model: ImageClassifier) -> None:
         """Refuse a model that cannot predict the views, of which a blank one is tried.
 
-        Args:
-            model (ImageClassifier): Without a wrapper; it is left in evaluation mode.
+        The model, without a wrapper, is left in evaluation mode.
 
         Raises:
             ValueError: One line that says what to do.
@@ -142,10 +141,6 @@ class TTA:
 
     def predict(self, model: ImageClassifier, batches: Sequence[Mapping]) -> list[DataSample]:
         """Predict the views with one copy to the host.
-
-        Args:
-            model (ImageClassifier): In evaluation mode, without a wrapper.
-            batches (Sequence[Mapping]): Of :meth:`batches`.
 
         Returns:
             list[DataSample]: B, those of the first view, with ``pred_score`` (C,) and
