@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlic.files import read_bytes, read_json, read_lines
 from mlic.image_reader import MAX_PIXELS, decode_image
-from mlic.names import printable, repeated, reason_of, short
+from mlic.names import printable, reason_of, repeated, short
 
 VOID = 255  # Pascal VOC's edges of objects
 
