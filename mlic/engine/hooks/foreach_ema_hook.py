@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.sgd import sgd
 
 from mlic.engine.mmengine_internals import accumulative_counts, has_stepped
-from mlic.engine.runner.rank_buffers import row_buffers
+from mlic.engine.runner.buffers import row_buffers
 
 from .finite_loss_hook import FiniteLossHook
 

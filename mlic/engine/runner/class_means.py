@@ -19,8 +19,8 @@ from mlic.datasets.wrappers import pipeline_of
 from mlic.models.targets import is_present
 from mlic.names import first_names
 
+from .buffers import buffers_of_rank_0
 from .precision import autocast_to, eval_precision, usable_precision
-from .rank_buffers import buffers_of_rank_0
 
 PROGRESS = 30  # seconds between two lines
 
