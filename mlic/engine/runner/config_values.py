@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
-from .options import READ
+from .options import READ, items_of
 
 # whose annotations are read; those of others may be anything
 TRUSTED = {'mlic', 'mmcv', 'mmengine', 'mmpretrain', 'projects', 'torch', 'torchvision'}
@@ -117,13 +117,6 @@ def misfits(value: object, place: str = '') -> Iterator[Misfit]:
     for key, inner in items_of(value):
         if place or key in READ:
             yield from misfits(inner, f'{place}.{key}'.lstrip('.'))
-
-
-def items_of(value: object) -> Iterable[tuple[object, object]]:
-    """Keys or indices, and what is there."""
-    if isinstance(value, (list, tuple)):
-        return enumerate(value)
-    return value.items() if isinstance(value, Mapping) else ()
 
 
 def _given_to(entry: Mapping, place: str) -> list[Callable]:

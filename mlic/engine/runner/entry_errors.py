@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mlic.names import first_names, reason_of, short
 
 from .config_errors import module_of
-from .config_values import items_of, misfits
-from .options import READ
+from .config_values import misfits
+from .options import READ, items_of
 
 # what values of another kind raise
 OF_VALUES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
