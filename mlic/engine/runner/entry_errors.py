@@ -7,6 +7,7 @@ from types import FrameType
 from mmengine.config import Config
 
 from mlic.names import first_names, reason_of, short
+from mlic.registries import type_name
 
 from .config_errors import module_of
 from .config_values import misfits
@@ -49,7 +50,7 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
     if is_of_values:
         involved = {base.__name__ for one in classes for base in one.__mro__}
         involved |= {frame.f_code.co_name for frame in frames}
-        involved |= {_type_of(entry) for entry in entries}
+        involved |= {type_name(entry) for entry in entries}
         for misfit in misfits(cfg):
             if misfit.given_to in involved:
                 return f'{misfit.line} ({says})'
@@ -66,8 +67,8 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
             if 'type' not in entry:
                 return f'{shown} has no type'
             return f'{reason} (in {shown})' if is_said else f'{shown} cannot be built: {says}'
-        places = [place for place, one in _entries(cfg) if _type_of(one) == kind]
-        if places and is_of_use and kind not in map(_type_of, entries) and is_of_values:
+        places = [place for place, one in _entries(cfg) if type_name(one) == kind]
+        if places and is_of_use and kind not in map(type_name, entries) and is_of_values:
             shown = f'{first_names(places, 2)} ({kind})'
             return f'{reason} (in {shown})' if is_said else f'{shown}: {says}'
     return None
@@ -75,12 +76,6 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
 
 def _package(frame: FrameType) -> str:
     return module_of(frame).partition('.')[0]
-
-
-def _type_of(entry: Mapping) -> str:
-    """The name of an entry's class, without its scope."""
-    kind = entry.get('type')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
 
 
 def _is_part_of(entry: Mapping, found: Mapping) -> bool:

@@ -12,6 +12,7 @@ from mmpretrain.engine.hooks import SwitchRecipeHook
 from mlic.engine.hooks.foreach_ema_hook import LARGEST_MOMENTUM
 from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
+from mlic.registries import type_name
 
 from .settings import hooks_of, is_hook, schedules_of
 
@@ -134,8 +135,7 @@ def _apart(places: list[float]) -> list[int]:
 
 def _move_schedule(schedule: dict, move: Callable[[float], float], old: int, ratio: float) -> None:
     """Move ends and lengths of a schedule; changes it."""
-    kind = schedule['type']
-    kind = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[-1]
+    kind = type_name(schedule)
     by_epoch = schedule.get('by_epoch', True)
     fractions = by_epoch and kind.startswith(COURSES)  # which iterations can follow
 
