@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import Image
 
-from mlic.names import reason_of, short
+from mlic.names import reason_of, repeated, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,7 +188,7 @@ def read_class_file(path: str | Path) -> list[str]:
     names = [line for line in read_lines(path) if line]
     if not names:
         raise ValueError(f'{path}: found 0 class names, expected at least 1')
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = repeated(names)
     if twice:
         raise ValueError(f'{path} has the class {twice[0]!r} more than once')
     return names

@@ -54,11 +54,6 @@ def write_literals(values: dict, what: str, sort_dicts: bool = False) -> str:
 def check_literals(text: str, values: dict, what: str) -> str:
     """The text, if it is a config file that holds exactly these values and does nothing else.
 
-    Args:
-        text (str): What is to be written.
-        values (dict): What it was made of.
-        what (str): What the text is, for the message.
-
     Raises:
         ValueError: If :func:`parse_literals` reads anything else; or mmengine, when it loads the
             file, would read another one (``_base_``) or put something in (``{{…}}``).

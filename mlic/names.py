@@ -2,13 +2,19 @@
 
 import re
 import reprlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 
 
 def first_names(names: Iterable, most: int = 10, form: Callable = str) -> str:
     """The first names, each in that form, with commas between them, and dots if there are more."""
     names = [form(name) for name in names]
     return ', '.join(names[:most] + ['…'] * (len(names) > most))
+
+
+def repeated(names: Iterable[Hashable]) -> list:
+    """The names that come more than once, each once, in their order."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def counted(number: int | str, thing: str) -> str:

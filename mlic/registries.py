@@ -1,6 +1,7 @@
 """Registered classes by their names."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import mmengine.registry
@@ -83,6 +84,12 @@ def name_classes(value: object) -> bool:
         for item in value:
             named |= name_classes(item)
     return named
+
+
+def type_name(entry: Mapping) -> str:
+    """The name of the class of a config's entry, without its scope; '' of one without a type."""
+    kind = entry.get('type')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
 
 
 def dotted_name(kind: object) -> str:

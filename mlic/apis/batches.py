@@ -17,13 +17,7 @@ from .model_outputs import predict_batch
 
 
 class BatchPredictor:
-    """Predicts what an :class:`.InputPipeline` yields.
-
-    Args:
-        model (nn.Module): In evaluation mode.
-        tta (TTA): Whose views the items have.
-        autocast (Callable): Makes the context in which the model computes.
-    """
+    """Predicts what an :class:`.InputPipeline` yields."""
 
     def __init__(
         self, model: nn.Module, tta: TTA, autocast: Callable[[], AbstractContextManager]

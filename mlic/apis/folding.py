@@ -29,12 +29,7 @@ def fold_batch_norm(model: BaseModel) -> BaseModel:
 
 
 def merge_adapters(model: BaseModel, model_cfg: ConfigDict) -> None:
-    """Add LoRA's updates to the weights of a backbone that has such; both are changed along.
-
-    Args:
-        model (BaseModel): With its weights.
-        model_cfg (ConfigDict): The config that it was built of.
-    """
+    """Add LoRA's updates to the weights of a backbone that has such; both are changed along."""
     if isinstance(getattr(model, 'backbone', None), LazyLoRAModel):
         model.backbone = model.backbone.merge()
         model_cfg.backbone = model_cfg.backbone.module

@@ -80,11 +80,6 @@ def known_row(
 ) -> Tensor | None:
     """(C,) of {class: whether it is there}; None if nothing is known.
 
-    Args:
-        known (Mapping, optional): Of one image.
-        classes (Sequence[str]): C names.
-        places (Mapping): {class: index} of them.
-
     Raises:
         ValueError: If a name is not a class, or it is neither True nor False.
     """

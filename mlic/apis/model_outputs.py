@@ -71,14 +71,7 @@ def predict_with_attention(model: nn.Module, data: dict) -> list[DataSample]:
 
 
 def predict_batch(model: nn.Module, data: dict, tta: TTA, attention: bool) -> list[DataSample]:
-    """Predict a batch, or the views of one; attention is that of the first view.
-
-    Args:
-        model (nn.Module): In evaluation mode.
-        data (dict): Of collated items of a test pipeline.
-        tta (TTA): Whose pipeline it was.
-        attention (bool): As :func:`predict_with_attention`.
-    """
+    """Predict a batch, or the views of one; attention is that of the first view."""
     first, *others = tta.batches(data)
     if attention:
         samples = predict_with_attention(model, first)

@@ -93,6 +93,12 @@ def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument('--seed', type=seed, default=0, help=f'{what} (%(default)s)')
 
 
+def add_epochs_argument(parser: argparse.ArgumentParser) -> None:
+    """``--epochs``, for :func:`mlic.engine.runner.epochs.set_epochs`."""
+    what = 'train for this many epochs: stages, schedules and averages change with them'
+    parser.add_argument('--epochs', type=at_least(1), help=what)
+
+
 def add_out_argument(parser: argparse.ArgumentParser, default: str, *suffixes: str) -> None:
     """``--out``, a file of one of these kinds."""
     what = f'{", ".join(suffixes)} file to write (%(default)s)'

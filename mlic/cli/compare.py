@@ -87,11 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='config entries to replace in every config; {seed} in load_from becomes the seed',
     )
-    parser.add_argument(
-        '--epochs',
-        type=arguments.at_least(1),
-        help='train for this many epochs: stages, schedules and averages change with them',
-    )
+    arguments.add_epochs_argument(parser)
     parser.add_argument(
         '--train-part',
         type=arguments.at_least(0, float, below=1),

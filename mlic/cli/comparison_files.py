@@ -54,15 +54,7 @@ def draw_figures(
     places: Mapping[str, dict[float, str]],
     args: argparse.Namespace,
 ) -> list[str]:
-    """Draw what there is to draw; the names of the files.
-
-    Args:
-        summaries (Sequence[Summary]): Of each config.
-        names (Sequence[str]): Of the classes.
-        configs (Sequence[str]): Without what ``--vary`` made of them.
-        places (Mapping[str, dict[float, str]]): See :func:`draw_varied`.
-        args (argparse.Namespace): With ``out``, ``vary`` and ``sweep``.
-    """
+    """Draw what there is to draw; the names of the files."""
     drawn = []
     if any(summary.against for summary in summaries):
         drawn.append('per_class.png')

@@ -23,7 +23,7 @@ from mlic.cli import arguments
 from mlic.datasets.list_files import read_list
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import write_texts
-from mlic.names import short
+from mlic.names import repeated, short
 
 MIN_TRAINING_IMAGES = 50  # of a frequent word
 
@@ -31,7 +31,7 @@ MIN_TRAINING_IMAGES = 50  # of a frequent word
 def read_words(path: Path) -> list[str]:
     """The vocabulary, one word a line."""
     words = ' '.join(read_list(path)).split()
-    twice = sorted(word for word, count in Counter(words).items() if count > 1)
+    twice = sorted(repeated(words))
     if twice:
         raise ValueError(
             f'{path}: expected unique words, got {len(words)} with {short(twice)} repeated'

@@ -95,14 +95,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 class Results:
-    """Takes predictions one by one; they are on the disk before the next.
-
-    Args:
-        out (Path): The folder.
-        inferencer (MultiLabelInferencer): For the classes and the pictures.
-        pictures (bool): Whether to draw.
-        about (dict): What ``predictions.json`` says of all images.
-    """
+    """Takes predictions one by one; they are on the disk before the next."""
 
     def __init__(
         self, out: Path, inferencer: MultiLabelInferencer, pictures: bool, about: dict

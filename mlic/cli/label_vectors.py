@@ -11,7 +11,6 @@ format, too: a model takes it as ``vectors=dict(file=OUT, dims=…)``.
 """
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.files import read_class_file, write_text
 from mlic.installation import find_config
 from mlic.models.layers.label_vectors import read_vectors
-from mlic.names import first_names
+from mlic.names import first_names, repeated
 from mlic.packages import require
 from mlic.registries import load_config, set_scope
 
@@ -98,8 +97,8 @@ def main(argv: list[str] | None = None) -> None:
     if strange:
         raise ValueError(f'--spell: {args.classes} has no class {", ".join(map(repr, strange))}')
     written = ['_'.join(name.split()) for name in names]
-    counts = Counter(written)
-    twice = [name for name, word in zip(names, written) if counts[word] > 1]
+    again = repeated(written)
+    twice = [name for name, word in zip(names, written) if word in again]
     if twice:
         raise ValueError(
             f'{args.classes}: {first_names(twice, 2, repr)} would be one name in {args.out}, where '

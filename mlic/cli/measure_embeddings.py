@@ -18,8 +18,7 @@ import numpy as np
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
 from mlic.apis.open_run import OpenRun
 from mlic.cli import arguments
-from mlic.cli.label_embeddings import open_embeddings
-from mlic.cli.run_data import spread
+from mlic.cli.run_data import open_embeddings, spread
 from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.bootstrap import bootstrap_weights, mean_over_classes, paired_interval
 from mlic.evaluation.embedding_measures import MEASURES, class_measures, presence_ap

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from mlic.apis.model_outputs import label_embeddings
 from mlic.cli import arguments
-from mlic.cli.label_embeddings import open_embeddings
-from mlic.cli.run_data import spread
+from mlic.cli.run_data import open_embeddings, spread
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.datasets.wrappers import innermost
 from mlic.engine.runner.errors import one_line_errors

@@ -92,13 +92,6 @@ def add_class_info(
 ) -> dict[str, Tensor]:
     """Weights with the word vectors and the graph that the released checkpoint lacks.
 
-    Args:
-        weights (Mapping[str, Tensor]): Of the model.
-        model (nn.Module): That keeps them in its checkpoints.
-        vectors (str, optional): File of word vectors, see --vectors.
-        graph (str, optional): File of the graph, see --graph.
-        names (Sequence[str], optional): C, in the order of the released code.
-
     Raises:
         ValueError: If one is missing, and no file is given.
     """

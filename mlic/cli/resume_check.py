@@ -30,10 +30,6 @@ def check_resume(cfg: Config, config: str | Path) -> None:
 
     Each difference that training would ignore or half obey is printed, by one process.
 
-    Args:
-        cfg (Config): Of the run.
-        config (str | Path): Its file.
-
     Raises:
         SystemExit: If there are such differences, in settings or classes, or if the best checkpoint
             that the second stage would start from is gone.

@@ -8,7 +8,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
+from mlic.apis.model_outputs import check_label_embeddings
 from mlic.apis.open_run import OpenRun, open_run
+from mlic.engine.hooks.stage_restart_hook import untrained_warnings
 from mlic.engine.runner.config_errors import UNREGISTERED, describe_fault
 from mlic.engine.runner.data_check import check_data
 from mlic.names import reason_of
@@ -32,6 +34,22 @@ def open_checkpoint(
     run = open_run(checkpoint or args.checkpoint, config or args.config, **options)
     print(f'checkpoint: {run.checkpoint}')
     return run
+
+
+def open_embeddings(
+    args: argparse.Namespace, config: str | Path, checkpoint: str
+) -> tuple[OpenRun, BaseDataset]:
+    """Open a run and its test set; lines name the checkpoint, and parts that are not trained yet.
+
+    Raises:
+        ValueError: If the model has no label embeddings.
+    """
+    run = open_checkpoint(args, config, checkpoint, training_parts=True)
+    for line in untrained_warnings(run.checkpoint, run.meta, run.model.state_dict()):
+        print(line)
+    dataset = build_dataset(run.config, 'test')
+    check_label_embeddings(run.model, dataset)
+    return run, dataset
 
 
 def build_dataset(cfg: Config, split: str) -> BaseDataset:

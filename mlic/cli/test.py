@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
 from mlic.cli import arguments
 from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
@@ -112,11 +111,6 @@ def config_of(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def precision_of(runner: Runner) -> str:
-    """What the test's loop predicts in; a loop of the config's own, in float32."""
-    return getattr(runner.test_loop, 'precision', 'float32')
-
-
 def show_in(cfg: Config, folder: str, threshold: float | dict | None) -> None:
     """Draw each prediction, in the toolkit's look, whatever the config draws with."""
     cfg.visualizer.type = 'MultiLabelVisualizer'
@@ -209,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     found = evaluate(runner, args)
     if not is_main_process():
         return
-    precision = precision_of(runner)
+    precision = getattr(runner.test_loop, 'precision', 'float32')  # one's own loop has none
     if precision != 'float32':
         print(f'predicted in {precision}')
     if args.tta:

@@ -40,11 +40,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='resume from this checkpoint; without a name, from the latest in the work directory '
         'that can be read',
     )
-    parser.add_argument(
-        '--epochs',
-        type=arguments.at_least(1),
-        help='train for this many epochs: stages, schedules and averages change with them',
-    )
+    arguments.add_epochs_argument(parser)
     parser.add_argument('--amp', action='store_true', help='train with mixed precision')
     parser.add_argument(
         '--dry-run',

@@ -29,7 +29,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.settings import hook_class, hooks_of
 from mlic.files import read_lines, write_text
 from mlic.installation import PACKAGE
-from mlic.names import counted, first_names
+from mlic.names import counted, first_names, repeated
 
 # There are no published checksums of these splits: their counts tell them apart.
 KNOWN_SPLITS = PACKAGE / 'datasets' / 'known_splits.csv'
@@ -179,7 +179,7 @@ def check_classes(cfg: Config, splits: list[Split], findings: Findings) -> None:
         if split.classes is None:
             findings.add(f'{split.name}: its classes have no names (metainfo, "classes")')
             continue
-        again = [name for name, count in Counter(split.classes).items() if count > 1]
+        again = repeated(split.classes)
         if again:
             findings.add(f'{split.name}: classes named twice: {first_names(again, form=repr)}')
     if splits:

@@ -96,13 +96,7 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
 
 
 def check_frozen(backbone: nn.Module, inputs: Tensor, name: str) -> None:
-    """Refuse a backbone that training changes, or whose features differ in training mode.
-
-    Args:
-        backbone (nn.Module): With its weights.
-        inputs (Tensor): (B, 3, H, W), some images.
-        name (str): Of the backbone's type, for the message.
-    """
+    """Refuse a backbone that training changes, or whose features differ in training mode."""
     trained = [key for key, p in backbone.named_parameters() if p.requires_grad]
     features = []
     for training in (False, True):

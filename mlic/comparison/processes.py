@@ -26,10 +26,6 @@ class Processes:
     def call(self, command: Sequence[str], **kwargs) -> int:
         """Run a command; returns its exit status.
 
-        Args:
-            command (Sequence[str]): Program and arguments.
-            **kwargs: As ``subprocess.Popen``'s.
-
         Raises:
             InterruptedError: After the end.
         """

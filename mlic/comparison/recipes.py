@@ -76,10 +76,6 @@ def replace_data(cfg: Config, data: Config) -> None:
     the data have; ``prior_prob`` to the mean number of labels of a training image over that of the
     classes known in it.
 
-    Args:
-        cfg (Config): Of a method.
-        data (Config): With the keys of a file of ``configs/_base_/datasets``.
-
     Raises:
         ValueError: If a key is missing.
     """
@@ -123,10 +119,6 @@ def hold_out(cfg: Config, part: float) -> None:
     For choosing settings: the test set is not looked at. The parts depend on the
     number of images only, so that all methods and seeds have the same. ``DegradedData``
     draws its share of images from those trained on, and leaves the labels of the others right.
-
-    Args:
-        cfg (Config): With a training set that takes ``indices``.
-        part (float): Share of the images to train on, between 0 and 1.
     """
     dataset_cfg = cfg.train_dataloader.dataset
     if dataset_cfg.get('indices') is not None or 'pipeline' not in dataset_cfg:
@@ -186,10 +178,6 @@ def count_positives(dataloader: Config) -> dict[str, int]:
 
 def check_tested_alike(recipes: dict[str, Config], classes: list[str] | None = None) -> None:
     """Have all test sets the same labels, image by image? Equal configs of them are not read.
-
-    Args:
-        recipes (dict[str, Config]): By name.
-        classes (list[str], optional): Those that are compared. Defaults to None: all.
 
     Raises:
         ValueError: If one differs from the first.

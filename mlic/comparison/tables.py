@@ -64,12 +64,7 @@ class Summary:
 def sort_out(
     runs: Sequence[Run], classes: Sequence[str] | None = None
 ) -> tuple[list[Run], dict[Run, str]]:
-    """Those that can stand in a table with the first, and why the others cannot.
-
-    Args:
-        runs (Sequence[Run]): Done ones.
-        classes (Sequence[str], optional): Of the table. Defaults to None: all.
-    """
+    """Those that can stand in a table with the first, and why the others cannot."""
     fitting, left_out, reference = [], {}, None
     for run in runs:
         try:
@@ -228,13 +223,7 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
 
 
 def remove_older(out: Path, groups: Collection[str], drawn: Collection[str]) -> None:
-    """Remove what an earlier comparison has drawn and tabulated in a folder, and this one has not.
-
-    Args:
-        out (Path): Of the comparison.
-        groups (Collection[str]): Of classes, that have a table.
-        drawn (Collection[str]): Names of its pictures.
-    """
+    """Remove what an earlier comparison has drawn or tabulated in a folder, and this one not."""
     older = [out / name for name in PICTURES if name not in drawn]
     for folder in out.glob('images_*'):
         title = folder.name.removeprefix('images_')
@@ -283,14 +272,7 @@ def draw_varied(
     places: dict[str, dict[float, str]],
     path: Path,
 ) -> None:
-    """Draw what each config gains at each value of what is varied.
-
-    Args:
-        summaries (Sequence[Summary]): Of :func:`summarise`, with ``against`` of :func:`vary`.
-        configs (Sequence[str]): The names without what is varied, the first is compared with.
-        places (dict): Of :func:`vary`.
-        path (Path): Of the picture.
-    """
+    """Draw what each config gains at each value of what :func:`vary` has varied."""
     by_name = {summary.name: summary for summary in summaries}
     panels = {}
     for word, endings in places.items():

@@ -68,10 +68,6 @@ def vary(
 ) -> tuple[dict[str, Config], dict[str, str], dict[str, dict[float, str]]]:
     """All configs as they are, and with each value of one variation at a time.
 
-    Args:
-        recipes (dict[str, Config]): By name, the first is compared with.
-        variations (list[Variation]): One word each.
-
     Returns:
         tuple[dict, dict, dict]: All recipes by name; the name of what each but the first is
         compared with, the first config at the same value, or of the first config itself, as it is;

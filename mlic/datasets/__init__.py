@@ -1,6 +1,7 @@
 """Data sets and transforms, registered in mmpretrain."""
 
-from . import transforms
+from mlic.image_reader import ImageReadError, read_image
+
 from .class_part import ClassPart
 from .coco import COCOMultiLabel
 from .degraded_data import DegradedData, HideLabels
@@ -8,7 +9,9 @@ from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
 from .nus_wide import NUSWIDE
 from .own_json import MultiLabelDataset
-from .transforms import *  # noqa: F403
+from .transforms.load_image import LoadImageStrict
+from .transforms.multi_scale_crop import MultiScaleCrop
+from .transforms.pack_inputs import PackInputs
 from .visual_genome import VG500
 from .voc import VOCMultiLabel
 
@@ -19,10 +22,14 @@ __all__ = [
     'DigitScenes',
     'FeatureCache',
     'HideLabels',
+    'ImageReadError',
     'LoadFeature',
+    'LoadImageStrict',
     'MultiLabelDataset',
+    'MultiScaleCrop',
     'NUSWIDE',
+    'PackInputs',
     'VG500',
     'VOCMultiLabel',
-    *transforms.__all__,
+    'read_image',
 ]

@@ -1,6 +1,5 @@
 """COCO as a multi-label data set."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from mlic.files import read_json
-from mlic.names import first_names, short
+from mlic.names import first_names, repeated, short
 
 from .image_level import PRESENT, check_image_level, known_absent
 from .label_cache import digest_file, load_labels
@@ -216,12 +215,11 @@ class COCOMultiLabel(MultiLabelDataset):
         if len(kinds) > sum(key.endswith('id') for key in keys):
             raise self._not_coco(f'ids of its {part} are numbers in some places, text in others')
         if 'id' in keys:
-            counts = Counter(item['id'] for item in items)
-            repeated = [item_id for item_id, count in counts.items() if count > 1]
-            if repeated:
+            twice = repeated(item['id'] for item in items)
+            if twice:
                 raise ValueError(
-                    f'{self.ann_file}: {len(repeated)} ids of its {len(items)} {part} occur '
-                    f'more than once, such as id {short(repeated[0])}'
+                    f'{self.ann_file}: {len(twice)} ids of its {len(items)} {part} occur '
+                    f'more than once, such as id {short(twice[0])}'
                 )
         return items
 
@@ -252,7 +250,7 @@ class COCOMultiLabel(MultiLabelDataset):
             found.sort()
         if found != expected:
             only = sorted(set(ids_of) - set(expected)), sorted(set(expected) - set(ids_of))
-            twice = [name for name, count in Counter(expected).items() if count > 1]
+            twice = repeated(expected)
             difference = 'they are in another order'
             if set(found) != set(expected):
                 difference = (
@@ -283,10 +281,6 @@ def _is_whole(value: object) -> bool:
 
 def read_superclasses(path: str | Path, class_names: Sequence[str]) -> list[str]:
     """The superclass of each class, from COCO's annotation file (``supercategory``).
-
-    Args:
-        path (str | Path): JSON with ``categories``.
-        class_names (Sequence[str]): C names.
 
     Returns:
         list[str]: C names of superclasses.

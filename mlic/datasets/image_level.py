@@ -8,13 +8,7 @@ PRESENT, ABSENT, PARTLY = IMAGE_LEVEL = (
 
 
 def check_image_level(images: list[dict], known: set, source: str) -> set:
-    """The ids of the categories that images say they have; ValueError if it is not a list of them.
-
-    Args:
-        images (list[dict]): With ``file_name`` and perhaps the keys of ``IMAGE_LEVEL``.
-        known (set): Ids of all categories.
-        source (str): The file, for the messages.
-    """
+    """The ids of the categories that images say they have; ValueError unless all are known."""
     for image in images:
         for key in IMAGE_LEVEL:
             ids = image.get(key, [])

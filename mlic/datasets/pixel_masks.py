@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlic.files import read_bytes, read_json, read_lines
 from mlic.image_reader import MAX_PIXELS, decode_image
-from mlic.names import printable, reason_of, short
+from mlic.names import printable, reason_of, repeated, short
 
 VOID = 255  # Pascal VOC's edges of objects
 
@@ -92,10 +92,6 @@ class COCOMasks:
     All annotations of a class in an image are one mask, crowds included. A polygon's pixels are
     those whose centre is inside, which may differ from pycocotools' at the edge. Compressed run
     lengths (a text) are refused.
-
-    Args:
-        ann_file (str | Path): ``instances_*.json``.
-        classes (Sequence[str]): C names, of the model.
 
     Raises:
         FileNotFoundError: If the file is missing.
@@ -202,7 +198,6 @@ def read_names(path: str | Path) -> list[str]:
     names = read_json(path) if is_json else [line for line in read_lines(path) if line]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
         raise ValueError(f'{path}: not a list of names, such as ["background", "cat"]')
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f'{path}: {printable(name)} is there twice')
+    for name in repeated(names):
+        raise ValueError(f'{path}: {printable(name)} is there twice')
     return names

@@ -56,19 +56,12 @@ def draw_label(prediction: LabelledPhoto, label: int) -> np.ndarray:
 
 
 class Label(NamedTuple):
-    """A class and its score for a photo.
-
-    Args:
-        index (int): Of the class.
-        name (str): Of the class.
-        score (float): From 0 to 1.
-        found (bool): Whether the score reaches the threshold.
-    """
+    """A class and its score for a photo."""
 
     index: int
     name: str
-    score: float
-    found: bool
+    score: float  # from 0 to 1
+    found: bool  # whether the score reaches the threshold
 
 
 def list_labels(

@@ -118,11 +118,6 @@ def give_true_labels(sample: DataSample, num_classes: int, hidden: Sequence[int]
 
     What is unknown in the data is not given. An evaluation leaves out both
     (``gt_label_unknown``).
-
-    Args:
-        sample (DataSample): With ``gt_score`` (C,) or else ``gt_label``.
-        num_classes (int): C.
-        hidden (Sequence[int]): Classes.
     """
     (given,) = target_of([sample], num_classes, torch.float32, torch.device('cpu'))
     given[list(hidden)] = torch.nan

@@ -136,10 +136,6 @@ def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]
     ``num_classes``, these are the linear layers and convolutions with C outputs. Backbones have
     none.
 
-    Args:
-        model (nn.Module): Without a wrapper.
-        num_classes (int): C.
-
     Raises:
         ValueError: If a module has entries of that size, and nothing says what they are.
     """

@@ -36,9 +36,6 @@ def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
     Small dots are seeds, large ones their mean, bars the 95 % interval. Below a value stands the
     mAP of what is compared with.
 
-    Args:
-        panels (dict[str, Sequence[Gain]]): By what is varied, in the order of the numbers.
-
     Raises:
         ValueError: If there is no gain at all.
     """

@@ -47,10 +47,6 @@ def draw_sweep(results: Sequence[Result], word: str) -> Figure:
     A config without the number is a dashed line across. Small dots are seeds, large ones their
     mean, bars the interval of the difference to the first config, placed around the mean.
 
-    Args:
-        results (Sequence[Result]): Of the configs, in their order.
-        word (str): What comes before the number.
-
     Raises:
         ValueError: If no name has such a number, or more lines have one than can be told apart.
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import as_linear, by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import as_linear, by_table, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 
 from .add_gcn_head import ADDGCNHead
@@ -38,4 +38,3 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 ADD_GCN = by_table('ADD-GCN', NAMES, model_of, as_linear)
-register_published(ADD_GCN)

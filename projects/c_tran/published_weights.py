@@ -47,4 +47,3 @@ def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 # the order of their classes is in files of theirs that are not public
 C_TRAN = published.by_table('C-Tran', NAMES, model_of, adjust, alphabetical=False)
-published.register_published(C_TRAN)

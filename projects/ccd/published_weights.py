@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import by_table, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 
 from .ccd_head import CCDHead
@@ -43,4 +43,3 @@ def adjust(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 CCD = by_table('CCD', NAMES, model_of, adjust, alphabetical=False)
-register_published(CCD)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import by_table, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 from mlic.models.layers.label_graph import with_normalised_graph
 
@@ -42,4 +42,3 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 CPCL = by_table('CPCL', NAMES, model_of, with_normalised_graph)
-register_published(CPCL)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import by_table, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 
 from .dsdl_head import DSDLHead
@@ -27,4 +27,3 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 DSDL = by_table('DSDL', NAMES, model_of)
-register_published(DSDL)

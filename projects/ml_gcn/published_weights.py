@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import by_table, resnet_of
 from mlic.engine.checkpoints.renaming import SEQUENTIAL_RESNET, NameTable
 from mlic.models.layers.label_graph import with_normalised_graph
 
@@ -34,4 +34,3 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 ML_GCN = by_table('ML-GCN', NAMES, model_of, with_normalised_graph)
-register_published(ML_GCN)

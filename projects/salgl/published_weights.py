@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import by_table, resnet_of
 from mlic.engine.checkpoints.renaming import ENCODER_LAYER, NameTable
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 
@@ -52,4 +52,3 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 SALGL = by_table('SALGL', NAMES, model_of, alphabetical=False)
-register_published(SALGL)

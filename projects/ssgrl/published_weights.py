@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mlic.engine.checkpoints.published import by_table, register_published, resnet_of
+from mlic.engine.checkpoints.published import by_table, resnet_of
 from mlic.engine.checkpoints.renaming import NameTable
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 
@@ -50,4 +50,3 @@ def model_of(weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 SSGRL = by_table('SSGRL', NAMES, model_of, alphabetical=False)
-register_published(SSGRL)

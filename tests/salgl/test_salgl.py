@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.checkpoints.published import convert_published, reorder_classes
 from mlic.engine.checkpoints.renaming import ENCODER_LAYER, NameTable
-from mlic.engine.runner.buffer_copies import BufferCopies
+from mlic.engine.runner.buffers import BufferCopies
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from projects.salgl.published_weights import NAMES, SALGL
 from projects.salgl.salgl_neck import SALGLNeck

@@ -60,15 +60,6 @@ def config_text(
 ) -> str:
     """A config that inherits the leaf for own images and fits these.
 
-    Args:
-        path (Path): Where it will be.
-        labels (Path): Folder of the JSON files.
-        images (Path): Folder of the images.
-        splits (dict[str, list[Image]]): Images of 'train', 'val' and 'test'.
-        classes (list[str]): Names.
-        epochs (int, optional): Of training. None: about 400 iterations, 6 to 40 epochs.
-        tool (str): What writes it.
-
     Raises:
         ValueError: If a path has a pair of braces, for which mmengine puts in something else.
     """

@@ -88,10 +88,6 @@ class ImageFinder:
     ) -> tuple[list[Found | None], str]:
         """What each name of a column means, and the folders before all names that are left out.
 
-        Args:
-            names (Sequence[str]): Of the column.
-            tables (Sequence[Path]): The table that each name is from.
-
         Returns:
             tuple[list[Found | None], str]: None of a name that means no file, or several.
         """

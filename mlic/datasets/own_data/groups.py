@@ -27,13 +27,6 @@ def read_groups(
 ) -> list[str]:
     """Fill in what images are of; returns what was done, or what a column says that nobody chose.
 
-    Args:
-        table (Table): With a row or several for each image.
-        columns (Columns): What its columns are.
-        rows_of (dict[str, list[int]]): Of each image, in the order of ``images``.
-        images (list[Image]): Their ``group`` is filled in.
-        ignored (Sequence[str]): Names of columns of which nothing is said.
-
     Raises:
         ValueError: If an image is in two groups; names the line.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mlic.files import read_text
-from mlic.names import counted, first_names
+from mlic.names import counted, first_names, repeated
 
 from .splits import SPLITS, Image, count_unknown
 
@@ -62,7 +62,7 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     if classes_file is None:
         return sorted(first)
     classes = [normalise(line) for line in read_text(classes_file).splitlines() if line.strip()]
-    twice = [name for name, count in Counter(classes).items() if count > 1]
+    twice = repeated(classes)
     if twice:
         raise ValueError(f'{classes_file}: {twice[0]!r} occurs twice')
     unknown = sorted(set(first) - set(classes))

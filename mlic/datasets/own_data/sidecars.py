@@ -1,14 +1,13 @@
 """Images with a text file for each: labels, or the boxes that YOLO is trained on."""
 
 import re
-from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import yaml
 
 from mlic.datasets.list_files import read_list
 from mlic.files import KeyTwice, each_key_once, read_json, read_text
-from mlic.names import counted, first_names, short
+from mlic.names import counted, first_names, repeated, short
 
 from .cells import CellError, in_words, read_cells
 from .choices import Undecided, spell
@@ -181,7 +180,7 @@ def _names_of(path: Path) -> list[str]:
         names = _yaml_names(path)
     else:
         names = list(map(normalise, read_list(path)))
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = repeated(names)
     if twice:
         raise ValueError(f'{path}: {twice[0]!r} occurs twice')
     return names

@@ -49,9 +49,7 @@ def choose_split(
         name = table.header[found[0]]
         questions.ask(question, f'{name!r} does', '--split-column', name)
     for i in found[:1]:
-        cells = [flag(cell) for cell in table.column(i)]
-        meanings, name = split_meanings(table.header[i], {*cells}), table.header[i]
-        row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
+        (meanings, row), name = _meanings_of(table, i), table.header[i]
         if row is not None:
             question = f'{table.line(row)}: split {table.rows[row][i]!r} is not one of '
             question += ', '.join(meanings)
@@ -77,12 +75,16 @@ def read_splits(table: Table, column: int | None) -> list[str | None]:
                 'training images, or, to have all of them shared out at random, call them otherwise'
             )
         return [names[path] if given else None for path, _ in table.places]
-    name = table.header[column]
-    cells = [flag(cell) for cell in table.column(column)]
-    meanings = split_meanings(name, {*cells})
-    row = next((row for row, cell in enumerate(cells) if cell not in meanings), None)
+    meanings, row = _meanings_of(table, column)
     if row is not None:
         known = first_names(meanings)
         split = table.rows[row][column]
         raise ValueError(f'{table.where(row)}: split {split!r} is not one of {known}')
-    return [meanings[cell] for cell in cells]
+    return [meanings[flag(cell)] for cell in table.column(column)]
+
+
+def _meanings_of(table: Table, column: int) -> tuple[dict[str, str], int | None]:
+    """What the cells of a column of splits mean, and the first row with one that means none."""
+    cells = [flag(cell) for cell in table.column(column)]
+    meanings = split_meanings(table.header[column], {*cells})
+    return meanings, next((row for row, cell in enumerate(cells) if cell not in meanings), None)

@@ -62,20 +62,13 @@ def launches_of(info: Mapping) -> list[Launch]:
 
 
 def position_of(content: Mapping) -> Position:
-    """Where a checkpoint's run stood."""
-    iterations = _part(content, 'meta').get('iter')
-    is_known = isinstance(iterations, int)
-    return Position(launches_of(info_of(content)), iterations if is_known else 0)
+    """Where the run of a checkpoint, as :func:`read_checkpoint` gives it, stood."""
+    return Position(launches_of(info_of(content)), (content.get('meta') or {}).get('iter') or 0)
 
 
 def info_of(content: Mapping) -> Mapping:
     """What a checkpoint's message hub records besides curves."""
-    return _part(_part(content, 'message_hub'), 'runtime_info')
-
-
-def _part(content: object, key: str) -> Mapping:
-    part = content.get(key) if isinstance(content, Mapping) else None
-    return part if isinstance(part, Mapping) else {}
+    return (content.get('message_hub') or {}).get('runtime_info') or {}
 
 
 def recorded_best(info: Mapping) -> str | None:

@@ -22,7 +22,7 @@ from .renaming import NameTable
 class PublishedSystem:
     """How to read the checkpoints of a system's released code.
 
-    A method of ``projects`` registers its own by :func:`register_published`.
+    A method of ``projects`` registers its own by :func:`by_table`, or :func:`register_published`.
 
     Attributes:
         name (str): As the field has it.
@@ -50,9 +50,10 @@ class PublishedSystem:
 SYSTEMS: dict[str, PublishedSystem] = {}
 
 
-def register_published(system: PublishedSystem) -> None:
+def register_published(system: PublishedSystem) -> PublishedSystem:
     """Make a system's checkpoints known to the converter."""
     SYSTEMS[system.name] = system
+    return system
 
 
 def by_table(
@@ -62,7 +63,7 @@ def by_table(
     adjust: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
     alphabetical: bool = True,
 ) -> PublishedSystem:
-    """A system whose weights are ours under other names.
+    """Register a system whose weights are ours under other names.
 
     Args:
         name (str): Of the system.
@@ -92,7 +93,9 @@ def by_table(
     def lacks(state_dict: Mapping[str, Tensor]) -> int:
         return table.lacks(bare_names(state_dict))
 
-    return PublishedSystem(name, convert, check, model, alphabetical=alphabetical, lacks=lacks)
+    return register_published(
+        PublishedSystem(name, convert, check, model, alphabetical=alphabetical, lacks=lacks)
+    )
 
 
 def as_linear(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -111,9 +114,6 @@ def convert_published(
     """Find out whose checkpoint it is, and give its weights our names.
 
     It is of the system that knows all the keys; of several, of the one that lacks the fewest.
-
-    Args:
-        state_dict (Mapping[str, Tensor]): As released.
 
     Raises:
         ValueError: If no system knows all the keys; says what the nearest does not know.
@@ -134,13 +134,7 @@ def convert_published(
 def reorder_classes(
     weights: Mapping[str, Tensor], model: nn.Module, order: Sequence[int]
 ) -> dict[str, Tensor]:
-    """Weights whose class c is the one that was at ``order[c]``.
-
-    Args:
-        weights (Mapping[str, Tensor]): Of the model.
-        model (nn.Module): Whose modules say what belongs to a class.
-        order (Sequence[int]): C places.
-    """
+    """Weights whose class c is the one that was at ``order[c]``."""
     index = torch.as_tensor(order)
     dims = class_dims(model, len(index))
     dims.update(dict.fromkeys(class_pairs(model), (-2, -1)))

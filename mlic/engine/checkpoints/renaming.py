@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor, is_tensor
 
-from mlic.names import counted
+from mlic.names import counted, repeated
 
 # what may stand in braces in a table: a layer's number, and how the names of an entry may continue
 PLACEHOLDERS = dict(
@@ -88,8 +88,8 @@ class NameTable:
         unknown = [name for name, renamed in names.items() if renamed is None]
         if unknown:
             raise ValueError(f'{counted(len(unknown), "unknown key")}: {listed(unknown)}')
-        seen = list(names.values())
-        twice = [old for old, new in names.items() if seen.count(new) > 1]
+        again = {*repeated(names.values())}
+        twice = [old for old, new in names.items() if new in again]
         if twice:
             raise ValueError(f'keys that stand for the same entry: {listed(twice)}')
         return {new: state_dict[old] for old, new in names.items()}

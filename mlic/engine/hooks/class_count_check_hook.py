@@ -19,7 +19,7 @@ from mlic.engine.mmengine_internals import (
     unwrap,
 )
 from mlic.models.training_parts import mixing_warnings, parts_of
-from mlic.names import counted, first_names
+from mlic.names import counted, first_names, repeated
 
 
 @HOOKS.register_module()
@@ -115,7 +115,7 @@ def check_class_names(classes: Sequence[str] | None, val_loop: BaseLoop | None) 
     """
     if classes is None:
         return
-    twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+    twice = repeated(classes)
     if twice:
         raise ValueError(f'the training data have two classes of one name: {first_names(twice)}')
     others = val_loop and classes_of(val_loop.dataloader.dataset)

@@ -42,10 +42,6 @@ def learn_classes(model: nn.Module, dataset: Dataset) -> list[str]:
     Label graphs count which classes occur together, label vectors look up the names. Labels are
     counted only if somebody asks.
 
-    Args:
-        model (nn.Module): Without a wrapper.
-        dataset (Dataset): The training set.
-
     Raises:
         ValueError: If a module asks and the data set names no classes.
     """

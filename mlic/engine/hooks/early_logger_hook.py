@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from unittest.mock import patch
 
 from mmengine.hooks import LoggerHook
@@ -45,37 +44,21 @@ class EarlyLoggerHook(LoggerHook):
         regular = self.every_n_inner_iters(batch_idx, self.interval)
         return self.iterations[mode] in EARLY[mode] and not regular
 
-    def _before_iter(
-        self, runner: Runner, batch_idx: int, data_batch: object = None, mode: str = 'train'
-    ) -> None:
+    def _before_iter(self, runner: Runner, batch_idx: int, data_batch=None, mode='train') -> None:
         """Count."""
         self.iterations[mode] += 1
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Log as mmengine does, or early."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         self._log_early(runner, batch_idx, 'train')
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: Sequence | None = None,
-    ) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Log as mmengine does, or early."""
         super().after_val_iter(runner, batch_idx, data_batch, outputs)
         self._log_early(runner, batch_idx, 'val')
 
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: Sequence | None = None,
-    ) -> None:
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Log as mmengine does, or early."""
         super().after_test_iter(runner, batch_idx, data_batch, outputs)
         self._log_early(runner, batch_idx, 'test')

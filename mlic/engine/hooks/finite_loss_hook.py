@@ -17,7 +17,7 @@ from mlic.engine.mmengine_internals import (
     mark_as_counted,
     unwrap,
 )
-from mlic.engine.runner.buffer_copies import BufferCopies
+from mlic.engine.runner.buffers import BufferCopies
 from mlic.engine.runner.due_values import values_are_due
 
 # of a loss scaler: it starts at 2^16 and halves at each overflow

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.sgd import sgd
 
 from mlic.engine.mmengine_internals import accumulative_counts, has_stepped
-from mlic.models.training_parts import parts_of
+from mlic.engine.runner.buffers import row_buffers
 
 from .finite_loss_hook import FiniteLossHook
 
@@ -173,13 +173,7 @@ class ForeachEMAHook(EMAHook):
 
     def _row_buffers(self) -> list[str]:
         """The names that row buffers have in the state dict of the averages."""
-        if not self.is_plain:
-            return []
-        return [
-            '.'.join(filter(None, ('module', module_name, name)))
-            for module_name, module in parts_of(self.src_model)
-            for name in module.row_buffers
-        ]
+        return [f'module.{name}' for name in row_buffers(self.src_model)] if self.is_plain else []
 
     def _share_buffers(self) -> None:
         """Give the averaged model the buffers that the model has now, but for its own averages."""

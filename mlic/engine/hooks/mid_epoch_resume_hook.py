@@ -13,12 +13,7 @@ from mlic.engine.mmengine_internals import accumulative_counts, fit_schedule, is
 
 
 class SkippingSampler(Sampler):
-    """A sampler without its first indices, but with its whole length.
-
-    Args:
-        sampler (Sampler): Whose order is kept.
-        num_skipped (int): Indices that were used before.
-    """
+    """A sampler without its first indices, but with its whole length."""
 
     def __init__(self, sampler: Sampler, num_skipped: int) -> None:
         self.sampler = sampler

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mlic.engine.checkpoints.training_state import resuming_from
 from mlic.engine.mmengine_internals import is_resuming, running_loop, source_of_weights, unwrap
+from mlic.engine.runner.buffers import buffers_of_rank_0, row_buffers, saved_buffers
 from mlic.engine.runner.due_values import checkpoint_follows
-from mlic.engine.runner.rank_buffers import buffers_of_rank_0, row_buffers, saved_buffers
 from mlic.models.training_parts import parts_of
 
 from .foreach_ema_hook import ForeachEMAHook

@@ -58,10 +58,6 @@ class SeededFetch:
     The seed follows from run, epoch and index, so that an image is augmented in the same way on
     any rank and in any worker, and in another way in the next epoch. torch's loader calls a data
     set's ``__getitems__`` where there is one; this object takes its place.
-
-    Args:
-        dataset (Dataset): Indexed one image at a time; wrappers as they are.
-        seed (int): The run's.
     """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:

@@ -203,13 +203,7 @@ def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> 
 
 
 def untrained_warnings(found: FoundCheckpoint, meta: Mapping, weights: Iterable[str]) -> list[str]:
-    """A line if a checkpoint is of the first stage, and the second trains parts that it has.
-
-    Args:
-        found (FoundCheckpoint): The checkpoint.
-        meta (Mapping): Its ``meta``.
-        weights (Iterable[str]): The names of its weights.
-    """
+    """A line if a checkpoint is of the first stage, and the second trains parts that it has."""
     used = [hook for name, hook in HOOKS.module_dict.items() if name in str(meta.get('cfg'))]
     stages = [hook for hook in used if issubclass(hook, StageRestartHook)]
     there = {name.split('.')[1] for name in weights if name.startswith('head.')}

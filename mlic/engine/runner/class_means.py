@@ -19,8 +19,8 @@ from mlic.datasets.wrappers import pipeline_of
 from mlic.models.targets import is_present
 from mlic.names import first_names
 
-from .precision import autocast_to, eval_precision, usable_precision
-from .rank_buffers import buffers_of_rank_0
+from .buffers import buffers_of_rank_0
+from .precision import autocast_to, device_of, eval_precision, usable_precision
 
 PROGRESS = 30  # seconds between two lines
 
@@ -87,7 +87,7 @@ def class_means(
     precision = usable_precision(precision, model)
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     exact = torch.float32 if device.type == 'mps' else torch.float64  # MPS has no float64
     num_classes, dims = model.head.num_classes, model.head.in_channels
     total = torch.zeros(num_classes, dims + 2, dtype=exact, device=device)

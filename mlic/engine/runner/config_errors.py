@@ -5,7 +5,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import FrameType
 
@@ -15,6 +15,8 @@ from torch import nn
 from mlic.models.checks import POOL_A_MAP, no_feature_map
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
+
+from .config_values import arguments_of
 
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision'}
@@ -54,9 +56,9 @@ def is_of_config(error: Exception, raised_in: str) -> bool:
     frames = _frames_of_libraries(error)
     if not frames or not isinstance(error, kinds) or not str(error):
         return False
-    says = re.search(r'\b(raise|assert)\b', line) or _module(frames[-1]).startswith('mmengine.')
+    says = re.search(r'\b(raise|assert)\b', line) or module_of(frames[-1]).startswith('mmengine.')
     return bool(says) and any(
-        frame.f_code.co_name.startswith(READERS.get(_module(frame), ' ')) for frame in frames
+        frame.f_code.co_name.startswith(READERS.get(module_of(frame), ' ')) for frame in frames
     )
 
 
@@ -66,25 +68,26 @@ def _frames_of_libraries(error: Exception) -> list[FrameType]:
     They are of LIBRARIES and of what comes with Python, or pass arguments on to a base there.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
-    while frames and _module(frames[-1][0]).split('.')[0] in sys.stdlib_module_names:
+    while frames and module_of(frames[-1][0]).split('.')[0] in sys.stdlib_module_names:
         frames.pop()
     known = LIBRARIES | sys.stdlib_module_names
     for index, (frame, line) in reversed([*enumerate(frames)]):
         text = linecache.getline(frame.f_code.co_filename, line)
-        if _module(frame).split('.')[0] not in known and 'super().__init__(' not in text:
+        if module_of(frame).split('.')[0] not in known and 'super().__init__(' not in text:
             frames = frames[index + 1 :]
             break
     return [frame for frame, _ in frames]
 
 
-def _module(frame: FrameType) -> str:
+def module_of(frame: FrameType) -> str:
+    """The name of the module whose code a frame runs."""
     return frame.f_globals.get('__name__', '')
 
 
 def _entries_at(error: Exception) -> list[Mapping]:
     """The dicts of a config that mmengine was building from."""
     for frame in reversed(_frames_of_libraries(error)):
-        if _module(frame).startswith('mmengine.config'):
+        if module_of(frame).startswith('mmengine.config'):
             break  # nothing is built yet
         found = [value for value in frame.f_locals.values() if isinstance(value, Mapping) and value]
         if found or frame.f_code.co_name.startswith('build_'):
@@ -103,21 +106,6 @@ def _unknown_type(entry: object) -> str | None:
     elif not isinstance(entry, (list, tuple)):
         return None
     return next(filter(None, map(_unknown_type, entry)), None)
-
-
-def _arguments_of(cls: Callable) -> set[str]:
-    """What a function takes, or a class, and where it passes others on, what its bases take."""
-    if inspect.isfunction(cls):
-        return {*inspect.signature(cls).parameters}
-    taken: set[str] = set()
-    for one in inspect.getmro(cls):
-        parameters = inspect.signature(one.__init__).parameters
-        taken.update(parameters)
-        if '__init__' in vars(one) and not any(
-            parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
-        ):
-            break
-    return taken
 
 
 def _is_raised_in(error: Exception, function: str) -> bool:
@@ -146,7 +134,7 @@ def _fault_of_data(error: Exception) -> str | None:
 def _line_at(error: Exception) -> str:
     """Where a config's own line failed, with a colon; '' if none did."""
     *outer, (frame, line) = traceback.walk_tb(error.__traceback__)
-    if _module(frame) or not outer or outer[-1][0].f_code.co_name != '_file2dict':
+    if module_of(frame) or not outer or outer[-1][0].f_code.co_name != '_file2dict':
         return ''
     return f'{frame.f_code.co_filename}, line {line}: '
 
@@ -155,10 +143,10 @@ def _is_called_by_own_part(error: Exception) -> bool:
     """Whether a part of the model that is neither a library's nor ours called what failed."""
     known = LIBRARIES | sys.stdlib_module_names
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [frame for frame in frames if _module(frame).split('.')[0] not in known]
+    own = [frame for frame in frames if module_of(frame).split('.')[0] not in known]
     caller = own[-1].f_locals.get('self') if own else None
     is_part = isinstance(caller, nn.Module) and not isinstance(caller, BaseModel)
-    return is_part and not _module(own[-1]).startswith('mlic.')
+    return is_part and not module_of(own[-1]).startswith('mlic.')
 
 
 def _fault_of_model(error: Exception) -> str | None:
@@ -169,7 +157,7 @@ def _fault_of_model(error: Exception) -> str | None:
     if isinstance(error, AttributeError) and _is_raised_in(error, 'parse_losses'):
         return "the head's loss() must return a dict of losses, such as dict(loss_cls=...)"
     frames = _frames_of_libraries(error)
-    libraries = [frame for frame in frames if _module(frame).startswith(MODEL_LIBRARIES)]
+    libraries = [frame for frame in frames if module_of(frame).startswith(MODEL_LIBRARIES)]
     if not libraries or _is_called_by_own_part(error):
         return None
     owners = [frame.f_locals.get('self') for frame in libraries]
@@ -177,7 +165,7 @@ def _fault_of_model(error: Exception) -> str | None:
     if not owners:
         return None
     line = traceback.extract_tb(error.__traceback__)[-1].line or ''
-    checks = _module(frames[-1]).startswith((*MODEL_LIBRARIES, 'torch.nn.'))
+    checks = module_of(frames[-1]).startswith((*MODEL_LIBRARIES, 'torch.nn.'))
     says = checks and str(error) and re.search(r'\b(raise|assert)\b', line)
     says = says and not isinstance(error, AttributeError)  # nn.Module's, of a class's own mistake
     return _misfit(owners[0], owners[-1], error) or (
@@ -226,7 +214,7 @@ def _misfit(part: object, inner: object, error: Exception) -> str | None:
     if given is not None and takes_map and len(shape) != 4:
         instead = '; or set neck=None' * (kind.startswith(NECKS) and len(shape) == 2)
         return f'{name} {no_feature_map(feat)}{instead}'
-    if layer is not None and 'in_channels' in _arguments_of(type(inner)):
+    if layer is not None and 'in_channels' in arguments_of(type(inner)):
         wanted = layer.in_features if linear else layer.in_channels
         got = values.shape[-1 if linear else 1]
         if got != wanted:
@@ -247,7 +235,7 @@ def _file_at(error: Exception) -> str:
     """The config that mmengine was reading, with a colon; '' for none."""
     for frame in reversed(_frames_of_libraries(error)):
         read = frame.f_code.co_name in ('fromfile', '_file2dict')  # others have a copy's name
-        if read and _module(frame) == 'mmengine.config.config':
+        if read and module_of(frame) == 'mmengine.config.config':
             return f'{frame.f_locals["filename"]}: '
     return ''
 
@@ -267,7 +255,7 @@ def describe_fault(error: Exception) -> str | None:
     unexpected = UNEXPECTED.search(str(error))
     if unexpected and isinstance(error, TypeError):
         kind, name = unexpected.groups()
-        taken = _arguments_of(registered().get(kind, object))
+        taken = arguments_of(registered().get(kind, object))
         close = get_close_matches(name, taken)
         similar = f'; similar: {", ".join(close)}' if close else ''
         return (

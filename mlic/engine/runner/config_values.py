@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
-from .options import READ
+from .options import READ, items_of
 
 # whose annotations are read; those of others may be anything
 TRUSTED = {'mlic', 'mmcv', 'mmengine', 'mmpretrain', 'projects', 'torch', 'torchvision'}
@@ -142,13 +142,6 @@ def misfits(value: object, place: str = '') -> Iterator[Misfit]:
             yield from misfits(inner, f'{place}.{key}'.lstrip('.'))
 
 
-def items_of(value: object) -> Iterable[tuple[object, object]]:
-    """Keys or indices, and what is there."""
-    if isinstance(value, (list, tuple)):
-        return enumerate(value)
-    return value.items() if isinstance(value, Mapping) else ()
-
-
 def _given_to(entry: Mapping, place: str) -> list[Callable]:
     """What has an entry's values as arguments; none if nobody knows."""
     kind = entry.get('type') if place else None
@@ -164,7 +157,7 @@ def _package(called: Callable) -> str:
 
 
 @cache
-def _arguments(called: Callable) -> dict[str, Argument]:
+def arguments_of(called: Callable) -> dict[str, Argument]:
     """The arguments of a function, or of a class and the bases that it passes others on to."""
     arguments: dict[str, Argument] = {}
     bases = [vars(one).get('__init__') for one in getattr(called, '__mro__', ())] or [called]
@@ -196,7 +189,7 @@ def _arguments(called: Callable) -> dict[str, Argument]:
 def _of_arguments(entry: Mapping, place: str, called: Callable) -> Iterator[tuple[str, Misfit]]:
     """The misfits among an entry's values, by their places."""
     name = RUN if called is Runner else getattr(called, '__name__', 'what is built')
-    arguments = _arguments(called)
+    arguments = arguments_of(called)
     for key, value in entry.items():
         if key in arguments:
             yield from _of_value(value, f'{place}.{key}'.lstrip('.'), name, arguments[key])

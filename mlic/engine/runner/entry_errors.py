@@ -7,9 +7,11 @@ from types import FrameType
 from mmengine.config import Config
 
 from mlic.names import first_names, reason_of, short
+from mlic.registries import type_name
 
-from .config_values import items_of, misfits
-from .options import READ
+from .config_errors import module_of
+from .config_values import misfits
+from .options import READ, items_of
 
 # what values of another kind raise
 OF_VALUES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -37,7 +39,7 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
         return None
     others = [i for i, frame in enumerate(frames) if _package(frame) in {*strangers} - OURS]
     frames = frames[others[-1] + 1 :] if others else frames
-    builds = [frame.f_locals.get('cfg') for frame in frames if _module(frame) == BUILDS]
+    builds = [frame.f_locals.get('cfg') for frame in frames if module_of(frame) == BUILDS]
     entries = [entry for entry in builds if isinstance(entry, Mapping)]
     classes = [type(frame.f_locals['self']) for frame in frames if 'self' in frame.f_locals]
     reason = reason_of(error)
@@ -48,40 +50,32 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
     if is_of_values:
         involved = {base.__name__ for one in classes for base in one.__mro__}
         involved |= {frame.f_code.co_name for frame in frames}
-        involved |= {_type_of(entry) for entry in entries}
+        involved |= {type_name(entry) for entry in entries}
         for misfit in misfits(cfg):
             if misfit.given_to in involved:
                 return f'{misfit.line} ({says})'
-    trains = any(frame.f_code.co_name in LOOP and 'mmengine' in _module(frame) for frame in frames)
+    trains = any(
+        frame.f_code.co_name in LOOP and 'mmengine' in module_of(frame) for frame in frames
+    )
     # with other images, or after a while, it is hardly the config's
     is_of_use = not trains and frames and _package(frames[-1]) not in OURS
     for frame in reversed(frames):
         entry, kind = frame.f_locals.get('cfg'), type(frame.f_locals.get('self')).__name__
-        if _module(frame) == BUILDS and isinstance(entry, Mapping):
+        if module_of(frame) == BUILDS and isinstance(entry, Mapping):
             places = [place for place, found in _entries(cfg) if _is_part_of(entry, found)]
             shown = f'{"".join(places[:1])}={short(dict(entry))}'.lstrip('=')
             if 'type' not in entry:
                 return f'{shown} has no type'
             return f'{reason} (in {shown})' if is_said else f'{shown} cannot be built: {says}'
-        places = [place for place, one in _entries(cfg) if _type_of(one) == kind]
-        if places and is_of_use and kind not in map(_type_of, entries) and is_of_values:
+        places = [place for place, one in _entries(cfg) if type_name(one) == kind]
+        if places and is_of_use and kind not in map(type_name, entries) and is_of_values:
             shown = f'{first_names(places, 2)} ({kind})'
             return f'{reason} (in {shown})' if is_said else f'{shown}: {says}'
     return None
 
 
-def _module(frame: FrameType) -> str:
-    return frame.f_globals.get('__name__', '')
-
-
 def _package(frame: FrameType) -> str:
-    return _module(frame).partition('.')[0]
-
-
-def _type_of(entry: Mapping) -> str:
-    """The name of an entry's class, without its scope."""
-    kind = entry.get('type')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return module_of(frame).partition('.')[0]
 
 
 def _is_part_of(entry: Mapping, found: Mapping) -> bool:

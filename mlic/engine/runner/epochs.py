@@ -12,6 +12,7 @@ from mmpretrain.engine.hooks import SwitchRecipeHook
 from mlic.engine.hooks.foreach_ema_hook import LARGEST_MOMENTUM
 from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
+from mlic.registries import type_name
 
 from .settings import hooks_of, is_hook, schedules_of
 
@@ -27,10 +28,6 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     epochs; what counts in iterations is scaled as the run is. The EMA averages over the same part
     of the run, and validation comes as often, with one at the end. The patience of
     ``StageEarlyStoppingHook`` and ``ReduceOnPlateauLR`` stays: a part of it would be no patience.
-
-    Args:
-        cfg (Config): With ``train_cfg.max_epochs``.
-        epochs (int): At least 1.
 
     Raises:
         ValueError: If the config does not count in epochs, or there are fewer than stages, or
@@ -98,10 +95,6 @@ def of_two_iterations(schedule: dict, epoch_length: int) -> dict:
     mmengine refuses an end within the first, and after a single one a warm-up stays for the whole
     run at the rate that it begins with.
 
-    Args:
-        schedule (dict): Config of a schedule; stays as it is.
-        epoch_length (int): Iterations of an epoch.
-
     Returns:
         dict: The schedule, or a copy with another ``end``.
     """
@@ -142,8 +135,7 @@ def _apart(places: list[float]) -> list[int]:
 
 def _move_schedule(schedule: dict, move: Callable[[float], float], old: int, ratio: float) -> None:
     """Move ends and lengths of a schedule; changes it."""
-    kind = schedule['type']
-    kind = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[-1]
+    kind = type_name(schedule)
     by_epoch = schedule.get('by_epoch', True)
     fractions = by_epoch and kind.startswith(COURSES)  # which iterations can follow
 

@@ -24,7 +24,14 @@ from mlic.engine.checkpoints.initial_weights import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
 from mlic.names import reason_of
 
-from .config_errors import LIBRARIES, UNREGISTERED, describe_fault, is_of_config, registered
+from .config_errors import (
+    LIBRARIES,
+    UNREGISTERED,
+    describe_fault,
+    is_of_config,
+    module_of,
+    registered,
+)
 from .entry_errors import describe_entry
 
 # what torch says of a loader's worker that has ended, and of memory that workers cannot share
@@ -80,7 +87,7 @@ def one_line_errors() -> Iterator[None]:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(1)
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        raised_in = frame.f_globals.get('__name__', '')
+        raised_in = module_of(frame)
         # a collective fails because another rank has: that one's error is the reason
         is_victim = raised_in.startswith('torch.distributed.')
         if not is_victim:
@@ -164,10 +171,8 @@ def _ended_worker(error: Exception) -> Exception | None:
     """What torch says, or would say, of a worker whose end shows as another error first."""
     if _unraised:
         return _unraised.pop()
-    frames = (
-        frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
-    if any(name.startswith(('torch.utils.data', 'multiprocessing')) for name in frames):
+    modules = (module_of(frame) for frame, _ in traceback.walk_tb(error.__traceback__))
+    if any(name.startswith(('torch.utils.data', 'multiprocessing')) for name in modules):
         for _ in range(20):  # the pipe breaks before the system has counted the process as ended
             try:
                 torch._C._error_if_any_worker_fails()

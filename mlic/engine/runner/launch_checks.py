@@ -78,14 +78,7 @@ def check_head(model: nn.Module) -> None:
 
 
 def check_share(split: str, loader: DataLoader, num_batches: int, num_processes: int) -> None:
-    """Check that each process has images of a split, and a batch; LaunchError if not.
-
-    Args:
-        split (str): For the message.
-        loader (DataLoader): Of the split.
-        num_batches (int): Of an epoch, in each process.
-        num_processes (int): Among which the images are shared out.
-    """
+    """Check that each process has images of a split, and a batch; LaunchError if not."""
     num_images = len(loader.dataset)
     if num_images < num_processes:
         raise LaunchError(
@@ -105,10 +98,6 @@ def check_even_shares(loader: DataLoader, num_processes: int) -> None:
     """Check that all processes train on batches of the same sizes; LaunchError if not.
 
     A process with a batch less would let the others wait, and losses gather whole batches.
-
-    Args:
-        loader (DataLoader): Of the training set.
-        num_processes (int): Among which the images are shared out.
     """
     num_images = len(loader.dataset)
     if num_images % num_processes == 0 or getattr(loader.sampler, 'round_up', True):
@@ -124,10 +113,6 @@ def check_even_shares(loader: DataLoader, num_processes: int) -> None:
 
 def check_order(split: str, loader: DataLoader) -> None:
     """Check that several processes take the images in turn: metrics join their results so.
-
-    Args:
-        split (str): For the message.
-        loader (DataLoader): Of this process.
 
     Raises:
         LaunchError: On all ranks, if image r + k W is not the k-th of rank r of W on any.
@@ -147,12 +132,7 @@ def check_order(split: str, loader: DataLoader) -> None:
 
 
 def check_smallest_batch(model: nn.Module, loader: DataLoader) -> None:
-    """Check that no batch is too small for a module of the model; LaunchError if one is.
-
-    Args:
-        model (nn.Module): Whose modules say how many images they need (``least_images``).
-        loader (DataLoader): Of the training set, as each process has it.
-    """
+    """Check that no batch is too small for a module of the model; LaunchError if one is."""
     batch_size, rest = loader.batch_size, 0
     if batch_size is None:  # of a batch sampler, whose batches nobody knows
         return

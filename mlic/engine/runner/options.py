@@ -1,7 +1,7 @@
 """Entries of a config that the command line replaces: one that nothing reads is refused."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 from mmengine.config import Config
@@ -30,10 +30,6 @@ def merge_options(cfg: Config, options: Mapping | None) -> None:
 
     A config file may name values of its own, and use them; of the options each has to be read
     after that.
-
-    Args:
-        cfg (Config): As its file says.
-        options (Mapping, optional): Dotted keys to values, as of ``--cfg-options``.
 
     Raises:
         ValueError: If nothing reads an option, or its key leads nowhere.
@@ -100,10 +96,16 @@ def _is_from(value: object, name: str, place: str, found: object) -> bool:
     return bool(value) if isinstance(value, (dict, list, str)) else name in last or last in name
 
 
+def items_of(value: object) -> Iterable[tuple[object, object]]:
+    """Keys or indices, and what is there."""
+    if isinstance(value, (list, tuple)):
+        return enumerate(value)
+    return value.items() if isinstance(value, Mapping) else ()
+
+
 def _entries(value: object, place: str = '') -> Iterator[tuple[str, object]]:
     """All entries inside, by their dotted keys."""
-    is_list = isinstance(value, (list, tuple))
-    for key, inner in enumerate(value) if is_list else getattr(value, 'items', dict)():
+    for key, inner in items_of(value):
         inside = f'{place}.{key}'.lstrip('.')
         yield inside, inner
         yield from _entries(inner, inside)

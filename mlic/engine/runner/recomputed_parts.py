@@ -14,9 +14,6 @@ from torch.utils.checkpoint import checkpoint
 class RecomputedCall:
     """A module's call, whose activations are computed twice.
 
-    Args:
-        module (nn.Module): The module.
-
     Attributes:
         is_called (bool): Whether it has been called for a gradient.
     """

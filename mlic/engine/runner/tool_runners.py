@@ -27,7 +27,7 @@ from .console import ConsoleFilter, name_once_if_full
 from .epochs import of_two_iterations
 from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
-from .monitored import check_monitored, check_names
+from .monitored import check_monitored, check_names, schedules_of_run
 from .recomputed_parts import recompute_parts
 from .tta import TTA
 
@@ -218,9 +218,7 @@ class TrainingRunner(ConsoleRunner):
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume as mmengine does; a checkpoint whose parts do not fit is one line."""
-        schedulers = self.param_schedulers or []
-        if isinstance(schedulers, dict):  # of several optimizers
-            schedulers = [one for several in schedulers.values() for one in several]
+        schedulers = schedules_of_run(self)
         own = [scheduler.state_dict() for scheduler in schedulers]
         with resuming_from(filename):
             super().resume(filename, *args, **kwargs)

@@ -15,6 +15,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mlic.datasets.wrappers import change_inner
+from mlic.registries import type_name
 
 from .precision import device_of, float32_logits, on_host, predicts_as_usual
 
@@ -63,7 +64,7 @@ class TTA:
         """
         if not self.scales:
             return list(transforms)
-        names = [_name_of(transform) for transform in transforms]
+        names = [type_name(transform) for transform in transforms]
         places = [k for k, name in enumerate(names) if name in ('Resize', 'ResizeEdge')]
         if not places:
             raise ValueError(
@@ -104,8 +105,7 @@ class TTA:
     def check_model(self, model: ImageClassifier) -> None:
         """Refuse a model that cannot predict the views, of which a blank one is tried.
 
-        Args:
-            model (ImageClassifier): Without a wrapper; it is left in evaluation mode.
+        The model, without a wrapper, is left in evaluation mode.
 
         Raises:
             ValueError: One line that says what to do.
@@ -142,10 +142,6 @@ class TTA:
 
     def predict(self, model: ImageClassifier, batches: Sequence[Mapping]) -> list[DataSample]:
         """Predict the views with one copy to the host.
-
-        Args:
-            model (ImageClassifier): In evaluation mode, without a wrapper.
-            batches (Sequence[Mapping]): Of :meth:`batches`.
 
         Returns:
             list[DataSample]: B, those of the first view, with ``pred_score`` (C,) and
@@ -204,16 +200,10 @@ def _mirrored(inputs: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
     return inputs.flip(-1) if isinstance(inputs, Tensor) else [image.flip(-1) for image in inputs]
 
 
-def _name_of(transform: Mapping) -> str:
-    """The class of a transform, without the scope that a config may name."""
-    kind = transform['type']
-    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
-
-
 def _size_key(transform: Mapping) -> str | None:
     """The argument that is its size."""
     sizes = dict(Resize='scale', ResizeEdge='scale', CenterCrop='crop_size')
-    return sizes.get(_name_of(transform))
+    return sizes.get(type_name(transform))
 
 
 def _side(transform: Mapping, tta: TTA) -> int:
@@ -222,8 +212,8 @@ def _side(transform: Mapping, tta: TTA) -> int:
     sides = {size} if isinstance(size, int) else set(size or ())
     if len(sides) != 1:
         raise ValueError(
-            f'--tta {tta}: {_name_of(transform)} of the test pipeline gives {size}, and scales are '
-            'sides of squares: give it a square, such as (448, 448), or take --tta flip'
+            f'--tta {tta}: {type_name(transform)} of the test pipeline gives {size}, and scales '
+            'are sides of squares: give it a square, such as (448, 448), or take --tta flip'
         )
     return sides.pop()
 
