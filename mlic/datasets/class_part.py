@@ -51,7 +51,7 @@ class ClassPart(Relabelled):
         self.places = {theirs.index(name): place for place, name in enumerate(names)}
 
     def _hide(self, info: dict, idx: int) -> dict:
-        """Number the classes of the part anew, in every list of labels; drop the others."""
+        """Renumber the classes of the part, in every list of labels; drop the others."""
         lists = ('gt_label', 'gt_label_unknown', 'gt_label_difficult')
         places = self.places
         found = {

@@ -113,8 +113,8 @@ def draw_sample(
         threshold (float | Mapping[str, float], optional): Lowest score of a predicted label, or
             that of each class by its name. Defaults to None: the sample's ``pred_label``.
         draw_gt (bool): Say which labels are true, if it is known. Defaults to True.
-        max_maps (int, optional): Heat maps at most, the highest scores first: so many of predicted
-            labels, then so many of missed ones. Defaults to None.
+        max_maps (int, optional): At most this many heat maps of predicted labels, and then of
+            missed ones, the highest scores first. Defaults to None.
         title (str, optional): Of an image in a sheet of several. Defaults to None.
     """
     scores = data_sample.pred_score.detach().float().cpu()

@@ -71,8 +71,8 @@ class MultiLabelVisualizationHook(VisualizationHook):
         partial = getattr(runner.visualizer, 'backends_of_main_process', list)()
         if self.enable and self.out_dir is None and runner.world_size > 1 and partial:
             runner.logger.warning(
-                f'{", ".join(partial)}: of {runner.world_size} processes only the pictures of the '
-                'first are there; LocalVisBackend gets them all'
+                f'{", ".join(partial)}: of {runner.world_size} processes, only the first sends its '
+                'pictures; LocalVisBackend gets those of all'
             )
 
     def _draw_samples(

@@ -464,7 +464,7 @@ def test_an_inferencer_of_an_exported_file_can_be_copied(
     assert again(photos) == inferencer(photos)
     reordered = json.dumps(CLASSES[::-1])
     with_metadata(exported, tmp_path / 'model.onnx', classes=reordered)
-    with pytest.raises(ValueError, match='model.onnx was replaced by another model: open it anew$'):
+    with pytest.raises(ValueError, match='was replaced by another model: open it again$'):
         copied(inferencer)
 
 
