@@ -704,7 +704,7 @@ def test_the_card_says_what_trains_the_model_again(
     )
     published = publish_model.publish(args)
     card = (tmp_path / 'README.md').read_text()
-    assert ('train the same again' in card) == (not start)
+    assert ('\nrepeat the training,' in card) == (not start)
     assert ('train.py training.py\n' in card) == (not start)
     if start:
         assert f'| start | {start} |' in card
