@@ -21,8 +21,8 @@ from .prediction import draw_prediction
 class MultiLabelVisualizer(UniversalVisualizer):
     """mmpretrain's visualizer with :func:`draw_sample` as the picture of a prediction.
 
-    Every process knows the classes, and hands its pictures to the ``LocalVisBackend``; the other
-    backends, of which there is one for all processes, get those of the first process.
+    Every process knows the classes, and gives its pictures to the ``LocalVisBackend``; the other
+    backends exist once for all processes, and get those of the first.
 
     Its arguments are those of mmpretrain's ``UniversalVisualizer``.
     """
