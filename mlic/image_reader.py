@@ -193,7 +193,7 @@ def _check_size(width: int, height: int) -> None:
     if width * height > int(limit):
         raise _Fault(
             f'{width} x {height} pixels, more than the {limit} that are decoded; set '
-            f'{LIMIT}={width * height} if it is what it seems and memory suffices'
+            f'{LIMIT}={width * height} if you trust it and memory suffices'
         )
 
 

@@ -25,8 +25,8 @@ class ScoreModel(nn.Module):
     """Colour order, normalisation, padding, network and sigmoid in one graph.
 
     Args:
-        model (BaseModel): An ImageClassifier of :func:`open_run`. What it is now is copied: it may
-            be trained on, which changes no score here.
+        model (BaseModel): An ImageClassifier of :func:`open_run`. It is copied: training it
+            further changes no score here.
 
     Example:
         >>> import torch

@@ -62,21 +62,21 @@ class MultiLabelInferencer:
             'best'.
         allow_imports (Sequence[str]): Packages that the config in the checkpoint may import
             in addition to those of this installation. Defaults to none.
-        precision (str): 'bfloat16' or 'float16' lowers that of the model, not of the scores: the
-            largest change of one seen was 0.030, and 0.004 (docs/inference.md). Defaults to
+        precision (str): 'bfloat16' or 'float16' lowers that of the model, not of the scores
+            (docs/inference.md has their changes). Defaults to
             'float32'.
         tta (str | Sequence[str] | TTA, optional): Test-time augmentation, such as 'flip' or 'flip
             scales=448,576': scores are the mean of those of several views. Defaults to None.
-        known (Mapping[str, bool], optional): What is known of every image, where a call says
-            nothing else: see :meth:`stream`. Defaults to None: nothing.
+        known (Mapping[str, bool], optional): Labels known of every image, unless a call says
+            otherwise: see :meth:`stream`. Defaults to None: nothing.
 
     Attributes:
         checkpoint (FoundCheckpoint): What was loaded, with stage, epoch and score.
         classes (list[str]): Names of the classes.
-        thresholds (ThresholdFile, optional): Each class's own in the checkpoint, which decide
-            where no ``thr`` is given.
-        precision (str): What the model computes in: float16 where bfloat16 was asked of a GPU that
-            has none.
+        thresholds (ThresholdFile, optional): Each class's own in the checkpoint, used if no
+            ``thr`` is given.
+        precision (str): What the model computes in: float16 if bfloat16 was asked of a GPU that
+            does not have it.
         tta (TTA): What ``tta`` asked for.
 
     Raises:

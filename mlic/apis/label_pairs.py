@@ -1,4 +1,4 @@
-"""Pairs of a test image and one of its classes, and the vectors of the model that stand for them.
+"""Pairs of a test image and one of its classes, and the model's vectors for them.
 
 Shapes in this module: K pairs, D width of a vector.
 """
@@ -40,7 +40,7 @@ def draw_pairs(
     Args:
         dataset (BaseDataset): With ``get_data_info``. Difficult and unknown labels are neither.
         indices (Sequence[int]): Of the images.
-        max_pairs (int): At most so many true ones, drawn evenly over the classes
+        max_pairs (int): At most this many true ones, drawn evenly over the classes
             (:func:`choose_points`).
         seed (int): Defaults to 0.
 

@@ -54,7 +54,7 @@ In the order of the scores. {decision}
 {training}
 
 The command line of the training is not recorded; its whole config is in the file. These two lines
-{again}, once the data lie where the config says:
+{again}, once the data are where the config says:
 
 ```bash
 python -c "from mlic.engine.checkpoints.reading import read_checkpoint as read; \\
@@ -93,10 +93,11 @@ def model_card(
             f'Of the predictions in {markdown_text(source)}{how}:\n\n```text\n{report.table()}\n```'
         )
     thresholds = run.thresholds
-    decision = 'A label is predicted from a score of 0.5 on.'
+    decision = 'A label is predicted if its score is at least 0.5.'
     if thresholds:
         decision = (
-            f"A label is predicted from its class's own threshold on ({markdown_text(thresholds)})."
+            'A label is predicted if its score reaches the threshold of its class '
+            f'({markdown_text(thresholds)}).'
         )
     values = thresholds.values if thresholds else dict.fromkeys(run.classes, 0.5)
     imports = (run.config.get('custom_imports') or {}).get('imports') or []
@@ -118,9 +119,9 @@ def model_card(
         classes=_table(rows),
         metrics=measured,
         training=_table(_training(run, trained, start).items()),
-        again='train again from those weights, which are not in it'
+        again='repeat the training from those weights, which are not in it'
         if start
-        else 'train the same again',
+        else 'repeat the training',
         options=start and f' --cfg-options load_from={start}',
     )
 

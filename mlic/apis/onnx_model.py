@@ -85,7 +85,7 @@ class OnnxModel:
         """
         vars(self).update(state, session=open_session(state['path']))
         if self.session.get_modelmeta().custom_metadata_map != self.metadata:
-            raise ValueError(f'{self.path} was replaced by another model: open it anew')
+            raise ValueError(f'{self.path} was replaced by another model: open it again')
 
     def test_step(self, data: Mapping) -> list[DataSample]:
         """Images (B, 3, H, W), uint8, BGR, to B samples with ``pred_score`` (C,).

@@ -24,7 +24,7 @@ SPREAD = 'this many test images, spread evenly over the test set'
 
 
 def at_least(least: float, kind: type = int, below: float = math.inf) -> Callable[[str], float]:
-    """The ``type`` of an option that is a finite number of at least so much, and below another."""
+    """The ``type`` of an option: a finite number, at least the first and below the last."""
 
     def number(text: str) -> float:
         value = kind(text)
@@ -72,7 +72,7 @@ def keep_inputs(written: Iterable[Path | None], *read: str | Path | None) -> Non
     """ValueError if a file to write is one of those that are read."""
     for out, path in itertools.product(filter(None, written), filter(None, read)):
         if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-            raise ValueError(f'{out} would be written, and is what is read: name another file')
+            raise ValueError(f'{out} is an input, and would be overwritten: name another file')
 
 
 def add_number(
@@ -83,14 +83,14 @@ def add_number(
     least: float = 1,
     below: float = math.inf,
 ) -> None:
-    """An option that is a number of at least so much, of the default's type."""
+    """An option: a number of the default's type, at least ``least`` and below ``below``."""
     kind = at_least(least, type(default), below)
     parser.add_argument(name, type=kind, default=default, help=f'{what} (%(default)s)')
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     """``--seed``, 0 if it is not given."""
-    parser.add_argument('--seed', type=seed, default=0, help=f'{what} (%(default)s)')
+    parser.add_argument('--seed', type=seed, default=0, help=f'seed {what} (%(default)s)')
 
 
 def add_epochs_argument(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +175,7 @@ def add_checkpoint_arguments(
         '--stage',
         choices=STAGES,
         default='best',
-        help='of a work directory the best checkpoint of all stages, or of the last (%(default)s)',
+        help='of a work directory: the best checkpoint of all stages or of the last (%(default)s)',
     )
 
 
@@ -193,7 +193,7 @@ def add_threshold_argument(
         '--threshold',
         metavar='T|FILE',
         default=default,
-        help=f"{what}: a number, or a .json or .csv file of each class's ({default or without})",
+        help=f'{what}: a number, or a .json or .csv file with one per class ({default or without})',
     )
 
 
@@ -207,7 +207,7 @@ def given_or_own(
 ) -> float | ThresholdFile:
     """What ``--threshold`` gave, else the model's own, which a line then says, else 0.5."""
     if given is None and own:
-        print(f'thresholds: {own}; --threshold 0.5 decides by one')
+        print(f'thresholds: {own}; --threshold 0.5 uses one for all')
     return (own or 0.5) if given is None else given
 
 
@@ -217,7 +217,7 @@ def add_stored_threshold_argument(parser: argparse.ArgumentParser) -> None:
         '--threshold',
         metavar='FILE',
         type=file_of_kind('.json', '.csv'),
-        help="each class's threshold, of fit_thresholds.py, in the file (the checkpoint's own)",
+        help="fit_thresholds.py's file, to store in the model (the checkpoint's own thresholds)",
     )
 
 
@@ -237,7 +237,7 @@ def add_precision_argument(parser: argparse.ArgumentParser, default: str | None 
         '--precision',
         choices=PRECISIONS,
         default=default,
-        help=f'what the model computes in ({taken})',
+        help=f'precision that the model computes in ({taken})',
     )
 
 
@@ -266,7 +266,7 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """``--work-dir``, ``--launcher`` and what launchers add; for :func:`read_run_config`."""
     parser.add_argument('--work-dir', help='logs and checkpoints go here (work_dirs/<config>)')
     launchers = ['none', 'pytorch', 'slurm', 'mpi']
-    what = 'what started the processes; none: there is one (none)'
+    what = 'what started the processes; none: there is only one (none)'
     parser.add_argument('--launcher', choices=launchers, default='none', help=what)
     what = 'set by some launchers'
     parser.add_argument('--local_rank', '--local-rank', type=at_least(0), default=0, help=what)
@@ -293,4 +293,4 @@ def read_run_config(args: argparse.Namespace) -> Config:
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """``--device``."""
-    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if there is one)')
+    parser.add_argument('--device', help='cpu or cuda:1, say (the GPU if there is one)')

@@ -25,8 +25,8 @@ from mlic.registries import load_config, set_scope
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Divide classes by how often they occur together')
-    arguments.add_config_argument(parser, help='whose training data are counted')
-    arguments.add_number(parser, '--parts', 5, 'of each partition', least=2)
+    arguments.add_config_argument(parser, help='config whose training data are counted')
+    arguments.add_number(parser, '--parts', 5, 'parts of each partition', least=2)
     arguments.add_seed(parser, 'of the clustering')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
     return parser.parse_args(argv)

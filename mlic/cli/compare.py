@@ -65,19 +65,19 @@ class AppendVariation(arguments.OptionsAction):
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compare configs over seeds')
     arguments.add_config_argument(
-        parser, 'configs', nargs='+', metavar='CONFIG', help='the first is compared with'
+        parser, 'configs', nargs='+', metavar='CONFIG', help='all are compared with the first'
     )
     parser.add_argument(
-        '--seeds', nargs='+', type=arguments.seed, default=[0], help='of the runs (0)'
+        '--seeds', nargs='+', type=arguments.seed, default=[0], help='seeds of the runs (0)'
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='everything is here')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder of results')
     arguments.add_config_argument(
         parser,
         '--data',
         '_base_/datasets',
         metavar='FILE',
-        help='a config of data, by its path or by its name in configs/_base_/datasets, that '
-        'replaces those of all configs',
+        help='config whose data replace those of all configs: a path, or a name in '
+        'configs/_base_/datasets',
     )
     parser.add_argument(
         '--set',
@@ -92,7 +92,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--train-part',
         type=arguments.at_least(0, float, below=1),
         metavar='P',
-        help='train on this part of the training images and test on the rest: to choose settings',
+        help='train on this part of the training images, test on the rest, to choose settings',
     )
     parser.add_argument(
         '--tune',
@@ -108,7 +108,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--checkpoint',
         choices=['last', 'best'],
         default='last',
-        help='what is tested, by --tune always the last; "best": by the validation set (last)',
+        help='checkpoint to test (--tune: always the last); "best": by the validation set (last)',
     )
     what = 'processes at once (one per GPU or free core)'
     parser.add_argument('--jobs', type=arguments.at_least(1), help=what)
@@ -127,7 +127,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         choices=PROTOCOLS,
         default=['standard'],
-        help='of the metrics (standard)',
+        help='protocols of the metrics (standard)',
     )
     parser.add_argument('--classes', metavar='FILE', help='evaluate these only, one name a line')
     parser.add_argument(
@@ -136,7 +136,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.at_least(1),
         default=[],
         metavar='N',
-        help='also a table for classes with less than N training images each, with N or more, …',
+        help='add a table for classes with fewer than N training images, with N or more, …',
     )
     parser.add_argument(
         '--sweep', metavar='WORD', help="draw mAP over the number after this word in configs' names"
@@ -150,14 +150,14 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
         help='also run each config with each of these values, compare at equal ones, and draw the '
         "differences; of several keys, the first one's values are drawn; can be repeated",
     )
-    arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
+    arguments.add_number(parser, '--resamples', 1000, 'draws of the bootstrap')
 
 
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with the parser's error where arguments do not go together."""
     names = [Path(config).stem for config in args.configs]
     if len(set(names)) < len(names):
-        parser.error(f'two configs have one name: {", ".join(sorted(names))}')
+        parser.error(f'two configs have the same name: {", ".join(sorted(names))}')
     if args.tune and args.train_part is not None:
         parser.error('--tune holds out training images of its own: leave --train-part out')
     if args.train_part is not None and args.checkpoint == 'best':
@@ -165,14 +165,14 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     for name in ('seeds', 'protocols'):
         values = getattr(args, name)
         if len(set(values)) < len(values):
-            parser.error(f'--{name}: one twice: {" ".join(map(str, values))}')
+            parser.error(f'--{name}: a value is given twice: {" ".join(map(str, values))}')
     if args.sweep is not None and not any(split_name(name, args.sweep) for name in names):
         parser.error(f'--sweep {args.sweep}: no config has this and a number in its name')
     if args.by_images and (args.classes or args.by_images != sorted({*args.by_images})):
-        parser.error('--by-images takes rising numbers, and no --classes')
+        parser.error('--by-images takes increasing numbers, and does not go with --classes')
     words = [variation.word for variation in args.vary]
     if len(set(words)) < len(words):
-        parser.error(f'--vary: one word twice: {", ".join(sorted(words))}')
+        parser.error(f'--vary: a word is given twice: {", ".join(sorted(words))}')
     if args.tune and any(next(iter(each.entries)) == RATE_KEY for each in args.vary):
         parser.error(f'--tune chooses {RATE_KEY}: leave it or --vary out')
 

@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('source', help=what, **source)
     what = 'folder to write (%(default)s)'
     parser.add_argument('--out', type=Path, default='data/corel5k_json', help=what)
-    arguments.add_number(parser, '--val-fraction', 0.1, 'of train, for val.json', 0, below=1)
+    arguments.add_number(parser, '--val-fraction', 0.1, 'share of train, for val.json', 0, below=1)
     arguments.add_seed(parser, 'of the choice of val.json')
     args = parser.parse_args(argv)
     convert(args.source, args.out, args.val_fraction, args.seed)

@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default='127.0.0.1',
         help='address to listen on (%(default)s: this machine alone); there is no password',
     )
-    arguments.add_number(parser, '--port', 7860, 'where the page is', below=2**16)
+    arguments.add_number(parser, '--port', 7860, 'port of the page', below=2**16)
     return parser.parse_args(argv)
 
 

@@ -22,7 +22,7 @@ from mlic.files import read_class_file, write_json
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Compute metrics from saved predictions')
-    parser.add_argument('predictions', metavar='PRED.npz', type=Path, help='of test.py --out')
+    parser.add_argument('predictions', metavar='PRED.npz', type=Path, help='file of test.py --out')
     parser.add_argument(
         '--protocols',
         nargs='+',

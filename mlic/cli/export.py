@@ -45,17 +45,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--out', required=True, type=arguments.out_file(), help='file to write: .onnx or .pt2'
     )
-    parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='of the file (onnx)')
+    parser.add_argument('--format', choices=SUFFIXES, default='onnx', help='file format (onnx)')
     parser.add_argument(
         '--opset', type=arguments.at_least(1), help="ONNX operator set (torch's default)"
     )
-    parser.add_argument('--half', action='store_true', help='float16, for --format onnx (float32)')
+    parser.add_argument('--half', action='store_true', help='write float16, to ONNX (float32)')
     parser.add_argument(
         '--size',
         type=arguments.at_least(1),
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help="of the input images (what the config's test pipeline makes)",
+        help="size of the input images (what the config's test pipeline makes)",
     )
     arguments.add_stored_threshold_argument(parser)
     args = parser.parse_args(argv)

@@ -48,12 +48,10 @@ def main(argv: list[str] | None = None) -> None:
         '--group-column', metavar='NAME', help='images with the same value here share a split'
     )
     values = dict(nargs='+', metavar='VALUE', default=())
-    parser.add_argument('--present', **values, help='what says that a class is there (1 True)')
+    parser.add_argument('--present', **values, help='values that mean present (1 True)')
+    parser.add_argument('--absent', **values, help="values that mean absent (0 False); '' is blank")
     parser.add_argument(
-        '--absent', **values, help="what says that it is not (0 False); '' is blank"
-    )
-    parser.add_argument(
-        '--unknown', **values, help="what says that nobody looked (? and, next to 0 or False, '')"
+        '--unknown', **values, help="values that mean unknown (? and, next to 0 or False, '')"
     )
     args = parse_options(parser, argv)
     choices = Choices(

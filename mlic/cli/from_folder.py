@@ -35,7 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Make a data set and a config of image folders')
     parser.add_argument('folder', type=Path, help='folder of the images')
     parser.add_argument('--nested', action='store_true', help='every folder on the path is a label')
-    parser.add_argument('--sidecar', action='store_true', help='labels stand in .txt files')
+    parser.add_argument(
+        '--sidecar', action='store_true', help='labels are in .txt files next to images'
+    )
     parser.add_argument('--sep', type=unspell, help=f'in folders or texts, {SEPARATOR_HELP}')
     args = parse_options(parser, argv)
     if args.nested and args.sidecar:

@@ -108,7 +108,7 @@ def check_files(splits: list[Split], decode: bool, workers: int, findings: Findi
     if dark:
         print(
             f'  warning: nearly black, at most {DARK} of 255: {counted(len(dark), "image")}, such '
-            f'as {dark[0]}; of 16 bits the upper 8 count: scale 12 bits by 16 before'
+            f'as {dark[0]}; only the upper 8 of 16 bits are used: multiply 12-bit values by 16'
         )
     findings.broken = [fault for fault, _, _ in outcomes.values() if fault]
     for split in splits:

@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     decision.add_argument(
         '--topk',
         type=arguments.at_least(1),
-        help='this many labels, the best, whatever their scores',
+        help='predict this many labels, the best, whatever their scores',
     )
     parser.add_argument(
         '--out', required=True, help='folder of the results; those of an earlier run are replaced'
@@ -82,7 +82,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--known',
         type=Path,
         metavar='FILE.csv',
-        help='what is known of the images: a column image and a column for each class, of 1 '
+        help='table of known labels: a column image and a column for each class, of 1 '
         '(present), 0 (absent) and blank; for models that can use it, such as C-Tran',
     )
     arguments.add_precision_argument(parser, 'float32')

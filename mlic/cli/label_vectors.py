@@ -30,11 +30,11 @@ from mlic.registries import load_config, set_scope
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a vector for each class')
     parser.add_argument(
-        'classes', help='config, whose training data name them, or a .txt with one a line'
+        'classes', help='config whose training data name the classes, or a .txt with one a line'
     )
     parser.add_argument('--out', type=out_file(), required=True, help='file to write')
     parser.add_argument(
-        '--glove', type=Path, metavar='FILE', help='word vectors to take them from (a model)'
+        '--glove', type=Path, metavar='FILE', help='word vectors to use (a sentence model)'
     )
     parser.add_argument(
         '--spell',

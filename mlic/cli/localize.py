@@ -47,12 +47,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--masks',
         type=Path,
         required=True,
-        help="a folder of PNGs with each pixel's class index, or a .json file of COCO's form",
+        help="a folder of PNGs with each pixel's class index, or a .json file in COCO's format",
     )
     parser.add_argument(
         '--names',
         type=Path,
-        help='of the indices from 0: a .json list, or a text with a name a line (0 is the '
+        help='names of the indices from 0: a .json list, or a text with a name a line (0 is the '
         'background, 1 the first class; 255 is always unknown)',
     )
     parser.add_argument(
@@ -61,14 +61,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='(the first of these that the model has); mean-mask sees no image: the '
         "mean of the class's other masks",
     )
-    arguments.add_number(parser, '--tolerance', 15.0, 'of "near", in pixels of the masks', least=0)
+    arguments.add_number(parser, '--tolerance', 15.0, 'margin of "near", in mask pixels', least=0)
     what = 'pairs that a class needs to count in the means over classes'
     arguments.add_number(parser, '--least', 1, what)
     parser.add_argument(
         '--out', type=arguments.out_file('.json'), help='write the measures of each pair'
     )
     parser.add_argument(
-        '--against', type=Path, metavar='JSON', help='--out of another model: what to subtract'
+        '--against', type=Path, metavar='JSON', help='file of --out of another model, to subtract'
     )
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.indices=200')
     args = parser.parse_args(argv)

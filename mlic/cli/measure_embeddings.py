@@ -52,15 +52,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action='append',
         default=[],
         metavar=('CONFIG', 'CHECKPOINT'),
-        help='what is subtracted: as many checkpoints, of the same seeds in the same order; may '
+        help='a model to subtract: as many checkpoints, of the same seeds in the same order; may '
         'be repeated',
     )
     parser.add_argument('--names', nargs='+', help="the configs' names in the table (of the files)")
     arguments.add_out_argument(parser, 'embeddings.json', '.json')
     arguments.add_number(parser, '--num', 2000, arguments.SPREAD)
     arguments.add_number(parser, '--max-pairs', 3000, 'true labels, drawn evenly over classes', 4)
-    arguments.add_number(parser, '--neighbours', 5, 'of the k-NN')
-    arguments.add_number(parser, '--resamples', 1000, 'of the bootstrap')
+    arguments.add_number(parser, '--neighbours', 5, 'neighbours of the k-NN')
+    arguments.add_number(parser, '--resamples', 1000, 'draws of the bootstrap')
     arguments.add_seed(parser, 'of pairs and bootstrap')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     args = parser.parse_args(argv)

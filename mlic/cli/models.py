@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments.add_config_argument(parser, 'configs', nargs='+', metavar='CONFIG')
     arguments.add_cfg_options(parser, 'model.backbone.arch=lite1')
-    arguments.add_number(parser, '--repeats', 5, 'medians of this many')
+    arguments.add_number(parser, '--repeats', 5, 'runs, of which the median is taken')
     return parser.parse_args(argv)
 
 

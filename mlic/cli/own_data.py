@@ -46,7 +46,7 @@ def say_command(tool: str, argv: list[str] | None) -> Iterator[None]:
 
 def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """Parse with the options that all tools of this kind have."""
-    parser.add_argument('--out', type=Path, required=True, help='the files are written here')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the written files')
     add_number(parser, '--val', 0.1, 'share for validation', 0, below=1)
     add_number(parser, '--test', 0.2, 'share for testing', 0, below=1)
     add_seed(parser, 'of the split')

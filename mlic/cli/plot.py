@@ -47,10 +47,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         arguments.add_out_argument(sub, f'{name}.png', *arguments.FIGURES)
         return sub
 
-    saved = 'of test.py --out'
+    saved = 'file of test.py --out'
     pr = command('pr', 'precision against recall, with lines of equal F1', 'PRED.npz', what=saved)
     pr.add_argument('--classes', nargs='+', help='class names (the six most frequent)')
-    arguments.add_threshold_argument(pr, 'of the dots')
+    arguments.add_threshold_argument(pr, 'threshold that the dots mark')
     text = 'average precision of each class in two runs'
     compare = command('compare', text, 'FIRST', 'SECOND', what=f'.npz {saved}')
     compare.add_argument(
@@ -60,7 +60,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     compare.add_argument('--protocol', choices=PROTOCOLS, default='standard', help=what)
     text = 'which labels come together, true and predicted'
     pairs = command('cooccurrence', text, 'PRED.npz', what=saved)
-    arguments.add_threshold_argument(pairs, 'of predictions')
+    arguments.add_threshold_argument(pairs, 'lowest score of a predicted label')
     arguments.add_number(pairs, '--max-classes', 80, 'the most frequent ones')
     text = 'losses, validation and learning rate of a run'
     command('training', text, 'RUN', what='a work directory or its scalars.json')

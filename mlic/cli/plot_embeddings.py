@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--method', choices=('tsne', 'umap'), default='tsne', help='how to map (tsne)'
     )
-    arguments.add_number(parser, '--perplexity', 30.0, 'of t-SNE; neighbours of UMAP')
+    arguments.add_number(parser, '--perplexity', 30.0, 'perplexity of t-SNE, or neighbours of UMAP')
     arguments.add_number(parser, '--num', 2000, arguments.SPREAD)
     arguments.add_number(parser, '--max-points', 3000, 'labels on the map')
     parser.add_argument(
@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--projected', action='store_true', help="what the head's projector makes of them"
     )
-    arguments.add_seed(parser, 'of the choice of labels, and of the map')
+    arguments.add_seed(parser, 'of the choice of labels and of the map')
     arguments.add_cfg_options(parser, 'test_dataloader.dataset.split=val')
     return parser.parse_args(argv)
 

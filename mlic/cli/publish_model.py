@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('target', metavar='DST-DIR', type=Path, help='folder to write to')
     arguments.add_stored_config_arguments(parser)
     arguments.add_stored_threshold_argument(parser)
-    parser.add_argument('--format', choices=FORMATS, default='pth', help='of the file (pth)')
+    parser.add_argument('--format', choices=FORMATS, default='pth', help='file format (pth)')
     parser.add_argument(
         '--pred',
         type=Path,

@@ -161,7 +161,7 @@ def fingerprint(split: Split, images: int, classes: int, labels: int) -> str:
                 return f'the counts of {row["split"]}{remark}'
             return f'the size of {row["split"]}, which has {row["labels"]} labels'
     if split.dataset_type in BENCHMARKS:
-        return f'the counts of no split that {split.dataset_type} is known for; a part of one?'
+        return f'not the counts of a known split of {split.dataset_type}; a part of one?'
     if not split.paths:
         return f'{split.dataset_type} makes any number of images'
     return ''

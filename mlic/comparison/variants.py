@@ -37,7 +37,7 @@ class Variation:
             if type(value) not in (int, float):
                 raise ValueError(f'--vary {self.word}: {first} takes numbers, got {value!r}')
         if len(set(numbers)) < len(numbers):
-            raise ValueError(f'--vary {self.word}: {first} has one value twice, got {numbers}')
+            raise ValueError(f'--vary {self.word}: {first} has a value twice, got {numbers}')
         for key in others:
             if len(self.entries[key]) != len(numbers):
                 raise ValueError(

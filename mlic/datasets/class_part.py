@@ -10,7 +10,7 @@ from .relabelled import Relabelled
 
 @DATASETS.register_module()
 class ClassPart(Relabelled):
-    r"""Another data set, of some of whose classes nothing is known; images without any stay.
+    r"""Another data set with only a part of its classes; images without any of these stay.
 
     In a config it takes two keys more than the data set itself: ``dataset=dict(type='ClassPart',
     of='MultiLabelDataset', part='data/parts/co-0.txt')``, merged into the base's.
@@ -51,7 +51,7 @@ class ClassPart(Relabelled):
         self.places = {theirs.index(name): place for place, name in enumerate(names)}
 
     def _hide(self, info: dict, idx: int) -> dict:
-        """Number the classes of the part anew, in every list of labels; drop the others."""
+        """Renumber the classes of the part, in every list of labels; drop the others."""
         lists = ('gt_label', 'gt_label_unknown', 'gt_label_difficult')
         places = self.places
         found = {

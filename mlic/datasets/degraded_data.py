@@ -10,7 +10,7 @@ from .relabelled import Relabelled
 
 @DATASETS.register_module()
 class DegradedData(Relabelled):
-    """Another data set with fewer images, of whose labels some are wrong and some unknown.
+    """Another data set with fewer images, some wrong labels and some unknown ones.
 
     What is drawn depends on ``draw_seed`` and an image's place in the data set alone: methods,
     epochs and readers of the labels see the same. A smaller share of images is a part of a larger
@@ -32,9 +32,9 @@ class DegradedData(Relabelled):
     Args:
         of (str): Type of the data set.
         images (float): Share of the images, above 0 and up to 1. Defaults to 1.
-        replaced (float): Probability of a positive label to be exchanged. Defaults to 0.
-        hidden (float): Probability of a label to be hidden. Defaults to 0.
-        draw_seed (int): Of all draws. Defaults to 0.
+        replaced (float): Probability that a positive label is exchanged. Defaults to 0.
+        hidden (float): Probability that a label is hidden. Defaults to 0.
+        draw_seed (int): Seed of all draws. Defaults to 0.
         pipeline (Sequence): Transforms. Defaults to ().
         **source: More arguments of the data set.
 
@@ -125,15 +125,15 @@ class DegradedData(Relabelled):
 
 @DATASETS.register_module()
 class HideLabels(DegradedData):
-    """A data set, a share of whose labels nobody has looked at: :class:`DegradedData`'s ``hidden``.
+    """A data set in which a share of the labels is unknown: :class:`DegradedData`'s ``hidden``.
 
     In a config it takes two keys more than the data set itself: ``dataset=dict(type='HideLabels',
     of='MultiLabelDataset', share=0.3)``, merged into the base's.
 
     Args:
         of (str): Type of the data set.
-        share (float): Probability of an entry to be hidden, from 0 to 1.
-        hide_seed (int): Of the choice. Defaults to 0.
+        share (float): Probability that an entry is hidden, from 0 to 1.
+        hide_seed (int): Seed of the choice. Defaults to 0.
         pipeline (Sequence): Transforms. Defaults to ().
         **source: More arguments of the data set.
 

@@ -93,7 +93,7 @@ class DigitScenes(MultiLabelDataset):
         return np.random.default_rng([self.seed, list(POOLS).index(self.split), scene, purpose])
 
     def load_data_list(self) -> list[dict]:
-        """Draw which digits stand where in every scene."""
+        """Draw which digits are where in every scene."""
         classes = load_scans()[1]
         data_list, kind = [], f'{self.split}_{self.image_size}px_seed{self.seed}'
         for scene in range(self.num_images):

@@ -17,7 +17,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
 
     The same files give the same items: ``{"metainfo": {"classes": ["cat", ...]}, "data_list":
     [{"img_path": "a.jpg", "gt_label": [0, 2]}, ...]}``. An image may also have
-    ``"gt_label_unknown": [1]``, the classes nobody looked for; a class in neither list is absent.
+    ``"gt_label_unknown": [1]``, classes that nobody annotated; one in neither list is absent.
     Or it has ``"gt_label_absent": [1]``, and a class in neither list is unknown.
     What differs: a file that is not in this form is refused in one line, and so are labels outside
     of the classes (mmpretrain takes -1 for the last class), listed twice or both present and

@@ -49,7 +49,7 @@ def own_thresholds(metadata, classes):
     if len(values) != len(set(classes)) or not all(
         type(value) in (int, float) and 0 <= value <= 1 for value in each
     ):
-        raise SystemExit("error: the model's thresholds are not one from 0 to 1 for each class")
+        raise SystemExit("error: the model's thresholds must be from 0 to 1, one for each class")
     return each
 
 

@@ -29,7 +29,7 @@ KEPT = 3600  # seconds that an uploaded photo stays in gradio's folder of tempor
 SESSIONS = 100  # whose scores are kept; about 3 MB each
 NO_ATTENTION = (
     'This model has no attention by label: its neck is {}, and only one like SARLNeck has it. '
-    'Labels and scores are all there is to show.'
+    'The page shows labels and scores.'
 )
 WIDTH = 280  # px, the least of a column: three of them side by side, or one on a phone
 HEIGHTS = 140, 64  # px of the place for photos, before the first and after

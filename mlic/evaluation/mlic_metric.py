@@ -61,7 +61,7 @@ class MLICMetric(BaseMetric):
     A data sample needs ``pred_score`` (C,) and ``gt_score`` (C,) multi-hot or else ``gt_label``
     (class indices). Two meta keys, class indices too, are optional: ``gt_label_difficult``, where
     a class that is also labelled as not difficult counts as positive, and ``gt_label_unknown``,
-    the classes that nobody looked at: such an entry is left out of everything, whatever its
+    the classes that nobody annotated: such an entry is left out of everything, whatever its
     truth, its score and ``difficult`` say.
 
     With one protocol the keys are ``mAP``, ... With several, the keys of the first are bare and
@@ -70,7 +70,7 @@ class MLICMetric(BaseMetric):
 
     Args:
         protocols (str | Protocol | Sequence[str | Protocol]): Names of :data:`PROTOCOLS`, or
-            protocols of one's own. Defaults to ('standard',).
+            your own protocols. Defaults to ('standard',).
         threshold (float | str, optional): For all protocols, in units of the scores: a number, or
             a file of each class's (:func:`read_thresholds`). Defaults to None: a protocol's own.
         topk (int, optional): Size of the top-k rule; None leaves its metrics out. Defaults to 3.

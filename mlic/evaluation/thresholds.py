@@ -274,7 +274,7 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
     # Below a positive the F1 falls until the next one, so only their scores can be the lowest that
     # is called present; or the highest of all, where each F1 is 0.
     lowest = np.unique(np.append(positives, ranked[-1]))[::-1]
-    below = np.searchsorted(ranked, lowest)  # so many are not
+    below = np.searchsorted(ranked, lowest)  # the number that are not
     hits = len(positives) - np.searchsorted(positives, lowest)
     f1 = 2 * hits / (len(ranked) - below + len(positives))
     if strict and ranked[0] == 0:

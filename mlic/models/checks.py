@@ -24,7 +24,7 @@ def check_counts(**counts: int) -> None:
 
 
 def check_heads(width: int, num_heads: int) -> None:
-    """Refuse heads that channels cannot be shared out to.
+    """Refuse heads among which the channels cannot be divided.
 
     Raises:
         ValueError: If there is no head, or the width is no multiple of their number.

@@ -69,7 +69,7 @@ class TrainingParts:
         return 'zeros'
 
     def fit_row_buffers(self, rows: int) -> None:
-        """Prepare the row buffers for a process's batches of so many images."""
+        """Prepare the row buffers for a process's batches of this many images."""
 
     def take_back(self, where: Tensor) -> None:
         """Undo what the last training batch did to ``takes_back``.

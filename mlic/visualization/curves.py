@@ -96,7 +96,7 @@ def pr_curve(
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """A curve at so many values of its recall at most, evenly spread from 0 to the last.
+    """A curve at no more than this many values of recall, evenly spread from 0 to the last.
 
     Of the points with such a recall it keeps the first and the last, the ends of a vertical line.
     """

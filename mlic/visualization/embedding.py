@@ -36,12 +36,12 @@ def frequent_groups(labels: np.ndarray, class_names: Sequence[str], number: int 
 
 
 def choose_points(labels: np.ndarray, max_points: int, seed: int = 0) -> np.ndarray:
-    """Sorted indices of at most so many points, drawn at random but evenly over the classes.
+    """Sorted indices of at most this many points, drawn at random but evenly over the classes.
 
     A class with few points keeps all of them.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.zeros(len(labels), dtype=np.int64)  # its class has so many points before it
+    turn = np.zeros(len(labels), dtype=np.int64)  # how many points its class has before it
     for label in np.unique(labels):
         own = order[labels[order] == label]
         turn[own] = np.arange(len(own))

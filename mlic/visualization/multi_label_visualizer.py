@@ -21,8 +21,8 @@ from .prediction import draw_prediction
 class MultiLabelVisualizer(UniversalVisualizer):
     """mmpretrain's visualizer with :func:`draw_sample` as the picture of a prediction.
 
-    Every process knows the classes, and hands its pictures to the ``LocalVisBackend``; the other
-    backends, of which there is one for all processes, get those of the first process.
+    Every process knows the classes, and gives its pictures to the ``LocalVisBackend``; the other
+    backends exist once for all processes, and get those of the first.
 
     Its arguments are those of mmpretrain's ``UniversalVisualizer``.
     """
@@ -113,8 +113,8 @@ def draw_sample(
         threshold (float | Mapping[str, float], optional): Lowest score of a predicted label, or
             that of each class by its name. Defaults to None: the sample's ``pred_label``.
         draw_gt (bool): Say which labels are true, if it is known. Defaults to True.
-        max_maps (int, optional): Heat maps at most, the highest scores first: so many of predicted
-            labels, then so many of missed ones. Defaults to None.
+        max_maps (int, optional): At most this many heat maps of predicted labels, and then of
+            missed ones, the highest scores first. Defaults to None.
         title (str, optional): Of an image in a sheet of several. Defaults to None.
     """
     scores = data_sample.pred_score.detach().float().cpu()

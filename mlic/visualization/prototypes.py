@@ -17,7 +17,7 @@ from mlic.files import write_csv
 from . import page
 
 MATRIX_PIXELS = 760  # about; a class takes a whole number of pixels
-MAX_TICKS = 40  # names of 10 points next to so many rows do not touch
+MAX_TICKS = 40  # names of 10 points next to this many rows do not touch
 MAX_NAME = 1.6
 TITLE_SPACE, TICK_SPACE = 0.4, 0.12
 BAR_GAP, BAR_WIDTH, BAR_LABELS = 0.2, 0.18, 0.5

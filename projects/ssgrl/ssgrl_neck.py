@@ -34,7 +34,7 @@ class SSGRLNeck(TrainingParts, BaseModule):
             small machines. Defaults to None: K, without one, as published.
         hidden_channels (int): Width inside the attention. Defaults to 1024.
         num_steps (int): Of the graph network. Defaults to 3.
-        pool_size (int): The map is averaged over squares of so many cells first; cells that fill
+        pool_size (int): The map is first averaged over squares with this side; cells that fill
             none, right and below, are left out. The released code has 2 (images of 576 px, a map
             of 18 x 18 cells, 9 x 9 after it). Defaults to 1: the map as it is.
         shared_gate (bool): A mistake of the released code, see ``GatedGraph``. Defaults to False.

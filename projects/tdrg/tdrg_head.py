@@ -50,8 +50,8 @@ class TDRGHead(MultiScoreHead):
         feedforward_channels (int): Defaults to 2048.
         attend (str): What a cell attends to. 'cells': to those of its image, as in the paper.
             'batch': to the same cell of all images of the batch, as in the released code and its
-            published numbers; a prediction then depends on the company. Defaults to 'cells': what
-            an image gets must not change with the number of images that are predicted at once.
+            published numbers; a prediction then depends on the other images. Defaults to 'cells':
+            scores of an image must not change with the images that are predicted with it.
         loss_weights (Mapping[str, float], optional): See ``MultiScoreHead``. Defaults to None:
             1 for 'cls', 'trans', 'gcn' and 'sac'.
         loss_cls, thr, topk, init_cfg: See ``MultiScoreHead``.

@@ -27,11 +27,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     what = 'what is measured (all)'
     parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS, help=what)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default=None, help='(cuda if there)')
-    arguments.add_number(parser, '--repeats', 5, 'medians of this many')
+    arguments.add_number(parser, '--repeats', 5, 'runs, of which the median is taken')
     what = 'images of a training step (4; on a GPU 8, 32 and 64)'
     parser.add_argument('--batch', type=arguments.at_least(1), help=what)
     arguments.add_number(parser, '--size', 448, 'image side of a step')
-    parser.add_argument('--quick', action='store_true', help='leave out what takes gigabytes')
+    parser.add_argument('--quick', action='store_true', help='leave out what needs gigabytes')
     what = 'write the numbers to this JSON file, too'
     parser.add_argument('--out', type=arguments.out_file('.json'), help=what)
     return parser.parse_args(argv)

@@ -116,7 +116,7 @@ def _choose_image(
         raise ValueError(
             f'{table.places[0][0]}: no cell of the columns {show(table.header)} is a file of '
             f'{finder.name}, which has {len(finder.files)} image files: is it the right folder? '
-            '--image-column NAME says where their names stand'
+            '--image-column NAME says where their names are'
         )
     best = [i for i in candidates if counts[i] * 2 >= most]
     # an index that names files by chance comes last

@@ -72,7 +72,7 @@ def read_splits(table: Table, column: int | None) -> list[str | None]:
             tables, splits = map(first_names, (sorted(map(str, names)), sorted({*names.values()})))
             raise ValueError(
                 f'{tables}: their names say {splits}, and none says train: add the table of '
-                'training images, or, to have all of them shared out at random, call them otherwise'
+                'training images, or rename the tables to have all images split at random'
             )
         return [names[path] if given else None for path, _ in table.places]
     meanings, row = _meanings_of(table, column)

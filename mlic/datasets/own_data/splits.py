@@ -167,7 +167,7 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
     given = {image.split for image in images}
     if None in given:
         free, shares = images, dict(train=1 - val - test, val=val, test=test)
-        words = f'chosen at random (seed {seed}), every class shared out alike'
+        words = f'chosen at random (seed {seed}), each class in proportion'
     else:
         words = 'as given'
         if 'train' not in given:
@@ -193,9 +193,9 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
             rare = sum(count * share < 1 for count in counts.values())
             raise ValueError(
                 f'{counted(len(free), "image")}: too few for {share:.0%} in {split}, which would '
-                f'be {len(free) * share:.3g} images: every class is shared out alike; classes with '
-                f'fewer than {math.ceil(1 / share)} images: {rare} of {len(counts)}. Give a larger '
-                f'--{split}, 0 to go without, or a column of splits'
+                f'be {len(free) * share:.3g} images: each class is split in proportion; classes '
+                f'with fewer than {math.ceil(1 / share)} images: {rare} of {len(counts)}. Give a '
+                f'larger --{split}, 0 to go without, or a column of splits'
             )
     return words
 

@@ -10,7 +10,7 @@ from mlic.image_reader import read_image
 class LoadImageStrict(BaseTransform):
     """Load an image with :func:`read_image`; what cannot be read is an error, never skipped.
 
-    Takes the place of mmcv's ``LoadImageFromFile`` and gives the same keys. In a pipeline that
+    Replaces mmcv's ``LoadImageFromFile`` and gives the same keys. In a pipeline that
     starts from an image instead of a path, as mmpretrain's inferencers have it, it does nothing.
 
     **Required Keys:** ``img_path``

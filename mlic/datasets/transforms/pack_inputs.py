@@ -11,8 +11,8 @@ from mlic.names import short
 class PackInputs(mmpretrain.datasets.PackInputs):
     """mmpretrain's ``PackInputs``, which it replaces in the registry.
 
-    It always keeps the meta key ``gt_label_unknown``, whatever ``meta_keys`` names: a label that
-    nobody looked for would be a negative one without it. The arguments are mmpretrain's.
+    It always keeps the meta key ``gt_label_unknown``, whatever ``meta_keys`` names: without
+    it, a label that nobody annotated would count as negative. The arguments are mmpretrain's.
 
     **Required Keys:** mmpretrain's, and ``gt_label_unknown`` (list[int], optional)
 

@@ -34,11 +34,11 @@ class ClassCountCheckHook(ClassNumCheckHook):
     A checkpoint that is resumed or tested must have the weights of the model, and the classes of
     the data in the same order. Of one that training starts from (``load_from``), each class takes
     over what is its own, by name (:func:`take_over_weights`); the config's ``load_from_classes``
-    has the names of classes that are called otherwise there. The log says how many are new.
+    says which classes have another name there. The log says how many are new.
 
     Raises:
         ValueError: If the numbers differ, or the classes of the validation do, or
-            ``load_from_classes`` stands without ``load_from``.
+            ``load_from_classes`` is given without ``load_from``.
         CheckpointError: If a checkpoint does not fit, or lacks a class of ``load_from_classes``.
 
     Example:

@@ -16,8 +16,8 @@ EARLY = dict(train=(1, 10), val=(1,), test=(1,))  # iterations, counted from the
 class EarlyLoggerHook(LoggerHook):
     """mmengine's ``LoggerHook``, and lines after the first and the tenth iteration of a run.
 
-    So a run whose iterations are long is seen to live, and how long it will take. Validation and
-    test have such a line after their first iteration. These lines are text alone: the rows of
+    They show that a run with long iterations is alive, and how long it will take. Validation and
+    test have such a line after their first iteration. These lines are text only: the rows of
     scalars that figures are drawn from stay ``interval`` iterations apart.
 
     What validation and test measure is logged as it is: mmengine would average a metric with "loss"

@@ -47,12 +47,12 @@ class FiniteLossHook(Hook):
     A loss of NaN or infinity on any rank, or a finite loss with a non-finite gradient: no step, and
     every buffer of the model (running statistics, memory bank) goes back to what it was before the
     iteration; ``ForeachEMAHook`` leaves its averages alone. With gradient accumulation, what the
-    group has gathered so far is dropped, too. The schedules continue. Where a loss scaler is (mixed
-    precision), a gradient that overflows is its own business and normal, until its scale has fallen
-    below 2^-14, which ends the training.
+    group has gathered so far is dropped, too. The schedules continue. With a loss scaler (mixed
+    precision), overflowing gradients are normal and left to it, until its scale has fallen below
+    2^-14, which ends the training.
 
     With a fused optimizer other than SGD (``optim_wrapper.optimizer.fused=True``, which the tools
-    set for Adam and AdamW with CUDA) and no accumulation, nobody waits for that: the device skips
+    set for Adam and AdamW with CUDA) and no accumulation, the host does not wait: the device skips
     its own step and takes its buffers back. The host asks for what happened where a line of the log
     or a checkpoint is due, and only then logs and counts, and ends the training. Other optimizers
     cost two waits an iteration, and after a loss that is not finite there is no backward pass.

@@ -35,7 +35,7 @@ class ForeachEMAHook(EMAHook):
 
     Args:
         horizon (float, optional): The share of the run that is averaged over, instead of
-            ``momentum``, which is then one over so many iterations, with two digits, and at most
+            ``momentum``, which is then one over that many iterations, with two digits, and at most
             0.5. Defaults to None.
         statistics (bool): Average the running statistics of batch norms, too, as the code of ASL,
             and of what follows it, does. Defaults to False.

@@ -15,10 +15,10 @@ from mlic.datasets.wrappers import classes_of
 
 @HOOKS.register_module()
 class LabelCheckHook(Hook):
-    """Stop at an image whose labels are not the truth about C classes, and name it.
+    """Stop at an image whose labels are not valid for C classes, and name it.
 
     ``gt_score`` must be a 0 or 1 for each class, ``gt_label`` different indices 0 … C - 1, and so
-    ``gt_label_unknown``, which must name no class that ``gt_label`` has. Every
+    must ``gt_label_unknown``, which must have no class that ``gt_label`` has. Every
     batch, in training and evaluation, is looked at as the loader gives it, on the CPU: no GPU
     waits. Soft targets are made later, by ``batch_augments`` (Mixup, CutMix) of the data
     preprocessor or by a loss that smooths labels; what they mean is each loss's to say.

@@ -21,7 +21,7 @@ from mlic.models.attention_maps import attention_maps, check_attentive
 
 @HOOKS.register_module()
 class MultiLabelVisualizationHook(VisualizationHook):
-    """mmpretrain's hook that draws the images of users, not the model's squashed input.
+    """mmpretrain's hook, but it draws the original images, not the resized input of the model.
 
     Images are counted by their place in the data set, so that none replaces another's picture.
     Each of several processes draws its share; what a sampler adds to make the shares even is not
@@ -71,8 +71,8 @@ class MultiLabelVisualizationHook(VisualizationHook):
         partial = getattr(runner.visualizer, 'backends_of_main_process', list)()
         if self.enable and self.out_dir is None and runner.world_size > 1 and partial:
             runner.logger.warning(
-                f'{", ".join(partial)}: of {runner.world_size} processes only the pictures of the '
-                'first are there; LocalVisBackend gets them all'
+                f'{", ".join(partial)}: of {runner.world_size} processes, only the first sends its '
+                'pictures; LocalVisBackend gets those of all'
             )
 
     def _draw_samples(

@@ -26,7 +26,7 @@ from .foreach_ema_hook import ForeachEMAHook
 NO_BEST = (
     "the second stage starts from the best checkpoint (start_from='best'), and {} is missing, or a "
     'file of another run: put it into {}, resume from a checkpoint whose best one is there, or '
-    'train anew'
+    'start a new training'
 )
 
 

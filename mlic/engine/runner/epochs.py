@@ -52,7 +52,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     moved = _apart([border * epochs / old for border in borders])
 
     def move(place: float) -> float:
-        """Where so many done epochs of the config are now."""
+        """The place, in the new epochs, of this many epochs of the config."""
         beyond = max(place - old, 0) * (epochs - moved[-2]) / (old - borders[-2])
         return _exact(float(np.interp(place, borders, moved)) + beyond)
 

@@ -28,7 +28,7 @@ def hidden_labels(image: np.ndarray, num_classes: int, num_known: int) -> list[i
 
 
 def give_share(data: Mapping, percent: float, num_classes: int) -> None:
-    """Give each image of a batch so many of its true labels; they count as unknown afterwards.
+    """Give each image of a batch this many of its true labels, which then count as unknown.
 
     Which ones follows from the pixels as the model gets them, before they are normalised: neither
     from the batch nor from the process. Of the drawn ones those that the data do not know are not

@@ -25,7 +25,7 @@ class LabelVectorHead(KnownLabelHead):
         in_channels (int): K, channels of the backbone's last feature map.
         vectors (dict, optional): Arguments of ``LabelVectors``. Defaults to None: 300 numbers
             a class, learned.
-        pool_size (int, optional): Look at the first so many rows and columns of the map only. The
+        pool_size (int, optional): Use only this many of the map's first rows and columns. The
             released code of ML-GCN, DSDL and CPCL does so with 14, which is the whole map at 448 px
             and its upper left part at 576. Defaults to None: the whole map.
         loss, thr, topk, init_cfg: See :class:`KnownLabelHead`.

@@ -208,7 +208,7 @@ class SADCLHead(LabelEmbedHead):
 
     @torch.no_grad()
     def fit_row_buffers(self, rows: int) -> None:
-        """Give a bank without ``bank_slots`` so many; new ones start from the prototypes."""
+        """Give a bank without ``bank_slots`` as many as ``rows``; new ones start as prototypes."""
         if self.projector is None or self.bank_slots is not None or rows == len(self.memory_bank):
             return
         bank = self.prototypes.repeat(rows, 1, 1)

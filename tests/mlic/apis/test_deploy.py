@@ -464,7 +464,7 @@ def test_an_inferencer_of_an_exported_file_can_be_copied(
     assert again(photos) == inferencer(photos)
     reordered = json.dumps(CLASSES[::-1])
     with_metadata(exported, tmp_path / 'model.onnx', classes=reordered)
-    with pytest.raises(ValueError, match='model.onnx was replaced by another model: open it anew$'):
+    with pytest.raises(ValueError, match='was replaced by another model: open it again$'):
         copied(inferencer)
 
 
@@ -704,7 +704,7 @@ def test_the_card_says_what_trains_the_model_again(
     )
     published = publish_model.publish(args)
     card = (tmp_path / 'README.md').read_text()
-    assert ('train the same again' in card) == (not start)
+    assert ('\nrepeat the training,' in card) == (not start)
     assert ('train.py training.py\n' in card) == (not start)
     if start:
         assert f'| start | {start} |' in card

@@ -957,8 +957,8 @@ def test_a_variation_keeps_all_other_entries(tmp_path, photos):
         (['rate', f'{RATE}=fast'], f"rate: {RATE} takes numbers, got 'fast'"),
         (['rate', f'{RATE}=1,2', 'train_cfg.max_epochs=3'], '2 values of .*, and 1 of train_cfg'),
         (['rate', 'optim_wrapper.lr=1'], 'linear has None at optim_wrapper.lr'),
-        (['rate', f'{RATE}=1', '--vary', 'rate', f'{RATE}=2'], 'one word twice: rate, rate'),
-        (['rate', f'{RATE}=1,2,1'], f'--vary rate: {RATE} has one value twice'),
+        (['rate', f'{RATE}=1', '--vary', 'rate', f'{RATE}=2'], 'word is given twice: rate, rate'),
+        (['rate', f'{RATE}=1,2,1'], f'--vary rate: {RATE} has a value twice'),
     ],
 )
 def test_a_variation_that_cannot_be_is_named(many, capsys, options, words):
@@ -1030,7 +1030,7 @@ def test_classes_by_number_of_images_have_a_table_each(monkeypatch, many, capsys
     for wrong in (['5', '2'], ['2', '2']):
         with pytest.raises(SystemExit):
             main([*command, '--by-images', *wrong])
-        assert '--by-images takes rising numbers, and' in capsys.readouterr().err
+        assert '--by-images takes increasing numbers, and' in capsys.readouterr().err
 
 
 def test_classes_that_no_test_image_has_cost_no_other_table(monkeypatch, many, capsys):
@@ -1070,8 +1070,8 @@ def test_classes_that_no_test_image_has_cost_no_other_table(monkeypatch, many, c
 @pytest.mark.parametrize(
     'options, words',
     [
-        (['--seeds', '0', '0'], '--seeds: one twice: 0 0'),
-        (['--protocols', 'sadcl', 'sadcl'], '--protocols: one twice: sadcl sadcl'),
+        (['--seeds', '0', '0'], '--seeds: a value is given twice: 0 0'),
+        (['--protocols', 'sadcl', 'sadcl'], 'given twice: sadcl sadcl'),
         (['--train-part', '0.9', '--checkpoint', 'best'], 'leave --checkpoint best out'),
         (['--tune', '--vary', 'rate', f'{RATE}=1'], f'--tune chooses {RATE}: leave it or --vary'),
         (['--resamples', '0'], 'must be at least 1, got 0'),
@@ -1687,7 +1687,7 @@ def test_a_comparison_resumes_and_names_its_failures(tmp_path, photos):
 def test_wrong_commands_end_in_one_line(tmp_path, photos):
     config = write_config(tmp_path, 'linear', photos)
     twice = compare(config, config, '--out', tmp_path / 'out')
-    assert twice.returncode == 2 and 'two configs have one name' in twice.stderr
+    assert twice.returncode == 2 and 'two configs have the same name' in twice.stderr
     cfg = Config.fromfile(config)
     cfg.model.backbone.frozen_stages = 1
     config.write_text(recipe_text(cfg))

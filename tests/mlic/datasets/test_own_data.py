@@ -314,8 +314,8 @@ def test_a_share_without_an_image_says_why():
     with pytest.raises(SystemExit) as error:
         from_csv('--out', 'out')
     assert (
-        '20 images: too few for 10% in val, which would be 2 images: every class is shared out '
-        'alike; classes with fewer than 10 images: 20 of 20. Give a larger --val'
+        '20 images: too few for 10% in val, which would be 2 images: each class is split in '
+        'proportion; classes with fewer than 10 images: 20 of 20. Give a larger --val'
     ) in error.value.code
 
 

@@ -316,7 +316,7 @@ def test_several_processes_draw_what_one_process_draws(cfg, tmp_path):
         ''.join(file.read_text() for file in (tmp_path / name).glob('*/*.log'))
         for name in ('one', 'several')
     ]
-    line = 'ListVisBackend: of 2 processes only the pictures of the first are there'
+    line = 'ListVisBackend: of 2 processes, only the first sends its pictures'
     assert [text.count(line) for text in logs] == [0, 1]
 
 
