@@ -332,6 +332,12 @@ def test_images_without_a_label_are_left_out_where_released_code_does_so(name):
         assert cfg[f'{split}_dataloader'].dataset.labelled_only
 
 
+@pytest.mark.parametrize('name', ['c_tran/c-tran_r101_voc576', 'ssgrl/ssgrl_r101_voc576'])
+def test_difficult_objects_are_negatives_in_tests_where_released_code_says_so(name):
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    assert cfg.val_evaluator.difficult == cfg.test_evaluator.difficult == 'negative'
+
+
 @pytest.mark.parametrize('name', ['cpsd/cpsd_r101_coco448', 'csra/csra_r101_coco448'])
 def test_images_are_between_0_and_1_where_released_code_has_them_so(name):
     preprocessor = Config.fromfile(ROOT / f'configs/{name}.py').data_preprocessor
