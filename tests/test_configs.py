@@ -309,6 +309,59 @@ def test_mulcon_trains_its_parts_at_the_published_rates(step, rates):
         assert found[id(model.head.projector[0].weight)] == pytest.approx(head)
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'add_gcn/add-gcn_r101_coco448',
+        'ccd/ccd_r101_coco448',
+        'cpcl/cpcl_r101_coco448',
+        'cpsd/cpsd_r101_coco448',
+        'cpsd/cpsd_r101_coco448_teacher',
+        'csra/csra_r101_coco448',
+        'dsdl/dsdl_r101_coco448',
+        'mcar/mcar_r101_coco448',
+        'ml_decoder/ml-decoder_r101_coco448',
+        'ml_gcn/ml-gcn_r101_coco448',
+        'tdrg/tdrg_r101_coco448',
+    ],
+)
+def test_images_without_a_label_are_left_out_where_released_code_does_so(name):
+    """In tests, too: some were tested on other images than the paper's."""
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.labelled_only
+
+
+@pytest.mark.parametrize('name', ['c_tran/c-tran_r101_voc576', 'ssgrl/ssgrl_r101_voc576'])
+def test_difficult_objects_are_negatives_in_tests_where_released_code_says_so(name):
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    assert cfg.val_evaluator.difficult == cfg.test_evaluator.difficult == 'negative'
+
+
+@pytest.mark.parametrize('name', ['cpsd/cpsd_r101_coco448', 'csra/csra_r101_coco448'])
+def test_images_are_between_0_and_1_where_released_code_has_them_so(name):
+    preprocessor = Config.fromfile(ROOT / f'configs/{name}.py').data_preprocessor
+    assert (preprocessor.mean, preprocessor.std) == ([0.0] * 3, [255.0] * 3)
+
+
+@pytest.mark.parametrize(
+    'name, decay',
+    [
+        ('cpsd/cpsd_r101_coco448_teacher', 1e-4 / 24),
+        ('ml_decoder/ml-decoder_r101_coco448', 1e-4 / 56),
+    ],
+)
+def test_published_weight_decay_leaves_out_vectors(name, decay):
+    """All with one dimension: the attention's bias has another name than others."""
+    cfg = Config.fromfile(ROOT / f'configs/{name}.py')
+    with torch.device('meta'):
+        parts = {key: MODELS.build(cfg.model[key]) for key in ('neck', 'head') if key in cfg.model}
+    optimizer = build_optimizer(torch.nn.ModuleDict(parts), cfg)
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            assert group['weight_decay'] == (decay if parameter.dim() > 1 else 0)
+
+
 @pytest.mark.parametrize('path', LEAVES + OTHERS, ids=lambda path: path.stem)
 def test_parameters_of_equal_settings_share_a_group_of_the_optimizer(path):
     cfg = Config.fromfile(path)

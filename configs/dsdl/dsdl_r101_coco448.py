@@ -3,7 +3,6 @@
 Needs GloVe's vectors (projects/dsdl/README.md). Paper: mAP 81.7. Ours: not run.
 """
 
-_base_ = ['./_base_/dsdl_r101_448.py', '../_base_/datasets/coco448.py']
+_base_ = ['./_base_/dsdl_r101_448.py', '../_base_/datasets/coco448_labelled.py']
 
-dataset = dict(labelled_only=True)  # 82,081 images, as the code that it is built on
-train_dataloader = dict(batch_size=4, dataset=dataset)  # 8 GPUs x 4 = 32
+train_dataloader = dict(batch_size=4)  # 8 GPUs x 4 = 32

@@ -6,7 +6,7 @@ Paper: none for this backbone (TResNet-L: mAP 90.1, in the authors' list of mode
 
 _base_ = [
     './_base_/ml-decoder_r101.py',
-    '../_base_/datasets/coco448.py',
+    '../_base_/datasets/coco448_labelled.py',
     './_base_/adam_one-cycle_40e.py',
     '../_base_/default_runtime.py',
 ]

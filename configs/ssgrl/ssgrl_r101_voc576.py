@@ -15,3 +15,5 @@ neck = dict(num_classes=num_classes, vectors=dict(file='data/glove/voc.txt'))
 model = dict(neck=neck, head=dict(num_classes=num_classes))
 pipeline = [*_base_.crop_pipeline, dict(type='PackInputs')]
 train_dataloader = dict(batch_size=4, drop_last=False, dataset=dict(pipeline=pipeline))
+val_evaluator = dict(difficult='negative')  # as published
+test_evaluator = val_evaluator

@@ -1,6 +1,6 @@
 """Pairs of a test image and one of its classes, and the model's vectors for them.
 
-Shapes in this module: K pairs, D width of a vector.
+Shapes in this module: K pairs, D width of a vector, B images.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
-from torch import nn
+from torch import Tensor, nn
 
+from mlic.models.layers.feature_map import as_feature_map
 from mlic.visualization.embedding import choose_points
 
 NOT_ABSENT = ('gt_label', 'gt_label_difficult', 'gt_label_unknown')
@@ -94,9 +95,17 @@ def pair_vectors(
         label = torch.from_numpy(pairs.label[own])
         embeds = model.neck(feats)[-1].float()  # (B, C, D)
         embeds = embeds[row.to(embeds.device), label.to(embeds.device)]
-        found['pooled'].append(feats[-1].float().flatten(2).mean(dim=2).cpu()[row])
+        found['pooled'].append(_pooled(feats[-1], model.neck).cpu()[row])
         found['embedding'].append(embeds.cpu())
         if projector is not None:
             found['projected'].append(projector(embeds).float().cpu())
     back = np.argsort(rows)
     return {name: torch.cat(parts).numpy()[back] for name, parts in found.items()}
+
+
+def _pooled(feat: Tensor, neck: nn.Module) -> Tensor:
+    """The mean (B, D) over the cells of what a neck takes: a map (B, D, h, w), or tokens."""
+    if feat.dim() == 3:  # tokens may have one for the whole image in front
+        channels = neck.in_channels
+        feat = as_feature_map(feat, neck, channels if isinstance(channels, int) else channels[-1])
+    return feat.float().mean((2, 3))

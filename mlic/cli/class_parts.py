@@ -40,7 +40,8 @@ def similarities(together: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         dict[str, np.ndarray]: Symmetric (C, C), float64, from 0 to 1: the mean of sqrt(n_ij / n_j)
-        in both directions, and of 1 - sqrt(n_ij / n_j). A class without an image is near to none.
+        in both directions, and of 1 - sqrt(n_ij / n_j). A class without an image is near to none
+        by the first, and to all by the second.
     """
     share = np.sqrt(together / np.maximum(together.diagonal(), 1))
     return dict(co=(share + share.T) / 2, dis=1 - (share + share.T) / 2)

@@ -20,8 +20,8 @@ model = dict(
         loss_cls=dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000.0),
         # The paper's formula. The published code leaves out most anchors and weighs the others by
         # 100: of B images it keeps about 1/B + (1 - 1/B) f of them, where f = sum p^2 / sum p over
-        # the class frequencies p is about 0.15 on COCO. That is 0.16 of 64 images, and 100 x 0.16 =
-        # 16 keeps the size of the gradient.
+        # the class frequencies p is 0.138 on COCO. That is 0.165 of the 32 images of a GPU there:
+        # 16 instead of 100 keeps about the size of the gradient.
         # gather: contrast over the whole batch, however many GPUs share it
         loss_sscl=dict(
             type='SSCLLoss', temperature=0.2, anchors='all', loss_weight=16.0, gather=True

@@ -7,8 +7,7 @@ optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=1e-4, weight_decay=1e-2),
     constructor='SharedGroupsConstructor',
     paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,  # published: none of vectors
         custom_keys={'backbone.conv1': stem, 'backbone.bn1': stem},
     ),
 )

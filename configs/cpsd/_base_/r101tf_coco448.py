@@ -1,6 +1,6 @@
 _base_ = [
     '../../_base_/models/r101.py',
-    '../../_base_/datasets/coco448.py',
+    '../../_base_/datasets/coco448_labelled.py',
     '../../_base_/default_runtime.py',
 ]
 
@@ -29,7 +29,7 @@ optim_wrapper = dict(
     # published: 1e-4 and 1e-8, with losses that are sums over 24 images
     optimizer=dict(type='Adam', lr=1e-5, weight_decay=1e-4 / 24, eps=1e-8 / 24),
     constructor='SharedGroupsConstructor',
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    paramwise_cfg=dict(flat_decay_mult=0.0),  # published: none of vectors
 )
 one_cycle = dict(type='GroupOneCycleLR', pct_start=0.1, by_epoch=True, convert_to_iter_based=True)
 param_scheduler = [one_cycle]

@@ -1,7 +1,9 @@
-_base_ = '../../_base_/datasets/coco448.py'
+_base_ = '../../_base_/datasets/coco448_labelled.py'
 
 custom_imports = dict(imports=['mlic'], allow_failed_imports=False)
 
+# images between 0 and 1, as published: without ImageNet's mean and std
+data_preprocessor = dict(mean=[0.0] * 3, std=[255.0] * 3)
 model = dict(
     type='ImageClassifier',
     # trained from the stem on, BatchNorm included

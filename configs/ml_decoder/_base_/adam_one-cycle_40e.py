@@ -3,7 +3,7 @@ optim_wrapper = dict(
     # published: 1e-4 and 1e-8, with a loss that is the sum over 56 images
     optimizer=dict(type='Adam', lr=1e-4, weight_decay=1e-4 / 56, eps=1e-8 / 56),
     constructor='SharedGroupsConstructor',
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    paramwise_cfg=dict(flat_decay_mult=0.0),  # published: none of vectors
 )
 param_scheduler = [
     dict(type='GroupOneCycleLR', pct_start=0.2, by_epoch=True, convert_to_iter_based=True)

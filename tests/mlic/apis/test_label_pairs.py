@@ -28,6 +28,7 @@ from tests.helpers import call_tool, run_tool
 from tests.tiny_runs import every_model, sarl_model, write_run
 
 TOOL = 'tools/analysis_tools/measure_embeddings.py'
+PREPROCESSOR = dict(type='MultiLabelDataPreprocessor', num_classes=10, to_onehot=True)
 
 
 class Listed:
@@ -65,8 +66,7 @@ def digits():
 
 def build(**head):
     torch.manual_seed(0)
-    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=10, to_onehot=True)
-    return MODELS.build({**sarl_model(10, **head), 'data_preprocessor': preprocessor}).eval()
+    return MODELS.build(dict(sarl_model(10, **head), data_preprocessor=PREPROCESSOR)).eval()
 
 
 @torch.no_grad()
@@ -86,6 +86,25 @@ def test_vectors_of_pairs_are_those_of_their_images_one_by_one(digits):
     assert list(pair_vectors(build(), digits, pairs)) == ['pooled', 'embedding']
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('in_channels', [8, (8, 8)])
+def test_pooled_features_of_tokens_are_means_over_the_cells(digits, in_channels):
+    """They were means over the channels, one for each token and that of the class."""
+    arch = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
+    backbone = dict(type='VisionTransformer', arch=arch, img_size=128, patch_size=32)
+    config = sarl_model(10)
+    config['backbone'] = dict(backbone, out_type='raw', out_indices=(0, 1))
+    config['neck']['in_channels'] = in_channels
+    model = MODELS.build(dict(config, data_preprocessor=PREPROCESSOR))
+    model.eval()
+    got = pair_vectors(model, digits, LabelPairs(np.array([7, 2]), np.array([3, 0])))['pooled']
+    for row, image in enumerate((7, 2)):
+        data = model.data_preprocessor(default_collate([digits[image]]), False)
+        tokens = model.backbone(data['inputs'])[-1]
+        assert tokens.shape == (1, 1 + 16, 8)
+        assert_allclose(got[row], tokens[0, 1:].mean(0), rtol=1e-3, atol=1e-5)
+
+
 def test_measured_pairs_are_those_of_the_map(digits):
     model = build()
     embeds, images, labels = label_embeddings(model, digits, [0, 3, 5, 11])
@@ -101,8 +120,7 @@ WITH_EMBEDDINGS = {'sadcl', 'mulcon', 'add-gcn', 'salgl', 'ssgrl', 'r101tf'}
 @pytest.mark.parametrize('name', every_model(10))
 def test_label_embeddings_are_what_a_neck_gives_with_maps_or_without(digits, name):
     """MulCon and R101TF have no attention maps, and were said to have no embeddings."""
-    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=10, to_onehot=True)
-    model = MODELS.build({**every_model(10)[name], 'data_preprocessor': preprocessor}).eval()
+    model = MODELS.build(dict(every_model(10)[name], data_preprocessor=PREPROCESSOR)).eval()
     if name not in WITH_EMBEDDINGS:
         with pytest.raises(
             ValueError, match='^the model has no label embeddings, .*(no neck|, 64)'
