@@ -396,11 +396,13 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\na.jpg,cat\n', '', '1 image: too few for 10% in val'),
         ('image,labels\na.jpg,cat\n', '--val 0 --test 0', 'all images are for training'),
         ('image,labels\na.jpg,cat\n', '--classes few.txt', "labels are not in few.txt, such as 'c"),
+        ('image,labels\na.jpg,dog\n', '--classes twice.txt', "twice.txt: 'dog' occurs twice"),
     ],
 )  # fmt: skip
 def test_a_table_that_makes_no_sense_is_an_error_of_one_line(table, options, message):
     write_table(table)
     Path('few.txt').write_text('dog\n')
+    Path('twice.txt').write_text('dog\ncat\ndog\n')
     with pytest.raises(SystemExit) as error:
         from_csv('--out', 'out', *options.split())
     assert message in error.value.code
@@ -720,6 +722,13 @@ def test_labels_beside_the_images(capsys):
     assert 'without: 1 (left out); 1 .txt file without an image' in capsys.readouterr().out
 
 
+def test_texts_beside_no_image_are_no_labels():
+    write_images(['1.png', '2.png'])
+    Path('photos/other.txt').write_text('cat')
+    with pytest.raises(SystemExit, match=r'none of the 2 images in photos has a .txt file next'):
+        from_folder('--sidecar', '--skip-missing')
+
+
 def write_sidecars(*texts):
     """Images 0.png and so on, and their texts."""
     write_images([f'{i}.png' for i in range(len(texts))])
@@ -746,6 +755,12 @@ def test_lines_that_hold_commas_are_refused_with_the_command_that_decides():
     assert command[-2:] == ['--sep', ',']
     from_folder('--sidecar', '--val', '0', '--test', '0.3', '--sep', '\\n')
     assert words_of()['0.png'] == ['cat', 'table, dining']
+
+
+def test_a_text_that_no_separator_would_explain_is_named():
+    write_sidecars('cat', '{"cat": 2}')
+    with pytest.raises(SystemExit, match=r'photos/1.txt: .* which of it are labels\?$'):
+        from_folder('--sidecar')
 
 
 def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_decides():
