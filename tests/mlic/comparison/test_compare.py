@@ -27,7 +27,12 @@ from sklearn.metrics import average_precision_score
 
 from mlic.cli.compare import main
 from mlic.comparison import runs as runs_module
-from mlic.comparison.feature_configs import FrozenBackboneError, store_features
+from mlic.comparison.feature_configs import (
+    FrozenBackboneError,
+    _split,
+    check_frozen,
+    store_features,
+)
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
     hold_out,
@@ -383,6 +388,11 @@ def test_the_frozen_stages_alone_are_stored_and_the_others_trained(tmp_path, pho
         assert grad.norm() > 0 and (grad - grads[0][name]).norm() < 0.02 * grad.norm()
 
 
+def test_the_first_stage_may_be_stored_alone():
+    frozen, trained = _split(dict(type='EfficientNetLite', frozen_stages=1))
+    assert (frozen['out_stage'], trained['first_stage']) == (1, 2)
+
+
 def test_all_maps_of_a_backbone_are_stored(tmp_path, photos):
     plain, stored = (linear_recipe(tmp_path, photos) for _ in range(2))
     for cfg in (plain, stored):
@@ -444,10 +454,10 @@ def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos)
         store_features(cfg, tmp_path / 'features', lines.append)
 
     cfg = linear_recipe(tmp_path, photos)
-    cfg.test_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = [0]
+    cfg.test_dataloader.dataset.indices, cfg.val_dataloader.dataset.indices = [0], [1]
     store(cfg)
     (folder,) = (tmp_path / 'features').iterdir()
-    assert len(FeatureCache(folder).places) == 17
+    assert len(FeatureCache(folder).places) == 18
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     store(linear_recipe(tmp_path, photos))
     assert len(FeatureCache(folder).places) == 24
@@ -538,6 +548,10 @@ def test_features_are_those_of_the_weights_that_are_there_now(tmp_path, photos):
         ({'model.init_cfg': dict(type='Pretrained', checkpoint='w.pth')}, 'model.init_cfg'),
         ({'model.pretrained': 'w.pth'}, 'model.pretrained'),
         ({'data_preprocessor.batch_augments': dict(augments='Mixup')}, 'batch_augments'),
+        (
+            {'train_dataloader.dataset.pipeline': [dict(type='MultiView', num_views=3)]},
+            'two views of an image, the config has 3',
+        ),
     ],
 )
 def test_what_stored_features_would_leave_out_is_refused(tmp_path, photos, change, what):
@@ -572,6 +586,19 @@ def test_a_backbone_that_is_trained_is_not_cached(tmp_path, photos, change, what
     cfg.model.backbone.update(change)
     with pytest.raises(FrozenBackboneError, match=rf'{what}.*frozen_stages'):
         store_features(cfg, tmp_path / 'features')
+
+
+class Normalised(torch.nn.BatchNorm2d):
+    """A backbone without a parameter that differs in training."""
+
+    def forward(self, inputs):
+        return (super().forward(inputs),)
+
+
+def test_a_backbone_that_acts_differently_in_training_is_not_cached():
+    backbone = Normalised(3, affine=False)
+    with pytest.raises(FrozenBackboneError, match='in Normalised BatchNorm, dropout or'):
+        check_frozen(backbone, torch.arange(24.0).view(2, 3, 2, 2), 'Normalised')
 
 
 def test_a_pipeline_that_is_switched_in_training_is_not_cached(tmp_path, photos):
