@@ -25,6 +25,7 @@ from mlic.datasets.own_data.labels import (
     SIMILAR,
     describe_counts,
     find_typos,
+    normalise,
     order_classes,
 )
 from mlic.datasets.own_data.rows import read_images
@@ -230,6 +231,7 @@ def test_what_looks_odd_is_said(capsys):
     assert "are these labels, or was the text split in the wrong place? 'nan'" in printed
     assert 'without a row: 1 more in photos, left out' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
+    assert 'in test' in printed and 'in val' not in printed
 
 
 def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
@@ -279,6 +281,10 @@ def test_a_spelling_that_differs_in_a_character_nobody_sees_is_named(unseen, cap
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     names = f"'cat', {f'ca{unseen}t'!r}"
     assert f'warning: one label in several spellings? {names}' in capsys.readouterr().out
+
+
+def test_what_nobody_sees_around_a_name_is_no_part_of_it():
+    assert normalise(' \ufeff cat\u200b ') == 'cat'
 
 
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
