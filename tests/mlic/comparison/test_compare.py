@@ -25,8 +25,10 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
+import mlic
 from mlic.cli.compare import main
 from mlic.comparison import runs as runs_module
+from mlic.comparison import sources
 from mlic.comparison.feature_configs import (
     FrozenBackboneError,
     _split,
@@ -641,6 +643,28 @@ def test_the_contents_of_a_feature_cache_are_checked(tmp_path, listing, features
     np.save(tmp_path / 'b.npy', np.zeros((1, 2, 1, 1, 1), np.float16))
     with pytest.raises(ValueError, match=message):
         FeatureCache(tmp_path)
+
+
+class Items(list):
+    """A data set of tensors, perhaps with paths."""
+
+    def __init__(self, **info):
+        super().__init__([dict(inputs=torch.full((3, 2, 2), 1e6))])
+        self.get_data_info = lambda index: info
+
+
+@pytest.mark.parametrize(
+    'items, message',
+    [
+        (Items(), 'Items has no image files to store features of'),
+        (Items(img_path='a.jpg'), 'features of a.jpg or its batch overflow float16'),
+    ],
+)
+def test_features_that_cannot_be_stored_are_refused(tmp_path, items, message):
+    backbone = torch.nn.Flatten(0, 0)  # what it gives is taken for a tuple of feature maps
+    with pytest.raises(ValueError, match=message):
+        FeatureCache(tmp_path).add(items, torch.nn.Identity(), backbone)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_features_of_which_a_part_is_missing_take_no_memory(tmp_path):
@@ -1373,10 +1397,13 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
     assert len({r.folder for r in [run, *others]}) == 5
 
 
-def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos):
+@pytest.mark.parametrize(
+    'entries', [dict(ann_file='train.json'), dict(data_prefix=dict(img_path='train.json'))]
+)
+def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos, entries):
     cfg, folder = linear_recipe(tmp_path, photos), tmp_path / 'data'
     folder.mkdir()
-    cfg.train_dataloader.dataset.update(data_root=str(folder), ann_file='train.json')
+    cfg.train_dataloader.dataset.update(data_root=str(folder), **entries)
     names = []
     for text in ('a', 'a', 'b'):
         (folder / 'train.json').write_text(text)
@@ -1575,6 +1602,22 @@ def test_the_code_of_a_package_is_the_names_and_contents_of_its_files(tmp_path, 
     changed = codes()
     assert len({before[0], renamed[0], changed[0]}) == 3
     assert before[1] == renamed[1] == changed[1]
+
+
+def test_the_commit_of_files_that_differ_from_it_has_a_plus(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, 'ASSETS', tmp_path)
+    assert sources.commit() == 'unknown'
+    author = ['-c', 'user.name=a', '-c', 'user.email=b']
+    for words in (['init', '-q'], [*author, 'commit', '-q', '--allow-empty', '-m', 'c']):
+        subprocess.run(['git', '-C', str(tmp_path), *words], check=True)
+    name = sources.commit()
+    assert re.fullmatch('[0-9a-f]{7,40}', name)
+    (tmp_path / 'new.py').touch()
+    assert sources.commit() == f'{name}+'
+    monkeypatch.setenv('PATH', '')  # where there is no git
+    assert sources.commit() == 'unknown'
+    monkeypatch.setattr(sources, 'ASSETS', tmp_path / '.mim')  # of a wheel
+    assert sources.commit() == f'mlic {mlic.__version__}'
 
 
 def test_what_the_system_has_killed_is_said_to_be(tmp_path):

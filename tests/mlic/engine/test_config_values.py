@@ -56,6 +56,7 @@ WRONG = {
     'default_hooks.checkpoint': ('CheckpointHook', 'a run takes a dict'),
     'env_cfg.mp_cfg.opencv_num_threads': ('0', 'set_multi_processing takes a number'),
     'train_cfg': (4, 'a run takes a dict'),
+    'train_dataloader': ((), 'a run takes a dict'),
     'val_evaluator': ('MLICMetric', 'a run takes a dict or a list'),
 }
 
