@@ -135,6 +135,7 @@ def test_lines_say_what_was_taken_for_what():
             'image,labels\na.jpg,cat\nb.jpg,dgo\n',
             "k.csv, line 3: 'dgo' is not a class of the model",
         ),
+        ('image,labels\na.jpg,"{""cat"": 1, ""dgo"": 0}"\n', "'dgo' is not a class of the model"),
         ('image,cat\nq.jpg,1\n', 'k.csv: none of the 1 images .* the list of images to predict'),
         ('image,cat,dog\na.jpg,1,1\na.jpg,0,1\n', 'k.csv: photos/a.jpg is listed twice'),
         ('image,cat,dog\na.jpg,,\n', 'k.csv: no cell says what is known; a table of known labels'),

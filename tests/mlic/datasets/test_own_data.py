@@ -778,10 +778,11 @@ def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_deci
     assert words_of() == {'0.png': ['cat', 'dog'], '1.png': ['cat'], '2.png': ['dog'], '3.png': []}
 
 
-def test_tags_with_blanks_between_are_not_taken_for_one_label():
-    write_images(['0.png', '1.png', '2.png'])
+@pytest.mark.parametrize('more', [[], ['1girl', 'long_hair solo', 'long_hair']])
+def test_tags_with_blanks_between_are_not_taken_for_one_label(more):
+    write_sidecars('', '', '', *more)
     for i, text in enumerate(['1girl long_hair', '1girl solo', 'solo']):
-        Path(f'photos/{i}.png.txt').write_text(text)
+        Path(f'photos/{i}.txt').rename(f'photos/{i}.png.txt').write_text(text)
     with pytest.raises(SystemExit, match=r"blanks\? \(--sep ' ' or --sep ''\)") as error:
         from_folder('--sidecar', '--val', '0')
     assert shlex.split(error.value.code.partition('type: ')[2])[-2:] == ['--sep', ' ']
@@ -790,6 +791,7 @@ def test_tags_with_blanks_between_are_not_taken_for_one_label():
         '0.png': ['1girl', 'long_hair'],
         '1.png': ['1girl', 'solo'],
         '2.png': ['solo'],
+        **{f'{i}.png': text.split() for i, text in enumerate(more, 3)},
     }
 
 
@@ -857,6 +859,7 @@ def test_a_line_that_is_no_box_is_refused_at_once(line):
         ('classes.txt', 'cat\n\nbird\ndog\n', r'classes.txt, line 2 of 4: is empty'),
         ('classes.txt', '\n', r'classes.txt: found 0 lines'),
         ('classes.txt', 'cat\nbird\ncat\n', "classes.txt: 'cat' occurs twice"),
+        ('data.yaml', 'names: [cat, dog', 'has no list "names" of classes'),
         ('data.yaml', 'names: cat, dog, bird', 'data.yaml has no list "names" of classes'),
         ('data.yaml', 'names: {cat: 0, bird: 1, dog: 2}', 'has no list "names" of classes'),
         ('data.yaml', 'names: {1: cat, 2: bird, 3: dog}', 'has no list "names" of classes'),

@@ -138,6 +138,15 @@ def test_an_entry_that_fails_on_the_first_image_is_named():
     )
 
 
+def test_an_image_that_fails_in_training_blames_no_entry():
+    scope = dict(__name__='mmengine.runner.loops')
+    exec('def run_epoch(load):\n    load({})', scope)
+    cfg = with_entry('train_dataloader.dataset.pipeline', [dict(type='RandomFlip', prob=1.0)])
+    load = TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[0])
+    with pytest.raises(KeyError, match='img'), one_line_errors():
+        scope['run_epoch'](load)
+
+
 def test_an_own_class_keeps_the_traceback_of_its_mistake():
     cfg = with_entry('model', dict(_delete_=True, type='OddlyAnnotated', size='base'))
     with pytest.raises(TypeError, match='unsupported operand'), one_line_errors():

@@ -405,6 +405,13 @@ def test_a_second_average_is_refused(tmp_path, first):
         check_launch(runner)
 
 
+def test_processes_that_would_start_from_different_checkpoints_are_refused(tmp_path, monkeypatch):
+    runner, _ = make_runner(tmp_path, train_dataloader=loader(8))
+    monkeypatch.setattr(dist, 'all_gather_object', lambda own: [own, (True, 'epoch_3.pth')])
+    with pytest.raises(LaunchError, match=r"checkpoints, .*, \(True, 'epoch_3.pth'\)\]: the work"):
+        check_launch(runner)
+
+
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_more_processes_than_images_is_an_error(tmp_path, split):
     images = dict(dict(train=8, val=8), **{split: 2})
