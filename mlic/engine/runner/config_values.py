@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from types import UnionType
-from typing import Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from mmengine.config import Config
 from mmengine.dist import init_dist
@@ -229,9 +229,7 @@ def _taken(hint: object) -> set[str] | None:
     taken: set[str] = set()
     for part in _parts(hint):
         base = get_origin(part) or part
-        if base is Literal:
-            taken |= set().union(*(TAKEN.get(type(value), ()) for value in get_args(part)))
-        elif base in TAKEN:
+        if base in TAKEN:
             taken |= TAKEN[base]
         elif isinstance(base, type) and base.__module__.startswith(BUILT):
             taken |= {'a dict'}

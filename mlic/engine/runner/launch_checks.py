@@ -47,7 +47,8 @@ def check_launch(runner: Runner) -> None:
     check_even_shares(runner.train_dataloader, runner.world_size)
     check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
-    warning = batch_warning(scaling, runner.train_dataloader.batch_size, runner.world_size)
+    batch_size = getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
+    warning = batch_warning(scaling, batch_size, runner.world_size)
     if dist.is_main_process():
         for line in [*([warning] if warning else []), *misspelt_names(runner.cfg)]:
             runner.logger.warning(line)
@@ -157,13 +158,13 @@ def scale_for_accumulation(cfg: Config) -> None:
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
-def batch_warning(cfg: Mapping, batch_size: int, num_processes: int) -> str | None:
-    """What to say of a batch that the learning rate was not made for."""
+def batch_warning(cfg: Mapping, batch_size: int | None, num_processes: int) -> str | None:
+    """What to say of a batch, if its size is known, that the learning rate was not made for."""
     scaling = cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
     accumulated = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    images = num_processes * batch_size * accumulated
-    if base is None or scaling.get('enable') or images == base:
+    images = num_processes * (batch_size or 0) * accumulated
+    if base is None or scaling.get('enable') or images in (0, base):
         return None
     return (
         f'{num_processes} process{"es" * (num_processes > 1)} x batch {batch_size} '

@@ -116,10 +116,9 @@ def _reaches_the_end(schedule: Mapping, *configs: Mapping) -> bool:
     """Whether a schedule is made for the number of epochs of one of the configs."""
     shortest = min((cfg.get('train_cfg') or {}).get('max_epochs') or 0 for cfg in configs)
     if 'end' in schedule:  # one in iterations may reach anywhere
-        reaches = schedule['end'] >= shortest * schedule.get('by_epoch', True)
-    else:  # the run's; these continue as they are
-        reaches = not str(schedule.get('type')).startswith(('Step', 'MultiStep', 'Exponential'))
-    return reaches or any(key in schedule for key in ('T_max', 'total_steps', 'periods'))
+        return schedule['end'] >= shortest * schedule.get('by_epoch', True)
+    # the run's; these continue as they are
+    return not str(schedule.get('type')).startswith(('Step', 'MultiStep', 'Exponential'))
 
 
 def _images_of_step(cfg: Mapping) -> int:

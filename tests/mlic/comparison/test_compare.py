@@ -25,9 +25,16 @@ from mmengine.logging import MMLogger
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.metrics import average_precision_score
 
+import mlic
 from mlic.cli.compare import main
 from mlic.comparison import runs as runs_module
-from mlic.comparison.feature_configs import FrozenBackboneError, store_features
+from mlic.comparison import sources
+from mlic.comparison.feature_configs import (
+    FrozenBackboneError,
+    _split,
+    check_frozen,
+    store_features,
+)
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
     hold_out,
@@ -383,6 +390,11 @@ def test_the_frozen_stages_alone_are_stored_and_the_others_trained(tmp_path, pho
         assert grad.norm() > 0 and (grad - grads[0][name]).norm() < 0.02 * grad.norm()
 
 
+def test_the_first_stage_may_be_stored_alone():
+    frozen, trained = _split(dict(type='EfficientNetLite', frozen_stages=1))
+    assert (frozen['out_stage'], trained['first_stage']) == (1, 2)
+
+
 def test_all_maps_of_a_backbone_are_stored(tmp_path, photos):
     plain, stored = (linear_recipe(tmp_path, photos) for _ in range(2))
     for cfg in (plain, stored):
@@ -444,10 +456,10 @@ def test_features_are_computed_once_and_missing_ones_are_added(tmp_path, photos)
         store_features(cfg, tmp_path / 'features', lines.append)
 
     cfg = linear_recipe(tmp_path, photos)
-    cfg.test_dataloader.dataset.indices = cfg.val_dataloader.dataset.indices = [0]
+    cfg.test_dataloader.dataset.indices, cfg.val_dataloader.dataset.indices = [0], [1]
     store(cfg)
     (folder,) = (tmp_path / 'features').iterdir()
-    assert len(FeatureCache(folder).places) == 17
+    assert len(FeatureCache(folder).places) == 18
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     store(linear_recipe(tmp_path, photos))
     assert len(FeatureCache(folder).places) == 24
@@ -538,6 +550,10 @@ def test_features_are_those_of_the_weights_that_are_there_now(tmp_path, photos):
         ({'model.init_cfg': dict(type='Pretrained', checkpoint='w.pth')}, 'model.init_cfg'),
         ({'model.pretrained': 'w.pth'}, 'model.pretrained'),
         ({'data_preprocessor.batch_augments': dict(augments='Mixup')}, 'batch_augments'),
+        (
+            {'train_dataloader.dataset.pipeline': [dict(type='MultiView', num_views=3)]},
+            'two views of an image, the config has 3',
+        ),
     ],
 )
 def test_what_stored_features_would_leave_out_is_refused(tmp_path, photos, change, what):
@@ -572,6 +588,19 @@ def test_a_backbone_that_is_trained_is_not_cached(tmp_path, photos, change, what
     cfg.model.backbone.update(change)
     with pytest.raises(FrozenBackboneError, match=rf'{what}.*frozen_stages'):
         store_features(cfg, tmp_path / 'features')
+
+
+class Normalised(torch.nn.BatchNorm2d):
+    """A backbone without a parameter that differs in training."""
+
+    def forward(self, inputs):
+        return (super().forward(inputs),)
+
+
+def test_a_backbone_that_acts_differently_in_training_is_not_cached():
+    backbone = Normalised(3, affine=False)
+    with pytest.raises(FrozenBackboneError, match='in Normalised BatchNorm, dropout or'):
+        check_frozen(backbone, torch.arange(24.0).view(2, 3, 2, 2), 'Normalised')
 
 
 def test_a_pipeline_that_is_switched_in_training_is_not_cached(tmp_path, photos):
@@ -614,6 +643,28 @@ def test_the_contents_of_a_feature_cache_are_checked(tmp_path, listing, features
     np.save(tmp_path / 'b.npy', np.zeros((1, 2, 1, 1, 1), np.float16))
     with pytest.raises(ValueError, match=message):
         FeatureCache(tmp_path)
+
+
+class Items(list):
+    """A data set of tensors, perhaps with paths."""
+
+    def __init__(self, **info):
+        super().__init__([dict(inputs=torch.full((3, 2, 2), 1e6))])
+        self.get_data_info = lambda index: info
+
+
+@pytest.mark.parametrize(
+    'items, message',
+    [
+        (Items(), 'Items has no image files to store features of'),
+        (Items(img_path='a.jpg'), 'features of a.jpg or its batch overflow float16'),
+    ],
+)
+def test_features_that_cannot_be_stored_are_refused(tmp_path, items, message):
+    backbone = torch.nn.Flatten(0, 0)  # what it gives is taken for a tuple of feature maps
+    with pytest.raises(ValueError, match=message):
+        FeatureCache(tmp_path).add(items, torch.nn.Identity(), backbone)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_features_of_which_a_part_is_missing_take_no_memory(tmp_path):
@@ -1346,10 +1397,13 @@ def test_a_run_is_named_by_all_its_settings(tmp_path, photos):
     assert len({r.folder for r in [run, *others]}) == 5
 
 
-def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos):
+@pytest.mark.parametrize(
+    'entries', [dict(ann_file='train.json'), dict(data_prefix=dict(img_path='train.json'))]
+)
+def test_a_run_is_named_by_what_is_in_the_files_of_its_settings(tmp_path, photos, entries):
     cfg, folder = linear_recipe(tmp_path, photos), tmp_path / 'data'
     folder.mkdir()
-    cfg.train_dataloader.dataset.update(data_root=str(folder), ann_file='train.json')
+    cfg.train_dataloader.dataset.update(data_root=str(folder), **entries)
     names = []
     for text in ('a', 'a', 'b'):
         (folder / 'train.json').write_text(text)
@@ -1548,6 +1602,22 @@ def test_the_code_of_a_package_is_the_names_and_contents_of_its_files(tmp_path, 
     changed = codes()
     assert len({before[0], renamed[0], changed[0]}) == 3
     assert before[1] == renamed[1] == changed[1]
+
+
+def test_the_commit_of_files_that_differ_from_it_has_a_plus(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, 'ASSETS', tmp_path)
+    assert sources.commit() == 'unknown'
+    author = ['-c', 'user.name=a', '-c', 'user.email=b']
+    for words in (['init', '-q'], [*author, 'commit', '-q', '--allow-empty', '-m', 'c']):
+        subprocess.run(['git', '-C', str(tmp_path), *words], check=True)
+    name = sources.commit()
+    assert re.fullmatch('[0-9a-f]{7,40}', name)
+    (tmp_path / 'new.py').touch()
+    assert sources.commit() == f'{name}+'
+    monkeypatch.setenv('PATH', '')  # where there is no git
+    assert sources.commit() == 'unknown'
+    monkeypatch.setattr(sources, 'ASSETS', tmp_path / '.mim')  # of a wheel
+    assert sources.commit() == f'mlic {mlic.__version__}'
 
 
 def test_what_the_system_has_killed_is_said_to_be(tmp_path):

@@ -51,6 +51,7 @@ def test_a_path_that_is_no_web_address_keeps_its_marks(before):
         ('/data/upload/a#1.jpg', 'data/upload/a#1.jpg'),
         ('/data/a%20b#1?.jpg', 'data/a%20b#1?.jpg'),
         ('gs://bucket/a%20b#1?.jpg', 'bucket/a%20b#1?.jpg'),
+        ('gs://bucket//a.jpg', 'bucket/a.jpg'),
         ('C:\\x\\.\\1.jpg', 'C:/x/1.jpg'),
         ('https://[::1/1.jpg', 'https://[::1/1.jpg'),
     ],
@@ -171,6 +172,9 @@ def test_a_file_in_a_folder_that_is_linked_is_one_file():
         names = [f'{before}1.jpg', f'{before}2.jpg', '3.jpg']
         assert read(names) == {name: [f'l{i}'] for i, name in enumerate(names)}
     assert len(read(['1.jpg', '2.jpg', '3.jpg'])) == 3
+    write_photos('other/1.jpg')
+    with pytest.raises(ValueError, match='aa/1.jpg, other/1.jpg, …'):
+        read(['1.jpg', '2.jpg', '3.jpg'])
 
 
 def test_a_link_to_nothing_is_a_missing_image():

@@ -135,6 +135,7 @@ def test_lines_say_what_was_taken_for_what():
             'image,labels\na.jpg,cat\nb.jpg,dgo\n',
             "k.csv, line 3: 'dgo' is not a class of the model",
         ),
+        ('image,labels\na.jpg,"{""cat"": 1, ""dgo"": 0}"\n', "'dgo' is not a class of the model"),
         ('image,cat\nq.jpg,1\n', 'k.csv: none of the 1 images .* the list of images to predict'),
         ('image,cat,dog\na.jpg,1,1\na.jpg,0,1\n', 'k.csv: photos/a.jpg is listed twice'),
         ('image,cat,dog\na.jpg,,\n', 'k.csv: no cell says what is known; a table of known labels'),
@@ -147,3 +148,9 @@ def test_what_could_be_taken_in_two_ways_or_for_nothing_is_refused(text, message
     with pytest.raises(ValueError, match=message) as error:
         read(text)
     assert 'k.csv' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_refusal_of_cells_of_any_length_is_short():
+    with pytest.raises(ValueError, match="^k.csv: .*'xx.* … .*labels with what is present$") as error:
+        read(f'image,cat\na.jpg,{"x" * 9000}\n')
+    assert len(str(error.value)) < 1000

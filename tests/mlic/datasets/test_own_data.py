@@ -25,6 +25,7 @@ from mlic.datasets.own_data.labels import (
     SIMILAR,
     describe_counts,
     find_typos,
+    normalise,
     order_classes,
 )
 from mlic.datasets.own_data.rows import read_images
@@ -230,6 +231,7 @@ def test_what_looks_odd_is_said(capsys):
     assert "are these labels, or was the text split in the wrong place? 'nan'" in printed
     assert 'without a row: 1 more in photos, left out' in printed
     assert '4 of 4 classes have fewer than 10 training images' in printed
+    assert 'in test' in printed and 'in val' not in printed
 
 
 def test_a_rare_label_that_looks_like_a_frequent_one_is_named(capsys):
@@ -279,6 +281,10 @@ def test_a_spelling_that_differs_in_a_character_nobody_sees_is_named(unseen, cap
     from_csv('--out', 'out', '--val', '0', '--test', '0.3')
     names = f"'cat', {f'ca{unseen}t'!r}"
     assert f'warning: one label in several spellings? {names}' in capsys.readouterr().out
+
+
+def test_what_nobody_sees_around_a_name_is_no_part_of_it():
+    assert normalise(' \ufeff cat\u200b ') == 'cat'
 
 
 def test_names_that_look_like_a_wrong_cut_are_in_one_warning(capsys):
@@ -396,11 +402,13 @@ def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
         ('image,labels\na.jpg,cat\n', '', '1 image: too few for 10% in val'),
         ('image,labels\na.jpg,cat\n', '--val 0 --test 0', 'all images are for training'),
         ('image,labels\na.jpg,cat\n', '--classes few.txt', "labels are not in few.txt, such as 'c"),
+        ('image,labels\na.jpg,dog\n', '--classes twice.txt', "twice.txt: 'dog' occurs twice"),
     ],
 )  # fmt: skip
 def test_a_table_that_makes_no_sense_is_an_error_of_one_line(table, options, message):
     write_table(table)
     Path('few.txt').write_text('dog\n')
+    Path('twice.txt').write_text('dog\ncat\ndog\n')
     with pytest.raises(SystemExit) as error:
         from_csv('--out', 'out', *options.split())
     assert message in error.value.code
@@ -720,6 +728,13 @@ def test_labels_beside_the_images(capsys):
     assert 'without: 1 (left out); 1 .txt file without an image' in capsys.readouterr().out
 
 
+def test_texts_beside_no_image_are_no_labels():
+    write_images(['1.png', '2.png'])
+    Path('photos/other.txt').write_text('cat')
+    with pytest.raises(SystemExit, match=r'none of the 2 images in photos has a .txt file next'):
+        from_folder('--sidecar', '--skip-missing')
+
+
 def write_sidecars(*texts):
     """Images 0.png and so on, and their texts."""
     write_images([f'{i}.png' for i in range(len(texts))])
@@ -748,6 +763,12 @@ def test_lines_that_hold_commas_are_refused_with_the_command_that_decides():
     assert words_of()['0.png'] == ['cat', 'table, dining']
 
 
+def test_a_text_that_no_separator_would_explain_is_named():
+    write_sidecars('cat', '{"cat": 2}')
+    with pytest.raises(SystemExit, match=r'photos/1.txt: .* which of it are labels\?$'):
+        from_folder('--sidecar')
+
+
 def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_decides():
     write_sidecars('cat#dog', 'cat', 'dog', '')
     with pytest.raises(SystemExit, match='which separates labels: #') as error:
@@ -757,10 +778,11 @@ def test_lines_whose_parts_are_labels_too_are_refused_with_the_command_that_deci
     assert words_of() == {'0.png': ['cat', 'dog'], '1.png': ['cat'], '2.png': ['dog'], '3.png': []}
 
 
-def test_tags_with_blanks_between_are_not_taken_for_one_label():
-    write_images(['0.png', '1.png', '2.png'])
+@pytest.mark.parametrize('more', [[], ['1girl', 'long_hair solo', 'long_hair']])
+def test_tags_with_blanks_between_are_not_taken_for_one_label(more):
+    write_sidecars('', '', '', *more)
     for i, text in enumerate(['1girl long_hair', '1girl solo', 'solo']):
-        Path(f'photos/{i}.png.txt').write_text(text)
+        Path(f'photos/{i}.txt').rename(f'photos/{i}.png.txt').write_text(text)
     with pytest.raises(SystemExit, match=r"blanks\? \(--sep ' ' or --sep ''\)") as error:
         from_folder('--sidecar', '--val', '0')
     assert shlex.split(error.value.code.partition('type: ')[2])[-2:] == ['--sep', ' ']
@@ -769,6 +791,7 @@ def test_tags_with_blanks_between_are_not_taken_for_one_label():
         '0.png': ['1girl', 'long_hair'],
         '1.png': ['1girl', 'solo'],
         '2.png': ['solo'],
+        **{f'{i}.png': text.split() for i, text in enumerate(more, 3)},
     }
 
 
@@ -836,6 +859,7 @@ def test_a_line_that_is_no_box_is_refused_at_once(line):
         ('classes.txt', 'cat\n\nbird\ndog\n', r'classes.txt, line 2 of 4: is empty'),
         ('classes.txt', '\n', r'classes.txt: found 0 lines'),
         ('classes.txt', 'cat\nbird\ncat\n', "classes.txt: 'cat' occurs twice"),
+        ('data.yaml', 'names: [cat, dog', 'has no list "names" of classes'),
         ('data.yaml', 'names: cat, dog, bird', 'data.yaml has no list "names" of classes'),
         ('data.yaml', 'names: {cat: 0, bird: 1, dog: 2}', 'has no list "names" of classes'),
         ('data.yaml', 'names: {1: cat, 2: bird, 3: dog}', 'has no list "names" of classes'),

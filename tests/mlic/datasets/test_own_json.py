@@ -43,6 +43,13 @@ def test_it_reads_what_mmpretrain_reads(file):
     assert MultiLabelDataset(**kwargs).CLASSES == ('x', 'y', 'z')
 
 
+def test_other_forms_than_json_are_read_by_mmpretrain(file):
+    kwargs = write(file, ('a.jpg', [2, 0]))
+    kwargs['ann_file'] = str(file.rename(file.with_suffix('.yml')))  # JSON is YAML, too
+    theirs = mmpretrain.datasets.MultiLabelDataset(**kwargs)
+    assert MultiLabelDataset(**kwargs).data_list == theirs.data_list
+
+
 def test_the_root_may_be_a_path(file):
     write(file, ('a.jpg', [2, 0]))
     options = dict(ann_file=file.name, data_root=file.parent, data_prefix='images')

@@ -73,6 +73,11 @@ def test_names_that_are_no_list_of_different_texts_are_refused(tmp_path, text, m
         read_names(tmp_path / 'names.json')
 
 
+def test_a_folder_of_masks_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='none: no folder of masks'):
+        IndexMasks(tmp_path / 'none', CLASSES)
+
+
 def test_names_without_a_class_are_refused(tmp_path):
     (tmp_path / 'names.txt').write_text('fox\n')
     with pytest.raises(ValueError, match='names.txt: none of 1 names is a class of the model'):
@@ -157,7 +162,9 @@ def test_what_is_outside_of_the_image_is_cut_off():
         (content((3, dict(counts='abc', size=[5, 6]))), 'compressed run lengths; decode them'),
         (content((3, dict(counts=[29], size=[5, 6]))), 'run lengths of another size than 5 x 6'),
         (content((4, [RECTANGLE])), r"not a file of COCO's form with masks \(4 is missing"),
+        (content((3, dict(size=[5, 6]))), 'cannot be drawn .*counts'),
         (content(height=0), 'a.jpg has the size'),
+        (content(height=20_000, width=10_000), r'cannot be drawn \(20000 x 10000 pixels'),
         (dict(images=[]), "'categories' is missing"),
         (dict(images=[], annotations=[], categories=[]), 'none of its categories is a class'),
     ],

@@ -12,7 +12,12 @@ from mmengine.logging import HistoryBuffer
 from mlic.cli import train
 from mlic.engine.checkpoints.matching import class_difference
 from mlic.engine.checkpoints.reading import CheckpointError
-from mlic.engine.checkpoints.search import check_resumable, find_checkpoint, find_resumable
+from mlic.engine.checkpoints.search import (
+    FoundCheckpoint,
+    check_resumable,
+    find_checkpoint,
+    find_resumable,
+)
 from tests.tiny_runs import make_runner, toy_loader
 
 
@@ -151,6 +156,22 @@ def test_what_lacks_a_part_is_not_resumed(tmp_path, key, value):
         assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('value', [None, 'text', 3], ids=str)
+def test_schedules_of_another_type_are_not_resumed(tmp_path, value):
+    content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})
+    torch.save(dict(content, param_schedulers=value), tmp_path / 'epoch_1.pth')
+    with pytest.raises(CheckpointError, match=r'epoch_1.pth has no param_schedulers$'):
+        check_resumable(tmp_path / 'epoch_1.pth')
+
+
+def test_a_run_resumes_from_a_checkpoint_that_its_pointer_names_elsewhere(tmp_path):
+    content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'last_checkpoint').write_text(f"{tmp_path / 'epoch_1.pth'}\n")
+    assert find_resumable(tmp_path / 'run') == str(tmp_path / 'epoch_1.pth')
+
+
 @pytest.mark.parametrize('times', list(itertools.permutations([1, 2])), ids=str)
 def test_of_two_that_are_equally_far_resume_does_not_take_the_newer(tmp_path, times):
     for name, time in zip(('epoch_1.pth', 'iter_10.pth'), times):
@@ -197,3 +218,12 @@ def test_checkpoint_of_a_work_directory_is_the_best_then_the_latest(tmp_path):
     assert find_checkpoint(best).path == str(best)
     with pytest.raises(FileNotFoundError, match='does not exist'):
         find_checkpoint(str(tmp_path / 'nothing.pth'))
+    assert find_checkpoint('https://x.org/a.pth') == FoundCheckpoint('https://x.org/a.pth')
+
+
+def test_the_only_checkpoint_of_a_folder_that_is_no_runs_is_the_one(tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'published-01234567.pth')
+    assert find_checkpoint(tmp_path).path == str(tmp_path / 'published-01234567.pth')
+    torch.save(dict(state_dict={}), tmp_path / 'another.pth')
+    with pytest.raises(CheckpointError, match='nothing to resume from'):
+        find_checkpoint(tmp_path)

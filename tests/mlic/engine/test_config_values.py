@@ -57,6 +57,7 @@ WRONG = {
     'default_hooks.checkpoint': ('CheckpointHook', 'a run takes a dict'),
     'env_cfg.mp_cfg.opencv_num_threads': ('0', 'set_multi_processing takes a number'),
     'train_cfg': (4, 'a run takes a dict'),
+    'train_dataloader': ((), 'a run takes a dict'),
     'val_evaluator': ('MLICMetric', 'a run takes a dict or a list'),
     'train_cfg.val_interval': (0, 'a run needs a number of at least 1'),
     'optim_wrapper.accumulative_counts': (None, 'a run needs a number of at least 1'),
@@ -149,6 +150,15 @@ def test_an_entry_that_fails_on_the_first_image_is_named():
     assert ended(use, pipeline, 'train_dataloader.dataset.pipeline') == (
         "error: train_dataloader.dataset.pipeline.0 (RandomFlip): KeyError: 'img'"
     )
+
+
+def test_an_image_that_fails_in_training_blames_no_entry():
+    scope = dict(__name__='mmengine.runner.loops')
+    exec('def run_epoch(load):\n    load({})', scope)
+    cfg = with_entry('train_dataloader.dataset.pipeline', [dict(type='RandomFlip', prob=1.0)])
+    load = TRANSFORMS.build(cfg.train_dataloader.dataset.pipeline[0])
+    with pytest.raises(KeyError, match='img'), one_line_errors():
+        scope['run_epoch'](load)
 
 
 def test_an_own_class_keeps_the_traceback_of_its_mistake():

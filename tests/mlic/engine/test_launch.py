@@ -14,6 +14,7 @@ import pytest
 import torch
 from mmengine import dist
 from mmengine.config import Config
+from torch.utils.data import BatchSampler
 
 from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
@@ -404,6 +405,13 @@ def test_a_second_average_is_refused(tmp_path, first):
         check_launch(runner)
 
 
+def test_processes_that_would_start_from_different_checkpoints_are_refused(tmp_path, monkeypatch):
+    runner, _ = make_runner(tmp_path, train_dataloader=loader(8))
+    monkeypatch.setattr(dist, 'all_gather_object', lambda own: [own, (True, 'epoch_3.pth')])
+    with pytest.raises(LaunchError, match=r"checkpoints, .*, \(True, 'epoch_3.pth'\)\]: the work"):
+        check_launch(runner)
+
+
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_more_processes_than_images_is_an_error(tmp_path, split):
     images = dict(dict(train=8, val=8), **{split: 2})
@@ -513,6 +521,27 @@ def test_another_batch_than_the_rate_was_made_for_is_a_warning(
     line = f'{processes} x batch 4 x accumulation {accumulated} = {images} images'
     assert (line in log) == warns
     assert (f'was made for {base}' in log) == warns
+
+
+class OwnBatches(list):
+    """A batch sampler that does not say how large its batches are."""
+
+    def __init__(self, sampler, batch_size):
+        super().__init__([[0, 1, 2], [3]])
+
+
+@pytest.mark.parametrize(
+    'sampler, said', [(dict(type=BatchSampler, drop_last=False), 4), (dict(type=OwnBatches), None)]
+)
+def test_batches_of_a_sampler_are_compared_with_the_rates_if_their_size_is_known(
+    tmp_path, sampler, said
+):
+    cfg = accumulating(1, base_batch_size=16)
+    settings = dict(loader(8), batch_sampler=sampler)
+    runner, _ = make_runner(tmp_path, train_dataloader=settings, cfg=cfg, **cfg)
+    check_launch(runner)
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert ('learning rate was made for 16' in log) == (f'x batch {said} x' in log) == bool(said)
 
 
 def test_the_scaled_rate_counts_accumulated_batches(tmp_path):

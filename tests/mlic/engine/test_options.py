@@ -113,6 +113,24 @@ def test_a_value_that_the_file_has_used_is_refused_with_the_entries_that_hold_it
     assert [entry for entry in entries if entry not in message] == []
 
 
+@pytest.mark.parametrize(
+    'cfg, entry',
+    [
+        (
+            dict(epochs=1, train_cfg=dict(max_epochs=1, val_interval=1, log_epochs=True)),
+            'train_cfg.max_epochs',
+        ),
+        (
+            dict(base_lr=1, optim_wrapper=dict(optimizer=dict(lr=1, nesterov=1))),
+            'optim_wrapper.optimizer.lr',
+        ),
+    ],
+)
+def test_a_number_that_the_file_has_used_is_looked_for_under_similar_names(cfg, entry):
+    with pytest.raises(ValueError, match=f'; set {entry}$'):
+        merge_options(Config(cfg), {next(iter(cfg)): 3})
+
+
 def test_entries_that_are_read_are_replaced_and_files_may_name_anything(tmp_path):
     path = tmp_path / 'own.py'
     path.write_text('batch = 4\ntrain_dataloader = dict(batch_size=batch)\n')

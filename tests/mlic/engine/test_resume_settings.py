@@ -126,6 +126,7 @@ def test_another_number_of_processes_may_keep_the_images_of_a_step():
         ([], True),
         (dict(type='MultiStepLR', milestones=[2]), True),
         ([dict(type='LinearLR', end=2), dict(type='StepLR', step_size=5)], True),
+        ([dict(type='CosineAnnealingLR', T_max=2, end=2), dict(type='ExponentialLR')], True),
         ([dict(type='LinearLR', end=5)], False),
         ([dict(type='LinearLR', end=100, by_epoch=False)], False),
         ([dict(type='CosineAnnealingLR', T_max=5)], False),
