@@ -39,6 +39,7 @@ WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by s
 NO_SHARED_MEMORY = re.compile(r'DataLoader worker .* Bus error|unable to .{1,40} </torch_\w+>')
 FEWER_WORKERS = 'fewer workers (num_workers, or 0 for none)'
 _unraised: list[BaseException] = []  # of workers that ended
+_again: list[threading.Timer] = []  # each brings back a Ctrl+C that Python could not pass on
 INTERRUPTED = 130  # the exit status that shells give Ctrl+C
 
 
@@ -66,7 +67,7 @@ def one_line_errors() -> Iterator[None]:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), 'w'))
     if hasattr(sys.stdout, 'reconfigure'):  # a name that the terminal cannot show ends nothing
         sys.stdout.reconfigure(errors='backslashreplace')
-    sys.unraisablehook = _hear_of_workers
+    sys.unraisablehook = _hear
     with suppress(OSError):
         get_temp_dir()  # loaders' workers share it; one of their own would stay when they are ended
     try:
@@ -94,6 +95,8 @@ def one_line_errors() -> Iterator[None]:
             _record(error)
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
+            if _again or any(isinstance(one, KeyboardInterrupt) for one in _raised_over(error)):
+                _end_interrupted()  # a terminal sends it to the workers, too
             sys.exit(_one_line(workers))
         is_told = _is_for_people(error, raised_in)
         words = str(error).strip() if is_told else describe_entry(error, _packages())
@@ -114,6 +117,8 @@ def _record(error: BaseException) -> None:
 
 def _end_interrupted() -> None:
     """End as after Ctrl+C."""
+    while _again:
+        _again.pop().cancel()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
     if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
         sys.stderr.write('interrupted\n')
@@ -182,9 +187,17 @@ def _ended_worker(error: Exception) -> Exception | None:
     return None
 
 
-def _hear_of_workers(unraisable: 'sys.UnraisableHookArgs') -> None:
-    """Keep what torch's signal handler raises where Python cannot pass it on, as in __del__."""
-    if WORKER_ENDED.search(str(unraisable.exc_value)):
+def _hear(unraisable: 'sys.UnraisableHookArgs') -> None:
+    """Keep what handlers of signals raise where Python cannot pass it on: in __del__, at a fork.
+
+    Ctrl+C comes again a little later.
+    """
+    if isinstance(unraisable.exc_value, KeyboardInterrupt) and os.name == 'posix':
+        main = threading.main_thread().ident
+        _again.append(threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)))
+        with suppress(RuntimeError):  # where Python is at its end, it starts no thread
+            _again[-1].start()
+    elif WORKER_ENDED.search(str(unraisable.exc_value)):
         _unraised.append(unraisable.exc_value)
     else:
         sys.__unraisablehook__(unraisable)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,48 @@ def test_ctrl_c_that_a_library_takes_for_an_error_is_one(monkeypatch, capsys):
     try:
         with pytest.raises(SystemExit) as ended, one_line_errors():
             Config(dict(a=1)).dump()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+
+
+class Deaf:
+    """Ctrl+C comes where Python cannot pass it on, as while a loader starts its workers."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('worker_ends_first', [False, True])
+def test_ctrl_c_that_python_cannot_pass_on_ends_a_tool(worker_ends_first, monkeypatch, capsys):
+    """It was lost, or the workers, which a terminal sends it to as well, were said to be killed."""
+    monkeypatch.delenv('TORCHELASTIC_RUN_ID', raising=False)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            Deaf()
+            if worker_ends_first:
+                raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly')
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+
+
+def test_ctrl_c_that_ends_a_worker_before_the_run_is_one(monkeypatch, capsys):
+    """torch's signal handler says that it exited while Ctrl+C is under way."""
+
+    def fail():
+        raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly')
+
+    monkeypatch.delenv('TORCHELASTIC_RUN_ID', raising=False)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            try:
+                raise KeyboardInterrupt
+            finally:
+                fail()
     finally:
         signal.signal(signal.SIGINT, handler)
     assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
