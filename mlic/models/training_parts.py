@@ -91,6 +91,13 @@ def parts_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return (pair for pair in model.named_modules() if isinstance(pair[1], TrainingParts))
 
 
+def declared(model: nn.Module, attribute: str) -> Iterator[tuple[str, nn.Module, str]]:
+    """What modules name in an attribute of ``TrainingParts``: in the model, whose, and there."""
+    for module_name, module in parts_of(model):
+        for part in getattr(module, attribute):
+            yield f'{module_name}.{part}'.lstrip('.'), module, part
+
+
 def mixing_warnings(model: nn.Module) -> list[str]:
     """A line for each module whose prediction of an image depends on the rest of its batch."""
     return [
@@ -122,11 +129,7 @@ def check_exportable(model: nn.Module) -> None:
 
 def is_training_only(name: str, model: nn.Module) -> bool:
     """Whether a key of a state dict belongs to a part that prediction never reads."""
-    return any(
-        f'{name}.'.startswith(f'{module_name}.{part}.'.lstrip('.'))
-        for module_name, module in parts_of(model)
-        for part in module.training_only
-    )
+    return any(f'{name}.'.startswith(f'{part}.') for part, *_ in declared(model, 'training_only'))
 
 
 def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:
@@ -139,25 +142,21 @@ def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]
     Raises:
         ValueError: If a module has entries of that size, and nothing says what they are.
     """
-    declared = {
-        f'{name}.{part}'.lstrip('.'): dims
-        for name, module in parts_of(model)
-        for part, dims in module.by_class.items()
-    }
+    found = {name: module.by_class[part] for name, module, part in declared(model, 'by_class')}
     for name, module in model.named_modules():
         is_head = isinstance(module, MultiLabelClsHead) or hasattr(module, 'num_classes')
         if not is_head or {'backbone', 'data_preprocessor'} & set(name.split('.')):
             continue
         knows = isinstance(module, TrainingParts)
         if not knows:
-            declared.update(_of_layers(name, module, num_classes))
+            found.update(_of_layers(name, module, num_classes))
         own = [*module._parameters, *module._buffers]
         unclear = [
             part
             for part, value in module.state_dict().items()
             if num_classes in value.shape[:2]
             and (part in own or not knows)
-            and f'{name}.{part}'.lstrip('.') not in declared
+            and f'{name}.{part}'.lstrip('.') not in found
         ]
         if unclear:
             raise ValueError(
@@ -165,16 +164,12 @@ def class_dims(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]
                 f'for each of the {num_classes} classes: name it in its by_class '
                 '(mlic.models.TrainingParts)'
             )
-    return {name: dims for name, dims in declared.items() if dims}
+    return {name: dims for name, dims in found.items() if dims}
 
 
 def class_pairs(model: nn.Module) -> set[str]:
     """Which entries of a model's state dict have a number for each pair of classes."""
-    return {
-        f'{name}.{part}'.lstrip('.')
-        for name, module in parts_of(model)
-        for part in module.graph_buffers
-    }
+    return {name for name, *_ in declared(model, 'graph_buffers')}
 
 
 def _of_layers(name: str, module: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ import torch
 from mmengine import dist
 from torch import Tensor, nn
 
-from mlic.models.training_parts import TrainingParts, parts_of
+from mlic.models.training_parts import TrainingParts, declared
 
 
 class BufferCopies:
@@ -74,11 +74,7 @@ def fill(buffers: list[Tensor], values: Tensor) -> None:
 
 def row_buffers(model: nn.Module) -> dict[str, nn.Module]:
     """The buffers with a row for each image of a process's batch, by name, and whose they are."""
-    return {
-        f'{module_name}.{name}'.lstrip('.'): module
-        for module_name, module in parts_of(model)
-        for name in module.row_buffers
-    }
+    return {name: module for name, module, _ in declared(model, 'row_buffers')}
 
 
 def saved_buffers(model: nn.Module) -> dict[str, Tensor]:
