@@ -1,4 +1,4 @@
-"""What a lowered precision changes: tools/analysis_tools/compare_precision.py CONFIG CHECKPOINT
+"""Show what a lowered precision changes.
 
     python tools/analysis_tools/compare_precision.py CONFIG CHECKPOINT --precision bfloat16
 
@@ -37,7 +37,7 @@ from mlic.names import counted
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='What a lowered precision changes')
+    parser = argparse.ArgumentParser(description='Show what a lowered precision changes')
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
     arguments.add_precision_argument(parser, 'bfloat16')

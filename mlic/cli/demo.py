@@ -1,4 +1,4 @@
-"""A page that labels photos dropped on it: tools/demo.py work_dirs/run, then http://127.0.0.1:7860
+"""Serve a page that labels photos: tools/demo.py work_dirs/run, then http://127.0.0.1:7860
 
 Needs the extra 'demo': pip install -e '.[demo]'
 """

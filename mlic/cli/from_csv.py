@@ -1,4 +1,4 @@
-"""Tables of labels become a data set that trains: JSON files and a config.
+"""Turn tables of labels into a data set and a config.
 
     python tools/dataset_tools/from_csv.py labels.csv --images photos --out data/pets
 

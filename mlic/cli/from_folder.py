@@ -1,4 +1,4 @@
-"""Folders of images become a data set that trains: JSON files and a config.
+"""Turn folders of images into a data set and a config.
 
     python tools/dataset_tools/from_folder.py photos --out data/pets
 

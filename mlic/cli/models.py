@@ -1,4 +1,4 @@
-"""Weights, operations and time of models: tools/benchmark/models.py CONFIG… [--cfg-options …]
+"""Measure weights, operations and time of models: tools/benchmark/models.py CONFIG…
 
 Prints a row of a Markdown table for each config, of one image at the size of its test images.
 """

@@ -1,4 +1,4 @@
-"""A report of a model as one HTML page: tools/analysis_tools/report.py CONFIG CHECKPOINT
+"""Write a report of a model as one HTML page: tools/analysis_tools/report.py CONFIG CHECKPOINT
 
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --out report.html
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --pred predictions.npz

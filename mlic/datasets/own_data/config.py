@@ -14,7 +14,7 @@ CONFIG = """\
 _base_ = {base!r}
 
 num_classes = {num_classes}
-labels, images = {labels!r}, {images!r}  # if relative: to where the tools run
+labels, images = {labels!r}, {images!r}  # relative paths start where the tools run
 epochs = {epochs}
 batches = {batches}  # of an epoch: {sizes[train]} images / {batch_size}
 

@@ -1,4 +1,4 @@
-"""Speed and memory, as ratios: tools/benchmark/run.py [--only losses …] [--out FILE]
+"""Measure speed and memory, as ratios: tools/benchmark/run.py [--only losses …] [--out FILE]
 
 SADCL's losses, bank and head at the sizes of COCO and Visual Genome; network, metric and data are
 the toolkit's. The rival is the published algorithm written plainly, with dense masks, the whole

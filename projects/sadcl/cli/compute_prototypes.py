@@ -1,4 +1,4 @@
-"""Class prototypes of a trained model: tools/compute_prototypes.py CONFIG CHECKPOINT --out FILE
+"""Compute the class prototypes of a trained model: tools/compute_prototypes.py CONFIG CHECKPOINT
 
 One pass over the training images under the test pipeline. The prototype of a class is the sum of
 its embeddings in the images that have the class with a score above the threshold, divided by the
