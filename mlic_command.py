@@ -6,7 +6,6 @@ A module of its own: listing the commands imports nothing of ``mlic``, whose imp
 import ast
 import ctypes
 import difflib
-import gc
 import importlib
 import importlib.util
 import os
@@ -100,19 +99,13 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     end_with_torchrun()
     try:
-        gc.disable()  # its passes over all that is imported find nothing, and take a second
         from mlic.engine.runner.errors import one_line_errors
 
         with one_line_errors():
-            tool = importlib.import_module(module)
-            gc.freeze()  # nor does it look there later, which takes another at the end
-            gc.enable()
-            tool.main(arguments)
+            importlib.import_module(module).main(arguments)
     except KeyboardInterrupt:  # before one_line_errors was there
         sys.stderr.write('interrupted\n')
         sys.exit(130)
-    finally:
-        gc.enable()
 
 
 def keep_freed_memory() -> None:

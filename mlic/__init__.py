@@ -9,7 +9,7 @@ import os
 import warnings
 
 from . import image_reader  # noqa: F401  (first: OpenCV takes its limit when it is loaded)
-from .packages import check_stack, only_models_that_import
+from .packages import check_stack, no_garbage, only_models_that_import
 
 check_stack()
 
@@ -20,6 +20,7 @@ os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # onnxruntime reports as so
 with (
     warnings.catch_warnings(),
     contextlib.redirect_stdout(io.StringIO()),
+    no_garbage(),
     only_models_that_import(),
 ):
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')

@@ -1,5 +1,6 @@
 """Are the packages there that `mlic` stands on? Asked before any of them is imported."""
 
+import gc
 import importlib.util
 import re
 import warnings
@@ -50,6 +51,22 @@ def check_stack() -> None:
                 f'{packages[0]}',
                 stacklevel=3,
             )
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """What is imported while this holds is none: Python's collector never looks there for cycles.
+
+    Its passes would take a second of the import, and another at the end of the process.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.path import Path as Polygon
 from PIL import Image
 
 from mlic.files import read_bytes, read_json, read_lines
@@ -157,6 +156,8 @@ def draw_segmentation(segmentation: list | dict, size: tuple[int, int]) -> np.nd
     Raises:
         KeyError, TypeError, ValueError: If it is none of these, or of another size.
     """
+    from matplotlib.path import Path as Polygon
+
     height, width = size
     if isinstance(segmentation, dict):
         counts = segmentation['counts']

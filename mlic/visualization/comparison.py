@@ -1,13 +1,16 @@
 """Average precision of each class in two runs, side by side. C classes."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mlic.names import counted
 
 from . import page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_BARS = 40
 ROW, BARS_WIDTH, STRIP_HEIGHT, TITLE, AXIS = 0.21, 5.0, 1.5, 0.9, 0.5  # inches
@@ -35,7 +38,7 @@ def draw_comparison(
     class_names: Sequence[str],
     run_names: Sequence[str] = ('first', 'second'),
     sort_by: np.ndarray | None = None,
-) -> Figure:
+) -> 'Figure':
     """Draw what the second run gains or loses in each class, sorted.
 
     Of more than 40 classes, a strip shows all of them, and bars with names the 20 largest gains
@@ -114,7 +117,7 @@ def draw_comparison(
 
 
 def _write_heading(
-    figure: Figure, first: np.ndarray, second: np.ndarray, run_names: Sequence[str]
+    figure: 'Figure', first: np.ndarray, second: np.ndarray, run_names: Sequence[str]
 ) -> None:
     """A line for each run, with its mAP, and one that says what the colours mean."""
     width, height = figure.get_size_inches()

@@ -1,13 +1,16 @@
 """Which labels come together, in the truth and in the predictions. N images, C classes."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from . import page
 from .prototypes import cluster_order, cosine_matrix
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANEL_PIXELS = 440  # about, of many classes; a class takes a whole number of pixels
 CLASS_PIXELS = 26  # of few classes, so that names stay legible where the figure is shown smaller
@@ -41,7 +44,7 @@ def cooccurrence_order(target: np.ndarray, max_classes: int) -> list[int]:
 
 def draw_cooccurrence(
     truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], order: Sequence[int]
-) -> Figure:
+) -> 'Figure':
     """Draw both matrices of :func:`conditional_shares`, and predictions minus truth.
 
     The diagonals are grey: they are 1. So are rows without images. Of more than 24 classes, every

@@ -4,11 +4,9 @@ N images, C classes, K points of a curve.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .page import (
     COLOURS,
@@ -23,6 +21,10 @@ from .page import (
     text_width,
     trim_right,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DASHES = ('solid', (0, (4, 1.5)))
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
@@ -117,7 +119,7 @@ def at_threshold(curve: Curve, threshold: float) -> tuple[float, float] | None:
 
 def draw_pr_curves(
     curves: Sequence[Curve], threshold: float | Sequence[float | None] = 0.5
-) -> Figure:
+) -> 'Figure':
     """Draw curves with lines of equal F1; a dot marks each at a threshold.
 
     Args:
@@ -166,7 +168,7 @@ def draw_pr_curves(
     return figure
 
 
-def _equal_f1(axes: Axes) -> None:
+def _equal_f1(axes: 'Axes') -> None:
     """Grey lines on which F1 = 2 p r / (p + r) is the same, named at their right end."""
     for f1 in F1_LINES:
         recall = np.linspace(f1 / 2 + 1e-3, 1, 200)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from . import page
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
 SHAPES = ('o', '^')
@@ -93,7 +93,7 @@ def draw_embeddings(
     groups: Sequence[str],
     *,
     title: str = 'label embeddings',
-) -> Figure:
+) -> 'Figure':
     """Draw the map: dots are true labels of images, stars are the prototypes of classes.
 
     A class is named next to its star (the median of its dots where there is none), the frequent
@@ -154,7 +154,7 @@ def draw_embeddings(
     return figure
 
 
-def _write_names(axes: Axes, names: Sequence[str], places: np.ndarray, stars: np.ndarray) -> int:
+def _write_names(axes: 'Axes', names: Sequence[str], places: np.ndarray, stars: np.ndarray) -> int:
     """Write each name next to its place (2,), as far as there is room; how many are left out."""
     from matplotlib.patheffects import withStroke
 

@@ -1,12 +1,13 @@
 """What configs gain over another as something is varied: a panel for each thing."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import page
 from .sweep import MARKERS, common_start
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIDE, HEIGHT, LEFT, BOTTOM, TOP, GAP, LEGEND_WIDTH = 2.9, 3.0, 0.85, 1.0, 0.4, 0.35, 3.7  # inches
 APART = 0.14  # of the distance of two values, so that intervals at one place can be told apart
@@ -30,7 +31,7 @@ class Gain(NamedTuple):
     base: float
 
 
-def draw_gains(panels: dict[str, Sequence[Gain]]) -> Figure:
+def draw_gains(panels: dict[str, Sequence[Gain]]) -> 'Figure':
     """Draw the gains over what is varied; the values stand at equal distances.
 
     Small dots are seeds, large ones their mean, bars the 95 % interval. Below a value stands the

@@ -6,15 +6,18 @@ Shapes in this module: C classes, D embed dims. Lengths of the page are in inche
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
 from mlic.files import write_csv
 
 from . import page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MATRIX_PIXELS = 760  # about; a class takes a whole number of pixels
 MAX_TICKS = 40  # names of 10 points next to this many rows do not touch
@@ -73,7 +76,7 @@ def draw_prototypes(
     order: Sequence[int] | None = None,
     *,
     subject: str = 'prototypes',
-) -> Figure:
+) -> 'Figure':
     """Draw the matrix of the prototypes' cosines, with the classes' names on both axes.
 
     The colours span the cosines of different classes; where some are negative, white is zero.

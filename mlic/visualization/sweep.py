@@ -3,11 +3,12 @@
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIDE, HEIGHT, LEFT, BOTTOM, TOP, LEGEND_WIDTH = 5.2, 3.6, 0.75, 0.8, 0.4, 3.7  # inches
 MARKERS = 'osD^vP*'
@@ -41,7 +42,7 @@ def split_name(name: str, word: str) -> tuple[str, float] | None:
     return found and (name[: found.start(1)] + name[found.end(1) :], float(found[1]))
 
 
-def draw_sweep(results: Sequence[Result], word: str) -> Figure:
+def draw_sweep(results: Sequence[Result], word: str) -> 'Figure':
     """Draw mAP over the number after a word in the names of the configs.
 
     A config without the number is a dashed line across. Small dots are seeds, large ones their

@@ -1,9 +1,6 @@
 """The course of a training, from the rows that mmengine's LoggerHook writes."""
 
-from typing import NamedTuple
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from .page import (
     COLOURS,
@@ -16,6 +13,10 @@ from .page import (
     legend_label,
     new_page,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH, PANEL, GAP, LEFT, RIGHT, BOTTOM, TOP = 9.8, 1.9, 0.42, 0.75, 2.7, 0.55, 0.35  # inches
 ENTRY = 0.205  # inches, of the legend
@@ -84,7 +85,7 @@ def series(rows: list, name: str) -> tuple[list, list]:
     return [x for x, _ in points], [value for _, value in points]
 
 
-def draw_training(log: TrainingLog) -> Figure:
+def draw_training(log: TrainingLog) -> 'Figure':
     """Draw losses, metrics of the validation, and learning rate, one panel below the other.
 
     A dashed line marks the switch to the second stage, a ring the best validation by mAP. A loss
@@ -133,7 +134,7 @@ def draw_training(log: TrainingLog) -> Figure:
     return figure
 
 
-def _mark_best(axes: Axes, label: str, x: list, y: list, unit: str) -> None:
+def _mark_best(axes: 'Axes', label: str, x: list, y: list, unit: str) -> None:
     """A ring around the highest value, the first of equal ones, as save_best keeps it."""
     best = y.index(max(y))
     ring = dict(markersize=10, markerfacecolor='none', markeredgecolor=PLAIN_COLOUR, clip_on=False)
