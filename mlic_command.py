@@ -6,6 +6,7 @@ A module of its own: listing the commands imports nothing of ``mlic``, whose imp
 import ast
 import ctypes
 import difflib
+import gc
 import importlib
 import importlib.util
 import os
@@ -102,7 +103,9 @@ def run(module: str, arguments: list[str] | None = None) -> None:
         from mlic.engine.runner.errors import one_line_errors
 
         with one_line_errors():
-            importlib.import_module(module).main(arguments)
+            tool = importlib.import_module(module)
+            gc.freeze()  # the collector would look through all imports again, and at the end
+            tool.main(arguments)
     except KeyboardInterrupt:  # before one_line_errors was there
         sys.stderr.write('interrupted\n')
         sys.exit(130)

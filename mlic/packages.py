@@ -55,15 +55,11 @@ def check_stack() -> None:
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """What is imported while this holds is none: Python's collector never looks there for cycles.
-
-    Its passes would take a second of the import, and another at the end of the process.
-    """
+    """While this holds, Python does not look for cycles: its passes over imports find none."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if was_enabled:
             gc.enable()
