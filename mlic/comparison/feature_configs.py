@@ -86,7 +86,7 @@ def store_features(cfg: Config, root: str | Path, log=print) -> None:
     backbone.eval()  # mmpretrain's returns nothing
     with torch.no_grad():
         maps = backbone(inputs)
-    if len(maps) > 1:
+    if len(maps) > 1 or maps[0].dim() != 4:
         stored['shapes'] = [tuple(feat.shape[1:]) for feat in maps]
         backbone = PackedMaps(backbone)
     check_frozen(backbone, inputs, cfg.model.backbone.type)

@@ -1,8 +1,9 @@
 """A place for stored features where a backbone would be.
 
-Shapes in this module: B images, K channels of a feature map, h x w cells.
+Shapes in this module: B images, K channels of a feature map, h x w cells, n numbers of an image.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,9 +19,9 @@ class StoredFeatures(BaseBackbone):
     It has no weights: a checkpoint of such a model holds neck and head only.
 
     Args:
-        shapes (Sequence[tuple[int, int, int]], optional): K, h and w of each map, where an image's
-            features are several that :class:`PackedMaps` has put into one array. Defaults to None:
-            they are one map.
+        shapes (Sequence[Sequence[int]], optional): Of an image's features, where
+            :class:`PackedMaps` has put them into one array: several maps (K, h, w), or tokens or
+            pooled features. Defaults to None: they are one map.
 
     Example:
         >>> import torch
@@ -29,7 +30,7 @@ class StoredFeatures(BaseBackbone):
         [torch.Size([2, 16, 7, 7])]
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int, int]] | None = None) -> None:
+    def __init__(self, shapes: Sequence[Sequence[int]] | None = None) -> None:
         super().__init__()
         self.shapes = shapes
 
@@ -37,15 +38,15 @@ class StoredFeatures(BaseBackbone):
         """(B, K, h, w) → one feature map, the same; packed ones (B, n, 1, 1) → each of them."""
         if self.shapes is None:
             return (inputs,)
-        parts = inputs.flatten(1).split([k * h * w for k, h, w in self.shapes], dim=1)
+        parts = inputs.flatten(1).split([math.prod(shape) for shape in self.shapes], dim=1)
         return tuple(part.unflatten(1, tuple(shape)) for part, shape in zip(parts, self.shapes))
 
 
 class PackedMaps(nn.Module):
-    """A backbone whose maps stand in one array, for :class:`StoredFeatures` to take apart.
+    """A backbone whose features stand in one array, for :class:`StoredFeatures` to take apart.
 
     Args:
-        backbone (nn.Module): Of maps (B, K, h, w).
+        backbone (nn.Module): Of maps (B, K, h, w), or other features (B, …).
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -53,5 +54,5 @@ class PackedMaps(nn.Module):
         self.backbone = backbone
 
     def forward(self, inputs: Tensor) -> tuple[Tensor]:
-        """(B, 3, H, W) → (B, n, 1, 1), the maps one after another."""
+        """(B, 3, H, W) → (B, n, 1, 1), the features one after another."""
         return (torch.cat([feat.flatten(1) for feat in self.backbone(inputs)], 1)[..., None, None],)

@@ -395,10 +395,24 @@ def test_the_first_stage_may_be_stored_alone():
     assert (frozen['out_stage'], trained['first_stage']) == (1, 2)
 
 
-def test_all_maps_of_a_backbone_are_stored(tmp_path, photos):
+VIT = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
+VIT = dict(type='VisionTransformer', arch=VIT, img_size=32, patch_size=8, frozen_stages=2)
+
+
+@pytest.mark.parametrize(
+    'backbone, number',
+    [
+        (dict(BACKBONE, out_indices=(1, 2, 3), init_cfg=None), 3),
+        (dict(VIT, out_type='raw', out_indices=(0, 1)), 2),
+        (dict(VIT, out_type='raw'), 1),
+        (dict(VIT, out_type='cls_token'), 1),
+    ],
+    ids=['maps', 'tokens of two layers', 'tokens', 'pooled'],
+)
+def test_all_features_of_a_backbone_are_stored(tmp_path, photos, backbone, number):
     plain, stored = (linear_recipe(tmp_path, photos) for _ in range(2))
     for cfg in (plain, stored):
-        cfg.model.backbone.update(out_indices=(1, 2, 3), init_cfg=None)
+        cfg.model.backbone = backbone
         cfg.train_dataloader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline
     torch.manual_seed(0)
     store_features(stored, tmp_path / 'features', log=lambda line: None)
@@ -413,7 +427,7 @@ def test_all_maps_of_a_backbone_are_stored(tmp_path, photos):
     with torch.no_grad():
         expected = backbone(images)
     found = MODELS.build(stored.model.backbone)(features)
-    assert len(found) == 3
+    assert len(found) == len(expected) == number
     for ours, theirs in zip(found, expected):
         torch.testing.assert_close(ours.float(), theirs, rtol=1e-3, atol=1e-3)
 
