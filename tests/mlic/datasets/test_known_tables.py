@@ -151,6 +151,8 @@ def test_what_could_be_taken_in_two_ways_or_for_nothing_is_refused(text, message
 
 
 def test_a_refusal_of_cells_of_any_length_is_short():
-    with pytest.raises(ValueError, match="^k.csv: .*'xx.* … .*labels with what is present$") as error:
+    with pytest.raises(
+        ValueError, match="^k.csv: .*'xx.* … .*labels with what is present$"
+    ) as error:
         read(f'image,cat\na.jpg,{"x" * 9000}\n')
     assert len(str(error.value)) < 1000

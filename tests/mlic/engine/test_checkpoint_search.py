@@ -168,7 +168,7 @@ def test_a_run_resumes_from_a_checkpoint_that_its_pointer_names_elsewhere(tmp_pa
     content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})
     torch.save(content, tmp_path / 'epoch_1.pth')
     (tmp_path / 'run').mkdir()
-    (tmp_path / 'run' / 'last_checkpoint').write_text(f"{tmp_path / 'epoch_1.pth'}\n")
+    (tmp_path / 'run' / 'last_checkpoint').write_text(f'{tmp_path / "epoch_1.pth"}\n')
     assert find_resumable(tmp_path / 'run') == str(tmp_path / 'epoch_1.pth')
 
 
