@@ -1266,7 +1266,10 @@ def test_intervals_say_how_many_runs_they_have(tmp_path, capsys):
         save_predictions(run.predictions, Block(np.eye(4), np.eye(4) > 0), list('abcd'))
         write_json(run.record, dict(train_seconds=1.0, commit='a'))
     capsys.readouterr()
-    summarise(runs, num_resamples=3)
+    # a config without a run that is done has no row, and nothing is compared with it
+    against = dict(a='none', b='a', none='a')
+    (_, other), _ = summarise(runs, num_resamples=3, against=against)
+    assert other.against == 'a'
     assert re.fullmatch(r'intervals of runs \S+ 100% .*', capsys.readouterr().out.strip())
 
 
