@@ -37,6 +37,7 @@ from mlic.comparison.feature_configs import (
 )
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
+    check_tested_alike,
     hold_out,
     load_recipe,
     num_views,
@@ -1203,6 +1204,19 @@ def test_other_test_labels_are_refused_before_any_training(monkeypatch, many, ch
         with pytest.raises(SystemExit, match='linear_other has other test images.* than linear:'):
             main(command)
         assert not trainer.runs
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_test_labels_are_not_read_where_pipelines_alone_differ(
+    monkeypatch, tmp_path, photos, wrapped
+):
+    recipes = {name: linear_recipe(tmp_path, photos) for name in ('small', 'large')}
+    recipes['large'].test_dataloader.dataset.pipeline[1].scale = (64, 64)
+    for cfg in recipes.values() if wrapped else ():
+        whole = cfg.test_dataloader.dataset
+        cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[whole])
+    monkeypatch.setattr('mlic.comparison.recipes._read_labels', None)
+    check_tested_alike(recipes)
 
 
 def test_runs_that_cannot_be_compared_are_left_out_of_the_table_and_named(
