@@ -96,7 +96,6 @@ def main(argv: list[str] | None = None) -> None:
         for kind, similarity in similarities(info.counts[0]).items()
         for number, part in enumerate(divide(similarity, args.parts, args.seed))
     }
-    args.out.mkdir(parents=True, exist_ok=True)
     write_texts(texts)
     for path, text in texts.items():
         print(f'{path}:', *options(cfg, path, len(text.splitlines())))

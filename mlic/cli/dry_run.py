@@ -62,8 +62,8 @@ def dry_run(cfg: Config) -> None:
             if split == 'train':
                 check_even_shares(loader, processes)
     train = loaders['train']
-    batch_size = train.batch_size or getattr(train.batch_sampler, 'batch_size', 1)
-    warning = batch_warning(cfg, batch_size, processes)
+    known = getattr(train.batch_sampler, 'batch_size', None)
+    batch_size, warning = known or 1, batch_warning(cfg, known, processes)
     warnings = [*([warning] if warning else []), *misspelt_names(cfg)]
     model = build_model(cfg)
     check_head(model)

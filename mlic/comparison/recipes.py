@@ -215,11 +215,8 @@ def entry_of(cfg: Config, key: str) -> object:
 
 def _text_without_pipeline(dataset: Config) -> str:
     """The config of a data set, but for its pipelines."""
-
-    def drop(one: Config) -> dict:
-        return {key: value for key, value in one.items() if key != 'pipeline'}
-
-    return recipe_text(Config(dict(dataset=change_inner(dataset, drop))))
+    without = change_inner(dataset, lambda one: dict(pipeline=None))
+    return recipe_text(Config(dict(dataset=without)))
 
 
 def _read_labels(loader: Config, classes: list[str] | None) -> tuple[list[str], list[list[int]]]:

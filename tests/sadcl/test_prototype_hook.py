@@ -32,7 +32,8 @@ def test_the_stage_starts_at_the_first_iteration_of_its_own_epoch_only(epoch, it
 @pytest.mark.parametrize('processes, refused', [(1, False), (2, True)])
 def test_processes_whose_batches_may_differ_are_refused(processes, refused):
     head = SimpleNamespace(projector=True, loss_sscl=None)
-    loader = SimpleNamespace(batch_size=4, sampler=SimpleNamespace(round_up=False))
+    batches = SimpleNamespace(batch_size=4)
+    loader = SimpleNamespace(batch_sampler=batches, sampler=SimpleNamespace(round_up=False))
     model = SimpleNamespace(head=head, data_preprocessor=SimpleNamespace(to_onehot=False))
     runner = SimpleNamespace(model=model, train_dataloader=loader)
     message = r'sampler\.round_up=True' if refused else r'data_preprocessor\.to_onehot=True'

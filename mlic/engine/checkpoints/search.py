@@ -239,12 +239,11 @@ def _follow(work_dir: Path) -> _Pointed:
     except (OSError, ValueError):  # missing, a folder, not UTF-8, too long for a name
         return _Pointed(None, f'{pointer} is missing, or names no file', last)
     state = _resumable(path)
-    if isinstance(state, Position) and last is not None and not state.is_of(last):
-        if path == here and is_elsewhere:  # a name that both runs have used
-            path, state = named, _resumable(named)
-        else:
-            last = None  # files of another day were put here
+    is_other = isinstance(state, Position) and last is not None and not state.is_of(last)
+    if is_other and path == here and is_elsewhere:  # a name that both runs have used
+        path, state = named, _resumable(named)
     is_known = isinstance(state, str) or last is not None and state.is_of(last)
+    # else files of another day were put here
     return _Pointed(path, state, last if is_known else state)
 
 

@@ -70,7 +70,7 @@ class PrototypeHook(StageRestartHook):
                 'PrototypeHook needs an SADCLHead with loss_sscl or loss_pscl, '
                 f'got {type(head).__name__} without them: remove the hook from custom_hooks'
             )
-        batch_size = runner.train_dataloader.batch_size
+        batch_size = getattr(runner.train_dataloader.batch_sampler, 'batch_size', None) or 0
         if head.loss_sscl is not None and batch_size > (head.bank_slots or batch_size):
             raise ValueError(
                 f'train_dataloader.batch_size is {batch_size} and the memory bank has '

@@ -11,9 +11,11 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
 from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import DATA_SAMPLERS
 from torch import nn
 
 from mlic.apis.open_run import build_model
+from mlic.cli import dry_run
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
 from mlic.engine.runner.launch_checks import LaunchError, check_head
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
@@ -47,8 +49,6 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_dry_run_says_what_it_found_and_leaves_nothing(config, capsys):
-    from mlic.cli import dry_run
-
     with mock.patch.object(dry_run, 'build_model', wraps=dry_run.build_model) as build:
         assert call_tool('tools/train.py', config, '--dry-run') is None
     assert build.call_count == 1
@@ -77,6 +77,28 @@ def test_dry_run_counts_the_processes_that_would_start(
     out = capsys.readouterr().out
     assert 'batch: 3 processes x 8 images x 2 accumulated = 48 a step\n' in out
     assert f'iterations: {iterations} an epoch, 7 epochs, {7 * iterations} in all\n' in out
+
+
+@DATA_SAMPLERS.register_module()
+class WholeEpoch:
+    """One batch of all images; it does not say how many these are."""
+
+    def __init__(self, sampler, batch_size):
+        self.sampler = sampler
+
+    def __iter__(self):
+        yield [*self.sampler]
+
+    def __len__(self):
+        return 1
+
+
+def test_dry_run_warns_of_no_batch_whose_size_nobody_knows(config, capsys):
+    cfg = Config.fromfile(config)
+    cfg.train_dataloader.update(batch_sampler=dict(type='WholeEpoch'), drop_last=False)
+    dry_run.dry_run(cfg)
+    out = capsys.readouterr().out
+    assert 'iterations: 1 an epoch, 4 epochs, 4 in all\n' in out and 'warning' not in out
 
 
 def test_dry_run_refuses_shares_of_images_and_parts_that_do_not_fit(config, monkeypatch):

@@ -1,9 +1,12 @@
 """The tools that look at a config's data: what they count, find and draw."""
 
+import io
 import json
 import os
 import random
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -517,3 +520,34 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path, decode):
         assert image_checks.inspect(path, decode) == (f'{path}: not a regular file', None, False)
     path = str(tmp_path / 'none.jpg')
     assert image_checks.inspect(path, decode) == (f'{path}: image not found', None, False)
+
+
+@pytest.mark.parametrize(
+    'first, second, problems',
+    [
+        ('ab', 'bc', ["test: 1 of 2 images also in val: 'b'"]),
+        ('ab', 'ba', []),  # a val_dataloader that is the test set
+    ],
+)
+def test_validation_images_may_be_those_of_the_test_all_or_none(first, second, problems):
+    findings = image_checks.Findings()
+    splits = (
+        SimpleNamespace(name=name, paths=list(x))
+        for name, x in zip(('val', 'test'), (first, second))
+    )
+    image_checks.check_leak(*splits, {}, findings)
+    assert findings.problems == problems
+
+
+def test_a_terminal_shows_how_many_images_were_looked_at(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    monkeypatch.setattr(image_checks, 'CHUNK', 2)
+    image_checks.inspect_all(['a', 'b', 'c'], decode=False, workers=0)
+    assert [f'{number}/3' in terminal.getvalue() for number in range(4)] == [
+        True,
+        False,
+        True,
+        True,
+    ]

@@ -37,6 +37,7 @@ from mlic.comparison.feature_configs import (
 )
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
+    check_tested_alike,
     hold_out,
     load_recipe,
     num_views,
@@ -1219,6 +1220,19 @@ def test_other_test_labels_are_refused_before_any_training(monkeypatch, many, ch
         assert not trainer.runs
 
 
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_test_labels_are_not_read_where_pipelines_alone_differ(
+    monkeypatch, tmp_path, photos, wrapped
+):
+    recipes = {name: linear_recipe(tmp_path, photos) for name in ('small', 'large')}
+    recipes['large'].test_dataloader.dataset.pipeline[1].scale = (64, 64)
+    for cfg in recipes.values() if wrapped else ():
+        whole = cfg.test_dataloader.dataset
+        cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[whole])
+    monkeypatch.setattr('mlic.comparison.recipes._read_labels', None)
+    check_tested_alike(recipes)
+
+
 def test_runs_that_cannot_be_compared_are_left_out_of_the_table_and_named(
     monkeypatch, many, capsys
 ):
@@ -1280,7 +1294,10 @@ def test_intervals_say_how_many_runs_they_have(tmp_path, capsys):
         save_predictions(run.predictions, Block(np.eye(4), np.eye(4) > 0), list('abcd'))
         write_json(run.record, dict(train_seconds=1.0, commit='a'))
     capsys.readouterr()
-    summarise(runs, num_resamples=3)
+    # a config without a run that is done has no row, and nothing is compared with it
+    against = dict(a='none', b='a', none='a')
+    (_, other), _ = summarise(runs, num_resamples=3, against=against)
+    assert other.against == 'a'
     assert re.fullmatch(r'intervals of runs \S+ 100% .*', capsys.readouterr().out.strip())
 
 

@@ -80,7 +80,10 @@ def test_classes_that_occur_together_are_one_part_and_others_the_other():
 
 def test_the_tool_writes_parts_and_how_they_are_trained(tmp_path, capsys):
     config = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
-    call_tool('tools/dataset_tools/class_parts.py', config, '--parts', 2, '--out', tmp_path)
+    tool, tmp_path = 'tools/dataset_tools/class_parts.py', tmp_path / 'new' / 'parts'
+    said = call_tool(tool, config, '--parts', 10, '--out', tmp_path)
+    assert said.endswith('has 10 classes: take fewer parts than classes')
+    call_tool(tool, config, '--parts', 2, '--out', tmp_path)
     out = capsys.readouterr().out
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ['co-0.txt', 'co-1.txt', 'dis-0.txt', 'dis-1.txt']

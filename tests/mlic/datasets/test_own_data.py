@@ -575,6 +575,7 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
         'dog/1.png': ['dog'],
         '4.png': [],
     }
+    assert 'gt_label_unknown' not in Path('out/train.json').read_text()  # what is absent is known
     printed = capsys.readouterr().out
     assert '7 files, 5 different pictures' in printed
     assert '1 file not taken for images: cat/notes.md' in printed
@@ -677,6 +678,20 @@ def test_folders_that_link_to_each_other_end():
         'dog/2.png',
         'dog/cats/1.png',
     ]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(monkeypatch):
+    write_images(['cat/1.png', 'dog/2.png'])
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('dog'):
+            raise PermissionError(13, 'Permission denied', path)
+        return scan(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(PermissionError, match='dog'):
+        list_images('photos')
 
 
 def test_a_picture_in_two_splits_is_one_picture_and_named(capsys):

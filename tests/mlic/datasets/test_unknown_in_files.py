@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from mlic.cli import from_csv, from_folder
 from mlic.datasets.coco import COCOMultiLabel
+from mlic.datasets.image_level import known_absent
 from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import Image, count_unknown
@@ -533,6 +534,11 @@ def test_labels_of_whole_images_that_make_no_sense_are_named(tmp_path, change, m
     content['images'][0].update(change)
     with pytest.raises(ValueError, match=f'instances.json: the image .*{message}'):
         COCOMultiLabel(**write_coco(tmp_path, content))
+
+
+def test_an_absent_category_that_is_no_class_is_no_label():
+    image = dict(file_name='a.jpg', neg_category_ids=[3, 9])
+    assert known_absent(image, set(), {9: 0}, 'lvis.json') == [0]
 
 
 def test_an_image_listed_again_with_other_absent_classes_is_refused(tmp_path, log):

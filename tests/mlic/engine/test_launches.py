@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
 from mlic.cli import train as train_tool
-from mlic.engine.checkpoints.launches import Launch, Position, parse_launches
+from mlic.engine.checkpoints.launches import Launch, Position, find_of_run, parse_launches
 from mlic.engine.checkpoints.reading import CheckpointError, read_checkpoint
 from mlic.engine.checkpoints.search import find_checkpoint, find_resumable
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
@@ -219,6 +219,11 @@ def test_a_run_of_an_earlier_version_is_resumed(finished):
     assert find_resumable(work) == str(work / 'epoch_3.pth')
     train(work.parent, [25.0], find_resumable(work))
     assert find_checkpoint(work).score == 50.0
+
+
+def test_a_damaged_file_is_of_no_run(tmp_path):
+    (tmp_path / 'best.pth').write_bytes(b'no checkpoint')
+    assert find_of_run('/gone/best.pth', Position((), 0), [tmp_path]) is None
 
 
 def test_a_position_is_of_those_that_its_run_went_on_to():

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 import projects.sadcl.published_weights  # noqa: F401
 from mlic.datasets.coco import COCO_CATEGORIES
 from mlic.engine.checkpoints.published import convert_published
+from mlic.engine.checkpoints.renaming import NameTable
 from mlic.models.layers.label_graph import normalised
 from projects.cpcl.published_weights import CPCL
 from projects.ml_gcn.published_weights import ML_GCN
@@ -111,3 +112,9 @@ def test_the_keys_say_whose_checkpoint_it_is(released):
     assert convert_published(weights)[0] is CPCL  # which knows all of ML-GCN's, too
     query2label = {'fc.b': torch.zeros(1, 80)}
     assert convert_published(query2label)[0].name == 'SADCL or Query2Label'
+
+
+def test_two_keys_for_one_entry_are_named():
+    table = NameTable([('fc.a', 'head.fc'), ('fc.b', 'head.fc')])
+    with pytest.raises(ValueError, match='keys that stand for the same entry: fc.a, fc.b$'):
+        table.rename(dict.fromkeys(['fc.a', 'fc.b'], torch.zeros(1)))

@@ -25,8 +25,10 @@ from mlic.engine.checkpoints.reading import (
     TRUST,
     CheckpointError,
     install_safe_loading,
+    load_from_local,
     read_checkpoint,
 )
+from mlic.engine.checkpoints.safetensors_file import META, SUFFIX
 from tests.helpers import Recorder
 
 SMALL = dict(
@@ -315,6 +317,19 @@ def test_a_part_of_another_type_is_named_at_every_door(door, part, tmp_path):
     torch.save(dict(dict(state_dict={}), **PARTS[part]), tmp_path / 'evil.pth')
     with pytest.raises(CheckpointError, match=rf'evil\S*: {part} must be a \w+, got \w+$'):
         DOORS[door](tmp_path / 'evil.pth', tmp_path)
+
+
+def test_a_part_of_another_type_is_named_of_safetensors_too(tmp_path):
+    torch_file = pytest.importorskip('safetensors.torch', reason="the extra 'deploy'")
+    path = tmp_path / f'evil{SUFFIX}'
+    torch_file.save_file({'weight': torch.ones(1)}, path, {META: '[1]'})
+    with pytest.raises(CheckpointError, match=f'evil{SUFFIX}: meta must be a dict, got list$'):
+        read_checkpoint(path)
+
+
+def test_a_folder_is_no_checkpoint_to_load_from(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f'{tmp_path.name} is not a file$'):
+        load_from_local(str(tmp_path))
 
 
 @pytest.mark.parametrize('value', [None, 'absent'])

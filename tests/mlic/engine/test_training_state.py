@@ -79,7 +79,10 @@ def test_whole_numbers_and_buffers_that_are_none_fit():
     check_optimizer(SimpleNamespace(optimizer=optimizer), 'run.pth')
 
 
-@pytest.mark.parametrize('error', [PermissionError(13, 'Permission denied'), MemoryError()])
-def test_what_the_machine_lacks_is_not_said_of_the_checkpoint(error):
-    with pytest.raises(type(error)), resuming_from('run.pth'):
+@pytest.mark.parametrize(
+    'error', [PermissionError(13, 'Permission denied'), MemoryError(), CheckpointError('a reason')]
+)
+def test_what_the_machine_lacks_or_has_a_reason_is_not_said_anew_of_the_checkpoint(error):
+    with pytest.raises(type(error)) as raised, resuming_from('run.pth'):
         raise error
+    assert raised.value is error
