@@ -353,6 +353,8 @@ def test_a_weight_that_is_no_plain_tensor_is_refused(checkpoint, tmp_path, kind)
     weights['backbone.conv1.weight'] = ODD_TENSORS[kind](weights['backbone.conv1.weight'])
     torch.save(content, path)
     expected = rf'has weights of another shape: backbone.conv1.weight {kind} tensor for \('
+    if kind == 'nested':  # torch 2.15 rebuilds none from a file that may not run code
+        expected += '|_rebuild_nested_tensor next to its weights'
     with pytest.raises(CheckpointError, match=expected) as refusal:
         open_run(path)
     assert '\n' not in str(refusal.value)

@@ -222,8 +222,11 @@ def test_small_shared_memory_ends_in_one_line():
         timeout=120, env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False,
     )  # fmt: skip
     assert result.returncode == 1
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith('error: the workers of a data loader have no shared memory left')
+    # up to 2.9 at least, torch asks for no memory beforehand: its worker ends with a line and a NUL
+    *of_worker, line = result.stderr.strip().splitlines()
+    assert all(one.startswith('ERROR: Unexpected bus error') for one in of_worker)
+    assert re.match('\0?error: (a worker|the workers) of a data loader', line)
+    assert '/dev/shm' in line and 'take fewer workers' in line
 
 
 @pytest.mark.slow
