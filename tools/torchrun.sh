@@ -19,7 +19,7 @@ with socket.socket() as one:
     try:
         one.bind(("", int(sys.argv[1])))
     except OSError as error:
-        sys.exit(f"error: PORT {sys.argv[1]} cannot be used ({error}): take another")
+        sys.exit(f"error: PORT {sys.argv[1]} cannot be used ({error}): use another")
 ' "${PORT:-29500}"
 fi
 # torchrun's own default, set here so that it need not warn about it

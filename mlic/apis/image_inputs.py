@@ -51,7 +51,7 @@ def list_inputs(
             images, num_others = collect_images([text])
             if num_others:
                 left_out = counted(num_others, 'file')
-                print_log(f'{text}: {left_out} not taken for images', 'current')
+                print_log(f'{text}: {left_out} left out (not images)', 'current')
             return images, False, False
     elif not isinstance(inputs, ImageInput):
         # a dict would give its keys, a tensor its rows

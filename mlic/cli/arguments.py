@@ -72,7 +72,7 @@ def keep_inputs(written: Iterable[Path | None], *read: str | Path | None) -> Non
     """ValueError if a file to write is one of those that are read."""
     for out, path in itertools.product(filter(None, written), filter(None, read)):
         if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-            raise ValueError(f'{out} is an input, and would be overwritten: name another file')
+            raise ValueError(f'{out} would be written, and is also an input: name another file')
 
 
 def add_number(

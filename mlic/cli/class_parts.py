@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     names = classes_of(dataset)
     if not names or args.parts >= len(names):
         raise ValueError(
-            f'--parts {args.parts}: {args.config} has {len(names or ())} classes: take fewer '
+            f'--parts {args.parts}: {args.config} has {len(names or ())} classes: use fewer '
             'parts than classes'
         )
     info = ClassInfo(dataset, names)

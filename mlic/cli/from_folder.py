@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             )
     else:
         if others:
-            print(f'{counted(len(others), "file")} not taken for images: {first_names(others, 3)}')
+            print(f'{counted(len(others), "file")} left out (not images): {first_names(others, 3)}')
         images, said = from_folders(args.folder, files, args.nested)
         if not any(image.labels for image in images):
             raise ValueError(

@@ -140,7 +140,7 @@ def finish(
     ):
         print(f'  {shlex.join([*command_words(tool), *map(str, arguments)])}')
     if len(splits['train']) >= LEAST_TO_TUNE:
-        print('\nis a linear classifier on frozen features, its learning rate tuned, as good?')
+        print('\nto see if a linear classifier on frozen features, at a tuned rate, is as good:')
         print(f'  {shlex.join([*command_words("compare.py"), *comparison_words(config)])}')
 
 

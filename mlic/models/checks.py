@@ -53,7 +53,7 @@ def check_losses(losses: dict[str, Tensor], of: nn.Module) -> dict[str, Tensor]:
         )
     for name, value in losses.items():
         if name in ('loss', 'loss_cls'):
-            raise ValueError(f'{where} {name!r}, which is the name of another: take loss_own')
+            raise ValueError(f'{where} {name!r}, which is the name of another: use loss_own')
         if 'loss' not in name and getattr(value, 'requires_grad', False):
             raise ValueError(
                 f'{where} {name!r}, with which the model would not be trained: name it '

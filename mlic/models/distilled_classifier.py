@@ -95,7 +95,7 @@ class DistilledClassifier(TrainingParts, NeckLossClassifier):
         defaults = dict(teachers=(), alpha=0.5, kind='mse', temperature=4.0)
         unknown = sorted(set(distillation or {}) - set(defaults))
         if unknown:
-            raise ValueError(f'distillation: unknown {unknown[0]}, take {", ".join(defaults)}')
+            raise ValueError(f'distillation: unknown {unknown[0]}: use {", ".join(defaults)}')
         self.distillation = {**defaults, **distillation} if distillation else None
         if self.distillation:
             if self.distillation['kind'] not in ('mse', 'kl'):

@@ -165,7 +165,7 @@ class TDRGHead(MultiScoreHead):
         if min(height, width) < 3:
             raise ValueError(
                 f'{owner} halves the last feature map, which must have at least 3 x 3 cells, got '
-                f'{height} x {width}: take larger images'
+                f'{height} x {width}: use larger images'
             )
         return maps
 

@@ -300,7 +300,7 @@ def test_the_maps_are_shares_of_the_activation():
     'feats,message',
     [
         (draw(2)[1:], 'takes two feature maps, got 1: set .*backbone.out_indices'),
-        (draw(2, coarse=(2, 3)), 'at least 3 x 3 cells, got 2 x 3: take larger images'),
+        (draw(2, coarse=(2, 3)), 'at least 3 x 3 cells, got 2 x 3: use larger images'),
         (draw(2)[::-1], r'TDRGHead\(in_channels=\(5, 6\)\) takes a feature map \(B, 5, h, w\)'),
     ],
     ids=['one', 'small', 'channels'],

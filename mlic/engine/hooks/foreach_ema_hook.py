@@ -91,7 +91,7 @@ class ForeachEMAHook(EMAHook):
         if self.statistics and not self.is_plain:
             raise ValueError(
                 'ForeachEMAHook(statistics=True) goes with ExponentialMovingAverage on the '
-                "model's device: take update_buffers=True instead"
+                "model's device: set update_buffers=True instead"
             )
         self._finite_loss = next((h for h in runner.hooks if isinstance(h, FiniteLossHook)), None)
         self._share_buffers()

@@ -197,7 +197,7 @@ def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> 
     own = '' if next_stage is None else f'(next_stage={next_stage})'
     raise ValueError(
         f'{type(hook).__name__}{own} would not stop each of the two stages by itself, and '
-        f"{restart}(begin={begin}) starts a second: take dict(type='StageEarlyStoppingHook', "
+        f"{restart}(begin={begin}) starts a second: use dict(type='StageEarlyStoppingHook', "
         f'next_stage={begin}) instead'
     )
 

@@ -226,7 +226,7 @@ def _misfit(part: object, inner: object, error: Exception) -> str | None:
         return None
     text = str(error).strip().rstrip('.') or type(error).__name__
     return (
-        f'{name}: {text}; it was given images of {shape[3]} x {shape[2]} px: take another size in '
+        f'{name}: {text}; it was given images of {shape[3]} x {shape[2]} px: use another size in '
         'the pipelines, or set its img_size, where it has one (docs/backbones.md)'
     )
 

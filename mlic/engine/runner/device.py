@@ -99,7 +99,7 @@ def _adapt_to_cpu(cfg: Config, launcher: str, say: Callable[[str], None]) -> Non
     if launcher == 'none':
         return
     if launcher != 'pytorch':
-        raise SystemExit(f'--launcher {launcher} needs CUDA; on the CPU take tools/dist_train.sh')
+        raise SystemExit(f'--launcher {launcher} needs CUDA; on the CPU use tools/dist_train.sh')
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,

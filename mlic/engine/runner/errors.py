@@ -161,13 +161,13 @@ def _what_ended_workers(error: BaseException | None) -> str | None:
         ended = WORKER_ENDED.search(text)
         if NO_SHARED_MEMORY.search(text):
             return (
-                'the workers of a data loader have no shared memory left (/dev/shm): take '
+                'the workers of a data loader have no shared memory left (/dev/shm): use '
                 f'{FEWER_WORKERS}, or give the container more (docker run --shm-size=8g)'
             )
         if ended:
             return (
                 f'a worker of a data loader (process {ended[1]}) was killed, probably because '
-                f'memory or shared memory (/dev/shm) ran out: take {FEWER_WORKERS}'
+                f'memory or shared memory (/dev/shm) ran out: use {FEWER_WORKERS}'
             )
     return None
 

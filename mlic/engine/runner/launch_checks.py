@@ -128,7 +128,7 @@ def check_order(split: str, loader: DataLoader) -> None:
         raise LaunchError(
             f'{split}_dataloader.sampler ({type(loader.sampler).__name__}) does not give the '
             f'images to {world_size} processes in turn, so that results would be joined in wrong '
-            "order: take dict(type='DefaultSampler', shuffle=False), or start one process"
+            "order: use dict(type='DefaultSampler', shuffle=False), or start one process"
         )
 
 

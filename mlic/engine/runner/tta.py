@@ -69,14 +69,14 @@ class TTA:
         if not places:
             raise ValueError(
                 f'--tta {self}: the test pipeline has no Resize or ResizeEdge whose size could '
-                "change: put dict(type='Resize', scale=(S, S)) into it, or take --tta flip"
+                "change: put dict(type='Resize', scale=(S, S)) into it, or use --tta flip"
             )
         first = places[-1]
         others = [name for name in names[first + 1 :] if SIZING.search(name)]
         if set(others) - {'CenterCrop'}:
             raise ValueError(
                 f'--tta {self}: what size {others[0]} has to give is not known here: let the test '
-                'pipeline end with Resize, or ResizeEdge and CenterCrop, or take --tta flip'
+                'pipeline end with Resize, or ResizeEdge and CenterCrop, or use --tta flip'
             )
         shared, own = copy.deepcopy([transforms[:first], transforms[first:]])
         base = _side([x for x in own if _size_key(x)][-1], self)
@@ -121,7 +121,7 @@ class TTA:
             )
         if type(model.backbone).__name__ == 'StoredFeatures':
             raise ValueError(
-                f'--tta {self}: stored features are of one view: take the config with the backbone'
+                f'--tta {self}: stored features are of one view: use the config with the backbone'
             )
         model.eval()
         for side in self.scales:
@@ -183,13 +183,13 @@ def parse_tta(text: str | Sequence[str] | TTA | None) -> TTA:
     for word in words if isinstance(words, Iterable) else [words]:
         sides = re.fullmatch(r'scales=([1-9]\d*(?:,[1-9]\d*)*)', str(word))
         if (word == 'flip' and flip) or (sides and scales):
-            raise ValueError(f'--tta: {word} is one too many, take {FORMS}')
+            raise ValueError(f'--tta: {word} is one too many: use {FORMS}')
         if sides:
             scales = tuple(map(int, sides[1].split(',')))
         elif word == 'flip':
             flip = True
         else:
-            raise ValueError(f'--tta: {word} is not a test-time augmentation, take {FORMS}')
+            raise ValueError(f'--tta: {word} is not a test-time augmentation: use {FORMS}')
     if len(set(scales)) < len(scales):
         raise ValueError(f'--tta scales={",".join(map(str, scales))}: a scale is given twice')
     return TTA(flip, scales)
@@ -213,7 +213,7 @@ def _side(transform: Mapping, tta: TTA) -> int:
     if len(sides) != 1:
         raise ValueError(
             f'--tta {tta}: {type_name(transform)} of the test pipeline gives {size}, and scales '
-            'are sides of squares: give it a square, such as (448, 448), or take --tta flip'
+            'are sides of squares: give it a square, such as (448, 448), or use --tta flip'
         )
     return sides.pop()
 

@@ -67,7 +67,7 @@ def check_mean(loss: nn.Module) -> None:
     if getattr(loss, 'reduction', 'mean') != 'mean':
         raise ValueError(
             f"{type(loss).__name__}(reduction='{loss.reduction}'): a head divides by the number of "
-            "images. For the sum over a batch of B take reduction='mean' and loss_weight=B"
+            "images. For the sum over a batch of B use reduction='mean' and loss_weight=B"
         )
 
 

@@ -40,7 +40,7 @@ class MissingLabelLoss(nn.Module):
         if getattr(self.loss, 'takes_unknown', False):
             raise ValueError(
                 f'{type(self).__name__}(loss={type(self.loss).__name__}): both say what becomes of '
-                'unknown labels; take one of them'
+                'unknown labels; use one of them'
             )
         check_mean(self.loss)
 

@@ -260,7 +260,7 @@ def test_a_folder_and_a_pattern_are_their_images(run, photos, inferencer, tmp_pa
     lines = []
     monkeypatch.setattr(image_inputs, 'print_log', lambda line, _: lines.append(line))
     assert len(inferencer(tmp_path)) == 1
-    assert lines == [f'{tmp_path}: 1 file not taken for images']
+    assert lines == [f'{tmp_path}: 1 file left out (not images)']
 
 
 @pytest.mark.parametrize('workers', [0, 2])

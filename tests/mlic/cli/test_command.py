@@ -328,7 +328,7 @@ MISFITS = {
     'images': (
         dict(type='BEiTViT', arch=ARCH),
         torch.zeros(1, 3, 64, 32),
-        r'BEiTViT: The size of tensor a \(9\) must .*; it was given images of 32 x 64 px: take ',
+        r'BEiTViT: The size of tensor a \(9\) must .*; it was given images of 32 x 64 px: use ',
     ),
     'a map': (
         LINEAR,

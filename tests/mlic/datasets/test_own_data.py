@@ -578,7 +578,7 @@ def test_folders_are_labels_and_copies_add_theirs(capsys):
     assert 'gt_label_unknown' not in Path('out/train.json').read_text()  # what is absent is known
     printed = capsys.readouterr().out
     assert '7 files, 5 different pictures' in printed
-    assert '1 file not taken for images: cat/notes.md' in printed
+    assert '1 file left out (not images): cat/notes.md' in printed
 
 
 def test_empty_files_are_no_copies_of_each_other(capsys):

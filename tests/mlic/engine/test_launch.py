@@ -362,7 +362,7 @@ def test_a_port_in_use_is_one_line_at_once(tmp_path):
         result = run_process(TORCHRUN, 2, 'script.py', cwd=tmp_path, PORT=port)
     assert result.returncode == 1
     assert re.fullmatch(
-        f'error: PORT {port} cannot be used .*in use.*: take another\n', result.stderr
+        f'error: PORT {port} cannot be used .*in use.*: use another\n', result.stderr
     )
 
 

@@ -152,7 +152,7 @@ def test_in_lower_precision_the_distance_is_of_float32(tmp_path):
 @pytest.mark.parametrize(
     'settings,message',
     [
-        (dict(aplha=0.5), 'distillation: unknown aplha, take teachers, alpha, kind, temperature'),
+        (dict(aplha=0.5), 'distillation: unknown aplha: use teachers, alpha, kind, temperature'),
         (dict(kind='l1'), "distillation.kind must be 'mse' or 'kl', got 'l1'"),
         (dict(alpha=1.5), 'distillation.alpha must lie between 0 and 1, got 1.5'),
     ],
