@@ -1,5 +1,6 @@
 """Every config of the tree loads, builds, fits together, and keeps the naming grammar."""
 
+import copy
 import re
 
 import pytest
@@ -26,11 +27,22 @@ NAME = re.compile(
 )
 
 
-def build(cfg):
-    """The model in full width, with all but the backbone's shapes only (meta device)."""
-    if cfg.model.backbone.type == 'LazyTIMMBackbone':
+BUILT = {}  # backbones, of which many configs have the same
+
+
+def built(backbone):
+    """A backbone in full width, its shapes only (meta device); not to be changed."""
+    if backbone.type == 'LazyTIMMBackbone':
         pytest.importorskip('timm', reason="needs pip install -e '.[timm]'")
-    backbone = MODELS.build(cfg.model.backbone)
+    key = repr(backbone)
+    if key not in BUILT:
+        BUILT[key] = MODELS.build(backbone).to('meta')
+    return BUILT[key]
+
+
+def build(cfg):
+    """The model in full width, its shapes only."""
+    backbone = copy.deepcopy(built(cfg.model.backbone))
     with torch.device('meta'):
         parts = dict(backbone=backbone, data_preprocessor=cfg.data_preprocessor)
         return MODELS.build({**cfg.model, **parts})
@@ -81,7 +93,7 @@ def test_config_builds_and_its_parts_fit(path):
         assert getattr(module, 'num_classes', num_classes) == num_classes
     optimizer = {**cfg.optim_wrapper.optimizer, 'params': model.parameters()}
     build_the_rest(cfg, OPTIMIZERS.build(optimizer))
-    model.backbone.to('meta')  # shapes at full size; test_backbones.py does the arithmetic
+    # shapes at full size; test_backbones.py does the arithmetic
     feats = model.extract_feat(torch.zeros(1, 3, size, size, device='meta'))
     model.head.to_empty(device='cpu')  # it names its device's autocast
     logits = model.head(tuple(torch.zeros(feat.shape) for feat in feats))
@@ -199,6 +211,9 @@ def narrow(cfg):
     cfg = cfg.copy()
     if cfg.model.neck:
         shrink(cfg.model)
+    if cfg.model.backbone.type == 'ResNet':
+        built(cfg.model.backbone)
+        cfg.model.backbone.depth = 50  # with the channels of 101
     if cfg.model.neck and cfg.model.neck.type == 'SARLNeck':
         cfg.model.neck.update(embed_dims=16, feedforward_channels=16, num_heads=2)
         cfg.model.head.update(in_channels=16, proj_channels=8, bank_slots=2)

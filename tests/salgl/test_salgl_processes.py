@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.distributed as torch_dist
-import torch.multiprocessing as mp
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -11,6 +10,7 @@ from torch.testing import assert_close
 
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from projects.salgl.salgl_neck import SALGLNeck
+from tests.helpers import run_ranks
 
 WORLD, IMAGES, CLASSES, STEPS = 2, 8, 5, 3
 # float64; sums of some terms in another order
@@ -54,7 +54,6 @@ def train(soft, rank=0, world=1):
 
 
 def worker(rank, folder):
-    torch.set_num_threads(1)
     torch_dist.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=WORLD
     )
@@ -64,7 +63,7 @@ def worker(rank, folder):
 
 @pytest.mark.dist
 def test_split_batches_train_as_one(tmp_path):
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=WORLD)
+    run_ranks(WORLD, worker, tmp_path)
     ranks = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(WORLD)]
     for soft in (False, True):
         history, state = train(soft)
