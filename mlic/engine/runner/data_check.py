@@ -9,8 +9,6 @@ from mmengine.config import Config
 from mlic.datasets.wrappers import inner_configs
 from mlic.names import short
 
-DATASETS_DOCUMENT = 'docs/datasets.md'
-
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """Stop with one line if a data set's files are not there.
@@ -36,7 +34,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                 start = '' if path.is_absolute() else f' in {Path.cwd()}, where the command runs'
                 raise SystemExit(
                     f'{split} data not found: {path} does not exist{start}. '
-                    f'{DATASETS_DOCUMENT} says how to get the data and where they go.'
+                    'docs/datasets.md says where files are expected, and where to get public ones.'
                 )
 
 
