@@ -59,7 +59,7 @@ def configs_as_they_are():
 @pytest.fixture(scope='session', autouse=True)
 def configs_are_read_once():
     """mmengine copies a file four times to read it: a config of the repository takes 24 ms."""
-    known, read = {}, Config._file2dict
+    known, read = {}, Config.fromfile
 
     def read_once(filename, *args, **kwargs):
         if CONFIGS not in Path(filename).parents:
@@ -69,7 +69,7 @@ def configs_are_read_once():
             known[key] = read(filename, *args, **kwargs)
         return copy.deepcopy(known[key])
 
-    with mock.patch.object(Config, '_file2dict', read_once):
+    with mock.patch.object(Config, 'fromfile', read_once):
         yield
 
 
