@@ -103,7 +103,7 @@ def program_of(scores: ScoreModel, size: tuple[int, int]) -> torch.export.Export
         ValueError: If torch cannot make one; a line with the place in the code.
     """
     example = torch.zeros(2, 3, *size, dtype=torch.uint8)  # two: one would fix the batch
-    # without an end, torch 2.7 would see that the batch is not 2**63 - 1, and refuse the model
+    # without an end, torch 2.7 refuses models for a batch that may be 2**63 - 1
     shapes = dict(images={0: torch.export.Dim('batch', max=2**31 - 1)})
     try:
         # strict: the other mode takes len(tensor) for a constant, and the batch with it
