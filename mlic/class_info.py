@@ -18,7 +18,7 @@ class ClassInfo:
 
     Args:
         dataset: With ``get_data_info(index)``, whose ``gt_label`` has the indices of an image's
-            classes and ``gt_label_unknown``, if it is there, those that nobody looked for.
+            classes and ``gt_label_unknown``, if it is there, those that nobody annotated.
         names (Sequence[str]): C names.
     """
 

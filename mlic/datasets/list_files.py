@@ -126,7 +126,7 @@ def label_fault(
         labels (object): Class indices, or whatever a file holds instead.
         num_classes (int, optional): None: indices may have any size.
         others (object): What the file holds as ``key``. Defaults to (), which is none.
-        key (str): Defaults to 'gt_label_unknown', the classes nobody looked for.
+        key (str): Defaults to 'gt_label_unknown', the classes nobody annotated.
     """
 
     def fault_of(indices: object, key: str, name: str, effect: str) -> str | None:

@@ -19,7 +19,7 @@ class Block(NamedTuple):
     """Scores and truth of some images: (N, C) float and bool; two of them may be None.
 
     ``difficult`` are the entries that are whatever :func:`apply_difficult_rule` makes of them,
-    ``unknown`` those that nobody looked at and that never count. ``target`` is False at both,
+    ``unknown`` those that nobody annotated and that never count. ``target`` is False at both,
     ``difficult`` at the unknown ones.
     """
 

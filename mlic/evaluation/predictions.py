@@ -24,7 +24,7 @@ def save_predictions(out_file: str, block: Block, names: list, tta: str = '') ->
 
     ``pred`` (N, C) are the scores as the model gave them, ``target`` (N, C) uint8 the truth,
     ``ignore`` (N, C) bool the difficult entries (0 in ``target``), ``classes`` (C,) the names;
-    ``unknown`` (N, C) bool the entries that nobody looked at (0 in ``target``), if there are any;
+    ``unknown`` (N, C) bool the entries that nobody annotated (0 in ``target``), if there are any;
     ``tta`` the test-time augmentation, such as 'flip', if there was one.
     """
     pred, target, difficult, unknown = block

@@ -22,7 +22,7 @@ class MultiLabelDataPreprocessor(TrainingParts, ClsDataPreprocessor):
     (:func:`mlic.models.targets.host_copy`). ``gt_label`` stays on the host. What comes out is equal
     to what ``ClsDataPreprocessor`` gives, and so are the arguments but for the first.
 
-    The classes of a data sample's meta key ``gt_label_unknown`` (indices), which nobody looked for
+    The classes of a data sample's meta key ``gt_label_unknown`` (indices), which nobody annotated
     in that image, are NaN in the ``gt_score`` of a training batch
     (:mod:`mlic.models.targets`) and 0 in that of another.
 

@@ -233,7 +233,7 @@ def _check_options(
         raise ValueError(
             f'{table.places[0][0]} has lists of labels: --unknown is for cells of a column for '
             f'each class, or of a column {" or ".join(CONFIDENCES)} next to a label; --unlisted '
-            'unknown says that nobody looked for the classes an image does not list'
+            'unknown says that nobody annotated the classes an image does not list'
         )
 
 
@@ -298,7 +298,7 @@ def _describe(
         elif any(said.absent):
             yield (
                 '  classes that an image does not list count as absent; '
-                '--unlisted unknown says that nobody looked for them'
+                '--unlisted unknown says that nobody annotated them'
             )
         named = set().union(*said.absent, *said.unknown)
         never = sorted(named - set().union(*said.present))

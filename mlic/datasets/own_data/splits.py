@@ -44,7 +44,7 @@ class Image:
         return None if self.complete else self.labels | self.absent - self.unknown
 
     def unknown_of(self, classes: list[str]) -> list[str]:
-        """Those of the classes that nobody looked for in this image."""
+        """Those of the classes that nobody annotated in this image."""
         known = self.known()
         if known is None:
             return [name for name in classes if name in self.unknown] if self.unknown else []
