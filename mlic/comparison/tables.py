@@ -223,7 +223,7 @@ def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) 
 
 
 def remove_older(out: Path, groups: Collection[str], drawn: Collection[str]) -> None:
-    """Remove what an earlier comparison has drawn or tabulated in a folder, and this one not."""
+    """Remove what an earlier comparison drew or tabulated in a folder, and this one did not."""
     older = [out / name for name in PICTURES if name not in drawn]
     for folder in out.glob('images_*'):
         title = folder.name.removeprefix('images_')
