@@ -20,7 +20,7 @@ model = dict(
         loss_cls=dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000.0),
         # The paper's formula. The published code leaves out most anchors and weighs the others by
         # 100: of B images it keeps about 1/B + (1 - 1/B) f of them, where f = sum p^2 / sum p over
-        # the class frequencies p is 0.138 on COCO. With the 32 images of a GPU there, that is 0.165:
+        # the class frequencies p is 0.138 on COCO. With a GPU's 32 images there, that is 0.165:
         # 16 instead of 100 keeps about the size of the gradient.
         # gather: contrast over the whole batch, however many GPUs share it
         loss_sscl=dict(
