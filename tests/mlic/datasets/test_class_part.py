@@ -82,7 +82,7 @@ def test_the_tool_writes_parts_and_how_they_are_trained(tmp_path, capsys):
     config = 'configs/sadcl/sadcl_efficientnet-lite0_digits128.py'
     tool, tmp_path = 'tools/dataset_tools/class_parts.py', tmp_path / 'new' / 'parts'
     said = call_tool(tool, config, '--parts', 10, '--out', tmp_path)
-    assert said.endswith('has 10 classes: take fewer parts than classes')
+    assert said.endswith('has 10 classes: use fewer parts than classes')
     call_tool(tool, config, '--parts', 2, '--out', tmp_path)
     out = capsys.readouterr().out
     files = sorted(path.name for path in tmp_path.iterdir())

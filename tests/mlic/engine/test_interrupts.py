@@ -226,7 +226,7 @@ def test_small_shared_memory_ends_in_one_line():
     *of_worker, line = result.stderr.strip().splitlines()
     assert all(one.startswith('ERROR: Unexpected bus error') for one in of_worker)
     assert re.match('\0?error: (a worker|the workers) of a data loader', line)
-    assert '/dev/shm' in line and 'take fewer workers' in line
+    assert '/dev/shm' in line and 'use fewer workers' in line
 
 
 @pytest.mark.slow
