@@ -105,7 +105,9 @@ def pair_vectors(
 
 def _pooled(feat: Tensor, neck: nn.Module) -> Tensor:
     """The mean (B, D) over the cells of what a neck takes: a map (B, D, h, w), or tokens."""
+    channels = getattr(neck, 'in_channels', None)  # which not every neck keeps
+    if feat.dim() == 3 and channels is None:
+        return feat.float().mean(1)
     if feat.dim() == 3:  # tokens may have one for the whole image in front
-        channels = neck.in_channels
         feat = as_feature_map(feat, neck, channels if isinstance(channels, int) else channels[-1])
     return feat.float().mean((2, 3))

@@ -62,11 +62,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def config_of(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
     cfg = arguments.read_run_config(args)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     check_values(cfg)
     if args.epochs:
         set_epochs(cfg, args.epochs)
     if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'

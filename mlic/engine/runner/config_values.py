@@ -114,6 +114,8 @@ def check_values(cfg: Config) -> None:
             raise ValueError(misfit.line)
     for place, least in LEAST.items():
         name, _, key = place.partition('.')
+        if key == 'val_interval' and cfg.get('val_cfg') is None:
+            continue  # nothing is validated, and it is not read
         entry = cfg.get(name) or {}
         value = entry.get(key, least)
         if not all(_package(one) in TRUSTED for one in _given_to(entry, name)):
@@ -122,7 +124,7 @@ def check_values(cfg: Config) -> None:
         if too_small or (value is None and key != 'seed'):
             raise ValueError(f'{place}={value}: a run needs a number of at least {least} there')
     level = cfg.get('log_level', 'INFO')
-    if not isinstance(level, int) and not isinstance(logging.getLevelName(level), int):
+    if not isinstance(level, int) and not isinstance(logging.getLevelName(str(level)), int):
         raise ValueError(
             f"log_level={level!r}: 'DEBUG', 'INFO', 'WARNING' or 'ERROR' is needed there"
         )
@@ -166,7 +168,7 @@ def arguments_of(called: Callable) -> dict[str, Argument]:
     for function in filter(inspect.isfunction, bases):
         is_trusted &= _package(function) in TRUSTED
         hints = LOADER_HINTS if called is DataLoader else {}
-        with suppress(NameError, TypeError):  # names that only a type checker imports
+        with suppress(AttributeError, NameError, TypeError):  # names that are not imported
             hints = hints or (get_type_hints(function) if is_trusted else {})
         parameters = inspect.signature(function).parameters.values()
         for one in parameters:

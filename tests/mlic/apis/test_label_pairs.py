@@ -10,6 +10,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
 
 from mlic.apis.label_pairs import LabelPairs, draw_pairs, pair_vectors
 from mlic.apis.model_outputs import check_label_embeddings, label_embeddings
@@ -103,6 +104,12 @@ def test_pooled_features_of_tokens_are_means_over_the_cells(digits, in_channels)
         tokens = model.backbone(data['inputs'])[-1]
         assert tokens.shape == (1, 1 + 16, 8)
         assert_allclose(got[row], tokens[0, 1:].mean(0), rtol=1e-3, atol=1e-5)
+    pairs, class_maps = LabelPairs(np.array([7]), np.array([3])), nn.Module()  # no in_channels
+    class_maps.forward = lambda feats: (feats[-1][:, :10],)
+    model.neck = class_maps
+    got = pair_vectors(model, digits, pairs)['pooled'][0]
+    data = model.data_preprocessor(default_collate([digits[7]]), False)
+    assert_allclose(got, model.backbone(data['inputs'])[-1][0].mean(0), rtol=1e-3, atol=1e-5)
 
 
 def test_measured_pairs_are_those_of_the_map(digits):

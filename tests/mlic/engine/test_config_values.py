@@ -8,10 +8,10 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from mmpretrain.registry import HOOKS, LOOPS, MODELS, TRANSFORMS
+from mmpretrain.registry import HOOKS, LOOPS, MODEL_WRAPPERS, MODELS, TRANSFORMS
 from torch import nn
 
-from mlic.engine.runner.config_values import check_values
+from mlic.engine.runner.config_values import arguments_of, check_values
 from mlic.engine.runner.errors import one_line_errors
 from mlic.registries import set_scope
 
@@ -40,6 +40,7 @@ RIGHT = dict(
     default_hooks=dict(timer=None, checkpoint=dict(type='CheckpointHook', save_best=['a', 'b'])),
     custom_hooks=[dict(type='EveryOtherHook', interval='auto')],
     train_pipeline=[dict(type='Resize', scale='of no use')],
+    val_cfg=dict(),
     resume='auto',
     log_level=20,
     randomness=dict(seed=None),
@@ -103,6 +104,21 @@ class OwnLoop(EpochBasedTrainLoop):
 
 def test_loops_of_others_have_numbers_of_their_own():
     check_values(with_entry('train_cfg', dict(type='OwnLoop', max_epochs=1, val_interval=0)))
+
+
+def test_the_interval_of_no_validation_is_not_read():
+    cfg = with_entry('train_cfg', dict(max_epochs=1, val_interval=0))
+    cfg.val_cfg = None
+    check_values(cfg)
+
+
+def test_a_list_of_log_levels_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"log_level=\['INFO'\]: .* is needed there"):
+        check_values(with_entry('log_level', ['INFO']))
+
+
+def test_arguments_whose_annotations_name_what_is_not_installed_are_known():
+    assert 'inputs_to_half' in arguments_of(MODEL_WRAPPERS.get('MMDeepSpeedEngineWrapper'))
 
 
 def test_annotations_of_others_are_not_read():
