@@ -545,7 +545,7 @@ def test_lists_of_mistakes_say_what_they_are(open_page):
     titles = ['Wrong labels with the highest scores', 'True labels with the lowest scores']
     assert page.locator('#pictures h3').all_inner_texts() == titles
     caption = page.locator('#pictures > p').inner_text()
-    for words in ('Sorted by score alone', 'not how sure it is', 'not the place of the object'):
+    for words in ('Sorted by score only', 'not how sure it is', 'nor where the object is'):
         assert words in caption
     colours = [
         page.locator(node).first.evaluate('node => getComputedStyle(node).color')
