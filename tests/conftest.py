@@ -74,6 +74,13 @@ def configs_are_read_once():
 
 
 @pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """A tool that ends after it leaves the process to the system's own handler, which kills it."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
 def default_scope():
     """Names of mmpretrain's registries are found, as in every config of ours."""
     init_default_scope('mmpretrain')
