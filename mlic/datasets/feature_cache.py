@@ -4,7 +4,6 @@ Shapes in this module: N images, V = 2 stored views (the image, its mirror image
 feature map, h x w cells.
 """
 
-import contextlib
 import glob
 import hashlib
 import os
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import default_collate
 from mmpretrain.registry import TRANSFORMS
@@ -25,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from mlic.cores import usable_cores
 from mlic.files import ESCAPED, FileWriteError, map_array, read_json, write_json
 
-from .label_cache import lock_file
+from .label_cache import locked
 
 MIRROR = ('never', 'random', 'both')
 SHARD = 4096  # images: no more are lost when the system ends a process
@@ -107,14 +105,10 @@ class FeatureCache:
         on_gpu = any(parameter.is_cuda for parameter in backbone.parameters())
         workers = min(8, usable_cores() - 1) if on_gpu else 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        drafts = 'tmp_'
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # the name is taken: no process waits for another
-                lock = lock_file(self.folder, 'features')
-                stack.enter_context(FileLock(lock))
-                drafts = _drafts_of(lock)
-                for old in self.folder.glob(f'{glob.escape(drafts)}*'):  # of one that was killed
-                    shutil.rmtree(old)
+        with locked(self.folder, 'features') as lock:
+            drafts = _drafts_of(lock) if lock else 'tmp_'
+            for old in self.folder.glob(f'{glob.escape(drafts)}*') if lock else ():
+                shutil.rmtree(old, ignore_errors=True)  # of one that was killed: its lock stayed
             self._open_all()  # another process may have added some meanwhile
             missing = [index for index, path in enumerate(paths) if path not in self]
             for start in range(0, len(missing), SHARD):

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -62,9 +62,7 @@ def load_labels(
     known = fingerprint, keys, len(settings['classes']), size
     labels = _read(path, *known)
     if labels is None:
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # the name is taken: no process waits for another
-                stack.enter_context(FileLock(lock_file(path, 'labels')))
+        with locked(path, 'labels'):
             labels = _read(path, *known)  # another process may have written it meanwhile
             if labels is None:
                 labels = parse()
@@ -106,6 +104,28 @@ def digest_folder(folder: str | Path, names: Sequence[str]) -> str:
     found = [(name, x.stat()) for name, x in list_folders_of(folder, names) if name in wanted]
     rows = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
     return _hash(json.dumps(rows).encode())
+
+
+@contextlib.contextmanager
+def locked(path: Path, kind: str) -> Iterator[Path | None]:
+    """Let this machine's other processes wait at the same place; only a killed one leaves its file.
+
+    Yields:
+        Path: The lock's file, None where its name is taken: no process waits for another then.
+    """
+    file = lock_file(path, kind)
+    lock = FileLock(file)
+    try:
+        lock.acquire()
+    except OSError:
+        file = None
+    try:
+        yield file
+    finally:
+        if file:  # still locked: who opened it before, and locks it later, finds that it is gone
+            with contextlib.suppress(OSError):  # Windows': the release takes the file away there
+                file.unlink()
+        lock.release()
 
 
 def lock_file(path: Path, kind: str) -> Path:

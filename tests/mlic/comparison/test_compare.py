@@ -509,7 +509,8 @@ def test_features_are_stored_shard_by_shard(tmp_path, photos, monkeypatch):
     assert sorted(x.suffix for x in folder.iterdir()) == ['.json', '.npy']
     assert len(FeatureCache(folder).places) == 6
     here, elsewhere = lock_file(folder, 'features'), tmp_path / 'lock in a folder of another job'
-    elsewhere.touch()
+    for lock in (here, elsewhere):  # a process that was killed leaves its own
+        lock.touch()
     draft, others = (folder / f'{_drafts_of(lock)}x' for lock in (here, elsewhere))
     for one in (draft, others):
         one.mkdir()
@@ -518,6 +519,7 @@ def test_features_are_stored_shard_by_shard(tmp_path, photos, monkeypatch):
     again = linear_recipe(tmp_path, photos)
     store_features(again, tmp_path / 'features', lines.append)
     assert 'features of 10 / 10 images' in lines and not draft.exists() and others.exists()
+    assert not here.exists()
     monkeypatch.setattr('mlic.datasets.feature_cache.SHARD', 100)
     whole = linear_recipe(tmp_path, photos)
     store_features(whole, tmp_path / 'whole', lambda line: None)

@@ -7,13 +7,15 @@ import multiprocessing
 import os
 import re
 import shutil
+import tempfile
 import time
 
 import pytest
+from filelock import FileLock
 
 from mlic.datasets import label_cache
 from mlic.datasets.coco import COCOMultiLabel
-from mlic.datasets.label_cache import digest_file, digest_folder, load_labels
+from mlic.datasets.label_cache import digest_file, digest_folder, load_labels, locked
 from mlic.datasets.nus_wide import NUSWIDE
 from mlic.datasets.visual_genome import VG500
 from mlic.datasets.voc import VOCMultiLabel
@@ -289,6 +291,46 @@ def test_of_several_processes_one_parses_and_all_get_the_labels(tmp_path):
         assert process.exitcode == 0
     assert len(list(tmp_path.glob('parsed-*'))) == len(list(tmp_path.glob('*.labels'))) == 1
     assert not list(tmp_path.glob('*.tmp'))
+
+
+class SlowLock(FileLock):
+    """Leaves others time to lock a file that goes away."""
+
+    def acquire(self):
+        return super().acquire(poll_interval=0.001)
+
+    def release(self, force=False):
+        super().release(force)
+        time.sleep(0.01)
+
+
+def _enter_often(folder, rounds, queue):
+    alone = 0
+    for _ in range(rounds):
+        with locked(folder / 'labels', 'labels') as file:
+            (folder / 'inside').mkdir()  # fails if another one is inside
+            time.sleep(0.03)
+            (folder / 'inside').rmdir()
+            alone += file is not None
+    queue.put(alone)
+
+
+@pytest.mark.dist
+def test_a_lock_leaves_no_file_and_still_lets_one_in_at_a_time(tmp_path, monkeypatch):
+    temporary = tmp_path / 'temporary'
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
+    monkeypatch.setattr(label_cache, 'FileLock', SlowLock)
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    processes = [context.Process(target=_enter_often, args=(tmp_path, 10, queue)) for _ in '123']
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert [queue.get(timeout=30) for _ in processes] == [10] * 3
+    assert list(temporary.iterdir()) == []
 
 
 # ---------------------------------------------------------------- the data sets
