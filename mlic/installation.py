@@ -77,6 +77,18 @@ def is_method_here(name: str) -> bool:
     return bool(spec and spec.origin) and Path(spec.origin).resolve().parent == ours.resolve()
 
 
+def is_ours(module: str) -> bool:
+    """Whether a module is of this package, or of a method that comes with it.
+
+    A user's own methods are in ``projects``, too; only those that come with it have a metafile.
+    """
+    package, method, *_ = f'{module}..'.split('.')
+    of_method = package == 'projects' and method
+    return package == 'mlic' or (
+        bool(of_method) and (ASSETS / 'projects' / method / 'metafile.yml').is_file()
+    )
+
+
 def method_modules(name: str) -> list[str]:
     """The modules ``projects.METHOD.NAME`` of this installation, of the methods that have one."""
     if methods_hidden_by():

@@ -18,13 +18,14 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mlic.installation import is_ours
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
 from .options import READ, items_of
 
-# whose annotations are read; those of others may be anything
-TRUSTED = {'mlic', 'mmcv', 'mmengine', 'mmpretrain', 'projects', 'torch', 'torchvision'}
+# whose annotations are read, and ours; those of others may be anything
+TRUSTED = {'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
 KINDS = {
     'None': type(None),
     'text': str,
@@ -118,7 +119,7 @@ def check_values(cfg: Config) -> None:
             continue  # nothing is validated, and it is not read
         entry = cfg.get(name) or {}
         value = entry.get(key, least)
-        if not all(_package(one) in TRUSTED for one in _given_to(entry, name)):
+        if not all(_is_trusted(one) for one in _given_to(entry, name)):
             continue  # others may give it a meaning of their own
         too_small = isinstance(value, (int, float)) and value < least
         if too_small or (value is None and key != 'seed'):
@@ -154,8 +155,9 @@ def _given_to(entry: Mapping, place: str) -> list[Callable]:
     return list(dict.fromkeys(filter(None, found)))
 
 
-def _package(called: Callable) -> str:
-    return (getattr(called, '__module__', None) or '').partition('.')[0]
+def _is_trusted(called: Callable) -> bool:
+    module = getattr(called, '__module__', None) or ''
+    return module.partition('.')[0] in TRUSTED or is_ours(module)
 
 
 @cache
@@ -164,9 +166,9 @@ def arguments_of(called: Callable) -> dict[str, Argument]:
     arguments: dict[str, Argument] = {}
     bases = [vars(one).get('__init__') for one in getattr(called, '__mro__', ())] or [called]
     is_trusted = True
-    is_own = _package(called) not in TRUSTED  # and may do something else with what it inherits
+    is_own = not _is_trusted(called)  # and may do something else with what it inherits
     for function in filter(inspect.isfunction, bases):
-        is_trusted &= _package(function) in TRUSTED
+        is_trusted &= _is_trusted(function)
         hints = LOADER_HINTS if called is DataLoader else {}
         with suppress(AttributeError, NameError, TypeError):  # names that are not imported
             hints = hints or (get_type_hints(function) if is_trusted else {})

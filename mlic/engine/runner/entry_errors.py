@@ -2,10 +2,10 @@
 
 import traceback
 from collections.abc import Collection, Iterator, Mapping
-from types import FrameType
 
 from mmengine.config import Config
 
+from mlic.installation import is_ours
 from mlic.names import first_names, reason_of, short
 from mlic.registries import type_name
 
@@ -18,7 +18,6 @@ OF_VALUES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeE
 OF_MACHINE = (ImportError, MemoryError, OSError)
 BUILDS = 'mmengine.registry.build_functions'
 LOOP = ('run_epoch', 'run_iter')
-OURS = {'mlic', 'projects'}
 
 
 def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
@@ -26,18 +25,25 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
 
     Args:
         error (Exception): Raised while a tool had its config as ``cfg``.
-        strangers (Collection[str]): Packages that are no libraries: what those of others raise
-            keeps its traceback.
+        strangers (Collection[str]): Packages that are no libraries: what those of others raise,
+            a user's own method in ``projects`` included, keeps its traceback.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if frames[-1].f_code.co_name == 'call_hook' and error.__context__:  # which raises anew
         error = error.__context__
         frames += [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    while frames[-1].f_code.co_name == '__getattr__':  # whoever misspelt the name has failed
+        frames.pop()
     configs = (frame.f_locals.get('cfg') for frame in frames)
     cfg = next((one.to_dict() for one in configs if isinstance(one, Config)), None)
     if cfg is None or isinstance(error, OF_MACHINE):
         return None
-    others = [i for i, frame in enumerate(frames) if _package(frame) in {*strangers} - OURS]
+    modules = [module_of(frame) for frame in frames]
+    others = [
+        index
+        for index, module in enumerate(modules)
+        if module.partition('.')[0] in strangers and not is_ours(module)
+    ]
     frames = frames[others[-1] + 1 :] if others else frames
     builds = [frame.f_locals.get('cfg') for frame in frames if module_of(frame) == BUILDS]
     entries = [entry for entry in builds if isinstance(entry, Mapping)]
@@ -58,7 +64,7 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
         frame.f_code.co_name in LOOP and 'mmengine' in module_of(frame) for frame in frames
     )
     # with other images, or after a while, it is hardly the config's
-    is_of_use = not trains and frames and _package(frames[-1]) not in OURS
+    is_of_use = not trains and frames and not is_ours(module_of(frames[-1]))
     for frame in reversed(frames):
         entry, kind = frame.f_locals.get('cfg'), type(frame.f_locals.get('self')).__name__
         if module_of(frame) == BUILDS and isinstance(entry, Mapping):
@@ -72,10 +78,6 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
             shown = f'{first_names(places, 2)} ({kind})'
             return f'{reason} (in {shown})' if is_said else f'{shown}: {says}'
     return None
-
-
-def _package(frame: FrameType) -> str:
-    return module_of(frame).partition('.')[0]
 
 
 def _is_part_of(entry: Mapping, found: Mapping) -> bool:

@@ -183,6 +183,40 @@ def test_an_own_class_keeps_the_traceback_of_its_mistake():
         MODELS.build(cfg.model)
 
 
+@pytest.fixture(params=['own_method', 'projects.own_method'])
+def own_head(request):
+    """A user's class that takes what its annotation does not say, and may have a mistake."""
+    text = (
+        'from torch import nn\n'
+        'class OwnHead(nn.Module):\n'
+        '    def __init__(self, size: float, mistake=None):\n'
+        '        super().__init__()\n'
+        '        self.size = float(size)\n'
+        '        mistake = [0][mistake or 0] or self.sise\n'
+    )
+    names = dict(__name__=request.param)
+    exec(text, names)
+    yield MODELS.register_module()(names['OwnHead'])
+    MODELS.module_dict.pop('OwnHead')
+
+
+def test_a_users_class_in_projects_is_nobody_elses(own_head):
+    """``projects`` has our methods, and is where the guide has users put their own."""
+    check_values(with_entry('model', dict(_delete_=True, type='OwnHead', size='2')))
+    for mistake, kind in ((1, IndexError), (0, AttributeError)):  # an index, a name
+        cfg = with_entry('model', dict(_delete_=True, type='OwnHead', size=2, mistake=mistake))
+        with pytest.raises(kind), one_line_errors():
+            MODELS.build(cfg.model)
+
+
+def test_the_methods_that_come_along_are_ours():
+    import projects.sadcl  # noqa: F401
+
+    entry = dict(_delete_=True, type='SADCLHead', num_classes=2, in_channels='3')
+    with pytest.raises(ValueError, match="in_channels='3': SADCLHead takes a number there"):
+        check_values(with_entry('model', entry))
+
+
 def test_images_that_differ_in_size_are_told_without_a_traceback():
     def join(cfg):
         default_collate([torch.zeros(3, 4, size) for size in (4, 5)])
