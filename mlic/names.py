@@ -41,7 +41,9 @@ def printable(name: str) -> str:
 
 def reason_of(error: BaseException) -> str:
     """What another library's error says, for a message: in one line, without its middle."""
-    text = ' '.join(str(error).split()) or type(error).__name__
+    is_quoted = isinstance(error, KeyError) and len(error.args) == 1 and ' ' in str(error)
+    said = error.args[0] if is_quoted else error  # a sentence, and no key
+    text = ' '.join(str(said).split()) or type(error).__name__
     return text if len(text) <= 600 else f'{text[:300]} … {text[-300:]}'
 
 

@@ -293,12 +293,9 @@ def describe_fault(error: Exception) -> str | None:
         text = str(error.args[0]).partition('\n')[0] if error.args else ''
         if text == 'inputs':
             return "the data have no 'inputs': let the pipeline end with dict(type='PackInputs')"
-        if 'must contain the key "type"' in text:
+        if ' ' in text or not entries or 'type' not in entries[0]:
             return None
-        if not entries or 'type' not in entries[0]:
-            return text if ' ' in text else None
-        where = f", in the config's {short(dict(entries[0]))}"
-        return text if ' ' in text else f'{text!r} is not known{where}'
+        return f"{text!r} is not known, in the config's {short(dict(entries[0]))}"
     if isinstance(error, NameError) and _is_raised_in(error, '_get_base_files'):
         return f'{_file_at(error)}_base_ is read alone, without the rest of the file, and {error}'
     if 'import_modules_from_strings()' in str(error):

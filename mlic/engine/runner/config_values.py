@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dist import init_dist
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 from mmengine.utils.dl_utils import set_multi_processing
+from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,6 +24,7 @@ from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
 from .options import READ, items_of
+from .settings import hooks_of, is_hook
 
 # whose annotations are read, and ours; those of others may be anything
 TRUSTED = {'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
@@ -124,6 +126,12 @@ def check_values(cfg: Config) -> None:
         too_small = isinstance(value, (int, float)) and value < least
         if too_small or (value is None and key != 'seed'):
             raise ValueError(f'{place}={value}: a run needs a number of at least {least} there')
+    hooks = (hook for hook in hooks_of(cfg) if isinstance(hook, Mapping))
+    switches = (hook for hook in hooks if is_hook(hook, SwitchRecipeHook))
+    for recipe in (recipe for hook in switches for recipe in hook.get('schedule') or ()):
+        if isinstance(recipe.get('action_epoch'), str):  # equal to no epoch: nothing would switch
+            epoch = recipe['action_epoch']
+            raise ValueError(f'action_epoch={epoch!r}: SwitchRecipeHook takes a number there')
     level = cfg.get('log_level', 'INFO')
     if not isinstance(level, int) and not isinstance(logging.getLevelName(str(level)), int):
         raise ValueError(

@@ -1,5 +1,6 @@
 """Which entry of a config made a library fail, where its error does not say so."""
 
+import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 
@@ -57,8 +58,10 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
         involved = {base.__name__ for one in classes for base in one.__mro__}
         involved |= {frame.f_code.co_name for frame in frames}
         involved |= {type_name(entry) for entry in entries}
+        no_number = re.compile('=None: .* takes a number there$')
+        of_none = frames and 'NoneType' in reason  # which others may read of what it was given to
         for misfit in misfits(cfg):
-            if misfit.given_to in involved:
+            if misfit.given_to in involved or (of_none and no_number.search(misfit.line)):
                 return f'{misfit.line} ({says})'
     trains = any(
         frame.f_code.co_name in LOOP and 'mmengine' in module_of(frame) for frame in frames
@@ -68,7 +71,8 @@ def describe_entry(error: Exception, strangers: Collection[str]) -> str | None:
     for frame in reversed(frames):
         entry, kind = frame.f_locals.get('cfg'), type(frame.f_locals.get('self')).__name__
         if module_of(frame) == BUILDS and isinstance(entry, Mapping):
-            places = [place for place, found in _entries(cfg) if _is_part_of(entry, found)]
+            alike = [(found, place) for place, found in _entries(cfg) if _is_part_of(entry, found)]
+            places = [place for found, place in sorted(alike, key=lambda one: one[0] != entry)]
             shown = f'{"".join(places[:1])}={short(dict(entry))}'.lstrip('=')
             if 'type' not in entry:
                 return f'{shown} has no type'

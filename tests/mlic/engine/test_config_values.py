@@ -121,6 +121,13 @@ def test_arguments_whose_annotations_name_what_is_not_installed_are_known():
     assert 'inputs_to_half' in arguments_of(MODEL_WRAPPERS.get('MMDeepSpeedEngineWrapper'))
 
 
+def test_an_epoch_of_a_switch_as_text_is_refused():
+    """It is equal to no epoch: the second stage would never begin."""
+    switch = dict(type='SwitchRecipeHook', schedule=[dict(action_epoch='2')])
+    with pytest.raises(ValueError, match="action_epoch='2': SwitchRecipeHook takes a number there"):
+        check_values(with_entry('custom_hooks', [switch]))
+
+
 def test_annotations_of_others_are_not_read():
     entry = dict(_delete_=True, type='OddlyAnnotated', size='base', more='x', others='y')
     check_values(with_entry('model', entry))
@@ -150,11 +157,34 @@ def test_an_entry_that_a_library_cannot_build_is_named():
     assert ended(build, dict(_delete_=True, depth=18)) == (
         "error: model.backbone={'depth': 18} has no type"
     )
+    assert ended(build, dict(_delete_=True, type='ResNet', depth=7)) == (
+        "error: invalid depth 7 for resnet (in model.backbone={'depth': 7, 'type': 'ResNet'})"
+    )
     assert ended(build, dict(_delete_=True, type='RandomFlip')) == (
         "error: 'RandomFlip' is registered as transform, and not as model"
     )
     assert ended(build, dict(_delete_=True, type='mmdet.ResNet', depth=18)) == (
         "error: what is written before 'ResNet' has no model: leave it out, or import it"
+    )
+
+
+def test_of_two_entries_that_begin_alike_the_one_that_fails_is_named():
+    def build(cfg):
+        HOOKS.build(cfg.default_hooks.chekpoint)
+
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1), chekpoint=dict(interval=1))
+    assert ended(build, hooks, 'default_hooks') == (
+        "error: default_hooks.chekpoint={'interval': 1} has no type"
+    )
+
+
+def test_a_none_that_another_part_stumbles_over_is_named():
+    scope = dict(__name__='mmengine.hooks.other_hook')
+    exec('def use(cfg):\n    cfg.default_hooks.checkpoint.interval < 1', scope)
+    entry = dict(type='CheckpointHook', interval=None)
+    said = ended(scope['use'], entry, 'default_hooks.checkpoint')
+    assert said.startswith(
+        'error: default_hooks.checkpoint.interval=None: CheckpointHook takes a number there (TypeE'
     )
 
 
