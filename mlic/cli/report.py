@@ -198,5 +198,4 @@ def main(argv: list[str] | None = None) -> None:
     data['facts'] = ' · '.join(facts)
     data.update(notes=notes, protocols=protocol_data(report))
     write_text(args.out, render_page(args.title or Path(args.config).stem, data))
-    print(f'predictions: {args.pred}')
     print(f'page: {args.out}, {args.out.stat().st_size / 1e6:.1f} MB')

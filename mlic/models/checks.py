@@ -94,7 +94,8 @@ def build_contrast(loss: dict, *given: str) -> nn.Module:
 def no_feature_map(feat: object) -> str:
     """What a backbone gives instead of maps (B, K, h, w), and what to set, for a message."""
     if isinstance(feat, Tensor):
-        pools, gives = feat.dim() == 2, tuple(feat.shape)
+        gives, of_tokens = tuple(feat.shape), feat.dim() == 3 and feat.shape[1] <= 2
+        pools = feat.dim() == 2 or of_tokens
     else:
         several = feat if isinstance(feat, (list, tuple)) else ()
         parts = [tuple(getattr(part, 'shape', ())) for part in several]

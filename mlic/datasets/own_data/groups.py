@@ -33,13 +33,13 @@ def read_groups(
     if columns.group is None:
         for i, name in enumerate(table.header):
             if i not in {columns.image, columns.split, *columns.labels} and name not in ignored:
-                groups = [table.rows[rows[0]][i] for rows in rows_of.values()]
+                groups = [_same(table.rows[rows[0]][i]) for rows in rows_of.values()]
                 if CALLED.fullmatch(plain_name(name)) and _repeats(groups):
                     return [*_warnings(name, groups, images)]
         return []
     name, groups = table.header[columns.group], []
     for path, rows in rows_of.items():
-        group, *others = dict.fromkeys(table.rows[row][columns.group] for row in rows)
+        group, *others = dict.fromkeys(_same(table.rows[row][columns.group]) for row in rows)
         if others:
             raise ValueError(
                 f'{table.where(rows[0])}: {path} has two values in {name!r}, {group!r} and '
@@ -52,6 +52,11 @@ def read_groups(
     rest = f'; {counted(alone, "image")} without one' if alone else ''
     said = f'  kept in one split: images with the same {name!r}, {len({*groups} - {""})} in all'
     return [said + rest, *_warnings(name, groups, images)]
+
+
+def _same(cell: str) -> str:
+    """A cell, without the .0 that programs write after numbers of a column with empty cells."""
+    return re.sub(r'^(\d+)\.0$', r'\1', cell)
 
 
 def _repeats(groups: list[str]) -> bool:

@@ -476,7 +476,8 @@ def test_images_of_a_group_get_one_split_and_classes_are_still_shared_out(seed):
 
 @pytest.mark.parametrize('given', ['', ',train'])
 def test_pictures_of_one_patient_are_written_to_one_split(given, capsys):
-    rows = [f'{["cat", "dog"][i % 2]},{i // 3}{given}' for i in range(30)]
+    patients = [f'{i // 3}{".0" * (i % 3 == 2)}' for i in range(30)]  # as of two programs
+    rows = [f'{["cat", "dog"][i % 2]},{patients[i]}{given}' for i in range(30)]
     names = write_rows(rows, 'image,labels,patient' + ',split' * bool(given))
     from_csv('--out', 'out', '--group-column', 'patient', '--val', '0.2')
     split_of = {name: split for name, (split, _) in labels_of().items()}
