@@ -78,6 +78,10 @@ def convert(source: Path, out: Path, val_fraction: float, seed: int) -> None:
     splits = dict(train=train, test=test)
     if val_fraction > 0:
         count = max(round(val_fraction * len(train)), 1)
+        if count >= len(train):
+            raise ValueError(
+                f'--val-fraction {val_fraction} of {len(train)} images leaves none to train on'
+            )
         held_out = set(random.Random(seed).sample(list(train), count))
         splits['train_part'] = {x: labels for x, labels in train.items() if x not in held_out}
         splits['val'] = {x: labels for x, labels in train.items() if x in held_out}

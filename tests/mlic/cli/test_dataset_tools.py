@@ -65,6 +65,9 @@ def test_held_out_part_is_disjoint_and_seeded(corel5k, tmp_path):
     assert any(val != held_out[0] for val in held_out)
     corel5k_to_json.convert(corel5k, tmp_path / 'all', val_fraction=0, seed=0)
     assert not (tmp_path / 'all' / 'val.json').exists()
+    with pytest.raises(ValueError, match='--val-fraction 0.9 of 4 images leaves none to train on'):
+        corel5k_to_json.convert(corel5k, tmp_path / 'none', val_fraction=0.9, seed=0)
+    assert not (tmp_path / 'none').exists()
 
 
 def test_json_is_read_by_multilabel_dataset_through_a_link(corel5k, tmp_path):
