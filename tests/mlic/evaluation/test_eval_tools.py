@@ -134,7 +134,10 @@ def arrays(**changes):
         (dict(pred=np.zeros((0, 2))), r'pred is \(0, 2\), target is \(3, 2\)'),
         (dict(target=np.eye(2)), r'pred is \(3, 2\), target is \(2, 2\)'),
         (dict(target=np.full((3, 2), 2)), '6 of 6 labels are neither 0 nor 1, such as 2'),
-        (dict(target=np.full((3, 2), np.nan)), '6 of 6 labels are neither 0 nor 1'),
+        (
+            dict(target=np.full((3, 2), np.nan)),
+            '6 of 6 labels are neither 0 nor 1, such as nan .absent is 0;',
+        ),
         (dict(ignore=np.zeros((3, 2))), 'ignore must hold booleans, not float64'),
         (dict(ignore=np.zeros((3, 1), bool)), r'ignore is \(3, 1\)'),
         (dict(classes=['a']), r'classes must hold 2 names, got <U1 of shape \(1,\)'),
