@@ -14,7 +14,8 @@ class ClassInfo:
 
     A module of a model that needs them has a method ``learn_classes(info)``, which returns lines
     for the log: ``ClassInfoHook`` calls it before the first iteration. What it takes from them it
-    keeps in buffers, so that a checkpoint predicts without the training set.
+    keeps in buffers, so that a checkpoint predicts without the training set. ``num_images`` is the
+    number of all images, to which ``counts`` may be compared.
 
     Args:
         dataset: With ``get_data_info(index)``, whose ``gt_label`` has the indices of an image's
@@ -24,6 +25,7 @@ class ClassInfo:
 
     def __init__(self, dataset, names: Sequence[str]) -> None:
         self.names = tuple(names)
+        self.num_images = len(dataset)
         self._dataset = dataset
 
     @cached_property

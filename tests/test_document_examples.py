@@ -284,3 +284,15 @@ def test_a_label_is_added_to_a_trained_model_as_the_page_says(tmp_path):
     assert (
         f'load_from {best}: 2 classes taken over by name, 1 new (grey), 0 left out' in done.stdout
     )
+
+
+# ---------------------------------------------------------------- running.md
+
+
+def test_parts_work_in_a_training_loop_of_ones_own():
+    (snippet,) = [code for code in code_of('docs/running.md', 'python') if 'SSCLLoss' in code]
+    found = {}
+    exec(snippet, found)
+    assert found['loss'] > 0 and set(found['metrics']) > {'mAP', 'CF1', 'OF1'}
+    learned = [*found['neck'].parameters(), *found['classifier'].parameters()]
+    assert all(parameter.grad.isfinite().all() for parameter in learned)

@@ -23,7 +23,8 @@ NEW_NAMES = {
         'DegradedData',
         'HideLabels',
         'MultiLabelDataset',
-    },  # the last is mmpretrain's, checked
+        'OnePositive',
+    },  # MultiLabelDataset is mmpretrain's, checked
     'LOOPS': {'MultiLabelTestLoop', 'MultiLabelValLoop'},
     'HOOKS': {
         'ClassInfoHook',

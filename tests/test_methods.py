@@ -112,6 +112,19 @@ def test_a_map_of_other_channels_names_what_takes_it_and_its_key(name):
         take((torch.rand(1, 7, 4, 4),) * 2)
 
 
+OF_SEVERAL_MAPS = {'mcar', 'tdrg'}
+
+
+@pytest.mark.parametrize(
+    'name', sorted({*METHODS} - {'baseline', 'csra', 'image-contrast'} - OF_SEVERAL_MAPS)
+)
+def test_a_map_that_is_in_no_tuple_is_refused_with_what_to_give(name):
+    model = MODELS.build(METHODS[name]).eval()
+    taker = model.neck if model.with_neck else model.head
+    with pytest.raises((TypeError, ValueError), match='tuple of'):
+        taker(torch.rand(2, taker.in_channels, 4, 4))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', METHODS)
 def test_a_run_that_is_stopped_and_resumed_ends_where_the_other_does(name, tmp_path):

@@ -27,14 +27,22 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # torch.distributed.run, which would answer Ctrl+C with a traceback after it has ended the processes
 launch='
 import sys
+import traceback
 from tempfile import TemporaryDirectory
 sys.path = [path for path in sys.path if path]  # not the folder where the user happens to be
 try:
     from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
     try:
         with TemporaryDirectory(prefix="torchrun_") as folder:  # the one of torchrun would stay
             main(["--log-dir", folder, *sys.argv[1:]])
+    except ChildFailedError as error:
+        if error.get_first_failure()[1].exitcode != -9:
+            raise
+        traceback.print_exc()
+        sys.exit("error: a process was killed (SIGKILL), as Linux does where memory runs out: start "
+                 "fewer processes, or smaller batches (train_dataloader.batch_size)")
     except SignalException as error:
         if error.sigval != 2:
             sys.exit(128 + error.sigval)

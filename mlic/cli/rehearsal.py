@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import runner as runner_module
 from torch import nn
 
+from mlic.engine.hooks.mid_epoch_resume_hook import MidEpochResumeHook
 from mlic.engine.mmengine_internals import (
     keep_weights,
     mark_as_loaded,
@@ -44,12 +45,13 @@ class _Rehearsal(TrainingRunner):
         super().call_hook(fn_name, **kwargs)
 
 
-def rehearse(cfg: Config, model: nn.Module) -> None:
+def rehearse(cfg: Config, model: nn.Module, epoch_length: int) -> None:
     """Build what a run builds, and let its hooks prepare: what a run refuses is refused here.
 
     Args:
         cfg (Config): Of the run, of one process; stays as it is.
         model (nn.Module): Built from it, with the classes it has learned; may be changed.
+        epoch_length (int): Iterations an epoch, of the processes that the run will have.
 
     Raises:
         Exception: What the run would end with before its first epoch.
@@ -68,6 +70,9 @@ def rehearse(cfg: Config, model: nn.Module) -> None:
         try:
             runner = runner_class.from_cfg(cfg)
             check_averages(runner)
+            for hook in runner.hooks:
+                if isinstance(hook, MidEpochResumeHook):
+                    hook.epoch_length = epoch_length
             runner.train()
         except _Reached:
             return

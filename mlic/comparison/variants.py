@@ -55,7 +55,12 @@ class Variation:
         own = {name: entry_of(cfg, key) for name, cfg in recipes.items()}
         first = next(iter(own))
         for name, number in own.items():
-            if type(number) not in (int, float) or number != own[first]:
+            if type(number) not in (int, float):
+                raise ValueError(
+                    f'--vary {self.word}: {name} has {number} at {key}, not a number; '
+                    f'if the key is right, state what is the default: --set {key}=NUMBER'
+                )
+            if number != own[first]:
                 raise ValueError(
                     f'--vary {self.word}: {name} has {number} at {key}, and {first} {own[first]}; '
                     'all configs need the same number there (--set)'

@@ -8,6 +8,7 @@ from .degraded_data import DegradedData, HideLabels
 from .digit_scenes import DigitScenes
 from .feature_cache import FeatureCache, LoadFeature
 from .nus_wide import NUSWIDE
+from .one_positive import OnePositive
 from .own_json import MultiLabelDataset
 from .transforms.load_image import LoadImageStrict
 from .transforms.multi_scale_crop import MultiScaleCrop
@@ -28,6 +29,7 @@ __all__ = [
     'MultiLabelDataset',
     'MultiScaleCrop',
     'NUSWIDE',
+    'OnePositive',
     'PackInputs',
     'VG500',
     'VOCMultiLabel',

@@ -1,5 +1,8 @@
 """What the Runner lacks: hooks, schedule, CPU start-up, files that are not trusted."""
 
+from mmpretrain.registry import MODEL_WRAPPERS
+from torch.nn.parallel import DistributedDataParallel
+
 from .annotation_files import UntrustedFileError, install_safe_handlers
 from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
@@ -33,6 +36,9 @@ from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 
 install_safe_loading()
 install_safe_handlers()
+# mmpretrain's SwitchRecipeHook asks this registry alone for what wraps a model, and it is empty:
+# with several processes the hook would not find the loss that it is to replace
+MODEL_WRAPPERS.register_module(module=DistributedDataParallel, force=True)
 
 __all__ = [
     'AtomicCheckpointHook',

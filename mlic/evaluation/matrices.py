@@ -110,13 +110,17 @@ def binary(target: np.ndarray) -> np.ndarray:
     wrong = ~positive & (target != 0)
     if wrong.any():
         first = target[wrong][0]
-        why = {
-            2: ' (a class listed twice for an image?)',
-            -1: ' (absent is 0; unknown has its mark)',
-        }
+        why = ''
+        if first == 2:
+            why = ' (a class listed twice for an image?)'
+        elif first == -1 or first != first:
+            why = (
+                ' (absent is 0; mark unknown labels by ignore=... in Python, by the array '
+                "'unknown' in a prediction file)"
+            )
         raise ValueError(
             f'{np.count_nonzero(wrong)} of {target.size} labels are neither 0 nor 1, such as'
-            f' {first}{why.get(first, "")}'
+            f' {first}{why}'
         )
     return positive
 

@@ -15,6 +15,7 @@ from mlic.names import counted
 from .matrices import Block, as_scores, binary, check_finite
 
 KEYS = ('pred', 'target', 'ignore', 'unknown', 'classes')
+HOW = "make one with np.savez('theirs.npz', pred=..., target=...)"
 # scores are not compressed to a hundredth; a file of zeros would be, and fill the memory
 SMALL, MAX_RATIO = 2**30, 100  # bytes that are never refused; times the bytes of the file
 
@@ -91,7 +92,7 @@ def _read_arrays(path: str | Path, keys: tuple[str, ...] = KEYS) -> dict:
                 raise ValueError(f'its arrays would have {size} bytes')
             return {key: _read_array(archive, members[f'{key}.npy']) for key in wanted}
     except zipfile.BadZipFile as error:
-        raise ValueError('is not an .npz file (or only a part of one)') from error
+        raise ValueError(f'is not an .npz file (or only a part of one): {HOW}') from error
     except Exception as error:  # zip, zlib and numpy raise a dozen kinds for a damaged file
         reason = str(error).split('\n')[0] or type(error).__name__
         raise ValueError(f'cannot be read as an .npz file: {reason}') from error
@@ -118,7 +119,7 @@ def _check(arrays: dict) -> tuple[Block, list]:
     """The block and the names of arrays that fit together."""
     for key in ('pred', 'target'):
         if key not in arrays:
-            raise ValueError(f'has no array {key!r}')
+            raise ValueError(f'has no array {key!r}: {HOW}')
     pred, target = arrays['pred'], arrays['target']
     ignore, unknown = (
         arrays.get(key, np.zeros(target.shape, dtype=bool)) for key in ('ignore', 'unknown')

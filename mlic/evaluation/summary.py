@@ -20,6 +20,8 @@ from .matrices import (
 from .protocols import Protocol, evaluate_protocols, get_protocols
 from .thresholds import ThresholdFile, of_classes
 
+COUNTED_AS = dict(ignore='ignored', negative='taken as absent', positive='taken as present')
+
 
 @dataclass(frozen=True)
 class Report:
@@ -35,6 +37,7 @@ class Report:
         known (np.ndarray, optional): (C,) share of the images with a known label, None if all are.
         metrics (list[dict]): Of each protocol, names to percent.
         per_class (list[dict]): Of each protocol, names to (C,) arrays.
+        difficult (str): How many labels are difficult, and what they count as; '' if none are.
 
     Example:
         >>> import numpy as np
@@ -56,6 +59,7 @@ class Report:
     known: np.ndarray | None
     metrics: list
     per_class: list
+    difficult: str = ''
 
     def keyed(self) -> dict:
         """All metrics: bare keys of the first protocol, ``sadcl/mAP`` of the others."""
@@ -69,9 +73,10 @@ class Report:
         return [int(np.isfinite(values['ap']).sum()) for values in self.per_class]
 
     def describe(self) -> str:
-        """The images, the classes, and how much of the truth is known, in one line."""
+        """The images, the classes, and what is difficult or not known, in one line."""
         text = f'{counted(self.num_images, "image")}, {counted(len(self.names), "class")}'
         text += f', {describe_lacking(self.empty, self.one_sided)}'
+        text += f', {self.difficult}' if self.difficult else ''
         if self.known is None:
             return text
         least = int(self.known.argmin())
@@ -172,4 +177,8 @@ def evaluate_block(
     lacking = lacking_classes(target, ignore, chosen)
     unknown = None if block.unknown is None else block.unknown[:, indices]
     known = None if unknown is None or not unknown.any() else 1 - unknown.mean(axis=0)
-    return Report(protocols, threshold, len(pred), chosen, *lacking, known, metrics, per_class)
+    number = 0 if block.difficult is None else int(block.difficult[:, indices].sum())
+    said = f'{counted(number, "difficult label")} {COUNTED_AS[difficult]}' if number else ''
+    return Report(
+        protocols, threshold, len(pred), chosen, *lacking, known, metrics, per_class, said
+    )

@@ -21,8 +21,8 @@ ZOOS = {
     'mmcls://': get_mmcls_models,
 }
 INSTEAD_OF_A_DOWNLOAD = (
-    'Without a network, get it elsewhere and give its path: init_cfg.checkpoint for a backbone, '
-    'load_from for a model'
+    'Without a network, get it elsewhere and give its path: model.backbone.init_cfg.checkpoint for '
+    'a backbone (to try a run without weights: model.backbone.init_cfg=None), load_from for a model'
 )
 
 

@@ -55,6 +55,7 @@ class MidEpochResumeHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+    epoch_length = None  # iterations, where one process is built for several; else the loader's
 
     def __init__(self) -> None:
         self.stored = {}
@@ -69,9 +70,10 @@ class MidEpochResumeHook(Hook):
         if is_resuming(runner):
             _keep_fused(runner, checkpoint)
             self.stored = checkpoint.get('data_order', {})
-            length = self.stored.get('epoch_length', len(runner.train_dataloader))
-            if length != len(runner.train_dataloader):
-                _fit_to_length(runner, checkpoint, length)
+            now = self.epoch_length or len(runner.train_dataloader)
+            length = self.stored.get('epoch_length', now)
+            if length != now:
+                _fit_to_length(runner, checkpoint, length, now)
 
     def before_train(self, runner: Runner) -> None:
         """Shuffle as the checkpoint's run did."""
@@ -123,9 +125,9 @@ class MidEpochResumeHook(Hook):
         checkpoint['data_order'] = dict(epoch_length=len(loader), sampler_seed=seed)
 
 
-def _fit_to_length(runner: Runner, checkpoint: dict, length: int) -> None:
+def _fit_to_length(runner: Runner, checkpoint: dict, length: int, now: int) -> None:
     """Move iteration and schedules to the same epoch of this run's number of iterations."""
-    now, meta = len(runner.train_dataloader), checkpoint['meta']
+    meta = checkpoint['meta']
     change = (
         f'the checkpoint comes from epochs of {length} iterations, and this run has {now} '
         '(another number of images, of processes or of images in a batch)'

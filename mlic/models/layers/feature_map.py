@@ -34,10 +34,12 @@ def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) 
         feat = feat.mT
     if feat.dim() != 3 or feat.shape[2] != channels:
         part = 'head' if isinstance(taker, MultiLabelClsHead) else 'neck'
+        what_to_do = f"set the config's {part}.in_channels to the backbone's channels"
+        if feat.dim() == 3 and len(feat) == channels:  # the last image of a tensor, not of a tuple
+            what_to_do = 'give it a tuple of feature maps, (x,) instead of x'
         raise ValueError(
             f'{owner} takes a feature map (B, {channels}, h, w) or tokens (B, T, {channels}), '
-            f"got {tuple(feat.shape)}; set the config's {part}.in_channels to the backbone's "
-            'channels'
+            f'got {tuple(feat.shape)}; {what_to_do}'
         )
     count = feat.shape[1]
     for extra in (0, 1):  # without and with a class token

@@ -82,7 +82,7 @@ def gather_active(z: Tensor, target: Tensor, image: Tensor, label: Tensor) -> tu
     """The active vectors of all processes, with gradient; they have different numbers of them.
 
     Args:
-        z (Tensor): (V, K, P), in at least float32.
+        z (Tensor): (V, K, P), in at least float32: V views of the K present (image, class) pairs.
         target (Tensor): (B, C); a class with at least 0.5 is present.
         image (Tensor): (K,), the image of each vector.
         label (Tensor): (K,), its class.
@@ -91,7 +91,15 @@ def gather_active(z: Tensor, target: Tensor, image: Tensor, label: Tensor) -> tu
         tuple[Tensor]: z (V, K, P), target (N, C) in the order of :func:`gather_rows` (of several
         processes multi-hot), image and label (K,), for the K of all processes. The vectors stand
         by rank, each with its image.
+
+    Raises:
+        ValueError: If z has not one vector for each image and label.
     """
+    if z.dim() != 3 or not z.shape[1] == len(image) == len(label):
+        raise ValueError(
+            f'gather_active takes z (views, vectors, dims), got {tuple(z.shape)} for '
+            f'{len(image)} images and {len(label)} labels'
+        )
     if get_world_size() == 1:
         return z, target, image, label
     positive = _AllGather.apply(is_present(target).to(torch.uint8))  # (W, B, C)

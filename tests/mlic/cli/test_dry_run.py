@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import DATA_SAMPLERS
 from torch import nn
@@ -20,7 +20,7 @@ from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weigh
 from mlic.engine.runner.launch_checks import LaunchError, check_head
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
-from tests.tiny_runs import two_stage_config
+from tests.tiny_runs import Stop, StopBefore, two_stage_config
 
 RESNET101 = 'resnet101-63fe2227.pth'
 
@@ -285,6 +285,24 @@ def test_every_process_fails_alike_before_one_waits_for_anothers_download(offlin
     with pytest.raises(DownloadError, match='torchvision://resnet101 is neither in') as error:
         CheckpointLoader.load_checkpoint('torchvision://resnet101')
     assert 'Without a network' in str(error.value) and RESNET101 in str(error.value)
+
+
+def test_dry_run_resumes_within_an_epoch_of_the_processes_that_would_start(
+    config, monkeypatch, capsys
+):
+    cfg = Config.fromfile(config)
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3)  # of 5 an epoch
+    cfg.launcher = 'none'
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(StopBefore(iteration=4))
+    with pytest.raises(Stop):
+        runner.train()
+    cfg.train_dataloader.batch_size //= 2
+    cfg.dump(str(config))
+    arguments = ['--launcher', 'pytorch', '--dry-run', '--resume']
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert call_tool('tools/train.py', config, *arguments) is None
+    assert 'iterations: 5 an epoch' in capsys.readouterr().out
 
 
 @pytest.fixture

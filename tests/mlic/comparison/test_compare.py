@@ -1024,7 +1024,7 @@ def test_a_variation_keeps_all_other_entries(tmp_path, photos):
         (['rate'], 'rate: no KEY=VALUE'),
         (['rate', f'{RATE}=fast'], f"rate: {RATE} takes numbers, got 'fast'"),
         (['rate', f'{RATE}=1,2', 'train_cfg.max_epochs=3'], '2 values of .*, and 1 of train_cfg'),
-        (['rate', 'optim_wrapper.lr=1'], 'linear has None at optim_wrapper.lr'),
+        (['rate', 'optim_wrapper.lr=1'], 'linear has None at .*: --set optim_wrapper.lr=NUMBER'),
         (['rate', f'{RATE}=1', '--vary', 'rate', f'{RATE}=2'], 'word is given twice: rate, rate'),
         (['rate', f'{RATE}=1,2,1'], f'--vary rate: {RATE} has a value twice'),
     ],

@@ -54,6 +54,23 @@ def test_a_hidden_label_is_unknown_whatever_it_was():
     assert unknown & present and unknown - present
 
 
+def test_of_each_image_one_label_is_known_and_no_absence():
+    present, _ = entries(SomeLabels())
+    drawn = [
+        entries(DATASETS.build(dict(type='OnePositive', of='SomeLabels', draw_seed=seed)))
+        for seed in (0, 0, 1)
+    ]
+    for known, unknown in drawn:
+        assert known <= present
+        assert [i for i, _ in sorted(known)] == sorted({i for i, _ in present})
+        assert len(known | unknown) == IMAGES * CLASSES and not known & unknown
+    assert drawn[0] == drawn[1] != drawn[2]
+    # each of an image's labels has its chance
+    numbers = {i: sorted(c for image, c in present if image == i) for i, _ in present}
+    places = [numbers[i].index(c) for i, c in drawn[0][0] if len(numbers[i]) == 3]
+    assert set(places) == {0, 1, 2}
+
+
 @DATASETS.register_module()
 class PlainLabels(mmengine.dataset.BaseDataset):
     """A data set that is mmengine's alone."""
@@ -64,7 +81,11 @@ class PlainLabels(mmengine.dataset.BaseDataset):
 
 @pytest.mark.parametrize(
     'wrapper',
-    [dict(type='HideLabels', share=0.5), dict(type='DegradedData', images=0.5, hidden=0.5)],
+    [
+        dict(type='HideLabels', share=0.5),
+        dict(type='DegradedData', images=0.5, hidden=0.5),
+        dict(type='OnePositive'),
+    ],
 )
 def test_a_data_set_of_mmengine_and_indices_from_the_end(wrapper):
     dataset = DATASETS.build(dict(wrapper, of='PlainLabels', serialize_data=False))
@@ -138,6 +159,8 @@ class NoClasses(SomeLabels):
 def test_a_data_set_without_classes_is_named(tmp_path):
     with pytest.raises(ValueError, match='HideLabels needs .* classes, and NoClasses names none'):
         hidden(0.3, of='NoClasses')
+    with pytest.raises(ValueError, match='OnePositive needs .* classes, and NoClasses names none'):
+        DATASETS.build(dict(type='OnePositive', of='NoClasses'))
     part = tmp_path / 'part.txt'
     part.write_text('a\n')
     with pytest.raises(ValueError, match="part.txt names 'a', and NoClasses has 0 classes"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 from torch.testing import assert_close
 
 from mlic.apis.open_run import build_model
@@ -126,6 +127,18 @@ def test_other_classes_have_the_graph_and_vectors_of_their_own(vectors, tmp_path
         assert_close(new.neck.vectors(), rows, rtol=0, atol=0)
     expected = torch.from_numpy(ClassInfo(Images(images), DIGITS).conditional).float()
     assert_close(new.neck.graph(), expected.fill_diagonal_(1))
+
+
+def test_a_loss_learns_how_many_of_the_images_have_a_class():
+    class RareClasses(nn.Module):
+        def learn_classes(self, info):
+            self.share = info.counts[0].diagonal() / info.num_images
+            return [f'rarest: {info.names[self.share.argmin()]}']
+
+    model = nn.ModuleDict(dict(loss_module=RareClasses()))
+    images = [dict(gt_label=[0, 1]), dict(gt_label=[1], gt_label_unknown=[0]), dict(gt_label=[])]
+    assert learn_classes(model, Images(images)) == [f'rarest: {DIGITS[2]}']
+    assert_close(model.loss_module.share[:3], np.array([1 / 3, 2 / 3, 0]))
 
 
 @pytest.mark.parametrize('resume,loaded', [(True, True), (True, False), (False, True)])

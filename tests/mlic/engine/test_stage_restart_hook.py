@@ -1,11 +1,15 @@
 """A second stage that is no method's own."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as torch_dist
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
-from mmpretrain.registry import HOOKS
+from mmpretrain.registry import HOOKS, MODELS
 
 from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
@@ -69,3 +73,18 @@ def test_a_stage_starts_from_averaged_weights_with_their_averaged_statistics(tmp
     assert len(asked.pairs) == 2 + 4
     equal = [torch.equal(*pair) for pair in asked.pairs[:2]]  # mean and variance
     assert equal == [start_from == 'ema'] * 2
+
+
+def test_a_stage_of_several_processes_has_its_own_loss(tmp_path):
+    recipe = dict(action_epoch=2, loss=dict(type='StopGradAsymmetricLoss', gamma_neg=3.0))
+    hook = HOOKS.build(dict(type='SwitchRecipeHook', schedule=[recipe]))
+    torch_dist.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    try:
+        model = MMDistributedDataParallel(MODELS.build(tiny_config(tmp_path).model))
+        runner = SimpleNamespace(model=model, epoch=1, logger=MMLogger.get_current_instance())
+        hook.before_train_epoch(runner)
+    finally:
+        torch_dist.destroy_process_group()
+    assert model.module.head.loss_module.gamma_neg == 3.0

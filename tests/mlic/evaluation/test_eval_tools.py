@@ -134,7 +134,10 @@ def arrays(**changes):
         (dict(pred=np.zeros((0, 2))), r'pred is \(0, 2\), target is \(3, 2\)'),
         (dict(target=np.eye(2)), r'pred is \(3, 2\), target is \(2, 2\)'),
         (dict(target=np.full((3, 2), 2)), '6 of 6 labels are neither 0 nor 1, such as 2'),
-        (dict(target=np.full((3, 2), np.nan)), '6 of 6 labels are neither 0 nor 1'),
+        (
+            dict(target=np.full((3, 2), np.nan)),
+            '6 of 6 labels are neither 0 nor 1, such as nan .absent is 0;',
+        ),
         (dict(ignore=np.zeros((3, 2))), 'ignore must hold booleans, not float64'),
         (dict(ignore=np.zeros((3, 1), bool)), r'ignore is \(3, 1\)'),
         (dict(classes=['a']), r'classes must hold 2 names, got <U1 of shape \(1,\)'),
@@ -469,7 +472,8 @@ def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path
         expected.update({prefix + key: value for key, value in values.items()})
     assert_close(json.loads(out.read_text()), expected, rtol=1e-12, atol=0)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == '60 images, 8 classes, 1 without positives (word 7); in percent'
+    hard = f'{block.difficult.sum()} difficult labels ignored'
+    assert printed[0] == f'60 images, 8 classes, 1 without positives (word 7), {hard}; in percent'
     rules = [line.split()[0] for line in printed[2:-2] if 'top 3' not in line]
     assert rules == [f'{name},' for name in PROTOCOLS]
     assert printed[2].split()[3] == f'{expected["multi-label/mAP"]:.2f}'
@@ -477,13 +481,18 @@ def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path
     assert [row['class'] for row in read_rows(table)] == NAMES * 4
 
 
-@pytest.mark.parametrize('difficult', ['ignore', 'negative', 'positive'])
-def test_eval_predictions_options(difficult, saved, tmp_path):
+@pytest.mark.parametrize(
+    'difficult,said',
+    [('ignore', 'ignored'), ('negative', 'taken as absent'), ('positive', 'taken as present')],
+)
+def test_eval_predictions_options(difficult, said, saved, tmp_path, capsys):
     (tmp_path / 'some.txt').write_text('word 3\nword 0\nword 1\nword 2\n')
     out = tmp_path / 'metrics.json'
     options = ['--threshold', 0.6, '--topk', 2, '--classes', tmp_path / 'some.txt', '--out', out]
     assert call_tool(EVAL, saved[0], *options, '--difficult', difficult) is None
     block, _ = read_predictions(saved[0])
+    number = block.difficult[:, :4].sum()
+    assert f', {number} difficult labels {said}; in percent' in capsys.readouterr().out
     target = block.target | (block.difficult & (difficult == 'positive'))
     ignore = block.difficult if difficult == 'ignore' else None
     expected = MLICMetric.calculate(

@@ -417,7 +417,10 @@ def test_no_positive_at_all():
         (dict(target=np.zeros((4, 2))), r'pred is \(4, 3\), target is \(4, 2\)'),
         (dict(ignore=np.zeros((3, 3))), r'pred is \(4, 3\), ignore is \(3, 3\)'),
         (dict(target=np.full((4, 3), 2)), '12 of 12 labels are neither 0 nor 1, such as 2'),
-        (dict(target=np.full((4, 3), np.nan)), '12 of 12 labels are neither 0 nor 1'),
+        (
+            dict(target=np.full((4, 3), np.nan)),
+            '12 of 12 labels are neither 0 nor 1, such as nan .absent is 0;',
+        ),
         (dict(pred=np.array([[1, 0, np.nan]] * 4)), '4 of 12 .* image 0 .*class 2'),
         (dict(pred=np.array([[0, -np.inf, 1]] * 4)), '4 of 12 scores .* class 1'),
         (dict(pred=np.array([[0, 1, np.inf]] * 4), classes=[0, 2]), '4 of 8 scores .* class 2'),

@@ -188,3 +188,9 @@ def test_one_process_gathers_nothing():
     assert all(
         a is b for a, b in zip(gather_active(z, target, image, label), (z, target, image, label))
     )
+
+
+def test_active_vectors_without_their_images_are_refused_on_one_process_too():
+    image, label = torch.tensor([0, 1]), torch.tensor([2, 0])
+    with pytest.raises(ValueError, match=r'got \(2, 3, 4\) for 2 images and 2 labels'):
+        gather_active(torch.zeros(2, 3, 4), torch.zeros(2, 3), image, label)
