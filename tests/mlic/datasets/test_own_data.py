@@ -29,7 +29,13 @@ from mlic.datasets.own_data.labels import (
     order_classes,
 )
 from mlic.datasets.own_data.rows import read_images
-from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits, stratify
+from mlic.datasets.own_data.splits import (
+    SPLITS,
+    Image,
+    choose_splits,
+    find_split_names,
+    stratify,
+)
 from mlic.datasets.own_data.table import read_tables
 from mlic.installation import command_words
 from tests.helpers import ROOT, call_tool, locked_elsewhere, run_tool
@@ -190,6 +196,15 @@ def test_the_names_of_tables_are_their_splits(splits):
     run_tool(TOOLS / 'from_csv.py', *splits, '--images', 'photos', '--out', 'out', '--val', '0')
     found = {name: split for name, (split, _) in labels_of().items()}
     assert found == {image: splits[table] for image, table in tables.items()}
+
+
+def test_the_folder_of_a_table_is_its_split_also_where_one_works_in_it(monkeypatch):
+    write_tables(['train/a.csv', 'test/a.csv'])
+    monkeypatch.chdir('train')
+    assert find_split_names({Path('a.csv'), Path('../test/a.csv')}) == {
+        Path('a.csv'): 'train',
+        Path('../test/a.csv'): 'test',
+    }
 
 
 @pytest.mark.parametrize(
@@ -368,6 +383,22 @@ def test_checkpoints_of_an_earlier_training_are_named(capsys):
     assert 'work_dirs/pets has checkpoints of an earlier training: remove it, or' in printed
 
 
+def test_what_a_split_says_nothing_of_is_said():
+    there = {
+        'train': 10 * [{'cat'}, {'cow'}, {'dog'}],
+        'val': [{'cat', 'dog'}, *5 * [{'cat'}]],
+        'test': 6 * [{'cat', 'cow', 'dog'}],
+    }
+    images = [Image('', labels, '', split) for split, part in there.items() for labels in part]
+    lines = describe_counts(images, ['cat', 'cow', 'dog'])
+    assert [line for line in lines if line[0] != ' '] == [
+        '1 has none in val: cow',
+        '1 has no known negative in val: cat',
+        '1 has fewer than 5 in val: its AP depends on a handful of images',
+        '3 have no known negative in test: cat, cow, dog',
+    ]
+
+
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
     write_rows(['cat', 'cat;dog'] * 20)
     from_csv('--out', 'out', '--val', '0.1', '--test', '0.2')
@@ -497,7 +528,7 @@ def test_a_split_without_a_label_gets_a_group_that_training_can_spare():
     labels = [{'cat'}, {'cat'}, {'cat'}, {'cat'}, set(), set()]
     groups = ['a', 'a', 'b', 'b', 'c', 'c']
     for seed in range(20):
-        splits = stratify(labels, dict(train=0.67, test=0.33), seed, groups)
+        splits = stratify(labels, dict(train=0.8, test=0.2), seed, groups)
         assert splits[0] == splits[1] != splits[2] == splits[3], splits
         assert splits[4] == splits[5] == 'train'
 
@@ -508,6 +539,7 @@ def test_every_split_has_a_label_where_training_can_spare_one(seed):
     splits = stratify(labels, dict(train=0.75, val=0.125, test=0.125), seed)
     for split in ('train', 'val', 'test'):
         assert any(names for names, part in zip(labels, splits) if part == split)
+    assert Counter(splits) == dict(train=6, val=1, test=1)
 
 
 @pytest.mark.parametrize('seed', range(20))
