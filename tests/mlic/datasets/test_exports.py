@@ -315,6 +315,14 @@ READ = {
         'image,label\na.jpg,red car\na.jpg,red bus\nb.jpg,red car\n',
         {'a.jpg': ['red bus', 'red car'], 'b.jpg': ['red car']},
     ),
+    'the delimiter is named, and another would fit': (
+        'sep=;\nimage, path;labels\n"a, 1.jpg";cat\nb, 2.jpg;dog\n',
+        {'a, 1.jpg': ['cat'], 'b, 2.jpg': ['dog']},
+    ),
+    'the header has more commas than delimiters': (
+        'image;kind, breed, age\na.jpg;cat\nb.jpg;dog\n',
+        {'a.jpg': ['cat'], 'b.jpg': ['dog']},
+    ),
     'lists of numbers': (
         'image,labels\na.jpg,"[1, 2]"\nb.jpg,[2]\n',
         {'a.jpg': ['1', '2'], 'b.jpg': ['2']},

@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mlic.comparison.tuning import TUNED, Rate
 from mlic.datasets.list_files import list_images
 from mlic.datasets.own_data.choices import Choices
+from mlic.datasets.own_data.config import config_text
 from mlic.datasets.own_data.labels import (
     SIMILAR,
     describe_counts,
@@ -733,15 +734,32 @@ def test_a_picture_in_two_splits_is_one_picture_and_named(capsys):
     assert sum(line.startswith(shared) for line in lines) == 1
 
 
-def test_folders_called_like_splits_are_splits():
-    write_images(['train/cat/1.png', 'train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
+def test_folders_called_like_splits_are_splits(capsys):
+    write_images(['Train/cat/1.png', 'Train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
     from_folder()
+    assert 'the folders Train, test, val are splits\n' in capsys.readouterr().out
     assert labels_of() == {
-        'train/cat/1.png': ('train', ['cat']),
-        'train/dog/2.png': ('train', ['dog']),
+        'Train/cat/1.png': ('train', ['cat']),
+        'Train/dog/2.png': ('train', ['dog']),
         'val/cat/3.png': ('val', ['cat']),
         'test/dog/4.png': ('test', ['dog']),
     }
+
+
+@pytest.mark.parametrize(
+    'train, other, fault',
+    [
+        ('train', 'cover.png', 'cover.png is in none'),
+        ('train', 'more/cat/5.png', 'more/cat/5.png is in none'),
+        ('valid', 'test/cat/5.png', 'none of them is called train'),
+    ],
+)
+def test_folders_called_like_splits_that_are_none_are_refused_with_the_reason(train, other, fault):
+    write_images([f'{train}/cat/1.png', f'{train}/dog/2.png', 'test/dog/4.png', other])
+    with pytest.raises(
+        SystemExit, match=f'test, {train} are not taken for .* because {fault}; --n'
+    ):
+        from_folder()
 
 
 def test_labels_beside_the_images(capsys):
@@ -1117,6 +1135,19 @@ def test_the_config_fits_its_data():
     train = [labels for split, labels in labels_of('data/my holiday').values() if split == 'train']
     share = sum(map(len, train)) / len(train) / 3
     assert model.head.prior_prob == pytest.approx(share, abs=5e-4)  # written with three digits
+
+
+@pytest.mark.parametrize(
+    'images, batch_size, epochs',
+    [(8, 1, 40), (12, 1, 34), (100, 8, 34), (1000, 32, 13), (9999, 32, 6)],
+)
+def test_a_config_has_400_batches_where_6_to_40_epochs_allow_it(images, batch_size, epochs):
+    train = [Image('', {'cat'}, '', 'train', {'dog'} if i % 4 else set()) for i in range(images)]
+    splits = dict(train=train, val=[], test=train[:1])
+    places = Path('own.py'), Path('labels'), Path('photos')
+    text = config_text(*places, splits, ['cat', 'cow', 'dog'], None, 'from_csv')
+    assert f'\nepochs = {epochs}\n' in text and f'(base_batch_size={batch_size})' in text
+    assert 'image has 1.00 of 3 labels, and 0.75 are unknown\n' in text
 
 
 @pytest.mark.parametrize('val, test', [('0', '0.2'), ('0.2', '0')])
