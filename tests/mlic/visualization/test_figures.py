@@ -394,6 +394,11 @@ def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
     expected = (predicted - truth)[np.ix_(order, order)]
     off = ~np.eye(number, dtype=bool) & ~np.isnan(expected)
     assert_allclose(np.asarray(drawn)[off], expected[off])
+    limit = max(0.05, np.abs(expected[off]).max())
+    scales = [
+        axes.images[0].get_clim() for axes in panels
+    ]  # shares have one, the difference its own
+    assert_allclose(scales, [(0, 1), (0, 1), (-limit, limit)])
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in panels[0].get_yticklabels()])
 
