@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -779,7 +780,8 @@ def test_tool_draws_curves(predictions, capsys):
 def test_tool_compares_two_runs(predictions, capsys):
     out = predictions / 'compare.png'
     files = predictions / 'first.npz', predictions / 'second.npz'
-    run_tool(TOOLS / 'plot.py', 'compare', *files, '--out', out)
+    with mock.patch.object(plot, 'draw_comparison', wraps=draw_comparison) as drawn:
+        run_tool(TOOLS / 'plot.py', 'compare', *files, '--out', out)
     table = read_table(out.with_suffix('.csv'))
     for row in table:
         c = int(row['class'].split()[1])
@@ -788,6 +790,8 @@ def test_tool_compares_two_runs(predictions, capsys):
             keep = ~saved['ignore'][:, c]
             ap = average_precision_score(saved['target'][keep, c], saved['pred'][keep, c])
             assert float(row[f'AP of {file.stem}']) == pytest.approx(100 * ap, rel=1e-5)
+            shown = drawn.call_args.args[files.index(file)][c]
+            assert shown == pytest.approx(100 * ap)
     differences = [float(row['difference']) for row in table]
     assert differences == sorted(differences, reverse=True)
     assert 'mAP: first ' in capsys.readouterr().out
@@ -836,7 +840,9 @@ def test_tool_tells_files_of_one_name_apart(predictions, monkeypatch, capsys, fo
 def test_tool_draws_cooccurrence_and_training(predictions):
     out = predictions / 'pairs.png'
     run_tool(TOOLS / 'plot.py', 'cooccurrence', predictions / 'first.npz', '--out', out)
-    assert out.exists() and len(read_table(out.with_suffix('.csv'))) == 7 * 6
+    differences = [float(row['difference']) for row in read_table(out.with_suffix('.csv'))]
+    assert out.exists() and len(differences) == 7 * 6
+    assert differences == sorted(differences, reverse=True)
     write_log(predictions / 'run' / '20250101_000000')
     out = predictions / 'training.pdf'
     run_tool(TOOLS / 'plot.py', 'training', predictions / 'run', '--out', out)
@@ -860,7 +866,10 @@ def test_tool_draws_whole_numbers_as_the_scores_that_they_are(predictions, comma
     'arguments, message',
     [
         (['pr', 'first.npz', '--classes', 'cat'], r"classes \['cat'\] are not among"),
+        (['pr', 'less.npz', '--classes', 'class 0'], "'class 0' has no positives in less.npz: no"),
+        (['pr', 'bare.npz'], 'bare.npz has no positive label: no curves'),
         (['compare', 'first.npz', 'other.npz'], 'have different images'),
+        (['compare', 'first.npz', 'renamed.npz'], 'have different classes'),
         (['training', '.'], 'no .*scalars.json'),
         (['pr', 'none.npz'], 'none.npz'),
     ],
@@ -869,6 +878,9 @@ def test_tool_ends_with_one_line(predictions, monkeypatch, arguments, message):
     monkeypatch.chdir(predictions)
     saved = dict(np.load('first.npz'))
     np.savez('other.npz', **dict(saved, target=saved['target'][::-1], ignore=saved['ignore'][::-1]))
+    np.savez('renamed.npz', **dict(saved, classes=saved['classes'][::-1]))
+    for name, kept in (('less', np.arange(7) > 0), ('bare', np.zeros(7))):
+        np.savez(f'{name}.npz', **dict(saved, target=(saved['target'] * kept).astype(np.uint8)))
     with pytest.raises(SystemExit, match=f'^error: .*{message}'):
         run_tool(TOOLS / 'plot.py', *arguments)
 
