@@ -529,6 +529,7 @@ def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
             rows.append(f'{values["CF1"]:6.2f}  {values["OF1"]:6.2f}  {part}, {when}')
     rows[1] += ' (optimistic: measured where it was fitted)'
     assert printed.splitlines()[-5:-1] == rows
+    assert printed.splitlines()[0].endswith(' (word 7): these take the global threshold')
 
     for path, optimistic in zip(saved, (True, False)):
         call_tool(EVAL, path, '--protocols', 'sadcl', '--threshold', out, '--out', metrics)
