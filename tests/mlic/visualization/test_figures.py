@@ -209,6 +209,25 @@ def test_dot_of_a_curve_is_what_the_metric_says():
                 assert_allclose(np.multiply(dot, 100), expected)
 
 
+def test_dots_and_lines_of_equal_f1_are_drawn_where_they_belong():
+    pred, target = random_predictions(60, 3)
+    curves = [pr_curve(f'class {c}', pred[:, c], target[:, c]) for c in range(3)]
+    for threshold, own in ((0.5, [0.5] * 3), ([0.3, None, 2.0], [0.3])):  # nothing scores 2
+        axes = draw_pr_curves(curves, threshold).axes[0]
+        dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == 'o']
+        assert_allclose(dots, [at_threshold(*pair) for pair in zip(curves, own)])
+    lines = [line.get_xydata() for line in axes.lines if len(line.get_xydata()) == 200]
+    equal_f1 = [
+        2 * recall * precision / (recall + precision)
+        for recall, precision in map(np.transpose, lines)
+    ]
+    assert_allclose(equal_f1, np.repeat([[0.2], [0.4], [0.6], [0.8]], 200, axis=1))
+    named = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert named == pytest.approx(
+        {f'F1 {f1[-1]:g}': line[-1, 1] for f1, line in zip(equal_f1, lines)}
+    )
+
+
 def test_thinned_curve_is_part_of_the_curve_and_keeps_its_vertical_lines():
     pred, target = random_predictions(500, 1)
     curve = pr_curve('a', pred[:, 0], target[:, 0])
