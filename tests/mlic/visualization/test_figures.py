@@ -507,6 +507,19 @@ def test_log_is_placed_by_epochs_and_the_switch_is_found(tmp_path, loss):
     assert log.switch == 2
 
 
+def test_an_unfinished_epoch_is_as_long_as_the_others():
+    rows = [dict(epoch=e, iter=(e - 1) * 70 + i, loss=1.0) for e, i in ((1, 25), (1, 50), (2, 25))]
+    assert_allclose([row['x'] for row in arrange_log(rows, []).train], [25 / 70, 50 / 70, 95 / 70])
+
+
+@pytest.mark.parametrize(('last', 'scale'), [(0.4, 'log'), (0.6, 'linear'), (0.0, 'linear')])
+def test_losses_far_apart_are_on_a_logarithmic_axis(last, scale):
+    rows = [dict(iter=i, loss=loss, lr=0.1) for i, loss in enumerate([10.0, 2.0, last], 1)]
+    axes = draw_training(arrange_log(rows, [])).axes[0]
+    assert axes.get_yscale() == scale
+    assert axes.get_xlim() == (0, pytest.approx(3.03))
+
+
 def test_resumed_run_replaces_what_came_after_its_start(tmp_path):
     write_log(tmp_path / '20250101_000000', last_epoch=3)
     write_log(tmp_path / '20250102_000000', first_epoch=3, last_epoch=4, switch=9)
@@ -713,11 +726,14 @@ def test_map_names_classes_without_overlap(number):
     prototypes = rng.standard_normal((number, 2))
     prototypes[0] = np.nan
     groups = frequent_groups(labels, names_of(number))
-    figure = draw_embeddings(
-        rng.standard_normal((400, 2)), labels, prototypes, names_of(number), groups
-    )
+    points = rng.standard_normal((400, 2))
+    figure = draw_embeddings(points, labels, prototypes, names_of(number), groups)
     axes = figure.axes[0]
     figure.canvas.draw()
+    places = dict(zip(names_of(number), prototypes))
+    places['class 0'] = np.median(points[labels == 0], axis=0)  # it has no star
+    for text in axes.texts:
+        assert_allclose(text.xy, places[text.get_text()])
     right = axes.get_legend().get_window_extent().x1
     assert right == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin next to it
     assert axes.get_window_extent().width == pytest.approx(800, abs=1)
