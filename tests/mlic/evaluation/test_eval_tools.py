@@ -642,6 +642,9 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     cfg = Config.fromfile(config)
     expected = {split: cfg[f'{split}_dataloader'].dataset.num_images for split in sizes}
     assert sizes == expected and len(set(sizes.values())) > 1
+    del cfg.val_dataloader.dataset.pipeline
+    with pytest.raises(SystemExit, match='--split val: DigitScenes has no pipeline to replace'):
+        test_tool.use_split(cfg, 'val')
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.dump(str(tmp_path / 'no_val.py'))
     error = call_tool('tools/test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')
