@@ -159,6 +159,8 @@ DOORS = [
     {f'{PIPE}type': 'torchvision/ConvertImageDtype', f'{PIPE}dtype': f'float or {EVIL}'},
     {'custom_hooks.0': dict(type='RFSearchHook', config=dict(search=dict(op=EVIL)))},
     *({PIPE + 'type': name} for name in ('Albu', 'Albumentations')),
+    *({f'{DATASET}type': name} for name in ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')),
+    {'custom_hooks.0.type': 'SwAVHook'},
     {'model.type': 'HuggingFaceClassifier', 'model.model_name': 'a/b'},
     {'model.type': 'TimmClassifier', 'model.model_name': 'a', 'model.pretrained': True},
     {'model.backbone': dict(type='TIMMBackbone', model_name='resnet18', pretrained=True)},
