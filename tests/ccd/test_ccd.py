@@ -1,6 +1,7 @@
 """CCDHead and its second stage against loops and recordings. B images, C classes, K channels."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -323,6 +324,9 @@ def test_the_hook_needs_the_head_and_trained_weights(tmp_path):
     cfg.model.head = dict(type='CSRAClsHead', in_channels=16, num_classes=10, num_heads=1, lam=0.1)
     with pytest.raises(TypeError, match='ContextMemoryHook needs a CCDHead, got CSRAClsHead'):
         train(cfg)
+    model = SimpleNamespace(head=small_head(), data_preprocessor=nn.Module())
+    with pytest.raises(ValueError, match='ContextMemoryHook needs data_preprocessor.to_onehot=Tr'):
+        ContextMemoryHook(begin=7).before_train(SimpleNamespace(model=model))
     cfg = two_stages(tmp_path)
     cfg.custom_hooks[1].begin = 1
     with pytest.raises(RuntimeError, match='without ContextMemoryHook'):

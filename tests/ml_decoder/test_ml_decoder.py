@@ -71,6 +71,15 @@ def test_queries_are_saved_and_not_learned():
     assert 'query_embed' not in dict(head.named_parameters())
 
 
+@pytest.mark.parametrize('num_queries', [40, 20])
+def test_class_vectors_start_as_xaviers(num_queries):
+    torch.manual_seed(0)
+    weight = make_head(40, embed_dims=64, num_queries=num_queries).weight  # (G, D, S)
+    fan = (num_queries + 64) * (40 // num_queries)
+    assert weight.std().item() == pytest.approx(math.sqrt(2 / fan), rel=0.1)
+    assert abs(weight.mean()) < 0.02
+
+
 def test_prior_and_wrong_arguments():
     assert_close(make_head(prior_prob=0.1).bias.sigmoid(), torch.full((5,), 0.1))
     with pytest.raises(ValueError, match='num_queries'):

@@ -50,6 +50,12 @@ def test_head_equals_loops(size):
         assert_close(head((feature_map,)), by_loops(head, feature_map, size), **EXACT)
 
 
+def test_the_graph_is_the_one_that_is_asked_for():
+    assert MLGCNHead(3, 4, vectors=dict(dims=3)).graph.kind == 'reweighted'
+    graph = MLGCNHead(3, 4, vectors=dict(dims=3), graph=dict(kind='conditional')).graph
+    assert graph.kind == 'conditional'
+
+
 def test_scores_losses_and_gradients_are_those_of_the_released_code():
     head, recording = recorded_head()
     feature = recording.double('feature').requires_grad_()

@@ -194,16 +194,18 @@ def test_embeddings_equal_loops_before_and_after_the_labels_are_counted():
     assert not torch.allclose(found, before)  # the images' own labels are in their graphs
 
 
-def test_losses_equal_loops():
+@pytest.mark.parametrize('images', [1, 2])
+def test_losses_equal_loops(images):
     neck, feature_map, samples = small_neck(entropy_weights=(2.0, 30.0))
+    feature_map, samples = feature_map[:images], samples[:images]
     _, losses = neck.loss((feature_map,), samples)
 
     def entropy(p):
         return -sum(x * math.log(x + 1e-7) for x in p)
 
     scenes = see_by_torch(neck, feature_map)[1].tolist()
-    each = sum(map(entropy, scenes)) / 2
-    mean = [sum(column) / 2 for column in zip(*scenes)]
+    each = sum(map(entropy, scenes)) / images
+    mean = [sum(column) / images for column in zip(*scenes)]
     expected = dict(
         loss_sample_entropy=2 * each,
         loss_batch_entropy=30 * (entropy([1 / 3] * 3) - entropy(mean)),

@@ -152,6 +152,13 @@ def test_a_pooled_map_is_the_mean_of_whole_squares():
         neck((feature_map,))
 
 
+def test_the_graph_is_the_one_that_is_asked_for():
+    neck, _ = small_neck(graph=dict(kind='reweighted'))
+    assert (neck.graph.kind, small_neck()[0].graph.kind) == ('reweighted', 'conditional')
+    with pytest.raises(ValueError, match='pool_size must be'):
+        small_neck(pool_size=0)
+
+
 def test_another_width_of_the_nodes_takes_a_projection():
     neck, feature_map = small_neck(node_channels=5)
     projected = torch.einsum('bkhw,dk->bdhw', feature_map, neck.input_proj.weight[..., 0, 0])

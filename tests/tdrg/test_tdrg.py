@@ -388,6 +388,16 @@ OLDER = {
 }
 
 
+def test_matrices_of_the_encoder_start_as_xaviers():
+    torch.manual_seed(0)
+    widths = dict(embed_dims=16, graph_dims=2, num_heads=2, feedforward_channels=24)
+    matrices = [p for p in TDRGHead(3, (5, 6), **widths).encoder.parameters() if p.dim() > 1]
+    for matrix in matrices:
+        bound = math.sqrt(6 / sum(matrix.shape))
+        assert 0.95 * bound < matrix.abs().max() <= bound
+    assert len(matrices) % 4 == 0 and matrices  # two of the attention, two after it, in each layer
+
+
 @pytest.mark.parametrize('older', [False, True])
 def test_released_checkpoints_are_converted_whole(older):
     torch.manual_seed(0)

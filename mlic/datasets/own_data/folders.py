@@ -18,6 +18,19 @@ def split_folders(files: list[str]) -> dict[str, str]:
     return names if 'train' in names.values() and None not in names.values() and not at_top else {}
 
 
+def refuse_split_folders(files: list[str]) -> None:
+    """ValueError if deep folders at the top are called like splits, which they then were not."""
+    parts = [PurePosixPath(file).parts for file in files]
+    named = sorted({top for top, *rest in parts if len(rest) > 1 and top.lower() in SPLIT_NAMES})
+    others = ['/'.join(x) for x in parts if len(x) == 1 or x[0].lower() not in SPLIT_NAMES]
+    if named:
+        fault = f'{others[0]} is in none' if others else 'none of them is called train'
+        raise ValueError(
+            f'the folders {", ".join(named)} are not taken for splits, because {fault}; --nested '
+            'would make labels of their names'
+        )
+
+
 def same_pictures(folder: Path, files: list[str]) -> list[list[str]]:
     """Files with the same bytes together, but for empty ones; only files of one size are read."""
     by_size = defaultdict(list)
@@ -46,6 +59,8 @@ def folder_labels(file: str, nested: bool) -> set[str]:
 def from_folders(folder: Path, files: list[str], nested: bool) -> tuple[list[Image], list[str]]:
     """Pictures with the labels of all folders they are in, and lines that say what was found."""
     splits = split_folders(files)
+    if not splits and not nested:
+        refuse_split_folders(files)
     said = [f'the folders {", ".join(sorted(splits))} are splits'] if splits else []
     pictures = same_pictures(folder, files)
     said.append(f'{counted(len(files), "file")}, {len(pictures)} different pictures')

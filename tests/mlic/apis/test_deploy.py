@@ -405,7 +405,7 @@ def recipe(exported, **changes):
     'change, message',
     [
         (lambda file: dict(classes=''), 'its classes must be a list of names'),
-        (lambda file: dict(classes='[1, 2]'), 'its classes must be a list of names'),
+        (lambda file: dict(classes='["a", 2]'), 'its classes must be a list of names'),
         (lambda file: dict(classes='["a"'), 'the classes in .*bad.onnx: not JSON'),
         (lambda file: dict(preprocessing=''), 'has no size of images: None'),
         (lambda file: recipe(file, resize=None), 'more than one plain resize: predict with the'),
@@ -436,6 +436,16 @@ def test_images_that_are_not_resized_have_the_size_of_the_file(exported, photos,
     (_, right), (_, wrong) = as_they_are.stream([fits, small])
     assert right.scores == resized(fits).scores
     assert f'this model takes images of {SIZE} x {SIZE} pixels' in str(wrong)
+
+
+def test_a_file_whose_recipe_says_so_decodes_large_jpegs_reduced(exported, tmp_path):
+    recipe_with = recipe(exported, reduce_to=SIZE)
+    reduced = MultiLabelInferencer(with_metadata(exported, tmp_path / 'own.onnx', **recipe_with))
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'large.jpg'), pixels)
+    path, whole = str(tmp_path / 'large.jpg'), MultiLabelInferencer(exported)
+    assert reduced(path).scores == whole(read_image(path, reduce_to=SIZE)).scores
+    assert reduced(path).scores != whole(path).scores
 
 
 def test_an_exported_file_takes_no_option_that_it_could_not_obey(exported, photos, tmp_path):

@@ -137,6 +137,9 @@ def test_label_embeddings_are_what_a_neck_gives_with_maps_or_without(digits, nam
     check_label_embeddings(model, digits)
     pairs = LabelPairs(np.array([7, 2]), np.array([3, 0]))
     assert pair_vectors(model, digits, pairs)['embedding'].shape == (2, 16)
+    model.head.num_classes = 9  # as tokens of an image, of which there is another number
+    with pytest.raises(ValueError, match=r'gives \(1, 10, 16\)$'):
+        check_label_embeddings(model, digits)
 
 
 @pytest.mark.parametrize('name', ['mulcon', 'r101tf'])

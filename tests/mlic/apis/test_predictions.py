@@ -110,6 +110,8 @@ def test_each_kind_of_image_has_the_same_scores(photos, inferencer):
         server.shutdown()
     for index, result in enumerate(results):
         assert result.scores == pytest.approx(expected.scores, abs=2e-6), index
+    of_file, of_array = inferencer([photos[1], pixels], return_datasamples=True)
+    assert of_array.ori_shape == of_file.ori_shape == pixels.shape[:2]
     other = inferencer(pixels[..., ::-1].copy())  # RGB is not what an array holds
     assert other.scores != pytest.approx(expected.scores, abs=1e-4)
 
@@ -199,6 +201,7 @@ def test_what_was_done_to_a_pillow_image_is_kept():
     [
         (np.zeros((4, 4, 3)), 'an array must be uint8 or uint16, got float64'),
         (np.zeros((4, 4, 3), bool), 'uint8 or uint16, got bool'),
+        (np.zeros((4, 4, 3), np.uint32), 'uint8 or uint16, got uint32'),
         (np.zeros((3, 8, 8), np.uint8), r'must be \(H, W, 3\), BGR, got \(3, 8, 8\)'),
         (np.zeros((0, 4, 3), np.uint8), r'got \(0, 4, 3\)'),
         (np.zeros((1, 4, 4, 3), np.uint8), r'got \(1, 4, 4, 3\)'),

@@ -122,6 +122,7 @@ def assert_refused(checkpoint, reason=None):
 INFER = ['tools/infer.py', 'photo.png', '--out', 'result', '--no-pictures', '--workers', '0']
 INFER += ['--checkpoint']
 DATASET, PIPE = 'test_dataloader.dataset.', 'test_dataloader.dataset.pipeline.1.'
+LOCAL = dict(backend='local')
 EVIL = "__import__('pathlib').Path('ran').touch()"
 DOORS = [
     # a scope is a package that mmengine imports
@@ -158,6 +159,8 @@ DOORS = [
     {f'{PIPE}type': 'torchvision/ConvertImageDtype', f'{PIPE}dtype': f'float or {EVIL}'},
     {'custom_hooks.0': dict(type='RFSearchHook', config=dict(search=dict(op=EVIL)))},
     *({PIPE + 'type': name} for name in ('Albu', 'Albumentations')),
+    *({f'{DATASET}type': name} for name in ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')),
+    {'custom_hooks.0.type': 'SwAVHook'},
     {'model.type': 'HuggingFaceClassifier', 'model.model_name': 'a/b'},
     {'model.type': 'TimmClassifier', 'model.model_name': 'a', 'model.pretrained': True},
     {'model.backbone': dict(type='TIMMBackbone', model_name='resnet18', pretrained=True)},
@@ -178,7 +181,8 @@ def test_nothing_that_a_stored_config_names_is_executed_or_fetched(theirs, chang
 
 def test_what_it_does_not_run_includes_published_configs(theirs):
     """The same config is published and predicts, once nothing strange is in it."""
-    checkpoint = save(theirs / 'best_x.pth', text_of(STORED))
+    local = {f'{DATASET}pipeline.0.backend_args': None, f'{DATASET}backend_args': LOCAL}
+    checkpoint = save(theirs / 'best_x.pth', text_of(changed(local)))
     assert call_tool('tools/publish_model.py', checkpoint, 'published') is None
     assert call_tool(*INFER, checkpoint) is None
     (published,) = theirs.glob('published/*.py')

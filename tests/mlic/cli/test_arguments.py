@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import importlib
 import os
 import re
 import runpy
@@ -105,3 +106,38 @@ def test_a_seed_is_what_numpy_takes(text, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--seed', text])
     assert text in capsys.readouterr().err.splitlines()[-1]
+
+
+CONFIG = 'sadcl_efficientnet-lite0_digits128'
+OPENERS = {
+    **{
+        f'analysis_tools/{name}.py': [CONFIG, 'run']
+        for name in ('compare_precision', 'measure_embeddings', 'plot_embeddings', 'report')
+    },
+    'analysis_tools/localize.py': [CONFIG, 'run', '--masks', 'masks'],
+    'analysis_tools/show_attention.py': [CONFIG, 'run'],
+    'analysis_tools/show_prototypes.py': ['run'],
+    'compute_prototypes.py': [CONFIG, 'run', '--out', 'a.npy'],
+    'demo.py': ['run'],
+    'deploy/export.py': [CONFIG, 'run', '--out', 'a.onnx'],
+    'deploy/verify.py': [CONFIG, 'run', 'a.onnx'],
+    'infer.py': ['a.jpg', '--checkpoint', 'run', '--out', 'out'],
+    'publish_model.py': ['run', 'published'],
+    'test.py': [CONFIG, 'run'],
+}
+
+
+@pytest.mark.parametrize('tool', OPENERS)
+def test_the_checkpoint_of_the_stage_that_is_asked_for_is_opened(tool, empty_folder, monkeypatch):
+    asked = []
+
+    def find(source, stage='best'):
+        asked.append((str(source), stage))
+        raise FileNotFoundError('no such run')
+
+    for module in ('mlic.apis.open_run', 'mlic.cli.test', 'projects.sadcl.cli.show_prototypes'):
+        monkeypatch.setattr(importlib.import_module(module), 'find_checkpoint', find)
+    monkeypatch.setattr('mlic.cli.demo.import_gradio', lambda: None)
+    Path('a.jpg').touch()
+    result = call_tool(f'tools/{tool}', *OPENERS[tool], '--stage', 'last')
+    assert asked == [('run', 'last')], result

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers import call_tool
 
 EVAL, PLOT = 'tools/analysis_tools/eval_metric.py', 'tools/analysis_tools/plot.py'
 VECTORS, VERIFY = (f'tools/dataset_tools/{name}.py' for name in ('label_vectors', 'verify_dataset'))
 MASKS, CONVERT = 'tools/analysis_tools/localize.py', 'tools/model_converters/published_to_mm.py'
-INFER, INTO = 'tools/infer.py', ('--checkpoint', 'a.pth', '--out', '.')
+TEST, INFER, INTO = 'tools/test.py', 'tools/infer.py', ('--checkpoint', 'a.pth', '--out', '.')
 CONFIG = 'sadcl_r101_voc448'
 
 
@@ -22,6 +23,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / 't.csv').write_text('class,threshold\ncat,0.5\ndog,0.5\n')
     (tmp_path / 'names.txt').write_text('cat\ndog\n')
     (tmp_path / 'glove.txt').write_text('cat 1 0\ndog 0 1\n')
+    torch.save(dict(state_dict={}), 'net.pth')
     (tmp_path / 'link.json').symlink_to('t.json')
     (tmp_path / 'scores.csv').write_text('image,cat\na.png,1\n')
     return tmp_path
@@ -40,6 +42,7 @@ def here(tmp_path, monkeypatch):
         ((MASKS, CONFIG, 'a.pth', '--masks', 'a', '--names', 't.json', '--out', 't.json'), ''),
         ((CONVERT, 'p.npz', 'p.npz'), 'p.npz would be written'),
         ((CONVERT, 'a.pth', 'p.npz', '--graph', 'p.npz'), 'p.npz would be written'),
+        ((TEST, CONFIG, 'net.pth', '--threshold', 't.json', '--out', 't.json'), 't.json would be'),
         ((INFER, 'p.npz', *INTO, '--known', 'scores.csv'), 'scores.csv would be written'),
         ((VERIFY, CONFIG, '--out', 'names.txt'), 'names.txt is no list of broken images'),
     ],

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -35,7 +36,7 @@ from mlic.comparison.feature_configs import (
     check_frozen,
     store_features,
 )
-from mlic.comparison.processes import device_slots
+from mlic.comparison.processes import Processes, device_slots, end_by_sigterm
 from mlic.comparison.recipes import (
     check_tested_alike,
     hold_out,
@@ -1614,6 +1615,35 @@ def test_a_record_of_a_training_that_is_cut_or_wrong_is_named(tmp_path, text):
     (tmp_path / 'training.json').write_text(text)
     with pytest.raises(ValueError, match='training.json: (not JSON|no record of a training)'):
         TrainingRecord.read(tmp_path)
+
+
+def test_a_training_that_begins_again_is_not_through_and_names_its_sources_once(tmp_path):
+    TrainingRecord(['a'], ['1'], 2.5, 'epoch_3.pth', True).write(tmp_path)
+    for code, commit in (('b', '1'), ('a', '2')):
+        TrainingRecord.read(tmp_path).begin(tmp_path, code, commit)
+    assert TrainingRecord.read(tmp_path) == TrainingRecord(['a', 'b'], ['1', '2'], 2.5)
+
+
+def test_processes_end_together_and_none_starts_after():
+    processes, statuses = Processes(), []
+    assert processes.call(['sh', '-c', 'exit 3']) == 3
+    thread = threading.Thread(target=lambda: statuses.append(processes.call(['sleep', '60'])))
+    thread.start()
+    while not processes._running:
+        time.sleep(0.001)
+    processes.end()
+    thread.join(10)
+    assert statuses == [-signal.SIGTERM]
+    with pytest.raises(InterruptedError):
+        processes.call(['true'])
+
+
+def test_sigterm_ends_with_the_status_of_a_shell_and_is_then_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end, end_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_code_of_a_package_is_the_names_and_contents_of_its_files(tmp_path, monkeypatch):

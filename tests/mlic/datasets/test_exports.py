@@ -307,6 +307,26 @@ READ = {
         'image,fold,y\na.jpg,0,cat\nb.jpg,1,dog\n',
         {'a.jpg': ['cat'], 'b.jpg': ['dog']},
     ),
+    'names of several words, in more than one image': (
+        'image,labels\na.jpg,new york\nb.jpg,new york\nc.jpg,paris\n',
+        {'a.jpg': ['new york'], 'b.jpg': ['new york'], 'c.jpg': ['paris']},
+    ),
+    'a row for each label, of several words': (
+        'image,label\na.jpg,red car\na.jpg,red bus\nb.jpg,red car\n',
+        {'a.jpg': ['red bus', 'red car'], 'b.jpg': ['red car']},
+    ),
+    'the delimiter is named, and another would fit': (
+        'sep=;\nimage, path;labels\n"a, 1.jpg";cat\nb, 2.jpg;dog\n',
+        {'a, 1.jpg': ['cat'], 'b, 2.jpg': ['dog']},
+    ),
+    'the header has more commas than delimiters': (
+        'image;kind, breed, age\na.jpg;cat\nb.jpg;dog\n',
+        {'a.jpg': ['cat'], 'b.jpg': ['dog']},
+    ),
+    'lists of numbers': (
+        'image,labels\na.jpg,"[1, 2]"\nb.jpg,[2]\n',
+        {'a.jpg': ['1', '2'], 'b.jpg': ['2']},
+    ),
 }
 
 
@@ -320,6 +340,12 @@ def test_an_export_is_read_as_it_is_meant(name):
 
 # what is not certain: table, a part of the message, the options that decide, labels with them
 ASKED = {
+    'labels that are names of files, too': (
+        'label,n\nb,a\nc,b\na,c\nd,d\n',
+        "only the column 'n' names files of photos, without their suffix",
+        ['--image-column', 'n'],
+        [['b'], ['c'], ['a'], ['d']],
+    ),
     'chexpert': (
         'Path,Sex,Age,AP/PA,cat,dog\nset/train/a.jpg,Female,60,AP,1.0,1.0\n'
         'set/train/b.jpg,Male,0,,1.0,0.0\nset/train/c.jpg,Female,1,PA,,\nset/train/d.jpg,Male,2,,-1.0,1.0\n',
@@ -824,7 +850,10 @@ def test_rows_of_several_columns_of_labels_are_one_an_image():
     Path('labels.csv').write_text('image,label_1,label_2\na.jpg,cat,dog\na.jpg,dog,\n')
     write_photos('a.jpg')
     message, _ = refused('--label-columns', 'label_1', 'label_2', '--sep', '')
-    assert 'a.jpg is listed twice, in line 2 and in line 3; an image has one row' in message
+    said = 'a.jpg is listed twice, in line 2 and in line 3; an image has one row'
+    assert said in message
+    Path('labels.csv').write_text('image,label\na.jpg,cat dog\na.jpg,dog cow\n')
+    assert said in refused('--sep', ' ')[0]
 
 
 REFUSED = {
@@ -1150,6 +1179,8 @@ def test_zero_and_one_in_a_cell_may_be_two_labels():
     Path('labels.csv').write_text('image,labels\na.jpg,0 1\nb.jpg,1 0\n')
     write_photos('a.jpg', 'b.jpg')
     assert labels_of('--sep', ' ') == {'a.jpg': ['0', '1'], 'b.jpg': ['0', '1']}
+    Path('labels.csv').write_text('image,n\na.jpg,0\nb.jpg,1\n')  # or one
+    assert refused('--sep', '')[1] == ['--label-columns', 'n']
 
 
 def test_a_column_that_is_named_twice_is_taken_once(capsys):
@@ -1301,10 +1332,12 @@ def test_an_image_of_two_patients_is_refused():
         read('--group-column', 'who')
 
 
-def test_a_group_of_yes_or_no_is_not_asked_about_next_to_rows_of_labels():
+def test_a_group_of_two_values_is_not_asked_about_next_to_labels():
     write_photos('a.jpg', 'b.jpg')
     Path('labels.csv').write_text('image,label,visit\na,cat,0\na,dog,0\nb,cat,1\n')
     assert refused()[1] == ['--ignore-columns', 'visit']
+    assert labels_of('--group-column', 'visit') == {'a.jpg': A, 'b.jpg': B}
+    Path('labels.csv').write_text('image,visit,cat,dog\na,x,1,1\nb,y,1,0\n')  # ... or of flags
     assert labels_of('--group-column', 'visit') == {'a.jpg': A, 'b.jpg': B}
 
 

@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mlic.comparison.tuning import TUNED, Rate
 from mlic.datasets.list_files import list_images
 from mlic.datasets.own_data.choices import Choices
+from mlic.datasets.own_data.config import config_text
 from mlic.datasets.own_data.labels import (
     SIMILAR,
     describe_counts,
@@ -29,7 +30,13 @@ from mlic.datasets.own_data.labels import (
     order_classes,
 )
 from mlic.datasets.own_data.rows import read_images
-from mlic.datasets.own_data.splits import SPLITS, Image, choose_splits, stratify
+from mlic.datasets.own_data.splits import (
+    SPLITS,
+    Image,
+    choose_splits,
+    find_split_names,
+    stratify,
+)
 from mlic.datasets.own_data.table import read_tables
 from mlic.installation import command_words
 from tests.helpers import ROOT, call_tool, locked_elsewhere, run_tool
@@ -190,6 +197,15 @@ def test_the_names_of_tables_are_their_splits(splits):
     run_tool(TOOLS / 'from_csv.py', *splits, '--images', 'photos', '--out', 'out', '--val', '0')
     found = {name: split for name, (split, _) in labels_of().items()}
     assert found == {image: splits[table] for image, table in tables.items()}
+
+
+def test_the_folder_of_a_table_is_its_split_also_where_one_works_in_it(monkeypatch):
+    write_tables(['train/a.csv', 'test/a.csv'])
+    monkeypatch.chdir('train')
+    assert find_split_names({Path('a.csv'), Path('../test/a.csv')}) == {
+        Path('a.csv'): 'train',
+        Path('../test/a.csv'): 'test',
+    }
 
 
 @pytest.mark.parametrize(
@@ -368,6 +384,22 @@ def test_checkpoints_of_an_earlier_training_are_named(capsys):
     assert 'work_dirs/pets has checkpoints of an earlier training: remove it, or' in printed
 
 
+def test_what_a_split_says_nothing_of_is_said():
+    there = {
+        'train': 10 * [{'cat'}, {'cow'}, {'dog'}],
+        'val': [{'cat', 'dog'}, *5 * [{'cat'}]],
+        'test': 6 * [{'cat', 'cow', 'dog'}],
+    }
+    images = [Image('', labels, '', split) for split, part in there.items() for labels in part]
+    lines = describe_counts(images, ['cat', 'cow', 'dog'])
+    assert [line for line in lines if line[0] != ' '] == [
+        '1 has none in val: cow',
+        '1 has no known negative in val: cat',
+        '1 has fewer than 5 in val: its AP depends on a handful of images',
+        '3 have no known negative in test: cat, cow, dog',
+    ]
+
+
 def test_classes_with_few_images_to_choose_and_to_test_by_are_counted(capsys):
     write_rows(['cat', 'cat;dog'] * 20)
     from_csv('--out', 'out', '--val', '0.1', '--test', '0.2')
@@ -498,7 +530,7 @@ def test_a_split_without_a_label_gets_a_group_that_training_can_spare():
     labels = [{'cat'}, {'cat'}, {'cat'}, {'cat'}, set(), set()]
     groups = ['a', 'a', 'b', 'b', 'c', 'c']
     for seed in range(20):
-        splits = stratify(labels, dict(train=0.67, test=0.33), seed, groups)
+        splits = stratify(labels, dict(train=0.8, test=0.2), seed, groups)
         assert splits[0] == splits[1] != splits[2] == splits[3], splits
         assert splits[4] == splits[5] == 'train'
 
@@ -509,6 +541,7 @@ def test_every_split_has_a_label_where_training_can_spare_one(seed):
     splits = stratify(labels, dict(train=0.75, val=0.125, test=0.125), seed)
     for split in ('train', 'val', 'test'):
         assert any(names for names, part in zip(labels, splits) if part == split)
+    assert Counter(splits) == dict(train=6, val=1, test=1)
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -702,15 +735,32 @@ def test_a_picture_in_two_splits_is_one_picture_and_named(capsys):
     assert sum(line.startswith(shared) for line in lines) == 1
 
 
-def test_folders_called_like_splits_are_splits():
-    write_images(['train/cat/1.png', 'train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
+def test_folders_called_like_splits_are_splits(capsys):
+    write_images(['Train/cat/1.png', 'Train/dog/2.png', 'val/cat/3.png', 'test/dog/4.png'])
     from_folder()
+    assert 'the folders Train, test, val are splits\n' in capsys.readouterr().out
     assert labels_of() == {
-        'train/cat/1.png': ('train', ['cat']),
-        'train/dog/2.png': ('train', ['dog']),
+        'Train/cat/1.png': ('train', ['cat']),
+        'Train/dog/2.png': ('train', ['dog']),
         'val/cat/3.png': ('val', ['cat']),
         'test/dog/4.png': ('test', ['dog']),
     }
+
+
+@pytest.mark.parametrize(
+    'train, other, fault',
+    [
+        ('train', 'cover.png', 'cover.png is in none'),
+        ('train', 'more/cat/5.png', 'more/cat/5.png is in none'),
+        ('valid', 'test/cat/5.png', 'none of them is called train'),
+    ],
+)
+def test_folders_called_like_splits_that_are_none_are_refused_with_the_reason(train, other, fault):
+    write_images([f'{train}/cat/1.png', f'{train}/dog/2.png', 'test/dog/4.png', other])
+    with pytest.raises(
+        SystemExit, match=f'test, {train} are not taken for .* because {fault}; --n'
+    ):
+        from_folder()
 
 
 def test_labels_beside_the_images(capsys):
@@ -1086,6 +1136,19 @@ def test_the_config_fits_its_data():
     train = [labels for split, labels in labels_of('data/my holiday').values() if split == 'train']
     share = sum(map(len, train)) / len(train) / 3
     assert model.head.prior_prob == pytest.approx(share, abs=5e-4)  # written with three digits
+
+
+@pytest.mark.parametrize(
+    'images, batch_size, epochs',
+    [(8, 1, 40), (12, 1, 34), (100, 8, 34), (1000, 32, 13), (9999, 32, 6)],
+)
+def test_a_config_has_400_batches_where_6_to_40_epochs_allow_it(images, batch_size, epochs):
+    train = [Image('', {'cat'}, '', 'train', {'dog'} if i % 4 else set()) for i in range(images)]
+    splits = dict(train=train, val=[], test=train[:1])
+    places = Path('own.py'), Path('labels'), Path('photos')
+    text = config_text(*places, splits, ['cat', 'cow', 'dog'], None, 'from_csv')
+    assert f'\nepochs = {epochs}\n' in text and f'(base_batch_size={batch_size})' in text
+    assert 'image has 1.00 of 3 labels, and 0.75 are unknown\n' in text
 
 
 @pytest.mark.parametrize('val, test', [('0', '0.2'), ('0.2', '0')])

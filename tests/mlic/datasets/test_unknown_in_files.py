@@ -120,7 +120,9 @@ def test_open_images_from_its_table_to_the_sample(capsys):
     write_rows(('ImageID', 'Source', 'LabelName', 'Confidence'), *rows)
     found = convert()
     assert all(not unknown for _, unknown in found.values())
-    assert '--unlisted unknown says that nobody annotated them' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "rows with 0 in 'Confidence' say that the label is not there" in printed
+    assert '--unlisted unknown says that nobody annotated them' in printed
     found = convert('--unlisted', 'unknown')
     wanted = [(['cat'], []), (['dog'], ['cat']), ([], ['dog']), (['cat', 'dog'], [])]
     assert found == {f'{i:04x}.jpg': wanted[i % 4] for i in range(20)}

@@ -538,6 +538,7 @@ def test_fitted_thresholds_are_recorded_and_used(saved, tmp_path, capsys):
             rows.append(f'{values["CF1"]:6.2f}  {values["OF1"]:6.2f}  {part}, {when}')
     rows[1] += ' (optimistic: measured where it was fitted)'
     assert printed.splitlines()[-5:-1] == rows
+    assert printed.splitlines()[0].endswith(' (word 7): these take the global threshold')
 
     for path, optimistic in zip(saved, (True, False)):
         call_tool(EVAL, path, '--protocols', 'sadcl', '--threshold', out, '--out', metrics)
@@ -650,6 +651,9 @@ def test_the_split_is_that_of_the_config(tiny, tmp_path):
     cfg = Config.fromfile(config)
     expected = {split: cfg[f'{split}_dataloader'].dataset.num_images for split in sizes}
     assert sizes == expected and len(set(sizes.values())) > 1
+    del cfg.val_dataloader.dataset.pipeline
+    with pytest.raises(SystemExit, match='--split val: DigitScenes has no pipeline to replace'):
+        test_tool.use_split(cfg, 'val')
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.dump(str(tmp_path / 'no_val.py'))
     error = call_tool('tools/test.py', tmp_path / 'no_val.py', *arguments, '--split', 'val')

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -208,6 +209,25 @@ def test_dot_of_a_curve_is_what_the_metric_says():
                 assert_allclose(np.multiply(dot, 100), expected)
 
 
+def test_dots_and_lines_of_equal_f1_are_drawn_where_they_belong():
+    pred, target = random_predictions(60, 3)
+    curves = [pr_curve(f'class {c}', pred[:, c], target[:, c]) for c in range(3)]
+    for threshold, own in ((0.5, [0.5] * 3), ([0.3, None, 2.0], [0.3])):  # nothing scores 2
+        axes = draw_pr_curves(curves, threshold).axes[0]
+        dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == 'o']
+        assert_allclose(dots, [at_threshold(*pair) for pair in zip(curves, own)])
+    lines = [line.get_xydata() for line in axes.lines if len(line.get_xydata()) == 200]
+    equal_f1 = [
+        2 * recall * precision / (recall + precision)
+        for recall, precision in map(np.transpose, lines)
+    ]
+    assert_allclose(equal_f1, np.repeat([[0.2], [0.4], [0.6], [0.8]], 200, axis=1))
+    named = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    assert named == pytest.approx(
+        {f'F1 {f1[-1]:g}': line[-1, 1] for f1, line in zip(equal_f1, lines)}
+    )
+
+
 def test_thinned_curve_is_part_of_the_curve_and_keeps_its_vertical_lines():
     pred, target = random_predictions(500, 1)
     curve = pr_curve('a', pred[:, 0], target[:, 0])
@@ -394,6 +414,11 @@ def test_cooccurrence_has_three_panels_with_names_that_do_not_touch(number):
     expected = (predicted - truth)[np.ix_(order, order)]
     off = ~np.eye(number, dtype=bool) & ~np.isnan(expected)
     assert_allclose(np.asarray(drawn)[off], expected[off])
+    limit = max(0.05, np.abs(expected[off]).max())
+    scales = [
+        axes.images[0].get_clim() for axes in panels
+    ]  # shares have one, the difference its own
+    assert_allclose(scales, [(0, 1), (0, 1), (-limit, limit)])
     figure.canvas.draw()
     assert no_overlap([tick.get_window_extent() for tick in panels[0].get_yticklabels()])
 
@@ -480,6 +505,19 @@ def test_log_is_placed_by_epochs_and_the_switch_is_found(tmp_path, loss):
     assert_allclose([row['x'] for row in log.train[:3]], [25 / 70, 50 / 70, 1 + 25 / 70])
     assert [row['x'] for row in log.val] == [1, 2, 3, 4]
     assert log.switch == 2
+
+
+def test_an_unfinished_epoch_is_as_long_as_the_others():
+    rows = [dict(epoch=e, iter=(e - 1) * 70 + i, loss=1.0) for e, i in ((1, 25), (1, 50), (2, 25))]
+    assert_allclose([row['x'] for row in arrange_log(rows, []).train], [25 / 70, 50 / 70, 95 / 70])
+
+
+@pytest.mark.parametrize(('last', 'scale'), [(0.4, 'log'), (0.6, 'linear'), (0.0, 'linear')])
+def test_losses_far_apart_are_on_a_logarithmic_axis(last, scale):
+    rows = [dict(iter=i, loss=loss, lr=0.1) for i, loss in enumerate([10.0, 2.0, last], 1)]
+    axes = draw_training(arrange_log(rows, [])).axes[0]
+    assert axes.get_yscale() == scale
+    assert axes.get_xlim() == (0, pytest.approx(3.03))
 
 
 def test_resumed_run_replaces_what_came_after_its_start(tmp_path):
@@ -688,11 +726,14 @@ def test_map_names_classes_without_overlap(number):
     prototypes = rng.standard_normal((number, 2))
     prototypes[0] = np.nan
     groups = frequent_groups(labels, names_of(number))
-    figure = draw_embeddings(
-        rng.standard_normal((400, 2)), labels, prototypes, names_of(number), groups
-    )
+    points = rng.standard_normal((400, 2))
+    figure = draw_embeddings(points, labels, prototypes, names_of(number), groups)
     axes = figure.axes[0]
     figure.canvas.draw()
+    places = dict(zip(names_of(number), prototypes))
+    places['class 0'] = np.median(points[labels == 0], axis=0)  # it has no star
+    for text in axes.texts:
+        assert_allclose(text.xy, places[text.get_text()])
     right = axes.get_legend().get_window_extent().x1
     assert right == pytest.approx(figure.bbox.x1 - 15, abs=2)  # no blank margin next to it
     assert axes.get_window_extent().width == pytest.approx(800, abs=1)
@@ -774,7 +815,8 @@ def test_tool_draws_curves(predictions, capsys):
 def test_tool_compares_two_runs(predictions, capsys):
     out = predictions / 'compare.png'
     files = predictions / 'first.npz', predictions / 'second.npz'
-    run_tool(TOOLS / 'plot.py', 'compare', *files, '--out', out)
+    with mock.patch.object(plot, 'draw_comparison', wraps=draw_comparison) as drawn:
+        run_tool(TOOLS / 'plot.py', 'compare', *files, '--out', out)
     table = read_table(out.with_suffix('.csv'))
     for row in table:
         c = int(row['class'].split()[1])
@@ -783,6 +825,8 @@ def test_tool_compares_two_runs(predictions, capsys):
             keep = ~saved['ignore'][:, c]
             ap = average_precision_score(saved['target'][keep, c], saved['pred'][keep, c])
             assert float(row[f'AP of {file.stem}']) == pytest.approx(100 * ap, rel=1e-5)
+            shown = drawn.call_args.args[files.index(file)][c]
+            assert shown == pytest.approx(100 * ap)
     differences = [float(row['difference']) for row in table]
     assert differences == sorted(differences, reverse=True)
     assert 'mAP: first ' in capsys.readouterr().out
@@ -831,7 +875,9 @@ def test_tool_tells_files_of_one_name_apart(predictions, monkeypatch, capsys, fo
 def test_tool_draws_cooccurrence_and_training(predictions):
     out = predictions / 'pairs.png'
     run_tool(TOOLS / 'plot.py', 'cooccurrence', predictions / 'first.npz', '--out', out)
-    assert out.exists() and len(read_table(out.with_suffix('.csv'))) == 7 * 6
+    differences = [float(row['difference']) for row in read_table(out.with_suffix('.csv'))]
+    assert out.exists() and len(differences) == 7 * 6
+    assert differences == sorted(differences, reverse=True)
     write_log(predictions / 'run' / '20250101_000000')
     out = predictions / 'training.pdf'
     run_tool(TOOLS / 'plot.py', 'training', predictions / 'run', '--out', out)
@@ -855,7 +901,10 @@ def test_tool_draws_whole_numbers_as_the_scores_that_they_are(predictions, comma
     'arguments, message',
     [
         (['pr', 'first.npz', '--classes', 'cat'], r"classes \['cat'\] are not among"),
+        (['pr', 'less.npz', '--classes', 'class 0'], "'class 0' has no positives in less.npz: no"),
+        (['pr', 'bare.npz'], 'bare.npz has no positive label: no curves'),
         (['compare', 'first.npz', 'other.npz'], 'have different images'),
+        (['compare', 'first.npz', 'renamed.npz'], 'have different classes'),
         (['training', '.'], 'no .*scalars.json'),
         (['pr', 'none.npz'], 'none.npz'),
     ],
@@ -864,6 +913,9 @@ def test_tool_ends_with_one_line(predictions, monkeypatch, arguments, message):
     monkeypatch.chdir(predictions)
     saved = dict(np.load('first.npz'))
     np.savez('other.npz', **dict(saved, target=saved['target'][::-1], ignore=saved['ignore'][::-1]))
+    np.savez('renamed.npz', **dict(saved, classes=saved['classes'][::-1]))
+    for name, kept in (('less', np.arange(7) > 0), ('bare', np.zeros(7))):
+        np.savez(f'{name}.npz', **dict(saved, target=(saved['target'] * kept).astype(np.uint8)))
     with pytest.raises(SystemExit, match=f'^error: .*{message}'):
         run_tool(TOOLS / 'plot.py', *arguments)
 

@@ -701,6 +701,35 @@ def test_page_says_where_it_starts_and_that_images_were_augmented(tmp_path, caps
         assert capsys.readouterr().out.splitlines()[-1] == f'page: {out}, {size}'
 
 
+def test_difficult_entries_count_as_the_option_says(tmp_path):
+    run = write_run(tmp_path, PLAIN), tmp_path
+    out = tmp_path / 'report.html'
+    options = ['--num', 40, '--out', out, '--cfg-options', *SMALL]
+    run_tool(TOOL, *run, *options)
+    saved = dict(np.load(out.with_suffix('.npz')))
+    pred, target = saved['pred'], saved['target'].astype(bool)
+    difficult = ~target & (np.arange(12) < 5)[:, None]
+    np.savez(tmp_path / 'voc.npz', **dict(saved, ignore=difficult))
+    for rule, said, true in (
+        ('ignore', 'left out', target),
+        ('positive', 'counted as positive', target | difficult),
+        ('negative', 'counted as negative', target),
+    ):
+        given = ['--pred', tmp_path / 'voc.npz', '--difficult', rule]
+        run_tool(TOOL, *run, *given, *options)
+        data = embedded(out.read_text(encoding='utf-8'))
+        assert data['notes'][1:] == [f'{difficult.sum()} difficult entries, {said}']
+        ignore = difficult if rule == 'ignore' else None
+        expected = MLICMetric.calculate(pred, true, 'standard', ignore=ignore)
+        assert data['protocols'][1]['metrics'] == pytest.approx(expected)
+        assert data['support'] == true.sum(axis=0).tolist()
+        missed = {(entry['label'], entry['score']) for entry in data['missed']}
+        wrong = {(entry['label'], entry['score']) for entry in data['mistakes']}
+        hidden = {(NAMES[c], float(pred[i, c])) for i, c in np.argwhere(difficult)}
+        assert bool(hidden & missed) == (rule == 'positive')
+        assert bool(hidden & wrong) == (rule == 'negative')
+
+
 @DATASETS.register_module()
 class HalfKnownScenes(DigitScenes):
     """Digit scenes of which nobody looked at every other class, and at 9 in no image without it."""
