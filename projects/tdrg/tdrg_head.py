@@ -139,7 +139,9 @@ class TDRGHead(MultiScoreHead):
         order = (2, 0, 1) if self.mixes_images else (0, 2, 1)
         tokens = feature_map.flatten(2).permute(order)  # (N, B, D) or (B, N, D): over the second
         for layer in self.encoder:
-            tokens = layer(tokens)
+            # A product of three maps has no bound: at logits of 1e9 the fused attention, whose
+            # backward pass forms the weights anew as exp(logit - logsumexp), gives NaN.
+            tokens = layer(tokens, need_weights=True)
         return tokens.permute((1, 2, 0) if self.mixes_images else (0, 2, 1))
 
     def _embed(self, feature_map: Tensor, activation: Tensor, scales: list[Tensor]) -> Tensor:

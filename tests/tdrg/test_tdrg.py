@@ -276,6 +276,21 @@ def test_the_released_scores_depend_on_the_other_images_of_the_batch():
     recording.check(head.scores(backwards)['trans'], 'reversed_batch.out_trans')
 
 
+def test_gradients_in_float32_are_right_where_the_product_of_the_maps_is_large():
+    feats, norms = draw(4, (10, 10), (5, 5)), []
+    head = tiny_head().train()
+    with torch.no_grad():
+        for projection in head.projections:
+            projection.weight.mul_(300)  # as training does: attention logits of 1e9 and more
+    for dtype in (torch.float64, torch.float32):
+        head.to(dtype).zero_grad()
+        scores = head.scores(tuple(feat.to(dtype) for feat in feats))
+        sum(score.sum() for score in scores.values()).backward()
+        gradients = [parameter.grad.flatten() for parameter in head.parameters()]
+        norms.append(torch.cat(gradients).norm().double())
+    assert_close(norms[1], norms[0], rtol=1e-2, atol=0)
+
+
 # --- what an image gets ------------------------------------------------------------------------
 
 

@@ -84,10 +84,12 @@ class EncoderLayer(PostNormLayer):
         torch.Size([2, 49, 8])
     """
 
-    def forward(self, memory: Tensor, pos: Tensor | None = None) -> Tensor:
-        """(B, T, D), (1, T, D) or no positions → (B, T, D)."""
+    def forward(
+        self, memory: Tensor, pos: Tensor | None = None, need_weights: bool = False
+    ) -> Tensor:
+        """(B, T, D), (1, T, D) or no positions → (B, T, D); need_weights: see ``Attention``."""
         query = memory if pos is None else memory + pos
-        attended, _ = self.attn(query, query, memory)
+        attended, _ = self.attn(query, query, memory, need_weights)
         return self.add_and_norm(memory, attended)
 
 
