@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ PARTS = {
     'message_hub.resumed_keys': dict,
     'optimizer': dict,
 }
+SMALL = 2**30  # bytes that an archive may always unpack to; torch's own are not compressed
+MAX_VALUES = 1_000_000  # in a checkpoint's meta: a list that holds one list many times is small
 _LOCK = threading.RLock()  # what a file may hold is torch's list, and the environment's
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -77,10 +80,12 @@ def read_checkpoint(
             raise CheckpointError(str(error)) from error
         _check_parts(content, path)
         return content
-    if mmap:  # torch maps its zip format only
-        with path.open('rb') as file:
-            mmap = file.read(4) == b'PK\x03\x04'
+    with path.open('rb') as file:
+        is_archive = file.read(4) == b'PK\x03\x04'
+    mmap = mmap and is_archive  # torch maps its zip format only
     with _refusal(path), _allow_log():
+        if is_archive:
+            _check_unpacked(path)
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
         )
@@ -178,6 +183,29 @@ def _check_parts(content: object, path: str | Path) -> None:
             raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
         if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
             raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')
+    _check_extent(content.get('meta'), path)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive whose parts would fill the memory; torch unpacks one without a look."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    if size > max(SMALL, path.stat().st_size):
+        raise CheckpointError(f'{path}: its parts would have {size} bytes')
+
+
+def _check_extent(meta: object, path: str | Path) -> None:
+    """Refuse lists in lists without end: a text or a copy of them would not come to one."""
+    left, number = [meta], 0
+    while left:
+        value = left.pop()
+        number += 1
+        if isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            left += value
+        if number + len(left) > MAX_VALUES:
+            raise CheckpointError(f'{path}: meta holds more than {MAX_VALUES} values, list by list')
 
 
 @contextmanager
