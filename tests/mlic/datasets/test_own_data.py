@@ -416,6 +416,15 @@ def test_a_table_that_makes_no_sense_is_an_error_of_one_line(table, options, mes
     assert not Path('out').exists()
 
 
+@pytest.mark.parametrize('table', ['image,labels\na.jpg,cat\n{},dog\n', '{}\na\n'])
+def test_a_message_leaves_out_the_middle_of_what_is_long(table):
+    """Whatever looks through a message of 100,000 letters once from each of them takes minutes."""
+    write_table(table.format('x' * 100_000))
+    with pytest.raises(SystemExit) as error:
+        from_csv('--out', 'out')
+    assert 'xxx...xxx' in error.value.code and len(error.value.code) < 600
+
+
 def test_missing_images_can_be_skipped_and_are_counted(capsys):
     write_table('image,labels\na.jpg,cat\nz.jpg,dog\nb.jpg,cat;dog\n')
     from_csv('--out', 'out', '--val', '0', '--test', '0.4', '--skip-missing')
