@@ -28,6 +28,7 @@ PARTS = {
     'meta.epoch': int,
     'meta.iter': int,
     'meta.seed': int,
+    'meta.experiment_name': str,
     'meta.dataset_meta': dict,
     'meta.dataset_meta.classes': (list, tuple),
     'ema_state_dict': dict,
@@ -179,7 +180,7 @@ def _check_parts(content: object, path: str | Path) -> None:
         for key in name.split('.'):
             part = (part or {}).get(key)
         if part is not None and not isinstance(part, kind):
-            wanted = {dict: 'dict', int: 'number'}.get(kind, 'list')
+            wanted = {dict: 'dict', int: 'number', str: 'text'}.get(kind, 'list')
             raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
         if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
             raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')

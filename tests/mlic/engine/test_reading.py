@@ -309,6 +309,7 @@ PARTS = {
     'message_hub.log_scalars': dict(message_hub=dict(log_scalars=5)),
     'message_hub.resumed_keys': dict(message_hub=dict(resumed_keys=[1])),
     'meta.seed': dict(meta=dict(seed='x')),
+    'meta.experiment_name': dict(meta=dict(experiment_name=torch.ones(3))),
     'optimizer': dict(optimizer=[1]),
 }
 
