@@ -214,9 +214,11 @@ def _refusal(path: str | Path) -> Iterator[None]:
     """Turn whatever torch says of a file into one line for people."""
     try:
         yield
-    except (OSError, CheckpointError):
+    except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
+        if isinstance(error, OSError) and error.filename:  # others are of a place in the file
+            raise
         refused = isinstance(error, pickle.UnpicklingError)
         found = _other_objects(path, str(error)) if refused else []
         if not found:

@@ -432,6 +432,15 @@ def test_missing_images_can_be_skipped_and_are_counted(capsys):
     assert '1 of 3 rows skipped, their image is missing' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('tool', ['from_csv.py', 'from_folder.py'])
+def test_a_link_to_itself_to_write_to_is_an_error_of_one_line(tool):
+    write_table('image,labels\na.jpg,cat\nb.jpg,dog\nc.jpg,cat;dog\n')
+    Path('loop').symlink_to('loop')
+    inputs = ['labels.csv', '--images', 'photos'] if tool == 'from_csv.py' else ['photos']
+    message = call_tool(TOOLS / tool, *inputs, '--out', 'loop', '--test', '0.4')
+    assert re.fullmatch(r'error: .*', message)
+
+
 def test_a_table_that_is_not_there_ends_in_one_line():
     message = call_tool(TOOLS / 'from_csv.py', 'no.csv', '--images', '.', '--out', 'out')
     assert re.fullmatch(r'error: .*no\.csv.*', message)

@@ -21,6 +21,7 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from mlic import files
 from mlic.engine.checkpoints import reading
 from mlic.engine.checkpoints.matching import check_fit
 from mlic.engine.checkpoints.reading import (
@@ -277,6 +278,22 @@ def test_damaged_files_are_an_error_of_one_line(content, tmp_path):
     assert '\n' not in str(stop.value)
     with pytest.raises(FileNotFoundError, match='absent.pth'):
         load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'absent.pth'))
+
+
+def test_an_error_of_the_system_within_a_file_names_it(tmp_path, monkeypatch):
+    """Such as of a seek to a place that a damaged index names, or of a disk that fails."""
+    path = tmp_path / 'run.pth'
+    torch.save({}, path)
+
+    def fail(*_, **__):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr(torch, 'load', fail)
+    with pytest.raises(CheckpointError, match='run.pth is not a checkpoint'):
+        read_checkpoint(path)
+    monkeypatch.setattr(Path, 'read_bytes', fail)
+    with pytest.raises(OSError, match=r'Input/output error.*run\.pth'):
+        files.read_bytes(path)
 
 
 def test_every_cut_of_a_checkpoint_is_refused(tmp_path):
