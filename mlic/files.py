@@ -136,7 +136,10 @@ def read_bytes(path: str | Path) -> bytes:
         FileNotFoundError, ValueError: As :func:`check_regular`.
     """
     check_regular(path)
-    return Path(path).read_bytes()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:  # of a broken disk or a lost network share it does not name the file
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def check_regular(path: str | Path) -> None:

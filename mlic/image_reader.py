@@ -163,7 +163,10 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
             )
         _check_size(*size)
         if name in BY_PILLOW or image and 'A' in image.mode:  # OpenCV's TIFF is premultiplied
-            return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
+            if name == 'TIFF':  # which Pillow would hold to its own limit
+                image.im = Image.core.new(image.mode, (image.tag_v2[256], image.tag_v2[257]))
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(image.convert('RGB'))[..., ::-1].copy()
         if name == 'TIFF' and 2 in image.tag_v2.get(339, ()):  # SampleFormat
             raise _Fault('a TIFF of signed values: save it with values from 0 on')
         white = _white(content)
@@ -210,7 +213,10 @@ def _is_whole(content: bytes) -> bool:
         # other ends may stand in segments, such as that of an EXIF thumbnail, which is a JPEG
         return content.endswith(JPEG_END) or JPEG_END[1] in (kind for kind, _ in _segments(content))
     if content.startswith(PNG_START):
-        return content.endswith(PNG_END) or content.rfind(PNG_END) >= 0
+        place = len(PNG_START)  # of a chunk; OpenCV takes memory for what its length promises
+        while (end := content[place + 4 : place + 12]) != PNG_END and end[:4].isalpha():
+            place += 12 + int.from_bytes(content[place : place + 4], 'big')
+        return end == PNG_END
     return True
 
 

@@ -16,6 +16,7 @@ picture in two of them stays in both, with a warning. Links are followed. Writte
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from mlic.cli.own_data import SEPARATOR_HELP, config_path, finish, parse_options, say_command
@@ -89,7 +90,8 @@ def _cut_names(images: list[Image], folder: Path, sep: str | None) -> None:
 def _check_out(args: argparse.Namespace, files: list[str]) -> None:
     """ValueError if some of the images are what is written: a sheet of images of another run."""
     folder = args.folder.resolve()
-    for place in (args.out.resolve(), config_path(args).with_suffix('.png').resolve()):
+    for path in (args.out, config_path(args).with_suffix('.png')):
+        place = Path(os.path.realpath(path))  # resolve() fails at a link to itself
         if folder not in place.parents:
             continue
         inside = f'{place.relative_to(folder).as_posix()}/'

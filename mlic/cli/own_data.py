@@ -80,7 +80,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
 
 def config_path(args: argparse.Namespace) -> Path:
     """Where the config is written."""
-    stem = re.sub(r'\W+', '_', args.out.resolve().name).strip('_') or 'own'
+    stem = re.sub(r'\W+', '_', Path(os.path.realpath(args.out)).name).strip('_') or 'own'
     return args.config or args.out / f'{stem}.py'
 
 

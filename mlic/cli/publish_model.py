@@ -124,7 +124,7 @@ def pack(run: OpenRun, trained: Config) -> dict:
     # this one predicts and evaluates; hooks of training stay in the other config
     cfg.custom_hooks = []
     kept = {key: run.meta[key] for key in KEPT_META if key in run.meta}
-    dataset_meta = {**kept.get('dataset_meta', {}), 'classes': run.classes}
+    dataset_meta = {**(kept.get('dataset_meta') or {}), 'classes': run.classes}
     state_dict = {name: value.contiguous() for name, value in run.model.state_dict().items()}
     if run.thresholds:
         kept['thresholds'] = run.thresholds.content()

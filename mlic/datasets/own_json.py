@@ -90,7 +90,7 @@ class MultiLabelDataset(mmpretrain.datasets.MultiLabelDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """An image's path and labels; ``gt_label_unknown`` if some classes are."""
-        return with_unknown(super().get_data_info(idx), len(self.metainfo.get('classes') or ()))
+        return with_unknown(super().get_data_info(idx), len(self._metainfo.get('classes') or ()))
 
     def _fault_of(self, item: dict, num_classes: int | None) -> str | None:
         """What is wrong with the labels of an image, None if nothing is."""

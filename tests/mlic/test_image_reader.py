@@ -281,6 +281,15 @@ def test_a_cut_off_image_is_seen_without_the_decoder(tmp_path, name, monkeypatch
             read_image(path)
 
 
+def test_a_chunk_of_a_png_that_is_longer_than_the_file_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('was decoded'))
+    content = bytearray(WHOLE['png'])
+    place = content.index(b'IDAT')
+    content[place - 4 : place] = b'\x7f\0\0\0'
+    with pytest.raises(ImageReadError, match='its end is missing'):
+        read_image(put(tmp_path / 'long.png', content))
+
+
 @pytest.mark.parametrize('rest', [b'\x00', b'trailing text\n', bytes(1000), FILES['jpeg-grey'][0]])
 @pytest.mark.parametrize('name', ['jpeg', 'jpeg-progressive', 'jpeg-thumbnail', 'png'])
 def test_bytes_after_the_end_of_an_image_are_ignored(tmp_path, name, rest):
@@ -448,7 +457,7 @@ def test_opencv_has_the_limit_too(tmp_path):
 def test_the_limit_of_pillow_and_ours_are_apart(tmp_path, monkeypatch):
     """Another part of a process may have set Pillow's, which holds for all of it."""
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
-    for name in ('jpeg', 'tiff', 'gif', 'webp', 'webp-lossy', 'webp-animated'):
+    for name in ('jpeg', 'tiff', 'tiff-alpha', 'gif', 'webp', 'webp-lossy', 'webp-animated'):
         assert read_image(put(tmp_path / 'image', FILES[name][0])).shape == (43, 61, 3)
 
 

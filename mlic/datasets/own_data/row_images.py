@@ -1,6 +1,6 @@
 """Which rows of a table are of which image."""
 
-from mlic.names import first_names
+from mlic.names import first_names, short
 
 from .columns import Columns
 from .finder import ImageFinder
@@ -27,7 +27,7 @@ def group_rows(
         for row in others:
             if columns.found[row].name != columns.found[first].name:
                 raise ValueError(
-                    f'{column[first]!r} ({table.line(first)}) and {column[row]!r} '
+                    f'{short(column[first])} ({table.line(first)}) and {short(column[row])} '
                     f'({table.line(row)}) would both be the image {path}, and one of them may be '
                     'missing: let an image have one name'
                 )
@@ -48,14 +48,14 @@ def _check_missing(
         row, paths = several[0]
         raise ValueError(
             f'{len(several)} of {len(table.rows)} names mean several files of {finder.name} each, '
-            f'such as {column[row]!r} ({table.line(row)}): {first_names(paths, 2)}; include their '
-            'folders, or rename files'
+            f'such as {short(column[row])} ({table.line(row)}): {first_names(paths, 2)}; include '
+            'their folders, or rename files'
         )
     if len(missing) == len(table.rows):
         raise ValueError(
             f'none of the {len(missing)} images of column {table.header[columns.image]!r} is in '
             f'{finder.name}, which has {len(files)} image files{such}; first: '
-            f'{column[0]!r} ({table.line(0)})'
+            f'{short(column[0])} ({table.line(0)})'
         )
     blank = [row for row in missing if not column[row]]
     if blank and not skip_missing:
@@ -65,7 +65,7 @@ def _check_missing(
             'row. --skip-missing continues without these rows'
         )
     if missing and not skip_missing:
-        names = [f'{column[row]!r} ({table.line(row)})' for row in missing]
+        names = [f'{short(column[row])} ({table.line(row)})' for row in missing]
         raise ValueError(
             f'{len(missing)} of {len(table.rows)} images are not in {finder.name}: '
             f'{first_names(names, 5)}; it has {len(files)} image files{such}. --skip-missing '

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES
 from mlic.files import read_bytes, read_text
-from mlic.names import counted, first_names, printable, repeated
+from mlic.names import counted, first_names, printable, repeated, short
 
 from .labels import normalise
 from .splits import SPLIT_NAMES
@@ -240,7 +240,7 @@ def _check(table: Table, path: Path, line: int) -> None:
         raise without_header(f'{path}, line {line}', table, images[0])
     if len(header) < 2 or not table.rows:
         rows = counted(len(table.rows), 'row')
-        raise ValueError(f'{path}: found columns {header} and {rows} below')
+        raise ValueError(f'{path}: found columns {short(header)} and {rows} below')
     twice = repeated(filter(None, header))
     if twice:
         fault = f'the column {twice[0]!r} occurs twice (the first row names the columns)'

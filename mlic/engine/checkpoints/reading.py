@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ PARTS = {
     'meta.epoch': int,
     'meta.iter': int,
     'meta.seed': int,
+    'meta.experiment_name': str,
     'meta.dataset_meta': dict,
     'meta.dataset_meta.classes': (list, tuple),
     'ema_state_dict': dict,
@@ -38,6 +40,8 @@ PARTS = {
     'message_hub.resumed_keys': dict,
     'optimizer': dict,
 }
+SMALL = 2**30  # bytes that an archive may always unpack to; torch's own are not compressed
+MAX_VALUES = 1_000_000  # in a checkpoint's meta: a list that holds one list many times is small
 _LOCK = threading.RLock()  # what a file may hold is torch's list, and the environment's
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -77,10 +81,12 @@ def read_checkpoint(
             raise CheckpointError(str(error)) from error
         _check_parts(content, path)
         return content
-    if mmap:  # torch maps its zip format only
-        with path.open('rb') as file:
-            mmap = file.read(4) == b'PK\x03\x04'
+    with path.open('rb') as file:
+        is_archive = file.read(4) == b'PK\x03\x04'
+    mmap = mmap and is_archive  # torch maps its zip format only
     with _refusal(path), _allow_log():
+        if is_archive:
+            _check_unpacked(path)
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
         )
@@ -174,10 +180,33 @@ def _check_parts(content: object, path: str | Path) -> None:
         for key in name.split('.'):
             part = (part or {}).get(key)
         if part is not None and not isinstance(part, kind):
-            wanted = {dict: 'dict', int: 'number'}.get(kind, 'list')
+            wanted = {dict: 'dict', int: 'number', str: 'text'}.get(kind, 'list')
             raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
         if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
             raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')
+    _check_extent(content.get('meta'), path)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive whose parts would fill the memory; torch unpacks one without a look."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    if size > max(SMALL, path.stat().st_size):
+        raise CheckpointError(f'{path}: its parts would have {size} bytes')
+
+
+def _check_extent(meta: object, path: str | Path) -> None:
+    """Refuse lists in lists without end: a text or a copy of them would not come to one."""
+    left, number = [meta], 0
+    while left:
+        value = left.pop()
+        number += 1
+        if isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            left += value
+        if number + len(left) > MAX_VALUES:
+            raise CheckpointError(f'{path}: meta holds more than {MAX_VALUES} values, list by list')
 
 
 @contextmanager
@@ -185,9 +214,11 @@ def _refusal(path: str | Path) -> Iterator[None]:
     """Turn whatever torch says of a file into one line for people."""
     try:
         yield
-    except (OSError, CheckpointError):
+    except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
+        if isinstance(error, OSError) and error.filename:  # others are of a place in the file
+            raise
         refused = isinstance(error, pickle.UnpicklingError)
         found = _other_objects(path, str(error)) if refused else []
         if not found:

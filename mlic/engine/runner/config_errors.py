@@ -21,9 +21,9 @@ from .config_values import arguments_of
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision'}
 UNEXPECTED = re.compile(
-    r"([\w.]+?)(?:\.__init__)?(?:\(\))? got an unexpected keyword argument '(\w+)'"
+    r"(?<![\w.])([\w.]+?)(?:\.__init__)?(?:\(\))? got an unexpected keyword argument '(\w+)'"
 )
-MISSING = re.compile(r'(\w+)\.__init__\(\) missing \d+ required [\w -]+: (.+)')
+MISSING = re.compile(r'\b(\w+)\.__init__\(\) missing \d+ required [\w -]+: (.+)')
 # what reads a config, or builds from it: modules, and the beginnings of their functions' names
 READERS = {
     'mmengine.config.config': 'fromfile',
@@ -36,7 +36,7 @@ READERS = {
 MODEL_LIBRARIES = ('mmpretrain.models', 'timm.')
 HEADS, NECKS = 'mmpretrain.models.heads', 'mmpretrain.models.necks'
 SHAPES = re.compile(r'\b(sizes?|shapes?|channels|dimensions?)\b')  # in what torch says
-UNREGISTERED = re.compile(r'(\w+) is not in the \S+::([\w ]+) registry')
+UNREGISTERED = re.compile(r'\b(\w+) is not in the \S+::([\w ]+) registry')
 
 
 def is_of_config(error: Exception, raised_in: str) -> bool:

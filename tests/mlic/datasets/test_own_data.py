@@ -448,11 +448,29 @@ def test_a_table_that_makes_no_sense_is_an_error_of_one_line(table, options, mes
     assert not Path('out').exists()
 
 
+@pytest.mark.parametrize('table', ['image,labels\na.jpg,cat\n{},dog\n', '{}\na\n'])
+def test_a_message_leaves_out_the_middle_of_what_is_long(table):
+    """Whatever looks through a message of 100,000 letters once from each of them takes minutes."""
+    write_table(table.format('x' * 100_000))
+    with pytest.raises(SystemExit) as error:
+        from_csv('--out', 'out')
+    assert 'xxx...xxx' in error.value.code and len(error.value.code) < 600
+
+
 def test_missing_images_can_be_skipped_and_are_counted(capsys):
     write_table('image,labels\na.jpg,cat\nz.jpg,dog\nb.jpg,cat;dog\n')
     from_csv('--out', 'out', '--val', '0', '--test', '0.4', '--skip-missing')
     assert set(labels_of()) == {'a.jpg', 'b.jpg'}
     assert '1 of 3 rows skipped, their image is missing' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('tool', ['from_csv.py', 'from_folder.py'])
+def test_a_link_to_itself_to_write_to_is_an_error_of_one_line(tool):
+    write_table('image,labels\na.jpg,cat\nb.jpg,dog\nc.jpg,cat;dog\n')
+    Path('loop').symlink_to('loop')
+    inputs = ['labels.csv', '--images', 'photos'] if tool == 'from_csv.py' else ['photos']
+    message = call_tool(TOOLS / tool, *inputs, '--out', 'loop', '--test', '0.4')
+    assert re.fullmatch(r'error: .*', message)
 
 
 def test_a_table_that_is_not_there_ends_in_one_line():

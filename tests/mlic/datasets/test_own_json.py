@@ -58,6 +58,13 @@ def test_the_root_may_be_a_path(file):
     assert ours.ann_file == str(file)
 
 
+def test_the_names_of_the_classes_are_not_copied_for_each_image(file, monkeypatch):
+    """``metainfo`` is a deep copy: of 9,605 names it takes a millisecond."""
+    dataset = MultiLabelDataset(**write(file, ('a.jpg', [2, 0]), ('b.jpg', [])))
+    monkeypatch.setattr(MultiLabelDataset, 'metainfo', property(lambda _: pytest.fail('copied')))
+    assert [dataset[index]['gt_label'] for index in range(2)] == [[2, 0], []]
+
+
 def test_classes_of_the_config_in_another_order_are_refused(file):
     kwargs = write(file, ('a.jpg', [0]))
     for classes in (CLASSES[::-1], [CLASSES[1], 'x', 'y']):

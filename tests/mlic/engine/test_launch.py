@@ -567,6 +567,13 @@ def test_messages_for_people_end_a_tool_with_one_line(monkeypatch):
         raise SystemExit('made for 0')
 
 
+def test_a_long_message_ends_a_tool_at_once():
+    """It is looked through once, not once from each of its letters, which takes minutes."""
+    text = 'x' * 200_000
+    with pytest.raises(SystemExit, match=f'^error: {text}$'), one_line_errors():
+        raise LaunchError(text)
+
+
 @pytest.mark.parametrize('error', [SystemExit, LaunchError, RuntimeError])
 def test_torchrun_is_told_of_each_error_and_refusal(monkeypatch, tmp_path, error):
     monkeypatch.setenv('TORCHELASTIC_ERROR_FILE', str(tmp_path / 'error.json'))

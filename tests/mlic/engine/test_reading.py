@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tarfile
+import zipfile
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,6 +21,8 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from mlic import files
+from mlic.engine.checkpoints import reading
 from mlic.engine.checkpoints.matching import check_fit
 from mlic.engine.checkpoints.reading import (
     TRUST,
@@ -277,6 +280,22 @@ def test_damaged_files_are_an_error_of_one_line(content, tmp_path):
         load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'absent.pth'))
 
 
+def test_an_error_of_the_system_within_a_file_names_it(tmp_path, monkeypatch):
+    """Such as of a seek to a place that a damaged index names, or of a disk that fails."""
+    path = tmp_path / 'run.pth'
+    torch.save({}, path)
+
+    def fail(*_, **__):
+        raise OSError(5, 'Input/output error')
+
+    monkeypatch.setattr(torch, 'load', fail)
+    with pytest.raises(CheckpointError, match='run.pth is not a checkpoint'):
+        read_checkpoint(path)
+    monkeypatch.setattr(Path, 'read_bytes', fail)
+    with pytest.raises(OSError, match=r'Input/output error.*run\.pth'):
+        files.read_bytes(path)
+
+
 def test_every_cut_of_a_checkpoint_is_refused(tmp_path):
     torch.save(dict(state_dict=dict(weight=torch.ones(50))), tmp_path / 'whole.pth')
     whole = (tmp_path / 'whole.pth').read_bytes()
@@ -307,6 +326,7 @@ PARTS = {
     'message_hub.log_scalars': dict(message_hub=dict(log_scalars=5)),
     'message_hub.resumed_keys': dict(message_hub=dict(resumed_keys=[1])),
     'meta.seed': dict(meta=dict(seed='x')),
+    'meta.experiment_name': dict(meta=dict(experiment_name=torch.ones(3))),
     'optimizer': dict(optimizer=[1]),
 }
 
@@ -325,6 +345,39 @@ def test_a_part_of_another_type_is_named_of_safetensors_too(tmp_path):
     torch_file.save_file({'weight': torch.ones(1)}, path, {META: '[1]'})
     with pytest.raises(CheckpointError, match=f'evil{SUFFIX}: meta must be a dict, got list$'):
         read_checkpoint(path)
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
+    tmp_path, monkeypatch
+):
+    torch.save(dict(state_dict=dict(weight=torch.zeros(10_000))), tmp_path / 'run.pth')
+    whole = read_checkpoint(tmp_path / 'run.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'run.pth') as source,
+        zipfile.ZipFile(tmp_path / 'packed.pth', 'w', zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    torch.testing.assert_close(read_checkpoint(tmp_path / 'packed.pth'), whole)
+    monkeypatch.setattr(reading, 'SMALL', 30_000)
+    torch.testing.assert_close(read_checkpoint(tmp_path / 'run.pth'), whole)
+    monkeypatch.setattr(torch, 'load', lambda *_, **__: pytest.fail('was unpacked'))
+    with pytest.raises(CheckpointError, match=r'packed.pth: its parts would have 4\d{4} bytes'):
+        read_checkpoint(tmp_path / 'packed.pth')
+
+
+@pytest.mark.parametrize('door', DOORS)
+def test_lists_in_lists_without_end_are_refused_at_every_door(door, tmp_path):
+    """A few hundred bytes, of which a text would have a billion words."""
+    names, ring = ['cat'], []
+    for _ in range(9):
+        names = [names] * 10
+    ring.append(ring)
+    for value in (names, ring):
+        content = dict(meta=dict(dataset_meta=dict(classes=value)), state_dict={})
+        torch.save(content, tmp_path / 'evil.pth')
+        with pytest.raises(CheckpointError, match=r'evil\S*: meta holds more than 1000000 values'):
+            DOORS[door](tmp_path / 'evil.pth', tmp_path)
 
 
 def test_a_folder_is_no_checkpoint_to_load_from(tmp_path):
