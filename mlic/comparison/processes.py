@@ -1,12 +1,9 @@
 """The processes that a comparison starts: how many, where, and that they end with it."""
 
 import os
-import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
@@ -46,19 +43,6 @@ class Processes:
             self._ended = True
             for process in self._running:
                 process.terminate()
-
-
-@contextmanager
-def end_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit in the main thread, with a shell's status, 143."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def device_slots(jobs: int | None) -> list[dict]:
