@@ -3,7 +3,9 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -37,11 +39,23 @@ class Processes:
             with self._lock:
                 self._running.discard(process)
 
-    def end(self) -> None:
-        """Ask those that run to end, as SIGTERM does."""
+    def end(self, patience: float) -> None:
+        """Ask those that run to end, as SIGTERM does.
+
+        Args:
+            patience (float): Seconds in which those end that have heard Ctrl+C, too: a second
+                signal would break into their end.
+        """
         with self._lock:
             self._ended = True
-            for process in self._running:
+            running = list(self._running)
+        until = time.monotonic() + patience
+        try:
+            for process in running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(until - time.monotonic(), 0))
+        finally:
+            for process in running:
                 process.terminate()
 
 

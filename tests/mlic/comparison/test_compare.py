@@ -1729,6 +1729,33 @@ def test_what_a_comparison_has_started_ends_with_it(tmp_path, sent, status):
     assert errors.splitlines()[-2:] == expected
 
 
+ENDS_IN_ORDER = """
+import time
+try:
+    print('up', flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print('in order')
+"""
+
+
+def test_ctrl_c_lets_what_a_comparison_has_started_end_in_order(tmp_path):
+    """A terminal sends it to all; a SIGTERM right after it broke into the end, or was lost."""
+    child = tmp_path / 'child.py'
+    child.write_text(ENDS_IN_ORDER)
+    code = re.sub(r"'-c', '.*'", repr(str(child)), STARTED)
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)}, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert 'up\n' in iter(process.stdout.readline, '')
+        os.killpg(process.pid, signal.SIGINT)
+        said, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and 'in order' in said
+    assert errors.splitlines()[-2:] == ['stopped; the same command resumes', 'interrupted']
+
+
 def compare(*arguments, cwd=ROOT):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     return subprocess.run(
