@@ -103,6 +103,7 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     end_with_torchrun()
     end_by_sigterm()
+    check_folder()
     try:
         from mlic.engine.runner.errors import one_line_errors
 
@@ -113,6 +114,14 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt as interrupt:  # before one_line_errors was there
         sys.stderr.write('interrupted\n')
         sys.exit(interrupt.args[0] if interrupt.args else 130)
+
+
+def check_folder() -> None:
+    """End in one line where the working directory was deleted: torch's libraries would not load."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        sys.exit('error: the working directory was deleted: change to another')
 
 
 def keep_freed_memory() -> None:
