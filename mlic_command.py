@@ -5,6 +5,7 @@ A module of its own: listing the commands imports nothing of ``mlic``, whose imp
 
 import ast
 import atexit
+import contextlib
 import ctypes
 import difflib
 import gc
@@ -101,6 +102,8 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     atexit.register(end_quietly)  # the first to register is the last to be called
     keep_freed_memory()
     end_with_torchrun()
+    end_by_sigterm()
+    check_folder()
     try:
         from mlic.engine.runner.errors import one_line_errors
 
@@ -108,9 +111,17 @@ def run(module: str, arguments: list[str] | None = None) -> None:
             tool = importlib.import_module(module)
             gc.freeze()  # the collector would look through all imports again, and at the end
             tool.main(arguments)
-    except KeyboardInterrupt:  # before one_line_errors was there
+    except KeyboardInterrupt as interrupt:  # before one_line_errors was there
         sys.stderr.write('interrupted\n')
-        sys.exit(130)
+        sys.exit(interrupt.args[0] if interrupt.args else 130)
+
+
+def check_folder() -> None:
+    """End in one line where the working directory was deleted: torch's libraries would not load."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        sys.exit('error: the working directory was deleted: change to another')
 
 
 def keep_freed_memory() -> None:
@@ -144,6 +155,25 @@ def end_with_torchrun() -> None:
     """
     if sys.platform == 'linux' and 'TORCHELASTIC_RUN_ID' in os.environ:
         ctypes.CDLL(None).prctl(SIGNAL_AT_PARENTS_END, signal.SIGTERM)
+
+
+def end_by_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl+C does, with a shell's status, 143.
+
+    What it has printed is shown then, and no half-written file stays. Not under torchrun, which
+    ends ranks by it: one that waits for others would not hear it.
+    """
+    own = os.getpid()
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # sent again, it ends a slow end at once
+        if os.getpid() != own:  # a copy of this process
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt(128 + number)
+
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        with contextlib.suppress(ValueError):  # in a thread
+            signal.signal(signal.SIGTERM, interrupt)
 
 
 if __name__ == '__main__':

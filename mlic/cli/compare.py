@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 from mlic.cli import arguments
 from mlic.cli.comparison_files import draw_figures, write_groups
 from mlic.comparison.feature_configs import store_features
-from mlic.comparison.processes import device_slots, end_by_sigterm
+from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
     check_recipe,
     check_tested_alike,
@@ -300,8 +300,7 @@ def main(argv: list[str] | None = None) -> None:
     # a backbone's start would be told parameter by parameter
     MMLogger.get_instance('compare', log_level='WARNING')
     try:
-        with end_by_sigterm():
-            failed, left_out = compare(args)
+        failed, left_out = compare(args)
     except KeyboardInterrupt:
         print('stopped; the same command resumes', file=sys.stderr)
         raise

@@ -7,6 +7,7 @@ network is in float16, and the scores in float32.
 """
 
 import argparse
+import io
 import json
 import logging
 import re
@@ -90,8 +91,10 @@ def export(args: argparse.Namespace) -> str:
         if args.format == 'onnx':
             write_onnx(program, metadata, args.out, args.opset, args.half)
         else:
+            content = io.BytesIO()  # on a full disk, torch's own writer would abort the process
+            torch.export.save(program, content, extra_files=metadata)
             with atomic_write(args.out) as file:
-                torch.export.save(program, file, extra_files=metadata)
+                file.write(content.getbuffer())
     megabytes = args.out.stat().st_size / 1e6
     return f'{size[0]} x {size[1]} px, {counted(len(run.classes), "class")}, {megabytes:.1f} MB'
 

@@ -1,8 +1,10 @@
 """What verify_dataset looks for in image files: missing, broken, or in two splits."""
 
 import hashlib
+import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -88,8 +90,19 @@ def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple
     check = partial(inspect, decode=decode)
     if not decode or not workers:
         return collect(map(check, paths))
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
         return collect(pool.map(check, paths, chunksize=CHUNK))
+
+
+def _start_worker() -> None:
+    """One thread decodes, and the process ends with its parent, also when that is killed."""
+    cv2.setNumThreads(0)
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def check_files(splits: list[Split], decode: bool, workers: int, findings: Findings) -> None:

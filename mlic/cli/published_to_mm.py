@@ -13,6 +13,7 @@ warning when it loads DST, as the published code does.
 
 import argparse
 import importlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -168,6 +169,8 @@ def main(argv: list[str] | None = None) -> None:
         importlib.import_module(module)
     weights = select_weights(read_checkpoint(args.source), args.ema)
     result, description = revert(weights) if args.reverse else convert(args, weights)
+    content = io.BytesIO()  # on a full disk, torch's own writer would abort the process
+    torch.save(result, content)
     with atomic_write(args.target) as file:
-        torch.save(result, file)
+        file.write(content.getbuffer())
     print(f'{args.target}: {description}')

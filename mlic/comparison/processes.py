@@ -1,12 +1,11 @@
 """The processes that a comparison starts: how many, where, and that they end with it."""
 
 import os
-import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 
@@ -40,25 +39,24 @@ class Processes:
             with self._lock:
                 self._running.discard(process)
 
-    def end(self) -> None:
-        """Ask those that run to end, as SIGTERM does."""
+    def end(self, patience: float) -> None:
+        """Ask those that run to end, as SIGTERM does.
+
+        Args:
+            patience (float): Seconds in which those end that have heard Ctrl+C, too: a second
+                signal would break into their end.
+        """
         with self._lock:
             self._ended = True
-            for process in self._running:
+            running = list(self._running)
+        until = time.monotonic() + patience
+        try:
+            for process in running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(until - time.monotonic(), 0))
+        finally:
+            for process in running:
                 process.terminate()
-
-
-@contextmanager
-def end_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit in the main thread, with a shell's status, 143."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def device_slots(jobs: int | None) -> list[dict]:

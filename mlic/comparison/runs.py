@@ -189,10 +189,12 @@ def run_all(
                         f'[{finished}/{len(todo)}] {run.name} seed {run.seed} {state}; '
                         f'about {left:.0f} min left'
                     )
-        except BaseException:
+        except BaseException as error:
             for future in waiting:
                 future.cancel()
-            processes.end()
+            # a terminal sends Ctrl+C to all; SIGTERM, which brings a status, has come here alone
+            is_of_all = isinstance(error, KeyboardInterrupt) and not error.args
+            processes.end(patience=5 if is_of_all else 0)
             raise
     return failed
 

@@ -48,13 +48,14 @@ def one_line_errors() -> Iterator[None]:
     """The way in which every tool ends; a decorator of its ``main``.
 
     The exit status is 0 if all was done, 1 if something was wrong, 2 (argparse's) for usage, and
-    130 after Ctrl+C. What was wrong is one line on stderr, ``error: …``, where the message was
-    made for people: errors that were raised in ``mlic``, ``projects`` or another package that has
-    registered something with mmpretrain, such as a user's own method, by a line that raises or
-    asserts; errors of the system about files; modules that cannot be imported; a config's syntax,
-    an argument in it that there is not or that is missing, and what mmengine cannot build from it,
-    or what a library does not take there; a loader's workers that were killed. What else goes wrong
-    keeps its traceback. A reader that has read enough, such as head, ends a tool without a message.
+    130 after Ctrl+C (143 after SIGTERM). What was wrong is one line on stderr, ``error: …``, where
+    the message was made for people: errors that were raised in ``mlic``, ``projects`` or another
+    package that has registered something with mmpretrain, such as a user's own method, by a line
+    that raises or asserts; errors of the system about files; modules that cannot be imported; a
+    config's syntax, an argument in it that there is not or that is missing, and what mmengine
+    cannot build from it, or what a library does not take there; a loader's workers that were
+    killed. What else goes wrong keeps its traceback. A reader that has read enough, such as head,
+    ends a tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
     went wrong, the process group is left in order.
@@ -78,11 +79,11 @@ def one_line_errors() -> Iterator[None]:
             raise
         _record(end)
         sys.exit(_one_line(end.code))
-    except KeyboardInterrupt:
-        _end_interrupted()
+    except KeyboardInterrupt as interrupt:
+        _end_interrupted(interrupt)
     except Exception as error:
         if _was_interrupted(error):
-            _end_interrupted()
+            _end_interrupted(error)
         if os.name == 'posix' and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise in here
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -96,7 +97,7 @@ def one_line_errors() -> Iterator[None]:
         workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
         if workers:
             if _again or any(isinstance(one, KeyboardInterrupt) for one in _raised_over(error)):
-                _end_interrupted()  # a terminal sends it to the workers, too
+                _end_interrupted(error)  # a terminal sends it to the workers, too
             sys.exit(_one_line(workers))
         is_told = _is_for_people(error, raised_in)
         words = str(error).strip() if is_told else describe_entry(error, _packages())
@@ -115,14 +116,15 @@ def _record(error: BaseException) -> None:
         get_error_handler().record_exception(error)
 
 
-def _end_interrupted() -> None:
-    """End as after Ctrl+C."""
+def _end_interrupted(error: BaseException) -> None:
+    """End as after Ctrl+C, or with the status that an interrupt brings."""
+    interrupts = (one for one in _raised_over(error) if isinstance(one, KeyboardInterrupt))
     while _again:
         _again.pop().cancel()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
     if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
         sys.stderr.write('interrupted\n')
-    sys.exit(INTERRUPTED)
+    sys.exit(next((one.args[0] for one in interrupts if one.args), INTERRUPTED))
 
 
 def _raised_over(error: BaseException | None) -> Iterator[BaseException]:

@@ -255,6 +255,15 @@ def test_weights_of_a_large_model_are_next_to_it(large, model):
     torch.testing.assert_close(found, scores_of(model, batch), rtol=0, atol=1e-5)
 
 
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no device that is full')
+def test_a_program_that_fills_the_disk_is_one_line(run, tmp_path):
+    """torch's own writer aborted the process."""
+    (tmp_path / 'full.pt2').symlink_to('/dev/full')
+    out = ['--out', tmp_path / 'full.pt2', '--format', 'torch-export']
+    refusal = call_tool('tools/deploy/export.py', run / 'config.py', run / 'work_dirs/run', *out)
+    assert refusal.startswith('error: ') and 'No space left' in refusal and 'full.pt2' in refusal
+
+
 def test_torch_export_agrees(documented, model, batch, capsys, monkeypatch):
     path = documented / 'model.pt2'
     extra = dict(classes='', preprocessing='')

@@ -533,3 +533,15 @@ def test_tools_start_from_any_directory_without_pythonpath(tool, tmp_path, monke
     monkeypatch.delenv('PYTHONPATH', raising=False)
     printed = run_command(sys.executable, ROOT / 'tools' / tool, '--help', cwd=tmp_path)
     assert '--cfg-options' in printed
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='a folder in use cannot be deleted')
+def test_a_deleted_working_directory_is_one_line(tmp_path):
+    """A library that torch loads ended the process with a message about itself."""
+    code = 'import os, mlic_command; os.rmdir(os.getcwd()); mlic_command.main(["train"])'
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr == 'error: the working directory was deleted: change to another\n'

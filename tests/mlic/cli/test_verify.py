@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -551,3 +552,28 @@ def test_a_terminal_shows_how_many_images_were_looked_at(monkeypatch):
         True,
         True,
     ]
+
+
+ENDLESS = """
+import time
+from mlic.cli import image_checks
+
+def wait(path, decode):
+    print('up', flush=True)
+    time.sleep(600)
+
+image_checks.inspect = wait
+image_checks.inspect_all([str(i) for i in range(100)], True, 2)
+"""
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='another way to start processes')
+def test_processes_that_decode_images_end_with_a_killed_one(tmp_path):
+    """They waited for ever, with all of its memory."""
+    with subprocess.Popen(
+        [sys.executable, '-c', ENDLESS], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    ) as process:  # fmt: skip
+        assert [process.stdout.readline() for _ in range(2)] == ['up\n'] * 2
+        process.kill()
+        process.communicate(timeout=30)  # the pipe is closed: nobody is left to write

@@ -1721,7 +1721,7 @@ def test_a_training_that_outlived_its_comparison_is_left_alone(tmp_path, photos)
 
 
 STARTED = """
-import subprocess, sys, time
+import mlic_command, subprocess, sys, time
 from mlic.cli import compare
 from mlic.comparison import runs
 
@@ -1737,7 +1737,7 @@ class Two(int):
 
 runs._train_and_test = run_for_long
 compare.compare, compare.parse_args = compare_two, lambda argv: None
-compare.main()
+mlic_command.run('mlic.cli.compare')
 """
 
 
@@ -1758,7 +1758,34 @@ def test_what_a_comparison_has_started_ends_with_it(tmp_path, sent, status):
     said, errors = process.communicate(timeout=30)  # the pipe is closed: nobody is left to write
     assert process.returncode == status and 'up' not in said
     expected = ['stopped; the same command resumes', 'interrupted']
-    assert errors.splitlines()[-2:] == (expected if sent == signal.SIGINT else [])
+    assert errors.splitlines()[-2:] == expected
+
+
+ENDS_IN_ORDER = """
+import time
+try:
+    print('up', flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print('in order')
+"""
+
+
+def test_ctrl_c_lets_what_a_comparison_has_started_end_in_order(tmp_path):
+    """A terminal sends it to all; a SIGTERM right after it broke into the end, or was lost."""
+    child = tmp_path / 'child.py'
+    child.write_text(ENDS_IN_ORDER)
+    code = re.sub(r"'-c', '.*'", repr(str(child)), STARTED)
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)}, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert 'up\n' in iter(process.stdout.readline, '')
+        os.killpg(process.pid, signal.SIGINT)
+        said, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and 'in order' in said
+    assert errors.splitlines()[-2:] == ['stopped; the same command resumes', 'interrupted']
 
 
 def compare(*arguments, cwd=ROOT):

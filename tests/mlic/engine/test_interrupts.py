@@ -22,6 +22,23 @@ with one_line_errors():
     print('ready', flush=True)
     time.sleep(60)
 """
+WRITER = """
+import multiprocessing, signal, sys, time
+from pathlib import Path
+from mlic.files import atomic_write
+
+def main(argv):
+    print('half way')
+    with atomic_write(Path(__file__).with_name('result')) as file:
+        file.write(b'half')
+        fork = multiprocessing.get_context('fork')
+        copy = fork.Process(target=signal.raise_signal, args=[signal.SIGTERM])
+        copy.start()
+        copy.join()
+        print('a copy was ended by', -copy.exitcode)
+        print('ready', file=sys.stderr, flush=True)
+        time.sleep(60)
+"""
 KILL = """
 import os, signal
 from torch.utils.data import DataLoader, Dataset
@@ -61,6 +78,20 @@ def test_ctrl_c_ends_in_one_line_with_status_130():
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == 'interrupted\n'
+
+
+def test_sigterm_ends_a_tool_as_ctrl_c_does(tmp_path):
+    """What schedulers and containers send: lines were lost, and half-written files stayed."""
+    (tmp_path / 'writer.py').write_text(WRITER)
+    code = f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
+    code += "from mlic_command import run\nrun('writer')"
+    with python(code) as process:
+        assert process.stderr.readline() == 'ready\n'
+        process.send_signal(signal.SIGTERM)
+        said, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and errors == 'interrupted\n'
+    assert said == f'half way\na copy was ended by {signal.SIGTERM:d}\n'
+    assert [path.name for path in tmp_path.iterdir() if path.name != '__pycache__'] == ['writer.py']
 
 
 def test_ctrl_c_that_a_library_takes_for_an_error_is_one(monkeypatch, capsys):
