@@ -75,6 +75,10 @@ def test_the_engine_takes_from_the_models_their_declarations_alone():
     assert [line for line in found if not line.split(': ')[1].startswith(seams)] == []
 
 
+def test_what_is_asked_of_a_config_needs_no_run():
+    assert breaches('mlic/engine/config', ['mlic.engine.hooks', 'mlic.engine.runner']) == []
+
+
 def test_no_test_imports_another_test():
     for path in (ROOT / 'tests').rglob('*.py'):
         found = imports_of(path.relative_to(ROOT))

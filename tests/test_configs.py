@@ -11,7 +11,7 @@ from mmpretrain.registry import DATASETS, HOOKS, MODELS, OPTIMIZERS, PARAM_SCHED
 from mmpretrain.structures import DataSample
 
 from mlic.comparison.tuning import own_rate
-from mlic.engine.runner.config_values import misfits
+from mlic.engine.config.values import misfits
 from tests.helpers import ROOT
 from tests.tiny_backbones import shrink
 

@@ -16,7 +16,7 @@ from PIL import Image
 import tests.methods  # noqa: F401
 from mlic.apis import MultiLabelInferencer
 from mlic.engine.checkpoints.search import find_resumable
-from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.runner.precision import (
     autocast_to,
     device_of,

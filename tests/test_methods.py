@@ -17,8 +17,8 @@ from torch.testing import assert_close
 from mlic.apis.export import ScoreModel
 from mlic.cli import export
 from mlic.engine.checkpoints.class_transfer import take_over_weights
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.runner.buffers import BufferCopies
-from mlic.engine.runner.device import adapt_to_device
 from mlic.models.layers.scene_graph import SceneGraph
 from mlic.models.training_parts import check_exportable, for_prediction, is_training_only
 from tests.helpers import ROOT, run_ranks

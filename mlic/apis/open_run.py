@@ -20,9 +20,9 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
+from mlic.engine.config.device import CHANNELS_LAST
+from mlic.engine.config.options import merge_options
 from mlic.engine.mmengine_internals import init_weights_quietly
-from mlic.engine.runner.device import CHANNELS_LAST
-from mlic.engine.runner.options import merge_options
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
 from mlic.literals import parse_literals

@@ -10,8 +10,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mlic.engine.checkpoints.search import STAGES
+from mlic.engine.config.options import merge_options
 from mlic.engine.mmengine_internals import option_value
-from mlic.engine.runner.options import merge_options
 from mlic.engine.runner.precision import PRECISIONS
 from mlic.evaluation.matrices import DIFFICULT_RULES
 from mlic.evaluation.thresholds import ThresholdFile, read_thresholds, stored_thresholds

@@ -36,10 +36,10 @@ from mlic.comparison.runs import Run, run_all
 from mlic.comparison.tables import remove_older, sort_out
 from mlic.comparison.tuning import RATE_KEY, Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
+from mlic.engine.config.options import merge_options
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.options import merge_options
 from mlic.evaluation.matrices import class_indices
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.files import read_class_file, write_text

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from mlic.cli import arguments
 from mlic.cli.run_data import open_checkpoint
 from mlic.datasets.pictures import image_name
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.runner.data_check import check_data
-from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.precision import (
     autocast_to,

@@ -11,20 +11,20 @@ from mlic.apis.open_run import build_model
 from mlic.cli.rehearsal import rehearse
 from mlic.datasets.wrappers import classes_of
 from mlic.engine.checkpoints.initial_weights import initial_weights, look_for_weights
-from mlic.engine.hooks.class_count_check_hook import check_class_count
-from mlic.engine.hooks.class_info_hook import learn_classes
-from mlic.engine.hooks.label_check_hook import check_labels
-from mlic.engine.hooks.teachers_hook import open_teachers
-from mlic.engine.runner.device import adapt_to_device, num_processes
-from mlic.engine.runner.launch_checks import (
+from mlic.engine.config.device import adapt_to_device, num_processes
+from mlic.engine.config.launch_checks import (
     LaunchError,
     batch_warning,
     check_even_shares,
     check_head,
     check_share,
 )
+from mlic.engine.config.options import misspelt_names
+from mlic.engine.hooks.class_count_check_hook import check_class_count
+from mlic.engine.hooks.class_info_hook import learn_classes
+from mlic.engine.hooks.label_check_hook import check_labels
+from mlic.engine.hooks.teachers_hook import open_teachers
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
-from mlic.engine.runner.options import misspelt_names
 from mlic.names import counted
 
 FORWARD = 2  # images of the forward pass that the guess at the memory is made from

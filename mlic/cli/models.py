@@ -19,8 +19,8 @@ from mlic.apis.open_run import build_model
 from mlic.cli import arguments
 from mlic.cli.benchmark.measure import Bench
 from mlic.cli.benchmark.network import count_flops
+from mlic.engine.config.options import merge_options
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.options import merge_options
 from mlic.models.training_parts import for_prediction
 from mlic.registries import load_config
 

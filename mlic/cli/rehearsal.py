@@ -7,13 +7,13 @@ from mmengine.config import Config
 from mmengine.runner import runner as runner_module
 from torch import nn
 
+from mlic.engine.config.launch_checks import check_averages
 from mlic.engine.hooks.mid_epoch_resume_hook import MidEpochResumeHook
 from mlic.engine.mmengine_internals import (
     keep_weights,
     mark_as_loaded,
     source_of_weights,
 )
-from mlic.engine.runner.launch_checks import check_averages
 from mlic.engine.runner.tool_runners import TrainingRunner
 
 DONE = ('ClassInfoHook', 'TeachersHook')  # what the model has read by then

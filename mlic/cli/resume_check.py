@@ -17,9 +17,10 @@ from mlic.engine.checkpoints.launches import (
 )
 from mlic.engine.checkpoints.matching import class_difference, class_names_of
 from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.config.device import num_processes
+from mlic.engine.config.sections import hooks_of, is_hook
 from mlic.engine.hooks.stage_restart_hook import NO_BEST, StageRestartHook
-from mlic.engine.runner.device import num_processes
-from mlic.engine.runner.settings import changed_settings, hooks_of, is_hook
+from mlic.engine.runner.settings import changed_settings
 from mlic.installation import command_words
 from mlic.literals import parse_literals
 from mlic.registries import name_classes

@@ -10,8 +10,8 @@ from mmpretrain.registry import DATASETS
 
 from mlic.apis.model_outputs import check_label_embeddings
 from mlic.apis.open_run import OpenRun, open_run
+from mlic.engine.config.errors import UNREGISTERED, describe_fault
 from mlic.engine.hooks.stage_restart_hook import untrained_warnings
-from mlic.engine.runner.config_errors import UNREGISTERED, describe_fault
 from mlic.engine.runner.data_check import check_data
 from mlic.names import reason_of
 

@@ -10,9 +10,9 @@ from mmengine.dist import is_main_process
 from mlic.cli import arguments
 from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
 from mlic.engine.checkpoints.search import find_checkpoint
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
 from mlic.engine.runner.data_check import check_data
-from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.tool_runners import ConsoleRunner
 from mlic.engine.runner.tta import parse_tta

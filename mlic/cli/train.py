@@ -18,12 +18,12 @@ from mlic.engine.checkpoints.search import (
     find_resumable,
     has_saved,
 )
-from mlic.engine.runner.config_values import check_values
+from mlic.engine.config.device import adapt_to_device
+from mlic.engine.config.launch_checks import check_launch, scale_for_accumulation
+from mlic.engine.config.values import check_values
 from mlic.engine.runner.data_check import check_data
-from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.launch_checks import check_launch, scale_for_accumulation
 from mlic.engine.runner.precision import eval_precision
 from mlic.engine.runner.tool_runners import TrainingRunner
 from mlic.installation import CONFIGS, command_words

@@ -24,9 +24,9 @@ from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
 from mlic.datasets.wrappers import inner_configs
 from mlic.engine.checkpoints.matching import class_difference
+from mlic.engine.config.sections import hook_class, hooks_of
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.settings import hook_class, hooks_of
 from mlic.files import read_lines, write_text
 from mlic.installation import PACKAGE
 from mlic.names import counted, first_names, repeated

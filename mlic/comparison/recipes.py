@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmpretrain.registry import DATASETS
 
 from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
-from mlic.engine.runner.options import merge_options
+from mlic.engine.config.options import merge_options
 from mlic.evaluation.matrices import class_indices
 from mlic.literals import write_literals
 from mlic.names import short

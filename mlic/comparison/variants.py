@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
-from mlic.engine.runner.options import merge_options
+from mlic.engine.config.options import merge_options
 
 from .recipes import entry_of
 

@@ -6,6 +6,8 @@ from torch.nn.parallel import DistributedDataParallel
 from .annotation_files import UntrustedFileError, install_safe_handlers
 from .checkpoints.reading import CheckpointError, install_safe_loading, read_checkpoint
 from .checkpoints.search import FoundCheckpoint, find_checkpoint, find_resumable
+from .config.device import adapt_to_device
+from .config.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from .hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .hooks.class_count_check_hook import ClassCountCheckHook
 from .hooks.class_info_hook import ClassInfoHook
@@ -27,10 +29,8 @@ from .optimizers.autocast_optim_wrapper import AutocastOptimWrapper
 from .optimizers.shared_groups_constructor import SharedGroupsConstructor
 from .runner.class_means import build_prototype_loader, class_means
 from .runner.data_check import check_data
-from .runner.device import adapt_to_device
 from .runner.errors import one_line_errors
 from .runner.folder_lock import FolderInUseError
-from .runner.launch_checks import LaunchError, check_launch, scale_for_accumulation
 from .runner.tool_runners import ConsoleRunner, TrainingRunner
 from .schedulers.group_one_cycle_lr import GroupOneCycleLR
 

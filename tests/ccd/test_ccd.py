@@ -15,8 +15,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.testing import assert_close
 
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.runner.class_means import class_means
-from mlic.engine.runner.device import adapt_to_device
 from mlic.engine.runner.epochs import set_epochs
 from mlic.models.layers.cosine_classifier import CosineClassifier
 from projects.ccd import CCDHead, ContextMemoryHook

@@ -16,9 +16,9 @@ from mlic.engine.checkpoints.launches import (
     recorded_best,
 )
 from mlic.engine.checkpoints.search import FoundCheckpoint
+from mlic.engine.config.monitored import watching_schedules
 from mlic.engine.mmengine_internals import forget_plateau, has_loaded, unwrap
 from mlic.engine.runner.class_means import prototype_loader_config
-from mlic.engine.runner.monitored import watching_schedules
 from mlic.names import counted
 
 from .foreach_ema_hook import ForeachEMAHook

@@ -1,1 +1,1 @@
-"""A run from its start to its end: device, checks, terminal, errors."""
+"""A run from its start to its end: checks, loops, precision, terminal, errors."""

@@ -14,7 +14,7 @@ from mlic.engine.hooks.stage_early_stopping_hook import StageEarlyStoppingHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 from mlic.registries import type_name
 
-from .settings import hooks_of, is_hook, schedules_of
+from ..config.sections import hooks_of, is_hook, schedules_of
 
 # what moves in each step, and may count epochs or iterations; the others stay for epochs
 COURSES = ('Linear', 'Constant', 'Cosine', 'Poly', 'OneCycle', 'GroupOneCycle')

@@ -24,7 +24,8 @@ from mlic.engine.checkpoints.initial_weights import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
 from mlic.names import reason_of
 
-from .config_errors import (
+from ..config.entries import describe_entry
+from ..config.errors import (
     LIBRARIES,
     UNREGISTERED,
     describe_fault,
@@ -32,7 +33,6 @@ from .config_errors import (
     module_of,
     registered,
 )
-from .entry_errors import describe_entry
 
 # what torch says of a loader's worker that has ended, and of memory that workers cannot share
 WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by signal|exited)')

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import unwrap
 
+from ..config.launch_checks import check_order
 from .known_share import give_share
-from .launch_checks import check_order
 from .precision import autocast_to, eval_precision, predict_on_host, usable_precision
 from .tta import TTA
 

@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from .settings import hooks_of, is_hook
+from ..config.sections import hooks_of, is_hook
 
 BYTES = 4  # of a float32
 # values that an optimizer keeps of each trained one; AdamW's two where it is not named

@@ -17,7 +17,7 @@ from mlic.dtypes import at_least_float32
 from mlic.models.given_labels import TakesGivenLabels, given_labels
 from mlic.models.training_parts import TrainingParts
 
-from .device import RESNETS, has_bfloat16
+from ..config.device import RESNETS, has_bfloat16
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 

@@ -1,14 +1,13 @@
 """The settings that a run keeps to its end: at resume, a change of them would not be obeyed."""
 
-import sys
 from collections.abc import Iterator, Mapping
 
 from mmengine.hooks import EarlyStoppingHook, EMAHook
 from mmpretrain.engine.hooks import SwitchRecipeHook
-from mmpretrain.registry import HOOKS
 
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
-from mlic.registries import find_registered
+
+from ..config.sections import hooks_of, is_hook, schedules_of
 
 # in which weights, schedules or stages depend on what happened in earlier epochs
 TRAINING_HOOKS = (EarlyStoppingHook, EMAHook, StageRestartHook, SwitchRecipeHook)
@@ -27,28 +26,6 @@ FREE = dict(
 )
 PRECISION = ('type', 'dtype', 'loss_scale')  # of the machine, which may be another
 STEP = ('train_dataloader.batch_size', 'optim_wrapper.accumulative_counts')
-
-
-def hooks_of(cfg: Mapping) -> list[Mapping]:
-    """The hooks of a config."""
-    default = (cfg.get('default_hooks') or {}).values()
-    return [hook for hook in (*default, *(cfg.get('custom_hooks') or ())) if hook]
-
-
-def hook_class(hook: Mapping) -> type | None:
-    """The class of a hook's config; None if there is none of that name. Nothing is imported."""
-    found = hook.get('type')
-    if isinstance(found, str):
-        module, _, name = found.rpartition('.')
-        imported = vars(sys.modules[module]) if module in sys.modules else {}
-        found = find_registered(HOOKS, name) or imported.get(name)
-    return found if isinstance(found, type) else None
-
-
-def is_hook(hook: Mapping, kind: type | tuple[type, ...]) -> bool:
-    """Whether a hook's config is of a kind, or of one that derives from it."""
-    found = hook_class(hook)
-    return found is not None and issubclass(found, kind)
 
 
 def changed_settings(
@@ -104,12 +81,6 @@ def _settings(cfg: Mapping) -> dict:
             name += '+' * sum(key.startswith(name) for key in settings)
             settings[name] = _without(hook, FREE['hooks'])
     return settings
-
-
-def schedules_of(cfg: Mapping) -> list[Mapping]:
-    """The schedules of a config, of which one may stand without a list."""
-    schedules = cfg.get('param_scheduler') or []
-    return [schedules] if isinstance(schedules, Mapping) else list(schedules)
 
 
 def _reaches_the_end(schedule: Mapping, *configs: Mapping) -> bool:

@@ -22,12 +22,12 @@ from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
 from mlic.engine.optimizers.paramwise import check_clipping, check_paramwise
 from mlic.models.given_labels import check_takes_given
 
+from ..config.monitored import check_monitored, check_names, schedules_of_run
 from .compiled_parts import compile_parts
 from .console import ConsoleFilter, name_once_if_full
 from .epochs import of_two_iterations
 from .evaluation_loops import MultiLabelTestLoop, evaluation_loop
 from .folder_lock import FolderInUseError, lock_folder
-from .monitored import check_monitored, check_names, schedules_of_run
 from .recomputed_parts import recompute_parts
 from .tta import TTA
 

@@ -22,7 +22,7 @@ from mlic.cli.publish_model import publish
 from mlic.datasets import LoadImageStrict
 from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.runner.device import CHANNELS_LAST
+from mlic.engine.config.device import CHANNELS_LAST
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import call_tool
 from tests.photo_run import CLASSES

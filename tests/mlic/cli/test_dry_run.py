@@ -17,7 +17,7 @@ from torch import nn
 from mlic.apis.open_run import build_model
 from mlic.cli import dry_run
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
-from mlic.engine.runner.launch_checks import LaunchError, check_head
+from mlic.engine.config.launch_checks import LaunchError, check_head
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import Stop, StopBefore, two_stage_config

@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.registry import HOOKS, LOOPS, MODEL_WRAPPERS, MODELS, TRANSFORMS
 from torch import nn
 
-from mlic.engine.runner.config_values import arguments_of, check_values
+from mlic.engine.config.values import arguments_of, check_values
 from mlic.engine.runner.errors import one_line_errors
 from mlic.registries import set_scope
 

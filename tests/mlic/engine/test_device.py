@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.config.device import adapt_to_device
 
 
 def gpu_config(**changes):

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader
 
 from mlic.datasets.own_data.config import config_text
 from mlic.datasets.own_data.splits import Image
+from mlic.engine.config.sections import schedules_of
 from mlic.engine.hooks.missed_validation_hook import MissedValidationHook
 from mlic.engine.mmengine_internals import validation_interval
 from mlic.engine.runner.epochs import of_two_iterations, set_epochs
-from mlic.engine.runner.settings import schedules_of
 from tests.helpers import ROOT, call_tool
 from tests.tiny_runs import LENGTH, logged_losses, two_stage_config
 

@@ -16,14 +16,14 @@ from mmengine import dist
 from mmengine.config import Config
 from torch.utils.data import BatchSampler
 
-from mlic.engine.runner.device import adapt_to_device
-from mlic.engine.runner.errors import one_line_errors
-from mlic.engine.runner.launch_checks import (
+from mlic.engine.config.device import adapt_to_device
+from mlic.engine.config.launch_checks import (
     LaunchError,
     check_launch,
     check_order,
     scale_for_accumulation,
 )
+from mlic.engine.runner.errors import one_line_errors
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import TINY, Toys, make_runner, toy_loader

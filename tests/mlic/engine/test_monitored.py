@@ -11,7 +11,7 @@ from mmpretrain.registry import METRICS
 
 from mlic.cli.train import main
 from mlic.engine.checkpoints.search import has_saved
-from mlic.engine.runner.monitored import check_monitored, check_names
+from mlic.engine.config.monitored import check_monitored, check_names
 from tests.helpers import call_tool
 from tests.photo_run import make_config
 

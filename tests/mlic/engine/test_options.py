@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mlic.cli.arguments import add_cfg_options
-from mlic.engine.runner.options import READ, merge_options, misspelt_names
+from mlic.engine.config.options import READ, merge_options, misspelt_names
 from mlic.installation import CONFIGS, find_config
 from tests.helpers import ROOT, run_tool
 

@@ -17,10 +17,10 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, METRICS, TRANSFORMS
 from torch.utils.data import DataLoader
 
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.hooks.mid_epoch_resume_hook import SkippingSampler, _keep_fused, _lay_out_states
 from mlic.engine.hooks.seed_hook import OF_ITERATION, SeededFetch, SeedHook, seed_generators
 from mlic.engine.runner.class_means import training_means
-from mlic.engine.runner.device import adapt_to_device
 from tests.helpers import run_ranks
 from tests.tiny_runs import (
     BATCH,

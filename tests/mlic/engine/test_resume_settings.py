@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mlic.engine.checkpoints.reading import read_checkpoint
-from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.runner.settings import changed_settings
 from mlic.literals import parse_literals
 from tests.helpers import ROOT, call_tool

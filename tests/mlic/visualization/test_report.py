@@ -718,7 +718,7 @@ def test_difficult_entries_count_as_the_option_says(tmp_path):
         given = ['--pred', tmp_path / 'voc.npz', '--difficult', rule]
         run_tool(TOOL, *run, *given, *options)
         data = embedded(out.read_text(encoding='utf-8'))
-        assert data['notes'][1:] == [f'{difficult.sum()} difficult entries, {said}']
+        assert data['notes'][1:] == [f'{difficult.sum()} difficult labels {said}']
         ignore = difficult if rule == 'ignore' else None
         expected = MLICMetric.calculate(pred, true, 'standard', ignore=ignore)
         assert data['protocols'][1]['metrics'] == pytest.approx(expected)

@@ -16,7 +16,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image, ImageColor
 
 from mlic.apis.inferencer import MultiLabelInferencer
-from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.config.device import adapt_to_device
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, TRUE_COLOUR

@@ -16,7 +16,7 @@ from mlic.models.checks import POOL_A_MAP, no_feature_map
 from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
-from .config_values import arguments_of
+from .values import arguments_of
 
 # the others that have registered something there
 LIBRARIES = {'functools', 'mmcv', 'mmengine', 'mmpretrain', 'timm', 'torch', 'torchvision'}

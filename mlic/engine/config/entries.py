@@ -10,9 +10,9 @@ from mlic.installation import is_ours
 from mlic.names import first_names, reason_of, short
 from mlic.registries import type_name
 
-from .config_errors import module_of
-from .config_values import misfits
+from .errors import module_of
 from .options import READ, items_of
+from .values import misfits
 
 # what values of another kind raise
 OF_VALUES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)

@@ -24,7 +24,7 @@ from mlic.names import short
 from mlic.registries import REGISTRIES, find_registered
 
 from .options import READ, items_of
-from .settings import hooks_of, is_hook
+from .sections import hooks_of, is_hook
 
 # whose annotations are read, and ours; those of others may be anything
 TRUSTED = {'mmcv', 'mmengine', 'mmpretrain', 'torch', 'torchvision'}
