@@ -30,7 +30,7 @@ from mlic.cli.fit_thresholds import describe_source
 from mlic.cli.run_data import build_dataset, open_checkpoint
 from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.datasets.wrappers import inner_datasets, transforms_of
-from mlic.engine.runner.device import adapt_to_device
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.precision import (
     autocast_to,
