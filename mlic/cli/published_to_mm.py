@@ -169,8 +169,8 @@ def main(argv: list[str] | None = None) -> None:
         importlib.import_module(module)
     weights = select_weights(read_checkpoint(args.source), args.ema)
     result, description = revert(weights) if args.reverse else convert(args, weights)
-    content = io.BytesIO()  # on a full disk, torch's own writer would abort the process
-    torch.save(result, content)
     with atomic_write(args.target) as file:
+        content = io.BytesIO()  # on a full disk, torch's own writer would abort the process
+        torch.save(result, content)
         file.write(content.getbuffer())
     print(f'{args.target}: {description}')

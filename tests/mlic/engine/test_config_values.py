@@ -218,7 +218,7 @@ def own_head(request):
     """A user's class that takes what its annotation does not say, and may have a mistake."""
     text = (
         'from torch import nn\n'
-        'class OwnHead(nn.Module):\n'
+        'class StrangersHead(nn.Module):\n'
         '    def __init__(self, size: float, mistake=None):\n'
         '        super().__init__()\n'
         '        self.size = float(size)\n'
@@ -226,15 +226,17 @@ def own_head(request):
     )
     names = dict(__name__=request.param)
     exec(text, names)
-    yield MODELS.register_module()(names['OwnHead'])
-    MODELS.module_dict.pop('OwnHead')
+    yield MODELS.register_module()(names['StrangersHead'])
+    MODELS.module_dict.pop('StrangersHead')
 
 
 def test_a_users_class_in_projects_is_nobody_elses(own_head):
     """``projects`` has our methods, and is where the guide has users put their own."""
-    check_values(with_entry('model', dict(_delete_=True, type='OwnHead', size='2')))
+    check_values(with_entry('model', dict(_delete_=True, type='StrangersHead', size='2')))
     for mistake, kind in ((1, IndexError), (0, AttributeError)):  # an index, a name
-        cfg = with_entry('model', dict(_delete_=True, type='OwnHead', size=2, mistake=mistake))
+        cfg = with_entry(
+            'model', dict(_delete_=True, type='StrangersHead', size=2, mistake=mistake)
+        )
         with pytest.raises(kind), one_line_errors():
             MODELS.build(cfg.model)
 
