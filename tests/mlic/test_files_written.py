@@ -196,7 +196,7 @@ ITS_OWN = {
     'mlic/engine/checkpoints/safetensors_file.py',  # into the memory
     'mlic/cli/export.py',  # ONNX to a folder of its own, then a rename
     'mlic/cli/publish_model.py',  # a checkpoint into the memory
-    # the same
+    'mlic/cli/published_to_mm.py',  # the same
     'mlic/cli/benchmark/pipeline.py',  # photographs for the time of a measurement
     'mlic/visualization/report.py',  # pictures into the memory
 }
