@@ -24,10 +24,10 @@ def refuse_split_folders(files: list[str]) -> None:
     named = sorted({top for top, *rest in parts if len(rest) > 1 and top.lower() in SPLIT_NAMES})
     others = ['/'.join(x) for x in parts if len(x) == 1 or x[0].lower() not in SPLIT_NAMES]
     if named:
-        fault = f'{others[0]} is in none' if others else 'none of them is called train'
+        fault = f'{others[0]} is in none of them' if others else 'none of them is called train'
         raise ValueError(
-            f'the folders {", ".join(named)} are not taken for splits, because {fault}; --nested '
-            'would make labels of their names'
+            f'folders that are called like splits ({", ".join(named)}) are not taken for splits, '
+            f'because {fault}; --nested would make labels of their names'
         )
 
 

@@ -41,7 +41,7 @@ def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) 
             f'got {tuple(feat.shape)}; {what_to_do}'
         )
     count = feat.shape[1]
-    if count <= 2:  # a class token alone, or with one of distillation, as of PiT: no map of a cell
+    if count in (1, 2):  # a class token alone, or with one of distillation, as of PiT
         raise ValueError(f'{owner} {no_feature_map(feat)}')
     for extra in (0, 1):  # without and with a class token
         side = math.isqrt(max(count - extra, 0))
