@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from mlic.files import read_bytes
 from mlic.names import counted, first_names
 
 from .labels import normalise
@@ -40,7 +41,7 @@ def same_pictures(folder: Path, files: list[str]) -> list[list[str]]:
     for size, members in by_size.items():
         for file in members:
             is_only = len(members) == 1 or not size
-            digest = file if is_only else hashlib.blake2b((folder / file).read_bytes()).digest()
+            digest = file if is_only else hashlib.blake2b(read_bytes(folder / file)).digest()
             groups[size, digest].append(file)
     return list(groups.values())
 
