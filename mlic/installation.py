@@ -83,10 +83,8 @@ def is_ours(module: str) -> bool:
     A user's own methods are in ``projects``, too; only those that come with it have a metafile.
     """
     package, method, *_ = f'{module}..'.split('.')
-    of_method = package == 'projects' and method
-    return package == 'mlic' or (
-        bool(of_method) and (ASSETS / 'projects' / method / 'metafile.yml').is_file()
-    )
+    of_method = ASSETS / 'projects' / method / 'metafile.yml'
+    return package == 'mlic' or (package == 'projects' and of_method.is_file())
 
 
 def method_modules(name: str) -> list[str]:

@@ -45,7 +45,7 @@ from mlic.evaluation.summary import Report, evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, parse_score_threshold
 from mlic.files import write_text
 from mlic.models.attention_maps import is_attentive
-from mlic.names import counted, first_names
+from mlic.names import first_names
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.report import picture_uri, prediction_data, render_page, select_mistakes
 
@@ -186,10 +186,6 @@ def main(argv: list[str] | None = None) -> None:
     tta = read_tta(args.pred)
     if tta:
         notes.append(f'predicted with test-time augmentation: {tta}')
-    if block.difficult is not None:
-        labels = counted(int(block.difficult.sum()), 'difficult label')
-        rule = 'left out' if args.difficult == 'ignore' else f'counted as {args.difficult}'
-        notes.append(f'{labels} {rule}')
     if from_file:
         notes.append(f'the sliders start at the thresholds of {Path(threshold.path).name}')
         if threshold.fitted_on.get('sha256') == source['sha256']:

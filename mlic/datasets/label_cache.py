@@ -85,7 +85,7 @@ def digest_file(path: str | Path) -> str:
         return 'missing'
     stat = path.stat()
     if stat.st_size <= WHOLE_FILE:
-        return _hash(path.read_bytes())
+        return _hash(read_bytes(path))
     with path.open('rb') as file:
         ends = file.read(FILE_END)
         file.seek(-FILE_END, os.SEEK_END)

@@ -291,6 +291,18 @@ def test_gradients_in_float32_are_right_where_the_product_of_the_maps_is_large()
     assert_close(norms[1], norms[0], rtol=1e-2, atol=0)
 
 
+def test_attention_logits_beyond_the_largest_float16_are_no_fault_there():
+    feats, head = [feat.float() for feat in draw(4, (10, 10), (5, 5))], tiny_head().float()
+    with torch.no_grad():
+        for projection in head.projections:
+            projection.weight.mul_(10)
+    expected = head.scores(feats)
+    with torch.autocast('cpu', torch.float16):
+        scores = head.scores(feats)
+    for name, score in scores.items():
+        assert_close(score.float(), expected[name], rtol=0.05, atol=0.05)
+
+
 # --- what an image gets ------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from mlic.files import read_bytes
 from mlic.names import counted, first_names
 
 from .labels import normalise
@@ -24,10 +25,10 @@ def refuse_split_folders(files: list[str]) -> None:
     named = sorted({top for top, *rest in parts if len(rest) > 1 and top.lower() in SPLIT_NAMES})
     others = ['/'.join(x) for x in parts if len(x) == 1 or x[0].lower() not in SPLIT_NAMES]
     if named:
-        fault = f'{others[0]} is in none' if others else 'none of them is called train'
+        fault = f'{others[0]} is in none of them' if others else 'none of them is called train'
         raise ValueError(
-            f'the folders {", ".join(named)} are not taken for splits, because {fault}; --nested '
-            'would make labels of their names'
+            f'folders that are called like splits ({", ".join(named)}) are not taken for splits, '
+            f'because {fault}; --nested would make labels of their names'
         )
 
 
@@ -40,7 +41,7 @@ def same_pictures(folder: Path, files: list[str]) -> list[list[str]]:
     for size, members in by_size.items():
         for file in members:
             is_only = len(members) == 1 or not size
-            digest = file if is_only else hashlib.blake2b((folder / file).read_bytes()).digest()
+            digest = file if is_only else hashlib.blake2b(read_bytes(folder / file)).digest()
             groups[size, digest].append(file)
     return list(groups.values())
 

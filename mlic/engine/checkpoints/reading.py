@@ -192,7 +192,10 @@ def _check_unpacked(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         size = sum(part.file_size for part in archive.infolist())
     if size > max(SMALL, path.stat().st_size):
-        raise CheckpointError(f'{path}: its parts would have {size} bytes')
+        raise CheckpointError(
+            f'{path}: its parts would have {size} bytes, more than the file: save it again with '
+            'torch.save, which does not compress'
+        )
 
 
 def _check_extent(meta: object, path: str | Path) -> None:
@@ -206,7 +209,9 @@ def _check_extent(meta: object, path: str | Path) -> None:
         elif isinstance(value, (list, tuple, set)):
             left += value
         if number + len(left) > MAX_VALUES:
-            raise CheckpointError(f'{path}: meta holds more than {MAX_VALUES} values, list by list')
+            raise CheckpointError(
+                f'{path}: meta holds more than {MAX_VALUES} values, with those of lists in lists'
+            )
 
 
 @contextmanager
@@ -217,8 +222,10 @@ def _refusal(path: str | Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        if isinstance(error, OSError) and error.filename:  # others are of a place in the file
-            raise
+        if isinstance(error, OSError):
+            if error.filename or '://' in str(path):  # or of a download: not of the file's content
+                raise
+            raise CheckpointError(f'{path} cannot be read ({error})') from error
         refused = isinstance(error, pickle.UnpicklingError)
         found = _other_objects(path, str(error)) if refused else []
         if not found:

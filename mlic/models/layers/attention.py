@@ -5,9 +5,11 @@ Shapes in this module: B images, L queries, T tokens, D embed dims, H heads.
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlic.dtypes import raised
 from mlic.models.checks import check_heads
 
 
@@ -64,9 +66,11 @@ class Attention(nn.MultiheadAttention):
         if not need_weights:
             attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
             return self._merge(attended), None
-        scores = query @ key.transpose(-2, -1) / math.sqrt(self.head_dim)
+        dtype = raised(query.dtype)  # of the logits, as in the fused one
+        with torch.autocast(query.device.type, enabled=False):
+            scores = query.to(dtype) @ key.to(dtype).transpose(-2, -1) / math.sqrt(self.head_dim)
         weights = F.dropout(scores.softmax(dim=-1), dropout)  # (B, H, L, T)
-        return self._merge(weights @ value), weights.mean(dim=1)
+        return self._merge(weights.to(value.dtype) @ value), weights.mean(dim=1)
 
     def _merge(self, attended: Tensor) -> Tensor:
         """(B, H, L, D / H) → (B, L, D), through the output projection."""

@@ -27,8 +27,7 @@ def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) 
         return feat
     name = type(taker).__name__
     owner = f'{name}(in_channels={taker.in_channels})'
-    # a class token alone, or with one of distillation, as of PiT, is no map of a cell
-    if not is_tensor or feat.dim() == 2 or (feat.dim() == 3 and feat.shape[1] <= 2):
+    if not is_tensor or feat.dim() == 2:
         raise ValueError(f'{owner} {no_feature_map(feat)}')
     if feat.dim() == 3 and channels not in feat.shape[2:] and feat.shape[1] == channels:
         feat = feat.mT
@@ -42,6 +41,8 @@ def as_feature_map(feat: Tensor, taker: nn.Module, channels: int | None = None) 
             f'got {tuple(feat.shape)}; {what_to_do}'
         )
     count = feat.shape[1]
+    if count in (1, 2):  # a class token alone, or with one of distillation, as of PiT
+        raise ValueError(f'{owner} {no_feature_map(feat)}')
     for extra in (0, 1):  # without and with a class token
         side = math.isqrt(max(count - extra, 0))
         if side and side**2 == count - extra:

@@ -768,16 +768,15 @@ def test_folders_called_like_splits_are_splits(capsys):
 @pytest.mark.parametrize(
     'train, other, fault',
     [
-        ('train', 'cover.png', 'cover.png is in none'),
-        ('train', 'more/cat/5.png', 'more/cat/5.png is in none'),
+        ('train', 'cover.png', 'cover.png is in none of them'),
+        ('train', 'more/cat/5.png', 'more/cat/5.png is in none of them'),
         ('valid', 'test/cat/5.png', 'none of them is called train'),
     ],
 )
 def test_folders_called_like_splits_that_are_none_are_refused_with_the_reason(train, other, fault):
     write_images([f'{train}/cat/1.png', f'{train}/dog/2.png', 'test/dog/4.png', other])
-    with pytest.raises(
-        SystemExit, match=f'test, {train} are not taken for .* because {fault}; --n'
-    ):
+    refusal = rf'\(test, {train}\) are not taken for splits, because {fault}; --nested'
+    with pytest.raises(SystemExit, match=refusal):
         from_folder()
 
 

@@ -289,8 +289,12 @@ def test_an_error_of_the_system_within_a_file_names_it(tmp_path, monkeypatch):
         raise OSError(5, 'Input/output error')
 
     monkeypatch.setattr(torch, 'load', fail)
-    with pytest.raises(CheckpointError, match='run.pth is not a checkpoint'):
+    with pytest.raises(CheckpointError, match=r'run\.pth cannot be read .*Input/output error'):
         read_checkpoint(path)
+    monkeypatch.setattr(reading, 'look_for_weights', lambda name: None)
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fail)
+    with pytest.raises(OSError, match='Input/output error'):  # the tools say what to do instead
+        CheckpointLoader.load_checkpoint('http://localhost/x/run.pth')
     monkeypatch.setattr(Path, 'read_bytes', fail)
     with pytest.raises(OSError, match=r'Input/output error.*run\.pth'):
         files.read_bytes(path)

@@ -343,6 +343,7 @@ def test_documented_backbones_fit_their_necks(index, tmp_path):
             (8, 18, 192),
             'neither 18 nor 17 (without a class token) is a square; let the backbone',
         ),
+        (192, (192, 2, 2), 'give it a tuple of feature maps'),  # which has taken the last image
         # of PiT: a class token, or with one of distillation
         *((192, (8, n, 192), f'the backbone pools: it gives (8, {n}, 192); set') for n in (1, 2)),
     ],

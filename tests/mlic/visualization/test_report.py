@@ -711,14 +711,14 @@ def test_difficult_entries_count_as_the_option_says(tmp_path):
     difficult = ~target & (np.arange(12) < 5)[:, None]
     np.savez(tmp_path / 'voc.npz', **dict(saved, ignore=difficult))
     for rule, said, true in (
-        ('ignore', 'left out', target),
-        ('positive', 'counted as positive', target | difficult),
-        ('negative', 'counted as negative', target),
+        ('ignore', 'ignored', target),
+        ('positive', 'taken as present', target | difficult),
+        ('negative', 'taken as absent', target),
     ):
         given = ['--pred', tmp_path / 'voc.npz', '--difficult', rule]
         run_tool(TOOL, *run, *given, *options)
         data = embedded(out.read_text(encoding='utf-8'))
-        assert data['notes'][1:] == [f'{difficult.sum()} difficult labels {said}']
+        assert f', {difficult.sum()} difficult labels {said} ·' in data['facts']
         ignore = difficult if rule == 'ignore' else None
         expected = MLICMetric.calculate(pred, true, 'standard', ignore=ignore)
         assert data['protocols'][1]['metrics'] == pytest.approx(expected)
