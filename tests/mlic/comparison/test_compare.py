@@ -36,7 +36,7 @@ from mlic.comparison.feature_configs import (
     check_frozen,
     store_features,
 )
-from mlic.comparison.processes import Processes, device_slots, end_by_sigterm
+from mlic.comparison.processes import Processes, device_slots
 from mlic.comparison.recipes import (
     check_tested_alike,
     hold_out,
@@ -1631,19 +1631,11 @@ def test_processes_end_together_and_none_starts_after():
     thread.start()
     while not processes._running:
         time.sleep(0.001)
-    processes.end()
+    processes.end(patience=0)
     thread.join(10)
     assert statuses == [-signal.SIGTERM]
     with pytest.raises(InterruptedError):
         processes.call(['true'])
-
-
-def test_sigterm_ends_with_the_status_of_a_shell_and_is_then_as_before():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as end, end_by_sigterm():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
-    assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_code_of_a_package_is_the_names_and_contents_of_its_files(tmp_path, monkeypatch):
