@@ -166,8 +166,8 @@ def end_by_sigterm() -> None:
     own = os.getpid()
 
     def interrupt(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # sent again, it ends a slow end at once
         if os.getpid() != own:  # a copy of this process
+            signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt(128 + number)
 

@@ -118,13 +118,24 @@ def _record(error: BaseException) -> None:
 
 def _end_interrupted(error: BaseException) -> None:
     """End as after Ctrl+C, or with the status that an interrupt brings."""
-    interrupts = (one for one in _raised_over(error) if isinstance(one, KeyboardInterrupt))
+    heard = [128 + timer.args[1] for timer in _again]
     while _again:
         _again.pop().cancel()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pressed again, it ends a slow end at once
+    # a library may have raised an interrupt of its own over that of SIGTERM
+    status = max([*map(_status_of, _raised_over(error)), *heard])
+    for number in {signal.SIGINT, status - 128}:  # sent again, it ends a slow end at once
+        signal.signal(number, signal.SIG_DFL)
+    if os.name == 'posix':  # workers may have got it, too: torch's handler would raise at exit
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
         sys.stderr.write('interrupted\n')
-    sys.exit(next((one.args[0] for one in interrupts if one.args), INTERRUPTED))
+    sys.exit(status)
+
+
+def _status_of(error: BaseException) -> int:
+    """The status that an interrupt brings; without one, it is Ctrl+C's."""
+    numbers = error.args if isinstance(error, KeyboardInterrupt) else ()
+    return next((number for number in numbers if isinstance(number, int)), INTERRUPTED)
 
 
 def _raised_over(error: BaseException | None) -> Iterator[BaseException]:
@@ -192,11 +203,11 @@ def _ended_worker(error: Exception) -> Exception | None:
 def _hear(unraisable: 'sys.UnraisableHookArgs') -> None:
     """Keep what handlers of signals raise where Python cannot pass it on: in __del__, at a fork.
 
-    Ctrl+C comes again a little later.
+    Ctrl+C, or the signal whose status an interrupt brings, comes again a little later.
     """
     if isinstance(unraisable.exc_value, KeyboardInterrupt) and os.name == 'posix':
-        main = threading.main_thread().ident
-        _again.append(threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)))
+        again = (threading.main_thread().ident, _status_of(unraisable.exc_value) - 128)
+        _again.append(threading.Timer(0.1, signal.pthread_kill, again))
         with suppress(RuntimeError):  # where Python is at its end, it starts no thread
             _again[-1].start()
     elif WORKER_ENDED.search(str(unraisable.exc_value)):

@@ -13,6 +13,7 @@ import pytest
 from mmengine.config import Config
 
 from mlic.engine.runner.errors import one_line_errors
+from mlic_command import end_by_sigterm
 from tests.helpers import FORMATTER, ROOT
 
 WAIT = """
@@ -25,10 +26,12 @@ with one_line_errors():
 WRITER = """
 import multiprocessing, signal, sys, time
 from pathlib import Path
+from torch.utils.data import DataLoader
 from mlic.files import atomic_write
 
 def main(argv):
     print('half way')
+    main.batches = iter(DataLoader(range(99), num_workers=2))
     with atomic_write(Path(__file__).with_name('result')) as file:
         file.write(b'half')
         fork = multiprocessing.get_context('fork')
@@ -80,14 +83,18 @@ def test_ctrl_c_ends_in_one_line_with_status_130():
     assert process.returncode == 130 and errors == 'interrupted\n'
 
 
-def test_sigterm_ends_a_tool_as_ctrl_c_does(tmp_path):
-    """What schedulers and containers send: lines were lost, and half-written files stayed."""
+def test_sigterm_ends_a_tool_as_ctrl_c_does(tmp_path, monkeypatch):
+    """What schedulers and containers send: lines were lost, and half-written files stayed.
+
+    Some, as timeout does, send it to a loader's workers, too.
+    """
     (tmp_path / 'writer.py').write_text(WRITER)
+    monkeypatch.setenv('TMPDIR', str(tmp_path))
     code = f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
     code += "from mlic_command import run\nrun('writer')"
-    with python(code) as process:
+    with python(code, start_new_session=True) as process:
         assert process.stderr.readline() == 'ready\n'
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
         said, errors = process.communicate(timeout=60)
     assert process.returncode == 143 and errors == 'interrupted\n'
     assert said == f'half way\na copy was ended by {signal.SIGTERM:d}\n'
@@ -111,27 +118,32 @@ def test_ctrl_c_that_a_library_takes_for_an_error_is_one(monkeypatch, capsys):
     assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
 
 
-class Deaf:
+class Deaf(list):
     """Ctrl+C comes where Python cannot pass it on, as while a loader starts its workers."""
 
     def __del__(self):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*self)
 
 
 @pytest.mark.parametrize('worker_ends_first', [False, True])
-def test_ctrl_c_that_python_cannot_pass_on_ends_a_tool(worker_ends_first, monkeypatch, capsys):
+@pytest.mark.parametrize('sent, status', [([], 130), ([143], 143)])
+def test_a_signal_that_python_cannot_pass_on_ends_a_tool(
+    worker_ends_first, sent, status, monkeypatch, capsys
+):
     """It was lost, or the workers, which a terminal sends it to as well, were said to be killed."""
     monkeypatch.delenv('TORCHELASTIC_RUN_ID', raising=False)
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
+        end_by_sigterm()
         with pytest.raises(SystemExit) as ended, one_line_errors():
-            Deaf()
+            Deaf(sent)
             if worker_ends_first:
                 raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly')
             time.sleep(10)
     finally:
-        signal.signal(signal.SIGINT, handler)
-    assert ended.value.code == 130 and capsys.readouterr().err == 'interrupted\n'
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
+    assert ended.value.code == status and capsys.readouterr().err == 'interrupted\n'
 
 
 def test_ctrl_c_that_ends_a_worker_before_the_run_is_one(monkeypatch, capsys):
