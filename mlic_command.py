@@ -169,6 +169,9 @@ def end_by_sigterm() -> None:
         if os.getpid() != own:  # a copy of this process
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        if sys.unraisablehook is sys.__unraisablehook__:  # imports, in which an interrupt may be lost
+            os.write(2, b'interrupted\n')
+            os._exit(128 + number)
         raise KeyboardInterrupt(128 + number)
 
     if 'TORCHELASTIC_RUN_ID' not in os.environ:
