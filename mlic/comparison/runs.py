@@ -192,7 +192,7 @@ def run_all(
         except BaseException as error:
             for future in waiting:
                 future.cancel()
-            # a terminal sends Ctrl+C to all; SIGTERM, which brings a status, has come here alone
+            # a terminal sends Ctrl+C to all; SIGTERM, which brings a status, may be for this alone
             is_of_all = isinstance(error, KeyboardInterrupt) and not error.args
             processes.end(patience=5 if is_of_all else 0)
             raise

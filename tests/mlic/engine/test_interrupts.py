@@ -24,10 +24,15 @@ with one_line_errors():
     time.sleep(60)
 """
 WRITER = """
-import multiprocessing, signal, sys, time
+import multiprocessing, os, signal, sys, time
 from pathlib import Path
 from torch.utils.data import DataLoader
 from mlic.files import atomic_write
+
+def hear_it_again(path, remove=os.unlink):
+    os.unlink = remove
+    signal.raise_signal(signal.SIGTERM)
+    remove(path)
 
 def main(argv):
     print('half way')
@@ -39,6 +44,7 @@ def main(argv):
         copy.start()
         copy.join()
         print('a copy was ended by', -copy.exitcode)
+        os.unlink = hear_it_again
         print('ready', file=sys.stderr, flush=True)
         time.sleep(60)
 """
@@ -86,7 +92,7 @@ def test_ctrl_c_ends_in_one_line_with_status_130():
 def test_sigterm_ends_a_tool_as_ctrl_c_does(tmp_path, monkeypatch):
     """What schedulers and containers send: lines were lost, and half-written files stayed.
 
-    Some, as timeout does, send it to a loader's workers, too.
+    Some, as timeout does, send it to a loader's workers, too, and compare.py sends it again.
     """
     (tmp_path / 'writer.py').write_text(WRITER)
     monkeypatch.setenv('TMPDIR', str(tmp_path))
