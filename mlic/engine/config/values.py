@@ -128,9 +128,9 @@ def check_values(cfg: Config) -> None:
             raise ValueError(f'{place}={value}: a run needs a number of at least {least} there')
     hooks = (hook for hook in hooks_of(cfg) if isinstance(hook, Mapping))
     switches = (hook for hook in hooks if is_hook(hook, SwitchRecipeHook))
-    for recipe in (recipe for hook in switches for recipe in hook.get('schedule') or ()):
-        if isinstance(recipe.get('action_epoch'), str):  # equal to no epoch: nothing would switch
-            epoch = recipe['action_epoch']
+    for _, recipe in (one for hook in switches for one in items_of(hook.get('schedule'))):
+        epoch = recipe.get('action_epoch') if isinstance(recipe, Mapping) else None
+        if isinstance(epoch, str):  # equal to no epoch: nothing would switch
             raise ValueError(f'action_epoch={epoch!r}: SwitchRecipeHook takes a number there')
     level = cfg.get('log_level', 'INFO')
     if not isinstance(level, int) and not isinstance(logging.getLevelName(str(level)), int):

@@ -126,6 +126,8 @@ def test_an_epoch_of_a_switch_as_text_is_refused():
     switch = dict(type='SwitchRecipeHook', schedule=[dict(action_epoch='2')])
     with pytest.raises(ValueError, match="action_epoch='2': SwitchRecipeHook takes a number there"):
         check_values(with_entry('custom_hooks', [switch]))
+    for schedule in (None, 'x', 3, ['x'], dict(action_epoch='2')):  # which the hook itself refuses
+        check_values(with_entry('custom_hooks', [dict(type='SwitchRecipeHook', schedule=schedule)]))
 
 
 def test_annotations_of_others_are_not_read():
