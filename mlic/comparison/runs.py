@@ -32,6 +32,7 @@ from .training_record import TrainingRecord
 
 PROGRESS = re.compile(r'Epoch\(train\)\s+(\[\d+\]\[\s*\d+/\d+\]).*?eta: (\S+)')
 SECONDS_BETWEEN_LINES = 60
+SECONDS_TO_END = 5  # after Ctrl+C
 NOT_FINITE = re.compile(r'gradients? (that is|are) not finite')  # what FiniteLossHook says
 
 
@@ -194,7 +195,7 @@ def run_all(
                 future.cancel()
             # a terminal sends Ctrl+C to all; SIGTERM, which brings a status, may be for this alone
             is_of_all = isinstance(error, KeyboardInterrupt) and not error.args
-            processes.end(patience=5 if is_of_all else 0)
+            processes.end(patience=SECONDS_TO_END if is_of_all else 0)
             raise
     return failed
 

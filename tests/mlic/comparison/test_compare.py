@@ -1727,7 +1727,7 @@ class Two(int):
     is_done = is_of_other_code = lambda self: False
     folder = name = seed = __import__('pathlib').Path('x')
 
-runs._train_and_test = run_for_long
+runs._train_and_test, runs.SECONDS_TO_END = run_for_long, SECONDS
 compare.compare, compare.parse_args = compare_two, lambda argv: None
 mlic_command.run('mlic.cli.compare')
 """
@@ -1736,7 +1736,7 @@ mlic_command.run('mlic.cli.compare')
 @pytest.mark.parametrize('sent, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_what_a_comparison_has_started_ends_with_it(tmp_path, sent, status):
     process = subprocess.Popen(
-        [sys.executable, '-c', STARTED],
+        [sys.executable, '-c', STARTED.replace('SECONDS\n', '0.1\n')],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -1759,7 +1759,7 @@ try:
     print('up', flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
-    time.sleep(1)
+    time.sleep(0.5)
     print('in order')
 """
 
@@ -1768,7 +1768,7 @@ def test_ctrl_c_lets_what_a_comparison_has_started_end_in_order(tmp_path):
     """A terminal sends it to all; a SIGTERM right after it broke into the end, or was lost."""
     child = tmp_path / 'child.py'
     child.write_text(ENDS_IN_ORDER)
-    code = re.sub(r"'-c', '.*'", repr(str(child)), STARTED)
+    code = re.sub(r"'-c', '.*'", repr(str(child)), STARTED.replace('SECONDS\n', '30\n'))
     with subprocess.Popen(
         [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)}, start_new_session=True,
