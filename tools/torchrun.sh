@@ -11,7 +11,7 @@ else
     [ "${NNODES:-1}" != 1 ] || MASTER_ADDR=localhost
     rendezvous=(--nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}"
         --master-addr "${MASTER_ADDR:?the address of node 0}" --master-port "${PORT:-29500}")
-    [ "${NODE_RANK:-0}" != 0 ] || "$tools/python.sh" -c '
+    [ "${NODE_RANK:-0}" != 0 ] || "$tools/python.sh" -I -c '
 import socket
 import sys
 with socket.socket() as one:
@@ -27,9 +27,9 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # torch.distributed.run, which would answer Ctrl+C with a traceback after it has ended the processes
 launch='
 import sys
+sys.path = [path for path in sys.path if path]  # not the folder where the user happens to be
 import traceback
 from tempfile import TemporaryDirectory
-sys.path = [path for path in sys.path if path]  # not the folder where the user happens to be
 try:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
