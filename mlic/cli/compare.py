@@ -36,7 +36,7 @@ from mlic.comparison.runs import Run, run_all
 from mlic.comparison.tables import remove_older, sort_out
 from mlic.comparison.tuning import RATE_KEY, Rate, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
-from mlic.engine.config.options import merge_options
+from mlic.engine.config.options import merge_options, set_in_vain
 from mlic.engine.runner.data_check import check_data
 from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
@@ -181,6 +181,8 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
     """A config as it will be run."""
     cfg = load_recipe(path, args.set)
     set_scope(cfg)
+    for line in set_in_vain(cfg.text):
+        print(f'warning: {line}')
     if args.data:
         replace_data(cfg, load_config(args.data))
         merge_options(cfg, args.set)

@@ -19,7 +19,7 @@ from mlic.engine.config.launch_checks import (
     check_head,
     check_share,
 )
-from mlic.engine.config.options import misspelt_names
+from mlic.engine.config.options import misspelt_names, set_in_vain
 from mlic.engine.hooks.class_count_check_hook import check_class_count
 from mlic.engine.hooks.class_info_hook import learn_classes
 from mlic.engine.hooks.label_check_hook import check_labels
@@ -64,7 +64,8 @@ def dry_run(cfg: Config) -> None:
     train = loaders['train']
     known = getattr(train.batch_sampler, 'batch_size', None)
     batch_size, warning = known or 1, batch_warning(cfg, known, processes)
-    warnings = [*([warning] if warning else []), *misspelt_names(cfg)]
+    unread = [*misspelt_names(cfg), *set_in_vain(cfg.text)]
+    warnings = [*([warning] if warning else []), *unread]
     model = build_model(cfg)
     check_head(model)
     check_class_count(model, train.dataset)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
-from .options import misspelt_names
+from .options import misspelt_names, set_in_vain
 
 
 class LaunchError(ValueError):
@@ -50,7 +50,8 @@ def check_launch(runner: Runner) -> None:
     batch_size = getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
     warning = batch_warning(scaling, batch_size, runner.world_size)
     if dist.is_main_process():
-        for line in [*([warning] if warning else []), *misspelt_names(runner.cfg)]:
+        unread = [*misspelt_names(runner.cfg), *set_in_vain(runner.cfg.text)]
+        for line in [*([warning] if warning else []), *unread]:
             runner.logger.warning(line)
 
 

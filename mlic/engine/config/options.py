@@ -1,8 +1,11 @@
 """Entries of a config that the command line replaces: one that nothing reads is refused."""
 
+import ast
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -23,6 +26,7 @@ READ_INSIDE = dict(
     env_cfg=('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
 )
 MOST_NAMED = 4
+LEAST_SIDE = 100  # of an image, in pixels: few other numbers are as large
 
 
 def merge_options(cfg: Config, options: Mapping | None) -> None:
@@ -68,6 +72,47 @@ def misspelt_names(cfg: Mapping) -> list[str]:
     return lines
 
 
+def set_in_vain(text: str) -> list[str]:
+    """A line for each value that a config file sets anew, and that only inherited files have used.
+
+    Args:
+        text (str): ``Config.text``: each file below its path, the inherited ones first.
+    """
+    parts = re.split(r'(?m)^(/.+\.(?:py|json|ya?ml))\n', text)[1:]
+    files = [(path, list(_statements(source))) for path, source in zip(parts[::2], parts[1::2])]
+    lines = []
+    for index, (path, here) in enumerate(files):
+        inherited = [one for _, statements in files[:index] for one in statements]
+        later = [one for _, statements in files[index + 1 :] for one in statements]
+        own, before = ({name for names, _ in part for name in names} for part in (here, inherited))
+        read_here = {name for _, read in here for name in read}
+        read_later = {name for _, read in later for name in read}
+        for name in sorted((own & before) - READ - read_here - {'_base_'}):
+            forms = {name, f'_base_.{name}'}
+            made = {x: None for names, read in inherited if read & forms for x in names}
+            if made and f'_base_.{name}' not in read_later:
+                lines.append(
+                    f'setting {name} in {Path(path).name} changes nothing: what it inherits has '
+                    f'already used its {name}, for {", ".join(made)}; set this anew, too'
+                )
+    return lines
+
+
+def _statements(source: str) -> Iterator[tuple[set[str], set[str]]]:
+    """The names that each statement of a config file sets, and those that it reads."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:  # YAML
+        return
+    for statement in statements:
+        nodes = list(ast.walk(statement))
+        names = {
+            node.id for node in getattr(statement, 'targets', ()) if isinstance(node, ast.Name)
+        }
+        read = {x.id for x in nodes if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
+        yield names, read | {ast.unparse(x) for x in nodes if isinstance(x, ast.Attribute)}
+
+
 def _why_unread(cfg: Config, top: str, rest: str) -> str:
     """Why setting ``top`` changes nothing, and what to set instead."""
     values = cfg.to_dict()
@@ -89,11 +134,16 @@ def _why_unread(cfg: Config, top: str, rest: str) -> str:
 
 
 def _is_from(value: object, name: str, place: str, found: object) -> bool:
-    """Whether an entry seems to hold that value: a number only under a similar name."""
+    """Whether an entry seems to hold that value: a number, but of pixels, under a similar name."""
+    last = place.rpartition('.')[2]
+    is_side = type(value) is int and value >= LEAST_SIDE
+    if is_side and (found == (value, value) or found == [value, value]):
+        return True
     if type(found) is not type(value) or found != value:
         return False
-    last = place.rpartition('.')[2]
-    return bool(value) if isinstance(value, (dict, list, str)) else name in last or last in name
+    if isinstance(value, (dict, list, str)) or is_side:
+        return bool(value) and not last.isdigit()
+    return name in last or last in name
 
 
 def items_of(value: object) -> Iterable[tuple[object, object]]:

@@ -4,15 +4,17 @@ import argparse
 import ast
 import inspect
 import re
+from unittest import mock
 
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mlic.cli.arguments import add_cfg_options
-from mlic.engine.config.options import READ, merge_options, misspelt_names
+from mlic.engine.config.options import READ, merge_options, misspelt_names, set_in_vain
+from mlic.engine.runner.tool_runners import TrainingRunner
 from mlic.installation import CONFIGS, find_config
-from tests.helpers import ROOT, run_tool
+from tests.helpers import ROOT, call_tool, run_tool
 
 DIGITS = 'sadcl_efficientnet-lite0_digits128'
 COCO = 'sadcl_r101_coco448'
@@ -80,6 +82,58 @@ def test_names_of_the_configs_here_are_not_taken_for_misspelt():
         assert misspelt_names(dict.fromkeys(names)) == [], path
 
 
+@pytest.fixture
+def base(tmp_path):
+    """A config file that makes its pipeline of its size, and its training data of both."""
+    path = tmp_path / 'base.py'
+    path.write_text(
+        'size = 448\nunused = 1\npipeline = [dict(scale=size)]\n'
+        'train_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    'texts, told',
+    [
+        (['size = 224'], {'size': 'pipeline'}),
+        (['pipeline = []'], {'pipeline': 'train_dataloader'}),
+        (['size = 224\npipeline = [size]'], {'pipeline': 'train_dataloader'}),
+        (['size = 224', 'model = dict()'], {'size': 'pipeline'}),
+        (['size = 224', 'model = dict(side=_base_.size)'], {}),
+        (['size = 224\nmodel = dict(side=size)'], {}),
+        (['other = 224\nunused = 2\ntrain_dataloader = dict(batch_size=2)'], {}),
+    ],
+)
+def test_a_value_of_a_file_that_only_inherited_files_have_used_is_told(base, texts, told):
+    path = base
+    for number, text in enumerate(texts):
+        path = base.with_name(f'own{number}.py')
+        above = f'own{number - 1}.py' if number else 'base.py'
+        path.write_text(f"_base_ = './{above}'\n{text}\n")
+    assert set_in_vain(Config.fromfile(path).text) == [
+        f'setting {name} in own0.py changes nothing: what it inherits has already used its {name}, '
+        f'for {made}; set this anew, too'
+        for name, made in told.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    'tool, options', [(TRAIN, ['--dry-run']), (TRAIN, []), (COMPARE, ['--out', 'out'])]
+)
+@pytest.mark.usefixtures('empty_folder')
+def test_what_is_about_to_train_tells_what_its_config_sets_in_vain(tool, options, tmp_path, capfd):
+    config = tmp_path / 'own.py'
+    config.write_text(f"_base_ = '{find_config(DIGITS)}'\nfew = dict(num_images=9)\n")
+    with (
+        mock.patch.object(TrainingRunner, 'train'),
+        mock.patch('mlic.cli.compare.run_all', side_effect=KeyboardInterrupt),
+    ):
+        call_tool(tool, config, *options)
+    told = 'setting few in own.py changes nothing: '
+    assert sum(told in line for line in ''.join(capfd.readouterr()).splitlines()) == 1
+
+
 def test_an_option_like_no_other_is_refused_without_a_guess():
     with pytest.raises(ValueError, match=r'^nothing reads data_root$'):
         merged(DIGITS, data_root='/data')
@@ -97,6 +151,14 @@ def test_an_option_like_no_other_is_refused_without_a_guess():
         (COCO, 'dataset_type', ['train_dataloader.dataset.type']),
         (DIGITS, 'vis_backends.0.type', ['visualizer.vis_backends.0.type']),
         (DIGITS, 'train.num_images', ['train_dataloader.dataset.num_images']),
+        (
+            COCO,
+            'size',
+            [
+                'train_dataloader.dataset.pipeline.1.scale',
+                'val_dataloader.dataset.pipeline.1.scale',
+            ],
+        ),
         (COCO, 'epochs', ['the entries that were made of it']),
     ],
 )
