@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mlic.files import check_regular, write_arrays
-from mlic.names import counted
+from mlic.names import counted, repeated, short
 
 from .matrices import Block, as_scores, binary, check_finite
 
@@ -138,6 +138,9 @@ def _check(arrays: dict) -> tuple[Block, list]:
         raise ValueError(
             f'classes must hold {pred.shape[1]} names, got {names.dtype} of shape {names.shape}'
         )
+    twice = repeated(names.tolist())
+    if twice:
+        raise ValueError(f'classes has the name {short(twice[0])} more than once')
     pred = as_scores(pred)
     check_finite(pred, names)
     if pred.min() < 0 or pred.max() > 1:

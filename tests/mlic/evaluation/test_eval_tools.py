@@ -142,6 +142,7 @@ def arrays(**changes):
         (dict(ignore=np.zeros((3, 1), bool)), r'ignore is \(3, 1\)'),
         (dict(classes=['a']), r'classes must hold 2 names, got <U1 of shape \(1,\)'),
         (dict(classes=[1, 2]), 'classes must hold 2 names, got int64'),
+        (dict(classes=['a', 'a']), "classes has the name 'a' more than once"),
         (dict(pred=np.array([[0, 1], [0, np.nan], [1, 1]])), '1 of 6 .* image 1 .*class b'),
         (dict(pred=np.array([[0, 1], [0, 1], [-np.inf, 1]])), '1 of 6 .* image 2 .*class a'),
         (dict(pred=np.array([[None] * 2] * 3)), r'pred\.npy holds Python objects'),
