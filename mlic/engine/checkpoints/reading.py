@@ -7,8 +7,10 @@ import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -81,12 +83,8 @@ def read_checkpoint(
             raise CheckpointError(str(error)) from error
         _check_parts(content, path)
         return content
-    with path.open('rb') as file:
-        is_archive = file.read(4) == b'PK\x03\x04'
-    mmap = mmap and is_archive  # torch maps its zip format only
     with _refusal(path), _allow_log():
-        if is_archive:
-            _check_unpacked(path)
+        mmap = _check_unpacked(path, path) and mmap  # torch maps its zip format only
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
         )
@@ -146,8 +144,9 @@ def _make_safe(loader: Callable) -> Callable:
         with _LOCK:
             before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
             os.environ[FORCE] = '1'
+            checked = functools.partial(_load_checked, torch.load, filename)
             try:
-                with _refusal(filename), _allow_log():
+                with _refusal(filename), _allow_log(), patch.object(torch, 'load', checked):
                     content = loader(filename, map_location)
             finally:
                 del os.environ[FORCE]
@@ -187,15 +186,30 @@ def _check_parts(content: object, path: str | Path) -> None:
     _check_extent(content.get('meta'), path)
 
 
-def _check_unpacked(path: Path) -> None:
-    """Refuse an archive whose parts would fill the memory; torch unpacks one without a look."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(part.file_size for part in archive.infolist())
-    if size > max(SMALL, path.stat().st_size):
+def _load_checked(load: Callable, name: str, file: str | IO[bytes], *args, **kwargs) -> object:
+    """torch.load of what mmengine has fetched, unless it would fill the memory."""
+    _check_unpacked(file, name)
+    return load(file, *args, **kwargs)
+
+
+def _check_unpacked(file: str | Path | IO[bytes], name: str | Path) -> bool:
+    """Whether it is an archive; one whose parts would fill the memory is refused.
+
+    torch unpacks without a look.
+    """
+    is_path = isinstance(file, (str, Path))
+    with open(file, 'rb') if is_path else nullcontext(file) as stream:
+        is_archive = stream.read(4) == b'PK\x03\x04'
+        packed = stream.seek(0, os.SEEK_END)
+        parts = zipfile.ZipFile(stream).infolist() if is_archive else []
+        stream.seek(0)
+    size = sum(part.file_size for part in parts)
+    if size > max(SMALL, packed):
         raise CheckpointError(
-            f'{path}: its parts would have {size} bytes, more than the file: save it again with '
+            f'{name}: its parts would have {size} bytes, more than the file: save it again with '
             'torch.save, which does not compress'
         )
+    return is_archive
 
 
 def _check_extent(meta: object, path: str | Path) -> None:
