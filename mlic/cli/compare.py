@@ -1,6 +1,6 @@
 """Compare configs under one protocol, over seeds: tools/compare.py CONFIG… --seeds 0 1 2 --out DIR
 
-Trains and tests each config with each seed, and writes to DIR a table (table.md, table.csv) with
+Trains and tests each config with each seed, and writes to DIR a table (table.md, .csv, .tex) with
 mean, standard deviation over seeds and the paired bootstrap interval (over test images) of the
 mAP difference to the first config, all numbers (results.json) and the difference of each class
 (per_class.png); with --sweep WORD, mAP over the number after that word in the configs' names

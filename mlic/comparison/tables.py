@@ -24,7 +24,17 @@ from .runs import Run
 from .tuning import Rate
 
 METRICS = ('mAP', 'CF1', 'OF1')
-TABLES = ('table.md', 'table.csv', 'results.json')
+TABLES = ('table.md', 'table.csv', 'table.tex', 'results.json')
+LATEX = {  # what LaTeX does not take for text
+    **{mark: f'\\{mark}' for mark in '&%$#_{}'},
+    '\\': r'\textbackslash{}',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+    '±': r'$\pm$',
+    '−': '$-$',
+    '–': '--',
+    '…': r'\ldots{}',
+}
 PICTURES = ('per_class.png', 'gains.png', 'sweep.png')
 
 
@@ -202,17 +212,29 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     return f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}'
 
 
+def latex_table(rows: Sequence[Sequence[str]]) -> str:
+    """The table for a paper, of the package booktabs: without learning rates, times and commits."""
+    lines = []
+    for first, _, *cells, _, _ in rows:
+        texts = [''.join(LATEX.get(mark, mark) for mark in cell) for cell in (first, *cells)]
+        lines.append(' & '.join(re.sub(r'(?<!\S)-(?=\d)', '$-$', text) for text in texts) + r' \\')
+    columns = 'l' + 'r' * (len(rows[0]) - 4)
+    head = [rf'\begin{{tabular}}{{{columns}}}', r'\toprule', lines[0], r'\midrule']
+    return '\n'.join([*head, *lines[1:], r'\bottomrule', r'\end{tabular}', ''])
+
+
 def write_tables(summaries: Sequence[Summary], names: Sequence[str], out: Path) -> None:
-    """Write ``table.md``, ``table.csv`` and ``results.json`` (every number, per seed and class)."""
+    """Write ``TABLES``; ``results.json`` has every number, per seed and class."""
     rows = table_rows(summaries)
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [
         f'| {" | ".join(cell.ljust(w) for cell, w in zip(row, widths))} |'
         for row in (rows[0], ['-' * w for w in widths], *rows[1:])
     ]
-    table, csv, numbers = (out / name for name in TABLES)
+    table, csv, latex, numbers = (out / name for name in TABLES)
     write_text(table, '\n'.join(lines) + '\n')
     write_csv(csv, rows)
+    write_text(latex, latex_table(rows))
     results = []
     for summary in summaries:
         class_ap = [None if np.isnan(ap) else round(float(ap), 4) for ap in summary.class_ap]

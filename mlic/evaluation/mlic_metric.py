@@ -250,7 +250,7 @@ class MLICMetric(BaseMetric):
 
         Args:
             pred (np.ndarray | torch.Tensor): (N, C) scores of any real dtype, higher is more
-                likely.
+                likely; the protocols' thresholds are for scores from 0 to 1, not for logits.
             target (np.ndarray | torch.Tensor): (N, C) multi-hot labels, 0 or 1.
             protocol (str | Protocol): One, or its name in :data:`PROTOCOLS`. Defaults to
                 'standard'.

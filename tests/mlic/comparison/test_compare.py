@@ -47,7 +47,7 @@ from mlic.comparison.recipes import (
 )
 from mlic.comparison.runs import Run, run_all
 from mlic.comparison.sources import code_of
-from mlic.comparison.tables import remove_older, summarise, write_tables
+from mlic.comparison.tables import latex_table, remove_older, summarise, write_tables
 from mlic.comparison.training_record import TrainingRecord
 from mlic.comparison.tuning import OWN, Rate, _best, choose_rates, held_out, own_rate
 from mlic.comparison.variants import Variation, vary
@@ -1275,7 +1275,7 @@ def test_what_an_earlier_comparison_has_drawn_does_not_stay_beside_the_table(mon
     common = ['--data', str(data), '--out', str(out)]
     main([*configs, *common, '--sweep', 'at', '--vary', 'rate', f'{RATE}=0.1'])
     main([*configs, *common, '--sweep', 'at', '--by-images', '2', '1000'])
-    tables = {'table.md', 'table.csv', 'results.json'}
+    tables = {'table.md', 'table.csv', 'table.tex', 'results.json'}
 
     def files():
         return {str(x.relative_to(out)) for x in out.rglob('*') if 'runs' not in x.parts}
@@ -1353,8 +1353,35 @@ def test_the_table_equals_a_loop_over_runs(tmp_path):
     assert [cells[0], *cells[2:]] == rows and set(''.join(cells[1])) == {'-'}
 
 
+def test_the_table_of_a_paper_has_numbers_and_names_as_latex_sets_them():
+    rows = [
+        [
+            'config',
+            'learning rate',
+            'seeds',
+            'mAP',
+            'mAP − a_1',
+            '95 % interval',
+            'minutes',
+            'commit',
+        ],
+        ['a_1', '0.1', '2', '51.20 ± 0.30', '–', '–', '3.0', 'd55'],
+        ['b-2&', '0.1', '1', '49.00', '-2.20 (1 seed)', '-3.10 … +0.40', '3.0', 'd55'],
+    ]
+    assert latex_table(rows).splitlines() == [
+        r'\begin{tabular}{lrrrr}',
+        r'\toprule',
+        r'config & seeds & mAP & mAP $-$ a\_1 & 95 \% interval \\',
+        r'\midrule',
+        r'a\_1 & 2 & 51.20 $\pm$ 0.30 & -- & -- \\',
+        r'b-2\& & 1 & 49.00 & $-$2.20 (1 seed) & $-$3.10 \ldots{} +0.40 \\',
+        r'\bottomrule',
+        r'\end{tabular}',
+    ]
+
+
 def test_other_comparisons_and_files_called_like_a_group_stay(tmp_path):
-    out, names = tmp_path / 'out', ('table.md', 'table.csv', 'results.json')
+    out, names = tmp_path / 'out', ('table.md', 'table.csv', 'table.tex', 'results.json')
     for folder in (out / 'images_1-9/runs', out / 'images_10-or-more', tmp_path / 'other'):
         folder.mkdir(parents=True)
     (out / 'images_20-99').symlink_to(tmp_path / 'other', target_is_directory=True)
