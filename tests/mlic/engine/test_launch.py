@@ -58,7 +58,9 @@ class Fault(Hook):
             data_batch['inputs'][0].fill_(float('nan'))
 
 with one_line_errors():
-    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(timeout=5))))
+    # of whoever waits for a rank, which may be late on a busy machine from its start on
+    timeout = 20 if kind == 'hang' else 120
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(timeout=timeout))))
     adapt_to_device(cfg)
     world_size = dist.get_world_size()
     changes = {}
