@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -104,16 +105,38 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     end_with_torchrun()
     end_by_sigterm()
     check_folder()
-    try:
+    with ended_at_once():
         from mlic.engine.runner.errors import one_line_errors
-
-        with one_line_errors():
+    with one_line_errors():
+        with ended_at_once():
             tool = importlib.import_module(module)
-            gc.freeze()  # the collector would look through all imports again, and at the end
-            tool.main(arguments)
-    except KeyboardInterrupt as interrupt:  # before one_line_errors was there
-        sys.stderr.write('interrupted\n')
-        sys.exit(interrupt.args[0] if interrupt.args else 130)
+        gc.freeze()  # the collector would look through all imports again, and at the end
+        tool.main(arguments)
+
+
+@contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+    """While this holds, Ctrl+C and SIGTERM end the process without more ado, as nothing is at work.
+
+    As exceptions they may be lost in imports, where libraries try what there is.
+    """
+
+    def end(number: int, frame: object) -> None:
+        if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun.sh says it once for all ranks
+            os.write(2, b'interrupted\n')
+        os._exit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+    with contextlib.suppress(ValueError):  # in a thread
+        for number in handlers:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def check_folder() -> None:
@@ -169,9 +192,6 @@ def end_by_sigterm() -> None:
         if os.getpid() != own:  # a copy of this process
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        if sys.unraisablehook is sys.__unraisablehook__:  # an interrupt may be lost in imports
-            os.write(2, b'interrupted\n')
-            os._exit(128 + number)
         if isinstance(sys.exc_info()[1], KeyboardInterrupt):
             return  # it tidies up: timeout sends it to all, and compare.py to its runs as well
         raise KeyboardInterrupt(128 + number)
