@@ -24,12 +24,11 @@ from .flags import (
     says_yes_and_no,
 )
 from .groups import read_groups
+from .labels import drop_no_label
 from .row_images import group_rows
 from .split_columns import read_splits, split_meanings
 from .splits import SPLIT_NAMES, Image
 from .table import Table
-
-NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
 
 
 @dataclass
@@ -80,6 +79,11 @@ def _read(
     """:func:`read_images`, as far as the questions are answered as assumed."""
     columns = choose_columns(table, finder, choices, questions)
     rows_of, missing = group_rows(table, columns, finder, skip_missing)
+    named = table.naming(columns.image)
+    unnamed = len(table.rows) - len(named.rows)
+    if unnamed:  # and skipped: what such a row holds, as of totals, is no label
+        images, classes, lines = _read(named, finder, choices, skip_missing, questions)
+        return images, classes, [*lines, f'{counted(unnamed, "row")} without an image skipped']
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)
@@ -254,17 +258,6 @@ def _check_repeated(
     if not is_asked and not (kind and not kind[2]):
         question = f'{places}; an image has one row with all its labels, or a row for each label'
         questions.ask(question, 'each row has one label', '--sep', '')
-
-
-def drop_no_label(images: list[Image]) -> list[str]:
-    """Take 'No Finding', where it always stands alone, for an image without a label."""
-    names = {name for image in images for name in image.labels if name.casefold() in NO_LABEL}
-    marked = [image for image in images if image.labels & names]
-    if not names or any(len(image.labels) > 1 for image in marked):
-        return []
-    for image in marked:
-        image.labels, image.unknown, image.complete = set(), set(), True
-    return [f'{show(sorted(names))} is taken to mean no label: {counted(len(marked), "image")}']
 
 
 def _describe(

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES
@@ -67,6 +67,13 @@ class Table:
     def values(self, index: int) -> set[str]:
         """The different cells of a column."""
         return {cells[index] for cells in self.rows}
+
+    def naming(self, image: int) -> 'Table':
+        """The rows that name an image, of which a row of totals is none; all, if none does."""
+        named = [row for row, cells in enumerate(self.rows) if cells[image]]
+        named = named or range(len(self.rows))
+        rows, places = ([some[row] for row in named] for some in (self.rows, self.places))
+        return replace(self, rows=rows, places=places)
 
     def find(self, name: str) -> int:
         """The column of that name; ValueError with those there are."""
