@@ -87,6 +87,7 @@ GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` n
 NEW_OPTIONS = {
     'compare.py': {'--by-images', '--epochs', '--sweep', '--tune', '--vary'},
     'compute_prototypes.py': {'--precision'},
+    'analysis_tools/fit_thresholds.py': {'--precision'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--group-column', '--ignore-columns', '--image-column', '--label-columns'),
