@@ -246,8 +246,10 @@ def _check_repeated(
     questions: Questions,
 ) -> None:  # fmt: skip
     """Refuse images in several rows, unless a row is one label."""
-    path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
+    twice = [path for path, rows in rows_of.items() if len(rows) > 1]
+    path, rows = twice[0], rows_of[twice[0]]
     places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
+    places += f', one of {len(twice)} such images' * (len(twice) > 1)
     names = [plain_name(name) for name in table.header]
     is_decided = choices.sep is not None or not said.form.endswith('blanks')
     has_several = is_decided and any(len(names) > 1 for names in said.present)

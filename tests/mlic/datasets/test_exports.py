@@ -843,6 +843,13 @@ def test_a_row_of_totals_says_nothing_of_the_columns():
     assert labels_of(*ignored, '--skip-missing', *meanings) == dict(zip(NAMES, WANTED))
 
 
+def test_it_is_said_how_many_images_are_listed_twice():
+    write_photos(*NAMES)
+    Path('labels.csv').write_text('image,cat\na.jpg,1\nb.jpg,0\na.jpg,0\nb.jpg,0\nc.jpg,1\n')
+    message, _ = refused()
+    assert 'a.jpg is listed twice, in line 2 and in line 4, one of 2 such images; an' in message
+
+
 def test_where_a_separator_is_given_numbers_with_commas_are_labels():
     Path('labels.csv').write_text('image,kinds,marks\na.jpg,"1,2","2,3"\nb.jpg,"1,3","2,4"\n')
     write_photos('a.jpg', 'b.jpg')
