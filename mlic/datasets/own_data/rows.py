@@ -79,10 +79,10 @@ def _read(
     """:func:`read_images`, as far as the questions are answered as assumed."""
     columns = choose_columns(table, finder, choices, questions)
     rows_of, missing = group_rows(table, columns, finder, skip_missing)
-    named = table.naming(columns.image)
-    unnamed = len(table.rows) - len(named.rows)
-    if unnamed:  # and skipped: what such a row holds, as of totals, is no label
-        images, classes, lines = _read(named, finder, choices, skip_missing, questions)
+    named = [row for row, cells in enumerate(table.rows) if cells[columns.image]]
+    unnamed = len(table.rows) - len(named)
+    if named and unnamed:  # and skipped: what such a row holds, as of totals, is no label
+        images, classes, lines = _read(table.take(named), finder, choices, skip_missing, questions)
         return images, classes, [*lines, f'{counted(unnamed, "row")} without an image skipped']
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)

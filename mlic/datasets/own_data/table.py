@@ -68,12 +68,10 @@ class Table:
         """The different cells of a column."""
         return {cells[index] for cells in self.rows}
 
-    def naming(self, image: int) -> 'Table':
-        """The rows that name an image, of which a row of totals is none; all, if none does."""
-        named = [row for row, cells in enumerate(self.rows) if cells[image]]
-        named = named or range(len(self.rows))
-        rows, places = ([some[row] for row in named] for some in (self.rows, self.places))
-        return replace(self, rows=rows, places=places)
+    def take(self, rows: list[int]) -> 'Table':
+        """Some of the rows."""
+        cells, places = ([some[row] for row in rows] for some in (self.rows, self.places))
+        return replace(self, rows=cells, places=places)
 
     def find(self, name: str) -> int:
         """The column of that name; ValueError with those there are."""

@@ -829,14 +829,18 @@ def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
     assert labels_of(*added) == {x: y for x, y in zip(names, expected) if y is not None}
 
 
-def test_a_row_of_totals_says_nothing_of_the_columns():
+@pytest.mark.parametrize('where', ['Total;;2;2;', ';Total;2;2;'])
+def test_a_row_of_totals_says_nothing_of_the_columns(where):
     """It names no image, and its numbers are no labels."""
     write_photos(*NAMES)
     head = 'nr;file;cat;dog;note\n1;a;yes;yes;\n2;b;yes;no;check\n3;c;no;no;\n4;d;no;yes;\n'
-    Path('labels.csv').write_text(head + 'Total;;2;2;\n')
+    Path('labels.csv').write_text(f'{head}{where}\n')
     _, ignored = refused()
     assert ignored == ['--ignore-columns', 'nr', 'note']
     message, _ = refused(*ignored)
+    if not where.startswith('Total'):
+        assert "1 of 5 images are not in photos: 'Total' (line 6)" in message
+        return
     assert '1 of 5 rows name no image, the first in line 6' in message
     _, meanings = refused(*ignored, '--skip-missing')
     assert meanings == ['--present', 'yes', '--absent', 'no']
