@@ -127,13 +127,14 @@ def main(argv: list[str] | None = None) -> None:
     size = f'{counted(len(pred), "image")}, {counted(len(names), "class")}'
     print(f'fitted on {args.predictions}: {size},', end=' ')
     note = ': these take the global threshold' if empty or one_sided else ''
-    print(describe_lacking(empty, one_sided) + note * (args.precision is None))
+    print(describe_lacking(empty, one_sided) + note)
     print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')
     if args.precision is None:
         print(f'{thresholds.max():.4g}; smoothing {args.smoothing:g}')
     else:
         print(f'{thresholds.max():.4g}; precision {args.precision:g}')
-        never = [name for name, value in zip(names, thresholds) if value == 1]
+        lacking = {*empty, *one_sided}
+        never = [x for x, value in zip(names, thresholds) if value == 1 and x not in lacking]
         if never:
             print(f'never so precise, threshold 1: {first_names(never, 9)}')
     fitted = ThresholdFile(str(args.out), record['thresholds'], record['fitted_on'])

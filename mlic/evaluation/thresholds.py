@@ -224,8 +224,7 @@ def fit_thresholds(
         smoothing (float): k, in positives. Defaults to 1, a guess.
         precision (float, optional): Take, instead of the best F1, the highest recall at which this
             share of what is called present is right: for each class and for all entries, without
-            smoothing. Where no threshold has it, and in a class without positives or negatives,
-            it is 1. Defaults to None.
+            smoothing. Where no threshold has it, it is 1. Defaults to None.
 
     Returns:
         tuple[np.ndarray, float]: (C,) float64 thresholds, and the global one.
@@ -255,7 +254,7 @@ def fit_thresholds(
         overall = best_threshold(pred.ravel(), target.ravel(), strict, precision)
     else:
         overall = best_threshold(pred[~ignore], target[~ignore], strict, precision)
-    thresholds = np.full(pred.shape[1], overall if precision is None else 1.0)
+    thresholds = np.full(pred.shape[1], overall)
     for c in np.flatnonzero(target.any(axis=0) & ~without_negatives(target, ignore)):
         rows = slice(None) if ignore is None else ~ignore[:, c]
         own = best_threshold(pred[rows, c], target[rows, c], strict, precision)

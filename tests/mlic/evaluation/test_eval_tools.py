@@ -376,8 +376,10 @@ def test_a_threshold_of_a_precision_is_written_and_a_class_without_one_named(sav
     block, _ = read_predictions(val)
     fitted, _ = fit_thresholds(*block[:3], True, precision=0.9)
     assert_close(read_thresholds(out).of_classes(NAMES), fitted)
-    said = capsys.readouterr().out
-    assert 'never so precise, threshold 1: word' in said and 'CP      CR      OP      OR' in said
+    assert fitted[6] == 1 > fitted[7]  # word 7 has no positives
+    said = capsys.readouterr().out.splitlines()
+    assert 'never so precise, threshold 1: word 6' in said
+    assert '    CP      CR      OP      OR' in said
 
 
 @pytest.mark.parametrize('precision', [0, 1.1, -1, float('nan')])
