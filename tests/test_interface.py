@@ -87,12 +87,13 @@ GONE_CONFIGS = {'sadcl/sadcl_r101_coco448_formula'}  # is `sadcl_r101_coco448` n
 NEW_OPTIONS = {
     'compare.py': {'--by-images', '--epochs', '--sweep', '--tune', '--vary'},
     'compute_prototypes.py': {'--precision'},
+    'analysis_tools/fit_thresholds.py': {'--precision'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--group-column', '--ignore-columns', '--image-column', '--label-columns'),
-        *('--present', '--split-column', '--unknown', '--unlisted'),
+        *('--present', '--split-column', '--splits-of', '--unknown', '--unlisted'),
     },
-    'dataset_tools/from_folder.py': {'--sep', '--unlisted'},
+    'dataset_tools/from_folder.py': {'--sep', '--splits-of', '--unlisted'},
     'deploy/export.py': {'--half'},
     'model_converters/published_to_mm.py': {'--graph', '--vectors'},
     'publish_model.py': {'--format', '--pred'},

@@ -5,10 +5,12 @@
 
 Each class takes the threshold of its highest F1 on VAL_PRED.npz (scores saved by test.py --out),
 pulled towards the one of the highest F1 over all entries: (P t_class + K t_global) / (P + K) for a
-class with P positives. What was fitted on a file says nothing about that file: measure elsewhere.
+class with P positives; or, with --precision 0.9, the lowest at which nine in ten are right. What
+was fitted on a file says nothing about that file: measure elsewhere.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from mlic.evaluation.protocols import PROTOCOLS, Protocol
 from mlic.evaluation.summary import evaluate_block
 from mlic.evaluation.thresholds import ThresholdFile, fit_thresholds
 from mlic.files import write_json
-from mlic.names import counted
+from mlic.names import counted, first_names
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -46,6 +48,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=1.0,
         metavar='K',
         help='positives at which a class counts as much as the global one; 0: none (%(default)s)',
+    )
+    parser.add_argument(
+        '--precision',
+        type=float,
+        metavar='P',
+        help='instead of the best F1, the lowest threshold of each class at which this share of '
+        'what it finds is right; no smoothing',
     )
     arguments.add_difficult_argument(parser)
     parser.add_argument(
@@ -79,11 +88,12 @@ def read_held_out(args: argparse.Namespace, fitted: Block, names: list) -> Block
 
 
 def describe(
-    block: Block, names: list, protocol: Protocol, threshold: ThresholdFile | None, difficult: str
-) -> str:
-    """CF1 and OF1, as columns."""
+    block: Block, names: list, protocol: Protocol, threshold: ThresholdFile | None, difficult: str,
+    keys: Sequence[str],
+) -> str:  # fmt: skip
+    """Some metrics, as columns."""
     report = evaluate_block(block, names, [protocol], threshold, None, difficult=difficult)
-    return '  '.join(f'{report.metrics[0][key]:6.2f}' for key in ('CF1', 'OF1'))
+    return '  '.join(f'{report.metrics[0][key]:6.2f}' for key in keys)
 
 
 @one_line_errors()
@@ -97,14 +107,16 @@ def main(argv: list[str] | None = None) -> None:
     pred, target, ignore = prepare_matrices(
         block.pred, *apply_difficult_rule(block, args.difficult), None
     )
-    thresholds, overall = fit_thresholds(pred, target, ignore, protocol.strict, args.smoothing)
+    thresholds, overall = fit_thresholds(
+        pred, target, ignore, protocol.strict, args.smoothing, args.precision
+    )
     empty, one_sided = lacking_classes(target, ignore, names)
     decision = f'score {">" if protocol.strict else ">="} threshold'
     record = dict(
         fitted_on=describe_source(args.predictions, block, args.difficult),
         decision=decision,
         protocol=protocol.name,
-        smoothing=args.smoothing,
+        **(dict(precision=args.precision) if args.precision else dict(smoothing=args.smoothing)),
         global_threshold=overall,
         classes_without_positives=empty,
         thresholds=dict(zip(names, thresholds.tolist())),
@@ -117,16 +129,25 @@ def main(argv: list[str] | None = None) -> None:
     note = ': these take the global threshold' if empty or one_sided else ''
     print(describe_lacking(empty, one_sided) + note)
     print(f'global threshold {overall:.4g}; by class {thresholds.min():.4g} to', end=' ')
-    print(f'{thresholds.max():.4g}; smoothing {args.smoothing:g}')
+    if args.precision is None:
+        print(f'{thresholds.max():.4g}; smoothing {args.smoothing:g}')
+    else:
+        print(f'{thresholds.max():.4g}; precision {args.precision:g}')
+        lacking = {*empty, *one_sided}
+        never = [x for x, value in zip(names, thresholds) if value == 1 and x not in lacking]
+        if never:
+            print(f'never so precise, threshold 1: {first_names(never, 9)}')
     fitted = ThresholdFile(str(args.out), record['thresholds'], record['fitted_on'])
     own = f'{decision[6:-9]}{protocol.threshold:g}'
     parts = [('fitting part', block, ' (optimistic: measured where it was fitted)')]
     if held_out:
         parts.append((str(args.eval), held_out, ''))
-    print(f'protocol {protocol.name}, in percent:\n   CF1     OF1')
+    keys = ('CF1', 'OF1') if args.precision is None else ('CP', 'CR', 'OP', 'OR')
+    print(f'protocol {protocol.name}, in percent:')
+    print('  '.join(f'{key:>6}' for key in keys))
     for part, predictions, note in parts:
-        before = describe(predictions, names, protocol, None, args.difficult)
-        after = describe(predictions, names, protocol, fitted, args.difficult)
+        before = describe(predictions, names, protocol, None, args.difficult, keys)
+        after = describe(predictions, names, protocol, fitted, args.difficult, keys)
         print(f'{before}  {part}, before: {own}')
         print(f'{after}  {part}, after{note}')
     print(f'thresholds: {args.out}')

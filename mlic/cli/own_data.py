@@ -18,7 +18,7 @@ from mlic.comparison import LEAST_TO_TUNE
 from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
 from mlic.datasets.own_data.labels import describe_counts, label_texts, order_classes
-from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits
+from mlic.datasets.own_data.splits import SPLITS, Image, check_positives, choose_splits, keep_splits
 from mlic.engine.runner.folder_lock import lock_folder
 from mlic.files import ESCAPED, read_bytes, write_texts
 from mlic.installation import command_words
@@ -59,6 +59,12 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
         default='absent',
         help='what the classes that an image does not list are (%(default)s)',
     )
+    parser.add_argument(
+        '--splits-of',
+        type=Path,
+        metavar='FOLDER',
+        help='an earlier OUT, whose images keep their split',
+    )
     parser.add_argument('--config', type=Path, help='config to write (OUT/<name of OUT>.py)')
     parser.add_argument(
         '--epochs',
@@ -96,6 +102,8 @@ def finish(
         classes (list[str], optional): In their order. Defaults to None: as ``--classes`` says.
     """
     classes = classes or order_classes(images, args.classes)
+    if args.splits_of:
+        print(keep_splits(images, args.splits_of))
     words = choose_splits(images, args.val, args.test, args.seed)
     splits = {split: [image for image in images if image.split == split] for split in SPLITS}
     if not splits['val'] and not splits['test']:

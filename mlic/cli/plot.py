@@ -25,7 +25,7 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 from mlic.files import parse_json, read_text, write_csv, write_picture
-from mlic.names import short
+from mlic.names import counted, first_names, short
 from mlic.visualization.comparison import describe_comparison, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -120,13 +120,26 @@ def name_runs(first: Path, second: Path) -> list[str]:
     return [first.stem, second.stem]
 
 
+def _of_classes(run: tuple, names: list) -> tuple:
+    """What :func:`load` returns, of some classes."""
+    columns = [run[3].index(name) for name in names]
+    return (*(x if x is None else x[:, columns] for x in run[:3]), names)
+
+
 def plot_compare(args: argparse.Namespace, table: Path):
-    """Two runs on the same images."""
-    (pred, target, ignore, names), other = load(args.first), load(args.second)
+    """Two runs on the same images, in the classes of both."""
+    one, other = load(args.first), load(args.second)
+    names = one[3]
     if names != other[3]:
-        sys.exit(
-            f'{args.first} and {args.second} have different classes: compare runs on one data set'
+        names = [name for name in one[3] if name in {*other[3]}]
+        if not names:
+            sys.exit(f'{args.first} and {args.second} have no class in common')
+        left_out = first_names(sorted({*one[3]} ^ {*other[3]}))
+        print(
+            f'{counted(len(names), "class")} of both' + f'; left out: {left_out}' * bool(left_out)
         )
+        one, other = (_of_classes(run, names) for run in (one, other))
+    pred, target, ignore, _ = one
     if not np.array_equal(target, other[1]) or not np.array_equal(ignore, other[2]):
         sys.exit(
             f'{args.first} and {args.second} have different images or labels, or a different order'

@@ -206,6 +206,7 @@ def fit_thresholds(
     ignore: np.ndarray | torch.Tensor | None = None,
     strict: bool = False,
     smoothing: float = 1.0,
+    precision: float | None = None,
 ) -> tuple[np.ndarray, float]:
     r"""A threshold for each class that maximises its F1, pulled to the global one if it is rare.
 
@@ -221,13 +222,16 @@ def fit_thresholds(
         pred, target, ignore: (N, C), as in :meth:`MLICMetric.calculate`.
         strict (bool): Decide by score > t, not >= t. Defaults to False.
         smoothing (float): k, in positives. Defaults to 1, a guess.
+        precision (float, optional): Take, instead of the best F1, the highest recall at which this
+            share of what is called present is right: for each class and for all entries, without
+            smoothing. Where no threshold has it, it is 1. Defaults to None.
 
     Returns:
         tuple[np.ndarray, float]: (C,) float64 thresholds, and the global one.
 
     Raises:
-        ValueError: No positive at all, a negative ``smoothing``, or matrices that
-            :meth:`MLICMetric.calculate` refuses.
+        ValueError: No positive at all, a negative ``smoothing``, a ``precision`` that is not
+            between 0 and 1, or matrices that :meth:`MLICMetric.calculate` refuses.
 
     Example:
         >>> import numpy as np
@@ -240,17 +244,23 @@ def fit_thresholds(
     """
     if not (math.isfinite(smoothing) and smoothing >= 0):
         raise ValueError(f'smoothing must be a finite number of at least 0, got {smoothing}')
+    if precision is not None and not 0 < precision <= 1:
+        raise ValueError(f'precision must be above 0 and at most 1, got {precision}')
     pred, target, ignore = prepare_matrices(pred, target, ignore, None)
     if not target.any():
         raise ValueError(f'no positive label among {len(target)} images: nothing to fit')
     if ignore is None:
-        overall = best_threshold(pred.ravel(), target.ravel(), strict)  # of which no copy is made
+        # of which no copy is made
+        overall = best_threshold(pred.ravel(), target.ravel(), strict, precision)
     else:
-        overall = best_threshold(pred[~ignore], target[~ignore], strict)
+        overall = best_threshold(pred[~ignore], target[~ignore], strict, precision)
     thresholds = np.full(pred.shape[1], overall)
     for c in np.flatnonzero(target.any(axis=0) & ~without_negatives(target, ignore)):
         rows = slice(None) if ignore is None else ~ignore[:, c]
-        own = best_threshold(pred[rows, c], target[rows, c], strict)
+        own = best_threshold(pred[rows, c], target[rows, c], strict, precision)
+        if precision is not None:
+            thresholds[c] = own
+            continue
         positives = np.count_nonzero(target[:, c])
         # never beyond either, however it is rounded: one may be the lowest score
         moved = own + (overall - own) * (smoothing / (positives + smoothing))
@@ -258,7 +268,9 @@ def fit_thresholds(
     return thresholds, overall
 
 
-def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> float:
+def best_threshold(
+    scores: np.ndarray, positive: np.ndarray, strict: bool, precision: float | None = None
+) -> float:
     """The threshold with the highest F1: 2 TP / (decisions + positives).
 
     It is the midpoint between two adjacent scores (the F1 is the same anywhere between them); of
@@ -269,6 +281,7 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
         scores (np.ndarray): (N,) float.
         positive (np.ndarray): (N,) bool, at least one.
         strict (bool): Decide by score > t, not >= t.
+        precision (float, optional): The lowest threshold with this precision instead, or 1.
     """
     ranked, positives = np.sort(scores), np.sort(scores[positive])
     # Below a positive the F1 falls until the next one, so only their scores can be the lowest that
@@ -280,6 +293,11 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, strict: bool) -> fl
     if strict and ranked[0] == 0:
         f1[below == 0] = 0
     best = np.argmax(f1)
+    if precision is not None:
+        reached = np.flatnonzero((hits / (len(ranked) - below) >= precision) & (f1 > 0))
+        if not len(reached):
+            return 1.0
+        best = reached[-1]
     high = lowest[best]
     if below[best] == 0:
         under = np.nextafter(high, -np.inf, dtype=scores.dtype)

@@ -81,6 +81,9 @@ def choose_columns(
     ignored.add(group)
     named = [table.find(name) for name in dict.fromkeys(choices.labels)]
     image, found, left_out = _choose_image(table, finder, choices, {*ignored, *named}, questions)
+    rows = [row for row, file in enumerate(found) if file]  # not of totals
+    if len(rows) * 2 > len(found):
+        table = table.take(rows)
     split = choose_split(table, choices, {*ignored, *named, image}, questions)
     rest = [i for i in range(len(table.header)) if i not in {*ignored, image, split}]
     paths = [file.path for file in found if file]

@@ -13,8 +13,8 @@ from .columns import IMAGE_NAMES
 from .contents import label_name
 from .finder import ImageFinder, clean
 from .flags import BLANK, UNKNOWN, flag, is_class, looks_like_flags, plain_name, says_nothing
-from .labels import normalise
-from .rows import NO_LABEL, read_images
+from .labels import NO_LABEL, normalise
+from .rows import read_images
 from .split_columns import MARKED_SPLITS, SPLIT_COLUMNS
 from .splits import Image
 from .table import Table, read_tables

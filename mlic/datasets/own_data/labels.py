@@ -13,6 +13,7 @@ import numpy as np
 from mlic.files import read_text
 from mlic.names import counted, first_names, repeated
 
+from .choices import show
 from .splits import SPLITS, Image, count_unknown
 
 RARE = 10  # training images of a class, below which it is named
@@ -25,6 +26,7 @@ ODD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 HALVES = re.compile(r'[\ud800-\udfff]')  # of characters: bytes that are not UTF-8
+NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
 UNSEEN = '\u200b\u200e\u200f\u2060\ufeff'  # what web pages leave around a name
 
 
@@ -32,6 +34,17 @@ def normalise(text: str) -> str:
     """One spelling for each name: accents may come as one character or as two."""
     text = text.strip().strip(UNSEEN).strip()
     return text if text.isascii() else unicodedata.normalize('NFC', text)
+
+
+def drop_no_label(images: list[Image]) -> list[str]:
+    """Take 'No Finding', where it always stands alone, for an image without a label."""
+    names = {name for image in images for name in image.labels if name.casefold() in NO_LABEL}
+    marked = [image for image in images if image.labels & names]
+    if not names or any(len(image.labels) > 1 for image in marked):
+        return []
+    for image in marked:
+        image.labels, image.unknown, image.complete = set(), set(), True
+    return [f'{show(sorted(names))} is taken to mean no label: {counted(len(marked), "image")}']
 
 
 def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:

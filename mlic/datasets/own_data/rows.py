@@ -24,12 +24,11 @@ from .flags import (
     says_yes_and_no,
 )
 from .groups import read_groups
+from .labels import drop_no_label
 from .row_images import group_rows
 from .split_columns import read_splits, split_meanings
 from .splits import SPLIT_NAMES, Image
 from .table import Table
-
-NO_LABEL = {'no finding', 'no findings'}  # an image without a label, where it always stands alone
 
 
 @dataclass
@@ -80,6 +79,11 @@ def _read(
     """:func:`read_images`, as far as the questions are answered as assumed."""
     columns = choose_columns(table, finder, choices, questions)
     rows_of, missing = group_rows(table, columns, finder, skip_missing)
+    named = [row for row, cells in enumerate(table.rows) if cells[columns.image]]
+    unnamed = len(table.rows) - len(named)
+    if named and unnamed:  # and skipped: what such a row holds, as of totals, is no label
+        images, classes, lines = _read(table.take(named), finder, choices, skip_missing, questions)
+        return images, classes, [*lines, f'{counted(unnamed, "row")} without an image skipped']
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)
@@ -242,8 +246,10 @@ def _check_repeated(
     questions: Questions,
 ) -> None:  # fmt: skip
     """Refuse images in several rows, unless a row is one label."""
-    path, rows = next((path, rows) for path, rows in rows_of.items() if len(rows) > 1)
+    twice = [path for path, rows in rows_of.items() if len(rows) > 1]
+    path, rows = twice[0], rows_of[twice[0]]
     places = f'{path} is listed twice, in {table.line(rows[0])} and in {table.line(rows[1])}'
+    places += f', one of {len(twice)} such images' * (len(twice) > 1)
     names = [plain_name(name) for name in table.header]
     is_decided = choices.sep is not None or not said.form.endswith('blanks')
     has_several = is_decided and any(len(names) > 1 for names in said.present)
@@ -254,17 +260,6 @@ def _check_repeated(
     if not is_asked and not (kind and not kind[2]):
         question = f'{places}; an image has one row with all its labels, or a row for each label'
         questions.ask(question, 'each row has one label', '--sep', '')
-
-
-def drop_no_label(images: list[Image]) -> list[str]:
-    """Take 'No Finding', where it always stands alone, for an image without a label."""
-    names = {name for image in images for name in image.labels if name.casefold() in NO_LABEL}
-    marked = [image for image in images if image.labels & names]
-    if not names or any(len(image.labels) > 1 for image in marked):
-        return []
-    for image in marked:
-        image.labels, image.unknown, image.complete = set(), set(), True
-    return [f'{show(sorted(names))} is taken to mean no label: {counted(len(marked), "image")}']
 
 
 def _describe(

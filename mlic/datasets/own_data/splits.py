@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlic.files import read_json
 from mlic.names import counted
 
 SPLITS = ('train', 'val', 'test')
@@ -161,12 +162,13 @@ def _total(counts: Iterable[Counter]) -> Counter:
 def choose_splits(images: list[Image], val: float, test: float, seed: int) -> str:
     """Fill in ``split`` where it is None; returns what was done, in words.
 
-    Given splits are kept. Where they lack validation images, ``val`` of the training images
-    become some; a given split without test images stays so.
+    Given splits are kept. Where all are given and lack validation images, ``val`` of the training
+    images become some; a given split without test images stays so.
     """
     given = {image.split for image in images}
     if None in given:
-        free, shares = images, dict(train=1 - val - test, val=val, test=test)
+        free = [image for image in images if image.split is None]
+        shares = dict(train=1 - val - test, val=val, test=test)
         words = f'chosen at random (seed {seed}), each class in proportion'
     else:
         words = 'as given'
@@ -181,7 +183,7 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
     for image, split in zip(free, stratify(labels, shares, seed, groups)):
         image.split = split
     for split, share in shares.items():
-        if share > 0 and not any(image.split == split for image in free):
+        if share > 0 and not any(image.split == split for image in images):
             names = {image.group for image in free} - {None}
             if names:
                 raise ValueError(
@@ -198,6 +200,42 @@ def choose_splits(images: list[Image], val: float, test: float, seed: int) -> st
                 f'larger --{split}, 0 to go without, or a column of splits'
             )
     return words
+
+
+def keep_splits(images: list[Image], folder: Path) -> str:
+    """Give images, and others of their groups, the split that they have in a data set.
+
+    Args:
+        images (list[Image]): Those whose split is None change.
+        folder (Path): With what :func:`.labels.label_texts` wrote.
+
+    Returns:
+        str: How many there are, in words.
+
+    Raises:
+        OSError: There is no such data set.
+        ValueError: It is none, or none of its images is among these.
+    """
+    splits: dict[str, str] = {}
+    for split in SPLITS:
+        file = folder / f'{split}.json'
+        if file.exists() or split == 'train':
+            try:
+                names = [entry['img_path'] for entry in read_json(file)['data_list']]
+                splits |= dict.fromkeys(names, split)
+            except (KeyError, TypeError) as error:
+                raise ValueError(f'{file}: not labels that from_csv.py wrote') from error
+    kept = [image for image in images if image.path in splits]
+    if not kept:
+        such = f', such as {next(iter(splits))!r},' if splits else ''
+        raise ValueError(
+            f'{folder}: none of its {len(splits)} images{such} is among these {len(images)}, '
+            f'such as {images[0].path!r}'
+        )
+    groups = {image.group: splits[image.path] for image in kept if image.group is not None}
+    for image in images:
+        image.split = image.split or splits.get(image.path) or groups.get(image.group)
+    return f'{len(kept)} of the {len(splits)} images of {folder} are here, and stay in their split'
 
 
 def check_positives(splits: dict[str, list[Image]]) -> None:

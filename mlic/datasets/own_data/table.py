@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlic.datasets.list_files import IMAGE_SUFFIXES
@@ -67,6 +67,11 @@ class Table:
     def values(self, index: int) -> set[str]:
         """The different cells of a column."""
         return {cells[index] for cells in self.rows}
+
+    def take(self, rows: list[int]) -> 'Table':
+        """Some of the rows."""
+        cells, places = ([some[row] for row in rows] for some in (self.rows, self.places))
+        return replace(self, rows=cells, places=places)
 
     def find(self, name: str) -> int:
         """The column of that name; ValueError with those there are."""

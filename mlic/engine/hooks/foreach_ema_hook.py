@@ -1,7 +1,7 @@
 """The moving average of the weights, in few steps and of what can change."""
 
 import torch
-from mmengine.model import ExponentialMovingAverage
+from mmengine.model import ExponentialMovingAverage, is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import EMAHook
 from mmpretrain.registry import HOOKS
@@ -71,9 +71,14 @@ class ForeachEMAHook(EMAHook):
     def before_run(self, runner: Runner) -> None:
         """Make the copy of the model whose parameters are the averages.
 
+        There is one if the runner tests or goes on after a training: mmengine replaces it by the
+        model's own weights, which the test would then measure.
+
         Raises:
             ValueError: If ``statistics`` has another average, or it is not on the model's device.
         """
+        if hasattr(self, 'ema_model') and self.src_model is _bare(runner.model):
+            return
         if self.horizon is not None:
             steps = runner.max_iters / accumulative_counts(runner.optim_wrapper)
             steps = max(self.horizon * steps, 1)  # 0 in a test
@@ -184,6 +189,11 @@ class ForeachEMAHook(EMAHook):
             for name, buffer in source.named_buffers(recurse=False):
                 if name not in own:
                     setattr(ours, name, buffer)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """A model without what distributes it."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def _has_statistics(module: nn.Module) -> bool:

@@ -829,6 +829,31 @@ def test_what_is_not_certain_is_refused_with_a_command_that_works(name):
     assert labels_of(*added) == {x: y for x, y in zip(names, expected) if y is not None}
 
 
+@pytest.mark.parametrize('where', ['Total;;2;2;', ';Total;2;2;'])
+def test_a_row_of_totals_says_nothing_of_the_columns(where):
+    """It names no image, and its numbers are no labels."""
+    write_photos(*NAMES)
+    head = 'nr;file;cat;dog;note\n1;a;yes;yes;\n2;b;yes;no;check\n3;c;no;no;\n4;d;no;yes;\n'
+    Path('labels.csv').write_text(f'{head}{where}\n')
+    _, ignored = refused()
+    assert ignored == ['--ignore-columns', 'nr', 'note']
+    message, _ = refused(*ignored)
+    if not where.startswith('Total'):
+        assert "1 of 5 images are not in photos: 'Total' (line 6)" in message
+        return
+    assert '1 of 5 rows name no image, the first in line 6' in message
+    _, meanings = refused(*ignored, '--skip-missing')
+    assert meanings == ['--present', 'yes', '--absent', 'no']
+    assert labels_of(*ignored, '--skip-missing', *meanings) == dict(zip(NAMES, WANTED))
+
+
+def test_it_is_said_how_many_images_are_listed_twice():
+    write_photos(*NAMES)
+    Path('labels.csv').write_text('image,cat\na.jpg,1\nb.jpg,0\na.jpg,0\nb.jpg,0\nc.jpg,1\n')
+    message, _ = refused()
+    assert 'a.jpg is listed twice, in line 2 and in line 4, one of 2 such images; an' in message
+
+
 def test_where_a_separator_is_given_numbers_with_commas_are_labels():
     Path('labels.csv').write_text('image,kinds,marks\na.jpg,"1,2","2,3"\nb.jpg,"1,3","2,4"\n')
     write_photos('a.jpg', 'b.jpg')

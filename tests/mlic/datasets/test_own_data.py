@@ -524,6 +524,51 @@ def test_images_of_a_group_get_one_split_and_classes_are_still_shared_out(seed):
             assert abs(got - share * total) <= max(largest, 0.15 * total), (split, label)
 
 
+def test_the_images_of_an_earlier_data_set_keep_their_split_when_more_come(capsys):
+    rows = [('cat', 'dog', 'cat;dog')[i % 3] for i in range(30)]
+    write_rows(rows)
+    from_csv('--out', 'out')
+    earlier = {name: split for name, (split, _) in labels_of().items()}
+    names = write_rows([*rows, *['snow'] * 10, *['cat;snow'] * 10])
+    from_csv('--out', 'later', '--seed', '1', '--splits-of', 'out')
+    later = {name: split for name, (split, _) in labels_of('later').items()}
+    assert later.items() > earlier.items()
+    assert Counter(later[name] for name in names[30:]) == dict(train=14, val=2, test=4)
+    assert '30 of the 30 images of out are here, and stay' in capsys.readouterr().out
+
+
+def test_the_images_of_a_group_follow_those_of_an_earlier_data_set():
+    write_rows(['cat,val', 'dog,train', 'cat,test'], 'image,labels,split')
+    from_csv('--out', 'out')
+    rows = [f'{("cat", "dog")[i % 2]},{i % 3}' for i in range(30)]
+    names = write_rows(rows, 'image,labels,patient')
+    from_csv('--out', 'out', '--splits-of', 'out', '--group-column', 'patient')
+    expected = ['val', 'train', 'test'] * 10
+    assert [labels_of()[name][0] for name in names] == expected
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (
+            '{"data_list": [{"img_path": "z.jpg"}]}',
+            "none of its 1 images, such as 'z.jpg', is among",
+        ),
+        ('{"data_list": []}', 'out: none of its 0 images is among these 4'),
+        ('[]', 'out/train.json: not labels that from_csv.py wrote'),
+        (None, 'out/train.json'),
+    ],
+)
+def test_splits_of_no_such_data_set_are_an_error_of_one_line(content, message):
+    write_table('image,labels\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog\n')
+    Path('out').mkdir()
+    if content:
+        Path('out/train.json').write_text(content)
+    with pytest.raises(SystemExit) as error:
+        from_csv('--out', 'new', '--splits-of', 'out')
+    assert message in error.value.code and '\n' not in error.value.code
+
+
 @pytest.mark.parametrize('given', ['', ',train'])
 def test_pictures_of_one_patient_are_written_to_one_split(given, capsys):
     patients = [f'{i // 3}{".0" * (i % 3 == 2)}' for i in range(30)]  # as of two programs

@@ -7,9 +7,10 @@ import torch
 from mmengine.hooks import EMAHook, Hook
 from torch.testing import assert_close
 
+from mlic.engine import TrainingRunner
 from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from projects.sadcl.models.sadcl_head import SADCLHead
-from tests.tiny_runs import make_runner, toy_loader
+from tests.tiny_runs import make_runner, tiny_config, toy_loader
 
 BATCHES = [0.1] * 12  # six iterations
 
@@ -67,6 +68,14 @@ def test_checkpoints_of_one_hook_are_resumed_with_the_other(tmp_path, first, sec
     assert_close(weights, expected, rtol=0, atol=0)
     assert resumed.steps == straight.steps == 12
     assert_close(resumed.state_dict(), straight.state_dict(), rtol=1e-6, atol=1e-7)
+
+
+def test_a_test_after_the_training_measures_the_average(tmp_path):
+    runner = TrainingRunner.from_cfg(tiny_config(tmp_path))
+    runner.train()
+    measured = runner.test()
+    cfg = tiny_config(tmp_path, load_from=str(tmp_path / 'work' / 'epoch_2.pth'))
+    assert measured == TrainingRunner.from_cfg(cfg).test()
 
 
 @pytest.mark.parametrize(

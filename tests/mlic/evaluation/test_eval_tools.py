@@ -355,6 +355,40 @@ def test_a_threshold_lies_between_its_own_and_the_global_one(smoothing, strict):
         assert np.all(fitted <= np.maximum(own, overall))
 
 
+@pytest.mark.parametrize('protocol', ['standard', 'sadcl'])
+@pytest.mark.parametrize('kind', KINDS_OF_SCORES)
+def test_a_threshold_of_a_precision_finds_the_most_that_have_it(kind, protocol):
+    rng, protocol = np.random.default_rng(0), PROTOCOLS[protocol]
+    pred = KINDS_OF_SCORES[kind](rng, (20, 200)).astype(np.float32)
+    target, wanted = rng.random(pred.shape) < 0.3 + 0.4 * (pred > 0.5), 0.75
+    fitted, _ = fit_thresholds(pred, target, strict=protocol.strict, precision=wanted)
+    called = protocol.decide(pred, fitted)
+    for c in range(200):
+        options = [called[:, c]] + [protocol.decide(pred[:, c], cut) for cut in [0, *pred[:, c]]]
+        hits, found = np.array([((x & target[:, c]).sum(), x.sum()) for x in options]).T
+        best = max(hits[hits >= wanted * found], default=0)
+        assert hits[0] == best and hits[0] >= wanted * found[0] or fitted[c] == 1 and best == 0
+
+
+def test_a_threshold_of_a_precision_is_written_and_a_class_without_one_named(saved, capsys):
+    val, test = saved
+    out = val.with_name('t.json')
+    call_tool(FIT, val, '--out', out, '--eval', test, '--precision', 0.9, '--protocol', 'sadcl')
+    block, _ = read_predictions(val)
+    fitted, _ = fit_thresholds(*block[:3], True, precision=0.9)
+    assert_close(read_thresholds(out).of_classes(NAMES), fitted)
+    assert fitted[6] == 1 > fitted[7]  # word 7 has no positives
+    said = capsys.readouterr().out.splitlines()
+    assert 'never so precise, threshold 1: word 6' in said
+    assert '    CP      CR      OP      OR' in said
+
+
+@pytest.mark.parametrize('precision', [0, 1.1, -1, float('nan')])
+def test_a_precision_must_be_a_share(precision):
+    with pytest.raises(ValueError, match='precision must be above 0 and at most 1'):
+        fit_thresholds(*make_block()[:2], precision=precision)
+
+
 def test_a_score_of_0_is_never_called_present_by_more_than():
     """No threshold from 0 to 1 does so, even where it were best."""
     for scores, expected in (([0.0, 0.2, 0.5], 0.1), ([0.0, 0.0], 0.0)):

@@ -834,6 +834,21 @@ def test_tool_compares_two_runs(predictions, capsys):
         assert picture.format == 'PNG'
 
 
+def test_runs_of_different_classes_are_compared_in_those_of_both(predictions, capsys):
+    first, second, out = (predictions / x for x in ('first.npz', 'second.npz', 'compare.png'))
+    run_tool(TOOLS / 'plot.py', 'compare', first, second, '--out', out)
+    expected = {row['class']: row for row in read_table(out.with_suffix('.csv'))}
+    columns = [5, 1, 2, 0, 3, 4]  # in another order, and without the last
+    saved = dict(np.load(second))
+    kept = {name: saved[name][..., columns] for name in ('pred', 'target', 'ignore', 'classes')}
+    np.savez(second, **dict(saved, **kept))
+    capsys.readouterr()
+    run_tool(TOOLS / 'plot.py', 'compare', first, second, '--out', out)
+    rows = {row['class']: row for row in read_table(out.with_suffix('.csv'))}
+    assert rows == {name: row for name, row in expected.items() if name != 'class 6'}
+    assert capsys.readouterr().out.startswith('6 classes of both; left out: class 6\n')
+
+
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 def test_compared_runs_have_the_mean_that_eval_metric_prints(predictions, capsys, protocol):
     """Where a class without a positive counts as 0, it did in the second run alone."""
@@ -904,7 +919,8 @@ def test_tool_draws_whole_numbers_as_the_scores_that_they_are(predictions, comma
         (['pr', 'less.npz', '--classes', 'class 0'], "'class 0' has no positives in less.npz: no"),
         (['pr', 'bare.npz'], 'bare.npz has no positive label: no curves'),
         (['compare', 'first.npz', 'other.npz'], 'have different images'),
-        (['compare', 'first.npz', 'renamed.npz'], 'have different classes'),
+        (['compare', 'first.npz', 'renamed.npz'], 'have different images or labels'),
+        (['compare', 'first.npz', 'others.npz'], 'have no class in common'),
         (['training', '.'], 'no .*scalars.json'),
         (['pr', 'none.npz'], 'none.npz'),
     ],
@@ -914,6 +930,7 @@ def test_tool_ends_with_one_line(predictions, monkeypatch, arguments, message):
     saved = dict(np.load('first.npz'))
     np.savez('other.npz', **dict(saved, target=saved['target'][::-1], ignore=saved['ignore'][::-1]))
     np.savez('renamed.npz', **dict(saved, classes=saved['classes'][::-1]))
+    np.savez('others.npz', **dict(saved, classes=[f'other {c}' for c in range(7)]))
     for name, kept in (('less', np.arange(7) > 0), ('bare', np.zeros(7))):
         np.savez(f'{name}.npz', **dict(saved, target=(saved['target'] * kept).astype(np.uint8)))
     with pytest.raises(SystemExit, match=f'^error: .*{message}'):
