@@ -80,10 +80,16 @@ def _read(
     columns = choose_columns(table, finder, choices, questions)
     rows_of, missing = group_rows(table, columns, finder, skip_missing)
     named = [row for row, cells in enumerate(table.rows) if cells[columns.image]]
-    unnamed = len(table.rows) - len(named)
-    if named and unnamed:  # and skipped: what such a row holds, as of totals, is no label
-        images, classes, lines = _read(table.take(named), finder, choices, skip_missing, questions)
-        return images, classes, [*lines, f'{counted(unnamed, "row")} without an image skipped']
+    whole = {(table.places[row][0], *table.rows[row]): row for row in reversed(named)}
+    if named and len(whole) < len(table.rows):  # a row without an image, as of totals, has no label
+        first = table.take(sorted(whole.values()))
+        images, classes, lines = _read(first, finder, choices, skip_missing, questions)
+        for count, words in (
+            (len(table.rows) - len(named), 'without an image skipped'),
+            (len(named) - len(whole), 'skipped, equal to an earlier one'),
+        ):
+            lines += [f'{counted(count, "row")} {words}'] * bool(count)
+        return images, classes, lines
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
     confidence = _read_confidence(table, columns, choices, said, questions)

@@ -849,9 +849,22 @@ def test_a_row_of_totals_says_nothing_of_the_columns(where):
 
 def test_it_is_said_how_many_images_are_listed_twice():
     write_photos(*NAMES)
-    Path('labels.csv').write_text('image,cat\na.jpg,1\nb.jpg,0\na.jpg,0\nb.jpg,0\nc.jpg,1\n')
+    Path('labels.csv').write_text('image,cat\na.jpg,1\nb.jpg,0\na.jpg,0\nb.jpg,1\nc.jpg,1\n')
     message, _ = refused()
     assert 'a.jpg is listed twice, in line 2 and in line 4, one of 2 such images; an' in message
+
+
+def test_a_row_that_occurs_twice_in_one_file_says_no_more_than_once():
+    """In two files it may be in two splits."""
+    write_photos(*NAMES)
+    head, rows = 'image,cat,dog\n', 'a.jpg,1,0\nb.jpg,0,1\na.jpg,1,0\nc.jpg,1,1\n'
+    Path('labels.csv').write_text(head + rows + 'd.jpg,0,1\nc.jpg,1,1\na.jpg,1,0\n')
+    expected = {'a.jpg': ['cat'], 'b.jpg': ['dog'], 'c.jpg': ['cat', 'dog'], 'd.jpg': ['dog']}
+    assert labels_of() == expected
+    Path('train.csv').write_text(head + 'a.jpg,1,0\nb.jpg,0,1\n')
+    Path('test.csv').write_text(head + 'a.jpg,1,0\nc.jpg,1,1\n')
+    with pytest.raises(SystemExit, match='a.jpg is'):
+        from_csv.main(['train.csv', 'test.csv', '--images', 'photos', '--out', 'two'])
 
 
 def test_where_a_separator_is_given_numbers_with_commas_are_labels():
