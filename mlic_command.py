@@ -114,6 +114,10 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt as interrupt:  # before one_line_errors was there
         sys.stderr.write('interrupted\n')
         sys.exit(interrupt.args[0] if interrupt.args else 130)
+    except (ImportError, MemoryError) as error:  # the same
+        if isinstance(error, ImportError) and 'failed to map segment' not in str(error):
+            raise
+        sys.exit(f'error: not enough memory to import what is needed (ulimit -v?): {error}')
 
 
 def check_folder() -> None:
