@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import pairwise
 from multiprocessing.util import get_temp_dir
 from urllib.error import HTTPError, URLError
@@ -283,7 +283,7 @@ def _describe(error: Exception, words: str) -> str:
         return f'a file could not be downloaded: {error.reason}. {INSTEAD_OF_A_DOWNLOAD}'
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'{error.filename} does not exist'
-    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
+    if isinstance(error, OSError) and error.errno in (EDQUOT, EFBIG, ENOSPC) and not error.filename:
         where = 'Free some, also for temporary files (TMPDIR), or write elsewhere'
         return f'{error.strerror}: a file could not be written. {where}'
     return describe_fault(error) or words
