@@ -12,7 +12,6 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mlic.engine.mmengine_internals import registered_names_only
-from mlic.engine.shortages import is_lack_of_memory
 from mlic.installation import is_method_here
 from mlic.literals import parse_literals
 from mlic.registries import NAMES, REGISTRIES, SCOPE, find_registered, name_classes
@@ -108,8 +107,6 @@ def refuse_stored(source: str | Path) -> Iterator[None]:
     except ImportError:  # says what to install
         raise
     except Exception as error:  # its arguments are anybody's
-        if is_lack_of_memory(error):
-            raise
         reason = f'{type(error).__name__}: {error}'.splitlines()[0][:300]
         raise ValueError(
             f'the config in {source} cannot be built ({reason}): give its config file'
