@@ -105,8 +105,13 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     end_with_torchrun()
     end_by_sigterm()
     check_folder()
-    with ended_at_once():
-        from mlic.engine.runner.errors import one_line_errors
+    try:
+        with ended_at_once():
+            from mlic.engine.runner.errors import one_line_errors
+    except (ImportError, MemoryError) as error:
+        if isinstance(error, ImportError) and 'failed to map segment' not in str(error):
+            raise
+        sys.exit(f'error: not enough memory to import what is needed (ulimit -v?): {error}')
     with one_line_errors():
         with ended_at_once():
             tool = importlib.import_module(module)

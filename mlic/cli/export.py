@@ -26,6 +26,7 @@ from mlic.apis.onnx_model import open_session
 from mlic.apis.open_run import open_run
 from mlic.cli import arguments
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.shortages import say_shortage
 from mlic.files import atomic_write
 from mlic.models.training_parts import check_exportable
 from mlic.names import counted, reason_of
@@ -112,7 +113,7 @@ def program_of(scores: ScoreModel, size: tuple[int, int]) -> torch.export.Export
         # strict: the other mode takes len(tensor) for a constant, and the batch with it
         return torch.export.export(scores, (example,), dynamic_shapes=shapes, strict=True)
     except RuntimeError as error:  # its text has the whole graph
-        reason = str(error).partition('\n')[0][:200]
+        reason = say_shortage(error) or str(error).partition('\n')[0][:200]
         places = re.findall(r'File "(.+?)", line (\d+)', str(error))
         place = ', {}, line {}'.format(*places[-1]) if places else ''
         raise ValueError(f'torch.export cannot follow the model: {reason}{place}') from error
@@ -144,7 +145,8 @@ def write_onnx(
             verbose=False,
         )
     except RuntimeError as error:  # its text has the whole graph
-        reason = str(error.__cause__ or error).partition('\n')[0][:200]
+        said = str(error.__cause__ or error).partition('\n')[0][:200]
+        reason = say_shortage(error) or said
         raise ValueError(
             f'torch {torch.__version__} cannot translate the model to ONNX: {reason}'
         ) from error

@@ -90,8 +90,15 @@ def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple
     check = partial(inspect, decode=decode)
     if not decode or not workers:
         return collect(map(check, paths))
-    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
-        return collect(pool.map(check, paths, chunksize=CHUNK))
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+    try:
+        outcomes = pool.map(check, paths, chunksize=CHUNK)
+    except BaseException:  # such as that the system starts no more: those that run would wait
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    with pool:
+        return collect(outcomes)
 
 
 def _start_worker() -> None:

@@ -27,7 +27,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.evaluation.predictions import read_predictions, read_tta
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.summary import Report, evaluate_block
-from mlic.files import ESCAPED, atomic_write
+from mlic.files import ESCAPED, write_texts
 from mlic.literals import write_literals
 from mlic.registries import load_config
 
@@ -94,9 +94,7 @@ def publish(args: argparse.Namespace) -> Path:
     for path in files:
         if path.exists():
             raise FileExistsError(f'{path} exists: it is not overwritten')
-    for path, data in files.items():
-        with atomic_write(path) as file:
-            file.write(data)
+    write_texts(files)
     return target
 
 

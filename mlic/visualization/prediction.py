@@ -28,6 +28,7 @@ MIN_WIDTH, PANEL = 480, 224  # of the page, and of a heat map
 MARGIN, GAP, PADDING, ROUND = 12, 8, 8, 6
 FONT_SIZE, LINE = 18, 32
 MAX_PANELS, MAX_COLUMNS = 12, 5
+MAX_LABELS = 500  # each in a line of its own, they fit into a JPEG, which ends at 65,500 pixels
 PAGE, PAPER, INK = (255, 255, 255), (246, 248, 250), ImageColor.getrgb(PLAIN_COLOUR)
 # an outline, the fill at score 1 (dark text stands on it), and what is before the name
 LOOKS = {
@@ -67,7 +68,7 @@ def draw_prediction(
 
     Args:
         image (np.ndarray): (H, W, 3), uint8, RGB, of any size.
-        names (Sequence[str]): Of the K labels, in the order to show.
+        names (Sequence[str]): Of the K labels, in the order to show; the first 500 are drawn.
         scores (Sequence[float]): K, from 0 to 1.
         attention (Tensor, optional): (M, h, w), not negative: of the first M labels, of which at
             most 12 are drawn. Defaults to None: no heat maps.
@@ -83,6 +84,9 @@ def draw_prediction(
     """
     photo = _fit(Image.fromarray(np.ascontiguousarray(image)), MAX_SIDE, MIN_SIDE)
     chips = [Chip(*chip) for chip in zip(names, scores, looks or ['unknown'] * len(names))]
+    if len(chips) > MAX_LABELS:
+        note = f'the first {MAX_LABELS} of {len(chips)} labels'
+        del chips[MAX_LABELS:]
     note = note or ('' if chips else 'no label')
     panels = [] if attention is None else _heat_maps(photo, attention[:MAX_PANELS])
     others = chips[len(panels) :]  # labels without a heat map

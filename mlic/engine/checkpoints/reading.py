@@ -18,6 +18,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 from mlic.engine.mmengine_internals import loader_schemes
+from mlic.engine.shortages import is_lack_of_memory
+from mlic.names import reason_of
 
 from .initial_weights import look_for_weights
 from .safetensors_file import SUFFIX, read_safetensors
@@ -74,6 +76,7 @@ def read_checkpoint(
         CheckpointError: If the file is not a checkpoint, or holds other objects, or a part of it
             (see ``PARTS``) is of another type.
         OSError: If there is no such file, or it cannot be opened.
+        MemoryError: Naming the file.
     """
     path = Path(path)
     if path.suffix == SUFFIX:
@@ -236,6 +239,8 @@ def _refusal(path: str | Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
+        if is_lack_of_memory(error):  # the file may be sound
+            raise MemoryError(f'{path}: {reason_of(error)}') from error
         if isinstance(error, OSError):
             if error.filename or '://' in str(path):  # or of a download: not of the file's content
                 raise

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import pairwise
 from multiprocessing.util import get_temp_dir
 from urllib.error import HTTPError, URLError
@@ -33,11 +33,8 @@ from ..config.errors import (
     module_of,
     registered,
 )
+from ..shortages import WORKER_ENDED, raised_over, say_shortage, what_ended_workers
 
-# what torch says of a loader's worker that has ended, and of memory that workers cannot share
-WORKER_ENDED = re.compile(r'DataLoader worker \(pid\S* (.+?)\) (?:is killed by signal|exited)')
-NO_SHARED_MEMORY = re.compile(r'DataLoader worker .* Bus error|unable to .{1,40} </torch_\w+>')
-FEWER_WORKERS = 'fewer workers (num_workers, or 0 for none)'
 _unraised: list[BaseException] = []  # of workers that ended
 _again: list[threading.Timer] = []  # each brings back a Ctrl+C that Python could not pass on
 INTERRUPTED = 130  # the exit status that shells give Ctrl+C
@@ -54,8 +51,8 @@ def one_line_errors() -> Iterator[None]:
     that raises or asserts; errors of the system about files; modules that cannot be imported; a
     config's syntax, an argument in it that there is not or that is missing, and what mmengine
     cannot build from it, or what a library does not take there; a loader's workers that were
-    killed. What else goes wrong keeps its traceback. A reader that has read enough, such as head,
-    ends a tool without a message.
+    killed; too little memory. What else goes wrong keeps its traceback. A reader that has read
+    enough, such as head, ends a tool without a message.
 
     Under torchrun the error of the rank that failed first is repeated at the end. Where nothing
     went wrong, the process group is left in order.
@@ -94,13 +91,15 @@ def one_line_errors() -> Iterator[None]:
         is_victim = raised_in.startswith('torch.distributed.')
         if not is_victim:
             _record(error)
-        workers = _what_ended_workers(error) or _what_ended_workers(_ended_worker(error))
+        workers = what_ended_workers(error) or what_ended_workers(_ended_worker(error))
         if workers:
-            if _again or any(isinstance(one, KeyboardInterrupt) for one in _raised_over(error)):
+            if _again or any(isinstance(one, KeyboardInterrupt) for one in raised_over(error)):
                 _end_interrupted(error)  # a terminal sends it to the workers, too
             sys.exit(_one_line(workers))
         is_told = _is_for_people(error, raised_in)
-        words = str(error).strip() if is_told else describe_entry(error, _packages())
+        of_system = type(error) in (OSError, BlockingIOError)
+        words = say_shortage(error) if of_system or not is_told else None
+        words = words or (str(error).strip() if is_told else describe_entry(error, _packages()))
         if words is None and is_of_config(error, raised_in):
             words = reason_of(error)
         if words is None:
@@ -122,7 +121,7 @@ def _end_interrupted(error: BaseException) -> None:
     while _again:
         _again.pop().cancel()
     # a library may have raised an interrupt of its own over that of SIGTERM
-    status = max([*map(_status_of, _raised_over(error)), *heard])
+    status = max([*map(_status_of, raised_over(error)), *heard])
     for number in {signal.SIGINT, status - 128}:  # sent again, it ends a slow end at once
         signal.signal(number, signal.SIG_DFL)
     if os.name == 'posix':  # workers may have got it, too: torch's handler would raise at exit
@@ -138,22 +137,13 @@ def _status_of(error: BaseException) -> int:
     return next((number for number in numbers if isinstance(number, int)), INTERRUPTED)
 
 
-def _raised_over(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, then what it was raised over, and so on; ``raise error from error`` is a ring."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _was_interrupted(error: BaseException) -> bool:
     """Whether a library took Ctrl+C for something else, with ``except:``, and raised that.
 
     Who takes it so raises in the very function that the other came to; what fails deeper, such as
     the writing of a last file, or without a ``raise``, is an error of its own.
     """
-    for later, earlier in pairwise(_raised_over(error)):
+    for later, earlier in pairwise(raised_over(error)):
         last = traceback.extract_tb(later.__traceback__)[-1:]
         frames = [frame for frame, _ in traceback.walk_tb(later.__traceback__)]
         came_to = getattr(earlier.__traceback__, 'tb_frame', None)
@@ -162,27 +152,6 @@ def _was_interrupted(error: BaseException) -> bool:
         if isinstance(earlier, KeyboardInterrupt):
             return True
     return False
-
-
-def _what_ended_workers(error: BaseException | None) -> str | None:
-    """Why a loader's workers ended, if they did; torch says so anywhere in the main process.
-
-    Its signal handler raises in whatever runs then, which may raise something else over it.
-    """
-    for one in _raised_over(error):
-        text = str(one)
-        ended = WORKER_ENDED.search(text)
-        if NO_SHARED_MEMORY.search(text):
-            return (
-                'the workers of a data loader have no shared memory left (/dev/shm): use '
-                f'{FEWER_WORKERS}, or give the container more (docker run --shm-size=8g)'
-            )
-        if ended:
-            return (
-                f'a worker of a data loader (process {ended[1]}) was killed, probably because '
-                f'memory or shared memory (/dev/shm) ran out: use {FEWER_WORKERS}'
-            )
-    return None
 
 
 def _ended_worker(error: Exception) -> Exception | None:
@@ -314,7 +283,7 @@ def _describe(error: Exception, words: str) -> str:
         return f'a file could not be downloaded: {error.reason}. {INSTEAD_OF_A_DOWNLOAD}'
     if isinstance(error, FileNotFoundError) and error.filename:
         return f'{error.filename} does not exist'
-    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT) and not error.filename:
+    if isinstance(error, OSError) and error.errno in (EDQUOT, EFBIG, ENOSPC) and not error.filename:
         where = 'Free some, also for temporary files (TMPDIR), or write elsewhere'
         return f'{error.strerror}: a file could not be written. {where}'
     return describe_fault(error) or words

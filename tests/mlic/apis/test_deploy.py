@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import re
+import resource
 import runpy
 import shlex
 import shutil
@@ -785,6 +786,20 @@ def test_publishing_is_reproducible_and_overwrites_nothing(run, published, tmp_p
         message = call_tool('tools/publish_model.py', *arguments)
         assert f'{kept} exists: it is not overwritten' in message
         assert os.listdir(tmp_path) == [kept.name] and kept.read_text() == 'kept'
+
+
+def test_publishing_that_found_no_place_leaves_nothing_in_the_way_of_the_next(run, tmp_path):
+    """The card and the config were written before the weights found none."""
+    arguments = [run / 'work_dirs/run', tmp_path]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # Python ignores the signal
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+        message = call_tool('tools/publish_model.py', *arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert '.pth was not written (File too large)' in message
+    assert os.listdir(tmp_path) == []
+    assert call_tool('tools/publish_model.py', *arguments) is None
 
 
 def test_a_safetensors_file_is_taken_like_the_pth_file(run, with_thresholds, tmp_path):

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import random
+import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -334,6 +336,18 @@ def test_broken_images_are_found_in_processes_and_listed_in_full(capsys):
     listed = Path('lists/broken.txt').read_text().splitlines()
     names = ['photos/train0.png', 'photos/train1.png', 'photos/val3.png']
     assert [line.split(':')[0] for line in listed] == names
+
+
+def test_more_processes_than_the_system_starts_do_not_hang():
+    """Those that had been started waited for work without end."""
+    write_own()
+    limit = [resource.RLIMIT_NOFILE, (64, 64)]
+    result = subprocess.run(
+        [sys.executable, ROOT / VERIFY, 'own.py', '--workers', '40'], text=True, timeout=120,
+        capture_output=True, preexec_fn=lambda: resource.setrlimit(*limit), check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert re.fullmatch('error: .*Too many open files.* fewer workers.*\n', result.stderr)
 
 
 def test_one_data_set_for_two_splits_is_read_once(capsys):

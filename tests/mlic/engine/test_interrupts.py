@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 from mmengine.config import Config
 
 from mlic.engine.runner.errors import one_line_errors
@@ -267,6 +270,39 @@ def test_an_error_raised_over_that_of_a_worker_does_not_hide_it():
 def test_every_word_of_torch_for_full_shared_memory_has_the_hint(message):
     with pytest.raises(SystemExit, match='no shared memory.*num_workers, or 0'), one_line_errors():
         raise RuntimeError(f'Caught RuntimeError in DataLoader worker process 0.\n{message}')
+
+
+@pytest.mark.parametrize(
+    'error, says',
+    [
+        (MemoryError(), r'not enough memory \(MemoryError\): use smaller batches or fewer workers'),
+        (RuntimeError("[fail] can't allocate memory: you tried"), 'not enough memory .*you'),
+        (torch.OutOfMemoryError('CUDA out of memory. Tried 9 GiB'), 'not enough.*9 GiB'),
+        (cv2.error('(-4:Insufficient memory) Failed to allocate 9 bytes'), 'not enough.*9 bytes'),
+        (RuntimeError("can't start new thread"), 'no further process or thread .*ulimit -u'),
+        (BlockingIOError(11, 'Resource temporarily unavailable'), 'no further .*ulimit -u'),
+        (OSError(24, 'Too many open files', 'a.jpg'), r"Too many open files: 'a\.jpg'.*ulimit -n"),
+    ],
+)
+def test_a_shortage_of_the_machine_is_one_line_that_says_what_to_do(error, says):
+    library, ours = dict(__name__='library', error=error), dict(__name__='mlic.ours', error=error)
+    exec('def fail():\n    raise error', library)
+    exec('def fail():\n    raise ValueError("a.jpg cannot be read") from error', ours)
+    with pytest.raises(SystemExit, match=f'^error: .*{says}'), one_line_errors():
+        library['fail']()
+    with pytest.raises(SystemExit, match=r'^error: a\.jpg cannot be read$'), one_line_errors():
+        ours['fail']()
+
+
+def test_too_little_memory_to_import_is_one_line():
+    """Such as the limit of a cluster's login node, where torch's libraries cannot be mapped."""
+    limit = [resource.RLIMIT_AS, (2**30, 2**30)]
+    result = subprocess.run(
+        [sys.executable, 'tools/infer.py', '--help'], cwd=ROOT, text=True, capture_output=True,
+        timeout=120, preexec_fn=lambda: resource.setrlimit(*limit), check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert re.fullmatch('error: not enough memory to import .*\n', result.stderr)
 
 
 def test_other_words_about_shared_memory_are_left_alone():

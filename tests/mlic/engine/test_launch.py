@@ -645,6 +645,7 @@ def test_batch_norm_over_gpus_is_left_out_where_there_is_none(monkeypatch):
         (FileNotFoundError(2, 'No such file', 'configs/no.py'), 'error: configs/no.py does not ex'),
         (PermissionError(13, 'Permission denied', 'x'), "error: [Errno 13] Permission denied: 'x'"),
         (OSError(28, 'Full'), 'error: Full: a file could not be written. Free some, also for te'),
+        (OSError(27, 'File too large'), 'error: File too large: a file could not be written. Free'),
     ],
 )
 def test_files_that_are_not_reached_are_told_with_what_to_do(error, message):

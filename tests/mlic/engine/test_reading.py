@@ -32,6 +32,7 @@ from mlic.engine.checkpoints.reading import (
     read_checkpoint,
 )
 from mlic.engine.checkpoints.safetensors_file import META, SUFFIX
+from mlic.engine.checkpoints.search import find_resumable
 from tests.helpers import Recorder
 
 SMALL = dict(
@@ -298,6 +299,27 @@ def test_an_error_of_the_system_within_a_file_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, 'read_bytes', fail)
     with pytest.raises(OSError, match=r'Input/output error.*run\.pth'):
         files.read_bytes(path)
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError('unable to mmap 9 bytes from file <run.pth>: Cannot allocate memory (12)'),
+        torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 bytes.'),
+    ],
+)
+def test_a_checkpoint_is_not_called_damaged_where_memory_ran_out(error, tmp_path, monkeypatch):
+    """``--resume`` would take an older one."""
+    torch.save({}, tmp_path / 'epoch_1.pth')
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, 'load', fail)
+    with pytest.raises(MemoryError, match=r'epoch_1\.pth: '):
+        find_resumable(tmp_path)
 
 
 def test_every_cut_of_a_checkpoint_is_refused(tmp_path):

@@ -17,6 +17,7 @@ from PIL import Image, ImageColor
 
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.engine.config.device import adapt_to_device
+from mlic.files import write_picture
 from mlic.visualization.attention import overlay_attention
 from mlic.visualization.multi_label_visualizer import draw_sample
 from mlic.visualization.page import FALSE_COLOUR, MISSED_COLOUR, NEUTRAL_COLOUR, TRUE_COLOUR
@@ -166,6 +167,16 @@ def test_text_stays_on_the_page_and_apart(written, title, num_maps):
     for line in written[title is not None :]:
         assert line.text.startswith(('✓ W', '✗ W', 'missed: W'))
         assert line.text[-5:-2] in (' 1.', ' 0.')
+
+
+def test_a_picture_of_thousands_of_labels_fits_into_a_file(written, tmp_path):
+    """A JPEG has at most 65,500 pixels on a side: there was none of 9,605 labels."""
+    names = [f'{k} ' + 'wide WWW ' * 3 for k in range(9605)]
+    page = draw_sample(IMAGE, make_sample([0.5] * 9605, range(9605)), names)
+    write_picture(tmp_path / 'page.jpg', page)
+    note, *labels = texts(written)
+    assert note == 'the first 500 of 9605 labels' and len(labels) == 500
+    assert labels[0].startswith('0 wide') and labels[-1].startswith('499 wide')
 
 
 # ---------------------------------------------------------------- the visualizer and the hook
