@@ -202,10 +202,16 @@ def test_a_killed_and_resumed_run_ends_as_the_other(tmp_path, dtype, more):
     assert_same_end(run(tmp_path / 'stopped', **changes), straight)
 
 
-@pytest.mark.parametrize('optimizer', ['Adam', 'AdamW'])
-def test_the_host_does_not_wait_in_a_step_of_the_second_stage(tmp_path, optimizer):
+@pytest.mark.parametrize(
+    'optimizer, clip', [('Adam', None), ('AdamW', None), ('AdamW', dict(max_norm=1.0))]
+)
+def test_the_host_does_not_wait_in_a_step_of_the_second_stage(tmp_path, optimizer, clip):
     hook = NoWaits()
-    changes = {'optim_wrapper.dtype': 'float16', 'optim_wrapper.optimizer.type': optimizer}
+    changes = {
+        'optim_wrapper.dtype': 'float16',
+        'optim_wrapper.optimizer.type': optimizer,
+        'optim_wrapper.clip_grad': clip,
+    }
     try:
         run(tmp_path, hook, **changes)
     finally:

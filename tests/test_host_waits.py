@@ -25,6 +25,7 @@ SADCL = {
 MULCON = {'model.neck.in_channels': 256}
 CSRA = {'model.head.in_channels': 256}
 C_TRAN = {'model.head.in_channels': 256}
+CLIPPED = {**CSRA, 'optim_wrapper.clip_grad': dict(max_norm=1.0)}
 
 
 @DATASETS.register_module()
@@ -120,6 +121,7 @@ def counted_step(tmp_path, config, unknown=(), **changes):
         ('mulcon/mulcon_r101_coco448_stage1.py', MULCON, 1300, []),
         ('csra/csra_r101_coco448.py', CSRA, 1300, []),
         ('csra/csra_r101_coco448.py', CSRA, 1300, [60, 61, 62, 79]),
+        ('csra/csra_r101_coco448.py', CLIPPED, 1300, []),  # as configs/foundation clips
         ('c_tran/c-tran_r101_coco576.py', C_TRAN, 1550, []),  # 1,493 counted; labels are drawn
         ('c_tran/c-tran_r101_coco576.py', C_TRAN, 1550, [60, 61, 62, 79]),
     ],

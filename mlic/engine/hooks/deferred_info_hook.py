@@ -1,4 +1,4 @@
-"""Losses for the log, asked of the device where the log is written."""
+"""Losses and gradient norms for the log, asked of the device where the log is written."""
 
 from collections import defaultdict
 
@@ -15,8 +15,9 @@ from mlic.engine.runner.due_values import values_are_due
 class DeferredInfoHook(RuntimeInfoHook):
     """mmengine's ``RuntimeInfoHook``, without the host waiting in every iteration.
 
-    The losses stay on the device until a line of the log or a checkpoint is due; then the values of
-    all iterations since come over in one copy, and the message hub has what it always had.
+    The losses, and the gradient's norm where ``optim_wrapper.clip_grad`` measures it, stay on the
+    device until a line of the log or a checkpoint is due; then the values of all iterations since
+    come over in one copy, and the message hub has what it always had.
 
     Example:
         >>> import mlic.engine  # registers it
@@ -29,6 +30,23 @@ class DeferredInfoHook(RuntimeInfoHook):
     def __init__(self) -> None:
         super().__init__()
         self.waiting: list[tuple[str, Tensor | float]] = []
+        self._restore = lambda: None
+
+    def before_train(self, runner: Runner) -> None:
+        """Let clipping keep its norm on the device, where mmengine would ask for it at once."""
+        super().before_train(runner)
+        wrapper = runner.optim_wrapper
+        if not getattr(wrapper, 'clip_grad_kwargs', None):
+            return
+        clip, name = wrapper.clip_func, f'train/{wrapper.grad_name}'
+
+        def clip_only(parameters: list[Tensor], **settings) -> None:
+            norm = clip(parameters, **settings)
+            if norm is not None:  # clipped by value, there is none
+                self.waiting.append((name, norm))
+
+        wrapper.clip_func = clip_only
+        self._restore = lambda: setattr(wrapper, 'clip_func', clip)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         """Keep the values; hand them on where they are due."""
@@ -45,6 +63,7 @@ class DeferredInfoHook(RuntimeInfoHook):
     def after_train(self, runner: Runner) -> None:
         """Nothing is left waiting."""
         self._hand_on(runner)
+        self._restore()
         super().after_train(runner)
 
     def _hand_on(self, runner: Runner) -> None:

@@ -187,15 +187,19 @@ def test_a_loss_scaler_and_the_flag_of_the_loss_both_hold_the_step(tmp_path):
     assert runner.message_hub.get_info('skipped_iterations') == 1
 
 
-def test_losses_reach_the_message_hub_once_and_in_order(tmp_path):
+def test_losses_and_norms_reach_the_message_hub_once_and_in_order(tmp_path):
     histories = []
     for name, kind in dict(a='RuntimeInfoHook', b='DeferredInfoHook').items():
         hooks = dict(runtime_info=dict(type=kind), logger=dict(type='LoggerHook', interval=2))
-        runner, _ = make_runner(tmp_path / name, [0.1] * 10, 2, default_hooks=hooks)
+        clipped = dict(optimizer=dict(type='SGD', lr=0.1), clip_grad=dict(max_norm=0.1))
+        changes = dict(default_hooks=hooks, optim_wrapper=clipped)
+        runner, _ = make_runner(tmp_path / name, [0.1] * 10, 2, **changes)
         runner.train()
         scalars = runner.message_hub.log_scalars
-        histories.append({key: scalars[key].data[0].tolist() for key in ('train/loss', 'train/lr')})
-    assert histories[0] == histories[1] and len(histories[0]['train/loss']) == 10
+        keys = 'train/lr', 'train/loss', 'train/grad_norm'
+        histories.append({key: scalars[key].data[0].tolist() for key in keys})
+        assert runner.optim_wrapper.clip_func is torch.nn.utils.clip_grad_norm_
+    assert histories[0] == histories[1] and len(set(histories[0]['train/grad_norm'])) == 10
 
 
 def test_a_run_without_faults_is_the_run_without_the_hook(tmp_path):
