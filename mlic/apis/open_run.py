@@ -106,7 +106,8 @@ def open_run(
     classes = loader and data_classes(loader.dataset)
     if not training_parts:
         cfg.model = for_prediction(cfg.model)
-    with refuse_stored(found.path) if stored else nullcontext():
+    weights = content.get('state_dict') or content
+    with refuse_stored(found.path, weights) if stored else nullcontext():
         model = build_model(cfg)
         if stored:  # what others build from its config has then been built with that guard, too
             test = cfg.get('test_dataloader') or {}
