@@ -104,7 +104,7 @@ def open_run(
     set_scope(given)
     loader = given.get(f'{split}_dataloader')
     classes = loader and data_classes(loader.dataset)
-    if not training_parts:
+    if not training_parts and cfg.get('model'):
         cfg.model = for_prediction(cfg.model)
     weights = content.get('state_dict') or content
     with refuse_stored(found.path, weights) if stored else nullcontext():

@@ -16,6 +16,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 from mlic.engine.mmengine_internals import loader_schemes
+from mlic.files import check_regular
 
 from .initial_weights import look_for_weights
 from .safetensors_file import SUFFIX, read_safetensors
@@ -74,17 +75,18 @@ def read_checkpoint(
         OSError: If there is no such file, or it cannot be opened.
     """
     path = Path(path)
-    if path.suffix == SUFFIX:
-        try:
-            content = read_safetensors(path)
-        except ValueError as error:
-            raise CheckpointError(str(error)) from error
+    try:
+        check_regular(path)  # a pipe would let it wait for ever
+        content = read_safetensors(path) if path.suffix == SUFFIX else None
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    if content is not None:
         _check_parts(content, path)
         return content
-    with path.open('rb') as file:
-        is_archive = file.read(4) == b'PK\x03\x04'
-    mmap = mmap and is_archive  # torch maps its zip format only
     with _refusal(path), _allow_log():
+        with path.open('rb') as file:
+            is_archive = file.read(4) == b'PK\x03\x04'
+        mmap = mmap and is_archive  # torch maps its zip format only
         if is_archive:
             _check_unpacked(path)
         content = torch.load(
