@@ -187,6 +187,7 @@ def _check_parts(content: object, path: str | Path) -> None:
         if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
             raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')
     _check_extent(content.get('meta'), path)
+    _check_tensors(content, path)
 
 
 def _check_unpacked(path: Path) -> None:
@@ -197,6 +198,26 @@ def _check_unpacked(path: Path) -> None:
         raise CheckpointError(
             f'{path}: its parts would have {size} bytes, more than the file: save it again with '
             'torch.save, which does not compress'
+        )
+
+
+def _check_tensors(content: Mapping, path: str | Path) -> None:
+    """Refuse tensors that stand for far more numbers than there are: one, repeated by its strides.
+
+    A model of their sizes, or a copy of one, would fill the memory.
+    """
+    size, held = 0, {}
+    for part in (content, *content.values()):
+        for value in part.values() if isinstance(part, Mapping) else ():
+            if isinstance(value, torch.Tensor):
+                size += value.numel() * value.element_size()
+                if value.layout == torch.strided:
+                    storage = value.untyped_storage()
+                    held[storage.data_ptr()] = storage.nbytes()
+    if size > max(SMALL, 10 * sum(held.values())):
+        raise CheckpointError(
+            f'{path}: its tensors would have {size} bytes, and hold {sum(held.values())}: save '
+            'them with .contiguous()'
         )
 
 
