@@ -473,14 +473,6 @@ def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():
         assert end.value.code == expected
 
 
-def test_a_name_of_a_megabyte_does_not_fill_the_screen():
-    with pytest.raises(SystemExit) as end, one_line_errors():
-        raise SystemExit(f'names.txt: {"x" * 1_000_000} is no class')
-    message = end.value.code
-    assert message.startswith('error: names.txt: xx') and message.endswith('xx is no class')
-    assert len(message) < 5000
-
-
 def buffered(writer):
     return os.fdopen(writer, 'w')
 
