@@ -39,12 +39,17 @@ def printable(name: str) -> str:
     return name if name.isprintable() and len(name) <= _SHORT.maxstring else short(name)
 
 
+def in_one_line(text: str, most: int = 600) -> str:
+    """A text whose lines become one, which loses its middle if it has more letters than that."""
+    text = ' '.join(text.split())
+    return text if len(text) <= most else f'{text[: most // 2]} … {text[-(most // 2) :]}'
+
+
 def reason_of(error: BaseException) -> str:
     """What another library's error says, for a message: in one line, without its middle."""
     is_quoted = isinstance(error, KeyError) and len(error.args) == 1 and ' ' in str(error)
     said = error.args[0] if is_quoted else error  # a sentence, and no key
-    text = ' '.join(str(said).split()) or type(error).__name__
-    return text if len(text) <= 600 else f'{text[:300]} … {text[-300:]}'
+    return in_one_line(str(said)) or type(error).__name__
 
 
 def short(value: object) -> str:

@@ -100,6 +100,8 @@ class OnnxModel:
         (scores,) = self.session.run(['scores'], {'images': images})
         if scores.shape != (len(images), len(self.classes)):
             raise ValueError(f'{scores.shape} scores of {len(self.classes)} classes')
+        if scores.min() < 0 or scores.max() > 1:  # NaN is said of each image
+            raise ValueError(f'scores from {scores.min():g} to {scores.max():g}, not from 0 to 1')
         return [
             sample.set_pred_score(row)
             for sample, row in zip(data['data_samples'], torch.from_numpy(scores))

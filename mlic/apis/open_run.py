@@ -104,9 +104,10 @@ def open_run(
     set_scope(given)
     loader = given.get(f'{split}_dataloader')
     classes = loader and data_classes(loader.dataset)
-    if not training_parts:
+    if not training_parts and cfg.get('model'):
         cfg.model = for_prediction(cfg.model)
-    with refuse_stored(found.path) if stored else nullcontext():
+    weights = content.get('state_dict') or content
+    with refuse_stored(found.path, weights) if stored else nullcontext():
         model = build_model(cfg)
         if stored:  # what others build from its config has then been built with that guard, too
             test = cfg.get('test_dataloader') or {}

@@ -272,11 +272,12 @@ def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=at_least(0), default=0, help=what)
 
 
-def read_run_config(args: argparse.Namespace) -> Config:
+def read_run_config(args: argparse.Namespace, *needed: str) -> Config:
     """The config of the command line, with launcher and work directory.
 
     Raises:
-        SystemExit: If torchrun started several processes that do not know of one another.
+        SystemExit: If torchrun started several processes that do not know of one another, or the
+            config lacks one of the ``needed`` entries.
     """
     processes = os.environ.get('WORLD_SIZE', '1')
     if args.launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ and processes != '1':
@@ -286,6 +287,9 @@ def read_run_config(args: argparse.Namespace) -> Config:
         )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
+    lacking = [key for key in needed if cfg.get(key) is None]
+    if lacking:
+        raise SystemExit(f'{args.config}: the config has no {", ".join(lacking)}')
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     return cfg

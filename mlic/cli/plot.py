@@ -228,9 +228,11 @@ def _read_rows(file: Path) -> tuple[list, list]:
             break
         if not isinstance(row, dict):
             raise ValueError(f'{where}: not a JSON object of a log')
-        for name in row.keys() & {'iter', 'step', 'epoch'}:
-            if type(row[name]) is not int or row[name] < 0:
-                raise ValueError(f'{where}: {name} is {short(row[name])}, not a whole number')
+        for name, value in row.items():
+            if name in ('iter', 'step', 'epoch') and (type(value) is not int or value < 0):
+                raise ValueError(f'{where}: {name} is {short(value)}, not a whole number')
+            if type(value) is int and abs(value) >= 2**53:  # no axis has place for it
+                raise ValueError(f'{where}: {name} is {short(value)}, no number of a training')
         if 'iter' in row and 'loss' in row:
             train.append(row)
         elif 'step' in row and any('/' in name for name in row):
@@ -241,10 +243,10 @@ def _read_rows(file: Path) -> tuple[list, list]:
 def plot_training(args: argparse.Namespace, table: Path):
     """The log of a run."""
     log = read_log(args.run)
-    rows = [dict(part='train', **row) for row in log.train]
-    rows += [dict(part='val', **row) for row in log.val]
-    header = list(dict.fromkeys(name for row in rows for name in row))
-    write_table(table, header, ([row.get(name, '') for name in header] for row in rows))
+    rows = [('train', row) for row in log.train] + [('val', row) for row in log.val]
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    cells = ([part, *(row.get(name, '') for name in names)] for part, row in rows)
+    write_table(table, ['part', *names], cells)
     return draw_training(log)
 
 

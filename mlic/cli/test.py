@@ -76,7 +76,8 @@ def percent(text: str) -> int:
 
 def config_of(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
-    cfg = arguments.read_run_config(args)
+    needed = 'model', 'test_dataloader', 'test_evaluator', 'test_cfg'
+    cfg = arguments.read_run_config(args, *needed)
     args.found = find_checkpoint(args.checkpoint, args.stage)
     cfg.load_from = args.found.path
     cfg.resume = False  # the config in a resumed run's folder says True

@@ -61,7 +61,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def config_of(args: argparse.Namespace) -> Config:
     """The config file with the command line's changes."""
-    cfg = arguments.read_run_config(args)
+    needed = 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper'
+    cfg = arguments.read_run_config(args, *needed)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     check_values(cfg)

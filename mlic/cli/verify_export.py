@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.tta import TTA
 from mlic.evaluation.thresholds import ThresholdFile
 from mlic.image_reader import ImageReadError
+from mlic.names import reason_of
 
 BATCHES = (1, 8)
 REPETITIONS = 5
@@ -125,7 +127,12 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
                 f'{TRUST}=1 for this command'
             )
         extra = dict(classes='', preprocessing='', thresholds='')
-        module = torch.export.load(path, extra_files=extra).module()
+        try:
+            if not zipfile.is_zipfile(path):  # of which torch would log its traceback
+                raise ValueError('only a part of a file, or another one')
+            module = torch.export.load(path, extra_files=extra).module()
+        except Exception as error:  # torch raises a dozen kinds for a damaged file
+            raise ValueError(f'{path} cannot be opened by torch: {reason_of(error)}') from error
 
         def run(images: np.ndarray) -> np.ndarray:
             with torch.no_grad():
@@ -133,8 +140,14 @@ def open_model(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
 
         return run, extra
     session = open_session(path)
-    metadata = session.get_modelmeta().custom_metadata_map
-    return lambda images: session.run(['scores'], {'images': images})[0], metadata
+
+    def run_session(images: np.ndarray) -> np.ndarray:
+        try:
+            return session.run(['scores'], {'images': images})[0]
+        except Exception as error:  # of onnxruntime's own kinds
+            raise ValueError(f'{path} fails in onnxruntime: {reason_of(error)}') from error
+
+    return run_session, session.get_modelmeta().custom_metadata_map
 
 
 def check_metadata(
@@ -189,7 +202,13 @@ def compare(args: argparse.Namespace) -> str | None:
     name = 'onnxruntime' if args.model.suffix == '.onnx' else 'torch.export'
     for size in BATCHES:
         expected = np.concatenate([reference(batch) for batch in batches(bgr, size)])
-        found = np.concatenate([exported(batch) for batch in batches(rgb, size)])
+        parts = [exported(batch) for batch in batches(rgb, size)]
+        for part, batch in zip(parts, batches(rgb, size)):
+            if part.shape != (len(batch), len(classes)) or part.dtype.kind != 'f':
+                raise ValueError(
+                    f'{args.model} gives {part.dtype} of shape {part.shape} for scores'
+                )
+        found = np.concatenate(parts)
         difference = float(np.abs(expected - found).max())
         agree = agree and difference <= tolerance  # False for NaN
         times = [], []

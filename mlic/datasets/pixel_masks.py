@@ -13,6 +13,8 @@ from mlic.image_reader import MAX_PIXELS, decode_image
 from mlic.names import printable, reason_of, repeated, short
 
 VOID = 255  # Pascal VOC's edges of objects
+FARTHEST = 2**31  # of a polygon's corner: what is more is no pixel
+PAIRS = 1_000_000  # of an edge and a row, at a time: 100 MB
 
 
 class Masks(NamedTuple):
@@ -73,6 +75,8 @@ class IndexMasks:
         except Exception as error:  # Pillow raises a dozen kinds
             reason = reason_of(error)
             raise ValueError(f'{path}: cannot be decoded ({reason})') from error
+        if image.format != 'PNG':
+            raise ValueError(f'{path}: a {image.format} file, not a PNG: its indices may be others')
         if image.mode not in ('L', 'P'):
             raise ValueError(f'{path}: pixels of mode {image.mode}, not indices of 8 bits')
         present = np.unique(indices).tolist()
@@ -102,6 +106,9 @@ class COCOMasks:
         content = read_json(ann_file)
         places = {name: index for index, name in enumerate(classes)}
         try:
+            for part in ('categories', 'images'):
+                for twice in repeated(item['id'] for item in content[part]):
+                    raise ValueError(f'the id {short(twice)} occurs more than once in its {part}')
             class_of = {item['id']: places.get(item['name']) for item in content['categories']}
             self.images = {}  # of a file's name: id, and its size (H, W)
             for item in content['images']:
@@ -156,8 +163,6 @@ def draw_segmentation(segmentation: list | dict, size: tuple[int, int]) -> np.nd
     Raises:
         KeyError, TypeError, ValueError: If it is none of these, or of another size.
     """
-    from matplotlib.path import Path as Polygon
-
     height, width = size
     if isinstance(segmentation, dict):
         counts = segmentation['counts']
@@ -165,27 +170,45 @@ def draw_segmentation(segmentation: list | dict, size: tuple[int, int]) -> np.nd
             raise ValueError('compressed run lengths; decode them to lists of counts first')
         if segmentation['size'] != [height, width] or sum(counts) != height * width:
             raise ValueError(f'run lengths of another size than {height} x {width}')
-        runs = np.repeat(np.arange(len(counts)) % 2, counts).astype(bool)
+        runs = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
         return runs.reshape(width, height).T  # column by column
+    if not segmentation:
+        raise ValueError('no polygon')
     mask = np.zeros(size, bool)
     for polygon in segmentation:
         corners = np.asarray(polygon, np.float64)
-        if (
-            corners.ndim != 1
-            or len(corners) < 6
-            or len(corners) % 2
-            or not np.isfinite(corners).all()
-        ):
+        is_list = corners.ndim == 1 and len(corners) >= 6 and len(corners) % 2 == 0
+        if not is_list or not (np.abs(corners) < FARTHEST).all():
             raise ValueError(f'a polygon of {short(polygon)}')
-        corners = corners.reshape(-1, 2)
-        # the pixels of its box
-        first = np.floor(corners.min(axis=0)).clip(0, (width, height)).astype(int)
-        last = np.ceil(corners.max(axis=0)).clip(0, (width, height)).astype(int)
-        columns, rows = (np.arange(*ends) for ends in zip(first, last))
-        centres = np.stack(np.meshgrid(columns + 0.5, rows + 0.5), axis=-1).reshape(-1, 2)
-        found = Polygon(corners).contains_points(centres).reshape(len(rows), len(columns))
-        mask[first[1] : last[1], first[0] : last[0]] |= found
+        _fill(mask, corners.reshape(-1, 2))
     return mask
+
+
+def _fill(mask: np.ndarray, corners: np.ndarray) -> None:
+    """Add the pixels of a mask whose centre has an odd number of edges of a polygon on its left.
+
+    Args:
+        mask (np.ndarray): (H, W) bool, changed in place.
+        corners (np.ndarray): (E, 2) of x and y.
+    """
+    # the pixels of its box
+    first = np.floor(corners.min(axis=0)).clip(0, mask.shape[::-1]).astype(int)
+    last = np.ceil(corners.max(axis=0)).clip(0, mask.shape[::-1]).astype(int)
+    width, height = last - first
+    corners = corners - first - 0.5  # x and y of centres are whole numbers now
+    crossed = np.zeros((height, width + 1), bool)  # [y, x]: an odd number of edges between x - 1, x
+    part = max(1, PAIRS // max(height, 1))
+    for start in range(0, len(corners), part):
+        ends = corners[np.arange(start, min(start + part, len(corners)) + 1) % len(corners)]
+        low, high = (find(ends[:-1, 1], ends[1:, 1]) for find in (np.minimum, np.maximum))
+        top, bottom = (np.ceil(y).clip(0, height).astype(int) for y in (low, high))
+        edges = np.repeat(np.arange(len(low)), bottom - top)
+        rows = np.arange(len(edges)) - np.repeat(np.cumsum(bottom - top) - bottom, bottom - top)
+        (x, y), (x_end, y_end) = ends[edges].T, ends[edges + 1].T
+        columns = np.ceil(x + (rows - y) / (y_end - y) * (x_end - x)).clip(0, width).astype(int)
+        np.logical_xor.at(crossed, (rows, columns), True)
+    inside = np.logical_xor.accumulate(crossed, axis=1)[:, :width]
+    mask[first[1] : last[1], first[0] : last[0]] |= inside
 
 
 def read_names(path: str | Path) -> list[str]:

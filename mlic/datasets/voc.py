@@ -166,8 +166,17 @@ def read_annotation(path: Path) -> tuple[str, list[tuple[str, bool]]]:
     if root.tag != 'annotation':
         raise ValueError(f'{path}: begins with <{printable(root.tag)}>, expected <annotation>')
     file = (root.findtext('filename') or '').strip().replace('\\', '/').split('/')[-1]
-    objects = []
-    for number, item in enumerate(root.findall('object'), 1):
+    objects, items = [], root.findall('object')
+    hidden = sum(item.tag.lower() == 'object' for item in root.iter()) - len(items)
+    if hidden:
+        raise ValueError(
+            f'{path}: {counted(hidden, "object")} would be missed, in another element than '
+            '<annotation> or not written <object>'
+        )
+    for number, item in enumerate(items, 1):
+        for key in ('name', 'difficult'):
+            if len(item.findall(key)) > 1:
+                raise ValueError(f'{path}: object {number} has more than one {key}')
         name = (item.findtext('name') or '').strip()
         difficult = (item.findtext('difficult') or '').strip() or '0'
         if not name:

@@ -22,7 +22,7 @@ import onnxruntime  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parent)]  # the reader lies in one of them
-from image_reader import ImageReadError, read_image  # noqa: E402
+from image_reader import MAX_PIXELS, ImageReadError, read_image  # noqa: E402
 
 
 def read(path, size, resize, reduce_to=None):
@@ -34,6 +34,31 @@ def read(path, size, resize, reduce_to=None):
             raise ImageReadError(f'{path}: this model takes images of {width} x {height} pixels')
         image = cv2.resize(image, (width, height))
     return image[..., ::-1].transpose(2, 0, 1)
+
+
+def reason_of(error):
+    """An error's kind and what it says, in one line."""
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
+
+
+def open_model(path):
+    """The session of a file of export.py, its metadata, classes and recipe; else SystemExit."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would let it wait for ever
+            raise ValueError('not a regular file')
+        session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+        metadata = session.get_modelmeta().custom_metadata_map
+        classes, recipe = json.loads(metadata['classes']), json.loads(metadata['preprocessing'])
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise ValueError('its classes are no list of names')
+        numbers = [*recipe['size'], recipe.get('reduce_to') or 1]
+        if [type(number) for number in numbers] != [int] * 3 or min(numbers) < 1:
+            raise ValueError(f'its preprocessing has {numbers[:3]} for sizes')
+        if numbers[0] * numbers[1] > MAX_PIXELS:
+            raise ValueError(f'its images have {numbers[1]} x {numbers[0]} pixels')
+    except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
+        raise SystemExit(f'error: {path} is no model of export.py ({reason_of(error)})') from error
+    return session, metadata, classes, recipe
 
 
 def own_thresholds(metadata, classes):
@@ -68,14 +93,8 @@ def main():
     parser.add_argument('--threshold', type=score, help="lowest score of a label (the model's own)")
     args = parser.parse_args()
     sys.stdout.reconfigure(errors='backslashreplace')  # a name that the terminal cannot show
-    try:
-        session = onnxruntime.InferenceSession(args.model, providers=['CPUExecutionProvider'])
-        metadata = session.get_modelmeta().custom_metadata_map
-        classes, recipe = json.loads(metadata['classes']), json.loads(metadata['preprocessing'])
-    except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
-        reason = f'{type(error).__name__}: {" ".join(str(error).split())}'
-        raise SystemExit(f'error: {args.model} is no model of export.py ({reason})') from error
-    if recipe['resize'] != 'bilinear' and recipe.get('transforms') != []:
+    session, metadata, classes, recipe = open_model(args.model)
+    if recipe.get('resize') != 'bilinear' and recipe.get('transforms') != []:
         raise SystemExit(
             f'error: {args.model}: its images need more than one plain resize: predict with the '
             'checkpoint'
@@ -88,14 +107,25 @@ def main():
     failed = False
     for path in args.images:
         try:
-            image = read(path, recipe['size'], recipe['resize'], recipe.get('reduce_to'))
+            image = read(path, recipe['size'], recipe.get('resize'), recipe.get('reduce_to'))
         except ImageReadError as error:
             print(f'error: {error}', file=sys.stderr)  # noqa: T201
             failed = True
             continue
-        (scores,) = session.run(['scores'], {'images': image[None]})[0]
+        try:
+            scores = session.run(['scores'], {'images': image[None]})[0]
+        except Exception as error:  # of onnxruntime's own kinds
+            raise SystemExit(f'error: {path}: {args.model} fails ({reason_of(error)})') from error
+        if scores.shape != (1, len(classes)) or scores.dtype.kind != 'f':
+            raise SystemExit(
+                f'error: {args.model} gives {scores.dtype} of shape {scores.shape}, expected '
+                f'scores of {len(classes)} classes'
+            )
+        (scores,) = scores
         if not np.isfinite(scores).all():
             raise SystemExit(f'error: {path}: scores of {args.model} are NaN or infinite')
+        if scores.min() < 0 or scores.max() > 1:
+            raise SystemExit(f'error: {path}: scores of {args.model} are not from 0 to 1')
         labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= each[k]]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)
         print(f'{path}: {found or "no label"}')  # noqa: T201

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from mlic.names import first_names
+from mlic.names import first_names, repeated, short
 
 DIFFICULT_RULES = ('ignore', 'negative', 'positive')
 
@@ -248,7 +248,12 @@ def class_indices(
     if any(isinstance(c, str) for c in found):
         unknown = [c for c in found if c not in names]
         if unknown:
-            raise ValueError(f'classes {unknown} are not among the {len(names)} of the dataset')
+            raise ValueError(
+                f'classes {short(unknown)} are not among the {len(names)} of the dataset'
+            )
+        for name in repeated(names):
+            if name in found:
+                raise ValueError(f'several of the {len(names)} classes are called {short(name)}')
         found = [names.index(c) for c in found]
     try:
         found = [index(c) for c in found]

@@ -77,7 +77,8 @@ class MLDecoderHead(KnownLabelHead):
         num_queries = min(num_queries, num_classes)
         self.in_channels = in_channels
         self.input_proj = nn.Linear(in_channels, embed_dims)
-        self.register_buffer('query_embed', torch.randn(num_queries, embed_dims))
+        self.register_buffer('query_embed', torch.empty(num_queries, embed_dims))
+        self.query_embed.normal_()
         self.query_drop = nn.Dropout(dropout)
         self.query_norm = nn.LayerNorm(embed_dims)
         self.attn = Attention(embed_dims, num_heads, dropout)

@@ -933,6 +933,7 @@ READS = dict(
     csv=lambda path: list(files.read_csv(path)),
     xml=files.read_xml,
     array=files.map_array,
+    checkpoint=read_checkpoint,
     predictions=read_predictions,
     tta=read_tta,
     thresholds=read_thresholds,

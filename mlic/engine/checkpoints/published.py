@@ -4,7 +4,8 @@ Shapes in this module: C classes.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
 from mlic.models.training_parts import class_dims, class_pairs
-from mlic.names import counted
+from mlic.names import counted, reason_of
 
 from .renaming import NameTable
 
@@ -75,11 +76,14 @@ def by_table(
     """
 
     def convert(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return adjust(table.rename(bare_names(state_dict)))
+        weights = table.rename(bare_names(state_dict))
+        with _of_sizes(name):
+            return adjust(weights)
 
     def model(weights: Mapping[str, Tensor]) -> nn.Module:
         try:
-            return model_of(weights)
+            with _of_sizes(name):
+                return model_of(weights)
         except KeyError as error:
             missing = table.theirs(error.args[0])
             raise ValueError(f'not a complete {name} checkpoint; missing: {missing}') from error
@@ -96,6 +100,17 @@ def by_table(
     return register_published(
         PublishedSystem(name, convert, check, model, alphabetical=alphabetical, lacks=lacks)
     )
+
+
+@contextmanager
+def _of_sizes(name: str) -> Iterator[None]:
+    """ValueError where weights have other dimensions than a system's, or sizes of no model."""
+    try:
+        yield
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'no {name} checkpoint: its weights have other sizes ({reason_of(error)})'
+        ) from error
 
 
 def as_linear(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from mmengine.runner import CheckpointLoader
 
 from mlic.engine.mmengine_internals import loader_schemes
 from mlic.engine.shortages import is_lack_of_memory
+from mlic.files import check_regular
 from mlic.names import reason_of
 
 from .initial_weights import look_for_weights
@@ -79,11 +80,12 @@ def read_checkpoint(
         MemoryError: Naming the file.
     """
     path = Path(path)
-    if path.suffix == SUFFIX:
-        try:
-            content = read_safetensors(path)
-        except ValueError as error:
-            raise CheckpointError(str(error)) from error
+    try:
+        check_regular(path)  # a pipe would let it wait for ever
+        content = read_safetensors(path) if path.suffix == SUFFIX else None
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    if content is not None:
         _check_parts(content, path)
         return content
     with _refusal(path), _allow_log():
@@ -187,6 +189,7 @@ def _check_parts(content: object, path: str | Path) -> None:
         if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
             raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')
     _check_extent(content.get('meta'), path)
+    _check_tensors(content, path)
 
 
 def _load_checked(load: Callable, name: str, file: str | IO[bytes], *args, **kwargs) -> object:
@@ -196,10 +199,7 @@ def _load_checked(load: Callable, name: str, file: str | IO[bytes], *args, **kwa
 
 
 def _check_unpacked(file: str | Path | IO[bytes], name: str | Path) -> bool:
-    """Whether it is an archive; one whose parts would fill the memory is refused.
-
-    torch unpacks without a look.
-    """
+    """Whether it is an archive; one is refused that torch would fill the memory with."""
     is_path = isinstance(file, (str, Path))
     with open(file, 'rb') if is_path else nullcontext(file) as stream:
         is_archive = stream.read(4) == b'PK\x03\x04'
@@ -213,6 +213,26 @@ def _check_unpacked(file: str | Path | IO[bytes], name: str | Path) -> bool:
             'torch.save, which does not compress'
         )
     return is_archive
+
+
+def _check_tensors(content: Mapping, path: str | Path) -> None:
+    """Refuse tensors that stand for far more numbers than there are: one, repeated by its strides.
+
+    A model of their sizes, or a copy of one, would fill the memory.
+    """
+    size, held = 0, {}
+    for part in (content, *content.values()):
+        for value in part.values() if isinstance(part, Mapping) else ():
+            if isinstance(value, torch.Tensor):
+                size += value.numel() * value.element_size()
+                if value.layout == torch.strided:
+                    storage = value.untyped_storage()
+                    held[storage.data_ptr()] = storage.nbytes()
+    if size > max(SMALL, 10 * sum(held.values())):
+        raise CheckpointError(
+            f'{path}: its tensors would have {size} bytes, and hold {sum(held.values())}: save '
+            'them with .contiguous()'
+        )
 
 
 def _check_extent(meta: object, path: str | Path) -> None:

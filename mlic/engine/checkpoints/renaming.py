@@ -169,6 +169,6 @@ def select_weights(content: Mapping, ema: bool) -> Mapping:
             if odd:
                 raise ValueError(f'{key!r} holds more than tensors by name: {listed(odd, 3)}')
             return content[key]
-    held = 'a bare state dict' if is_bare else ', '.join(sorted(map(str, content))) or 'nothing'
+    held = 'a bare state dict' if is_bare else listed(sorted(map(str, content))) or 'nothing'
     hint = " (the published code saves the better of both as 'state_dict')" if ema else ''
     raise ValueError(f'no {" or ".join(map(repr, keys))} in it, but {held}{hint}')

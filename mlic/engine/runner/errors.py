@@ -22,7 +22,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from mlic.engine.checkpoints.initial_weights import INSTEAD_OF_A_DOWNLOAD
 from mlic.installation import methods_hidden_by
-from mlic.names import reason_of
+from mlic.names import in_one_line, reason_of
 
 from ..config.entries import describe_entry
 from ..config.errors import (
@@ -252,7 +252,7 @@ def _one_line(text: str) -> str:
         text = text.splitlines()[-1].partition(': ')[2]
     several = os.environ.get('WORLD_SIZE', '1') != '1' and 'RANK' in os.environ
     where = f' (rank {os.environ["RANK"]})' if several else ''
-    return f'error{where}: {" ".join(text.split())}'
+    return f'error{where}: {in_one_line(text, 4000)}'
 
 
 def _describe(error: Exception, words: str) -> str:

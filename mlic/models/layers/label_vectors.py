@@ -50,11 +50,14 @@ class LabelVectors(TrainingParts, nn.Module):
     ) -> None:
         super().__init__()
         self.file = file
-        start = torch.randn(num_classes, dims)
+        start = torch.empty(num_classes, dims)
         if file is None and not fixed:
             self.vectors = nn.Parameter(start)
         else:
-            self.register_buffer('vectors', start if file is None else torch.zeros_like(start))
+            self.register_buffer('vectors', start)
+        start.normal_()  # of a registered tensor: a size that is refused takes no memory
+        if file is not None:
+            start.zero_()
 
     def learn_classes(self, info: ClassInfo) -> list[str]:
         """Read the file; says so, and where vectors say nothing.

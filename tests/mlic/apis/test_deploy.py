@@ -326,6 +326,18 @@ def test_code_in_an_exported_program_is_not_executed(tmp_path, monkeypatch, memb
     assert trace.exists()
 
 
+def test_a_part_of_an_exported_program_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(TRUST, '1')
+    torch.export.save(torch.export.export(Double(), (torch.ones(2, 3),)), tmp_path / 'good.pt2')
+    content = (tmp_path / 'good.pt2').read_bytes()
+    (tmp_path / 'part.pt2').write_bytes(content[:-20])
+    with zipfile.ZipFile(tmp_path / 'other.pt2', 'w') as archive:
+        archive.writestr('a', b'')
+    for name in ('part', 'other'):
+        with pytest.raises(ValueError, match=f'{name}.pt2 cannot be opened by torch: [^\n]+$'):
+            open_model(tmp_path / f'{name}.pt2')
+
+
 class Double(torch.nn.Module):
     def forward(self, x):
         return 2 * x
@@ -572,6 +584,30 @@ def test_verify_passes_on_the_same_and_fails_on_other_weights(run, exported, che
     assert 'the classes in the file differ' in message
 
 
+@pytest.mark.parametrize(
+    'operator, attributes, message',
+    [
+        ('Transpose', {}, r'bad.onnx gives float32 of shape \(5, 1\) for scores'),
+        ('Squeeze', {}, r'bad.onnx gives float32 of shape \(5,\) for scores'),
+        ('Split', dict(num_outputs=9), 'bad.onnx fails in onnxruntime: .*Split'),
+    ],
+)
+def test_verify_says_in_one_line_what_a_file_gives_instead_of_scores(
+    run, exported, checkpoint, tmp_path, operator, attributes, message
+):
+    content = onnx.load(exported)
+    (last,) = (node for node in content.graph.node if 'scores' in node.output)
+    last.output[0] = 'inner'
+    outputs = ['scores', *(f'other{i}' for i in range(attributes.get('num_outputs', 1) - 1))]
+    node = onnx.helper.make_node(operator, ['inner'], outputs, **attributes)
+    content.graph.node.append(node)
+    content.graph.output[0].type.tensor_type.ClearField('shape')
+    onnx.save(content, tmp_path / 'bad.onnx')
+    verify = [run / 'config.py', checkpoint, tmp_path / 'bad.onnx', '--num', 3]
+    found = call_tool('tools/deploy/verify.py', *verify)
+    assert re.search(f'^error: [^\n]*{message}[^\n]*$', found), found
+
+
 def test_a_given_size_is_exported_and_verified(run, checkpoint, large):
     images = ['--num', 3, '--images', run / 'photos']
     assert (
@@ -667,6 +703,31 @@ def test_example_refuses_a_model_whose_preprocessing_it_has_not(exported, tmp_pa
     assert done.stderr == (
         f'error: {model}: its images need more than one plain resize: predict with the checkpoint\n'
     )
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda file: dict(classes='"cat"'), 'its classes are no list of names'),
+        (lambda file: dict(classes='{"a": 1}'), 'its classes are no list of names'),
+        (lambda file: dict(preprocessing='[]'), 'is no model of export.py'),
+        (lambda file: recipe(file, size=[0, 4]), r'its preprocessing has \[0, 4, 1\] for sizes'),
+        (lambda file: recipe(file, size=[10**6] * 2), 'its images have 1000000 x 1000000 pixels'),
+        (lambda file: recipe(file, reduce_to='x'), "its preprocessing has .*'x'"),
+        (lambda file: recipe(file, size=[SIZE, 8]), 'png: .*bad.onnx fails .*dimensions'),
+        (lambda file: dict(classes='["cat"]'), r'gives float32 of shape \(1, 5\), expected scores'),
+    ],
+)
+def test_example_refuses_other_metadata_and_scores_in_one_line(
+    exported, photos, tmp_path, change, message
+):
+    bad = with_metadata(exported, tmp_path / 'bad.onnx', **change(exported))
+    assert re.search(f'^error: [^\n]*{message}[^\n]*$', call_tool(DEMO, bad, photos[0]))
+
+
+def test_example_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.onnx')
+    assert 'not a regular file' in call_tool(DEMO, tmp_path / 'pipe.onnx', 'photo.png')
 
 
 def test_example_predicts_the_images_that_it_can_read_and_names_the_others(
@@ -1169,22 +1230,32 @@ def test_an_onnx_file_that_leads_out_of_its_folder_is_refused_in_one_line(tmp_pa
     assert result.stderr.startswith(f'error: {path} is no model of export.py')
 
 
-def test_scores_of_an_onnx_file_that_are_no_numbers_are_an_error(tmp_path):
+@pytest.mark.parametrize(
+    'node, message, of_example',
+    [
+        (('Div', 'mean', 'mean'), '3 of 3 scores are NaN', 'are NaN or infinite'),  # 0 / 0
+        (('Sub', 'mean', 'two'), 'scores from -2 to -2, not from 0 to 1', 'are not from 0 to 1'),
+    ],
+)
+def test_scores_of_an_onnx_file_that_are_no_scores_are_an_error(
+    tmp_path, node, message, of_example
+):
     helper, path, photo = onnx.helper, tmp_path / 'model.onnx', tmp_path / 'photo.png'
     Image.new('RGB', (8, 8)).save(photo)
     nodes = [
         helper.make_node('Cast', ['images'], ['float'], to=1),
         helper.make_node('ReduceMean', ['float'], ['mean'], axes=[2, 3], keepdims=0),
-        helper.make_node('Div', ['mean', 'mean'], ['scores']),  # 0 / 0
+        helper.make_node(node[0], node[1:], ['scores']),
     ]
     images = helper.make_tensor_value_info('images', 2, ['batch', 3, 8, 8])
     scores = helper.make_tensor_value_info('scores', 1, ['batch', 3])
-    graph = helper.make_graph(nodes, 'g', [images], [scores])
+    two = [helper.make_tensor('two', 1, [1], [2.0])]
+    graph = helper.make_graph(nodes, 'g', [images], [scores], two)
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     recipe = dict(size=[8, 8], resize='bilinear', transforms=[])
     metadata = dict(classes=json.dumps(list('abc')), preprocessing=json.dumps(recipe))
     helper.set_model_props(content, metadata)
     path.write_bytes(content.SerializeToString())
-    with pytest.raises(ImageReadError, match='3 of 3 scores are NaN'):
+    with pytest.raises(ImageReadError, match=message):
         MultiLabelInferencer(path)(str(photo))
-    assert call_tool(DEMO, path, photo) == f'error: {photo}: scores of {path} are NaN or infinite'
+    assert call_tool(DEMO, path, photo) == f'error: {photo}: scores of {path} {of_example}'

@@ -2,6 +2,7 @@
 
 import copy
 import pprint
+import resource
 import shutil
 import socket
 import sys
@@ -387,6 +388,30 @@ def test_a_registry_imports_no_name_while_it_builds_a_stored_config(theirs):
             refused = pytest.raises(ValueError, match='^the config in run.pth cannot be built')
             with refused, refuse_stored('run.pth'):
                 registry.build(dict(type=name))
+
+
+SARL = dict(type='SARLNeck', in_channels=8, num_classes=3, embed_dims=8)
+ML_GCN = dict(type='MLGCNHead', in_channels=8, num_classes=3, hidden_channels=8)
+ML_DECODER = dict(type='MLDecoderHead', in_channels=1, embed_dims=8)
+
+
+@pytest.mark.parametrize(
+    'module, part',
+    [
+        ('sadcl', dict(neck=dict(SARL, num_decoder_layers=10**9))),
+        ('sadcl', dict(neck=dict(SARL, feedforward_channels=10**8))),
+        ('ml_gcn', dict(head=dict(ML_GCN, vectors=dict(dims=10**8)))),
+        ('ml_decoder', dict(head=dict(ML_DECODER, num_classes=10**8, num_queries=10**8))),
+    ],
+)
+def test_a_number_in_a_config_makes_no_model_much_larger_than_the_weights(theirs, module, part):
+    stored = changed({'custom_imports.imports': [f'projects.{module}']})
+    stored['model'].update(part)
+    checkpoint = save('run.pth', text_of(stored))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert_refused(checkpoint, 'its model is much larger than the weights')
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
+    torch.nn.Linear(20_000, 10_000, device='meta')  # what else is built is not counted
 
 
 def test_an_initialisation_is_not_looked_for_among_modules(theirs):

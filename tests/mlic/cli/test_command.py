@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -425,7 +426,7 @@ SLIPS = {
         "optim_wrapper.clip_grad={'max_nrm': 1}: clip_grad_norm_() got an unexpected keyword "
         "argument 'max_nrm'"
     ),
-    'model = None': 'model should be a nn.Module object or dict, but got None',
+    'model = None': 'slip.py: the config has no model',
     "_base_ = 'mlic::sadcl/no_config.py'": (
         "slip.py: _base_ takes paths, not 'mlic::': write __import__('mlic.installation')."
         "installation.find_config('NAME'), or"
@@ -441,8 +442,28 @@ def test_a_slip_in_a_config_is_one_line(tmp_path, monkeypatch, slip):
     (tmp_path / 'slip.py').write_text(base + slip)
     ended = call_tool('tools/train.py', 'slip.py', '--epochs', '2')
     assert ended.startswith('error: ') and SLIPS[slip] in ended and '\n' not in ended
-    said = 'the config has no model' if slip == 'model = None' else SLIPS[slip]
-    assert said in call_tool('tools/train.py', 'slip.py', '--dry-run')
+    assert SLIPS[slip] in call_tool('tools/train.py', 'slip.py', '--dry-run')
+
+
+@pytest.mark.parametrize(
+    'tool, lacking',
+    [
+        (['test.py'], 'model, test_dataloader, test_evaluator, test_cfg'),
+        (['train.py'], 'model, train_dataloader, train_cfg, optim_wrapper'),
+        (['publish_model.py', 'published'], 'model'),
+        (['deploy/export.py', '--out', 'a.onnx'], 'model'),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else '',
+)
+def test_an_empty_config_is_one_line(tmp_path, monkeypatch, tool, lacking):
+    monkeypatch.chdir(tmp_path)
+    Path('empty.py').touch()
+    torch.save(dict(state_dict={}), 'run.pth')
+    name, *options = tool
+    given = dict(train=['empty.py'], publish_model=['--config', 'empty.py', 'run.pth'])
+    arguments = given.get(Path(name).stem, ['empty.py', 'run.pth'])
+    message = call_tool(f'tools/{name}', *arguments, *options)
+    assert message.startswith('error: ') and message.endswith(f'the config has no {lacking}')
 
 
 def test_a_reason_to_stop_is_an_error_line_and_a_status_is_left_alone():

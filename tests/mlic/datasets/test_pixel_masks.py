@@ -1,9 +1,11 @@
 """Masks of constructed files: index images with names, Pascal VOC's, COCO's polygons and runs."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
+from matplotlib.path import Path as Polygon
 from PIL import Image
 
 from mlic.datasets.pixel_masks import COCOMasks, IndexMasks, draw_segmentation, read_names
@@ -57,6 +59,13 @@ def test_an_image_that_holds_no_named_indices_is_refused(tmp_path, mode, classes
     write_indices(tmp_path / 'masks', mode)
     with pytest.raises(ValueError, match=message):
         IndexMasks(tmp_path / 'masks', classes).read('a.jpg')
+
+
+def test_a_jpeg_called_png_is_refused_whose_indices_are_no_longer_those_that_were_saved(tmp_path):
+    Image.fromarray(INDICES % 4).save(tmp_path / 'a.jpg')
+    (tmp_path / 'a.jpg').rename(tmp_path / 'a.png')
+    with pytest.raises(ValueError, match='a.png: a JPEG file, not a PNG'):
+        IndexMasks(tmp_path, ['cat', 'dog', 'bird']).read('a.jpg')
 
 
 @pytest.mark.parametrize(
@@ -146,6 +155,29 @@ def test_a_polygon_has_the_pixels_whose_centres_are_inside():
     np.testing.assert_array_equal(drawn[~np.array(on_edge)], np.array(expected)[~np.array(on_edge)])
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_a_polygon_that_crosses_itself_is_drawn_as_matplotlib_does(seed, monkeypatch):
+    monkeypatch.setattr('mlic.datasets.pixel_masks.PAIRS', 100)  # in several parts
+    corners = np.random.default_rng(seed).uniform(-10, 50, (10, 2))  # no centre is on an edge
+    centres = np.stack(np.meshgrid(np.arange(35) + 0.5, np.arange(30) + 0.5), axis=-1)
+    expected = Polygon(corners).contains_points(centres.reshape(-1, 2)).reshape(30, 35)
+    drawn = draw_segmentation([corners.reshape(-1).tolist()], (30, 35))
+    np.testing.assert_array_equal(drawn, expected)
+    assert drawn.any() and not drawn.all()
+
+
+@pytest.mark.parametrize(
+    'segmentation',
+    [[[-9, -9, 9e8, -9, 9e8, 9e8, -9, 9e8]], dict(counts=[0, 10**6], size=[1000] * 2)],
+)
+def test_a_large_mask_takes_a_few_bytes_of_memory_for_each_pixel(segmentation):
+    tracemalloc.start()
+    assert draw_segmentation(segmentation, (1000, 1000)).all()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * 1000**2
+
+
 def test_what_is_outside_of_the_image_is_cut_off():
     np.testing.assert_array_equal(
         draw_segmentation([[-3, -3, 2, -3, 2, 99, -3, 99]], (5, 6)),
@@ -159,6 +191,8 @@ def test_what_is_outside_of_the_image_is_cut_off():
     [
         (content((3, [[1, 2, 3]])), r'image 7 has a mask that cannot be drawn \(a polygon of'),
         (content((3, [[1, 2, 3, 4, 5, float('nan')]])), 'a polygon of'),
+        (content((3, [[1, 2, 3, 4, 5, 1e30]])), 'a polygon of'),
+        (content((3, [])), r'cannot be drawn \(no polygon'),
         (content((3, dict(counts='abc', size=[5, 6]))), 'compressed run lengths; decode them'),
         (content((3, dict(counts=[29], size=[5, 6]))), 'run lengths of another size than 5 x 6'),
         (content((4, [RECTANGLE])), r"not a file of COCO's form with masks \(4 is missing"),
@@ -173,6 +207,14 @@ def test_masks_that_cannot_be_drawn_are_refused_in_one_line(tmp_path, what, mess
     with pytest.raises(ValueError, match=f'^.*instances.json: .*{message}') as error:
         masks_of(tmp_path, what)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('part', ['images', 'categories'])
+def test_two_of_one_id_are_refused_whose_masks_would_be_taken_for_one_another(tmp_path, part):
+    what = content((3, [RECTANGLE]))
+    what[part].append(dict(what[part][0], file_name='b.jpg', name='cat'))
+    with pytest.raises(ValueError, match=f'the id . occurs more than once in its {part}'):
+        masks_of(tmp_path, what)
 
 
 def test_images_of_one_name_are_refused(tmp_path):

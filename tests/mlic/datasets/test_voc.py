@@ -194,6 +194,12 @@ def test_voc_takes_no_number_in_a_name_for_the_flag_of_a_class(tmp_path, log):
     'content, message',
     [
         (b'<annotation><object/></annotation>', 'object 1 has no name'),
+        (b'<annotation><Object><name>cat</name></Object></annotation>', '1 object would be missed'),
+        (b'<annotation><a><object/><object/></a></annotation>', '2 objects would be missed, in an'),
+        (
+            b'<annotation><object><name>cat</name><name>dog</name></object></annotation>',
+            'object 1 has more than one name',
+        ),
         (b'<html><object><name>car</name></object></html>', 'begins with <html>, expected <ann'),
         (b'<?xml version="1.0" encoding="nope"?><annotation/>', 'not complete XML .*encoding'),
         (b'<?xml version="1.0" encoding="gb2312"?><annotation/>', 'not complete XML .*encoding'),

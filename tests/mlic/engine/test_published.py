@@ -14,7 +14,7 @@ from mlic.engine.checkpoints.renaming import NameTable
 from mlic.models.layers.label_graph import normalised
 from projects.cpcl.published_weights import CPCL
 from projects.ml_gcn.published_weights import ML_GCN
-from tests.helpers import run_tool
+from tests.helpers import call_tool, run_tool
 from tests.peer_recordings import sequential_resnet
 
 TOOL = 'tools/model_converters/published_to_mm.py'
@@ -118,3 +118,15 @@ def test_two_keys_for_one_entry_are_named():
     table = NameTable([('fc.a', 'head.fc'), ('fc.b', 'head.fc')])
     with pytest.raises(ValueError, match='keys that stand for the same entry: fc.a, fc.b$'):
         table.rename(dict.fromkeys(['fc.a', 'fc.b'], torch.zeros(1)))
+
+
+@pytest.mark.parametrize('name', ['A', 'gc1.weight', 'features.0.weight'])
+@pytest.mark.parametrize('dims', [0, 1])
+def test_weights_of_other_dimensions_are_one_line(released, glove, tmp_path, name, dims):
+    weights, _ = released
+    one = torch.ones((2,) * dims)
+    torch.save(dict(state_dict={**weights, f'module.{name}': one}), tmp_path / 'odd.pth')
+    options = ('--classes', 'COCOMultiLabel', '--vectors', glove)
+    ended = call_tool(TOOL, tmp_path / 'odd.pth', tmp_path / 'ours.pth', *options)
+    assert ended.startswith('error: ') and 'ML-GCN' in ended and '\n' not in ended
+    assert not (tmp_path / 'ours.pth').exists()

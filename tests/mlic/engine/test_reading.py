@@ -439,3 +439,16 @@ def test_weights_that_are_none_are_named(state_dict, message, is_bare):
     content = state_dict if is_bare else dict(state_dict=state_dict)
     with pytest.raises(CheckpointError, match=f'run.pth has weights .*{message}'):
         check_fit(content, nn.Linear(2, 1), None, 'run.pth')
+
+
+@pytest.mark.parametrize('is_sparse', [False, True])
+@pytest.mark.parametrize('place', [lambda weights: weights, lambda weights: dict(model=weights)])
+def test_tensors_of_a_few_bytes_that_stand_for_gigabytes_are_refused(tmp_path, is_sparse, place):
+    one, size, zeros = torch.ones(1), (2**15, 2**15), torch.zeros(2, 1).long()
+    many = torch.sparse_coo_tensor(zeros, one, size) if is_sparse else one.expand(size)
+    torch.save(place(dict(w=many)), tmp_path / 'large.pth')
+    for read in (read_checkpoint, CheckpointLoader.load_checkpoint):
+        with pytest.raises(CheckpointError, match='large.pth: its tensors would have 4294967296 b'):
+            read(str(tmp_path / 'large.pth'))
+    torch.save(place(dict(w=one.expand(100), v=torch.ones(9))), tmp_path / 'small.pth')
+    assert read_checkpoint(tmp_path / 'small.pth')

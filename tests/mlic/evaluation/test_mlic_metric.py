@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 from torch.testing import assert_close
 
 from mlic.evaluation import matrices, mlic_metric
-from mlic.evaluation.matrices import Block
+from mlic.evaluation.matrices import Block, class_indices
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import (
@@ -771,6 +771,16 @@ def test_other_classes_fail_before_the_first_batch(argument, message, tmp_path):
     metric = MLICMetric(**given[argument])
     with pytest.raises(ValueError, match=message):
         metric.dataset_meta = dict(classes=('cat', 'dog', 'owl'))
+
+
+def test_a_class_is_not_chosen_by_a_name_that_two_have():
+    names = ['cat', 'dog', 'cat', 'owl']
+    assert class_indices(['owl', 'dog'], names) == [3, 1]
+    with pytest.raises(ValueError, match="several of the 4 classes are called 'cat'"):
+        class_indices(['owl', 'cat'], names)
+    with pytest.raises(ValueError, match='not among the 4') as refusal:
+        class_indices(['x' * 10_000] * 10_000, names)
+    assert len(str(refusal.value)) < 5000
 
 
 # ---- cost --------------------------------------------------------------------------------------

@@ -597,6 +597,17 @@ def test_drawn_training_marks_the_stage_and_leaves_out_losses_that_are_off(tmp_p
     assert rate.get_xlabel() == 'epoch'
 
 
+def test_a_value_that_a_hook_has_called_part_is_in_the_table_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    row = dict(loss=1.0, part='left', iter=1)
+    (tmp_path / 'scalars.json').write_text(json.dumps(row) + '\n')
+    run_tool(TOOLS / 'plot.py', 'training', 'scalars.json')
+    assert (tmp_path / 'training.csv').read_text().splitlines()[:2] == [
+        'part,loss,part,iter,x',
+        'train,1,left,1,1',
+    ]
+
+
 def test_the_unfinished_last_line_of_a_killed_run_is_left_out_and_named(tmp_path, capsys):
     file = write_log(tmp_path)
     whole = file.read_text()
@@ -617,6 +628,8 @@ def test_the_unfinished_last_line_of_a_killed_run_is_left_out_and_named(tmp_path
         ('3', 'line 1: not a JSON object'),
         ('[' * 100_000, 'line 1: JSON that is nested too deep'),
         ('{"iter": "1", "loss": 1}', "line 1: iter is '1', not a whole number"),
+        ('{"iter": 1' + 400 * '0' + ', "loss": 1}', r'line 1: iter is 1000\S*000, no number of a'),
+        ('{"iter": 1, "loss": -1' + 400 * '0' + '}', r'line 1: loss is -1\S*000, no number of a'),
         ('{"iter": 1, "loss": 1, "epoch": 0}', 'epochs and iterations do not fit together'),
     ],
 )
