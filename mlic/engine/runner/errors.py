@@ -97,9 +97,9 @@ def one_line_errors() -> Iterator[None]:
                 _end_interrupted(error)  # a terminal sends it to the workers, too
             sys.exit(_one_line(workers))
         is_told = _is_for_people(error, raised_in)
-        of_system = type(error) in (OSError, BlockingIOError)
-        words = say_shortage(error) if of_system or not is_told else None
-        words = words or (str(error).strip() if is_told else describe_entry(error, _packages()))
+        words = str(error).strip() if is_told else describe_entry(error, _packages())
+        if words is None or type(error) in (OSError, BlockingIOError):
+            words = say_shortage(error) or words
         if words is None and is_of_config(error, raised_in):
             words = reason_of(error)
         if words is None:
