@@ -18,14 +18,13 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlic.datasets.wrappers import inner_configs
+from mlic.engine.checkpoints.feature_runs import add_own_backbone
 from mlic.engine.checkpoints.matching import check_fit, class_names_of
 from mlic.engine.checkpoints.search import FoundCheckpoint, find_checkpoint
 from mlic.engine.config.device import CHANNELS_LAST
 from mlic.engine.config.options import merge_options
-from mlic.engine.mmengine_internals import init_weights_quietly
 from mlic.evaluation.thresholds import ThresholdFile, stored_thresholds
 from mlic.files import read_json
-from mlic.literals import parse_literals
 from mlic.models.training_parts import for_prediction, mixing_warnings
 from mlic.registries import load_config, set_scope, with_names
 
@@ -114,7 +113,7 @@ def open_run(
             for one in inner_configs(test.get('dataset', {})):
                 for transform in one.get('pipeline', ()):
                     TRANSFORMS.build(transform)
-    if not stored and _is_of_features(meta):  # only a file that was given may name weights
+    if not stored:  # only a file that was given may name weights
         content = add_own_backbone(content, model, cfg.model)
     # but for parts of training and counters of batch norm, all is there
     model.load_state_dict(check_fit(content, model, classes, found.path), strict=False)
@@ -129,37 +128,6 @@ def open_run(
     if device.type == 'cpu' and cfg.model.backbone.get('type') in CHANNELS_LAST['cpu']:
         model.to(memory_format=torch.channels_last)
     return OpenRun(model.to(device).eval(), cfg, found, meta, names, thresholds)
-
-
-def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict) -> Mapping:
-    """A checkpoint of stored features, which has no backbone, with the config's pretrained one.
-
-    As it is if it has a backbone, the model needs none, or the config's starts from random weights,
-    which are not those that the features were made with.
-    """
-    weights = dict(content.get('state_dict') or content)
-    if not any(model.backbone.state_dict()) or any(
-        name.startswith('backbone.') for name in weights
-    ):
-        return content
-    starts = []
-    for _ in range(2):
-        backbone = MODELS.build(model_cfg.backbone)
-        init_weights_quietly(backbone)
-        starts.append({f'backbone.{name}': value for name, value in backbone.state_dict().items()})
-    first, second = starts
-    if not all(torch.equal(value, second[name]) for name, value in first.items()):
-        return content
-    print_log("trained on stored features: the backbone is the config's pretrained one", 'current')
-    return {**content, 'state_dict': {**weights, **first}}
-
-
-def _is_of_features(meta: Mapping) -> bool:
-    """Whether the config in a checkpoint has stored features for a backbone."""
-    try:
-        return parse_literals(meta['cfg'])['model']['backbone']['type'] == 'StoredFeatures'
-    except (KeyError, TypeError, ValueError):
-        return False
 
 
 def build_model(cfg: Config) -> BaseModel:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from mlic.datasets.wrappers import classes_of, innermost
 from mlic.engine.checkpoints.class_transfer import take_over_weights
+from mlic.engine.checkpoints.feature_runs import add_own_backbone
 from mlic.engine.checkpoints.matching import check_fit, class_difference
 from mlic.engine.mmengine_internals import (
     has_loaded,
@@ -61,6 +62,9 @@ class ClassCountCheckHook(ClassNumCheckHook):
         classes = classes_of(dataset)
         source = source_of_weights(runner) or runner.work_dir
         if is_resuming(runner) or not trains:
+            if not trains:
+                model = unwrap(runner.model)
+                checkpoint |= add_own_backbone(checkpoint, model, runner.cfg.model)
             check_fit(checkpoint, unwrap(runner.model), classes, source)
             return
         if classes is not None:

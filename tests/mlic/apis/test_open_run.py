@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -23,6 +24,7 @@ from mlic.datasets import LoadImageStrict
 from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.config.device import CHANNELS_LAST
+from mlic.evaluation.predictions import read_predictions
 from mlic.models.training_parts import TrainingParts
 from tests.helpers import call_tool
 from tests.photo_run import CLASSES
@@ -159,6 +161,17 @@ def test_a_checkpoint_of_stored_features_gets_the_pretrained_backbone(run, tmp_p
     assert all(
         torch.equal(opened[name], value) for name, value in weights.items() if name in opened
     )
+    if start != CONSTANT:
+        return
+    # testing opens it by another way, and gives the scores of the two together
+    whole = weights | {k: v for k, v in opened.items() if k.startswith('backbone.')}
+    torch.save(dict(state_dict=whole, meta=content['meta']), tmp_path / 'whole.pth')
+    scores = []
+    for name in ('best_mAP', 'whole'):
+        outputs = '--work-dir', tmp_path / 'test', '--out', tmp_path / f'{name}.npz'
+        assert call_tool('tools/test.py', config, tmp_path / f'{name}.pth', *outputs) is None
+        scores.append(read_predictions(tmp_path / f'{name}.npz')[0].pred)
+    assert np.array_equal(*scores)
 
 
 def test_a_checkpoint_that_lost_its_backbone_is_refused(run, tmp_path):
