@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--precision',
-        type=float,
+        type=arguments.at_least(0, float),
         metavar='P',
         help='instead of the best F1, the lowest threshold of each class at which this share of '
         'what it finds is right; no smoothing',
