@@ -270,10 +270,14 @@ def test_a_label_is_added_to_a_trained_model_as_the_page_says(tmp_path):
     write_photographs(tmp_path)
     table = (tmp_path / 'labels.csv').read_text()
     (tmp_path / 'labels2.csv').write_text(table.replace(',\n', ',grey\n'))
-    make, train, *_ = code_of('docs/new_classes.md', 'bash')[0].splitlines()
+    (make, train), compare = (x.splitlines() for x in code_of('docs/new_classes.md', 'bash')[:2])
     first = 'work_dirs/holiday/best_multi-label_mAP_epoch_12.pth'
     assert first in train
-    commands = [make.replace('2', ''), train.split(' --cfg-options')[0].replace('2', ''), make]
+    commands = [
+        make.split(' --splits-of')[0].replace('2', ''),
+        train.split(' --cfg-options')[0].replace('2', ''),
+        make,
+    ]
     for line in commands:
         line += ' --epochs 2' * ('from_csv' in line)
         done = run_process('bash', '-c', line, cwd=tmp_path)
@@ -284,6 +288,10 @@ def test_a_label_is_added_to_a_trained_model_as_the_page_says(tmp_path):
     assert (
         f'load_from {best}: 2 classes taken over by name, 1 new (grey), 0 left out' in done.stdout
     )
+    for line in compare:
+        done = run_process('bash', '-c', line, cwd=tmp_path)
+        assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
+    assert '2 classes of both; left out: grey' in done.stdout
 
 
 # ---------------------------------------------------------------- running.md
