@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import get_ident
+from threading import local
 
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -62,6 +62,7 @@ REFUSED = {
 }
 
 MORE_TENSORS, MORE_NUMBERS = 1000, 2**27  # than a few times those in the file; 0.5 GB
+_in_thread = local()
 
 
 def read_stored_config(
@@ -130,24 +131,26 @@ def refuse_stored(source: str | Path, weights: Mapping | None = None) -> Iterato
 def _limited_to(weights: Mapping) -> Iterator[None]:
     """Let this thread build modules of a few times as many tensors and numbers, and some more."""
     sizes = [value.numel() for value in weights.values() if isinstance(value, Tensor)]
-    left, thread = [4 * len(sizes) + MORE_TENSORS, 4 * sum(sizes) + MORE_NUMBERS], get_ident()
-
-    def count(_: nn.Module, name: str, value: Tensor | None) -> None:
-        if value is None or is_lazy(value) or get_ident() != thread:
-            return
-        left[:] = left[0] - 1, left[1] - value.numel()
-        if min(left) < 0:
-            raise ValueError(f'its model is much larger than the weights in the file: {name}')
-
-    handles = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
+    _in_thread.left = [4 * len(sizes) + MORE_TENSORS, 4 * sum(sizes) + MORE_NUMBERS]
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        _in_thread.left = None
+
+
+def _count(_: nn.Module, name: str, value: Tensor | None) -> None:
+    """Refuse a tensor of a module that is more than this thread may build."""
+    left = getattr(_in_thread, 'left', None)
+    if left is None or value is None or is_lazy(value):
+        return
+    left[:] = left[0] - 1, left[1] - value.numel()
+    if min(left) < 0:
+        raise ValueError(f'its model is much larger than the weights in the file: {name}')
+
+
+# once: torch's lists of them must not change while any thread builds a model
+register_module_parameter_registration_hook(_count)
+register_module_buffer_registration_hook(_count)
 
 
 def _import_packages(custom_imports: object, allowed: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What the machine is short of: memory, processes, open files; by the words of any library."""
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -49,8 +50,14 @@ def what_ended_workers(error: BaseException | None) -> str | None:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether a library says that memory, of the machine or of a GPU, ran out."""
-    return isinstance(error, MemoryError) or NO_MEMORY.search(str(error)) is not None
+    """Whether a library says that memory, of the machine or of a GPU, ran out.
+
+    A file, a key or a class may have such a name.
+    """
+    if isinstance(error, (LookupError, TypeError, ValueError)):
+        return False
+    words = getattr(error, 'strerror', None) or str(error)  # the system's, without the file
+    return isinstance(error, MemoryError) or NO_MEMORY.search(words) is not None
 
 
 def say_shortage(error: BaseException) -> str | None:
@@ -62,7 +69,8 @@ def say_shortage(error: BaseException) -> str | None:
                 f'not enough memory ({reason}): use smaller batches or fewer workers, or a machine '
                 'with more'
             )
-        if isinstance(one, BlockingIOError) or "can't start new thread" in reason:
+        no_process = isinstance(one, BlockingIOError) and one.strerror == os.strerror(errno.EAGAIN)
+        if no_process or "can't start new thread" in reason:  # and not a terminal that is slow
             return (
                 f'no further process or thread can be started ({reason}): use fewer workers, or '
                 'raise the limit of processes (ulimit -u)'

@@ -13,6 +13,7 @@ from mmpretrain.models.backbones import ResNet
 from mmpretrain.models.backbones.resnet import Bottleneck
 from torch import Tensor, nn
 
+from mlic.engine.shortages import is_lack_of_memory
 from mlic.models.training_parts import class_dims, class_pairs
 from mlic.names import counted, reason_of
 
@@ -108,6 +109,8 @@ def _of_sizes(name: str) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if is_lack_of_memory(error):
+            raise
         raise ValueError(
             f'no {name} checkpoint: its weights have other sizes ({reason_of(error)})'
         ) from error

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Collection, Iterator, Mapping
 
 from mmengine.config import Config
+from torch import OutOfMemoryError
 
 from mlic.installation import is_ours
 from mlic.names import first_names, reason_of, short
@@ -16,7 +17,7 @@ from .values import misfits
 
 # what values of another kind raise
 OF_VALUES = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-OF_MACHINE = (ImportError, MemoryError, OSError)
+OF_MACHINE = (ImportError, MemoryError, OSError, OutOfMemoryError)  # the last of a GPU
 BUILDS = 'mmengine.registry.build_functions'
 LOOP = ('run_epoch', 'run_iter')
 

@@ -1240,22 +1240,44 @@ def test_an_onnx_file_that_leads_out_of_its_folder_is_refused_in_one_line(tmp_pa
 def test_scores_of_an_onnx_file_that_are_no_scores_are_an_error(
     tmp_path, node, message, of_example
 ):
-    helper, path, photo = onnx.helper, tmp_path / 'model.onnx', tmp_path / 'photo.png'
+    path, photo = of_black(tmp_path, [node], two=2.0)
+    with pytest.raises(ImageReadError, match=message):
+        MultiLabelInferencer(path)(str(photo))
+    assert call_tool(DEMO, path, photo) == f'error: {photo}: scores of {path} {of_example}'
+
+
+@pytest.mark.parametrize(
+    'nodes, value',
+    [
+        ([('Add', 'mean', 'value', 'logits'), ('Sigmoid', 'logits')], 17.695677),
+        ([('Add', 'mean', 'value')], 1 + np.finfo(np.float16).eps),
+    ],
+)
+def test_a_score_that_is_rounded_to_more_than_1_is_1(tmp_path, capsys, nodes, value):
+    path, photo = of_black(tmp_path, nodes, value=value)
+    assert MultiLabelInferencer(path)(str(photo)).scores == dict.fromkeys('abc', 1.0)
+    assert call_tool(DEMO, path, photo) is None
+    assert 'a 1.00, b 1.00, c 1.00' in capsys.readouterr().out
+
+
+def of_black(folder, nodes, **constants):
+    """A model whose last nodes make scores of the `mean` of each colour, and a black photo."""
+    helper, path, photo = onnx.helper, folder / 'model.onnx', folder / 'photo.png'
     Image.new('RGB', (8, 8)).save(photo)
+    *inner, last = nodes
     nodes = [
         helper.make_node('Cast', ['images'], ['float'], to=1),
         helper.make_node('ReduceMean', ['float'], ['mean'], axes=[2, 3], keepdims=0),
-        helper.make_node(node[0], node[1:], ['scores']),
+        *(helper.make_node(name, inputs, [output]) for name, *inputs, output in inner),
+        helper.make_node(last[0], last[1:], ['scores']),
     ]
     images = helper.make_tensor_value_info('images', 2, ['batch', 3, 8, 8])
     scores = helper.make_tensor_value_info('scores', 1, ['batch', 3])
-    two = [helper.make_tensor('two', 1, [1], [2.0])]
-    graph = helper.make_graph(nodes, 'g', [images], [scores], two)
+    tensors = [helper.make_tensor(name, 1, [1], [value]) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, 'g', [images], [scores], tensors)
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     recipe = dict(size=[8, 8], resize='bilinear', transforms=[])
     metadata = dict(classes=json.dumps(list('abc')), preprocessing=json.dumps(recipe))
     helper.set_model_props(content, metadata)
     path.write_bytes(content.SerializeToString())
-    with pytest.raises(ImageReadError, match=message):
-        MultiLabelInferencer(path)(str(photo))
-    assert call_tool(DEMO, path, photo) == f'error: {photo}: scores of {path} {of_example}'
+    return path, photo

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from PIL import Image
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
@@ -416,6 +417,21 @@ def test_a_number_in_a_config_makes_no_model_much_larger_than_the_weights(
     assert_refused(checkpoint, 'its model is much larger than the weights')
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
     torch.nn.Linear(20_000, 10_000, device='meta')  # what else is built is not counted
+
+
+def test_a_thread_may_open_a_run_while_another_builds_a_model():
+    """Whose list of hooks would not be the same from one hook to the next."""
+
+    def meanwhile(*_):
+        with refuse_stored('run.pth', {}):
+            pass
+
+    hooks = [register_module_parameter_registration_hook(meanwhile) for _ in range(2)]
+    try:
+        torch.nn.Linear(1, 1)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def test_an_initialisation_is_not_looked_for_among_modules(theirs):

@@ -1,5 +1,6 @@
 """Values of another kind in a config are refused, and entries that fail are named."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -269,3 +270,22 @@ def test_an_entry_of_a_hook_that_fails_is_named():
     assert said.startswith(
         "error: {'momentum': '0.1', 'type': 'ExponentialMovingAverage'} cannot be built: TypeError"
     )
+
+
+@pytest.mark.parametrize(
+    'code, message',
+    [
+        ('torch.empty(2**55)', r"{'type': 'ExponentialMovingAverage'} cannot be built: .*memory"),
+        ('raise torch.OutOfMemoryError("CUDA out of memory")', r'not enough memory \(CUDA out of'),
+    ],
+)
+def test_what_asks_for_too_much_memory_is_named_and_a_full_gpu_is_said(code, message):
+    library = dict(__name__='library', torch=torch)
+    exec(f'def copy(model, memo):\n    {code}', library)
+    model = type('Large', (nn.Linear,), dict(__deepcopy__=library['copy']))(1, 1)
+
+    def average(cfg):
+        MODELS.build(cfg.custom_hooks[0], default_args=dict(model=model))
+
+    said = ended(average, [dict(type='ExponentialMovingAverage')], 'custom_hooks')
+    assert re.match(f'error: .*{message}', said), said

@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 
 from mlic.engine.runner.errors import one_line_errors
+from mlic.engine.shortages import say_shortage
 from mlic_command import end_by_sigterm
 from tests.helpers import FORMATTER, ROOT
 
@@ -292,6 +293,18 @@ def test_a_shortage_of_the_machine_is_one_line_that_says_what_to_do(error, says)
         library['fail']()
     with pytest.raises(SystemExit, match=r'^error: a\.jpg cannot be read$'), one_line_errors():
         ours['fail']()
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        KeyError('out of memory'),
+        PermissionError(13, 'Permission denied', 'bad_alloc/run.pth'),
+        BlockingIOError(11, 'write could not complete without blocking', 0),
+    ],
+)
+def test_a_name_or_a_slow_terminal_is_no_shortage_of_the_machine(error):
+    assert say_shortage(error) is None
 
 
 def test_too_little_memory_to_import_is_one_line():

@@ -130,3 +130,14 @@ def test_weights_of_other_dimensions_are_one_line(released, glove, tmp_path, nam
     ended = call_tool(TOOL, tmp_path / 'odd.pth', tmp_path / 'ours.pth', *options)
     assert ended.startswith('error: ') and 'ML-GCN' in ended and '\n' not in ended
     assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_weights_are_not_called_of_other_sizes_where_memory_ran_out(released, monkeypatch):
+    weights = ML_GCN.convert(released[0])
+
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(torch.nn.Conv2d, '__init__', fail)
+    with pytest.raises(RuntimeError, match='^DefaultCPUAllocator'):
+        ML_GCN.check(weights)

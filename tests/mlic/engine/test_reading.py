@@ -173,6 +173,14 @@ def test_one_variable_opens_every_door(door, tmp_path, monkeypatch):
         DOORS[door](tmp_path / 'own.pth', tmp_path)
 
 
+def test_a_trusted_file_may_hold_any_kind_of_tensor(tmp_path, monkeypatch):
+    torch.save(dict(weight=nn.UninitializedParameter()), tmp_path / 'own.pth')
+    with pytest.raises(CheckpointError, match='own.pth holds .*UninitializedParameter'):
+        read_checkpoint(tmp_path / 'own.pth')
+    monkeypatch.setenv(TRUST, '1')
+    assert type(read_checkpoint(tmp_path / 'own.pth')['weight']) is nn.UninitializedParameter
+
+
 def test_the_environment_is_as_before_a_download(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     torch.save(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
@@ -373,6 +381,16 @@ def test_a_part_of_another_type_is_named_of_safetensors_too(tmp_path):
         read_checkpoint(path)
 
 
+def test_a_loader_may_name_the_file_and_give_its_path_as_any_type(tmp_path):
+    class Named:
+        def __fspath__(self):
+            return str(tmp_path / 'run.pth')
+
+    torch.save(dict(weight=torch.ones(2)), tmp_path / 'run.pth')
+    load = reading._make_safe(lambda *_: torch.load(f=Named()))
+    torch.testing.assert_close(load('own://run'), dict(weight=torch.ones(2)))
+
+
 @pytest.mark.parametrize('door', DOORS)
 def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
     door, tmp_path, monkeypatch
@@ -441,11 +459,18 @@ def test_weights_that_are_none_are_named(state_dict, message, is_bare):
         check_fit(content, nn.Linear(2, 1), None, 'run.pth')
 
 
-@pytest.mark.parametrize('is_sparse', [False, True])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda size: torch.ones(1).expand(size),
+        lambda size: torch.sparse_coo_tensor(torch.zeros(2, 1).long(), torch.ones(1), size),
+        lambda size: torch.empty(size, device='meta'),
+    ],
+    ids=['strided', 'sparse', 'meta'],
+)
 @pytest.mark.parametrize('place', [lambda weights: weights, lambda weights: dict(model=weights)])
-def test_tensors_of_a_few_bytes_that_stand_for_gigabytes_are_refused(tmp_path, is_sparse, place):
-    one, size, zeros = torch.ones(1), (2**15, 2**15), torch.zeros(2, 1).long()
-    many = torch.sparse_coo_tensor(zeros, one, size) if is_sparse else one.expand(size)
+def test_tensors_of_a_few_bytes_that_stand_for_gigabytes_are_refused(tmp_path, make, place):
+    one, many = torch.ones(1), make((2**15, 2**15))
     torch.save(place(dict(w=many)), tmp_path / 'large.pth')
     for read in (read_checkpoint, CheckpointLoader.load_checkpoint):
         with pytest.raises(CheckpointError, match='large.pth: its tensors would have 4294967296 b'):
