@@ -198,6 +198,9 @@ def test_losses_and_norms_reach_the_message_hub_once_and_in_order(tmp_path):
         scalars = runner.message_hub.log_scalars
         keys = 'train/lr', 'train/loss', 'train/grad_norm'
         histories.append({key: scalars[key].data[0].tolist() for key in keys})
+        (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == kind]
+        for event in (hook.before_train, hook.before_train, hook.after_train):  # one interrupted
+            event(runner)
         assert runner.optim_wrapper.clip_func is torch.nn.utils.clip_grad_norm_
     assert histories[0] == histories[1] and len(set(histories[0]['train/grad_norm'])) == 10
 
