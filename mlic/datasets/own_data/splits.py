@@ -249,7 +249,8 @@ def keep_splits(images: list[Image], folder: Path) -> str:
     if torn:
         said += (
             f'\nwarning: {folder} has images of one group in different splits ({len(torn)} of '
-            f'{len(groups)}, such as {min(torn)!r}), and a model would be tested on what it has seen'
+            f'{len(groups)}, such as {min(torn)!r}), and a model would be tested on what it has '
+            'seen'
         )
     return said
 
