@@ -104,7 +104,9 @@ def finish(
     classes = classes or order_classes(images, args.classes)
     if args.splits_of:
         print(keep_splits(images, args.splits_of))
-    words = choose_splits(images, args.val, args.test, args.seed)
+    # of images that stay in their split, none is taken for validation
+    is_kept = args.splits_of and all(image.split for image in images)
+    words = choose_splits(images, 0 if is_kept else args.val, args.test, args.seed)
     splits = {split: [image for image in images if image.split == split] for split in SPLITS}
     if not splits['val'] and not splits['test']:
         raise ValueError('all images are for training: give --val or --test a share')

@@ -123,7 +123,8 @@ def name_runs(first: Path, second: Path) -> list[str]:
 def _of_classes(run: tuple, names: list) -> tuple:
     """What :func:`load` returns, of some classes."""
     columns = [run[3].index(name) for name in names]
-    return (*(x if x is None else x[:, columns] for x in run[:3]), names)
+    pred, target, ignore = (x if x is None else x[:, columns] for x in run[:3])
+    return pred, target, ignore if ignore is not None and ignore.any() else None, names
 
 
 def plot_compare(args: argparse.Namespace, table: Path):

@@ -27,6 +27,8 @@ METRICS = ('mAP', 'CF1', 'OF1')
 TABLES = ('table.md', 'table.csv', 'table.tex', 'results.json')
 LATEX = {  # what LaTeX does not take for text
     **{mark: f'\\{mark}' for mark in '&%$#_{}'},
+    **{mark: f'${mark}$' for mark in '<>|'},
+    **{mark: f'{{{mark}}}' for mark in '[*'},  # which would belong to the end of the row above
     '\\': r'\textbackslash{}',
     '~': r'\textasciitilde{}',
     '^': r'\textasciicircum{}',

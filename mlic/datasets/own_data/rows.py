@@ -70,7 +70,10 @@ def read_images(
             ' and '.join(questions.assumed),
             questions.words(choices.ignored),
         )
-    return found
+    files = list(dict.fromkeys(path for path, _ in table.places))
+    images, classes, lines = found
+    rows = f'{first_names(files, 3)}: {counted(len(table.rows), "row")}'
+    return images, classes, [rows, *lines]
 
 
 def _read(
@@ -79,16 +82,16 @@ def _read(
     """:func:`read_images`, as far as the questions are answered as assumed."""
     columns = choose_columns(table, finder, choices, questions)
     rows_of, missing = group_rows(table, columns, finder, skip_missing)
-    named = [row for row, cells in enumerate(table.rows) if cells[columns.image]]
-    whole = {(table.places[row][0], *table.rows[row]): row for row in reversed(named)}
-    if named and len(whole) < len(table.rows):  # a row without an image, as of totals, has no label
+    there = [row for row, file in enumerate(columns.found) if file]
+    whole = {(table.places[row][0], *table.rows[row]): row for row in reversed(there)}
+    if len(whole) < len(table.rows):  # other rows, as of totals, say nothing
         first = table.take(sorted(whole.values()))
         images, classes, lines = _read(first, finder, choices, skip_missing, questions)
-        for count, words in (
-            (len(table.rows) - len(named), 'without an image skipped'),
-            (len(named) - len(whole), 'skipped, equal to an earlier one'),
-        ):
-            lines += [f'{counted(count, "row")} {words}'] * bool(count)
+        if missing:
+            lines.append(f'{missing} of {len(table.rows)} rows skipped, their image is missing')
+        same = len(there) - len(whole)
+        if same:
+            lines.append(f'{counted(same, "row")} skipped, equal to an earlier one')
         return images, classes, lines
     repeated = any(len(rows) > 1 for rows in rows_of.values())
     said = _read_labels(table, columns, choices, repeated, questions)
@@ -113,8 +116,6 @@ def _read(
         place = table.where(rows[0]), splits[rows[0]]
         images.append(Image(path, names, *place, unknown, absent, choices.unlisted == 'absent'))
     lines = [*_describe(table, columns, said, confidence, choices)]
-    if missing:
-        lines.append(f'{missing} of {len(table.rows)} rows skipped, their image is missing')
     unlisted = len(finder.files) - len(images)
     rest = f'; without a row: {unlisted} more in {finder.name}, left out'
     lines.append(f'{counted(len(images), "image")}{rest if unlisted else ""}')
@@ -272,9 +273,7 @@ def _describe(
     table: Table, columns: Columns, said: Said, confidence: int | None, choices: Choices
 ) -> Iterator[str]:
     """What was taken for what."""
-    files = list(dict.fromkeys(path for path, _ in table.places))
     header = table.header
-    yield f'{first_names(files, 3)}: {counted(len(table.rows), "row")}'
     without = f', without {columns.left_out!r} before them' if columns.left_out else ''
     yield f'  images: column {header[columns.image]!r}{without}'
     if columns.has_flags:

@@ -210,11 +210,11 @@ def keep_splits(images: list[Image], folder: Path) -> str:
         folder (Path): With what :func:`.labels.label_texts` wrote.
 
     Returns:
-        str: How many there are, in words.
+        str: How many there are, in words, and a warning if it has images of a group in several.
 
     Raises:
         OSError: There is no such data set.
-        ValueError: It is none, or none of its images is among these.
+        ValueError: It is none, none of its images is among these, or one has another split here.
     """
     splits: dict[str, str] = {}
     for split in SPLITS:
@@ -232,10 +232,27 @@ def keep_splits(images: list[Image], folder: Path) -> str:
             f'{folder}: none of its {len(splits)} images{such} is among these {len(images)}, '
             f'such as {images[0].path!r}'
         )
-    groups = {image.group: splits[image.path] for image in kept if image.group is not None}
+    other = next((x for x in kept if x.split not in (None, splits[x.path])), None)
+    if other:
+        raise ValueError(
+            f'{other.where}: {other.path} is given as {other.split}, but {folder} has it in '
+            f'{splits[other.path]}: leave out --splits-of, or what gives the splits'
+        )
+    groups, torn = {}, set()
+    for image in kept:
+        split = splits[image.path]
+        if image.group is not None and groups.setdefault(image.group, split) != split:
+            torn.add(image.group)
     for image in images:
         image.split = image.split or splits.get(image.path) or groups.get(image.group)
-    return f'{len(kept)} of the {len(splits)} images of {folder} are here, and stay in their split'
+    said = f'{len(kept)} of the {len(splits)} images of {folder} are here, and stay in their split'
+    if torn:
+        said += (
+            f'\nwarning: {folder} has images of one group in different splits ({len(torn)} of '
+            f'{len(groups)}, such as {min(torn)!r}), and a model would be tested on what it has '
+            'seen'
+        )
+    return said
 
 
 def check_positives(splits: dict[str, list[Image]]) -> None:

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -84,13 +85,15 @@ def set_in_vain(text: str) -> list[str]:
     for index, (path, here) in enumerate(files):
         inherited = [one for _, statements in files[:index] for one in statements]
         later = [one for _, statements in files[index + 1 :] for one in statements]
-        own, before = ({name for names, _ in part for name in names} for part in (here, inherited))
-        read_here = {name for _, read in here for name in read}
-        read_later = {name for _, read in later for name in read}
-        for name in sorted((own & before) - READ - read_here - {'_base_'}):
+        own = {name: one for one in here for name in one.names}
+        before = {name for one in inherited for name in one.names}
+        read_here = {name for one in here for name in one.read}
+        read_later = {name for one in later for name in one.read}
+        for name in sorted((own.keys() & before) - READ - read_here - {'_base_'}):
             forms = {name, f'_base_.{name}'}
-            made = {x: None for names, read in inherited if read & forms for x in names}
-            if made and f'_base_.{name}' not in read_later:
+            made = {x: None for one in inherited if one.read & forms for x in one.names}
+            is_given = any(own[name].value in own[x].parts for x in made if x in own)
+            if made and not is_given and f'_base_.{name}' not in read_later:
                 lines.append(
                     f'setting {name} in {Path(path).name} changes nothing: what it inherits has '
                     f'already used its {name}, for {", ".join(made)}; set this anew, too'
@@ -98,19 +101,31 @@ def set_in_vain(text: str) -> list[str]:
     return lines
 
 
-def _statements(source: str) -> Iterator[tuple[set[str], set[str]]]:
-    """The names that each statement of a config file sets, and those that it reads."""
+@dataclass
+class _Statement:
+    """The names that a statement of a config file sets, those that it reads, and its value."""
+
+    names: set[str]
+    read: set[str]
+    value: str
+    parts: set[str]  # of the value, too
+
+
+def _statements(source: str) -> Iterator[_Statement]:
+    """Those of a config file."""
     try:
         statements = ast.parse(source).body
     except SyntaxError:  # YAML
         return
     for statement in statements:
-        nodes = list(ast.walk(statement))
-        names = {
-            node.id for node in getattr(statement, 'targets', ()) if isinstance(node, ast.Name)
-        }
+        targets = getattr(statement, 'targets', ())
+        names = {node.id for node in targets if isinstance(node, ast.Name)}
+        value = getattr(statement, 'value', None) or statement
+        nodes = list(ast.walk(value))
         read = {x.id for x in nodes if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
-        yield names, read | {ast.unparse(x) for x in nodes if isinstance(x, ast.Attribute)}
+        read |= {ast.unparse(x) for x in nodes if isinstance(x, ast.Attribute)}
+        parts = {ast.unparse(x) for x in nodes if isinstance(x, ast.expr)}
+        yield _Statement(names, read, ast.unparse(value), parts)
 
 
 def _why_unread(cfg: Config, top: str, rest: str) -> str:

@@ -35,6 +35,7 @@ class DeferredInfoHook(RuntimeInfoHook):
     def before_train(self, runner: Runner) -> None:
         """Let clipping keep its norm on the device, where mmengine would ask for it at once."""
         super().before_train(runner)
+        self._restore()  # what a training that was interrupted left
         wrapper = runner.optim_wrapper
         if not getattr(wrapper, 'clip_grad_kwargs', None):
             return

@@ -94,6 +94,7 @@ class FiniteLossHook(Hook):
         self.gathered: list[str] = []  # of all since the last step
         self.waiting: list[_Iteration] = []  # those that the host has not asked for
         self.not_finite: bool | Tensor = False
+        self._pre_hook = None
 
     def before_train(self, runner: Runner) -> None:
         """Put the checks around the optimizer wrapper's update and step.
@@ -107,6 +108,7 @@ class FiniteLossHook(Hook):
                 f'FiniteLossHook needs one OptimWrapper, got {type(wrapper).__name__}: remove the '
                 'hook from custom_hooks'
             )
+        self._take_off(wrapper)  # what a training that was interrupted left
         self.total = runner.message_hub.get_info('skipped_iterations', 0)
         self._runner = runner
         self._copies = BufferCopies(unwrap(runner.model))
@@ -116,7 +118,6 @@ class FiniteLossHook(Hook):
         # that does, the momentum is memory as it was found
         heeds = getattr(wrapper.optimizer, '_step_supports_amp_scaling', False)
         heeds = heeds and not isinstance(wrapper.optimizer, torch.optim.SGD)
-        self._pre_hook = None
         if heeds and accumulative_counts(wrapper) == 1:
             wrapper.update_params = self._flagged_update
             if not self._is_scaled:
@@ -148,11 +149,16 @@ class FiniteLossHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Take the checks off again."""
         self._ask()
+        self._take_off(runner.optim_wrapper)
+
+    def _take_off(self, wrapper: OptimWrapper) -> None:
+        """Give the optimizer wrapper its own update and step."""
         for name in ('update_params', 'step'):
-            vars(runner.optim_wrapper).pop(name, None)
+            vars(wrapper).pop(name, None)
         if self._pre_hook is not None:
             self._pre_hook.remove()
-            vars(runner.optim_wrapper.optimizer).pop('found_inf', None)
+            self._pre_hook = None
+            vars(wrapper.optimizer).pop('found_inf', None)
 
     # ---- the device decides
 

@@ -67,17 +67,19 @@ class ForeachEMAHook(EMAHook):
             raise ValueError(f'horizon must lie above 0 and not above 1, got {horizon}')
         self.horizon = horizon
         self.statistics = statistics
+        self._left: list[tuple[int, int]] = []
 
     def before_run(self, runner: Runner) -> None:
         """Make the copy of the model whose parameters are the averages.
 
-        There is one if the runner tests or goes on after a training: mmengine replaces it by the
-        model's own weights, which the test would then measure.
+        The averages of a training stay for a test that follows: mmengine replaces them by the
+        model's own weights, which the test would then measure. They do not if the model has got
+        other weights since.
 
         Raises:
             ValueError: If ``statistics`` has another average, or it is not on the model's device.
         """
-        if hasattr(self, 'ema_model') and self.src_model is _bare(runner.model):
+        if self._left and self._left == _versions(_bare(runner.model)) and self.ema_model.steps:
             return
         if self.horizon is not None:
             steps = runner.max_iters / accumulative_counts(runner.optim_wrapper)
@@ -100,6 +102,10 @@ class ForeachEMAHook(EMAHook):
             )
         self._finite_loss = next((h for h in runner.hooks if isinstance(h, FiniteLossHook)), None)
         self._share_buffers()
+
+    def after_run(self, runner: Runner) -> None:
+        """Note with which weights the model is left."""
+        self._left = _versions(self.src_model)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Have what is averaged looked up anew, once an epoch."""
@@ -194,6 +200,11 @@ class ForeachEMAHook(EMAHook):
 def _bare(model: nn.Module) -> nn.Module:
     """A model without what distributes it."""
     return model.module if is_model_wrapper(model) else model
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """What changes with the weights: each parameter, and how often it was written to."""
+    return [(id(parameter), parameter._version) for parameter in model.parameters()]
 
 
 def _has_statistics(module: nn.Module) -> bool:

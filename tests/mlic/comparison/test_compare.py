@@ -1367,6 +1367,7 @@ def test_the_table_of_a_paper_has_numbers_and_names_as_latex_sets_them():
         ],
         ['a_1', '0.1', '2', '51.20 ± 0.30', '–', '–', '3.0', 'd55'],
         ['b-2&', '0.1', '1', '49.00', '-2.20 (1 seed)', '-3.10 … +0.40', '3.0', 'd55'],
+        ['[c|d]', '0.1', '1', '49.00', '–', '–', '3.0', 'd55'],
     ]
     assert latex_table(rows).splitlines() == [
         r'\begin{tabular}{lrrrr}',
@@ -1375,6 +1376,7 @@ def test_the_table_of_a_paper_has_numbers_and_names_as_latex_sets_them():
         r'\midrule',
         r'a\_1 & 2 & 51.20 $\pm$ 0.30 & -- & -- \\',
         r'b-2\& & 1 & 49.00 & $-$2.20 (1 seed) & $-$3.10 \ldots{} +0.40 \\',
+        r'{[}c$|$d] & 1 & 49.00 & -- & -- \\',
         r'\bottomrule',
         r'\end{tabular}',
     ]

@@ -547,6 +547,20 @@ def test_the_images_of_a_group_follow_those_of_an_earlier_data_set():
     assert [labels_of()[name][0] for name in names] == expected
 
 
+def test_what_contradicts_the_split_of_an_earlier_data_set_is_said(capsys):
+    write_rows(['cat', 'dog'] * 15)
+    from_csv('--out', 'out', '--val', '0')
+    earlier = labels_of()
+    from_csv('--out', 'same', '--splits-of', 'out')  # none is taken for validation
+    assert labels_of('same') == earlier
+    write_rows([f'{("cat", "dog")[i % 2]},{i % 3}' for i in range(30)], 'image,labels,patient')
+    from_csv('--out', 'same', '--splits-of', 'out', '--group-column', 'patient')
+    assert 'has images of one group in different splits (3 of 3,' in capsys.readouterr().out
+    write_rows(['cat,train', 'dog,test'] * 15, 'image,labels,split')
+    with pytest.raises(SystemExit, match=r'line \d+: \d+.jpg is given as \w+, but out has it in'):
+        from_csv('--out', 'new', '--splits-of', 'out')
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [

@@ -202,6 +202,30 @@ def test_losses_and_norms_reach_the_message_hub_once_and_in_order(tmp_path):
     assert histories[0] == histories[1] and len(set(histories[0]['train/grad_norm'])) == 10
 
 
+@pytest.mark.parametrize('optimizer', [dict(type='SGD', lr=0.1), FUSED['optimizer']])
+def test_a_training_goes_on_after_an_interruption_in_the_same_process(tmp_path, optimizer):
+    """With Ctrl-C in a notebook, no hook hears of the end."""
+
+    class Interrupted(Hook):
+        def after_train_iter(self, runner, *args, **kwargs):
+            if runner.iter == 2 and self not in seen:
+                seen.append(self)
+                raise KeyboardInterrupt
+
+    seen, clipped = [], dict(optimizer=optimizer, clip_grad=dict(max_norm=0.1))
+    hooks = dict(runtime_info=dict(type='DeferredInfoHook'), logger=dict(type='LoggerHook'))
+    changes = dict(optim_wrapper=clipped, default_hooks=hooks)
+    runner, _ = make_runner(tmp_path, [0.1] * 10, 2, **changes)
+    runner.register_hook(Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    runner.train()
+    assert runner.epoch == 2
+    assert runner.optim_wrapper.clip_func is torch.nn.utils.clip_grad_norm_
+    assert not {'update_params', 'step'} & vars(runner.optim_wrapper).keys()
+    assert not runner.optim_wrapper.optimizer._optimizer_step_pre_hooks
+
+
 def test_a_run_without_faults_is_the_run_without_the_hook(tmp_path):
     _, guarded = runs = make_runner(tmp_path / 'a', extra=[0.1] * 8, epochs=2)
     runs[0].train()

@@ -78,6 +78,29 @@ def test_a_test_after_the_training_measures_the_average(tmp_path):
     assert measured == TrainingRunner.from_cfg(cfg).test()
 
 
+@torch.no_grad()
+def test_a_test_measures_the_weights_that_the_model_has_got_after_the_training(tmp_path):
+    runner, _ = make_runner(tmp_path, BATCHES, custom_hooks=[dict(type='ForeachEMAHook')])
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    with torch.enable_grad():
+        runner.train()
+    hook.before_run(runner)
+    assert hook.ema_model.steps == 6
+    runner.model.load_state_dict({k: v * 0 for k, v in runner.model.state_dict().items()})
+    hook.before_run(runner)
+    assert not any(mean.any() for mean in hook.ema_model.module.parameters())
+
+
+def test_a_test_before_the_training_leaves_the_horizon_as_it_is(tmp_path):
+    cfg = tiny_config(tmp_path)
+    cfg.custom_hooks[0] = dict(type='ForeachEMAHook', horizon=1.0)
+    runner = TrainingRunner.from_cfg(cfg)
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    runner.test()
+    runner.train()
+    assert hook.ema_model.momentum == 0.25  # of four iterations
+
+
 @pytest.mark.parametrize(
     'horizon, iterations, momentum',
     [

@@ -102,6 +102,8 @@ def base(tmp_path):
         (['size = 224', 'model = dict()'], {'size': 'pipeline'}),
         (['size = 224', 'model = dict(side=_base_.size)'], {}),
         (['size = 224\nmodel = dict(side=size)'], {}),
+        (['size = 224\npipeline = [dict(scale=224)]'], {'pipeline': 'train_dataloader'}),
+        (['pipeline = [1]\ntrain_dataloader = dict(dataset=dict(pipeline=[1]))'], {}),
         (['other = 224\nunused = 2\ntrain_dataloader = dict(batch_size=2)'], {}),
     ],
 )
