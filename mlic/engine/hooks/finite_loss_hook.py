@@ -95,6 +95,7 @@ class FiniteLossHook(Hook):
         self.waiting: list[_Iteration] = []  # those that the host has not asked for
         self.not_finite: bool | Tensor = False
         self._pre_hook = None
+        self._replaced: dict | None = None  # of the wrapper, while the checks are around it
 
     def before_train(self, runner: Runner) -> None:
         """Put the checks around the optimizer wrapper's update and step.
@@ -112,6 +113,9 @@ class FiniteLossHook(Hook):
         self.total = runner.message_hub.get_info('skipped_iterations', 0)
         self._runner = runner
         self._copies = BufferCopies(unwrap(runner.model))
+        # a scheduler counts the steps by a method of its own
+        names = {'update_params', 'step'} & vars(wrapper).keys()
+        self._replaced = {name: vars(wrapper)[name] for name in names}
         self._update, self._step = wrapper.update_params, wrapper.step
         self._is_scaled = hasattr(wrapper, 'loss_scaler')
         # as torch's GradScaler asks: whether a step heeds optimizer.found_inf; of SGD's first one
@@ -153,8 +157,12 @@ class FiniteLossHook(Hook):
 
     def _take_off(self, wrapper: OptimWrapper) -> None:
         """Give the optimizer wrapper its own update and step."""
+        if self._replaced is None:
+            return
         for name in ('update_params', 'step'):
             vars(wrapper).pop(name, None)
+        vars(wrapper).update(self._replaced)
+        self._replaced = None
         if self._pre_hook is not None:
             self._pre_hook.remove()
             self._pre_hook = None
