@@ -569,11 +569,11 @@ def test_a_terminal_shows_how_many_images_were_looked_at(monkeypatch):
 
 
 ENDLESS = """
-import time
+import os, time
 from mlic.cli import image_checks
 
 def wait(path, decode):
-    print('up', flush=True)
+    os.write(1, b'up\\n')  # at once: two processes print into one pipe
     time.sleep(600)
 
 image_checks.inspect = wait
@@ -588,6 +588,7 @@ def test_processes_that_decode_images_end_with_a_killed_one(tmp_path):
         [sys.executable, '-c', ENDLESS], stdout=subprocess.PIPE, text=True,
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
     ) as process:  # fmt: skip
-        assert [process.stdout.readline() for _ in range(2)] == ['up\n'] * 2
+        lines = [process.stdout.readline() for _ in range(2)]
         process.kill()
+        assert lines == ['up\n'] * 2
         process.communicate(timeout=30)  # the pipe is closed: nobody is left to write

@@ -21,10 +21,10 @@ from mlic_command import end_by_sigterm
 from tests.helpers import FORMATTER, ROOT
 
 WAIT = """
-import sys, time
+import os, time
 from mlic.engine import one_line_errors
 with one_line_errors():
-    print('ready', flush=True)
+    os.write(1, b'ready\\n')  # at once: two processes may share the pipe
     time.sleep(60)
 """
 SWALLOW = """
