@@ -12,7 +12,7 @@ from mlic.engine.mmengine_internals import init_weights_quietly
 from mlic.literals import parse_literals
 
 
-def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict) -> Mapping:
+def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict | None) -> Mapping:
     """A checkpoint of stored features with the config's pretrained backbone.
 
     As it is if it is another one, has a backbone, the model needs none, or the config's starts from
@@ -21,12 +21,13 @@ def add_own_backbone(content: Mapping, model: BaseModel, model_cfg: ConfigDict) 
     Args:
         content (Mapping): The checkpoint.
         model (BaseModel): That it is for.
-        model_cfg (ConfigDict): Of the model, in a file that the user has given: it may name
-            weights.
+        model_cfg (ConfigDict, optional): Of the model, in a file that the user has given: it may
+            name weights. None if the model was built without one; then the checkpoint stays.
     """
     weights = dict(content.get('state_dict') or content)
     if (
-        not _is_of_features(content.get('meta') or {})
+        not model_cfg
+        or not _is_of_features(content.get('meta') or {})
         or not any(model.backbone.state_dict())
         or any(name.startswith('backbone.') for name in weights)
     ):

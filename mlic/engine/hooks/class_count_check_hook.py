@@ -33,9 +33,10 @@ class ClassCountCheckHook(ClassNumCheckHook):
     ``RepeatDataset`` and ``ConcatDataset``, and compares what a timm backbone was trained on.
 
     A checkpoint that is resumed or tested must have the weights of the model, and the classes of
-    the data in the same order. Of one that training starts from (``load_from``), each class takes
-    over what is its own, by name (:func:`take_over_weights`); the config's ``load_from_classes``
-    says which classes have another name there. The log says how many are new.
+    the data in the same order; one of stored features is tested with the config's pretrained
+    backbone. Of one that training starts from (``load_from``), each class takes over what is its
+    own, by name (:func:`take_over_weights`); the config's ``load_from_classes`` says which classes
+    have another name there. The log says how many are new.
 
     Raises:
         ValueError: If the numbers differ, or the classes of the validation do, or
@@ -62,10 +63,10 @@ class ClassCountCheckHook(ClassNumCheckHook):
         classes = classes_of(dataset)
         source = source_of_weights(runner) or runner.work_dir
         if is_resuming(runner) or not trains:
+            model = unwrap(runner.model)
             if not trains:
-                model = unwrap(runner.model)
-                checkpoint |= add_own_backbone(checkpoint, model, runner.cfg.model)
-            check_fit(checkpoint, unwrap(runner.model), classes, source)
+                checkpoint |= add_own_backbone(checkpoint, model, runner.cfg.get('model'))
+            check_fit(checkpoint, model, classes, source)
             return
         if classes is not None:
             self._check_head(runner, dataset)  # whose size the parts of classes must have

@@ -1773,8 +1773,7 @@ def test_what_a_comparison_has_started_ends_with_it(tmp_path, sent, status):
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
         start_new_session=True,
     )
-    while process.stdout.readline() != 'up\n':
-        pass
+    assert 'up\n' in iter(process.stdout.readline, '')  # which ends with the process, too
     process.send_signal(sent)
     said, errors = process.communicate(timeout=30)  # the pipe is closed: nobody is left to write
     assert process.returncode == status and 'up' not in said

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.runner import TestLoop
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
+from mlic.engine.checkpoints.matching import CheckpointError
 from mlic.engine.hooks.class_count_check_hook import ClassCountCheckHook
 from projects.sadcl.models.sadcl_head import SADCLHead
 
@@ -57,6 +59,23 @@ def test_equal_numbers_pass_and_the_backbone_is_not_asked(dataset):
     runner = make_runner(make_model(), dataset)
     ClassCountCheckHook().before_train(runner)
     ClassCountCheckHook().before_test(runner)
+
+
+def test_a_model_that_was_built_without_a_config_is_tested_with_its_checkpoint():
+    """mmengine's Runner takes a module, too; its config is empty then."""
+    model, loop = make_model(), TestLoop.__new__(TestLoop)
+    runner = make_runner(model, data())
+    loop.dataloader = runner.test_dataloader
+    vars(runner).update(_train_loop=None, _val_loop=None, _test_loop=loop)
+    vars(runner).update(_resume=False, _load_from='run.pth')
+    weights = dict(model.state_dict())
+    of_features = dict(cfg="model = dict(backbone=dict(type='StoredFeatures'))")
+    for meta in ({}, of_features):
+        ClassCountCheckHook().after_load_checkpoint(runner, dict(state_dict=weights, meta=meta))
+    part = {name: value for name, value in weights.items() if not name.startswith('backbone.')}
+    with pytest.raises(CheckpointError, match='run.pth lacks weights of the config: backbone'):
+        content = dict(state_dict=part, meta=of_features)
+        ClassCountCheckHook().after_load_checkpoint(runner, content)
 
 
 def test_other_numbers_are_named_with_their_modules():
