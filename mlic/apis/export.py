@@ -75,6 +75,9 @@ class ScoreModel(nn.Module):
 def input_size(cfg: Config) -> tuple[int, int]:
     """Height and width of what the test pipeline makes of any image.
 
+    Args:
+        cfg (Config): With ``test_dataloader``.
+
     Raises:
         ValueError: If that depends on the image.
     """
@@ -108,6 +111,14 @@ def describe_input(cfg: Config, size: tuple[int, int]) -> dict:
     bilinear interpolation (which does not smooth when it shrinks) of the pixels that
     :func:`mlic.datasets.read_image` gives; else None, and ``transforms`` lists the pipeline, with
     its loader if that reads other pixels.
+
+    Args:
+        cfg (Config): With ``test_dataloader``.
+        size (tuple[int, int]): Height and width of the images that the model takes.
+
+    Returns:
+        dict: Also ``size``, ``layout``, ``dtype``, ``channels``, and ``mean`` and ``std``, which
+            are part of the model. All can be written as JSON.
     """
     pipeline = pipeline_of(cfg)
     transforms = [

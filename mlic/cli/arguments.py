@@ -147,7 +147,9 @@ class OptionsAction(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
-def add_cfg_options(parser: argparse.ArgumentParser, example: str = 'model.head.topk=3') -> None:
+def add_cfg_options(
+    parser: argparse.ArgumentParser, example: str = 'train_dataloader.dataset.data_root=/data/coco'
+) -> None:
     """``--cfg-options``."""
     parser.add_argument(
         '--cfg-options',
@@ -211,13 +213,15 @@ def given_or_own(
     return (own or 0.5) if given is None else given
 
 
-def add_stored_threshold_argument(parser: argparse.ArgumentParser) -> None:
+def add_stored_threshold_argument(
+    parser: argparse.ArgumentParser, what: str = 'to store in the model'
+) -> None:
     """``--threshold FILE`` of a tool for models that are given away."""
     parser.add_argument(
         '--threshold',
         metavar='FILE',
         type=file_of_kind('.json', '.csv'),
-        help="fit_thresholds.py's file, to store in the model (the checkpoint's own thresholds)",
+        help=f"fit_thresholds.py's file, {what} (the checkpoint's own thresholds)",
     )
 
 
@@ -247,8 +251,8 @@ def add_tta_argument(parser: argparse.ArgumentParser) -> None:
         '--tta',
         nargs='+',
         metavar='flip|scales=S,S',
-        help='average the scores of each image as it is and mirrored (flip), '
-        'and at the given side lengths in pixels (scales=448,576), or both (one view)',
+        help='average the scores over views of each image: flip adds its mirror image, '
+        'scales=448,576 views it at these side lengths in pixels (one view)',
     )
 
 

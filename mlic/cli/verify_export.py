@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument(
         '--split', choices=['train', 'val', 'test'], default='test', help='which data (%(default)s)'
     )
-    arguments.add_stored_threshold_argument(parser)
+    arguments.add_stored_threshold_argument(parser, 'which export.py was given')
     arguments.add_number(parser, '--num', 16, 'number of images')
     parser.add_argument(
         '--tolerance',

@@ -120,6 +120,12 @@ def read_thresholds(path: str | Path) -> ThresholdFile:
     JSON: ``{class name: threshold}``, alone or as the entry ``thresholds`` of what
     ``tools/analysis_tools/fit_thresholds.py`` writes. CSV: the columns ``class`` and ``threshold``.
 
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        ThresholdFile: For ``threshold=`` of :class:`MLICMetric` and its tools.
+
     Raises:
         OSError: The file cannot be read.
         ValueError: What is wrong in it, with its name.
