@@ -1,6 +1,6 @@
 """CPCL on Pascal VOC 2007. tools/dist_train.sh configs/cpcl/cpcl_r101_voc448.py 8
 
-Needs GloVe's vectors (projects/cpcl/README.md). Paper: mAP 94.4. Ours: not run.
+Needs GloVe's vectors (projects/cpcl/README.md). Paper, by SADCL's poster: mAP 94.4. Ours: not run.
 """
 
 _base_ = ['./_base_/cpcl_r101_448.py', '../_base_/datasets/voc448.py']
