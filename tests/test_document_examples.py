@@ -270,7 +270,8 @@ def test_a_label_is_added_to_a_trained_model_as_the_page_says(tmp_path):
     write_photographs(tmp_path)
     table = (tmp_path / 'labels.csv').read_text()
     (tmp_path / 'labels2.csv').write_text(table.replace(',\n', ',grey\n'))
-    (make, train), compare = (x.splitlines() for x in code_of('docs/new_classes.md', 'bash')[:2])
+    blocks = (block.replace('\\\n', ' ') for block in code_of('docs/new_classes.md', 'bash')[:2])
+    (make, train), compare = (block.splitlines() for block in blocks)
     first = 'work_dirs/holiday/best_multi-label_mAP_epoch_12.pth'
     assert first in train
     commands = [
