@@ -230,7 +230,8 @@ def without_header(where: str, table: Table, image: int) -> ValueError:
     fault += f'columns, such as {such}; '
     if any(len(cells) != len(header) for cells in table.rows):  # of which pandas makes an index
         row = ','.join([*(header[i] for i in known), 'cat;dog'])
-        return ValueError(f'{fault}rows differ in length: write each in this way: {row}')
+        way = f'write each in this way: {row} (docs/datasets.md has a line that does)'
+        return ValueError(f'{fault}rows differ in length: {way}')
     names = [f'column {i + 1}' if len(header) > 2 else 'labels' for i in range(len(header))]
     names = [known.get(i, name) for i, name in enumerate(names)]
     cut = '' if delimiter == ',' else f', sep={json.dumps(delimiter)}'
