@@ -1,6 +1,5 @@
 """The labels of a user's own images: read, put in order, counted and written."""
 
-import csv
 import json
 import re
 import unicodedata
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlic.files import read_text
+from mlic.files import read_csv, read_text
 from mlic.names import counted, first_names, repeated
 
 from .choices import show
@@ -79,7 +78,7 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
         return sorted(first)
     classes = [normalise(line) for line in read_text(classes_file).splitlines() if line.strip()]
     if not first.keys() & {*classes}:
-        classes = _name_codes(images, first, classes) or classes
+        classes = _name_codes(images, first, classes_file) or classes
     twice = repeated(classes)
     if twice:
         raise ValueError(f'{classes_file}: {twice[0]!r} occurs twice')
@@ -93,12 +92,15 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     return classes
 
 
-def _name_codes(images: list[Image], codes: Collection[str], lines: list[str]) -> list[str] | None:
+def _name_codes(images: list[Image], codes: Collection[str], path: Path) -> list[str] | None:
     """Give labels that are codes the names of lines ``CODE,NAME``: the names, or None."""
-    rows = [list(map(normalise, cells)) for cells in csv.reader(lines, skipinitialspace=True)]
-    names = {row[0]: row[1] for row in rows if len(row) == 2 and row[1]}
+    pairs = [tuple(map(normalise, cells)) for _, cells in read_csv(path) if len(cells) == 2]
+    names = dict(pair for pair in pairs if all(pair))
     if not names.keys() >= {*codes}:
         return None
+    twice = repeated(code for code, _ in pairs)
+    if twice:
+        raise ValueError(f'{path}: {twice[0]!r} occurs twice')
     for image in images:
         image.labels, image.unknown, image.absent = (
             {names.get(code, code) for code in found}

@@ -323,6 +323,9 @@ def test_codes_get_the_names_of_a_file_in_its_order(header):
     assert Path('out/classes.txt').read_text() == 'Zebra, plains\nApe\n'
     wanted = [(['Ape'], []), (['Zebra, plains'], []), (['Zebra, plains'], ['Ape'])]
     assert samples() == {f'{i}.jpg': wanted[i % 3] for i in range(20)}
+    Path('names.csv').write_text('/m/0z,Zebra\n/m/0a,Ape\n/m/0a,Gorilla\n')
+    with pytest.raises(SystemExit, match="names.csv: '/m/0a' occurs twice"):
+        convert('--classes', 'names.csv')
     Path('names.csv').write_text('Zebra\nApe\n')
     with pytest.raises(SystemExit, match='such as ./m/0a.*; lines such as CODE,NAME name numbers'):
         convert('--classes', 'names.csv')
