@@ -88,6 +88,7 @@ NEW_OPTIONS = {
     'compare.py': {'--by-images', '--epochs', '--sweep', '--tune', '--vary'},
     'compute_prototypes.py': {'--precision'},
     'analysis_tools/fit_thresholds.py': {'--precision'},
+    'analysis_tools/report.py': {'--split'},
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--group-column', '--ignore-columns', '--image-column', '--label-columns'),

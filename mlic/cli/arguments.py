@@ -99,6 +99,13 @@ def add_epochs_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--epochs', type=at_least(1), help=what)
 
 
+def add_split_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--split``: which images of the config are predicted."""
+    parser.add_argument(
+        '--split', choices=['train', 'val', 'test'], default='test', help='which data (test)'
+    )
+
+
 def add_out_argument(parser: argparse.ArgumentParser, default: str, *suffixes: str) -> None:
     """``--out``, a file of one of these kinds."""
     what = f'{", ".join(suffixes)} file to write (%(default)s)'

@@ -2,7 +2,7 @@
 
     python tools/dataset_tools/from_csv.py labels.csv --images photos --out data/pets
 
-Three forms are read, and the tool says which it found:
+Three forms are read, as text or JSON, and the tool says which it found:
 
 - ``image,labels``: the labels in one cell, separated by ``;``, ``|``, a comma (the cell in quotes),
   blanks or line breaks, or a list as JSON and Python write it. An empty cell is an image without a
@@ -15,8 +15,9 @@ Three forms are read, and the tool says which it found:
 The first row names the columns. The column of images is the one whose cells are files of
 ``--images``; a column ``split`` (train, val, test) or ``is_valid`` is used if there is one, and so
 are several tables called train, valid and test, or in such folders. What can be taken in more than
-one way is refused, with the command that decides. Written to OUT: ``train.json``, ``val.json``,
-``test.json`` (of mmpretrain's MultiLabelDataset), ``classes.txt``, and a config.
+one way is refused, with the command that decides. A file in COCO's form gives an image the labels
+of its boxes. Written to OUT: ``train.json``, ``val.json``, ``test.json`` (of mmpretrain's
+MultiLabelDataset), ``classes.txt``, and a config.
 """
 
 import argparse

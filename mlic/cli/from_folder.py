@@ -58,17 +58,32 @@ def main(argv: list[str] | None = None) -> None:
         if others:
             print(f'{counted(len(others), "file")} left out (not images): {first_names(others, 3)}')
         images, said = from_folders(args.folder, files, args.nested)
-        if not any(image.labels for image in images):
-            raise ValueError(
-                f'none of the {len(images)} images in {args.folder} is in the folder of a label. '
-                'Labels in a table are read by from_csv.py, those in .txt files with --sidecar'
-            )
+        _check_labels(args.folder, images)
         with say_command('dataset_tools/from_folder.py', argv):
             _cut_names(images, args.folder, args.sep)
     for image in images:
         image.complete = args.unlisted == 'absent'
     print(*said, sep='\n')
     finish(args, images, args.folder, classes)
+
+
+def _check_labels(folder: Path, images: list[Image]) -> None:
+    """ValueError unless folders tell images apart, as one around all of them does not."""
+    labels = [image.labels for image in images]
+    names = set().union(*labels)
+    fault = ''
+    if not names:
+        fault = f'none of the {len(images)} images in {folder} is in the folder of a label'
+    elif 'JPEGImages' in names:
+        fault = f"{folder} is of Pascal VOC's form, which needs no tool (docs/datasets.md)"
+    elif len(images) > 1 and all(found == names for found in labels):
+        fault = f'each of the {len(images)} images in {folder} would have the label'
+        fault += f'{"s" * (len(names) > 1)} {" and ".join(sorted(names))}'
+    if fault:
+        raise ValueError(
+            f'{fault}. Labels in a table or JSON are read by from_csv.py, those in .txt files with '
+            '--sidecar'
+        )
 
 
 def _cut_names(images: list[Image], folder: Path, sep: str | None) -> None:

@@ -51,7 +51,9 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
     add_number(parser, '--test', 0.2, 'share for testing', 0, below=1)
     add_seed(parser, 'of the split')
     parser.add_argument(
-        '--classes', type=Path, help='file with the names of the classes, one a line, in this order'
+        '--classes',
+        type=Path,
+        help='file with the names of the classes, one a line, in this order; or with CODE,NAME',
     )
     parser.add_argument(
         '--unlisted',

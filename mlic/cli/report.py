@@ -3,11 +3,12 @@
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --out report.html
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --pred predictions.npz
     python tools/analysis_tools/report.py CONFIG CHECKPOINT --threshold thresholds.json
+    python tools/analysis_tools/report.py CONFIG CHECKPOINT --split train --out train.html
 
 The page needs no network and no other file: the main numbers, metrics of all protocols, a table
 of the classes, curves, sliders for the thresholds, and the worst mistakes as pictures, with
-attention where the model has SARLNeck. Without --pred the test set is predicted, and saved next to
-the page (.npz).
+attention where the model has SARLNeck. Without --pred the test set, or another --split, is
+predicted, and saved next to the page (.npz).
 """
 
 import argparse
@@ -28,6 +29,7 @@ from mlic.apis.model_outputs import predict_item
 from mlic.cli import arguments
 from mlic.cli.fit_thresholds import describe_source
 from mlic.cli.run_data import build_dataset, open_checkpoint
+from mlic.cli.test import use_split
 from mlic.datasets.pictures import image_name, image_to_draw
 from mlic.datasets.wrappers import inner_datasets, transforms_of
 from mlic.engine.config.device import adapt_to_device
@@ -57,6 +59,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--pred', type=Path, metavar='PRED.npz', help='predictions of test.py --out (predict now)'
     )
+    arguments.add_split_argument(parser)
     arguments.add_out_argument(parser, 'report.html', '.html', '.htm')
     parser.add_argument('--title', help="the page's title (the config's name)")
     arguments.add_own_threshold_argument(parser, 'where the sliders start')
@@ -68,7 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 @torch.no_grad()
 def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path) -> str:
-    """Predict the test set into an ``.npz`` file; returns in which precision."""
+    """Predict a data set into an ``.npz`` file; returns in which precision."""
     adapt_to_device(cfg)
     loader = Runner.build_dataloader({**cfg.test_dataloader, 'dataset': dataset})
     evaluator = Evaluator(dict(type='MLICMetric', out_file=str(out_file)))
@@ -76,18 +79,20 @@ def predict(model: BaseModel, dataset: BaseDataset, cfg: Config, out_file: Path)
     precision = usable_precision(eval_precision(cfg), model)
     predict_on_host(model)
     with autocast_to(precision, model):
-        for data in track(loader, 'test set'):
+        for data in track(loader, 'images'):
             evaluator.process(model.test_step(data), data)
     evaluator.evaluate(len(dataset))
     return precision
 
 
-def check_images(dataset: BaseDataset, block: Block, names: list[str], path: Path) -> None:
+def check_images(
+    dataset: BaseDataset, block: Block, names: list[str], path: Path, split: str
+) -> None:
     """SystemExit unless the predictions are of this data set, image by image."""
     classes = [str(name) for name in dataset.metainfo.get('classes') or names]
     if len(dataset) != len(block.target) or classes != names:
         sys.exit(
-            f'{path} has {len(block.target)} images and {len(names)} classes, the test set '
+            f'{path} has {len(block.target)} images and {len(names)} classes, the {split} set '
             f'of the config {len(dataset)} and {len(classes)} (or classes of other names)'
         )
     unknown = np.zeros_like(block.target) if block.unknown is None else block.unknown
@@ -99,7 +104,7 @@ def check_images(dataset: BaseDataset, block: Block, names: list[str], path: Pat
         ):
             labels = set(np.asarray(info.get(key, ()), dtype=int).tolist())
             if labels != set(np.flatnonzero(matrix[index]).tolist()):
-                sys.exit(f"{path}: image {index} has other {what} than the config's test set")
+                sys.exit(f"{path}: image {index} has other {what} than the config's {split} set")
 
 
 def card(
@@ -156,6 +161,8 @@ def main(argv: list[str] | None = None) -> None:
     run = open_checkpoint(args)
     cfg, model, checkpoint = run.config, run.model, run.checkpoint
     threshold = arguments.given_or_own(threshold, run.thresholds)
+    if args.split != 'test':
+        use_split(cfg, args.split)
     dataset = build_dataset(cfg, 'test')
     precision = 'float32'
     if args.pred is None:
@@ -174,13 +181,15 @@ def main(argv: list[str] | None = None) -> None:
     if report.known is not None:
         data['known'] = (100 * report.known).round(1).tolist()
 
-    check_images(dataset, block, names, args.pred)
+    check_images(dataset, block, names, args.pred, args.split)
     model = model if is_attentive(model) else None
     chosen = select_mistakes(block.pred, target, ignore, args.num)
     true = block._replace(target=target)
     for key, entries in zip(('mistakes', 'missed'), chosen):
         data[key] = [card(dataset, model, *entry, true, names) for entry in entries]
     notes = [f'config {Path(args.config).name}, checkpoint {Path(checkpoint.path).name}']
+    if args.split == 'train':
+        notes.append('optimistic: the model has learnt from these images')
     if precision != 'float32':
         notes.append(f'predicted in {precision}')
     tta = read_tta(args.pred)

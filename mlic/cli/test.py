@@ -25,9 +25,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     arguments.add_config_argument(parser)
     arguments.add_checkpoint_arguments(parser)
-    parser.add_argument(
-        '--split', choices=['train', 'val', 'test'], default='test', help='which data (test)'
-    )
+    arguments.add_split_argument(parser)
     parser.add_argument(
         '--out',
         type=arguments.out_file('.npz', '.json'),

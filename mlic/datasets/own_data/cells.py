@@ -25,7 +25,7 @@ LONGEST = 10_000  # characters of a Python list; JSON may be longer
 # to its end or the cell's: to look for an end from each quote takes long
 QUOTED = r"""(?s:'(?:[^'\\]|\\.?)*(?:'|\Z)|"(?:[^"\\]|\\.?)*(?:"|\Z))"""
 # under which names annotation tools put the labels into an object
-KEY = re.compile(r'choices|\w*labels?|name|class', re.IGNORECASE)
+KEY = re.compile(r'choices|\w*labels?|(?:display)?name|class', re.IGNORECASE)
 CONFIDENCES = 'confidence', 'score', 'probability'  # next to a label; 1 is certain
 VALUE = r'(?:[+-]?\d+(?:\.\d*)?(?:e[+-]?\d+)?|true|false|nan|none|null)'
 VECTOR = re.compile(rf'[\[(]?\s*{VALUE}(?:[\s,;|]+{VALUE})+,?\s*[\])]?', re.IGNORECASE)

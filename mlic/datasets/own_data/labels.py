@@ -4,13 +4,13 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from mlic.files import read_text
+from mlic.files import read_csv, read_text
 from mlic.names import counted, first_names, repeated
 
 from .choices import show
@@ -50,6 +50,8 @@ def drop_no_label(images: list[Image]) -> list[str]:
 def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     """The classes of a file in its order, or those that occur, sorted.
 
+    Lines ``CODE,NAME`` give the labels that are codes their names.
+
     Raises:
         ValueError: If there is none, one comes twice, has a line break or is not UTF-8, or an image
             has a label that the file lacks.
@@ -75,16 +77,36 @@ def order_classes(images: list[Image], classes_file: Path | None) -> list[str]:
     if classes_file is None:
         return sorted(first)
     classes = [normalise(line) for line in read_text(classes_file).splitlines() if line.strip()]
+    if not first.keys() & {*classes}:
+        classes = _name_codes(images, first, classes_file) or classes
     twice = repeated(classes)
     if twice:
         raise ValueError(f'{classes_file}: {twice[0]!r} occurs twice')
-    unknown = sorted(set(first) - set(classes))
+    unknown = sorted(set().union(*(image.labels for image in images)) - set(classes))
     if unknown:
+        way = '; lines such as CODE,NAME name numbers and codes' * (len(unknown) == len(first))
         raise ValueError(
             f'{len(unknown)} labels are not in {classes_file}, such as {unknown[0]!r} '
-            f'({first[unknown[0]].where})'
+            f'({first[unknown[0]].where}){way}'
         )
     return classes
+
+
+def _name_codes(images: list[Image], codes: Collection[str], path: Path) -> list[str] | None:
+    """Give labels that are codes the names of lines ``CODE,NAME``: the names, or None."""
+    pairs = [tuple(map(normalise, cells)) for _, cells in read_csv(path) if len(cells) == 2]
+    names = dict(pair for pair in pairs if all(pair))
+    if not names.keys() >= {*codes}:
+        return None
+    twice = repeated(code for code, _ in pairs)
+    if twice:
+        raise ValueError(f'{path}: {twice[0]!r} occurs twice')
+    for image in images:
+        image.labels, image.unknown, image.absent = (
+            {names.get(code, code) for code in found}
+            for found in (image.labels, image.unknown, image.absent)
+        )
+    return [name for code, name in names.items() if code in codes]
 
 
 def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
@@ -126,6 +148,8 @@ def describe_counts(images: list[Image], classes: list[str]) -> Iterator[str]:
         yield (
             'warning: are these labels, or was the text split in the wrong place? '
             + first_names(odd, form=repr)
+            + '; --classes FILE with lines such as 0,NAME names them'
+            * all(name.isdecimal() for name in classes)
         )
     rare = [name for name in classes if counts['train'][name] < RARE]
     if rare:

@@ -11,6 +11,7 @@ from mlic.datasets.list_files import IMAGE_SUFFIXES
 from mlic.files import read_bytes, read_text
 from mlic.names import counted, first_names, printable, repeated, short
 
+from .json_rows import json_rows
 from .labels import normalise
 from .splits import SPLIT_NAMES
 
@@ -32,13 +33,6 @@ NOT_TABLES = (  # how a file begins, what it is, and how it becomes a CSV
     (b'\xfd7zXZ', 'packed by xz', 'unpack it'),
     (b'\xff\xfe', 'UTF-16', 'save it as "CSV UTF-8"'),
     (b'\xfe\xff', 'UTF-16', 'save it as "CSV UTF-8"'),
-    (
-        b'{',
-        'JSON',
-        PANDAS.format('json(FILE, lines=True)')
-        + ", if each line is a row; COCO's form needs no table (docs/datasets.md)",
-    ),
-    (b'[', 'JSON', PANDAS.format('json(FILE)')),
     (b'<?xml', *XML),
     (b'<annotation', *XML),
     (b'<!', 'a web page', 'download the file itself'),
@@ -99,7 +93,10 @@ def read_tables(paths: list[Path]) -> Table:
     for path, other in zip(paths[1:], others):
         if sorted(other.header) != sorted(table.header):
             differing = sorted({*other.header} ^ {*table.header})
-            raise ValueError(f'{path} and {paths[0]} differ in the columns {differing}')
+            raise ValueError(
+                f'{path} and {paths[0]} differ in the columns {differing}; '
+                'tables of the same images must be joined before (docs/datasets.md)'
+            )
         order = [other.header.index(name) for name in table.header]
         table.rows += [[cells[i] for i in order] for cells in other.rows]
         table.places += other.places
@@ -107,7 +104,7 @@ def read_tables(paths: list[Path]) -> Table:
 
 
 def read_table(path: Path) -> Table:
-    """Split a file into cells.
+    """Split a file into cells; :func:`json_rows` reads JSON.
 
     The delimiter is that of a first line ``sep=;``, or the mark that cuts the header into most
     cells and every row into as many, a tab before all others; blanks, where there is no mark. A
@@ -119,6 +116,11 @@ def read_table(path: Path) -> Table:
         ValueError: If it is not a table with a header; names the line.
     """
     text = _text_of(path)
+    if re.match(r'\s*[\[{]', text):
+        header, rows = json_rows(text, path)
+        table = Table(header, [cells for _, cells in rows], [(path, line) for line, _ in rows], ',')
+        _check(table, path, 1)
+        return table
     said = re.match(r'"?sep=([^\w\s"]|\t)"?[,;\t ]*(?:\r\n?|\n)', text, re.IGNORECASE)
     promised = re.match(r'\s*(\d+)[ \t]*(?:\r\n?|\n)', text)
     start = (said or promised).end() if said or promised else 0
@@ -228,7 +230,8 @@ def without_header(where: str, table: Table, image: int) -> ValueError:
     fault += f'columns, such as {such}; '
     if any(len(cells) != len(header) for cells in table.rows):  # of which pandas makes an index
         row = ','.join([*(header[i] for i in known), 'cat;dog'])
-        return ValueError(f'{fault}rows differ in length: write each in this way: {row}')
+        way = f'write each in this way: {row} (docs/datasets.md has a line that does)'
+        return ValueError(f'{fault}rows differ in length: {way}')
     names = [f'column {i + 1}' if len(header) > 2 else 'labels' for i in range(len(header))]
     names = [known.get(i, name) for i, name in enumerate(names)]
     cut = '' if delimiter == ',' else f', sep={json.dumps(delimiter)}'

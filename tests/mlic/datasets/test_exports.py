@@ -62,6 +62,25 @@ def refused(*options, **kwargs):
     return said, None
 
 
+def json_lines(*rows):
+    return '\n'.join(map(json.dumps, rows)) + '\n'
+
+
+def ground_truth(name, **labels):
+    metadata = {f'{key}-metadata': meta for key, (_, meta) in labels.items()}
+    return {'source-ref': f's3://b/{name}', **{k: v for k, (v, _) in labels.items()}, **metadata}
+
+
+def coco(names, categories, boxes, **image):
+    return json.dumps(
+        dict(
+            images=[dict(id=i, file_name=name, **image) for i, name in enumerate(names)],
+            categories=[dict(id=i, name=name) for i, name in categories.items()],
+            annotations=[dict(image_id=i, category_id=k, bbox=[0, 0, 9, 9]) for i, k in boxes],
+        )
+    )
+
+
 # name of an export: its table, files of the folder, and labels by file
 READ = {
     'kaggle planet': (
@@ -94,6 +113,64 @@ READ = {
     'open images': (
         'ImageID,Source,LabelName,Confidence\na,verification,cat,1\na,verification,dog,1\n'
         'b,verification,cat,1\nb,verification,dog,0\nc,verification,cat,0\nd,machine,dog,1\n',
+        dict(zip(NAMES, WANTED)),
+    ),
+    'json-min of label studio, whose unlabelled images lack the key': (
+        json.dumps(
+            [
+                dict(
+                    image=f'/data/upload/1/0a1b2c3d-{name}',
+                    id=i,
+                    annotator=1,
+                    lead_time=4.2,
+                    **choice,
+                )
+                for i, (name, choice) in enumerate(
+                    [
+                        ('a.jpg', {'choice': {'choices': A}}),
+                        ('b.jpg', {'choice': 'cat'}),
+                        ('c.jpg', {}),
+                    ]
+                )
+            ],
+            indent=2,
+        ),
+        dict(zip(NAMES, [A, B, C])),
+    ),
+    'json lines of hugging face': (
+        json_lines(*(dict(file_name=name, labels=names) for name, names in zip(NAMES, WANTED))),
+        dict(zip(NAMES, WANTED)),
+    ),
+    'json lines of vertex ai': (
+        json_lines(
+            *(
+                dict(imageGcsUri=f'gs://b/{name}', annotations=[dict(displayName=x) for x in names])
+                for name, names in zip(NAMES, WANTED)
+            )
+        ),
+        dict(zip(NAMES, WANTED)),
+    ),
+    'the manifest of ground truth, numbers with their names': (
+        json_lines(
+            ground_truth('a.jpg', x=([1, 0], {'class-map': {'1': 'dog', '0': 'cat'}})),
+            ground_truth('c.jpg', x=([], {'class-map': {}})),
+        ),
+        {'a.jpg': A, 'c.jpg': C},
+    ),
+    'the manifest of rekognition, a key for each label': (
+        json_lines(
+            ground_truth(
+                'a.jpg',
+                one=(1, {'class-name': 'cat', 'confidence': 1}),
+                two=(1, {'class-name': 'dog', 'confidence': 0.0}),
+            ),
+            ground_truth('b.jpg', one=(1, {'class-name': 'cat'})),
+            ground_truth('c.jpg'),
+        ),
+        dict(zip(NAMES, [A, B, C])),
+    ),
+    "boxes in coco's form, and a root without any": (
+        coco(NAMES, {0: 'pets', 7: 'dog', 3: 'cat'}, [(0, 3), (0, 7), (0, 7), (1, 3), (3, 7)]),
         dict(zip(NAMES, WANTED)),
     ),
     'boxes of tensorflow': (
@@ -910,8 +987,32 @@ REFUSED = {
     ),
     'a list of lists': ('image,labels\na.jpg,"[[""a"",""b""]]"\n', 'is not a label'),
     'a count that is not there': ('3\ncat dog\na.jpg 1 -1\n', '1 row, but its first line says 3'),
-    'json lines': ('{"file_name": "a.jpg"}\n', 'is JSON, not a table as text; with pandas'),
-    "COCO's form": ('{"images": []}\n', "COCO's form needs no table (docs/datasets.md)"),
+    'an object of JSON': (
+        '{"a.jpg": ["cat"]}\n',
+        "is one object, and not of COCO's form (no 'images'); expected [{",
+    ),
+    'a line of JSON that is cut off': (
+        '{"image": "a.jpg", "label": "cat"}\n{"image": "b.jp',
+        'labels.csv, line 2: not JSON',
+    ),
+    'a list of JSON that is cut off': ('[{"image": "a.jpg", "label": "cat"},\n', 'not JSON'),
+    'a list of names': ('["a.jpg",\n"b.jpg"]', 'line 1: not an object with an image; expected ['),
+    'all that label studio knows': (
+        json.dumps([dict(id=1, data=dict(image='a.jpg'), annotations=[], total_annotations=1)]),
+        "is Label Studio's full JSON: export it as JSON-MIN or CSV",
+    ),
+    'a failure of ground truth': (
+        json_lines(
+            ground_truth('a.jpg', x=([0], {'class-map': {'0': 'cat'}})),
+            ground_truth('b.jpg', x=(None, {'failure-reason': 'expired'})),
+        ),
+        "line 2: 'x-metadata' says that labelling failed",
+    ),
+    'a box of an unknown image': (coco(NAMES, {1: 'cat'}, [(9, 1)]), "not of COCO's form (no 9)"),
+    'what images lack, by the key of LVIS': (
+        coco(NAMES, {1: 'cat'}, [(0, 1)], neg_category_ids=[]),
+        'says what images lack: COCOMultiLabel reads it (docs/datasets.md)',
+    ),
     'a quote that does not end': ('image,labels\na.jpg,"""big"" cat; dog"\n', "expected after"),
     'probabilities': (
         'image,cat,dog\na.jpg,12%,0.91\nb.jpg,0,0.5\n',
@@ -1116,14 +1217,6 @@ def test_a_file_that_is_no_text_table_says_what_it_is(content, said):
     write_photos('a.jpg')
     message, _ = refused()
     assert said in message
-
-
-def test_the_command_for_a_table_of_json_lines_writes_next_to_it():
-    Path('photos/val').mkdir(parents=True)
-    table = Path('photos/val/metadata.jsonl')
-    table.write_text('{"file_name": "a.jpg", "labels": ["cat"]}\n')
-    said = 'read_json("photos/val/metadata.jsonl", lines=True).to_csv("photos/val/metadata.csv", '
-    assert said in refused(tables=[table])[0]
 
 
 @pytest.mark.parametrize(

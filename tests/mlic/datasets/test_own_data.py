@@ -1116,8 +1116,27 @@ def test_boxes_in_a_folder_of_their_own_keep_the_splits():
 def test_a_folder_with_a_table_says_which_tool_reads_it():
     write_images(['1.png', '2.png'])
     Path('photos/_classes.csv').write_text('filename,cat\n')
-    with pytest.raises(SystemExit, match='Labels in a table are read by from_csv.py, those in'):
+    with pytest.raises(
+        SystemExit, match='Labels in a table or JSON are read by from_csv.py, those'
+    ):
         from_folder()
+
+
+@pytest.mark.parametrize(
+    ('place', 'options', 'said'),
+    [
+        ('data', [], 'each of the 10 images in photos would have the label data'),
+        ('images/default', ['--nested'], 'would have the labels default and images'),
+        ('JPEGImages', [], "is of Pascal VOC's form, which needs no tool"),
+    ],
+)
+def test_a_folder_around_all_images_is_no_label(place, options, said):
+    write_images([f'{place}/{i}.png' for i in range(10)])
+    if place == 'JPEGImages':  # masks are no class, either
+        write_images([f'SegmentationClass/{i}.png' for i in range(4)])
+    with pytest.raises(SystemExit, match=said):
+        from_folder(*options)
+    assert not Path('out').exists()
 
 
 @pytest.mark.parametrize('options', [[], ['--sidecar']])

@@ -310,6 +310,27 @@ def test_texts_beside_images_of_which_others_are_unknown():
     assert samples() == {f'{i}.png': wanted[i % 2] for i in range(20)}
 
 
+@pytest.mark.parametrize('header', ['', 'LabelName,DisplayName\n'])
+def test_codes_get_the_names_of_a_file_in_its_order(header):
+    """Present, absent or unlisted; a code without a positive is no class."""
+    write_photos(*(f'{i}.jpg' for i in range(20)))
+    marks = [('/m/0a', 1, '/m/0z', 0), ('/m/0a', 0, '/m/0z', 1), ('/m/0z', 1, '/m/0n', 0)]
+    rows = [(f'{i}.jpg', code, mark) for i in range(20) for code, mark in (
+        marks[i % 3][:2], marks[i % 3][2:])]  # fmt: skip
+    write_rows(('ImageID', 'LabelName', 'Confidence'), *rows)
+    Path('names.csv').write_text(f'{header}/m/0z,"Zebra, plains"\n/m/0n,Never\n/m/0a,Ape\n')
+    convert('--classes', 'names.csv', '--unlisted', 'unknown')
+    assert Path('out/classes.txt').read_text() == 'Zebra, plains\nApe\n'
+    wanted = [(['Ape'], []), (['Zebra, plains'], []), (['Zebra, plains'], ['Ape'])]
+    assert samples() == {f'{i}.jpg': wanted[i % 3] for i in range(20)}
+    Path('names.csv').write_text('/m/0z,Zebra\n/m/0a,Ape\n/m/0a,Gorilla\n')
+    with pytest.raises(SystemExit, match="names.csv: '/m/0a' occurs twice"):
+        convert('--classes', 'names.csv')
+    Path('names.csv').write_text('Zebra\nApe\n')
+    with pytest.raises(SystemExit, match='such as ./m/0a.*; lines such as CODE,NAME name numbers'):
+        convert('--classes', 'names.csv')
+
+
 def test_splits_and_a_class_without_a_negative_go_by_what_is_known(capsys):
     write_photos(*(f'{i}.jpg' for i in range(20)))
     splits = []

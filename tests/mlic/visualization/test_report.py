@@ -312,6 +312,14 @@ def test_browser_recomputes_what_the_metric_says(open_page):
         assert [int(called[name]) for name in data['classes']] == per_class['predicted'].tolist()
 
 
+def test_the_page_says_where_no_score_reaches_a_threshold(open_page):
+    data, *_ = page_data()
+    page = open_page(data)
+    assert page.locator('#found').inner_text().startswith('Of the labels found, ')
+    slide(page, 'all', 100)
+    assert page.locator('#found').inner_text().startswith('No score reaches its threshold')
+
+
 def test_the_page_opens_with_its_main_numbers_at_the_chosen_thresholds(open_page):
     data, pred, target, ignore = page_data()
     data['facts'] = 'VOC, test · 60 images · 2026-01-02'
@@ -324,6 +332,8 @@ def test_the_page_opens_with_its_main_numbers_at_the_chosen_thresholds(open_page
         for key, value in shown.items():
             assert value == pytest.approx(expected[key], abs=0.0505)  # one decimal is shown
         assert page.locator('#rule').inner_text().endswith(f'at score ≥ {threshold:.2f}')
+        right, found = map(float, re.findall(r'[\d.]+(?= %)', page.locator('#found').inner_text()))
+        assert (right, found) == pytest.approx((expected['OP'], expected['OR']), abs=0.0505)
     slide(page, 'one', 31)
     assert page.locator('#rule').inner_text().endswith('the threshold of each class')
     assert page.locator('#facts').inner_text() == data['facts']
@@ -672,6 +682,20 @@ def test_tool_writes_a_page_and_its_predictions(tmp_path, capsys, model):
     options = ['--pred', out.with_suffix('.npz'), '--title', '<b>', *options]
     run_tool(TOOL, *run, '--out', again, *options)
     assert again.read_text(encoding='utf-8') == page
+
+
+def test_page_of_training_images_says_that_the_model_has_learnt_from_them(tmp_path):
+    """For labels of the data that may be wrong; with the test pipeline, in the file's order."""
+    run = write_run(tmp_path, MODEL), tmp_path
+    train = ['train_dataloader.dataset.num_images=9', *SMALL]
+    options = ['--split', 'train', '--num', 2, '--cfg-options', *train]
+    run_tool(TOOL, *run, '--out', tmp_path / 'train.html', *options)
+    data = embedded((tmp_path / 'train.html').read_text(encoding='utf-8'))
+    assert data['facts'].startswith('DigitScenes, train · 9 images')
+    assert 'optimistic: the model has learnt from these images' in data['notes']
+    run_tool(TOOL, *run, '--out', tmp_path / 'test.html', '--num', 2, '--cfg-options', *SMALL)
+    with pytest.raises(SystemExit, match='has 12 images and 10 classes, the train set of the'):
+        run_tool(TOOL, *run, '--pred', tmp_path / 'test.npz', *options)
 
 
 def test_page_says_where_it_starts_and_that_images_were_augmented(tmp_path, capsys):
