@@ -1008,6 +1008,13 @@ REFUSED = {
         ),
         "line 2: 'x-metadata' says that labelling failed",
     ),
+    'what an annotator rejected, in Prodigy': (
+        json_lines(
+            {'image': 'a.jpg', 'accept': ['cat'], 'answer': 'accept'},
+            {'image': 'b.jpg', 'accept': ['dog'], 'answer': 'reject'},
+        ),
+        'line 2: the annotator did not accept it; remove it',
+    ),
     'a box of an unknown image': (coco(NAMES, {1: 'cat'}, [(9, 1)]), "not of COCO's form (no 9)"),
     'what images lack, by the key of LVIS': (
         coco(NAMES, {1: 'cat'}, [(0, 1)], neg_category_ids=[]),
