@@ -2,7 +2,6 @@
 
 import copy
 import pprint
-import resource
 import shutil
 import socket
 import sys
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from PIL import Image
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
@@ -389,49 +387,6 @@ def test_a_registry_imports_no_name_while_it_builds_a_stored_config(theirs):
             refused = pytest.raises(ValueError, match='^the config in run.pth cannot be built')
             with refused, refuse_stored('run.pth'):
                 registry.build(dict(type=name))
-
-
-SARL = dict(type='SARLNeck', in_channels=8, num_classes=3, embed_dims=8)
-ML_GCN = dict(type='MLGCNHead', in_channels=8, num_classes=3, hidden_channels=8)
-ML_DECODER = dict(type='MLDecoderHead', in_channels=1, embed_dims=8)
-
-
-@pytest.mark.parametrize(
-    'module, part',
-    [
-        ('sadcl', dict(neck=dict(SARL, num_decoder_layers=10**9))),
-        ('sadcl', dict(neck=dict(SARL, feedforward_channels=10**8))),
-        ('ml_gcn', dict(head=dict(ML_GCN, vectors=dict(dims=10**8)))),
-        ('ml_decoder', dict(head=dict(ML_DECODER, num_classes=10**8, num_queries=10**8))),
-    ],
-)
-def test_a_number_in_a_config_makes_no_model_much_larger_than_the_weights(
-    theirs, monkeypatch, module, part
-):
-    # a deterministic training in this process may have switched this on
-    monkeypatch.setattr(torch.utils.deterministic, 'fill_uninitialized_memory', False)
-    stored = changed({'custom_imports.imports': [f'projects.{module}']})
-    stored['model'].update(part)
-    checkpoint = save('run.pth', text_of(stored))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert_refused(checkpoint, 'its model is much larger than the weights')
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
-    torch.nn.Linear(20_000, 10_000, device='meta')  # what else is built is not counted
-
-
-def test_a_thread_may_open_a_run_while_another_builds_a_model():
-    """Whose list of hooks would not be the same from one hook to the next."""
-
-    def meanwhile(*_):
-        with refuse_stored('run.pth', {}):
-            pass
-
-    hooks = [register_module_parameter_registration_hook(meanwhile) for _ in range(2)]
-    try:
-        torch.nn.Linear(1, 1)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def test_an_initialisation_is_not_looked_for_among_modules(theirs):
