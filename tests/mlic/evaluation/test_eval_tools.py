@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.cli import test as test_tool
-from mlic.evaluation import predictions
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
@@ -467,29 +465,6 @@ def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
     path = tmp_path / 't.csv'
     path.write_bytes('\ufeffclass,threshold\r\n"fox, red",0.25\r\n\r\ncafé,1e-3'.encode())
     assert read_thresholds(path).values == {'fox, red': 0.25, 'café': 0.001}
-
-
-def test_the_size_of_predictions_is_known_before_they_are_decompressed(tmp_path, monkeypatch):
-    path = tmp_path / 'p.npz'
-    zeros = np.zeros((1000, 1000), np.float32)
-    np.savez_compressed(path, pred=zeros, target=zeros.astype(np.uint8))
-    assert path.stat().st_size < zeros.nbytes / 100
-    assert read_predictions(path)[0].pred.shape == (1000, 1000)
-    monkeypatch.setattr(predictions, 'SMALL', 1000)
-    with pytest.raises(ValueError, match=r'p\.npz: .* its arrays would have 5000256 bytes'):
-        read_predictions(path)
-
-
-def test_an_array_that_promises_more_than_the_file_holds_takes_no_memory(tmp_path):
-    np.savez(tmp_path / 'p.npz', **arrays())
-    with zipfile.ZipFile(tmp_path / 'p.npz') as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    content['pred.npy'] = content['pred.npy'].replace(b'(3, 2), }         ', b'(3, 2000000000), }')
-    with zipfile.ZipFile(tmp_path / 'p.npz', 'w') as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    with pytest.raises(ValueError, match=r'p\.npz: .*pred\.npy has \d+ bytes for an array of \d+'):
-        read_predictions(tmp_path / 'p.npz')
 
 
 # ---- the tools ---------------------------------------------------------------------------------
