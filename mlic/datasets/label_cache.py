@@ -6,14 +6,13 @@ import json
 import logging
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from mlic.files import parse_json, read_bytes
+from mlic.files import atomic_write, parse_json, read_bytes
 
 from .list_files import list_folders_of
 
@@ -149,20 +148,15 @@ def _write(path: Path, fingerprint: str, labels: dict) -> None:
     """Put a cache into place as a whole, or say that there will be none."""
     body = json.dumps(labels, separators=(',', ':')).encode()
     head = json.dumps(dict(fingerprint=fingerprint, hash=_hash(body))).encode()
-    temporary = Path(f'{path}.{uuid.uuid4().hex}.tmp')  # in the same folder: a rename is atomic
     try:
         if not path.parent.stat().st_mode & 0o222:  # root may write all the same, but should not
             raise PermissionError('the folder is read-only')
-        with temporary.open('xb') as file:
+        with atomic_write(path) as file:
             file.write(head + b'\n' + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         print_log(
-            f'{path.parent}: no label cache, so every run parses the labels again ({error})',
+            f'{path.parent}: no label cache, so every run parses the labels again '
+            f'({error.__cause__ or error})',
             'current',
             logging.WARNING,
         )

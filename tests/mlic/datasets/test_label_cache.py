@@ -174,14 +174,6 @@ def test_a_damaged_cache_is_replaced(parser, log, damage):
     assert parser.cache().read_bytes() == content
 
 
-def test_a_pipe_in_the_place_of_the_cache_is_not_waited_for(parser, log):
-    parser.load()
-    path = parser.cache()
-    path.unlink()
-    os.mkfifo(path)
-    assert parser.load() == LABELS and parser.calls == 2
-
-
 def test_a_folder_in_the_place_of_the_cache_is_no_error(tmp_path, parser, log):
     parser.load()
     path = parser.cache()
@@ -257,7 +249,7 @@ def test_of_several_processes_one_parses_and_all_get_the_labels(tmp_path):
         process.join(timeout=30)
         assert process.exitcode == 0
     assert len(list(tmp_path.glob('parsed-*'))) == len(list(tmp_path.glob('*.labels'))) == 1
-    assert not list(tmp_path.glob('*.tmp'))
+    assert not list(tmp_path.glob('*.partial'))
 
 
 class SlowLock(FileLock):
