@@ -304,28 +304,14 @@ LITERALS = st.recursive(
 KEYS = [*STORED, '_base_', '_delete_', 'filename', 'text', 'a']
 
 
-VALUES = st.dictionaries(st.sampled_from(KEYS), LITERALS, max_size=4)
-
-
-def read_or_refused(values):
+@given(st.dictionaries(st.sampled_from(KEYS), LITERALS, max_size=4))
+@settings(deadline=None)
+def test_any_literals_are_a_config_or_one_line(values):
     text = text_of({**STORED, **values})
     try:
         assert isinstance(read_stored_config(dict(cfg=text), 'run.pth'), Config)
     except ValueError as error:
         assert 'run.pth' in str(error) and '\n' not in str(error)
-
-
-@given(VALUES)
-@settings(deadline=None)
-def test_any_literals_are_a_config_or_one_line(values):
-    read_or_refused(values)
-
-
-@pytest.mark.slow
-@given(VALUES)
-@settings(deadline=None, max_examples=2000)
-def test_many_literals_are_a_config_or_one_line(values):
-    read_or_refused(values)
 
 
 def test_every_config_here_may_be_stored():
