@@ -778,7 +778,7 @@ def damaged_bytes(draw, content):
 @some.composite
 def damaged_arrays(draw, file):
     """Other arrays than those that belong into a file, or headers that promise more."""
-    keys, buffer = ('pred', 'target', 'ignore', 'classes'), io.BytesIO()
+    keys, buffer = ('pred', 'target', 'ignore', 'unknown', 'classes'), io.BytesIO()
     if file.endswith('.npy'):
         np.save(buffer, draw(some.sampled_from(ODD_ARRAYS)))
         content = buffer.getvalue()

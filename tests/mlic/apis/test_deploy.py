@@ -725,11 +725,6 @@ def test_example_refuses_other_metadata_and_scores_in_one_line(
     assert re.search(f'^error: [^\n]*{message}[^\n]*$', call_tool(DEMO, bad, photos[0]))
 
 
-def test_example_does_not_wait_for_a_pipe(tmp_path):
-    os.mkfifo(tmp_path / 'pipe.onnx')
-    assert 'not a regular file' in call_tool(DEMO, tmp_path / 'pipe.onnx', 'photo.png')
-
-
 def test_example_predicts_the_images_that_it_can_read_and_names_the_others(
     exported, photos, tmp_path, monkeypatch
 ):

@@ -685,17 +685,6 @@ def test_features_that_cannot_be_stored_are_refused(tmp_path, items, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_features_of_which_a_part_is_missing_take_no_memory(tmp_path):
-    (tmp_path / 'a.json').write_text('["x"]')
-    np.save(tmp_path / 'a.npy', np.zeros((1, 2, 1, 1, 1), np.float16))
-    content = (tmp_path / 'a.npy').read_bytes()
-    huge = content.replace(b'(1, 2, 1, 1, 1), }      ', b'(1, 2, 9999999, 1, 1), }')
-    assert len(huge) == len(content) and huge != content
-    (tmp_path / 'a.npy').write_bytes(huge)
-    with pytest.raises(ValueError, match='a.npy: not a .npy file of plain values'):
-        FeatureCache(tmp_path)
-
-
 @pytest.mark.parametrize(
     'text',
     ['{"train_seconds": 1.5, "comm', '[]', '{}', '{"train_seconds": "1", "commit": "a"}',

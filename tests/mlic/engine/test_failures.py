@@ -332,18 +332,6 @@ def test_several_optimizers_are_refused(tmp_path):
 # ---------------------------------------------------------------- writing
 
 
-def test_atomic_write_is_all_or_nothing(tmp_path):
-    path = tmp_path / 'new' / 'file'
-    with atomic_write(path) as file:
-        file.write(b'first')
-        assert not path.exists()
-    assert path.read_bytes() == b'first'
-    with pytest.raises(KeyError), atomic_write(path) as file:
-        file.write(b'second')
-        raise KeyError
-    assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
-
-
 def test_what_a_killed_process_left_of_a_file_tells_its_kind(tmp_path):
     with atomic_write(tmp_path / f'best_{"name" * 20}_epoch_5.pth'):
         (left,) = tmp_path.glob('*.pth*.partial')  # which the next run takes away
