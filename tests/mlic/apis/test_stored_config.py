@@ -243,7 +243,6 @@ def test_publishing_writes_no_code_from_a_key(theirs):
         ('a = "\ud800"', 'surrogates'),
         ('a = ' + '[' * 5000 + ']' * 5000, 'nested'),
         ('a = ' + '[' * 90 + ']' * 90 + '\nb = ' + '-' * 50000 + '1', 'nested'),
-        ('a = 1\n' * 200_000, 'characters'),
         ('', 'has no model'),
         ('model = [dict(type="LeNet5")]', 'a strange model'),
         ('model = "LeNet5"', 'a strange model'),

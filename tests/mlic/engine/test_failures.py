@@ -578,13 +578,6 @@ def test_what_a_run_left_before_it_was_set_back_is_not_resumed(tmp_path):
         assert find_resumable(tmp_path, lambda line: None) == again
 
 
-@pytest.mark.parametrize('launches', ['x', [], ['1'], [None], {}], ids=str)
-def test_launches_of_another_hand_count_as_unknown(tmp_path, launches):
-    save(tmp_path / 'epoch_2.pth', 20, launches)
-    (tmp_path / 'last_checkpoint').write_text(save(tmp_path / 'epoch_1.pth', 10))
-    assert find_resumable(tmp_path) == str(tmp_path / 'epoch_1.pth')
-
-
 def test_a_run_records_its_launches_whatever_the_clock_says(tmp_path, monkeypatch):
     def end_of(folder):
         content = read_checkpoint((folder / 'last_checkpoint').read_text())
