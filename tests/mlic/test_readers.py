@@ -30,7 +30,6 @@ from mlic.cli import plot, verify_export
 from mlic.cli.corel5k_to_json import read_split, read_words
 from mlic.cli.localize import read_other
 from mlic.cli.published_to_mm import read_floats
-from mlic.comparison.runs import Run
 from mlic.datasets import coco, label_cache, list_files, voc
 from mlic.datasets.coco import COCOMultiLabel, read_superclasses
 from mlic.datasets.feature_cache import FeatureCache
@@ -299,15 +298,6 @@ def log_oracle(root):
         [row['iter'] for row in train],
         [row['step'] for row in rows if row not in train and 'step' in row and '/' in ''.join(row)],
     )
-
-
-def record_of(root):
-    return Run('a', 0, '', root, 'best').read_record()
-
-
-def record_oracle(root):
-    record = json.loads((root / 'run.json').read_text('utf-8-sig'))
-    return record['train_seconds'], record['commit']
 
 
 def thresholds_of(name):
@@ -649,12 +639,6 @@ READERS = {
         'measures.json', write('measures.json', json.dumps(PAIRS)), measures_of, measures_oracle
     ),
     'training log': Reader('scalars.json', write('scalars.json', LOG), log_of, log_oracle),
-    'record of a run': Reader(
-        'run.json',
-        write('run.json', '{"train_seconds": 1.5, "commit": "abc"}'),
-        record_of,
-        record_oracle,
-    ),
     'prototypes': Reader(
         'p.npy',
         lambda root: np.save(root / 'p.npy', np.array([[0.5, 1.0], [2.0, -1.0]])),
