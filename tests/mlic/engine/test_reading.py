@@ -171,14 +171,6 @@ def test_one_variable_opens_every_door(door, tmp_path, monkeypatch):
         DOORS[door](tmp_path / 'own.pth', tmp_path)
 
 
-def test_a_trusted_file_may_hold_any_kind_of_tensor(tmp_path, monkeypatch):
-    torch.save(dict(weight=nn.UninitializedParameter()), tmp_path / 'own.pth')
-    with pytest.raises(CheckpointError, match='own.pth holds .*UninitializedParameter'):
-        read_checkpoint(tmp_path / 'own.pth')
-    monkeypatch.setenv(TRUST, '1')
-    assert type(read_checkpoint(tmp_path / 'own.pth')['weight']) is nn.UninitializedParameter
-
-
 def test_the_environment_is_as_before_a_download(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     torch.save(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
