@@ -3,18 +3,14 @@
 import ast
 import pprint
 
-MAX_LENGTH = 1_000_000  # characters; the longest config here has 20,000
-
 
 def parse_literals(text: str) -> dict:
     """The values of a text of assignments, which is not executed.
 
     Raises:
-        ValueError: If one is neither a literal nor a ``dict(...)``, or the text is no Python, too
-            long or nested too deeply.
+        ValueError: If one is neither a literal nor a ``dict(...)``, or the text is no Python or
+            nested too deeply.
     """
-    if len(text) > MAX_LENGTH:
-        raise ValueError(f'it has {len(text)} characters, more than {MAX_LENGTH}')
     values = {}
     try:
         for statement in ast.parse(text).body:

@@ -12,7 +12,6 @@ from mmpretrain.structures import DataSample
 
 from mlic.evaluation.thresholds import stored_thresholds
 from mlic.files import check_regular, parse_json
-from mlic.image_reader import MAX_PIXELS
 from mlic.names import reason_of, short
 from mlic.packages import require
 
@@ -55,21 +54,14 @@ class OnnxModel:
         self.precision = found['precision']
         recipe = found['preprocessing']
         height, width = recipe['size']
-        reduce_to = recipe.get('reduce_to')
         is_resized = recipe.get('resize') == 'bilinear'
         if not is_resized and recipe.get('transforms') != []:
             raise ValueError(
                 f'{path}: its images need more than one plain resize: predict with the checkpoint'
             )
-        if height * width > MAX_PIXELS:
-            raise ValueError(f'{path} has images of {width} x {height} pixels')
-        if reduce_to is not None and (type(reduce_to) is not int or reduce_to < 1):
-            raise ValueError(
-                f'{path}: reduce_to must be a number of pixels, got {short(reduce_to)}'
-            )
         self.size = height, width
         pipeline = [
-            dict(type='LoadImageStrict', reduce_to=reduce_to),
+            dict(type='LoadImageStrict', reduce_to=recipe.get('reduce_to')),
             *([dict(type='Resize', scale=(width, height))] if is_resized else []),
             dict(type='PackInputs'),
         ]

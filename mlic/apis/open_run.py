@@ -105,8 +105,7 @@ def open_run(
     classes = loader and data_classes(loader.dataset)
     if not training_parts and cfg.get('model'):
         cfg.model = for_prediction(cfg.model)
-    weights = content.get('state_dict') or content
-    with refuse_stored(found.path, weights) if stored else nullcontext():
+    with refuse_stored(found.path) if stored else nullcontext():
         model = build_model(cfg)
         if stored:  # what others build from its config has then been built with that guard, too
             test = cfg.get('test_dataloader') or {}

@@ -6,17 +6,10 @@ It is checked before mmengine sees it, because mmengine imports: ``<scope>.regis
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from threading import local
 
 from mmengine.config import Config
-from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
-from torch.nn.parameter import is_lazy
 
 from mlic.engine.mmengine_internals import registered_names_only
 from mlic.installation import is_method_here
@@ -60,9 +53,6 @@ REFUSED = {
     *('Albumentations', 'Albu', 'AlbuKeypoint'),
     *('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST'),
 }
-
-MORE_TENSORS, MORE_NUMBERS = 1000, 2**27  # than a few times those in the file; 0.5 GB
-_in_thread = local()
 
 
 def read_stored_config(
@@ -109,14 +99,10 @@ def read_stored_config(
 
 
 @contextmanager
-def refuse_stored(source: str | Path, weights: Mapping | None = None) -> Iterator[None]:
-    """Build from a checked config: no name is imported, and what it raises becomes one line.
-
-    Of the ``weights`` that are in the file, no much larger model is built: one number in a config
-    can say so many layers that they would fill the memory.
-    """
+def refuse_stored(source: str | Path) -> Iterator[None]:
+    """Build from a checked config: no name is imported, and what it raises becomes one line."""
     try:
-        with registered_names_only(), nullcontext() if weights is None else _limited_to(weights):
+        with registered_names_only():
             yield
     except ImportError:  # says what to install
         raise
@@ -125,32 +111,6 @@ def refuse_stored(source: str | Path, weights: Mapping | None = None) -> Iterato
         raise ValueError(
             f'the config in {source} cannot be built ({reason}): give its config file'
         ) from error
-
-
-@contextmanager
-def _limited_to(weights: Mapping) -> Iterator[None]:
-    """Let this thread build modules of a few times as many tensors and numbers, and some more."""
-    sizes = [value.numel() for value in weights.values() if isinstance(value, Tensor)]
-    _in_thread.left = [4 * len(sizes) + MORE_TENSORS, 4 * sum(sizes) + MORE_NUMBERS]
-    try:
-        yield
-    finally:
-        _in_thread.left = None
-
-
-def _count(_: nn.Module, name: str, value: Tensor | None) -> None:
-    """Refuse a tensor of a module that is more than this thread may build."""
-    left = getattr(_in_thread, 'left', None)
-    if left is None or value is None or is_lazy(value):
-        return
-    left[:] = left[0] - 1, left[1] - value.numel()
-    if min(left) < 0:
-        raise ValueError(f'its model is much larger than the weights in the file: {name}')
-
-
-# once: torch's lists of them must not change while any thread builds a model
-register_module_parameter_registration_hook(_count)
-register_module_buffer_registration_hook(_count)
 
 
 def _import_packages(custom_imports: object, allowed: Sequence[str]) -> None:

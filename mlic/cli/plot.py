@@ -25,7 +25,7 @@ from mlic.evaluation.predictions import read_predictions
 from mlic.evaluation.protocols import PROTOCOLS
 from mlic.evaluation.thresholds import of_classes, parse_score_threshold
 from mlic.files import parse_json, read_text, write_csv, write_picture
-from mlic.names import counted, first_names, short
+from mlic.names import counted, first_names
 from mlic.visualization.comparison import describe_comparison, draw_comparison
 from mlic.visualization.cooccurrence import (
     conditional_shares,
@@ -210,7 +210,7 @@ def read_log(path: Path) -> TrainingLog:
         raise ValueError(f'{path}: no training iteration is logged')
     try:
         return arrange_log(train, val)
-    except (ArithmeticError, KeyError) as error:
+    except (ArithmeticError, KeyError, TypeError) as error:
         raise ValueError(f'{path}: its epochs and iterations do not fit together') from error
 
 
@@ -229,11 +229,6 @@ def _read_rows(file: Path) -> tuple[list, list]:
             break
         if not isinstance(row, dict):
             raise ValueError(f'{where}: not a JSON object of a log')
-        for name, value in row.items():
-            if name in ('iter', 'step', 'epoch') and (type(value) is not int or value < 0):
-                raise ValueError(f'{where}: {name} is {short(value)}, not a whole number')
-            if type(value) is int and abs(value) >= 2**53:  # no axis has place for it
-                raise ValueError(f'{where}: {name} is {short(value)}, no number of a training')
         if 'iter' in row and 'loss' in row:
             train.append(row)
         elif 'step' in row and any('/' in name for name in row):

@@ -1,7 +1,6 @@
 """Runs of a comparison: started in processes of their own, found again when they are done."""
 
 import hashlib
-import math
 import os
 import queue
 import re
@@ -108,15 +107,13 @@ class Run:
             FileNotFoundError, ValueError: If there is no record, or not one of these.
         """
         record = read_json(self.record)
-        record = record if isinstance(record, dict) else {}
-        seconds, name = record.get('train_seconds'), record.get('commit')
-        is_number = type(seconds) in (int, float) and 0 <= seconds < math.inf
-        if not is_number or not isinstance(name, str):
+        try:
+            return record['train_seconds'], record['commit']
+        except (KeyError, TypeError) as error:
             raise ValueError(
                 f'{self.record}: no record with train_seconds and commit; without it the run is '
                 'done again'
-            )
-        return seconds, name
+            ) from error
 
     def is_done(self) -> bool:
         """Whether its predictions are there."""

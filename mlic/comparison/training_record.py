@@ -1,6 +1,5 @@
 """What a run's folder records of its training, which may be interrupted and resumed."""
 
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,18 +36,12 @@ class TrainingRecord:
         path = folder / NAME
         if not path.is_file():
             return cls()
-        content, empty = read_json(path), asdict(cls())
-        kinds = {key: (int, float) if key == 'seconds' else type(empty[key]) for key in empty}
-        is_sound = (
-            isinstance(content, dict)
-            and content.keys() == kinds.keys()
-            and all(isinstance(content[key], kind) for key, kind in kinds.items())
-            and all(isinstance(name, str) for name in [*content['code'], *content['commits']])
-            and 0 <= content['seconds'] < math.inf
-        )
-        if not is_sound:
-            raise ValueError(f'{path}: no record of a training; remove it with its folder')
-        return cls(**content)
+        content = read_json(path)
+        try:
+            return cls(**content)
+        except TypeError as error:
+            fault = 'no record of a training; remove it with its folder'
+            raise ValueError(f'{path}: {fault}') from error
 
     def begin(self, folder: Path, code: str, commit: str) -> None:
         """Note by what it is begun, or resumed."""

@@ -129,7 +129,6 @@ class COCOMultiLabel(MultiLabelDataset):
             [digest_file(self.ann_file)],
             dict(type='COCOMultiLabel', order=self.class_order, classes=list(self.CLASSES)),
             self._parse,
-            ('names', 'ids', 'labels', 'absent'),
         )
         rows = zip(cached['names'], cached['ids'], cached['labels'], cached['absent'])
         items = [

@@ -6,16 +6,15 @@ import json
 import logging
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 from mmengine.logging import print_log
 
-from mlic.files import parse_json, read_bytes
+from mlic.files import atomic_write, parse_json, read_bytes
 
-from .list_files import label_fault, list_folders_of
+from .list_files import list_folders_of
 
 FORMAT = 3  # to be raised whenever a data set parses to something else than before
 WHOLE_FILE = 32 * 2**20  # bytes; up to here a file is hashed as a whole, in well under a second
@@ -27,31 +26,26 @@ def load_labels(
     sources: Sequence[str],
     settings: dict,
     parse: Callable[[], dict],
-    keys: Sequence[str] = ('names', 'labels'),
-    size: int | None = None,
 ) -> dict:
     """What ``parse`` returns, from the cache if the sources are the ones it was parsed from.
 
     The cache is ``{ann_file}.{settings}.labels``: a line of JSON with the fingerprint of sources
     and settings and the hash of the rest, which is the labels as JSON. What does not fit its
-    fingerprint or its hash is parsed again and replaced, and so is one whose hash is right but
-    whose labels are not of these classes: a hash protects from accidents alone. Processes that
-    start together on one machine wait for the first of them; machines that share a disk may each
-    parse once, since
-    locks on network disks are not reliable. A barrier among the ranks would hang when one of them
-    fails, or when only some of them build the data set. A new cache is written under
-    a temporary name and renamed, so no process reads half of one. A folder that cannot be written,
-    or whose mode says so (root included), gets no cache and a line in the log.
+    fingerprint or its hash is parsed again and replaced: that protects from accidents, not from
+    who could as well change the annotations. Processes that start together on one machine wait for
+    the first of them; machines that share a disk may each parse once, since locks on network disks
+    are not reliable. A barrier among the ranks would hang when one of them fails, or when only some
+    of them build the data set. A new cache is written under a temporary name and renamed, so no
+    process reads half of one. A folder that cannot be written, or whose mode says so (root
+    included), gets no cache and a line in the log.
 
     Args:
         ann_file (str | Path): The file that names the cache, in whose folder it is kept.
         sources (Sequence[str]): :func:`digest_file` and the like of everything that is parsed.
-        settings (dict): What else the labels depend on, such as data set, split and ``classes``.
+        settings (dict): What else the labels depend on, such as data set, split and classes.
         parse (Callable): Reads the labels, as JSON's types: ``labels`` (sorted indices of each
             image) and lists of the same length, of names rather than of paths, which depend on
             where the data are.
-        keys (Sequence[str]): Of what ``parse`` returns. Defaults to ('names', 'labels').
-        size (int, optional): Number of images, where it is known. Defaults to None.
 
     Returns:
         dict: The labels.
@@ -59,11 +53,10 @@ def load_labels(
     key = _hash(json.dumps([FORMAT, settings], sort_keys=True).encode())
     fingerprint = _hash(json.dumps([key, *sources]).encode())
     path = Path(f'{ann_file}.{key[:8]}.labels')
-    known = fingerprint, keys, len(settings['classes']), size
-    labels = _read(path, *known)
+    labels = _read(path, fingerprint)
     if labels is None:
         with locked(path, 'labels'):
-            labels = _read(path, *known)  # another process may have written it meanwhile
+            labels = _read(path, fingerprint)  # another process may have written it meanwhile
             if labels is None:
                 labels = parse()
                 _write(path, fingerprint, labels)
@@ -139,61 +132,31 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read(
-    path: Path, fingerprint: str, keys: Sequence[str], num_classes: int, size: int | None
-) -> dict | None:
+def _read(path: Path, fingerprint: str) -> dict | None:
     """The labels of a cache, None if there is none that is whole and has this fingerprint."""
     try:
         head, _, body = read_bytes(path).partition(b'\n')
         head = parse_json(head, path)
         if head['fingerprint'] != fingerprint or head['hash'] != _hash(body):
             return None
-        labels = parse_json(body, path)
-        sound = labels.keys() == set(keys) and _is_sound(labels, num_classes, size)
-        return labels if sound else None
+        return parse_json(body, path)
     except (AttributeError, KeyError, OSError, TypeError, ValueError):  # whatever else is there
         return None
-
-
-def _is_sound(content: dict, num_classes: int, size: int | None) -> bool:
-    """Whether a cache holds lists of one length, each of what its key says."""
-    size = len(content['labels']) if size is None else size
-    for key, values in content.items():
-        if key == 'left_out':
-            is_sound = type(values) is int
-        elif not isinstance(values, list) or len(values) != size:
-            is_sound = False
-        elif key in ('labels', 'difficult'):
-            is_sound = not any(label_fault(value, num_classes) for value in values)
-        elif key == 'absent':  # None: all that are not among the labels
-            given = (value for value in values if value is not None)
-            is_sound = not any(label_fault(value, num_classes) for value in given)
-        else:
-            kinds = (int, float, str) if key == 'ids' else str
-            is_sound = all(isinstance(value, kinds) for value in values)
-        if not is_sound:
-            return False
-    return True
 
 
 def _write(path: Path, fingerprint: str, labels: dict) -> None:
     """Put a cache into place as a whole, or say that there will be none."""
     body = json.dumps(labels, separators=(',', ':')).encode()
     head = json.dumps(dict(fingerprint=fingerprint, hash=_hash(body))).encode()
-    temporary = Path(f'{path}.{uuid.uuid4().hex}.tmp')  # in the same folder: a rename is atomic
     try:
         if not path.parent.stat().st_mode & 0o222:  # root may write all the same, but should not
             raise PermissionError('the folder is read-only')
-        with temporary.open('xb') as file:
+        with atomic_write(path) as file:
             file.write(head + b'\n' + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         print_log(
-            f'{path.parent}: no label cache, so every run parses the labels again ({error})',
+            f'{path.parent}: no label cache, so every run parses the labels again '
+            f'({error.__cause__ or error})',
             'current',
             logging.WARNING,
         )

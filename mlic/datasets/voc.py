@@ -53,8 +53,6 @@ class VOCMultiLabel(VOC):
             ],
             dict(type='VOCMultiLabel', classes=list(self.CLASSES)),
             lambda: self._parse(names),
-            ('files', 'labels', 'difficult', 'left_out'),
-            len(names),
         )
         images = self._find_images(names, cached['files'])
         data_list = [

@@ -22,9 +22,7 @@ import onnxruntime  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parent)]  # the reader lies in one of them
-from image_reader import MAX_PIXELS, ImageReadError, read_image  # noqa: E402
-
-ROUNDING = 1e-3  # onnxruntime's sigmoid of 17.695677 is 1.0000001; float16 rounds more
+from image_reader import ImageReadError, read_image  # noqa: E402
 
 
 def read(path, size, resize, reduce_to=None):
@@ -46,38 +44,18 @@ def reason_of(error):
 def open_model(path):
     """The session of a file of export.py, its metadata, classes and recipe; else SystemExit."""
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would let it wait for ever
-            raise ValueError('not a regular file')
         session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
         metadata = session.get_modelmeta().custom_metadata_map
         classes, recipe = json.loads(metadata['classes']), json.loads(metadata['preprocessing'])
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise ValueError('its classes are no list of names')
-        numbers = [*recipe['size'], recipe.get('reduce_to') or 1]
-        if [type(number) for number in numbers] != [int] * 3 or min(numbers) < 1:
-            raise ValueError(f'its preprocessing has {numbers[:3]} for sizes')
-        if numbers[0] * numbers[1] > MAX_PIXELS:
-            raise ValueError(f'its images have {numbers[1]} x {numbers[0]} pixels')
     except Exception as error:  # of onnxruntime's own kinds; also for data outside of its folder
         raise SystemExit(f'error: {path} is no model of export.py ({reason_of(error)})') from error
     return session, metadata, classes, recipe
 
 
 def own_thresholds(metadata, classes):
-    """The threshold of each class in the model's metadata, checked; None if there are none."""
+    """The threshold of each class in the model's metadata; None if there are none."""
     text = metadata.get('thresholds')
-    if not text:
-        return None
-    try:
-        values = dict(json.loads(text)['thresholds'])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        values = {}
-    each = [values.get(name) for name in classes]
-    if len(values) != len(set(classes)) or not all(
-        type(value) in (int, float) and 0 <= value <= 1 for value in each
-    ):
-        raise SystemExit("error: the model's thresholds must be from 0 to 1, one for each class")
-    return each
+    return [json.loads(text)['thresholds'][name] for name in classes] if text else None
 
 
 def score(text):
@@ -115,19 +93,11 @@ def main():
             failed = True
             continue
         try:
-            scores = session.run(['scores'], {'images': image[None]})[0]
+            ((scores,),) = session.run(['scores'], {'images': image[None]})
         except Exception as error:  # of onnxruntime's own kinds
             raise SystemExit(f'error: {path}: {args.model} fails ({reason_of(error)})') from error
-        if scores.shape != (1, len(classes)) or scores.dtype.kind != 'f':
-            raise SystemExit(
-                f'error: {args.model} gives {scores.dtype} of shape {scores.shape}, expected '
-                f'scores of {len(classes)} classes'
-            )
-        (scores,) = scores
         if not np.isfinite(scores).all():
             raise SystemExit(f'error: {path}: scores of {args.model} are NaN or infinite')
-        if scores.min() < -ROUNDING or scores.max() > 1 + ROUNDING:
-            raise SystemExit(f'error: {path}: scores of {args.model} are not from 0 to 1')
         labels = [k for k in np.argsort(-scores, kind='stable') if scores[k] >= each[k]]
         found = ', '.join(f'{classes[k]} {scores[k]:.2f}' for k in labels)
         print(f'{path}: {found or "no label"}')  # noqa: T201

@@ -174,17 +174,6 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path, write, linked):
     assert len(list(tmp_path.iterdir())) == 1 + linked
 
 
-def test_a_pipe_that_fails_has_no_former_content(tmp_path):
-    path = tmp_path / 'pipe'
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    message = 'pipe was not written .Broken pipe.; a part may have been'
-    with pytest.raises(files.FileWriteError, match=message), files.atomic_write(path) as file:
-        os.close(reader)
-        file.write(b'text')
-    assert path.is_fifo()
-
-
 # that write as they go, or hold a lock; all else goes through mlic.files
 ITS_OWN = {
     'mlic/files.py',

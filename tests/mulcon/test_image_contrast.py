@@ -8,7 +8,6 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.testing import assert_close
 
-from mlic.models.training_parts import for_prediction, is_training_only
 from projects.mulcon import image_supcon_loss
 from tests import reference
 
@@ -93,14 +92,6 @@ def test_head_adds_the_contrast_to_the_linear_classifier():
     assert_close(losses['loss_cls'], expected)
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.any() for p in head.parameters())
-
-
-def test_prediction_needs_no_projector():
-    head = make_head()
-    assert is_training_only('projector.0.weight', head)
-    cfg = dict(type='ImageClassifier', head=dict(type='ImageContrastHead', num_classes=4))
-    assert for_prediction(cfg)['head']['loss_con'] is None
-    assert make_head(loss_con=None).projector is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ Shapes: C classes, D embed dims.
 """
 
 import logging
-import os
 
 import numpy as np
 import pytest
@@ -73,17 +72,6 @@ def test_wrong_shape_names_both_and_the_file(tmp_path, shape):
     assert str(error.value).endswith(str(shape))
 
 
-MAGIC = b'\x93NUMPY\x01\x00'
-
-
-def write_header(path, shape):
-    """A .npy file that claims a shape and has one value."""
-    with path.open('wb') as file:
-        header = dict(descr='<f4', fortran_order=False, shape=shape)
-        np.lib.format.write_array_header_1_0(file, header)
-        file.write(bytes(4))
-
-
 def test_other_numbers_pickled_objects_and_other_files_are_refused(tmp_path):
     np.save(tmp_path / 'integers.npy', np.ones((5, 8), np.int64))
     np.savez(tmp_path / 'archive.npz', PROTOTYPES)
@@ -91,22 +79,16 @@ def test_other_numbers_pickled_objects_and_other_files_are_refused(tmp_path):
     np.save(tmp_path / 'pickled.npy', np.array([dict(a=1)], dtype=object), allow_pickle=True)
     (tmp_path / 'text.npy').write_text('0.5 0.25')
     (tmp_path / 'empty.npy').touch()
-    for name, shape in (('huge', (10**12, 8)), ('endless', (10**30,)), ('negative', (-1, 8))):
-        write_header(tmp_path / f'{name}.npy', shape)
-    write_header(tmp_path / 'sparse.npy', (10**9, 8))
-    os.truncate(tmp_path / 'sparse.npy', 10**11)  # takes no room on the disk
-    (tmp_path / 'nested.npy').write_bytes(MAGIC + b'\xe8\x03' + b'-' * 999 + b'1')
     np.savez(tmp_path / 'zip.npz', PROTOTYPES)
     (tmp_path / 'zip.npz').rename(tmp_path / 'zip.npy')
-    os.mkfifo(tmp_path / 'pipe.npy')
-    damaged = ['pickled', 'text', 'empty', 'huge', 'endless', 'negative', 'nested', 'zip']
     messages = {
         'integers.npy': 'must hold one array of floats.*int64',
         'archive.npz': 'not a .npy file of plain values',
-        'pipe.npy': 'not a regular file',
-        'sparse.npy': r'must hold prototypes \(C, D\), got \(1000000000, 8\)',
         'infinite.npy': 'holds values that are not finite',
-        **{f'{name}.npy': 'not a .npy file of plain values' for name in damaged},
+        **{
+            f'{name}.npy': 'not a .npy file of plain values'
+            for name in ('pickled', 'text', 'empty', 'zip')
+        },
     }
     for name, message in messages.items():
         with pytest.raises(ValueError, match=f'{name}:? {message}'):

@@ -242,37 +242,6 @@ def test_checkpointed_layers_give_the_same_embeddings_and_gradients():
     assert_close(outcomes[1], outcomes[0], rtol=0, atol=0)
 
 
-def test_queries_of_the_first_layer_are_projected_once():
-    neck, projected = make_neck(), []
-    linear = torch.nn.functional.linear
-
-    def spy(inputs, weight, bias=None):
-        projected.append(tuple(inputs.shape))
-        return linear(inputs, weight, bias)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mlic.models.layers.attention.F.linear', spy)
-        neck(make_feats())
-    of_queries = [shape for shape in projected if shape[1:] == (5, 8) and len(shape) == 3]
-    # first layer: one query projection for all 3 images; second layer: one for each
-    assert of_queries[0] == (1, 5, 8)
-    assert (3, 5, 8) in of_queries[1:]
-
-
-def test_positions_are_made_once_for_each_size(monkeypatch):
-    neck, made = make_neck(), []
-
-    def spy(height, width, *args):
-        made.append((height, width))
-        return sine_position_encoding(height, width, *args)
-
-    monkeypatch.setattr('projects.sadcl.models.sarl_neck.sine_position_encoding', spy)
-    for size in [(4, 3), (2, 2), (4, 3), (2, 2)]:
-        neck(make_feats((2, 6, *size)))
-    assert made == [(4, 3), (2, 2)]
-    assert neck.float()(make_feats(dtype=torch.float32))[0].dtype == torch.float32
-
-
 @pytest.mark.parametrize('several', [False, True])
 def test_exported_neck_leaves_nothing_behind(several):
     neck, feats = make_one_or_several(several)

@@ -16,7 +16,6 @@ from torch.testing import assert_close
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.checkpoints.published import convert_published, reorder_classes
 from mlic.engine.checkpoints.renaming import ENCODER_LAYER, NameTable
-from mlic.engine.runner.buffers import BufferCopies
 from mlic.models.heads.label_embed_head import LabelEmbedHead
 from projects.salgl.published_weights import NAMES, SALGL
 from projects.salgl.salgl_neck import SALGLNeck
@@ -247,17 +246,6 @@ def test_a_neck_that_sees_no_labels_does_not_train():
         neck((feature_map,))
     neck.eval()((feature_map,))
     assert torch.equal(neck.graph.counts, before)
-
-
-@pytest.mark.parametrize('bad', [False, True])
-def test_counts_of_an_iteration_that_is_not_finite_are_taken_back(bad):
-    neck, feature_map, samples = small_neck(graph=dict(num_scenes=3, soft=True))
-    copies, before = BufferCopies(neck), neck.graph.counts.clone()
-    copies.keep()
-    neck.loss((feature_map * math.nan if bad else feature_map,), samples)
-    assert not torch.equal(neck.graph.counts, before)
-    copies.take_back(torch.tensor(bad))
-    assert torch.equal(neck.graph.counts, before) == bad
 
 
 @torch.no_grad()

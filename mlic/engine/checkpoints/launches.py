@@ -1,6 +1,6 @@
 """Which run a checkpoint is of, and whether the run continued from it or has left it behind."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,18 +42,12 @@ class Position(NamedTuple):
         return left_at is None or self.iterations <= left_at
 
 
-def parse_launches(recorded: object) -> list[Launch]:
-    """Launches as a checkpoint or file records them; [] if it is no such record.
+def parse_launches(recorded: Sequence | None) -> list[Launch]:
+    """Launches as a checkpoint or file records them; [] if there is no record.
 
     Times without an iteration, as in checkpoints of earlier versions, are one.
     """
-    launches = []
-    for one in recorded if isinstance(recorded, list) else []:
-        pair = one if isinstance(one, (list, tuple)) and len(one) == 2 else (one, None)
-        if not isinstance(pair[0], float) or not isinstance(pair[1], (int, type(None))):
-            return []
-        launches.append(Launch(*pair))
-    return launches
+    return [Launch(one) if isinstance(one, float) else Launch(*one) for one in recorded or ()]
 
 
 def launches_of(info: Mapping) -> list[Launch]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from mlic.models.training_parts import is_training_only
@@ -29,8 +28,7 @@ def check_fit(
         dict[str, Tensor]: The weights that the model has a place for, by name.
 
     Raises:
-        CheckpointError: If weights are missing, of another shape or no plain tensors (sparse,
-            quantized, complex, without values), or classes differ.
+        CheckpointError: If weights are missing, of another shape or no tensors, or classes differ.
     """
     difference = class_difference(class_names_of(checkpoint), classes)
     if difference:
@@ -67,18 +65,8 @@ def check_fit(
 
 
 def _shape(value: object) -> tuple[int, ...] | str:
-    """The shape of a plain tensor; of anything else what it is."""
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    kinds = dict(
-        nested=value.is_nested,
-        sparse=value.layout is not torch.strided,
-        meta=value.is_meta,
-        quantized=value.is_quantized,
-        complex=value.is_complex(),
-    )
-    kind = next((name for name, is_it in kinds.items() if is_it), None)
-    return f'{kind} tensor' if kind else tuple(value.shape)
+    """The shape of a tensor; of anything else what it is."""
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
 def class_names_of(checkpoint: Mapping) -> Sequence[str] | None:

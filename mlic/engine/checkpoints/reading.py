@@ -7,10 +7,8 @@ import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -26,27 +24,6 @@ from .initial_weights import look_for_weights
 from .safetensors_file import SUFFIX, read_safetensors
 
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
-# what readers rely on; each may be missing, or None
-PARTS = {
-    'state_dict': dict,
-    'meta': dict,
-    'meta.epoch': int,
-    'meta.iter': int,
-    'meta.seed': int,
-    'meta.experiment_name': str,
-    'meta.dataset_meta': dict,
-    'meta.dataset_meta.classes': (list, tuple),
-    'ema_state_dict': dict,
-    'data_order': dict,
-    'rank_buffers': dict,
-    'message_hub': dict,
-    'message_hub.runtime_info': dict,
-    'message_hub.log_scalars': dict,
-    'message_hub.resumed_keys': dict,
-    'optimizer': dict,
-}
-SMALL = 2**30  # bytes that an archive may always unpack to; torch's own are not compressed
-MAX_VALUES = 1_000_000  # in a checkpoint's meta: a list that holds one list many times is small
 _LOCK = threading.RLock()  # what a file may hold is torch's list, and the environment's
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -74,8 +51,7 @@ def read_checkpoint(
             Defaults to False.
 
     Raises:
-        CheckpointError: If the file is not a checkpoint, or holds other objects, or a part of it
-            (see ``PARTS``) is of another type.
+        CheckpointError: If the file is not a checkpoint, or holds other objects.
         OSError: If there is no such file, or it cannot be opened.
         MemoryError: Naming the file.
     """
@@ -86,14 +62,13 @@ def read_checkpoint(
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     if content is not None:
-        _check_parts(content, path)
         return content
     with _refusal(path), _allow_log():
-        mmap = _check_unpacked(path, path) and mmap  # torch maps its zip format only
+        mmap = mmap and zipfile.is_zipfile(path)  # torch maps its zip format only
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
         )
-    _check_parts(content, path)
+    _check_dict(content, path)
     return content
 
 
@@ -144,20 +119,19 @@ def _make_safe(loader: Callable) -> Callable:
         look_for_weights(filename)  # all processes, before one of them waits for another's download
         if is_trusted():
             content = loader(filename, map_location)
-            _check_parts(content, filename)
+            _check_dict(content, filename)
             return _for_mmengine(content)
         with _LOCK:
             before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
             os.environ[FORCE] = '1'
-            checked = functools.partial(_load_checked, torch.load, filename)
             try:
-                with _refusal(filename), _allow_log(), patch.object(torch, 'load', checked):
+                with _refusal(filename), _allow_log():
                     content = loader(filename, map_location)
             finally:
                 del os.environ[FORCE]
                 given = {name: value for name, value in before.items() if value is not None}
                 os.environ.update(given)
-        _check_parts(content, filename)
+        _check_dict(content, filename)
         return _for_mmengine(content)
 
     return load
@@ -175,81 +149,10 @@ def _for_mmengine(content: Mapping) -> Mapping:
     return content
 
 
-def _check_parts(content: object, path: str | Path) -> None:
-    """Refuse a checkpoint, a part of which is not what all who read it take it for."""
+def _check_dict(content: object, path: str | Path) -> None:
+    """Refuse a file that holds something else."""
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{path} must hold a dict, got {type(content).__name__}')
-    for name, kind in PARTS.items():
-        part = content
-        for key in name.split('.'):
-            part = (part or {}).get(key)
-        if part is not None and not isinstance(part, kind):
-            wanted = {dict: 'dict', int: 'number', str: 'text'}.get(kind, 'list')
-            raise CheckpointError(f'{path}: {name} must be a {wanted}, got {type(part).__name__}')
-        if name in ('meta.epoch', 'meta.iter') and (part or 0) < 0:
-            raise CheckpointError(f'{path}: {name} must not be below 0, got {part}')
-    _check_extent(content.get('meta'), path)
-    if not is_trusted():  # then there may be kinds of tensors without a storage
-        _check_tensors(content, path)
-
-
-def _load_checked(load: Callable, name: str, f: str | IO[bytes], *args, **kwargs) -> object:
-    """torch.load of what mmengine has fetched, unless it would fill the memory."""
-    _check_unpacked(f, name)
-    return load(f, *args, **kwargs)
-
-
-def _check_unpacked(file: str | os.PathLike | IO[bytes], name: str | Path) -> bool:
-    """Whether it is an archive; one is refused that torch would fill the memory with."""
-    is_path = isinstance(file, (str, os.PathLike))
-    with open(file, 'rb') if is_path else nullcontext(file) as stream:
-        is_archive = stream.read(4) == b'PK\x03\x04'
-        packed = stream.seek(0, os.SEEK_END)
-        parts = zipfile.ZipFile(stream).infolist() if is_archive else []
-        stream.seek(0)
-    size = sum(part.file_size for part in parts)
-    if size > max(SMALL, packed):
-        raise CheckpointError(
-            f'{name}: its parts would have {size} bytes, more than the file: save it again with '
-            'torch.save, which does not compress'
-        )
-    return is_archive
-
-
-def _check_tensors(content: Mapping, path: str | Path) -> None:
-    """Refuse tensors that stand for far more numbers than there are: one, repeated by its strides.
-
-    A model of their sizes, or a copy of one, would fill the memory.
-    """
-    size, held = 0, {}
-    for part in (content, *content.values()):
-        for value in part.values() if isinstance(part, Mapping) else ():
-            if isinstance(value, torch.Tensor):
-                size += value.numel() * value.element_size()
-                if value.layout == torch.strided and not value.is_meta:
-                    storage = value.untyped_storage()
-                    held[storage.data_ptr()] = storage.nbytes()
-    if size > max(SMALL, 10 * sum(held.values())):
-        raise CheckpointError(
-            f'{path}: its tensors would have {size} bytes, and hold {sum(held.values())}: save '
-            'them with .contiguous()'
-        )
-
-
-def _check_extent(meta: object, path: str | Path) -> None:
-    """Refuse lists in lists without end: a text or a copy of them would not come to one."""
-    left, number = [meta], 0
-    while left:
-        value = left.pop()
-        number += 1
-        if isinstance(value, Mapping):
-            left += value.values()
-        elif isinstance(value, (list, tuple, set)):
-            left += value
-        if number + len(left) > MAX_VALUES:
-            raise CheckpointError(
-                f'{path}: meta holds more than {MAX_VALUES} values, with those of lists in lists'
-            )
 
 
 @contextmanager

@@ -138,14 +138,14 @@ def _read_record(path: Path) -> FoundCheckpoint:
     info = info_of(content)
     # mmengine: best_score and best_ckpt, or best_score_<metric> and so on if there are several
     key = next((name for name in info if str(name).startswith('best_score')), '')
-    score, stage = info.get(key), info.get('stage')
+    score = info.get(key)
     is_its_own = Path(str(info.get(key.replace('score', 'ckpt', 1)))).name == path.name
     return FoundCheckpoint(
         str(path),
-        stage if isinstance(stage, int) else None,
+        info.get('stage'),
         meta.get('epoch'),
         meta.get('iter'),
-        float(score) if is_its_own and isinstance(score, (int, float)) else None,
+        float(score) if is_its_own and score is not None else None,
     )
 
 
@@ -261,8 +261,6 @@ def _resumable(path: Path) -> Position | str:
     except (CheckpointError, OSError) as error:
         return str(error)
     absent = [key for key in RESUMABLE if not isinstance(content.get(key), Mapping)]
-    if not isinstance(content.get('param_schedulers', []), (dict, list)):
-        absent.append('param_schedulers')
     if absent:
         return f'{path} has no {", ".join(absent)}'
     return position_of(content)

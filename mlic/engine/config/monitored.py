@@ -1,11 +1,12 @@
 """The metrics of an evaluation, and what a run watches: best checkpoint, stopping, schedules."""
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
-from mmengine.optim import ReduceOnPlateauParamScheduler, _ParamScheduler
+from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import Runner
 from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
 
@@ -91,13 +92,9 @@ def _monitored(runner: Runner) -> Iterator[tuple[str, str]]:
         yield f'monitor of {type(scheduler).__name__}', scheduler.monitor
 
 
-def schedules_of_run(runner: Runner) -> list[_ParamScheduler]:
-    """The schedules of a run, of all its optimizers."""
-    schedulers = runner.param_schedulers or []
-    several = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
-    return [scheduler for listed in several for scheduler in listed]
-
-
 def watching_schedules(runner: Runner) -> list[ReduceOnPlateauParamScheduler]:
     """The schedules that a metric of the validations moves."""
-    return [one for one in schedules_of_run(runner) if getattr(one, 'need_val_args', False)]
+    schedulers = runner.param_schedulers or []
+    several = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
+    every = itertools.chain(*several)
+    return [one for one in every if getattr(one, 'need_val_args', False)]

@@ -12,17 +12,13 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import runner as runner_module
 from torch import nn
 
-from mlic.engine.checkpoints.training_state import (
-    check_optimizer,
-    check_schedules,
-    resuming_from,
-)
+from mlic.engine.checkpoints.training_state import check_optimizer, resuming_from
 from mlic.engine.hooks.called_parts_hook import CalledPartsHook
 from mlic.engine.mmengine_internals import loading_quietly, log_file, unwrap
 from mlic.engine.optimizers.paramwise import check_clipping, check_paramwise
 from mlic.models.given_labels import check_takes_given
 
-from ..config.monitored import check_monitored, check_names, schedules_of_run
+from ..config.monitored import check_monitored, check_names
 from .compiled_parts import compile_parts
 from .console import ConsoleFilter, name_once_if_full
 from .epochs import of_two_iterations
@@ -218,9 +214,6 @@ class TrainingRunner(ConsoleRunner):
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         """Resume as mmengine does; a checkpoint whose parts do not fit is one line."""
-        schedulers = schedules_of_run(self)
-        own = [scheduler.state_dict() for scheduler in schedulers]
         with resuming_from(filename):
             super().resume(filename, *args, **kwargs)
-        check_schedules(schedulers, own, filename)
         check_optimizer(self.optim_wrapper, filename)

@@ -20,7 +20,6 @@ from mlic.models.heads.label_embed_head import LabelEmbedHead
 from mlic.models.layers.projector import Projector
 from mlic.models.targets import positive_pairs
 
-MOST_VALUES = 2**28  # of a file of prototypes, 2 GB as float64
 CLASSIFICATION = dict(type='StopGradAsymmetricLoss', mean_over_classes=True, loss_weight=1000.0)
 SSCL = dict(type='SSCLLoss', anchors='all', loss_weight=16.0)
 PSCL = dict(type='PSCLLoss', loss_weight=50.0)
@@ -307,8 +306,6 @@ def read_prototypes(path: str) -> Tensor:
         ValueError: If it is not a file of finite floats; names the file.
     """
     array = map_array(path)
-    if array.size > MOST_VALUES:
-        raise ValueError(f'{path} must hold prototypes (C, D), got {array.shape}')
     if array.dtype.kind != 'f':
         raise ValueError(f'{path} must hold one array of floats, got {array.dtype}')
     if not np.isfinite(array).all():

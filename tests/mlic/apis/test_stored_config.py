@@ -2,7 +2,6 @@
 
 import copy
 import pprint
-import resource
 import shutil
 import socket
 import sys
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 from PIL import Image
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mlic.apis.inferencer import MultiLabelInferencer
 from mlic.apis.open_run import open_run
@@ -245,7 +243,6 @@ def test_publishing_writes_no_code_from_a_key(theirs):
         ('a = "\ud800"', 'surrogates'),
         ('a = ' + '[' * 5000 + ']' * 5000, 'nested'),
         ('a = ' + '[' * 90 + ']' * 90 + '\nb = ' + '-' * 50000 + '1', 'nested'),
-        ('a = 1\n' * 200_000, 'characters'),
         ('', 'has no model'),
         ('model = [dict(type="LeNet5")]', 'a strange model'),
         ('model = "LeNet5"', 'a strange model'),
@@ -306,28 +303,14 @@ LITERALS = st.recursive(
 KEYS = [*STORED, '_base_', '_delete_', 'filename', 'text', 'a']
 
 
-VALUES = st.dictionaries(st.sampled_from(KEYS), LITERALS, max_size=4)
-
-
-def read_or_refused(values):
+@given(st.dictionaries(st.sampled_from(KEYS), LITERALS, max_size=4))
+@settings(deadline=None)
+def test_any_literals_are_a_config_or_one_line(values):
     text = text_of({**STORED, **values})
     try:
         assert isinstance(read_stored_config(dict(cfg=text), 'run.pth'), Config)
     except ValueError as error:
         assert 'run.pth' in str(error) and '\n' not in str(error)
-
-
-@given(VALUES)
-@settings(deadline=None)
-def test_any_literals_are_a_config_or_one_line(values):
-    read_or_refused(values)
-
-
-@pytest.mark.slow
-@given(VALUES)
-@settings(deadline=None, max_examples=2000)
-def test_many_literals_are_a_config_or_one_line(values):
-    read_or_refused(values)
 
 
 def test_every_config_here_may_be_stored():
@@ -389,49 +372,6 @@ def test_a_registry_imports_no_name_while_it_builds_a_stored_config(theirs):
             refused = pytest.raises(ValueError, match='^the config in run.pth cannot be built')
             with refused, refuse_stored('run.pth'):
                 registry.build(dict(type=name))
-
-
-SARL = dict(type='SARLNeck', in_channels=8, num_classes=3, embed_dims=8)
-ML_GCN = dict(type='MLGCNHead', in_channels=8, num_classes=3, hidden_channels=8)
-ML_DECODER = dict(type='MLDecoderHead', in_channels=1, embed_dims=8)
-
-
-@pytest.mark.parametrize(
-    'module, part',
-    [
-        ('sadcl', dict(neck=dict(SARL, num_decoder_layers=10**9))),
-        ('sadcl', dict(neck=dict(SARL, feedforward_channels=10**8))),
-        ('ml_gcn', dict(head=dict(ML_GCN, vectors=dict(dims=10**8)))),
-        ('ml_decoder', dict(head=dict(ML_DECODER, num_classes=10**8, num_queries=10**8))),
-    ],
-)
-def test_a_number_in_a_config_makes_no_model_much_larger_than_the_weights(
-    theirs, monkeypatch, module, part
-):
-    # a deterministic training in this process may have switched this on
-    monkeypatch.setattr(torch.utils.deterministic, 'fill_uninitialized_memory', False)
-    stored = changed({'custom_imports.imports': [f'projects.{module}']})
-    stored['model'].update(part)
-    checkpoint = save('run.pth', text_of(stored))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert_refused(checkpoint, 'its model is much larger than the weights')
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
-    torch.nn.Linear(20_000, 10_000, device='meta')  # what else is built is not counted
-
-
-def test_a_thread_may_open_a_run_while_another_builds_a_model():
-    """Whose list of hooks would not be the same from one hook to the next."""
-
-    def meanwhile(*_):
-        with refuse_stored('run.pth', {}):
-            pass
-
-    hooks = [register_module_parameter_registration_hook(meanwhile) for _ in range(2)]
-    try:
-        torch.nn.Linear(1, 1)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def test_an_initialisation_is_not_looked_for_among_modules(theirs):

@@ -526,17 +526,6 @@ def test_images_of_12_bits_in_files_of_16_are_named_as_they_would_be_nearly_blac
     assert not findings.problems
 
 
-@pytest.mark.parametrize('decode', [False, True])
-def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path, decode):
-    os.mkfifo(tmp_path / 'pipe.jpg')
-    (tmp_path / 'zero.jpg').symlink_to('/dev/zero')
-    for name in ('pipe.jpg', 'zero.jpg'):
-        path = str(tmp_path / name)
-        assert image_checks.inspect(path, decode) == (f'{path}: not a regular file', None, False)
-    path = str(tmp_path / 'none.jpg')
-    assert image_checks.inspect(path, decode) == (f'{path}: image not found', None, False)
-
-
 @pytest.mark.parametrize(
     'first, second, problems',
     [

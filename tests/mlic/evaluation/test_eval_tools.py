@@ -1,24 +1,18 @@
 """Prediction files, thresholds and the tools that use them."""
 
 import csv
-import io
 import json
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as some
-from hypothesis.extra import numpy as numpy_strategies
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.cli import test as test_tool
-from mlic.evaluation import predictions
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
@@ -33,7 +27,6 @@ from tests.tiny_runs import tiny_config
 
 NAMES = [f'word {c}' for c in range(8)]
 EVAL, FIT = (f'tools/analysis_tools/{name}.py' for name in ('eval_metric', 'fit_thresholds'))
-SAME_EXAMPLES = settings(deadline=None, derandomize=True, database=None)
 
 
 def read_rows(path):
@@ -180,62 +173,6 @@ def test_scores_that_are_no_probabilities_are_refused_with_their_range(kind, sav
     save_predictions(str(tmp_path / 'p.npz'), block, NAMES)
     assert call_tool(EVAL, tmp_path / 'p.npz') is None
     assert 'between 0 and 1, got 50' in call_tool(EVAL, tmp_path / 'p.npz', '--threshold', 50)
-
-
-def is_refused_in_one_line(path):
-    """Whether a file is refused by name in one line, rather than read as a block."""
-    try:
-        block, names = read_predictions(path)
-    except ValueError as error:
-        assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
-        return True
-    assert block.pred.shape == block.target.shape == (len(block.pred), len(names))
-    assert np.isfinite(block.pred).all() and block.target.dtype == bool
-    return False
-
-
-def test_every_truncated_file_is_refused(tmp_path):
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays())
-    path = tmp_path / 'p.npz'
-    for size in range(0, len(buffer.getvalue()), 7):
-        path.write_bytes(buffer.getvalue()[:size])
-        assert is_refused_in_one_line(path)
-
-
-@settings(SAME_EXAMPLES, max_examples=150)
-@given(
-    some.sampled_from((np.savez, np.savez_compressed)),
-    some.lists(some.tuples(some.integers(0, 2000), some.integers(0, 255)), max_size=5),
-    some.binary(max_size=60),
-)
-def test_damaged_and_random_files_are_refused_or_read(tmp_path_factory, save, changes, inserted):
-    buffer = io.BytesIO()
-    save(buffer, **arrays())
-    content = bytearray(buffer.getvalue())
-    for position, value in changes:
-        content[position % len(content)] = value
-    if changes:
-        position = changes[0][0] % len(content)
-        content[position:position] = inserted
-    path = tmp_path_factory.getbasetemp() / 'damaged.npz'
-    path.write_bytes(bytes(content) if changes else inserted)
-    is_refused_in_one_line(path)
-
-
-ARRAYS = numpy_strategies.arrays(
-    numpy_strategies.scalar_dtypes() | numpy_strategies.unicode_string_dtypes(max_len=3),
-    some.just((2, 2)) | numpy_strategies.array_shapes(min_dims=0, max_side=3),
-)
-KEYS = some.sampled_from(('pred', 'target', 'ignore', 'unknown', 'classes', 'more'))
-
-
-@settings(SAME_EXAMPLES, max_examples=100)
-@given(some.dictionaries(KEYS, ARRAYS, min_size=1))
-def test_any_arrays_are_refused_or_read(tmp_path_factory, content):
-    path = tmp_path_factory.getbasetemp() / 'any.npz'
-    np.savez(path, **content)
-    is_refused_in_one_line(path)
 
 
 # ---- thresholds --------------------------------------------------------------------------------
@@ -467,29 +404,6 @@ def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
     path = tmp_path / 't.csv'
     path.write_bytes('\ufeffclass,threshold\r\n"fox, red",0.25\r\n\r\ncafé,1e-3'.encode())
     assert read_thresholds(path).values == {'fox, red': 0.25, 'café': 0.001}
-
-
-def test_the_size_of_predictions_is_known_before_they_are_decompressed(tmp_path, monkeypatch):
-    path = tmp_path / 'p.npz'
-    zeros = np.zeros((1000, 1000), np.float32)
-    np.savez_compressed(path, pred=zeros, target=zeros.astype(np.uint8))
-    assert path.stat().st_size < zeros.nbytes / 100
-    assert read_predictions(path)[0].pred.shape == (1000, 1000)
-    monkeypatch.setattr(predictions, 'SMALL', 1000)
-    with pytest.raises(ValueError, match=r'p\.npz: .* its arrays would have 5000256 bytes'):
-        read_predictions(path)
-
-
-def test_an_array_that_promises_more_than_the_file_holds_takes_no_memory(tmp_path):
-    np.savez(tmp_path / 'p.npz', **arrays())
-    with zipfile.ZipFile(tmp_path / 'p.npz') as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    content['pred.npy'] = content['pred.npy'].replace(b'(3, 2), }         ', b'(3, 2000000000), }')
-    with zipfile.ZipFile(tmp_path / 'p.npz', 'w') as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    with pytest.raises(ValueError, match=r'p\.npz: .*pred\.npy has \d+ bytes for an array of \d+'):
-        read_predictions(tmp_path / 'p.npz')
 
 
 # ---- the tools ---------------------------------------------------------------------------------

@@ -627,9 +627,6 @@ def test_the_unfinished_last_line_of_a_killed_run_is_left_out_and_named(tmp_path
         ('', 'no training iteration'),
         ('3', 'line 1: not a JSON object'),
         ('[' * 100_000, 'line 1: JSON that is nested too deep'),
-        ('{"iter": "1", "loss": 1}', "line 1: iter is '1', not a whole number"),
-        ('{"iter": 1' + 400 * '0' + ', "loss": 1}', r'line 1: iter is 1000\S*000, no number of a'),
-        ('{"iter": 1, "loss": -1' + 400 * '0' + '}', r'line 1: loss is -1\S*000, no number of a'),
         ('{"iter": 1, "loss": 1, "epoch": 0}', 'epochs and iterations do not fit together'),
     ],
 )
