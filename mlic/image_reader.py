@@ -26,7 +26,9 @@ MAX_FILE = 2**31  # bytes
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', 0xDA, b'\xff\xd9'
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # segments that hold the size
+JPEG_SCANS = 100
 PPM_HEADER = 2**16  # bytes; Pillow reads them one by one
+JPEG_SEGMENTS = 10_000  # to look at
 MARKER = re.compile(rb'\xff[^\x00\xff]')
 MARKER_IN_DATA = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')  # there, 0xFF is stuffed
 JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # segments of two bytes, without a length
@@ -170,6 +172,7 @@ def _decode(content: bytes, reduce_to: int | None) -> np.ndarray:
         white = _white(content)
         flag = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if white else 0)
         if content.startswith(JPEG_START):
+            _check_scans(content)
             flag = _flag(size, reduce_to)
         img = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
     except _Fault:
@@ -195,6 +198,13 @@ def _check_size(width: int, height: int) -> None:
             f'{width} x {height} pixels, more than the {limit} that are decoded; set '
             f'{LIMIT}={width * height} if you trust it and memory suffices'
         )
+
+
+def _check_scans(content: bytes) -> None:
+    """Each scan of a progressive JPEG goes over all of its pixels; ten are usual."""
+    scans = [kind for kind, _ in _segments(content)].count(JPEG_SCAN)
+    if scans > JPEG_SCANS:
+        raise _Fault(f'a JPEG of {scans} scans, more than the {JPEG_SCANS} that are decoded')
 
 
 def _is_whole(content: bytes) -> bool:
@@ -292,7 +302,10 @@ def _flag(size: tuple[int, int], reduce_to: int | None) -> int:
 def _segments(content: bytes) -> Iterator[tuple[int, int]]:
     """Kind and place of a JPEG's segments (0xFF, kind, length, ...) to its end, as libjpeg goes."""
     position, marker = 2, MARKER
-    while found := marker.search(content, position):
+    for _ in range(JPEG_SEGMENTS):
+        found = marker.search(content, position)
+        if not found:
+            return
         kind, position = content[found.start() + 1], found.start()
         yield kind, position
         if kind == JPEG_END[1]:
@@ -302,3 +315,4 @@ def _segments(content: bytes) -> Iterator[tuple[int, int]]:
         position += 2
         if kind not in JPEG_BARE:
             position += int.from_bytes(content[position : position + 2], 'big')
+    raise _Fault(f'a JPEG of more than {JPEG_SEGMENTS} segments')

@@ -6,6 +6,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import time
 import types
 import zlib
 
@@ -541,3 +542,45 @@ def test_the_reader_is_one_file_that_others_can_take_along(tmp_path):
     )
     command = [sys.executable, '-c', code]
     subprocess.run(command, cwd=tmp_path, env={'PATH': os.environ['PATH']}, check=True)
+
+
+def hostile_images():
+    """Small work for who makes them, minutes for a decoder that takes them as they are."""
+    jpeg = io.BytesIO()
+    Image.new('RGB', (64, 64), 'red').save(jpeg, 'JPEG', progressive=True)
+    jpeg = jpeg.getvalue()
+    scan = jpeg[jpeg.rindex(b'\xff\xda') : -2]
+    size = jpeg.index(b'\xff\xc2') + 5
+    large = jpeg[:size] + (12_000).to_bytes(2, 'big') * 2 + jpeg[size + 4 :]
+    pixels = b' 4 4\n255\n' + bytes(48)
+    return {
+        'scans.jpg': large[:-2] + scan * 100_000 + jpeg[-2:],
+        # as if it ended in a comment
+        'comment.jpg': large[:-2] + b'\xff\xfe\0\4\xff\xd9' + scan * 1000 + jpeg[-2:],
+        'segments.jpg': jpeg[:2] + b'\xff\xe1\0\2' * 5_000_000 + jpeg[2:],
+        'standalone.jpg': jpeg[:2] + b'\xff\xd0' * 10_000_000 + jpeg[2:],
+        'comment.ppm': b'P6\n#' + b'x' * 50_000_000 + b'\n' + pixels,
+        'blanks.ppm': b'P6' + b' ' * 50_000_000 + pixels,
+    }
+
+
+def test_an_image_that_is_made_to_take_minutes_is_refused_at_once(tmp_path):
+    for name, content in hostile_images().items():
+        (tmp_path / name).write_bytes(content)
+        started = time.process_time()
+        with pytest.raises(ImageReadError, match=name) as refusal:
+            read_image(tmp_path / name)
+        assert '\n' not in str(refusal.value)
+        assert time.process_time() - started < 5, name
+
+
+def test_fill_bytes_in_a_jpeg_take_no_time(tmp_path):
+    """They may stand before each marker, as many as one likes."""
+    content = io.BytesIO()
+    Image.new('RGB', (64, 64), 'red').save(content, 'JPEG')
+    content = content.getvalue()
+    path = tmp_path / 'fill.jpg'
+    path.write_bytes(content[:2] + b'\xff' * 50_000_000 + content[2:])
+    started = time.process_time()
+    assert read_image(path).shape == (64, 64, 3)
+    assert time.process_time() - started < 5
