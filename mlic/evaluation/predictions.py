@@ -1,6 +1,7 @@
 """Files of predictions: all that metrics need, without pickled objects. N images, C classes."""
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .matrices import Block, as_scores, binary, check_finite
 
 KEYS = ('pred', 'target', 'ignore', 'unknown', 'classes')
 HOW = "make one with np.savez('theirs.npz', pred=..., target=...)"
+# scores are not compressed to a hundredth; a file of zeros would be, and fill the memory
+SMALL, MAX_RATIO = 2**30, 100  # bytes that are never refused; times the bytes of the file
 
 
 def save_predictions(out_file: str, block: Block, names: list, tta: str = '') -> None:
@@ -81,6 +84,9 @@ def _read_arrays(path: str | Path, keys: tuple[str, ...] = KEYS) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
             wanted = [key for key in keys if f'{key}.npy' in archive.namelist()]
+            size = sum(archive.getinfo(f'{key}.npy').file_size for key in wanted)
+            if size > max(SMALL, MAX_RATIO * os.path.getsize(path)):
+                raise ValueError(f'its arrays would have {size} bytes')
             return {key: _read_array(archive, f'{key}.npy') for key in wanted}
     except zipfile.BadZipFile as error:
         raise ValueError(f'is not an .npz file (or only a part of one): {HOW}') from error

@@ -7,8 +7,10 @@ import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from .initial_weights import look_for_weights
 from .safetensors_file import SUFFIX, read_safetensors
 
 TRUST = 'SADCL_TRUST_CHECKPOINTS'
+SMALL = 2**30  # bytes that an archive may always unpack to; torch's own are not compressed
 _LOCK = threading.RLock()  # what a file may hold is torch's list, and the environment's
 FORCE, FORBID = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
@@ -64,7 +67,7 @@ def read_checkpoint(
     if content is not None:
         return content
     with _refusal(path), _allow_log():
-        mmap = mmap and zipfile.is_zipfile(path)  # torch maps its zip format only
+        mmap = _check_unpacked(path, path) and mmap  # torch maps its zip format only
         content = torch.load(
             path, map_location=map_location, weights_only=not is_trusted(), mmap=mmap or None
         )
@@ -124,8 +127,9 @@ def _make_safe(loader: Callable) -> Callable:
         with _LOCK:
             before = {name: os.environ.pop(name, None) for name in (FORCE, FORBID)}
             os.environ[FORCE] = '1'
+            checked = functools.partial(_load_checked, torch.load, filename)
             try:
-                with _refusal(filename), _allow_log():
+                with _refusal(filename), _allow_log(), patch.object(torch, 'load', checked):
                     content = loader(filename, map_location)
             finally:
                 del os.environ[FORCE]
@@ -153,6 +157,29 @@ def _check_dict(content: object, path: str | Path) -> None:
     """Refuse a file that holds something else."""
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{path} must hold a dict, got {type(content).__name__}')
+
+
+def _load_checked(load: Callable, name: str, f: str | IO[bytes], *args, **kwargs) -> object:
+    """torch.load of what mmengine has fetched, unless it would fill the memory."""
+    _check_unpacked(f, name)
+    return load(f, *args, **kwargs)
+
+
+def _check_unpacked(file: str | os.PathLike | IO[bytes], name: str | Path) -> bool:
+    """Whether it is an archive; one is refused that torch would fill the memory with."""
+    is_path = isinstance(file, (str, os.PathLike))
+    with open(file, 'rb') if is_path else nullcontext(file) as stream:
+        is_archive = stream.read(4) == b'PK\x03\x04'
+        packed = stream.seek(0, os.SEEK_END)
+        parts = zipfile.ZipFile(stream).infolist() if is_archive else []
+        stream.seek(0)
+    size = sum(part.file_size for part in parts)
+    if size > max(SMALL, packed):
+        raise CheckpointError(
+            f'{name}: its parts would have {size} bytes, more than the file: save it again with '
+            'torch.save, which does not compress'
+        )
+    return is_archive
 
 
 @contextmanager

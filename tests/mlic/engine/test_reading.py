@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tarfile
+import zipfile
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -157,6 +158,36 @@ def test_the_refusal_says_what_is_inside_and_what_to_do(save, tmp_path):
     save(dict(state_dict={}, extra=Recorder(tmp_path / 'executed')), tmp_path / 'evil.pth')
     with pytest.raises(CheckpointError, match=rf'evil.pth holds \w+\.mkdir .*{TRUST}=1'):
         load_checkpoint(nn.Linear(1, 1), str(tmp_path / 'evil.pth'))
+
+
+def test_a_loader_may_name_the_file_and_give_its_path_as_any_type(tmp_path):
+    class Named:
+        def __fspath__(self):
+            return str(tmp_path / 'run.pth')
+
+    torch.save(dict(weight=torch.ones(2)), tmp_path / 'run.pth')
+    load = reading._make_safe(lambda *_: torch.load(f=Named()))
+    torch.testing.assert_close(load('own://run'), dict(weight=torch.ones(2)))
+
+
+@pytest.mark.parametrize('door', DOORS)
+def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
+    door, tmp_path, monkeypatch
+):
+    torch.save(dict(state_dict=dict(weight=torch.zeros(10_000))), tmp_path / 'run.pth')
+    whole = read_checkpoint(tmp_path / 'run.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'run.pth') as source,
+        zipfile.ZipFile(tmp_path / 'packed.pth', 'w', zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    torch.testing.assert_close(read_checkpoint(tmp_path / 'packed.pth'), whole)
+    monkeypatch.setattr(reading, 'SMALL', 30_000)
+    torch.testing.assert_close(read_checkpoint(tmp_path / 'run.pth'), whole)
+    monkeypatch.setattr(torch, 'load', lambda *_, **__: pytest.fail('was unpacked'))
+    with pytest.raises(CheckpointError, match=r': its parts would have 4\d{4} bytes'):
+        DOORS[door](tmp_path / 'packed.pth', tmp_path)
 
 
 @pytest.mark.parametrize('door', ['load_checkpoint', 'read_checkpoint', 'https'])

@@ -13,6 +13,7 @@ from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
 from mlic.cli import test as test_tool
+from mlic.evaluation import predictions
 from mlic.evaluation.matrices import Block
 from mlic.evaluation.mlic_metric import MLICMetric
 from mlic.evaluation.predictions import file_digest, read_predictions, save_predictions
@@ -407,6 +408,17 @@ def test_threshold_file_with_bom_crlf_and_quotes(tmp_path):
 
 
 # ---- the tools ---------------------------------------------------------------------------------
+
+
+def test_the_size_of_predictions_is_known_before_they_are_decompressed(tmp_path, monkeypatch):
+    path = tmp_path / 'p.npz'
+    zeros = np.zeros((1000, 1000), np.float32)
+    np.savez_compressed(path, pred=zeros, target=zeros.astype(np.uint8))
+    assert path.stat().st_size < zeros.nbytes / 100
+    assert read_predictions(path)[0].pred.shape == (1000, 1000)
+    monkeypatch.setattr(predictions, 'SMALL', 1000)
+    with pytest.raises(ValueError, match=r'p\.npz: .* its arrays would have 5000256 bytes'):
+        read_predictions(path)
 
 
 def test_eval_predictions_prints_and_writes_what_the_metric_does(saved, tmp_path, capsys):
