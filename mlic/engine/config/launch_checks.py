@@ -8,11 +8,13 @@ from mmengine import dist
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models import CrossEntropyLoss, ImageClassifier
+from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import nn
 from torch.utils.data import DataLoader
 
 from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
+from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.training_parts import parts_of
 
 from .options import misspelt_names, set_in_vain
@@ -77,6 +79,21 @@ def check_head(model: nn.Module) -> None:
             f'head ({type(head).__name__}) has no {missing[0]}(): let it extend '
             'mlic.models.KnownLabelHead, which has loss() and predict() for a forward() of logits'
         )
+    if isinstance(head, ClsHead) and isinstance(
+        getattr(model, 'data_preprocessor', None), MultiLabelDataPreprocessor
+    ):
+        raise LaunchError(
+            f'head ({type(head).__name__}) gives each image one class, and the data preprocessor '
+            'prepares any number of labels: use a head such as MultiLabelLinearClsHead'
+        )
+    for loss in getattr(head, 'loss_module', nn.Identity()).modules():
+        softmax = isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid
+        if softmax and isinstance(head, MultiLabelClsHead):
+            raise LaunchError(
+                f'the loss of {type(head).__name__} is a CrossEntropyLoss of a softmax, in which '
+                'the labels of an image exclude each other, and the scores are sigmoids: set its '
+                'use_sigmoid=True'
+            )
 
 
 def check_share(split: str, loader: DataLoader, num_batches: int, num_processes: int) -> None:

@@ -3,6 +3,7 @@
 import http.server
 import re
 import threading
+from contextlib import nullcontext
 from unittest import mock
 
 import pytest
@@ -202,6 +203,9 @@ def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
     assert saved_bytes({}, model, data) == 4 * (5 + 3)
 
 
+SOFTMAX = dict(type='CrossEntropyLoss')
+
+
 def test_a_head_that_cannot_predict_is_refused():
     model = ImageClassifier(backbone=dict(type='StoredFeatures'), head=dict(type='LinearClsHead',
                             num_classes=2, in_channels=3))  # fmt: skip
@@ -214,6 +218,27 @@ def test_a_head_that_cannot_predict_is_refused():
     model.head = nn.Linear(3, 2)
     model.head.loss = model.head.forward
     with pytest.raises(LaunchError, match=r'head \(Linear\) has no predict\(\): let it extend'):
+        check_head(model)
+
+
+@pytest.mark.parametrize(
+    ('head', 'message'),
+    [
+        (dict(type='LinearClsHead'), r'head \(LinearClsHead\) gives each image one class'),
+        (dict(type='MultiLabelLinearClsHead', loss=SOFTMAX), 'set its use_sigmoid=True'),
+        (dict(type='MultiLabelLinearClsHead', loss=dict(type='WeakNegativeLoss', loss=SOFTMAX)),
+         'set its use_sigmoid=True'),
+        (dict(type='LabelEmbedHead', loss_cls=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
+         'set its use_sigmoid=True'),
+        (dict(type='MultiLabelLinearClsHead'), None),
+        (dict(type='LabelEmbedHead'), None),
+    ],
+)  # fmt: skip
+def test_losses_of_one_label_an_image_are_refused(head, message):
+    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=2)
+    head = dict(head, num_classes=2, in_channels=3)
+    model = ImageClassifier(dict(type='StoredFeatures'), head=head, data_preprocessor=preprocessor)
+    with pytest.raises(LaunchError, match=message) if message else nullcontext():
         check_head(model)
 
 
