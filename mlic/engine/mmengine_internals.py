@@ -16,7 +16,7 @@ from unittest.mock import patch
 import mmengine
 from mmengine.config import DictAction
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from mmengine.registry import registry
@@ -248,6 +248,12 @@ def fit_schedule(scheduler: _ParamScheduler, state: dict, old: int, new: int) ->
 def forget_plateau(scheduler: ReduceOnPlateauParamScheduler) -> None:
     """Let a schedule look for its best score, and count, from here on."""
     scheduler._reset()
+
+
+def forget_scalar(hub: MessageHub, name: str) -> None:
+    """No longer log a number; a checkpoint does not miss it either."""
+    hub.log_scalars.pop(name, None)
+    hub._resumed_keys.pop(name, None)
 
 
 def accumulative_counts(wrapper: OptimWrapper) -> int:

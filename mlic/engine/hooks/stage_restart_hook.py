@@ -17,7 +17,7 @@ from mlic.engine.checkpoints.launches import (
 )
 from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.config.monitored import watching_schedules
-from mlic.engine.mmengine_internals import forget_plateau, has_loaded, unwrap
+from mlic.engine.mmengine_internals import forget_plateau, forget_scalar, has_loaded, unwrap
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.names import counted
 
@@ -190,9 +190,9 @@ class StageRestartHook(Hook):
     @staticmethod
     def _forget_losses(runner: Runner) -> None:
         """A loss of the stage before would be logged on, with its last value."""
-        logged = runner.message_hub.log_scalars
-        for name in [key for key in logged if key.startswith('train/') and 'loss' in key]:
-            del logged[name]
+        hub = runner.message_hub
+        for name in [key for key in hub.log_scalars if key.startswith('train/') and 'loss' in key]:
+            forget_scalar(hub, name)
 
     @staticmethod
     def _forget_best_score(runner: Runner) -> None:

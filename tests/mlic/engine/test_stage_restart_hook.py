@@ -93,6 +93,8 @@ def test_what_a_stage_switches_and_freezes_stays_when_it_is_resumed(tmp_path):
     resumed_losses, resumed = run(tmp_path / 'resumed', **changes)
     assert losses == resumed_losses == {'train/loss', 'train/loss_cls', 'train/loss_main'}
     assert_close(resumed, weights, rtol=0, atol=0)
+    log = next((tmp_path / 'resumed').glob('work/*/*.log')).read_text()
+    assert 'just skip resuming this key' not in log
 
 
 @HOOKS.register_module()
