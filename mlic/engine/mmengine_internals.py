@@ -158,9 +158,13 @@ def loading_quietly() -> Iterator[None]:
 
 
 def _tensors(module: nn.Module) -> list[tuple[int, int]]:
-    """What changes with each write to a weight: of all, as hooks may take some off a state."""
+    """What changes with each write to a weight: of all, as hooks may take some off a state.
+
+    Not of batch norm's counts, which it writes itself where a file has none.
+    """
+    buffers = [x for name, x in module.named_buffers() if 'num_batches_tracked' not in name]
     try:
-        return [(id(x), x._version) for x in (*module.parameters(), *module.buffers())]
+        return [(id(x), x._version) for x in (*module.parameters(), *buffers)]
     except RuntimeError:  # torch counts none of what is made in its inference mode
         return []
 
