@@ -18,10 +18,10 @@ from torch import nn
 from mlic.apis.open_run import build_model
 from mlic.cli import dry_run
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
-from mlic.engine.config.launch_checks import LaunchError, check_head
+from mlic.engine.config.launch_checks import LaunchError, check_head, check_launch
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
-from tests.tiny_runs import Stop, StopBefore, two_stage_config
+from tests.tiny_runs import Stop, StopBefore, tiny_config, two_stage_config
 
 RESNET101 = 'resnet101-63fe2227.pth'
 
@@ -201,6 +201,23 @@ def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
         model(**data)['loss'].backward()
     model.copies = True
     assert saved_bytes({}, model, data) == 4 * (5 + 3)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler.* never ends'),
+        (dict(pipeline=[dict(type='Normalize', mean=[9.0] * 3, std=[9.0] * 3)]),
+         'train_dataloader has Normalize in its pipeline.* normalised twice'),
+    ],
+)  # fmt: skip
+def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, message):
+    cfg = tiny_config(tmp_path)
+    loader = cfg.train_dataloader
+    loader.dataset.pipeline = [*changes.pop('pipeline', []), *loader.dataset.pipeline]
+    loader.update(changes)
+    with pytest.raises(LaunchError, match=message):
+        check_launch(Runner.from_cfg(cfg))
 
 
 SOFTMAX = dict(type='CrossEntropyLoss')
