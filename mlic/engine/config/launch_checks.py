@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from mlic.datasets.wrappers import transforms_of
 from mlic.engine.mmengine_internals import is_resuming, normalises, source_of_weights, unwrap
-from mlic.models.data_preprocessor import MultiLabelDataPreprocessor
 from mlic.models.training_parts import parts_of
 
 from .options import misspelt_names, set_in_vain
@@ -85,9 +84,8 @@ def check_head(model: nn.Module) -> None:
             f'head ({type(head).__name__}) has no {missing[0]}(): let it extend '
             'mlic.models.KnownLabelHead, which has loss() and predict() for a forward() of logits'
         )
-    if isinstance(head, ClsHead) and isinstance(
-        getattr(model, 'data_preprocessor', None), MultiLabelDataPreprocessor
-    ):
+    of_any_labels = hasattr(getattr(model, 'data_preprocessor', None), 'unknown')
+    if isinstance(head, ClsHead) and of_any_labels:
         raise LaunchError(
             f'head ({type(head).__name__}) gives each image one class, and the data preprocessor '
             'prepares any number of labels: use a head such as MultiLabelLinearClsHead'
