@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 
 from mlic.cli import arguments
 from mlic.cli.comparison_files import draw_figures, write_groups
+from mlic.cli.image_checks import CHOSEN_BY, is_chosen_on_test_images
 from mlic.comparison.feature_configs import store_features
 from mlic.comparison.processes import device_slots
 from mlic.comparison.recipes import (
@@ -192,6 +193,8 @@ def prepare(path: str, args: argparse.Namespace) -> Config:
         raise ValueError(
             f'{path}: --checkpoint best needs val_dataloader and default_hooks.checkpoint.save_best'
         )
+    if args.checkpoint == 'best' and is_chosen_on_test_images(cfg):
+        print(f'warning: {path}: {CHOSEN_BY}')
     if args.epochs:
         try:
             set_epochs(cfg, args.epochs)

@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 import cv2
+from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from mlic.image_reader import ImageReadError, read_image
@@ -23,6 +24,12 @@ SHOWN = 10  # broken images or names on the screen
 CHOSEN_BY = 'the best checkpoint is chosen on the images it is tested on, which flatters it'
 DARK = 15  # what 12 bits in a file of 16 become
 CHUNK = 32  # images that a process is handed at a time
+
+
+def is_chosen_on_test_images(cfg: Config) -> bool:
+    """Whether a config's best checkpoint is: it validates on the test images."""
+    val, test = (cfg.get(f'{split}_dataloader') or {} for split in ('val', 'test'))
+    return 'dataset' in test and val.get('dataset') == test['dataset']
 
 
 @dataclass

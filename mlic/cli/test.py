@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mlic.cli import arguments
+from mlic.cli.image_checks import CHOSEN_BY, is_chosen_on_test_images
 from mlic.datasets.wrappers import change_inner, inner_configs, pipeline_of
 from mlic.engine.checkpoints.search import find_checkpoint
 from mlic.engine.config.device import adapt_to_device
@@ -199,6 +200,9 @@ def main(argv: list[str] | None = None) -> None:
     runner.register_hook(ClassCountCheckHook())  # whatever the config has: weights must fit
     if is_main_process():
         print(f'checkpoint: {args.found}', flush=True)
+        is_best = Path(args.found.path).name.startswith('best_')
+        if is_best and args.split == 'test' and is_chosen_on_test_images(cfg):
+            print(f'warning: {CHOSEN_BY}', flush=True)
     found = evaluate(runner, args)
     if not is_main_process():
         return

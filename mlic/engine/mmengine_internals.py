@@ -16,7 +16,7 @@ from unittest.mock import patch
 import mmengine
 from mmengine.config import DictAction
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from mmengine.registry import registry
@@ -158,9 +158,13 @@ def loading_quietly() -> Iterator[None]:
 
 
 def _tensors(module: nn.Module) -> list[tuple[int, int]]:
-    """What changes with each write to a weight: of all, as hooks may take some off a state."""
+    """What changes with each write to a weight: of all, as hooks may take some off a state.
+
+    Not of batch norm's counts, which it writes itself where a file has none.
+    """
+    buffers = [x for name, x in module.named_buffers() if 'num_batches_tracked' not in name]
     try:
-        return [(id(x), x._version) for x in (*module.parameters(), *module.buffers())]
+        return [(id(x), x._version) for x in (*module.parameters(), *buffers)]
     except RuntimeError:  # torch counts none of what is made in its inference mode
         return []
 
@@ -248,6 +252,12 @@ def fit_schedule(scheduler: _ParamScheduler, state: dict, old: int, new: int) ->
 def forget_plateau(scheduler: ReduceOnPlateauParamScheduler) -> None:
     """Let a schedule look for its best score, and count, from here on."""
     scheduler._reset()
+
+
+def forget_scalar(hub: MessageHub, name: str) -> None:
+    """No longer log a number; a checkpoint does not miss it either."""
+    hub.log_scalars.pop(name, None)
+    hub._resumed_keys.pop(name, None)
 
 
 def accumulative_counts(wrapper: OptimWrapper) -> int:

@@ -6,13 +6,17 @@ from pathlib import Path
 
 from mmengine import dist
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models import CrossEntropyLoss, ImageClassifier
+from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
+from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mlic.engine.mmengine_internals import is_resuming, source_of_weights, unwrap
+from mlic.datasets.wrappers import transforms_of
+from mlic.engine.mmengine_internals import is_resuming, normalises, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
 
 from .options import misspelt_names, set_in_vain
@@ -26,9 +30,10 @@ def check_launch(runner: Runner) -> None:
     """Check a run that is about to train; it builds the loaders that the run then uses.
 
     Raises:
-        LaunchError: If the head lacks what a run calls, there are two averages of the weights or
-            more processes than images, the training loader yields no batch, one that is too small
-            for the model, or batches that differ between the processes, or these would start from
+        LaunchError: If the head lacks what a run calls or has a loss of one label an image, there
+            are two averages of the weights or more processes than images, images are normalised
+            twice, the training loader never ends, yields no batch, one that is too small for the
+            model, or batches that differ between the processes, or these would start from
             different checkpoints. All ranks raise it.
     """
     check_averages(runner)
@@ -44,6 +49,8 @@ def check_launch(runner: Runner) -> None:
         loaders['val'] = runner.val_dataloader
     for split, loader in loaders.items():
         check_share(split, loader, len(loader), runner.world_size)
+        check_normalised_once(split, loader, unwrap(runner.model))
+    check_end(runner.train_dataloader)
     check_even_shares(runner.train_dataloader, runner.world_size)
     check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
@@ -77,6 +84,20 @@ def check_head(model: nn.Module) -> None:
             f'head ({type(head).__name__}) has no {missing[0]}(): let it extend '
             'mlic.models.KnownLabelHead, which has loss() and predict() for a forward() of logits'
         )
+    of_any_labels = hasattr(getattr(model, 'data_preprocessor', None), 'unknown')
+    if isinstance(head, ClsHead) and of_any_labels:
+        raise LaunchError(
+            f'head ({type(head).__name__}) gives each image one class, and the data preprocessor '
+            'prepares any number of labels: use a head such as MultiLabelLinearClsHead'
+        )
+    for loss in getattr(head, 'loss_module', nn.Identity()).modules():
+        softmax = isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid
+        if softmax and isinstance(head, MultiLabelClsHead):
+            raise LaunchError(
+                f'the loss of {type(head).__name__} is a CrossEntropyLoss of a softmax, in which '
+                'the labels of an image exclude each other, and the scores are sigmoids: set its '
+                'use_sigmoid=True'
+            )
 
 
 def check_share(split: str, loader: DataLoader, num_batches: int, num_processes: int) -> None:
@@ -93,6 +114,27 @@ def check_share(split: str, loader: DataLoader, num_batches: int, num_processes:
             f'{split}_dataloader yields 0 batches: {num_images} images on {num_processes} '
             f'processes are fewer than batch_size={loader.batch_size} each, and drop_last=True '
             'leaves out what does not fill a batch. Lower the batch size'
+        )
+
+
+def check_normalised_once(split: str, loader: DataLoader, model: nn.Module) -> None:
+    """Check that not both pipeline and model normalise images; LaunchError if they do."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if not isinstance(preprocessor, ClsDataPreprocessor) or not normalises(preprocessor):
+        return
+    if 'Normalize' in [type(step).__name__ for step in transforms_of(loader.dataset)]:
+        raise LaunchError(
+            f'{split}_dataloader has Normalize in its pipeline, and data_preprocessor has mean '
+            'and std: images would be normalised twice. Leave Normalize out'
+        )
+
+
+def check_end(loader: DataLoader) -> None:
+    """Check that an epoch ends; LaunchError if not."""
+    if isinstance(loader.sampler, InfiniteSampler):
+        raise LaunchError(
+            'train_dataloader.sampler (InfiniteSampler) never ends, and so the first epoch would '
+            "not either: use dict(type='DefaultSampler', shuffle=True)"
         )
 
 

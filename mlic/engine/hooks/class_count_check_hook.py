@@ -8,7 +8,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import Dataset
 
-from mlic.datasets.wrappers import classes_of, innermost
+from mlic.datasets.wrappers import classes_of, inner_datasets, innermost
 from mlic.engine.checkpoints.class_transfer import take_over_weights
 from mlic.engine.checkpoints.feature_runs import add_own_backbone
 from mlic.engine.checkpoints.matching import check_fit, class_difference
@@ -39,7 +39,8 @@ class ClassCountCheckHook(ClassNumCheckHook):
     have another name there. The log says how many are new.
 
     Raises:
-        ValueError: If the numbers differ, or the classes of the validation do, or
+        ValueError: If the numbers differ, or the classes of the validation or of data sets that
+            are put together do, or
             ``load_from_classes`` is given without ``load_from``.
         CheckpointError: If a checkpoint does not fit, or lacks a class of ``load_from_classes``.
 
@@ -88,6 +89,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
                 'load_from_classes says which classes of a checkpoint to start from, and there is '
                 'none: add --cfg-options load_from=CHECKPOINT'
             )
+        check_inner_classes(runner.train_dataloader.dataset)
         classes = classes_of(runner.train_dataloader.dataset)
         check_class_names(classes, runner.val_loop)
         for _, module in parts_of(runner.model):
@@ -98,6 +100,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
     def before_test(self, runner: Runner) -> None:
         """Compare the numbers, and say what scores depend on."""
         super().before_test(runner)
+        check_inner_classes(runner.test_dataloader.dataset)
         self._warn_of_mixing(runner)
 
     def _warn_of_mixing(self, runner: Runner) -> None:
@@ -112,6 +115,19 @@ class ClassCountCheckHook(ClassNumCheckHook):
         check_class_count(runner.model, dataset)
 
 
+def check_inner_classes(dataset: Dataset) -> None:
+    """Compare the classes of the data sets inside a wrapper: labels are numbers.
+
+    Raises:
+        ValueError: If two have others, or others in the same place.
+    """
+    first, *others = inner_datasets(dataset)
+    for other in others:
+        names = (type(other).__name__, f'first of the data sets in {type(dataset).__name__}')
+        if difference := class_difference(classes_of(other), classes_of(first), names):
+            raise ValueError(f'a {names[0]} has {difference}')
+
+
 def check_class_names(classes: Sequence[str] | None, val_loop: BaseLoop | None) -> None:
     """Compare the classes of the training data with those of the validation, name by name.
 
@@ -123,6 +139,8 @@ def check_class_names(classes: Sequence[str] | None, val_loop: BaseLoop | None) 
     twice = repeated(classes)
     if twice:
         raise ValueError(f'the training data have two classes of one name: {first_names(twice)}')
+    if val_loop:
+        check_inner_classes(val_loop.dataloader.dataset)
     others = val_loop and classes_of(val_loop.dataloader.dataset)
     names = ('validation data', 'training data')
     if difference := class_difference(others, classes, names):

@@ -17,7 +17,7 @@ from mlic.engine.checkpoints.launches import (
 )
 from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.config.monitored import watching_schedules
-from mlic.engine.mmengine_internals import forget_plateau, has_loaded, unwrap
+from mlic.engine.mmengine_internals import forget_plateau, forget_scalar, has_loaded, unwrap
 from mlic.engine.runner.class_means import prototype_loader_config
 from mlic.names import counted
 
@@ -37,7 +37,9 @@ class StageRestartHook(Hook):
     At the start of epoch ``begin`` the hook puts the weights that ``start_from`` names into the
     model, lets :meth:`start_stage` prepare it, and starts optimizer state, EMA and the search for
     the best checkpoint anew, and what a ``ReduceOnPlateauLR`` counts. A method's hook overrides
-    :meth:`start_stage`.
+    :meth:`start_stage`. What that sets on modules of the model (``model.head.warm_up = False``) or
+    freezes is set again when the run is resumed in the stage; what prediction needs, too, has to be
+    a buffer or parameter.
 
     From then on the message hub, and so each checkpoint, has ``stage`` = 2.
 
@@ -100,6 +102,12 @@ class StageRestartHook(Hook):
                 f'{name}(begin=1) starts from trained weights, and none are given: train the first '
                 f'stage{self.first_stage}, then add --cfg-options load_from=CHECKPOINT'
             )
+        if self.has_started(runner):
+            model = unwrap(runner.model)
+            owners = {**dict(model.named_parameters()), **dict(model.named_modules())}
+            for place, value in runner.message_hub.runtime_info.get('stage_switches', {}).items():
+                owner, _, name = place.rpartition('.')
+                setattr(owners[owner], name, value)
 
     def has_started(self, runner: Runner) -> bool:
         """Whether a run that was resumed within or after epoch ``begin`` is in the stage."""
@@ -119,16 +127,20 @@ class StageRestartHook(Hook):
         model = unwrap(runner.model)
         averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
         self._load_start(runner, model, averages)
+        before = _switches(model)
         line = self.start_stage(runner, model)
+        changed = {key: x for key, x in _switches(model).items() if before.get(key, ...) != x}
         for hook in averages:
             hook.ema_model.module.load_state_dict(model.state_dict())
             # not 0: mmengine would copy the weights after the first step, the published average
             # starts from those before it
             hook.ema_model.steps.fill_(1)
         self._forget_best_score(runner)
+        self._forget_losses(runner)
         runner.optim_wrapper.optimizer.state.clear()
         runner.optim_wrapper.zero_grad()  # what accumulation has gathered is of the stage before
         runner.message_hub.update_info('stage', 2)
+        runner.message_hub.update_info('stage_switches', changed)
         runner.logger.info(f'{line}, optimizer state, EMA and best score start anew.')
 
     def _first_iteration(self, runner: Runner) -> int:
@@ -176,6 +188,13 @@ class StageRestartHook(Hook):
             dist.broadcast(parameter.data)
 
     @staticmethod
+    def _forget_losses(runner: Runner) -> None:
+        """A loss of the stage before would be logged on, with its last value."""
+        hub = runner.message_hub
+        for name in [key for key in hub.log_scalars if key.startswith('train/') and 'loss' in key]:
+            forget_scalar(hub, name)
+
+    @staticmethod
     def _forget_best_score(runner: Runner) -> None:
         """The stage has a best score and checkpoint of its own, next to those of the one before."""
         for name in [key for key in runner.message_hub.runtime_info if key.startswith('best_')]:
@@ -187,6 +206,19 @@ class StageRestartHook(Hook):
                 hook.best_ckpt_path_dict[key] = None
         for schedule in watching_schedules(runner):
             forget_plateau(schedule)
+
+
+def _switches(model: nn.Module) -> dict[str, bool | int | float | str | None]:
+    """Plain attributes of all modules, and which parameters are trained, by their places."""
+    found = {
+        f'{place}.requires_grad': parameter.requires_grad
+        for place, parameter in model.named_parameters()
+    }
+    for place, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name != 'training' and isinstance(value, (bool, int, float, str, type(None))):
+                found[f'{place}.{name}'.lstrip('.')] = value
+    return found
 
 
 def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> None:

@@ -37,10 +37,17 @@ def check_paramwise(optim_wrapper: Mapping, model: nn.Module) -> list[str]:
         with a recipe for a backbone that may have them.
 
     Raises:
-        ValueError: If nothing reads a key, or a factor is no number.
+        ValueError: If nothing reads a key, a factor is no number, or mmpretrain's layer-wise decay
+            has no weight decay.
     """
     constructor = optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
     settings = optim_wrapper.get('paramwise_cfg')
+    lacks_decay = 'weight_decay' not in (optim_wrapper.get('optimizer') or {})
+    if constructor == 'LearningRateDecayOptimWrapperConstructor' and lacks_decay:
+        raise ValueError(
+            f'{constructor} reads optim_wrapper.optimizer.weight_decay, and there is none: set '
+            'weight_decay=0.05, or 0'
+        )
     if constructor not in CONSTRUCTORS or not isinstance(settings, Mapping):
         return []
     place = 'optim_wrapper.paramwise_cfg'

@@ -3,6 +3,7 @@
 import http.server
 import re
 import threading
+from contextlib import nullcontext
 from unittest import mock
 
 import pytest
@@ -17,10 +18,10 @@ from torch import nn
 from mlic.apis.open_run import build_model
 from mlic.cli import dry_run
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
-from mlic.engine.config.launch_checks import LaunchError, check_head
+from mlic.engine.config.launch_checks import LaunchError, check_head, check_launch
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
-from tests.tiny_runs import Stop, StopBefore, two_stage_config
+from tests.tiny_runs import Stop, StopBefore, tiny_config, two_stage_config
 
 RESNET101 = 'resnet101-63fe2227.pth'
 
@@ -202,6 +203,26 @@ def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
     assert saved_bytes({}, model, data) == 4 * (5 + 3)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler.* never ends'),
+        (dict(pipeline=[dict(type='Normalize', mean=[9.0] * 3, std=[9.0] * 3)]),
+         'train_dataloader has Normalize in its pipeline.* normalised twice'),
+    ],
+)  # fmt: skip
+def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, message):
+    cfg = tiny_config(tmp_path)
+    loader = cfg.train_dataloader
+    loader.dataset.pipeline = [*changes.pop('pipeline', []), *loader.dataset.pipeline]
+    loader.update(changes)
+    with pytest.raises(LaunchError, match=message):
+        check_launch(Runner.from_cfg(cfg))
+
+
+SOFTMAX = dict(type='CrossEntropyLoss')
+
+
 def test_a_head_that_cannot_predict_is_refused():
     model = ImageClassifier(backbone=dict(type='StoredFeatures'), head=dict(type='LinearClsHead',
                             num_classes=2, in_channels=3))  # fmt: skip
@@ -214,6 +235,27 @@ def test_a_head_that_cannot_predict_is_refused():
     model.head = nn.Linear(3, 2)
     model.head.loss = model.head.forward
     with pytest.raises(LaunchError, match=r'head \(Linear\) has no predict\(\): let it extend'):
+        check_head(model)
+
+
+@pytest.mark.parametrize(
+    ('head', 'message'),
+    [
+        (dict(type='LinearClsHead'), r'head \(LinearClsHead\) gives each image one class'),
+        (dict(type='MultiLabelLinearClsHead', loss=SOFTMAX), 'set its use_sigmoid=True'),
+        (dict(type='MultiLabelLinearClsHead', loss=dict(type='WeakNegativeLoss', loss=SOFTMAX)),
+         'set its use_sigmoid=True'),
+        (dict(type='LabelEmbedHead', loss_cls=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
+         'set its use_sigmoid=True'),
+        (dict(type='MultiLabelLinearClsHead'), None),
+        (dict(type='LabelEmbedHead'), None),
+    ],
+)  # fmt: skip
+def test_losses_of_one_label_an_image_are_refused(head, message):
+    preprocessor = dict(type='MultiLabelDataPreprocessor', num_classes=2)
+    head = dict(head, num_classes=2, in_channels=3)
+    model = ImageClassifier(dict(type='StoredFeatures'), head=head, data_preprocessor=preprocessor)
+    with pytest.raises(LaunchError, match=message) if message else nullcontext():
         check_head(model)
 
 

@@ -1185,6 +1185,19 @@ def test_a_best_checkpoint_that_nothing_would_choose_is_refused(monkeypatch, man
     assert tested == {(True, 'last'), (False, 'best')}
 
 
+@pytest.mark.parametrize('split', ['test', 'val'])
+def test_a_best_checkpoint_that_test_images_choose_is_said(monkeypatch, many, capsys, split):
+    monkeypatch.setattr('mlic.cli.compare.run_all', Trainer())
+    path = write_config(many, 'linear', many)
+    cfg = Config.fromfile(path)
+    cfg.default_hooks.checkpoint.save_best = 'auto'
+    (many / 'val.json').write_text((many / 'test.json').read_text())
+    cfg.val_dataloader.dataset.ann_file = str(many / f'{split}.json')
+    path.write_text(recipe_text(cfg))
+    main([str(path), '--out', str(many / 'out'), '--checkpoint', 'best'])
+    assert ('chosen on the images it is tested on' in capsys.readouterr().out) == (split == 'test')
+
+
 @pytest.mark.parametrize('chosen', ['', 'red\nblue\n'])
 def test_other_test_labels_are_refused_before_any_training(monkeypatch, many, chosen):
     trainer = Trainer()

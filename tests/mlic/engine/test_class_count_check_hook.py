@@ -109,6 +109,14 @@ def test_a_validation_of_other_classes_is_refused(classes, message):
         ClassCountCheckHook().before_train(runner)
 
 
+def test_data_sets_that_are_put_together_must_number_their_classes_alike():
+    mixed = SimpleNamespace(datasets=[data(), SimpleNamespace(dataset=data(NAMES[::-1]))])
+    message = 'the classes in another order than the first of the data sets in SimpleNamespace'
+    for check in (ClassCountCheckHook().before_train, ClassCountCheckHook().before_test):
+        with pytest.raises(ValueError, match=f'^a SimpleNamespace has {message}'):
+            check(make_runner(make_model(), mixed))
+
+
 def test_two_classes_of_one_name_are_refused():
     runner = make_runner(make_model(), data(('beach', 'boat', 'boat')))
     with pytest.raises(ValueError, match='two classes of one name: boat'):

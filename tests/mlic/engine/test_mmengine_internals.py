@@ -36,6 +36,8 @@ def test_first_weights_of_which_none_fits_are_refused(tmp_path, prefix):
     with pytest.raises(ValueError, match=re.escape(said) + 'the model weight, bias$'):
         init(nn.Linear(2, 2))
     init(nn.Identity())  # which has none to load
+    with pytest.raises(ValueError, match='has no weight of BatchNorm2d'):
+        init(nn.BatchNorm2d(2))  # which counts its batches, whatever a file has
 
 
 def test_first_weights_of_another_shape_are_refused():

@@ -12,8 +12,16 @@ OURS = 'SharedGroupsConstructor'
 
 
 def check(paramwise_cfg, **changes):
-    optimizer = dict(type='AdamW', lr=0.1)
-    return check_paramwise(dict(optimizer=optimizer, paramwise_cfg=paramwise_cfg, **changes), MODEL)
+    wrapper = dict(optimizer=dict(type='AdamW', lr=0.1), paramwise_cfg=paramwise_cfg)
+    return check_paramwise({**wrapper, **changes}, MODEL)
+
+
+def test_layer_wise_decay_of_mmpretrain_without_weight_decay_is_refused():
+    constructor = 'LearningRateDecayOptimWrapperConstructor'
+    with pytest.raises(ValueError, match=r'reads optim_wrapper\.optimizer\.weight_decay'):
+        check(dict(layer_decay_rate=0.7), constructor=constructor)
+    optimizer = dict(type='AdamW', lr=0.1, weight_decay=0)
+    assert check(dict(of_its_own=1), constructor=constructor, optimizer=optimizer) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,7 @@ def test_the_second_name_of_shared_weights_is_one():
 
 def test_what_a_constructor_reads_passes():
     assert check(dict(norm_decay_mult=0.0, layer_decay_rate=0.5), constructor=OURS) == []
-    assert check(dict(of_its_own=1), constructor='LearningRateDecayOptimWrapperConstructor') == []
+    assert check(dict(of_its_own=1), constructor='SomeOptimWrapperConstructor') == []
     of_a_schedule = dict(
         backbone=dict(lr_mult=0.1, peak=2.0, min_lr_mult=[0.01], weight_decay_end=0.1)
     )

@@ -10,9 +10,11 @@ from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS
+from torch.testing import assert_close
 
 from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
+from mlic.models import LabelEmbedHead
 from tests.tiny_runs import make_runner, tiny_config
 
 
@@ -48,6 +50,51 @@ def test_a_stage_starts_once_at_its_epoch_and_each_checkpoint_says_its_stage(tmp
     log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
     assert log.count('The biases are zero, optimizer state, EMA and best score start anew.') == 1
     assert len(list(Path(cfg.work_dir).glob('best_*.pth'))) == 2
+
+
+@HOOKS.register_module()
+class SwitchingStage(StageRestartHook):
+    """Another loss and a frozen layer, as one would write it."""
+
+    def start_stage(self, runner, model):
+        model.head.warm_up = False
+        model.head.fc.bias.requires_grad_(False)
+        return 'Switched'
+
+
+@MODELS.register_module()
+class WarmUpHead(LabelEmbedHead):
+    """Has a loss of its own until the stage."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.warm_up = True
+
+    def other_losses(self, label_embeds, cls_score, target):
+        name = 'loss_warm_up' if self.warm_up else 'loss_main'
+        return {name: label_embeds.square().mean()}
+
+
+def test_what_a_stage_switches_and_freezes_stays_when_it_is_resumed(tmp_path):
+    def run(folder, **changes):
+        cfg = tiny_config(folder, epochs=3, **changes)
+        sizes = dict(num_classes=10, in_channels=cfg.model.head.in_channels)
+        cfg.model.head = dict(type='WarmUpHead', **sizes)
+        cfg.custom_hooks[1] = dict(type='SwitchingStage', begin=2)
+        cfg.randomness = dict(seed=3, deterministic=True)
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        losses = {key for key in runner.message_hub.log_scalars if 'loss' in key}
+        checkpoint = Path(cfg.work_dir) / 'epoch_3.pth'
+        return losses, torch.load(checkpoint, weights_only=False)['state_dict']
+
+    losses, weights = run(tmp_path)
+    changes = dict(resume=True, load_from=str(tmp_path / 'work' / 'epoch_2.pth'))
+    resumed_losses, resumed = run(tmp_path / 'resumed', **changes)
+    assert losses == resumed_losses == {'train/loss', 'train/loss_cls', 'train/loss_main'}
+    assert_close(resumed, weights, rtol=0, atol=0)
+    log = next((tmp_path / 'resumed').glob('work/*/*.log')).read_text()
+    assert 'just skip resuming this key' not in log
 
 
 @HOOKS.register_module()
