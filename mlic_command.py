@@ -105,6 +105,7 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     end_with_torchrun()
     end_by_sigterm()
     check_folder()
+    gc.disable()  # the collector would look through all imports, and find nothing
     try:
         with ended_at_once():
             from mlic.engine.runner.errors import one_line_errors
@@ -115,7 +116,8 @@ def run(module: str, arguments: list[str] | None = None) -> None:
     with one_line_errors():
         with ended_at_once():
             tool = importlib.import_module(module)
-        gc.freeze()  # the collector would look through all imports again, and at the end
+        gc.freeze()  # so that it does not do that later, nor at the end
+        gc.enable()
         tool.main(arguments)
 
 

@@ -92,9 +92,10 @@ NEW_OPTIONS = {
     **dict.fromkeys(('infer.py', 'test.py'), {'--known', '--precision', '--tta'}),
     'dataset_tools/from_csv.py': {
         *('--absent', '--group-column', '--ignore-columns', '--image-column', '--label-columns'),
-        *('--present', '--split-column', '--splits-of', '--unknown', '--unlisted'),
+        *('--present', '--skip-unreadable', '--split-column', '--splits-of', '--unknown'),
+        '--unlisted',
     },
-    'dataset_tools/from_folder.py': {'--sep', '--splits-of', '--unlisted'},
+    'dataset_tools/from_folder.py': {'--sep', '--skip-unreadable', '--splits-of', '--unlisted'},
     'deploy/export.py': {'--half'},
     'model_converters/published_to_mm.py': {'--graph', '--vectors'},
     'publish_model.py': {'--format', '--pred'},

@@ -57,15 +57,21 @@ def out_file(*suffixes: str) -> Callable[[str], Path]:
     of_kind = file_of_kind(*suffixes)
 
     def path(text: str) -> Path:
-        file = Path(os.path.realpath(text))
-        # a regular file is replaced; a device or pipe is written into
-        places = (x for x in (file, *file.parents) if os.path.exists(x) and not os.path.isfile(x))
-        place = next(places)
-        if not os.access(place, os.W_OK):
-            raise argparse.ArgumentTypeError(f'{text}: nothing can be written to {place}')
+        fault = _unwritable(text)
+        if fault:
+            raise argparse.ArgumentTypeError(fault)
         return of_kind(text)
 
     return path
+
+
+def _unwritable(path: str) -> str | None:
+    """What is wrong with a file or folder to write, whose folder may be still to be made."""
+    file = Path(os.path.realpath(path))
+    # a regular file is replaced; a device or pipe is written into
+    places = (x for x in (file, *file.parents) if os.path.exists(x) and not os.path.isfile(x))
+    place = next(places)
+    return None if os.access(place, os.W_OK) else f'{path}: nothing can be written to {place}'
 
 
 def keep_inputs(written: Iterable[Path | None], *read: str | Path | None) -> None:
@@ -287,8 +293,8 @@ def read_run_config(args: argparse.Namespace, *needed: str) -> Config:
     """The config of the command line, with launcher and work directory.
 
     Raises:
-        SystemExit: If torchrun started several processes that do not know of one another, or the
-            config lacks one of the ``needed`` entries.
+        SystemExit: If torchrun started several processes that do not know of one another, the
+            config lacks one of the ``needed`` entries, or the work directory is read-only.
     """
     processes = os.environ.get('WORLD_SIZE', '1')
     if args.launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ and processes != '1':
@@ -303,6 +309,9 @@ def read_run_config(args: argparse.Namespace, *needed: str) -> Config:
         raise SystemExit(f'{args.config}: the config has no {", ".join(lacking)}')
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    fault = _unwritable(cfg.work_dir)
+    if fault and not args.dry_run:
+        raise SystemExit(f'{fault}; --work-dir FOLDER chooses another place for logs')
     return cfg
 
 

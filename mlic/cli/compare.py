@@ -71,7 +71,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--seeds', nargs='+', type=arguments.seed, default=[0], help='seeds of the runs (0)'
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder of results')
+    out = arguments.out_file()
+    parser.add_argument('--out', type=out, required=True, metavar='DIR', help='folder of results')
     arguments.add_config_argument(
         parser,
         '--data',

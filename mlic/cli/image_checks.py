@@ -17,12 +17,14 @@ import cv2
 from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
+from mlic.cores import usable_cores
 from mlic.image_reader import ImageReadError, read_image
 from mlic.names import counted, first_names
 
 SHOWN = 10  # broken images or names on the screen
 CHOSEN_BY = 'the best checkpoint is chosen on the images it is tested on, which flatters it'
 DARK = 15  # what 12 bits in a file of 16 become
+DECODERS = min(usable_cores(), 16)  # processes
 CHUNK = 32  # images that a process is handed at a time
 
 
@@ -104,8 +106,14 @@ def inspect_all(paths: list[str], decode: bool, workers: int) -> dict[str, tuple
         for process in multiprocessing.active_children():
             process.terminate()
         raise
-    with pool:
-        return collect(outcomes)
+    try:
+        with pool:
+            return collect(outcomes)
+    except BrokenProcessPool as error:
+        raise ValueError(
+            'a process that decodes images died: out of memory, or an image that crashes the '
+            'decoder; verify_dataset.py --workers 0 decodes in its own process'
+        ) from error
 
 
 def _start_worker() -> None:
@@ -122,13 +130,7 @@ def _start_worker() -> None:
 def check_files(splits: list[Split], decode: bool, workers: int, findings: Findings) -> None:
     """Find missing and broken images, and images that are in two splits."""
     paths = sorted({path for split in splits for path in split.paths})
-    try:
-        outcomes = inspect_all(paths, decode, workers)
-    except BrokenProcessPool as error:
-        raise ValueError(
-            'a process that decodes images died: out of memory, or an image that crashes the '
-            'decoder; --workers 0 decodes in this process'
-        ) from error
+    outcomes = inspect_all(paths, decode, workers)
     good = sum(fault is None for fault, _, _ in outcomes.values())
     print(f'{good} of {len(paths)} image files {"decoded" if decode else "found"}')
     dark = [path for path, (_, _, is_dark) in outcomes.items() if is_dark]
@@ -148,6 +150,8 @@ def check_files(splits: list[Split], decode: bool, workers: int, findings: Findi
             )
             for fault in faults[:SHOWN]:
                 print(f'    {fault}')
+    if findings.broken and any(split.dataset_type == 'MultiLabelDataset' for split in splits):
+        print('  from_csv.py and from_folder.py leave such images out with --skip-unreadable')
     digests = {path: digest for path, (_, digest, _) in outcomes.items() if digest}
     for first, second in combinations(splits, 2):
         check_leak(first, second, digests, findings)

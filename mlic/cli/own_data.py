@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mlic.cli.arguments import add_number, add_seed, at_least
-from mlic.cli.image_checks import CHOSEN_BY
+from mlic.cli.image_checks import CHOSEN_BY, DECODERS, SHOWN, inspect_all
 from mlic.comparison import LEAST_TO_TUNE
 from mlic.datasets.own_data.choices import Undecided
 from mlic.datasets.own_data.config import config_text, work_dir
@@ -76,6 +76,11 @@ def parse_options(parser: argparse.ArgumentParser, argv: list[str] | None) -> ar
     parser.add_argument(
         '--skip-missing', action='store_true', help='leave out what is missing, and count it'
     )
+    parser.add_argument(
+        '--skip-unreadable',
+        action='store_true',
+        help='decode all images, and leave out those that cannot be read (OUT/unreadable.txt)',
+    )
     args = parser.parse_args(argv)
     if args.val + args.test >= 1:
         parser.error(
@@ -103,6 +108,10 @@ def finish(
         folder (Path): Of the images.
         classes (list[str], optional): In their order. Defaults to None: as ``--classes`` says.
     """
+    unreadable = {}
+    if args.skip_unreadable:
+        place = args.out / 'unreadable.txt'
+        unreadable[place] = _drop_unreadable(images, folder, place)
     classes = classes or order_classes(images, args.classes)
     if args.splits_of:
         print(keep_splits(images, args.splits_of))
@@ -119,7 +128,7 @@ def finish(
     config = config_path(args)
     tool = Path(sys.argv[0]).name
     text = config_text(config, args.out, folder, splits, classes, args.epochs, tool)
-    texts = label_texts(args.out, splits, classes) | {config: text}
+    texts = label_texts(args.out, splits, classes) | {config: text} | unreadable
     gone = [args.out / f'{split}.json' for split in SPLITS if not splits[split]]
     with lock_folder(args.out) or nullcontext():  # another may see what is there, and replace it
         before = {path: read_bytes(path) for path in (*texts, *gone) if path.exists()}
@@ -154,6 +163,20 @@ def finish(
     if len(splits['train']) >= LEAST_TO_TUNE:
         print('\nto see if a linear classifier on frozen features, at a tuned rate, is as good:')
         print(f'  {shlex.join([*command_words("compare.py"), *comparison_words(config)])}')
+
+
+def _drop_unreadable(images: list[Image], folder: Path, list_file: Path) -> str:
+    """Take what cannot be read from the images; the text of the file that lists all of it."""
+    paths = [str(folder / image.path) for image in images]
+    found = inspect_all(paths, decode=True, workers=DECODERS)
+    faults = [fault for fault, *_ in found.values() if fault]
+    if len(faults) == len(found):
+        raise ValueError(f'none of the {len(found)} images can be read: {faults[0]}')
+    images[:] = [image for image, path in zip(images, paths) if not found[path][0]]
+    lines = [f'  {fault}' for fault in faults[:SHOWN]]
+    lines += [f'  all are in {list_file}'] * (len(faults) > SHOWN)
+    print(f'{len(faults)} of {len(found)} images cannot be read (left out)', *lines, sep='\n')
+    return ''.join(f'{fault}\n' for fault in faults)
 
 
 def _place_aside(path: Path) -> Path:

@@ -86,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     prototypes, embeds = find_prototypes(model, len(names), embeds, args.projected)
 
     stars = np.isfinite(prototypes).all(axis=1)
+    if stars.sum() > args.max_points:  # they would cover the labels
+        stars &= np.isin(np.arange(len(stars)), labels)
     together = np.concatenate([embeds, prototypes[stars]])
     print(f'mapping {len(embeds)} labels and {stars.sum()} prototypes by {args.method}')
     places = project_to_map(together, args.method, args.perplexity, args.seed)

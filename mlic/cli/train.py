@@ -26,6 +26,7 @@ from mlic.engine.runner.epochs import set_epochs
 from mlic.engine.runner.errors import one_line_errors
 from mlic.engine.runner.precision import eval_precision
 from mlic.engine.runner.tool_runners import TrainingRunner
+from mlic.image_reader import ImageReadError
 from mlic.installation import CONFIGS, command_words
 
 
@@ -124,6 +125,12 @@ def main(argv: list[str] | None = None) -> None:
     adapt_to_device(cfg)
     runner = TrainingRunner.from_cfg(cfg)
     check_launch(runner)
-    runner.train()
+    try:
+        runner.train()
+    except ImageReadError as error:  # of how many?
+        command = shlex.join([*command_words('dataset_tools/verify_dataset.py'), args.config])
+        raise ImageReadError(
+            f'{str(error).strip()}. All such images are listed by: {command}'
+        ) from error
     if is_main_process():
         print_end(args, cfg.work_dir)

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from mmengine.config import Config
 
 from mlic.cli import arguments
-from mlic.cli.image_checks import CHOSEN_BY, SHOWN, Findings, Split, check_files
+from mlic.cli.image_checks import CHOSEN_BY, DECODERS, SHOWN, Findings, Split, check_files
 from mlic.cli.run_data import build_dataset
-from mlic.cores import usable_cores
 from mlic.datasets.list_files import NO_LIST, label_fault, labels_text
 from mlic.datasets.own_data.labels import describe_unknown, look_alikes
 from mlic.datasets.own_data.splits import SPLITS
@@ -259,8 +258,7 @@ def main(argv: list[str] | None = None) -> None:
         default=True,
         help='decode every image (the default), or only check that it exists',
     )
-    cores = min(usable_cores(), 16)
-    arguments.add_number(parser, '--workers', cores, 'processes that decode', least=0)
+    arguments.add_number(parser, '--workers', DECODERS, 'processes that decode', least=0)
     what = '.txt file for the full list of broken images'
     parser.add_argument('--out', type=arguments.out_file('.txt'), help=what)
     arguments.add_cfg_options(parser)

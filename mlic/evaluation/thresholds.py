@@ -37,7 +37,7 @@ class ThresholdFile(NamedTuple):
         if wrong:
             raise ValueError(
                 f'{self.path} has {"; and ".join(wrong)} '
-                f'(the data set has {counted(len(names), "class")})'
+                f'(each of the {counted(len(names), "class")} needs one)'
             )
         return np.array([self.values[name] for name in names])
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MATRIX_PIXELS = 760  # about; a class takes a whole number of pixels
 MAX_TICKS = 40  # names of 10 points next to this many rows do not touch
+MAX_CLASSES = 4000  # a picture of as many pixels a side; it takes 3 GB
+MAX_TURNED = 2000  # classes, within 20 seconds; the time grows with the third power
 MAX_NAME = 1.6
 TITLE_SPACE, TICK_SPACE = 0.4, 0.12
 BAR_GAP, BAR_WIDTH, BAR_LABELS = 0.2, 0.18, 0.5
@@ -54,8 +56,8 @@ def cluster_order(cosines: Tensor) -> list[int]:
     """A permutation of the C classes of ``cosines`` (C, C) in which similar ones are neighbours.
 
     It is that of the leaves of a dendrogram (average linkage of 1 - cosine), turned so that the
-    sum of the distances of neighbours is the least (Bar-Joseph et al., Bioinformatics 2001).
-    Classes whose diagonal is NaN come last.
+    sum of the distances of neighbours is the least (Bar-Joseph et al., Bioinformatics 2001): of
+    more than 2000 classes it is not turned. Classes whose diagonal is NaN come last.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -65,7 +67,8 @@ def cluster_order(cosines: Tensor) -> list[int]:
     if len(shown) > 2:
         distances = (1 - cosines[shown][:, shown]).clamp(min=0).fill_diagonal_(0).numpy()
         condensed = squareform(distances, checks=False)
-        leaves = leaves_list(linkage(condensed, 'average', optimal_ordering=True))
+        turned = len(shown) <= MAX_TURNED
+        leaves = leaves_list(linkage(condensed, 'average', optimal_ordering=turned))
         shown = shown[torch.from_numpy(leaves).long()]
     return shown.tolist() + last.tolist()
 

@@ -188,6 +188,16 @@ def test_array_file(tmp_path, capsys, shape):
     assert_close(table, cosines[order][:, order], rtol=0, atol=1e-6, equal_nan=True)
 
 
+def test_of_thousands_of_classes_neighbours_are_not_turned_and_a_picture_is_refused(tmp_path):
+    vectors = torch.randn(2500, 8, generator=torch.Generator().manual_seed(0))
+    assert sorted(cluster_order(cosine_matrix(vectors))) == list(range(2500))
+    np.save(tmp_path / 'many.npy', np.ones((4001, 2), 'float32'))
+    with pytest.raises(
+        SystemExit, match='4001 prototypes are too many for a picture, at most 4000'
+    ):
+        run_tool(TOOL, tmp_path / 'many.npy', '--out', tmp_path / 'many.png')
+
+
 @pytest.fixture
 def work_dir(tmp_path):
     """A work directory with one checkpoint as mmengine writes it, its log included."""

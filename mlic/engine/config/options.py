@@ -86,10 +86,12 @@ def set_in_vain(text: str) -> list[str]:
         inherited = [one for _, statements in files[:index] for one in statements]
         later = [one for _, statements in files[index + 1 :] for one in statements]
         own = {name: one for one in here for name in one.names}
-        before = {name for one in inherited for name in one.names}
+        before = {name: one.value for one in inherited for name in one.names}
         read_here = {name for one in here for name in one.read}
         read_later = {name for one in later for name in one.read}
-        for name in sorted((own.keys() & before) - READ - read_here - {'_base_'}):
+        for name in sorted((own.keys() & before.keys()) - READ - read_here - {'_base_'}):
+            if own[name].value == before[name]:
+                continue
             forms = {name, f'_base_.{name}'}
             made = {x: None for one in inherited if one.read & forms for x in one.names}
             is_given = any(own[name].value in own[x].parts for x in made if x in own)

@@ -21,7 +21,13 @@ from mlic.engine.hooks.stage_restart_hook import untrained_warnings
 from mlic.engine.runner.errors import one_line_errors
 from mlic.files import read_class_file, write_picture
 from mlic.models.layers.projector import Projector
-from mlic.visualization.prototypes import cluster_order, cosine_matrix, draw_prototypes, write_table
+from mlic.visualization.prototypes import (
+    MAX_CLASSES,
+    cluster_order,
+    cosine_matrix,
+    draw_prototypes,
+    write_table,
+)
 from projects.sadcl.models.sadcl_head import read_prototypes
 
 PREFIX = 'head.projector.'
@@ -113,6 +119,11 @@ def main(argv: list[str] | None = None) -> None:
     """Draw, write and report."""
     args = parse_args(argv)
     prototypes, names = load_prototypes(args.source, args.projected, args.stage)
+    if len(prototypes) > MAX_CLASSES:
+        raise ValueError(
+            f'{len(prototypes)} prototypes are too many for a picture, at most {MAX_CLASSES}: save '
+            'those of some classes as a .npy file, and their names for --names'
+        )
     if args.names:
         names = read_class_file(args.names)
     cosines = cosine_matrix(prototypes)

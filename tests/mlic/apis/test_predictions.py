@@ -459,7 +459,11 @@ def test_thresholds_of_each_kind_decide_alike(known, tmp_path):
         (dict(thr=np.int64(30)), 'thr is a score, between 0 and 1, got 30'),
         (dict(thr=float('nan')), 'finite'),
         (dict(thr=np.float32('nan')), 'finite'),
-        (dict(thr={'dog': 0.5}), 'thr has no threshold for 4 classes: cat, red fox, straße, tree'),
+        (
+            dict(thr={'dog': 0.5}),
+            r'thr has no threshold for 4 classes: cat, red fox, straße, tree '
+            r'\(each of the 5 classes needs one\)$',
+        ),
         (dict(thr=dict.fromkeys([*CLASSES, 'bee'], 0.5)), '1 unknown class: bee'),
         (
             dict(thr=dict.fromkeys(CLASSES, 50)),

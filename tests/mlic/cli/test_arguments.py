@@ -77,6 +77,21 @@ def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path, mon
         assert file(str(path)) == path
 
 
+def test_a_read_only_work_directory_is_refused_with_the_option_for_another(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    access = os.access
+    monkeypatch.setattr(os, 'access', lambda p, mode: Path(p) != tmp_path and access(p, mode))
+    config = 'sadcl_efficientnet-lite0_digits128'
+    for tool in (['train.py', config], ['test.py', config, 'run.pth']):
+        fault = f'work_dirs/{config}: nothing can be written to {tmp_path}; --work-dir FOLDER'
+        assert call_tool(f'tools/{tool[0]}', *tool[1:]).startswith(f'error: {fault}')
+    assert call_tool('tools/compare.py', config, '--out', 'results') == 2
+    end = f'argument --out: results: nothing can be written to {tmp_path}'
+    assert capsys.readouterr().err.splitlines()[-1].endswith(end)
+
+
 def test_a_file_to_write_is_checked_while_the_options_are_read():
     found = []
     for path in SOURCES:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -458,6 +459,52 @@ def test_missing_images_can_be_skipped_and_are_counted(capsys):
     from_csv('--out', 'out', '--val', '0', '--test', '0.4', '--skip-missing')
     assert set(labels_of()) == {'a.jpg', 'b.jpg'}
     assert '1 of 3 rows skipped, their image is missing' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('tool', ['from_csv.py', 'from_folder.py'])
+def test_images_that_cannot_be_read_can_be_left_out_and_are_all_listed(tool, capsys):
+    names = [f'{"cat" if i % 2 else "dog"}/{i:02}.png' for i in range(30)]
+    write_images(names)
+    Path('labels.csv').write_text(
+        'image,labels\n' + ''.join(f'{name},{name[:3]}\n' for name in names)
+    )
+    damaged = names[:12]
+    for number, name in enumerate(damaged):
+        path = Path('photos', name)
+        path.write_bytes([b'', path.read_bytes()[:-20], f'<html>{number}'.encode()][number % 3])
+    given = ['labels.csv', '--images'] if tool == 'from_csv.py' else []
+    run = partial(run_tool, TOOLS / tool, *given, 'photos', '--out', 'out', '--val', '0')
+    run()
+    assert set(words_of()) == set(names)
+    with pytest.raises(SystemExit):
+        run_tool(TOOLS / 'verify_dataset.py', 'out/out.py')
+    assert 'leave such images out with --skip-unreadable' in capsys.readouterr().out
+
+    run('--skip-unreadable')
+    assert set(words_of()) == set(names) - set(damaged)
+    said = capsys.readouterr().out
+    assert '12 of 30 images cannot be read (left out)\n  photos/' in said
+    assert f'all are in {Path("out/unreadable.txt")}\n' in said
+    listed = [line.split(': ')[0] for line in Path('out/unreadable.txt').read_text().splitlines()]
+    assert sorted(listed) == sorted(f'photos/{name}' for name in damaged)
+    run_tool(TOOLS / 'verify_dataset.py', 'out/out.py')
+    for name in names:
+        Path('photos', name).write_bytes(name.encode())
+    with pytest.raises(SystemExit, match='none of the 30 images can be read: photos/'):
+        run('--skip-unreadable')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_training_stopped_by_an_unreadable_image_says_what_lists_all_of_them(workers):
+    write_images([f'{"cat" if i % 2 else "dog"}/{i}.png' for i in range(20)])
+    from_folder()
+    for path in Path('photos').glob('*/*'):
+        path.write_bytes(b'<html>')
+    options = '--cfg-options', *TINY, f'train_dataloader.num_workers={workers}'
+    code = call_tool('tools/train.py', 'out/out.py', '--work-dir', 'run', *options)
+    assert re.fullmatch(
+        r'error: photos/\S+\.png: not an image .* listed by: .*verify_dataset\.py out/out\.py', code
+    )
 
 
 @pytest.mark.parametrize('tool', ['from_csv.py', 'from_folder.py'])

@@ -100,6 +100,7 @@ def base(tmp_path):
         (['pipeline = []'], {'pipeline': 'train_dataloader'}),
         (['size = 224\npipeline = [size]'], {'pipeline': 'train_dataloader'}),
         (['size = 224', 'model = dict()'], {'size': 'pipeline'}),
+        (['size = 448'], {}),  # as it is in the base
         (['size = 224', 'model = dict(side=_base_.size)'], {}),
         (['size = 224\nmodel = dict(side=size)'], {}),
         (['size = 224\npipeline = [dict(scale=224)]'], {'pipeline': 'train_dataloader'}),

@@ -967,6 +967,17 @@ def test_tool_maps_embeddings(tmp_path, projected):
     assert out.exists()
 
 
+def test_more_prototypes_than_labels_on_a_map_do_not_cover_it(tmp_path):
+    """Of 9,605 classes there is a star for each, and 3000 dots below them."""
+    config = write_run(tmp_path, sarl_model(10, proj_channels=8, bank_slots=2))
+    out = tmp_path / 'map.png'
+    options = ['--num', 6, '--max-points', 5, '--out', out]
+    run_tool(TOOLS / 'plot_embeddings.py', config, tmp_path, *options)
+    saved = np.load(out.with_suffix('.npz'))
+    stars = np.isfinite(saved['prototypes']).all(axis=1).nonzero()[0]
+    assert len(saved['label']) == 5 and set(stars) == set(saved['label'])
+
+
 def test_map_of_coco_is_coloured_by_superclasses(tmp_path):
     (tmp_path / 'images').mkdir()
     for name in ('a.png', 'b.png'):
