@@ -14,9 +14,10 @@ from types import ModuleType
 from unittest.mock import patch
 
 import mmengine
+import numpy as np
 from mmengine.config import DictAction
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.logging import MMLogger
+from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from mmengine.registry import registry
@@ -188,6 +189,33 @@ def _loading_something(load: Callable) -> Callable:
 
 
 checkpoint.load_state_dict = _loading_something(checkpoint.load_state_dict)
+
+
+def _appended(history: np.ndarray, number: float) -> np.ndarray:
+    """``np.append`` of a number, with room for more after it, so that few calls copy the rest."""
+    length, kind = len(history), np.result_type(history, type(number))
+    room, start = history.base, 0
+    if isinstance(room, np.ndarray) and room.dtype == kind and room.flags.owndata:
+        start = (history.ctypes.data - room.ctypes.data) // kind.itemsize
+    else:
+        room = history
+    if start + length >= len(room):
+        room, start = np.empty(2 * length + 64, kind), 0
+        room[:length] = history
+    room[start + length] = number
+    return room[start : start + length + 1]
+
+
+def _update_history(buffer: HistoryBuffer, log_val: float, count: int = 1) -> None:
+    """mmengine's, which copies the values of all iterations for each of a new one."""
+    for value in (log_val, count):
+        if not isinstance(value, (int, float)):
+            raise TypeError(f'a value and its count must be numbers, got {log_val!r} and {count!r}')
+    buffer._log_history = _appended(buffer._log_history, log_val)[-buffer.max_length :]
+    buffer._count_history = _appended(buffer._count_history, count)[-buffer.max_length :]
+
+
+HistoryBuffer.update = _update_history
 
 
 def init_weights_quietly(module: nn.Module) -> None:

@@ -1,11 +1,13 @@
 """What mmengine leaves behind does not stop what comes next."""
 
+import copy
 import re
 import threading
 
+import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.model import PretrainedInit
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.visualization import Visualizer
@@ -74,3 +76,27 @@ def test_first_weights_that_others_publish_as_the_model_are_loaded(tmp_path):
     torch.save(dict(model=source.state_dict(), epoch=3), tmp_path / 'published.pth')
     PretrainedInit(str(tmp_path / 'published.pth'))(model)
     torch.testing.assert_close(model.state_dict(), source.state_dict())
+
+
+@pytest.mark.parametrize('start, max_length', [([], 10**6), ([], 7), ([1, 2], 10), ([0.5] * 3, 3)])
+def test_a_history_is_mmengines_without_a_copy_for_each_number(start, max_length, monkeypatch):
+    buffer = HistoryBuffer(start, [1] * len(start), max_length)
+    values, counts = np.array(start), np.array([1] * len(start))
+    made, empty, seen = [], np.empty, []
+    monkeypatch.setattr(np, 'empty', lambda *args: made.append(args) or empty(*args))
+    numbers = [3, 0.25, float('nan'), True, np.float64(2), *range(300)]
+    for index, number in enumerate(numbers):
+        buffer.update(number, 1 + index % 2)
+        values = np.append(values, number)[-max_length:]
+        counts = np.append(counts, 1 + index % 2)[-max_length:]
+        for found, expected in zip(buffer.data, (values, counts)):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+        seen.append((buffer.data[0], values))
+        if index == 50:  # as a checkpoint has it
+            buffer = copy.deepcopy(buffer)
+    assert len(made) < 30
+    for found, expected in seen:  # what was handed out stays as it was
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(TypeError, match="must be numbers, got '1' and 1"):
+        buffer.update('1')
