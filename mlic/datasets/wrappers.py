@@ -56,8 +56,9 @@ def classes_of(dataset: Dataset) -> Sequence[str] | None:
     mmpretrain's have them as ``CLASSES``, mmengine's ``BaseDataset`` in its ``metainfo`` alone.
     """
     dataset = innermost(dataset)
-    metainfo = getattr(dataset, 'metainfo', None) or {}
-    return getattr(dataset, 'CLASSES', metainfo.get('classes'))
+    if hasattr(dataset, 'CLASSES'):  # metainfo is copied whenever it is asked for
+        return dataset.CLASSES
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
 
 
 def transforms_of(dataset: Dataset) -> list:

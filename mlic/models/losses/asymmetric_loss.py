@@ -97,7 +97,9 @@ class StopGradAsymmetricLoss(AsymmetricLoss):
         pred = at_least_float32(pred)
         target = target.to(pred.dtype)
         # sigmoid(-x), not 1 - sigmoid(x): exact for confident positives
-        absent = (pred.neg().sigmoid() + self.clip).clamp(max=1)
+        absent = pred.neg().sigmoid()
+        if self.clip:
+            absent = (absent + self.clip).clamp(max=1)
         loss = target * self._focal_log(pred.sigmoid(), self.gamma_pos)
         loss = loss + (1 - target) * self._focal_log(absent, self.gamma_neg)  # (B, C)
         if self.mean_over_classes:

@@ -1,5 +1,6 @@
 """Labels other than 0 and 1 end a run with the image's name, before the model has seen them."""
 
+import copy
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 
-from mlic.engine.hooks.label_check_hook import LabelCheckHook
+from mlic.engine.hooks.label_check_hook import LabelCheckHook, check_labels
 from tests.helpers import ROOT, run_process
 from tests.tiny_runs import tiny_config
 
@@ -31,6 +32,17 @@ def scored(score, path='photos/3.jpg'):
 
 def labelled(label, path='photos/3.jpg'):
     return DataSample(metainfo=dict(img_path=path)).set_gt_label(torch.tensor(label).long())
+
+
+def test_the_classes_are_not_copied_for_each_batch(monkeypatch):
+    loader = SimpleNamespace(dataset=BaseDataset('', dict(classes=NAMES), lazy_init=True))
+    good, bad = (dict(data_samples=[labelled([label])]) for label in (2, 3))
+    copied = []
+    monkeypatch.setattr(copy, 'deepcopy', copied.append)
+    check_labels(good, loader)
+    with pytest.raises(ValueError, match='label 3 is not an index of the 3 classes'):
+        check_labels(bad, loader)
+    assert not copied
 
 
 @pytest.mark.parametrize('stage', STAGES)
