@@ -4,11 +4,12 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import EMAHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpretrain.models import CrossEntropyLoss, ImageClassifier
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from mmpretrain.models.utils import ClsDataPreprocessor
@@ -50,7 +51,8 @@ def check_launch(runner: Runner) -> None:
     for split, loader in loaders.items():
         check_share(split, loader, len(loader), runner.world_size)
         check_normalised_once(split, loader, unwrap(runner.model))
-    check_end(runner.train_dataloader)
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        check_end(runner.train_dataloader)
     check_even_shares(runner.train_dataloader, runner.world_size)
     check_smallest_batch(runner.model, runner.train_dataloader)
     scaling = {**runner.cfg, 'auto_scale_lr': runner.auto_scale_lr}
@@ -84,20 +86,29 @@ def check_head(model: nn.Module) -> None:
             f'head ({type(head).__name__}) has no {missing[0]}(): let it extend '
             'mlic.models.KnownLabelHead, which has loss() and predict() for a forward() of logits'
         )
-    of_any_labels = hasattr(getattr(model, 'data_preprocessor', None), 'unknown')
-    if isinstance(head, ClsHead) and of_any_labels:
+    if hasattr(getattr(model, 'data_preprocessor', None), 'unknown') and _decides_for_one(head):
         raise LaunchError(
             f'head ({type(head).__name__}) gives each image one class, and the data preprocessor '
             'prepares any number of labels: use a head such as MultiLabelLinearClsHead'
         )
-    for loss in getattr(head, 'loss_module', nn.Identity()).modules():
-        softmax = isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid
-        if softmax and isinstance(head, MultiLabelClsHead):
+    losses = getattr(head, 'loss_module', None) or nn.Identity()
+    for loss in losses.modules() if isinstance(head, MultiLabelClsHead) else ():
+        if isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid:
+            if loss.use_soft and loss is losses:  # shares of the labels: asked for by name
+                continue
             raise LaunchError(
                 f'the loss of {type(head).__name__} is a CrossEntropyLoss of a softmax, in which '
                 'the labels of an image exclude each other, and the scores are sigmoids: set its '
                 'use_sigmoid=True'
             )
+
+
+def _decides_for_one(head: nn.Module) -> bool:
+    """Whether a head predicts as mmpretrain's heads of one class an image do."""
+    return isinstance(head, ClsHead) and all(
+        getattr(type(head), name).__module__.startswith('mmpretrain.')
+        for name in ('predict', '_get_predictions')
+    )
 
 
 def check_share(split: str, loader: DataLoader, num_batches: int, num_processes: int) -> None:
@@ -122,7 +133,9 @@ def check_normalised_once(split: str, loader: DataLoader, model: nn.Module) -> N
     preprocessor = getattr(model, 'data_preprocessor', None)
     if not isinstance(preprocessor, ClsDataPreprocessor) or not normalises(preprocessor):
         return
-    if 'Normalize' in [type(step).__name__ for step in transforms_of(loader.dataset)]:
+    steps = [step for step in transforms_of(loader.dataset) if type(step).__name__ == 'Normalize']
+    # a mean of 0 only scales
+    if preprocessor.mean.any() and any(np.any(getattr(step, 'mean', 0)) for step in steps):
         raise LaunchError(
             f'{split}_dataloader has Normalize in its pipeline, and data_preprocessor has mean '
             'and std: images would be normalised twice. Leave Normalize out'

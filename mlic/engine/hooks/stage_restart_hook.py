@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
@@ -28,6 +29,7 @@ NO_BEST = (
     'file of another run: put it into {}, resume from a checkpoint whose best one is there, or '
     'start a new training'
 )
+PLAIN = (bool, int, float, str, type(None), np.float64)
 
 
 @HOOKS.register_module()
@@ -37,9 +39,9 @@ class StageRestartHook(Hook):
     At the start of epoch ``begin`` the hook puts the weights that ``start_from`` names into the
     model, lets :meth:`start_stage` prepare it, and starts optimizer state, EMA and the search for
     the best checkpoint anew, and what a ``ReduceOnPlateauLR`` counts. A method's hook overrides
-    :meth:`start_stage`. What that sets on modules of the model (``model.head.warm_up = False``) or
-    freezes is set again when the run is resumed in the stage; what prediction needs, too, has to be
-    a buffer or parameter.
+    :meth:`start_stage`. The flags, numbers and texts that it sets on modules of the model
+    (``model.head.warm_up = False``), and what it freezes, are set again when the run is resumed in
+    the stage; what prediction needs, too, has to be a buffer or parameter.
 
     From then on the message hub, and so each checkpoint, has ``stage`` = 2.
 
@@ -84,7 +86,8 @@ class StageRestartHook(Hook):
         Raises:
             ValueError: If it never starts, if early stopping knows another second stage or none, or
                 if the training set that it reads has no pipeline.
-            RuntimeError: If it starts at once, from weights that nobody trained.
+            RuntimeError: If it starts at once, from weights that nobody trained, or is resumed
+                without a module that :meth:`start_stage` has put into the model.
         """
         if self.reads_training_set:
             prototype_loader_config(runner.cfg)
@@ -103,11 +106,8 @@ class StageRestartHook(Hook):
                 f'stage{self.first_stage}, then add --cfg-options load_from=CHECKPOINT'
             )
         if self.has_started(runner):
-            model = unwrap(runner.model)
-            owners = {**dict(model.named_parameters()), **dict(model.named_modules())}
-            for place, value in runner.message_hub.runtime_info.get('stage_switches', {}).items():
-                owner, _, name = place.rpartition('.')
-                setattr(owners[owner], name, value)
+            switches = runner.message_hub.runtime_info.get('stage_switches', {})
+            _switch(unwrap(runner.model), switches, name)
 
     def has_started(self, runner: Runner) -> bool:
         """Whether a run that was resumed within or after epoch ``begin`` is in the stage."""
@@ -208,17 +208,31 @@ class StageRestartHook(Hook):
             forget_plateau(schedule)
 
 
-def _switches(model: nn.Module) -> dict[str, bool | int | float | str | None]:
-    """Plain attributes of all modules, and which parameters are trained, by their places."""
-    found = {
-        f'{place}.requires_grad': parameter.requires_grad
-        for place, parameter in model.named_parameters()
-    }
+def _switches(model: nn.Module) -> dict[str, bool | float | str | None]:
+    """Classes and plain attributes of all modules, and which parameters are trained, by places."""
+    found = {}
     for place, module in model.named_modules():
-        for name, value in vars(module).items():
-            if name != 'training' and isinstance(value, (bool, int, float, str, type(None))):
+        for name, value in {'__class__': type(module).__name__, **vars(module)}.items():
+            # of a subclass, such as an Enum, a checkpoint would not be read without its code
+            if name != 'training' and type(value) in PLAIN:
                 found[f'{place}.{name}'.lstrip('.')] = value
+    for place, parameter in model.named_parameters():
+        found[f'{place}.requires_grad'] = parameter.requires_grad
     return found
+
+
+def _switch(model: nn.Module, switches: Mapping[str, bool | float | str | None], hook: str) -> None:
+    """Set what a stage has changed; RuntimeError if it has put in modules that are not there."""
+    owners = {**dict(model.named_parameters()), **dict(model.named_modules())}
+    for place, value in switches.items():
+        owner, _, name = place.rpartition('.')
+        if name != '__class__':
+            setattr(owners[owner], name, value)
+        elif type(owners.get(owner)).__name__ != value:
+            raise RuntimeError(
+                f'{hook}.start_stage has put a {value} at {owner} of the model, and a resumed run '
+                'has none there: let the model have it from the start, and start_stage set a flag'
+            )
 
 
 def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> None:

@@ -12,7 +12,8 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.models import ImageClassifier
-from mmpretrain.registry import DATA_SAMPLERS
+from mmpretrain.models.heads import LinearClsHead, MultiLabelLinearClsHead
+from mmpretrain.registry import DATA_SAMPLERS, MODELS
 from torch import nn
 
 from mlic.apis.open_run import build_model
@@ -220,7 +221,49 @@ def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, mes
         check_launch(Runner.from_cfg(cfg))
 
 
+@pytest.mark.parametrize(
+    ('first', 'second'),
+    [((0.0, 255.0), (0.5, 0.5)), ((9.0, 9.0), (0.0, 1.0))],
+)
+def test_images_may_be_scaled_before_they_are_normalised_or_after(tmp_path, first, second):
+    cfg = tiny_config(tmp_path)
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    pipeline.insert(0, dict(type='Normalize', mean=[first[0]] * 3, std=[first[1]] * 3))
+    cfg.data_preprocessor.update(mean=[second[0]] * 3, std=[second[1]] * 3)
+    check_launch(Runner.from_cfg(cfg))
+
+
+def test_a_run_of_iterations_may_have_a_sampler_without_end(tmp_path):
+    cfg = tiny_config(tmp_path)
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    cfg.train_cfg = dict(by_epoch=False, max_iters=4)
+    check_launch(Runner.from_cfg(cfg))
+
+
 SOFTMAX = dict(type='CrossEntropyLoss')
+
+
+@MODELS.register_module()
+class DecidesForEach(LinearClsHead):
+    """One that extends a head of one class an image, and trains and predicts otherwise."""
+
+    def loss(self, feats, data_samples):
+        target = torch.stack([sample.gt_score for sample in data_samples])
+        return dict(loss=nn.functional.multilabel_soft_margin_loss(self(feats), target))
+
+    def predict(self, feats, data_samples=None):
+        for sample, score in zip(data_samples, self(feats).sigmoid()):
+            sample.set_pred_score(score)
+        return data_samples
+
+
+@MODELS.register_module()
+class WithoutLossModule(MultiLabelLinearClsHead):
+    """One whose loss is no module."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_module = None
 
 
 def test_a_head_that_cannot_predict_is_refused():
@@ -249,6 +292,9 @@ def test_a_head_that_cannot_predict_is_refused():
          'set its use_sigmoid=True'),
         (dict(type='MultiLabelLinearClsHead'), None),
         (dict(type='LabelEmbedHead'), None),
+        (dict(type='MultiLabelLinearClsHead', loss=dict(SOFTMAX, use_soft=True)), None),
+        (dict(type='DecidesForEach'), None),
+        (dict(type='WithoutLossModule'), None),
     ],
 )  # fmt: skip
 def test_losses_of_one_label_an_image_are_refused(head, message):

@@ -1,8 +1,10 @@
 """A second stage that is no method's own."""
 
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as torch_dist
@@ -12,6 +14,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS
 from torch.testing import assert_close
 
+from mlic.engine.checkpoints.reading import read_checkpoint
 from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 from mlic.models import LabelEmbedHead
@@ -95,6 +98,39 @@ def test_what_a_stage_switches_and_freezes_stays_when_it_is_resumed(tmp_path):
     assert_close(resumed, weights, rtol=0, atol=0)
     log = next((tmp_path / 'resumed').glob('work/*/*.log')).read_text()
     assert 'just skip resuming this key' not in log
+
+
+class Mode(str, Enum):
+    """What a checkpoint cannot hold without this code."""
+
+    LATE = 'late'
+
+
+@HOOKS.register_module()
+class NewPartStage(StageRestartHook):
+    """Sets what is no plain value, and puts a module into the model."""
+
+    def start_stage(self, runner, model):
+        model.head.mode = Mode.LATE
+        model.head.scale = np.float64(0.5)
+        model.head.dropout = torch.nn.Dropout(0.1)
+        return 'Put in'
+
+
+def test_a_checkpoint_is_read_whatever_a_stage_sets_and_a_new_module_is_missed(tmp_path):
+    def run(folder, **changes):
+        cfg = tiny_config(folder, epochs=3, **changes)
+        cfg.model.head.update(loss_sscl=None, loss_pscl=None)
+        cfg.custom_hooks[1] = dict(type='NewPartStage', begin=2)
+        Runner.from_cfg(cfg).train()
+
+    run(tmp_path)
+    path = tmp_path / 'work' / 'epoch_2.pth'
+    switches = read_checkpoint(path)['message_hub']['runtime_info']['stage_switches']
+    assert switches['head.scale'] == 0.5 and 'head.mode' not in switches
+    message = r'^NewPartStage.start_stage has put a Dropout at head.dropout of the model'
+    with pytest.raises(RuntimeError, match=message):
+        run(tmp_path / 'resumed', resume=True, load_from=str(path))
 
 
 @HOOKS.register_module()
