@@ -9,6 +9,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.registry import HOOKS
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mlic.engine.checkpoints.launches import (
     Position,
@@ -20,7 +21,7 @@ from mlic.engine.checkpoints.search import FoundCheckpoint
 from mlic.engine.config.monitored import watching_schedules
 from mlic.engine.mmengine_internals import forget_plateau, forget_scalar, has_loaded, unwrap
 from mlic.engine.runner.class_means import prototype_loader_config
-from mlic.names import counted
+from mlic.names import counted, first_names
 
 from .foreach_ema_hook import ForeachEMAHook
 
@@ -30,6 +31,7 @@ NO_BEST = (
     'start a new training'
 )
 PLAIN = (bool, int, float, str, type(None), np.float64)
+TRAINED = '.requires_grad'
 
 
 @HOOKS.register_module()
@@ -87,7 +89,8 @@ class StageRestartHook(Hook):
             ValueError: If it never starts, if early stopping knows another second stage or none, or
                 if the training set that it reads has no pipeline.
             RuntimeError: If it starts at once, from weights that nobody trained, or is resumed
-                without a module that :meth:`start_stage` has put into the model.
+                without a module that :meth:`start_stage` has put into the model, or in several
+                processes that do not follow what it froze.
         """
         if self.reads_training_set:
             prototype_loader_config(runner.cfg)
@@ -107,7 +110,7 @@ class StageRestartHook(Hook):
             )
         if self.has_started(runner):
             switches = runner.message_hub.runtime_info.get('stage_switches', {})
-            _switch(unwrap(runner.model), switches, name)
+            _switch(runner.model, switches, name)
 
     def has_started(self, runner: Runner) -> bool:
         """Whether a run that was resumed within or after epoch ``begin`` is in the stage."""
@@ -117,7 +120,8 @@ class StageRestartHook(Hook):
         """Start the stage if its epoch has come.
 
         Raises:
-            RuntimeError: If it is to start from the best checkpoint, and that is gone.
+            RuntimeError: If it is to start from the best checkpoint, and that is gone; or if it
+                freezes or thaws parts in a way that several processes do not follow.
         """
         if self.start_from == 'best' and not self.has_started(runner):
             self._best_checkpoint(runner)
@@ -130,6 +134,7 @@ class StageRestartHook(Hook):
         before = _switches(model)
         line = self.start_stage(runner, model)
         changed = {key: x for key, x in _switches(model).items() if before.get(key, ...) != x}
+        _check_gradients(runner.model, changed, type(self).__name__)
         for hook in averages:
             hook.ema_model.module.load_state_dict(model.state_dict())
             # not 0: mmengine would copy the weights after the first step, the published average
@@ -217,22 +222,48 @@ def _switches(model: nn.Module) -> dict[str, bool | float | str | None]:
             if name != 'training' and type(value) in PLAIN:
                 found[f'{place}.{name}'.lstrip('.')] = value
     for place, parameter in model.named_parameters():
-        found[f'{place}.requires_grad'] = parameter.requires_grad
+        found[place + TRAINED] = parameter.requires_grad
     return found
 
 
-def _switch(model: nn.Module, switches: Mapping[str, bool | float | str | None], hook: str) -> None:
+def _switch(
+    wrapper: nn.Module, switches: Mapping[str, bool | float | str | None], name: str
+) -> None:
     """Set what a stage has changed; RuntimeError if it has put in modules that are not there."""
-    owners = {**dict(model.named_parameters()), **dict(model.named_modules())}
-    for place, value in switches.items():
-        owner, _, name = place.rpartition('.')
-        if name != '__class__':
-            setattr(owners[owner], name, value)
-        elif type(owners.get(owner)).__name__ != value:
+    model = unwrap(wrapper)
+    owners, present = dict(model.named_modules()) | dict(model.named_parameters()), _switches(model)
+    changed = {place: x for place, x in switches.items() if present.get(place, ...) != x}
+    _check_gradients(wrapper, changed, name)
+    for place, value in changed.items():
+        owner, _, attribute = place.rpartition('.')
+        if attribute == '__class__':
             raise RuntimeError(
-                f'{hook}.start_stage has put a {value} at {owner} of the model, and a resumed run '
+                f'{name}.start_stage has put a {value} at {owner} of the model, and a resumed run '
                 'has none there: let the model have it from the start, and start_stage set a flag'
             )
+        setattr(owners[owner], attribute, value)
+
+
+def _check_gradients(wrapper: nn.Module, changed: Mapping, name: str) -> None:
+    """RuntimeError if processes wait for the gradient of what is now frozen, or do not share one.
+
+    DDP has seen which parameters are trained when the run was started.
+    """
+    trained = {key.removesuffix(TRAINED): x for key, x in changed.items() if key.endswith(TRAINED)}
+    if not trained or not isinstance(wrapper, DistributedDataParallel):
+        return
+    thawed = [place for place, is_trained in trained.items() if is_trained]
+    if thawed:
+        raise RuntimeError(
+            f'{name}.start_stage lets {first_names(thawed, 1)} be trained, which was not when the '
+            'processes were started, so that each would train its own: start the second stage as a '
+            'run of its own, with load_from, or use one process'
+        )
+    if not wrapper.find_unused_parameters:
+        raise RuntimeError(
+            f'{name}.start_stage freezes {first_names(trained, 1)}, and the processes would wait '
+            'for its gradient: set find_unused_parameters=True in the config, and resume'
+        )
 
 
 def _check_early_stopping(hook: EarlyStoppingHook, restart: str, begin: int) -> None:

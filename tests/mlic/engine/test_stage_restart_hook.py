@@ -15,9 +15,11 @@ from mmpretrain.registry import HOOKS, MODELS
 from torch.testing import assert_close
 
 from mlic.engine.checkpoints.reading import read_checkpoint
+from mlic.engine.config.device import adapt_to_device
 from mlic.engine.hooks.foreach_ema_hook import ForeachEMAHook
 from mlic.engine.hooks.stage_restart_hook import StageRestartHook
 from mlic.models import LabelEmbedHead
+from tests.helpers import run_ranks
 from tests.tiny_runs import make_runner, tiny_config
 
 
@@ -98,6 +100,47 @@ def test_what_a_stage_switches_and_freezes_stays_when_it_is_resumed(tmp_path):
     assert_close(resumed, weights, rtol=0, atol=0)
     log = next((tmp_path / 'resumed').glob('work/*/*.log')).read_text()
     assert 'just skip resuming this key' not in log
+
+
+@HOOKS.register_module()
+class ThawingStage(StageRestartHook):
+    """Trains what was frozen."""
+
+    def start_stage(self, runner, model):
+        model.head.fc.requires_grad_(True)
+        return 'Thawed'
+
+
+@MODELS.register_module()
+class FrozenHead(LabelEmbedHead):
+    """Trains nothing of its own until the stage."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.fc.requires_grad_(False)
+
+
+def refuse_on_ranks(rank, folder, head, hook, message):
+    cfg = tiny_config(folder)
+    sizes = dict(num_classes=10, in_channels=cfg.model.head.in_channels)
+    cfg.model.head = dict(type=head, **sizes)
+    cfg.custom_hooks[1] = dict(type=hook, begin=2)
+    cfg.launcher = 'pytorch'
+    adapt_to_device(cfg)
+    with pytest.raises(RuntimeError, match=message):
+        Runner.from_cfg(cfg).train()
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize(
+    ('head', 'hook', 'message'),
+    [
+        ('FrozenHead', 'ThawingStage', 'lets head.fc.weight, … be trained.* each would train its'),
+        ('WarmUpHead', 'SwitchingStage', 'freezes head.fc.bias.* set find_unused_parameters=True'),
+    ],
+)
+def test_processes_do_not_part_when_a_stage_freezes_or_thaws(tmp_path, head, hook, message):
+    run_ranks(2, refuse_on_ranks, tmp_path, head, hook, message)
 
 
 class Mode(str, Enum):
