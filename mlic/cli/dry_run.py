@@ -15,8 +15,10 @@ from mlic.engine.config.device import adapt_to_device, num_processes
 from mlic.engine.config.launch_checks import (
     LaunchError,
     batch_warning,
+    check_end,
     check_even_shares,
     check_head,
+    check_normalised_once,
     check_share,
 )
 from mlic.engine.config.options import misspelt_names, set_in_vain
@@ -68,6 +70,11 @@ def dry_run(cfg: Config) -> None:
     warnings = [*([warning] if warning else []), *unread]
     model = build_model(cfg)
     check_head(model)
+    for split, loader in loaders.items():
+        check_normalised_once(split, loader, model)
+    epochs = cfg.train_cfg.get('max_epochs')
+    if epochs:
+        check_end(train)
     check_class_count(model, train.dataset)
     learned = learn_classes(model, train.dataset)
     learned += open_teachers(model, classes_of(train.dataset))
@@ -81,7 +88,6 @@ def dry_run(cfg: Config) -> None:
             model.eval().val_step(_examples(loaders['val']))
     rehearse(cfg, model, batches['train'])
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
-    epochs = cfg.train_cfg.get('max_epochs')
     in_all = epochs and f', {counted(epochs, "epoch")}, {epochs * batches["train"]} in all'
     classes = classes_of(train.dataset) or ()
     print(

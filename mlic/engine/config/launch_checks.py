@@ -144,7 +144,8 @@ def check_normalised_once(split: str, loader: DataLoader, model: nn.Module) -> N
 
 def check_end(loader: DataLoader) -> None:
     """Check that an epoch ends; LaunchError if not."""
-    if isinstance(loader.sampler, InfiniteSampler):
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if isinstance(sampler, InfiniteSampler):
         raise LaunchError(
             'train_dataloader.sampler (InfiniteSampler) never ends, and so the first epoch would '
             "not either: use dict(type='DefaultSampler', shuffle=True)"

@@ -40,8 +40,7 @@ class ClassCountCheckHook(ClassNumCheckHook):
 
     Raises:
         ValueError: If the numbers differ, or the classes of the validation or of data sets that
-            are put together do, or
-            ``load_from_classes`` is given without ``load_from``.
+            are put together do, or ``load_from_classes`` is given without ``load_from``.
         CheckpointError: If a checkpoint does not fit, or lacks a class of ``load_from_classes``.
 
     Example:
@@ -125,7 +124,7 @@ def check_inner_classes(dataset: Dataset) -> None:
     for other in others:
         names = (type(other).__name__, f'first of the data sets in {type(dataset).__name__}')
         if difference := class_difference(classes_of(other), classes_of(first), names):
-            raise ValueError(f'a {names[0]} has {difference}')
+            raise ValueError(f'a {names[0]} has {difference}. Give all the same, in one order')
 
 
 def check_class_names(classes: Sequence[str] | None, val_loop: BaseLoop | None) -> None:

@@ -15,6 +15,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.models.heads import LinearClsHead, MultiLabelLinearClsHead
 from mmpretrain.registry import DATA_SAMPLERS, MODELS
 from torch import nn
+from torch.utils.data import BatchSampler
 
 from mlic.apis.open_run import build_model
 from mlic.cli import dry_run
@@ -134,6 +135,7 @@ def test_dry_run_refuses_shares_of_images_and_parts_that_do_not_fit(config, monk
             ['custom_hooks.2.next_stage=2'],
             r'Hook\(next_stage=2\) would not .* PrototypeHook\(begin=3\) .* next_stage=3\) instead',
         ),
+        (['train_dataloader.sampler.type=InfiniteSampler'], 'InfiniteSampler.* never ends'),
         (['default_hooks.average.type=EMAHook'], 'ForeachEMAHook and EMAHook, .*: leave one'),
         (['model.head.num_classes=9'], r'10 classes .* head \(SADCLHead\) num_classes=9'),
         (
@@ -148,6 +150,14 @@ def test_dry_run_refuses_what_the_training_would(config, options, message, tmp_p
     found = call_tool('tools/train.py', config, '--dry-run', '--cfg-options', *options)
     assert re.search(message, found) and len(found.splitlines()) == 1
     assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_dry_run_refuses_images_that_would_be_normalised_twice(config):
+    cfg = Config.fromfile(config)
+    cfg.val_dataloader.dataset.pipeline.insert(1, dict(type='Normalize', mean=[9.0], std=[9.0]))
+    cfg.dump(str(config))
+    error = call_tool('tools/train.py', config, '--dry-run')
+    assert 'val_dataloader has Normalize in its pipeline' in error
 
 
 def test_dry_run_loads_the_weights_that_a_run_starts_from(config, tmp_path):
@@ -208,6 +218,8 @@ def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
     ('changes', 'message'),
     [
         (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler.* never ends'),
+        (dict(sampler=dict(type='InfiniteSampler'), drop_last=False,
+              batch_sampler=dict(type=BatchSampler, drop_last=True)), 'Infinite.* never ends'),
         (dict(pipeline=[dict(type='Normalize', mean=[9.0] * 3, std=[9.0] * 3)]),
          'train_dataloader has Normalize in its pipeline.* normalised twice'),
     ],
