@@ -30,6 +30,10 @@ NO_BEST = (
     'file of another run: put it into {}, resume from a checkpoint whose best one is there, or '
     'start a new training'
 )
+NEW_PART = (
+    '{}.start_stage puts a {} at {} of the model: the optimizer has none of its weights, and a '
+    'resumed run has none there: let the model have it from the start, and start_stage set a flag'
+)
 PLAIN = (bool, int, float, str, type(None), np.float64)
 TRAINED = '.requires_grad'
 
@@ -134,7 +138,12 @@ class StageRestartHook(Hook):
         before = _switches(model)
         line = self.start_stage(runner, model)
         changed = {key: x for key, x in _switches(model).items() if before.get(key, ...) != x}
-        _check_gradients(runner.model, changed, type(self).__name__)
+        name = type(self).__name__
+        _check_gradients(runner.model, changed, name)
+        for place, kind in changed.items():
+            if place.endswith('.__class__'):
+                part = place.removesuffix('.__class__')
+                runner.logger.warning(NEW_PART.format(name, kind, part))
         for hook in averages:
             hook.ema_model.module.load_state_dict(model.state_dict())
             # not 0: mmengine would copy the weights after the first step, the published average
@@ -237,10 +246,7 @@ def _switch(
     for place, value in changed.items():
         owner, _, attribute = place.rpartition('.')
         if attribute == '__class__':
-            raise RuntimeError(
-                f'{name}.start_stage has put a {value} at {owner} of the model, and a resumed run '
-                'has none there: let the model have it from the start, and start_stage set a flag'
-            )
+            raise RuntimeError(NEW_PART.format(name, value, owner))
         setattr(owners[owner], attribute, value)
 
 
