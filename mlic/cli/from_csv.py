@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description='Turn tables of labels into a data set and a config'
     )
-    parser.add_argument('csv', type=Path, nargs='+', help='tables with a header')
+    parser.add_argument('csv', type=Path, nargs='+', help='tables with a header, or JSON')
     parser.add_argument('--images', type=Path, required=True, help='folder of the images')
     parser.add_argument('--sep', type=unspell, help=SEPARATOR_HELP)
     parser.add_argument('--image-column', metavar='NAME', help='column of the images')

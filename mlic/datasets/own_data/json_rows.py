@@ -5,7 +5,9 @@ from pathlib import Path
 
 from mlic.datasets.image_level import IMAGE_LEVEL
 from mlic.files import each_key_once, parse_json
+from mlic.names import short
 
+from .choices import show
 from .labels import normalise
 
 META = '-metadata'  # of a label of Ground Truth and Rekognition
@@ -69,6 +71,8 @@ def _coco_rows(content: dict, path: Path) -> list[dict]:
         )
         names = {category['id']: category['name'] for category in categories}
         labels = {image['id']: {} for image in images}
+        if {None, ''} & {*names.values()}:
+            raise TypeError('a category without a name')
         for item in annotations:
             labels[item['image_id']][names[item['category_id']]] = None
         rows = [{'image': x['file_name'], 'labels': list(labels[x['id']])} for x in images]
@@ -77,8 +81,9 @@ def _coco_rows(content: dict, path: Path) -> list[dict]:
         raise ValueError(
             f"{path} is one object, and not of COCO's form ({fault}); expected {ROWS}"
         ) from error
-    if len(labels) < len(images):
-        raise ValueError(f'{path}: several images have the same id')
+    for what, rows_of, ids in ('images', images, labels), ('categories', categories, names):
+        if len(ids) < len(rows_of):
+            raise ValueError(f'{path}: several {what} have the same id')
     if any(key in image for image in images for key in IMAGE_LEVEL):
         raise ValueError(
             f'{path} says what images lack: COCOMultiLabel reads it (docs/datasets.md)'
@@ -94,14 +99,31 @@ def _with_names(row: dict, where: str) -> dict:
         if 'failure-reason' in meta:
             raise ValueError(f'{where}: {key!r} says that labelling failed; remove the line')
         if isinstance(meta.get('class-map'), dict):
-            names[key] = list(meta['class-map'].values())
+            job = key.removesuffix(META)
+            names[key] = _mapped(row.get(job), meta['class-map'], f'{where}: {job!r}')
         elif 'class-name' in meta:
             names[key] = [meta['class-name']]
     if not names:
         return row
+    if len(names) > 1 and any('class-map' in metas[key] for key in names):
+        jobs = show([key.removesuffix(META) for key in names])  # of which one corrects another
+        raise ValueError(f'{where}: {jobs} are of several labelling jobs; remove all but one')
     taken = {*names, *(key.removesuffix(META) for key in names)}
     rest = {key: value for key, value in row.items() if key not in taken}
     return rest | {'labels': [name for found in names.values() for name in found]}
+
+
+def _mapped(value: object, names: dict, where: str) -> list:
+    """The names of the numbers of a list, or of those of boxes; the map may hold others, too."""
+    try:
+        if isinstance(value, dict):
+            value = [box['class_id'] for box in value['annotations']]
+        if not isinstance(value, list):
+            raise TypeError(f'{short(value)} is no list of numbers')
+        return [names[str(number)] for number in value]
+    except (KeyError, TypeError) as error:
+        fault = f'no {error}' if isinstance(error, KeyError) else error
+        raise ValueError(f'{where} and its class-map do not fit together ({fault})') from error
 
 
 def _cell(value: object) -> str:

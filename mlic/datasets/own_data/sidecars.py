@@ -180,6 +180,9 @@ def _names_of(path: Path) -> list[str]:
         names = _yaml_names(path)
     else:
         names = list(map(normalise, read_list(path)))
+        if all(re.match(r'\d+\s*,', name) for name in names):
+            fault = 'expected a name a line, number 0 first, without the numbers of boxes'
+            raise ValueError(f'{path}: found {names[0]!r}, {fault}')
     twice = repeated(names)
     if twice:
         raise ValueError(f'{path}: {twice[0]!r} occurs twice')

@@ -157,6 +157,21 @@ READ = {
         ),
         {'a.jpg': A, 'c.jpg': C},
     ),
+    'the manifest of ground truth, boxes and a map of all classes': (
+        json_lines(
+            *(
+                ground_truth(
+                    name,
+                    x=(
+                        {'annotations': [{'class_id': k, 'left': 1} for k in numbers]},
+                        {'class-map': {'0': 'cat', '1': 'dog', '2': 'bird'}},
+                    ),
+                )
+                for name, numbers in zip(NAMES, [[1, 0, 1], [0], []])
+            )
+        ),
+        dict(zip(NAMES, [A, B, C])),
+    ),
     'the manifest of rekognition, a key for each label': (
         json_lines(
             ground_truth(
@@ -1007,6 +1022,34 @@ REFUSED = {
             ground_truth('b.jpg', x=(None, {'failure-reason': 'expired'})),
         ),
         "line 2: 'x-metadata' says that labelling failed",
+    ),
+    'a number that the map of ground truth lacks': (
+        json_lines(
+            ground_truth('a.jpg', x=([0], {'class-map': {'0': 'cat'}})),
+            ground_truth('b.jpg', x=([3], {'class-map': {'0': 'cat'}})),
+        ),
+        "line 2: 'x' and its class-map do not fit together (no '3')",
+    ),
+    'a job of ground truth that corrects another': (
+        json_lines(
+            *(
+                ground_truth(
+                    name,
+                    x=([0, 1], {'class-map': {'0': 'cat', '1': 'dog'}}),
+                    y=([0], {'class-map': {'0': 'cat'}}),
+                )
+                for name in NAMES
+            )
+        ),
+        "line 1: 'x', 'y' are of several labelling jobs; remove all but one",
+    ),
+    'categories of COCO with one id': (
+        coco(NAMES, {1: 'cat'}, [(0, 1)]).replace('"cat"}', '"cat"}, {"id": 1, "name": "dog"}'),
+        'several categories have the same id',
+    ),
+    'a category of COCO without a name': (
+        coco(NAMES, {1: 'cat', 2: None}, [(0, 1), (1, 2)]),
+        "not of COCO's form (a category without a name)",
     ),
     'what an annotator rejected, in Prodigy': (
         json_lines(

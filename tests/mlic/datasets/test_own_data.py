@@ -1003,6 +1003,7 @@ def test_a_line_that_is_no_box_is_refused_at_once(line):
         ('data.yaml', 'names: [cat, [bird], dog]', 'has no list "names" of classes'),
         ('data.yaml', 'names: [cat, "", dog]', 'has no list "names" of classes'),
         ('data.yaml', '- cat', 'has no list "names" of classes'),
+        ('classes.txt', '1,cat\n0,bird\n2,dog', "found '1,cat', expected a name a line, number 0"),
         ('data.yaml', 'names: [cat, bird, cat]', "data.yaml: 'cat' occurs twice"),
         ('data.yaml', 'names: {0: cat, 0: bird, 1: dog}', "data.yaml: '0' occurs twice in one"),
     ],
