@@ -1,12 +1,14 @@
 """Files from addresses, within limits of time and size."""
 
+import threading
 import time
 import urllib.parse
 import urllib.request
 
 MAX_BYTES = 2**28
 MAX_SILENCE = 20  # seconds until a server must say something
-MAX_SECONDS = 120  # for all of its content
+MAX_SECONDS = 120  # for all of it
+LATE = 'it did not all arrive in time'
 
 
 def download(address: str) -> bytes:
@@ -19,7 +21,28 @@ def download(address: str) -> bytes:
         OSError: If the server is not reached, or has nothing there, or a limit is passed.
         Exception: What else urllib and http.client raise of addresses and answers.
     """
+    outcome: list[bytes | Exception] = []
     deadline = time.monotonic() + MAX_SECONDS
+
+    def work() -> None:
+        try:
+            outcome.append(_read_answer(address, deadline))
+        except Exception as error:
+            outcome.append(error)
+
+    # A server that sends a byte now and then keeps each single wait short, for ever. A thread of
+    # its own can be left.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(MAX_SECONDS)
+    if not outcome:
+        raise TimeoutError(LATE)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _read_answer(address: str, deadline: float) -> bytes:
     opener = urllib.request.OpenerDirector()  # no file:, ftp: or data:, not even by a redirect
     for handler in (
         urllib.request.ProxyHandler,
@@ -42,8 +65,8 @@ def download(address: str) -> bytes:
             content += chunk
             if len(content) > MAX_BYTES:
                 raise OSError(f'more than the {MAX_BYTES} bytes that are read')
-            if time.monotonic() > deadline:
-                raise TimeoutError('it did not all arrive in time')
+            if time.monotonic() > deadline:  # for the thread that was left
+                raise TimeoutError(LATE)
     if expected is not None and len(content) < expected:
         raise OSError(f'cut off after {len(content)} of {expected} bytes')
     return bytes(content)

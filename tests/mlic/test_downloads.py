@@ -13,6 +13,13 @@ OK = b'HTTP/1.1 200 OK\r\n'
 BODY = bytes(range(256)) * 20
 
 
+def drip(write, content):
+    """A byte now and then, without an end: no single wait is long."""
+    while True:
+        write(content)
+        time.sleep(0.05)
+
+
 def chunked(*sizes):
     parts = b''.join(b'%x\r\n%s\r\n' % (size, bytes(size)) for size in sizes)
     return OK + b'Transfer-Encoding: chunked\r\n\r\n' + parts
@@ -46,11 +53,12 @@ class Handler(socketserver.StreamRequestHandler):
         try:
             if path == '/silent':
                 time.sleep(2)
+            elif path == '/slow-headers':
+                self.wfile.write(OK + b'X: ')
+                drip(self.wfile.write, b'y')
             elif path == '/slow-body':
                 self.wfile.write(OK + b'\r\n')
-                while True:  # a byte now and then: no single wait is long
-                    self.wfile.write(b'y')
-                    time.sleep(0.05)
+                drip(self.wfile.write, b'y')
             elif path == '/endless':
                 self.wfile.write(OK + b'\r\n')
                 while True:
@@ -109,6 +117,7 @@ def test_what_a_server_sends_is_read_whole(server, path, expected):
         ('/endless', 'more than the 1000000 bytes that are read'),
         ('/headers', 'more than 100 headers'),
         ('/silent', 'timed out'),
+        ('/slow-headers', 'it did not all arrive in time'),
         ('/slow-body', 'it did not all arrive in time'),
     ],
 )
