@@ -15,9 +15,12 @@ from mlic.engine.config.device import adapt_to_device, num_processes
 from mlic.engine.config.launch_checks import (
     LaunchError,
     batch_warning,
+    check_end,
     check_even_shares,
     check_head,
+    check_normalised_once,
     check_share,
+    check_smallest_batch,
 )
 from mlic.engine.config.options import misspelt_names, set_in_vain
 from mlic.engine.hooks.class_count_check_hook import check_class_count
@@ -40,7 +43,7 @@ def dry_run(cfg: Config) -> None:
         cfg (Config): Of the run, with the ``launcher`` that would start its processes; changed.
 
     Raises:
-        LaunchError: If there are more processes than images, no batch, or uneven shares.
+        LaunchError: What ``check_launch`` refuses.
         OSError: If weights are neither on this machine nor can be fetched, or a file of label
             vectors or a teacher is not there.
         ValueError: If a class has no vector in it; and whatever else the run would end with.
@@ -60,6 +63,7 @@ def dry_run(cfg: Config) -> None:
             check_share(split, loader, batches[split], processes)
             images.append(f'{len(loader.dataset)} {split}')
             if split == 'train':
+                check_end(loader)
                 check_even_shares(loader, processes)
     train = loaders['train']
     known = getattr(train.batch_sampler, 'batch_size', None)
@@ -68,6 +72,10 @@ def dry_run(cfg: Config) -> None:
     warnings = [*([warning] if warning else []), *unread]
     model = build_model(cfg)
     check_head(model)
+    for split, loader in loaders.items():
+        check_normalised_once(split, loader, model)
+    if train.drop_last or processes == 1:  # or else the last batch is another in each process
+        check_smallest_batch(model, train)
     check_class_count(model, train.dataset)
     learned = learn_classes(model, train.dataset)
     learned += open_teachers(model, classes_of(train.dataset))

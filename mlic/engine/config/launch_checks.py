@@ -21,6 +21,8 @@ from mlic.models.training_parts import parts_of
 
 from .options import misspelt_names, set_in_vain
 
+WRAPPER = 'TorchVisonTransformWrapper'  # mmpretrain's, of torchvision's transforms
+
 
 class LaunchError(ValueError):
     """A run that could not train as it was started; the message is one line."""
@@ -122,11 +124,27 @@ def check_normalised_once(split: str, loader: DataLoader, model: nn.Module) -> N
     preprocessor = getattr(model, 'data_preprocessor', None)
     if not isinstance(preprocessor, ClsDataPreprocessor) or not normalises(preprocessor):
         return
-    if 'Normalize' in [type(step).__name__ for step in transforms_of(loader.dataset)]:
+    names = [name for step in transforms_of(loader.dataset) for name in _names(step)]
+    if 'Normalize' in names:
         raise LaunchError(
             f'{split}_dataloader has Normalize in its pipeline, and data_preprocessor has mean '
             'and std: images would be normalised twice. Leave Normalize out'
         )
+    ends = [name for name in names if name not in ('RandomErasing', 'PackInputs', WRAPPER)][-1:]
+    if ends == ['ToTensor'] and preprocessor.std.max() > 1:
+        raise LaunchError(
+            f'{split}_dataloader has ToTensor in its pipeline, which makes images of 0 to 1 (RGB), '
+            'and the mean and std of data_preprocessor are for images of 0 to 255 (BGR): end with '
+            "dict(type='PILToNumpy', to_bgr=True) instead"
+        )
+
+
+def _names(step: object) -> list[str]:
+    """Of a transform, and of those inside it: torchvision's, Albumentations', of RandomApply."""
+    inner = getattr(getattr(step, 'aug', step), 'transforms', ())
+    parts = [step.t] if type(step).__name__ == WRAPPER else inner
+    parts = parts if isinstance(parts, list | tuple) else [parts]
+    return [type(step).__name__, *(name for part in parts for name in _names(part))]
 
 
 def check_end(loader: DataLoader) -> None:

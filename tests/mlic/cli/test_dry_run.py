@@ -4,15 +4,17 @@ import http.server
 import re
 import threading
 from contextlib import nullcontext
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
+from mmcv.transforms import BaseTransform, Normalize
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.models import ImageClassifier
-from mmpretrain.registry import DATA_SAMPLERS
+from mmpretrain.registry import DATA_SAMPLERS, TRANSFORMS
 from torch import nn
 
 from mlic.apis.open_run import build_model
@@ -203,12 +205,31 @@ def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
     assert saved_bytes({}, model, data) == 4 * (5 + 3)
 
 
+NORMALIZE, TO_TENSOR = dict(mean=[9.0] * 3, std=[9.0] * 3), dict(type='torchvision/ToTensor')
+
+
+@TRANSFORMS.register_module()
+class LikeAlbumentations(BaseTransform):
+    """Holds its transforms as mmpretrain's ``Albumentations`` does, one inside another."""
+
+    aug = SimpleNamespace(transforms=[SimpleNamespace(transforms=[Normalize(**NORMALIZE)])])
+
+    def transform(self, results):
+        return results
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
         (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler.* never ends'),
-        (dict(pipeline=[dict(type='Normalize', mean=[9.0] * 3, std=[9.0] * 3)]),
+        (dict(pipeline=[dict(NORMALIZE, type='Normalize')]),
          'train_dataloader has Normalize in its pipeline.* normalised twice'),
+        (dict(pipeline=[TO_TENSOR, dict(NORMALIZE, type='torchvision/Normalize')]),
+         'train_dataloader has Normalize in its pipeline.* normalised twice'),
+        (dict(pipeline=[dict(type='LikeAlbumentations')]),
+         'train_dataloader has Normalize in its pipeline.* normalised twice'),
+        (dict(pipeline=[TO_TENSOR, dict(type='torchvision/RandomErasing')]),
+         'train_dataloader has ToTensor in its pipeline.* 0 to 255'),
     ],
 )  # fmt: skip
 def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, message):
@@ -218,6 +239,21 @@ def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, mes
     loader.update(changes)
     with pytest.raises(LaunchError, match=message):
         check_launch(Runner.from_cfg(cfg))
+    with pytest.raises(LaunchError, match=message):
+        dry_run.dry_run(cfg)
+
+
+def test_images_of_0_to_1_pass_where_the_model_takes_them_or_they_do_not_stay(tmp_path):
+    cfg = tiny_config(tmp_path)
+    inner = cfg.train_dataloader.dataset
+    rest = inner.pipeline
+    inner.pipeline = [TO_TENSOR, *rest]
+    cfg.data_preprocessor.update(mean=[0.5] * 3, std=[0.25] * 3)
+    check_launch(Runner.from_cfg(cfg))
+    back = [dict(type='torchvision/ToPILImage'), dict(type='PILToNumpy', to_bgr=True)]
+    inner.pipeline = [TO_TENSOR, *back, *rest]
+    cfg.data_preprocessor.update(mean=[127.0] * 3, std=[128.0] * 3)
+    check_launch(Runner.from_cfg(cfg))
 
 
 SOFTMAX = dict(type='CrossEntropyLoss')
