@@ -87,7 +87,7 @@ def dry_run(cfg: Config) -> None:
     if 'val' in loaders:
         with torch.no_grad():
             model.eval().val_step(_examples(loaders['val']))
-    rehearse(cfg, model, batches['train'])
+    warnings += rehearse(cfg, model, batches['train'])
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     epochs = cfg.train_cfg.get('max_epochs')
     in_all = epochs and f', {counted(epochs, "epoch")}, {epochs * batches["train"]} in all'

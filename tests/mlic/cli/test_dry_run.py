@@ -160,6 +160,24 @@ def test_dry_run_loads_the_weights_that_a_run_starts_from(config, tmp_path):
     assert 'start.pth is not a checkpoint' in call_tool('tools/train.py', config, *options)
 
 
+def test_dry_run_refuses_weights_of_a_backbone_that_do_not_fit(config, tmp_path, capsys):
+    start, key = tmp_path / 'start.pth', 'model.backbone.init_cfg'
+    model = build_model(Config.fromfile(config))
+    options = ['--dry-run', '--cfg-options', f'{key}.type=Pretrained', f'{key}.checkpoint={start}']
+    torch.save(model.backbone.state_dict(), start)
+    assert call_tool('tools/train.py', config, *options) is None
+    assert 'has weights for' not in capsys.readouterr().out
+    torch.save(dict([*model.backbone.state_dict().items()][:3]), start)
+    assert call_tool('tools/train.py', config, *options) is None
+    found = capsys.readouterr().out
+    assert re.search(r'warning: \S+start.pth has weights for only 3 of \d+ of ResNet', found)
+    torch.save(model.state_dict(), start)
+    assert 'start.pth has no weight of' in call_tool('tools/train.py', config, *options)
+    assert call_tool('tools/train.py', config, *options, f'{key}.prefix=backbone') is None
+    said = call_tool('tools/train.py', config, *options, f'{key}.prefix=module')
+    assert re.search('start.pth: module. is not in the pretrained model', said)
+
+
 # ---------------------------------------------------------------- the guess at the memory
 
 
