@@ -11,6 +11,7 @@ import threading
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from types import ModuleType
 from unittest.mock import patch
 
@@ -90,11 +91,15 @@ for _name in ('get_instance', 'get_current_instance'):
 def option_value(text: str) -> object:
     """What an option of the command line sets, as mmengine reads it, but for blanks.
 
-    Those within a value, such as a path, stay; mmengine removes them.
+    Those within a value, such as a path, stay; mmengine removes them. And several lists, such as
+    (1,2),(3,4), are a list of them, where mmengine recurses without end.
     """
     text = text.strip().strip('\'"')
     if ',' not in text and not text.startswith(('[', '(')):
         return DictAction._parse_int_float_bool(text)
+    depths = accumulate((char in '[(') - (char in '])') for char in text)
+    if any(char == ',' and depth == 0 for char, depth in zip(text, depths)):
+        text = f'[{text}]'
     text = re.sub(r'(?<=[\[(,])\s+|\s+(?=[\]),])', '', text)  # between the items of a list
     return _with_blanks(DictAction._parse_iterable(text.replace(' ', _BLANK)))
 
