@@ -84,7 +84,8 @@ def rehearse(cfg: Config, model: nn.Module, epoch_length: int) -> list[str]:
                     hook.epoch_length = epoch_length
             runner.train()
         except _Reached:
-            return warnings
+            pass
+    return warnings
 
 
 def _load_files(model: nn.Module) -> list[str]:
