@@ -21,6 +21,7 @@ from mlic.engine.config.launch_checks import (
     check_normalised_once,
     check_share,
     check_smallest_batch,
+    cut_schedules,
 )
 from mlic.engine.config.options import misspelt_names, set_in_vain
 from mlic.engine.hooks.class_count_check_hook import check_class_count
@@ -68,7 +69,7 @@ def dry_run(cfg: Config) -> None:
     train = loaders['train']
     known = getattr(train.batch_sampler, 'batch_size', None)
     batch_size, warning = known or 1, batch_warning(cfg, known, processes)
-    unread = [*misspelt_names(cfg), *set_in_vain(cfg.text)]
+    unread = [*cut_schedules(cfg), *misspelt_names(cfg), *set_in_vain(cfg.text)]
     warnings = [*([warning] if warning else []), *unread]
     model = build_model(cfg)
     check_head(model)

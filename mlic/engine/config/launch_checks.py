@@ -1,6 +1,7 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from torch.utils.data import DataLoader
 from mlic.datasets.wrappers import transforms_of
 from mlic.engine.mmengine_internals import is_resuming, normalises, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
+from mlic.registries import type_name
 
 from .options import misspelt_names, set_in_vain
+from .sections import schedules_of
 
 WRAPPER = 'TorchVisonTransformWrapper'  # mmpretrain's, of torchvision's transforms
 
@@ -60,7 +63,7 @@ def check_launch(runner: Runner) -> None:
     warning = batch_warning(scaling, batch_size, runner.world_size)
     if dist.is_main_process():
         unread = [*misspelt_names(runner.cfg), *set_in_vain(runner.cfg.text)]
-        for line in [*([warning] if warning else []), *unread]:
+        for line in [*([warning] if warning else []), *cut_schedules(runner.cfg), *unread]:
             runner.logger.warning(line)
 
 
@@ -233,3 +236,21 @@ def batch_warning(cfg: Mapping, batch_size: int | None, num_processes: int) -> s
         f'{images} images a step, and the learning rate was made for {base}: add '
         '--auto-scale-lr, or change one of them'
     )
+
+
+def cut_schedules(cfg: Mapping) -> list[str]:
+    """A line for each schedule in epochs that would go on when the run has ended."""
+    epochs, lines = (cfg.get('train_cfg') or {}).get('max_epochs'), []
+    for schedule in schedules_of(cfg):
+        if not epochs or 'type' not in schedule or not schedule.get('by_epoch', True):
+            continue
+        length = schedule.get('T_max') or schedule.get('total_steps')
+        begin = schedule.get('begin', 0)
+        end = begin + length if length else schedule.get('end', epochs)
+        if epochs + 0.01 < end < math.inf:  # --epochs may leave a rounding
+            lines.append(
+                f'{type_name(schedule)} of param_scheduler goes on to epoch {end:g}, and the run '
+                f'ends after {epochs}: its learning rates are those of the beginning (--epochs '
+                'changes both)'
+            )
+    return lines

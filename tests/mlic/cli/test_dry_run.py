@@ -20,7 +20,12 @@ from torch import nn
 from mlic.apis.open_run import build_model
 from mlic.cli import dry_run
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
-from mlic.engine.config.launch_checks import LaunchError, check_head, check_launch
+from mlic.engine.config.launch_checks import (
+    LaunchError,
+    check_head,
+    check_launch,
+    cut_schedules,
+)
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import Stop, StopBefore, tiny_config, two_stage_config
@@ -272,6 +277,28 @@ def test_images_of_0_to_1_pass_where_the_model_takes_them_or_they_do_not_stay(tm
     inner.pipeline = [TO_TENSOR, *back, *rest]
     cfg.data_preprocessor.update(mean=[127.0] * 3, std=[128.0] * 3)
     check_launch(Runner.from_cfg(cfg))
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'end'),
+    [
+        (dict(type='LinearLR', begin=0, end=10), 10),
+        (dict(type='CosineAnnealingLR', begin=1, T_max=4), 5),
+        (dict(type='CosineAnnealingLR', T_max=4), None),
+        (dict(type='LinearLR', by_epoch=False, end=500), None),
+        (dict(type='GroupOneCycleLR', end=4), None),
+    ],
+)
+def test_a_schedule_that_the_end_of_the_run_cuts_off_is_told(schedule, end):
+    said = cut_schedules(dict(train_cfg=dict(max_epochs=4), param_scheduler=[schedule]))
+    assert len(said) == (end is not None)
+    for line in said:
+        assert line.startswith(f'{schedule["type"]} of param_scheduler goes on to epoch {end}, and')
+
+
+def test_no_schedule_of_the_house_is_cut_off():
+    for path in ROOT.glob('configs/*/*.py'):
+        assert not cut_schedules(Config.fromfile(path)), path
 
 
 SOFTMAX = dict(type='CrossEntropyLoss')
