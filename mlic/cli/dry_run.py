@@ -20,6 +20,8 @@ from mlic.engine.config.launch_checks import (
     check_head,
     check_normalised_once,
     check_share,
+    check_smallest_batch,
+    cut_schedules,
 )
 from mlic.engine.config.options import misspelt_names, set_in_vain
 from mlic.engine.hooks.class_count_check_hook import check_class_count
@@ -42,7 +44,7 @@ def dry_run(cfg: Config) -> None:
         cfg (Config): Of the run, with the ``launcher`` that would start its processes; changed.
 
     Raises:
-        LaunchError: If there are more processes than images, no batch, or uneven shares.
+        LaunchError: What ``check_launch`` refuses.
         OSError: If weights are neither on this machine nor can be fetched, or a file of label
             vectors or a teacher is not there.
         ValueError: If a class has no vector in it; and whatever else the run would end with.
@@ -66,7 +68,7 @@ def dry_run(cfg: Config) -> None:
     train = loaders['train']
     known = getattr(train.batch_sampler, 'batch_size', None)
     batch_size, warning = known or 1, batch_warning(cfg, known, processes)
-    unread = [*misspelt_names(cfg), *set_in_vain(cfg.text)]
+    unread = [*cut_schedules(cfg), *misspelt_names(cfg), *set_in_vain(cfg.text)]
     warnings = [*([warning] if warning else []), *unread]
     model = build_model(cfg)
     check_head(model)
@@ -75,6 +77,8 @@ def dry_run(cfg: Config) -> None:
     epochs = cfg.train_cfg.get('max_epochs')
     if epochs:
         check_end(train)
+    if train.drop_last or processes == 1:  # or else the last batch is another in each process
+        check_smallest_batch(model, train)
     check_class_count(model, train.dataset)
     learned = learn_classes(model, train.dataset)
     learned += open_teachers(model, classes_of(train.dataset))
@@ -86,7 +90,7 @@ def dry_run(cfg: Config) -> None:
     if 'val' in loaders:
         with torch.no_grad():
             model.eval().val_step(_examples(loaders['val']))
-    rehearse(cfg, model, batches['train'])
+    warnings += rehearse(cfg, model, batches['train'])
     accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
     in_all = epochs and f', {counted(epochs, "epoch")}, {epochs * batches["train"]} in all'
     classes = classes_of(train.dataset) or ()

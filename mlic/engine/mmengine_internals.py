@@ -5,18 +5,20 @@ A later mmengine that renames one of them is adapted to here. Tried with 0.9.1 t
 
 import functools
 import inspect
+import logging
 import re
 import threading
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from types import ModuleType
 from unittest.mock import patch
 
 import mmengine
 from mmengine.config import DictAction
 from mmengine.hooks import ParamSchedulerHook
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MessageHub, MMLogger, print_log
 from mmengine.model import ImgDataPreprocessor, is_model_wrapper
 from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, _ParamScheduler
 from mmengine.registry import registry
@@ -89,11 +91,15 @@ for _name in ('get_instance', 'get_current_instance'):
 def option_value(text: str) -> object:
     """What an option of the command line sets, as mmengine reads it, but for blanks.
 
-    Those within a value, such as a path, stay; mmengine removes them.
+    Those within a value, such as a path, stay; mmengine removes them. And several lists, such as
+    (1,2),(3,4), are a list of them, where mmengine recurses without end.
     """
     text = text.strip().strip('\'"')
     if ',' not in text and not text.startswith(('[', '(')):
         return DictAction._parse_int_float_bool(text)
+    depths = accumulate((char in '[(') - (char in '])') for char in text)
+    if any(char == ',' and depth == 0 for char, depth in zip(text, depths)):
+        text = f'[{text}]'
     text = re.sub(r'(?<=[\[(,])\s+|\s+(?=[\]),])', '', text)  # between the items of a list
     return _with_blanks(DictAction._parse_iterable(text.replace(' ', _BLANK)))
 
@@ -157,7 +163,7 @@ def loading_quietly() -> Iterator[None]:
         yield
 
 
-def _tensors(module: nn.Module) -> list[tuple[int, int]]:
+def tensors_of(module: nn.Module) -> list[tuple[int, int]]:
     """What changes with each write to a weight: of all, as hooks may take some off a state.
 
     Not of batch norm's counts, which it writes itself where a file has none.
@@ -169,24 +175,39 @@ def _tensors(module: nn.Module) -> list[tuple[int, int]]:
         return []
 
 
+def partly_loaded(module: nn.Module, before: list, source: str) -> str | None:
+    """What to say of a checkpoint that had fewer than half of a module's weights."""
+    after = tensors_of(module)
+    loaded = sum(one != other for one, other in zip(before, after))
+    if not before or 2 * loaded >= len(before):
+        return None
+    return (
+        f'{source} has weights for only {loaded} of {len(before)} of {type(module).__name__}; the '
+        'others stay as they were: is it another model, or are the names those of another library?'
+    )
+
+
 def _loading_something(load: Callable) -> Callable:
     """mmengine's way to put weights into a model, which only logs that no name fits."""
 
     @functools.wraps(load)
     def loaded(module: nn.Module, state_dict: Mapping, *args, **kwargs) -> None:
-        before = _tensors(module)
+        before = tensors_of(module)
         load(module, state_dict, *args, **kwargs)
-        if before and state_dict and before == _tensors(module):
-            frame, source = inspect.currentframe(), None
-            while frame is not None and not source:
-                by_init = getattr(frame.f_locals.get('self'), 'checkpoint', None)
-                source, frame = frame.f_locals.get('filename') or by_init, frame.f_back
+        frame, source = inspect.currentframe(), None
+        while frame is not None and not source:
+            by_init = getattr(frame.f_locals.get('self'), 'checkpoint', None)
+            source, frame = frame.f_locals.get('filename') or by_init, frame.f_back
+        few = partly_loaded(module, before, source or 'a checkpoint')
+        if few and state_dict and before == tensors_of(module):
             own = module.state_dict()
             of_shape = ' of the same shape' if own.keys() & state_dict.keys() else ''
             raise ValueError(
                 f'{source or "a checkpoint"} has no weight of {type(module).__name__}{of_shape}: '
                 f'it has {first_names(state_dict, 3)}, and the model {first_names(own, 3)}'
             )
+        if few and state_dict:
+            print_log(few, logger='current', level=logging.WARNING)
 
     return loaded
 

@@ -1,6 +1,7 @@
 """Do batch, accumulation, processes and data fit together? Asked before the first iteration."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from torch.utils.data import DataLoader
 from mlic.datasets.wrappers import transforms_of
 from mlic.engine.mmengine_internals import is_resuming, normalises, source_of_weights, unwrap
 from mlic.models.training_parts import parts_of
+from mlic.registries import type_name
 
 from .options import misspelt_names, set_in_vain
+from .sections import schedules_of
+
+WRAPPER = 'TorchVisonTransformWrapper'  # mmpretrain's, of torchvision's transforms
 
 
 class LaunchError(ValueError):
@@ -60,7 +65,7 @@ def check_launch(runner: Runner) -> None:
     warning = batch_warning(scaling, batch_size, runner.world_size)
     if dist.is_main_process():
         unread = [*misspelt_names(runner.cfg), *set_in_vain(runner.cfg.text)]
-        for line in [*([warning] if warning else []), *unread]:
+        for line in [*([warning] if warning else []), *cut_schedules(runner.cfg), *unread]:
             runner.logger.warning(line)
 
 
@@ -133,13 +138,30 @@ def check_normalised_once(split: str, loader: DataLoader, model: nn.Module) -> N
     preprocessor = getattr(model, 'data_preprocessor', None)
     if not isinstance(preprocessor, ClsDataPreprocessor) or not normalises(preprocessor):
         return
-    steps = [step for step in transforms_of(loader.dataset) if type(step).__name__ == 'Normalize']
+    steps = [part for step in transforms_of(loader.dataset) for part in _parts(step)]
+    normalising = [step for step in steps if type(step).__name__ == 'Normalize']
     # a mean of 0 only scales
-    if preprocessor.mean.any() and any(np.any(getattr(step, 'mean', 0)) for step in steps):
+    if preprocessor.mean.any() and any(np.any(getattr(step, 'mean', 0)) for step in normalising):
         raise LaunchError(
             f'{split}_dataloader has Normalize in its pipeline, and data_preprocessor has mean '
             'and std: images would be normalised twice. Leave Normalize out'
         )
+    names = (type(step).__name__ for step in steps)
+    ends = [name for name in names if name not in ('RandomErasing', 'PackInputs', WRAPPER)][-1:]
+    if ends == ['ToTensor'] and preprocessor.std.max() > 1:
+        raise LaunchError(
+            f'{split}_dataloader has ToTensor in its pipeline, which makes images of 0 to 1 (RGB), '
+            'and the mean and std of data_preprocessor are for images of 0 to 255 (BGR): end with '
+            "dict(type='PILToNumpy', to_bgr=True) instead"
+        )
+
+
+def _parts(step: object) -> list:
+    """A transform, and those inside it: torchvision's, Albumentations', of RandomApply."""
+    inner = getattr(getattr(step, 'aug', step), 'transforms', ())
+    parts = [step.t] if type(step).__name__ == WRAPPER else inner
+    parts = parts if isinstance(parts, list | tuple) else [parts]
+    return [step, *(inner for part in parts for inner in _parts(part))]
 
 
 def check_end(loader: DataLoader) -> None:
@@ -229,3 +251,21 @@ def batch_warning(cfg: Mapping, batch_size: int | None, num_processes: int) -> s
         f'{images} images a step, and the learning rate was made for {base}: add '
         '--auto-scale-lr, or change one of them'
     )
+
+
+def cut_schedules(cfg: Mapping) -> list[str]:
+    """A line for each schedule in epochs that would go on when the run has ended."""
+    epochs, lines = (cfg.get('train_cfg') or {}).get('max_epochs'), []
+    for schedule in schedules_of(cfg):
+        if not epochs or 'type' not in schedule or not schedule.get('by_epoch', True):
+            continue
+        length = schedule.get('T_max') or schedule.get('total_steps')
+        begin = schedule.get('begin', 0)
+        end = begin + length if length else schedule.get('end', epochs)
+        if epochs + 0.01 < end < math.inf:  # --epochs may leave a rounding
+            lines.append(
+                f'{type_name(schedule)} of param_scheduler goes on to epoch {end:g}, and the run '
+                f'ends after {epochs}: its learning rates are those of the beginning (--epochs '
+                'changes both)'
+            )
+    return lines

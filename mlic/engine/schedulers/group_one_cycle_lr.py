@@ -99,5 +99,9 @@ class GroupOneCycleLR(OneCycleLR):
     def _format_param(self, name: str, optimizer: Optimizer, param: float | None) -> list[float]:
         """The peak of each group."""
         if param is None:
-            return [group.get(name, group['lr']) for group in optimizer.param_groups]
+            # a warm-up before this cycle has already lowered lr, and kept its own as initial_lr
+            return [
+                group.get(name, group.get('initial_lr', group['lr']))
+                for group in optimizer.param_groups
+            ]
         return super()._format_param(name, optimizer, param)

@@ -4,23 +4,30 @@ import http.server
 import re
 import threading
 from contextlib import nullcontext
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
+from mmcv.transforms import BaseTransform, Normalize
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.models import ImageClassifier
 from mmpretrain.models.heads import LinearClsHead, MultiLabelLinearClsHead
-from mmpretrain.registry import DATA_SAMPLERS, MODELS
+from mmpretrain.registry import DATA_SAMPLERS, MODELS, TRANSFORMS
 from torch import nn
 from torch.utils.data import BatchSampler
 
 from mlic.apis.open_run import build_model
 from mlic.cli import dry_run
 from mlic.engine.checkpoints.initial_weights import DownloadError, initial_weights, look_for_weights
-from mlic.engine.config.launch_checks import LaunchError, check_head, check_launch
+from mlic.engine.config.launch_checks import (
+    LaunchError,
+    check_head,
+    check_launch,
+    cut_schedules,
+)
 from mlic.engine.runner.memory_guess import held_bytes, saved_bytes
 from tests.helpers import ROOT, call_tool, run_process
 from tests.tiny_runs import Stop, StopBefore, tiny_config, two_stage_config
@@ -169,6 +176,24 @@ def test_dry_run_loads_the_weights_that_a_run_starts_from(config, tmp_path):
     assert 'start.pth is not a checkpoint' in call_tool('tools/train.py', config, *options)
 
 
+def test_dry_run_refuses_weights_of_a_backbone_that_do_not_fit(config, tmp_path, capsys):
+    start, key = tmp_path / 'start.pth', 'model.backbone.init_cfg'
+    model = build_model(Config.fromfile(config))
+    options = ['--dry-run', '--cfg-options', f'{key}.type=Pretrained', f'{key}.checkpoint={start}']
+    torch.save(model.backbone.state_dict(), start)
+    assert call_tool('tools/train.py', config, *options) is None
+    assert 'has weights for' not in capsys.readouterr().out
+    torch.save(dict([*model.backbone.state_dict().items()][:3]), start)
+    assert call_tool('tools/train.py', config, *options) is None
+    found = capsys.readouterr().out
+    assert re.search(r'warning: \S+start.pth has weights for only 3 of \d+ of ResNet', found)
+    torch.save(model.state_dict(), start)
+    assert 'start.pth has no weight of' in call_tool('tools/train.py', config, *options)
+    assert call_tool('tools/train.py', config, *options, f'{key}.prefix=backbone') is None
+    said = call_tool('tools/train.py', config, *options, f'{key}.prefix=module')
+    assert re.search('start.pth: module. is not in the pretrained model', said)
+
+
 # ---------------------------------------------------------------- the guess at the memory
 
 
@@ -214,14 +239,33 @@ def test_a_memory_that_is_changed_after_the_loss_has_read_it_is_found():
     assert saved_bytes({}, model, data) == 4 * (5 + 3)
 
 
+NORMALIZE, TO_TENSOR = dict(mean=[9.0] * 3, std=[9.0] * 3), dict(type='torchvision/ToTensor')
+
+
+@TRANSFORMS.register_module()
+class LikeAlbumentations(BaseTransform):
+    """Holds its transforms as mmpretrain's ``Albumentations`` does, one inside another."""
+
+    aug = SimpleNamespace(transforms=[SimpleNamespace(transforms=[Normalize(**NORMALIZE)])])
+
+    def transform(self, results):
+        return results
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
         (dict(sampler=dict(type='InfiniteSampler')), 'InfiniteSampler.* never ends'),
         (dict(sampler=dict(type='InfiniteSampler'), drop_last=False,
               batch_sampler=dict(type=BatchSampler, drop_last=True)), 'Infinite.* never ends'),
-        (dict(pipeline=[dict(type='Normalize', mean=[9.0] * 3, std=[9.0] * 3)]),
+        (dict(pipeline=[dict(NORMALIZE, type='Normalize')]),
          'train_dataloader has Normalize in its pipeline.* normalised twice'),
+        (dict(pipeline=[TO_TENSOR, dict(NORMALIZE, type='torchvision/Normalize')]),
+         'train_dataloader has Normalize in its pipeline.* normalised twice'),
+        (dict(pipeline=[dict(type='LikeAlbumentations')]),
+         'train_dataloader has Normalize in its pipeline.* normalised twice'),
+        (dict(pipeline=[TO_TENSOR, dict(type='torchvision/RandomErasing')]),
+         'train_dataloader has ToTensor in its pipeline.* 0 to 255'),
     ],
 )  # fmt: skip
 def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, message):
@@ -231,6 +275,43 @@ def test_what_would_never_end_or_be_done_twice_is_refused(tmp_path, changes, mes
     loader.update(changes)
     with pytest.raises(LaunchError, match=message):
         check_launch(Runner.from_cfg(cfg))
+    with pytest.raises(LaunchError, match=message):
+        dry_run.dry_run(cfg)
+
+
+def test_images_of_0_to_1_pass_where_the_model_takes_them_or_they_do_not_stay(tmp_path):
+    cfg = tiny_config(tmp_path)
+    inner = cfg.train_dataloader.dataset
+    rest = inner.pipeline
+    inner.pipeline = [TO_TENSOR, *rest]
+    cfg.data_preprocessor.update(mean=[0.5] * 3, std=[0.25] * 3)
+    check_launch(Runner.from_cfg(cfg))
+    back = [dict(type='torchvision/ToPILImage'), dict(type='PILToNumpy', to_bgr=True)]
+    inner.pipeline = [TO_TENSOR, *back, *rest]
+    cfg.data_preprocessor.update(mean=[127.0] * 3, std=[128.0] * 3)
+    check_launch(Runner.from_cfg(cfg))
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'end'),
+    [
+        (dict(type='LinearLR', begin=0, end=10), 10),
+        (dict(type='CosineAnnealingLR', begin=1, T_max=4), 5),
+        (dict(type='CosineAnnealingLR', T_max=4), None),
+        (dict(type='LinearLR', by_epoch=False, end=500), None),
+        (dict(type='GroupOneCycleLR', end=4), None),
+    ],
+)
+def test_a_schedule_that_the_end_of_the_run_cuts_off_is_told(schedule, end):
+    said = cut_schedules(dict(train_cfg=dict(max_epochs=4), param_scheduler=[schedule]))
+    assert len(said) == (end is not None)
+    for line in said:
+        assert line.startswith(f'{schedule["type"]} of param_scheduler goes on to epoch {end}, and')
+
+
+def test_no_schedule_of_the_house_is_cut_off():
+    for path in ROOT.glob('configs/*/*.py'):
+        assert not cut_schedules(Config.fromfile(path)), path
 
 
 @pytest.mark.parametrize(

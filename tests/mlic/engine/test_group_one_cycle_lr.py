@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import LinearLR, OptimWrapper
 from torch import nn
 
 from mlic.engine.schedulers.group_one_cycle_lr import GroupOneCycleLR
@@ -97,6 +97,16 @@ def test_second_cycle_has_the_peaks_of_the_first():
     rates = run_schedule(optimizer, both, 40)[..., 0]
     np.testing.assert_allclose(rates[:20], rates[20:], rtol=1e-12)
     np.testing.assert_allclose(np.max(rates, axis=0), [1e-3, 2e-4])
+
+
+def test_a_cycle_after_a_warm_up_has_the_peaks_of_the_optimizer():
+    optimizer = make_adamw(1e-3, 2e-4)
+    warm_up = LinearLR(optimizer, start_factor=0.01, end=5, by_epoch=False)
+    cycle = GroupOneCycleLR(optimizer, pct_start=0.2, begin=5, end=25, by_epoch=False)
+    both = SimpleNamespace(step=lambda: (warm_up.step(), cycle.step()))
+    rates = run_schedule(optimizer, both, 25)[..., 0]
+    np.testing.assert_allclose(rates[0], [1e-5, 2e-6])
+    np.testing.assert_allclose(np.max(rates[5:], axis=0), [1e-3, 2e-4])
 
 
 def test_one_cycle_leaves_betas_alone_if_told_to():

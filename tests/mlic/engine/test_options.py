@@ -253,6 +253,8 @@ def test_an_option_in_another_form_is_refused_in_one_line(command, words, capsys
         ('[hot dog, cat]', ['hot dog', 'cat']),
         ('( 1, 2.5 ,[a b, None])', (1, 2.5, ['a b', None])),
         ('1, 2', [1, 2]),
+        ('(0.8, 1), (a b, 2)', [(0.8, 1), ('a b', 2)]),
+        ('[1],2,', [[1], 2]),
         ('1e-4', 1e-4),
         (' 3 ', 3),
         ('true', True),
