@@ -14,6 +14,7 @@ from mlic.names import printable, reason_of, repeated, short
 
 VOID = 255  # Pascal VOC's edges of objects
 FARTHEST = 2**31  # of a polygon's corner: what is more is no pixel
+PAIRS = 1_000_000  # of an edge and a row, at a time: 100 MB
 
 
 class Masks(NamedTuple):
@@ -196,14 +197,16 @@ def _fill(mask: np.ndarray, corners: np.ndarray) -> None:
     width, height = last - first
     corners = corners - first - 0.5  # x and y of centres are whole numbers now
     crossed = np.zeros((height, width + 1), bool)  # [y, x]: an odd number of edges between x - 1, x
-    ends = np.roll(corners, -1, axis=0)
-    low, high = (find(corners[:, 1], ends[:, 1]) for find in (np.minimum, np.maximum))
-    top, bottom = (np.ceil(y).clip(0, height).astype(int) for y in (low, high))
-    edges = np.repeat(np.arange(len(low)), bottom - top)
-    rows = np.arange(len(edges)) - np.repeat(np.cumsum(bottom - top) - bottom, bottom - top)
-    (x, y), (x_end, y_end) = corners[edges].T, ends[edges].T
-    columns = np.ceil(x + (rows - y) / (y_end - y) * (x_end - x)).clip(0, width).astype(int)
-    np.logical_xor.at(crossed, (rows, columns), True)
+    part = max(1, PAIRS // max(height, 1))
+    for start in range(0, len(corners), part):
+        ends = corners[np.arange(start, min(start + part, len(corners)) + 1) % len(corners)]
+        low, high = (find(ends[:-1, 1], ends[1:, 1]) for find in (np.minimum, np.maximum))
+        top, bottom = (np.ceil(y).clip(0, height).astype(int) for y in (low, high))
+        edges = np.repeat(np.arange(len(low)), bottom - top)
+        rows = np.arange(len(edges)) - np.repeat(np.cumsum(bottom - top) - bottom, bottom - top)
+        (x, y), (x_end, y_end) = ends[edges].T, ends[edges + 1].T
+        columns = np.ceil(x + (rows - y) / (y_end - y) * (x_end - x)).clip(0, width).astype(int)
+        np.logical_xor.at(crossed, (rows, columns), True)
     inside = np.logical_xor.accumulate(crossed, axis=1)[:, :width]
     mask[first[1] : last[1], first[0] : last[0]] |= inside
 

@@ -156,7 +156,8 @@ def test_a_polygon_has_the_pixels_whose_centres_are_inside():
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_a_polygon_that_crosses_itself_is_drawn_as_matplotlib_does(seed):
+def test_a_polygon_that_crosses_itself_is_drawn_as_matplotlib_does(seed, monkeypatch):
+    monkeypatch.setattr('mlic.datasets.pixel_masks.PAIRS', 100)  # in several parts
     corners = np.random.default_rng(seed).uniform(-10, 50, (10, 2))  # no centre is on an edge
     centres = np.stack(np.meshgrid(np.arange(35) + 0.5, np.arange(30) + 0.5), axis=-1)
     expected = Polygon(corners).contains_points(centres.reshape(-1, 2)).reshape(30, 35)
