@@ -32,9 +32,10 @@ def json_rows(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[st
         raise ValueError(f'{path}, line {odd}: not an object with an image; expected {ROWS}')
     if any({'annotations', 'data'} <= row.keys() for _, row in rows):
         raise ValueError(f"{path} is Label Studio's full JSON: export it as JSON-MIN or CSV")
-    rejected = next((line for line, row in rows if row.get('answer') in ('reject', 'ignore')), None)
-    if rejected is not None:  # Prodigy's
-        raise ValueError(f'{path}, line {rejected}: the annotator did not accept it; remove it')
+    for line, row in rows:
+        if row.get('answer') in ('reject', 'ignore'):
+            fault = f"its answer is {row['answer']!r}, which is Prodigy's for what is not accepted"
+            raise ValueError(f'{path}, line {line}: {fault}; remove the line')
     rows = [(line, _with_names(row, f'{path}, line {line}')) for line, row in rows]
     header = list(dict.fromkeys(key for _, row in rows for key in row))
     lines = [(line, [_cell(row.get(key)) for key in header]) for line, row in rows]

@@ -1056,7 +1056,7 @@ REFUSED = {
             {'image': 'a.jpg', 'accept': ['cat'], 'answer': 'accept'},
             {'image': 'b.jpg', 'accept': ['dog'], 'answer': 'reject'},
         ),
-        'line 2: the annotator did not accept it; remove it',
+        "line 2: its answer is 'reject', which is Prodigy's for what is not accepted; remove",
     ),
     'a box of an unknown image': (coco(NAMES, {1: 'cat'}, [(9, 1)]), "not of COCO's form (no 9)"),
     'what images lack, by the key of LVIS': (
